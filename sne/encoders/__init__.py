@@ -1,0 +1,3 @@
+"""Network encoders: SNE itself."""
+
+from sne.encoders.contract import NetworkEncoder as NetworkEncoder

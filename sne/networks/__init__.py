@@ -1,0 +1,10 @@
+"""What a network is once it is read; knows no file and no encoder."""
+
+from sne.networks.network import Layer as Layer
+from sne.networks.network import Network as Network
+from sne.networks.network import Note as Note
+from sne.networks.network import Part as Part
+from sne.networks.network import TensorInfo as TensorInfo
+from sne.networks.network import TensorSource as TensorSource
+from sne.networks.types import LayerType as LayerType
+from sne.networks.types import Role as Role
