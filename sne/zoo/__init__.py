@@ -1,0 +1,13 @@
+"""Model zoos: trained networks with measured properties; making, storing, importing, splitting them."""
+
+from sne.zoo.errors import ZooError as ZooError
+from sne.zoo.families import FAMILIES as FAMILIES
+from sne.zoo.images import ImageSet as ImageSet
+from sne.zoo.images import load_images as load_images
+from sne.zoo.layout import Layout as Layout
+from sne.zoo.making import make as make
+from sne.zoo.recipe import Recipe as Recipe
+from sne.zoo.splitting import Split as Split
+from sne.zoo.splitting import split_by_run as split_by_run
+from sne.zoo.store import Zoo as Zoo
+from sne.zoo.writing import ZooWriter as ZooWriter

@@ -1,0 +1,36 @@
+"""The families there are. A new one is a file of its own and a line here."""
+
+from collections.abc import Mapping, Sequence
+
+from sne.zoo.errors import ZooError
+from sne.zoo.families.cnn_s import CNN_S
+from sne.zoo.families.family import Family
+from sne.zoo.families.gru import GRU
+from sne.zoo.families.mlp import MLP_FAMILY
+from sne.zoo.families.residual_cnn import RESIDUAL_CNN
+from sne.zoo.families.small_cnn import SMALL_CNN
+from sne.zoo.families.vit import VIT
+
+FAMILIES: Mapping[str, Family] = {
+    "small_cnn": SMALL_CNN,
+    "cnn_s": CNN_S,
+    "mlp": MLP_FAMILY,
+    "gru": GRU,
+    "residual_cnn": RESIDUAL_CNN,
+    "vit": VIT,
+}
+
+
+def find_families(names: Sequence[str]) -> list[Family]:
+    """The families of these names.
+
+    Raises:
+        ZooError: a name is not known, or stands twice; the message lists the known ones.
+    """
+    unknown = [name for name in names if name not in FAMILIES]
+    if unknown or not names:
+        came = f"family {unknown[0]!r} is not known" if unknown else "no family was named"
+        raise ZooError(f"{came}; known families are {', '.join(FAMILIES)}")
+    if len(set(names)) < len(names):
+        raise ZooError(f"a family stands twice in {', '.join(names)}")
+    return [FAMILIES[name] for name in names]
