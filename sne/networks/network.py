@@ -53,7 +53,7 @@ class Part:
         role: what it does in its layer.
         shape: shape of the piece as stored (after the slice, before any transposition).
         out_axis: axis of the piece that counts the neurons it feeds; None for a scalar.
-        in_axis: axis that counts the neurons it reads; None for vectors. All further axes are kernel positions.
+        in_axis: axis that counts the neurons it reads; None for vectors. Further axes are kernel positions.
         axis: the axis along which a fused tensor is cut; None when the piece is the whole tensor.
         start: first index of the piece along `axis`.
         label: which piece of a fused tensor this is ("query", "reset gate"); empty otherwise.
@@ -115,7 +115,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Note:
-    """Why a stored tensor is not (or not plainly) among the parts: tied, an integer counter, not understood."""
+    """Why a stored tensor is not, or not plainly, among the parts: tied, a counter, not understood."""
 
     tensor: str
     reason: str
