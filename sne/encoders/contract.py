@@ -13,7 +13,10 @@ from sne.networks import Network
 class EncoderBatch(Protocol):
     """Some networks, ready for an encoder's forward pass."""
 
-    num_networks: int
+    @property
+    def num_networks(self) -> int:
+        """Number of networks."""
+        ...
 
     def to(self, device: Any) -> Self:
         """The same batch on another device."""
@@ -32,7 +35,7 @@ class NetworkEncoder(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """The constructor's keyword arguments as plain JSON values; `type(self)(**settings)` rebuilds the encoder."""
+        """The constructor's keyword arguments, plain JSON values: `type(self)(**settings)` rebuilds it."""
 
     @abc.abstractmethod
     def prepare(self, networks: Sequence[Network]) -> list[Any]:

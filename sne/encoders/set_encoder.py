@@ -1,0 +1,240 @@
+"""SNE itself: chunks, layers and networks, each read as a set (the `paper` preset)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from sne.chunking import ChunkedNetworks, chunk_each
+from sne.encoders.contract import NetworkEncoder
+from sne.encoders.positions import TypeLevelEncoding
+from sne.networks import Network
+from sne.nn import (
+    InducedSetAttentionBlock,
+    PoolingByAttention,
+    ScalarSetAttentionBlock,
+    SetAttentionBlock,
+    SetBuckets,
+    bucket_sets,
+)
+
+SLICE_TOKENS = 4608
+"""Tokens of the chunk encoder in flight at once: a few tensors of so many rows fit a core's cache."""
+
+RESIDENT_CHUNKS = 1 << 17
+"""Chunk vectors kept at once, or those of one part where it has more."""
+
+
+class ChunkEncoder(nn.Module):
+    """Phi1, the encodings, Psi2: a set of scalars becomes one vector.
+
+    Args:
+        dim: width of the result.
+        heads: number of heads; divides dim.
+        has_norm: whether the set blocks hold layer norms.
+
+    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1.
+    Differs: nothing.
+    """
+
+    def __init__(self, dim: int, *, heads: int, has_norm: bool) -> None:
+        super().__init__()
+        self.first = ScalarSetAttentionBlock(dim, heads=heads, has_norm=has_norm)
+        self.second = SetAttentionBlock(dim, heads=heads, has_norm=has_norm)
+        self.pool = PoolingByAttention(dim, heads=heads, has_norm=has_norm)
+
+    def forward(
+        self, x: Float[Tensor, "sets tokens"], encodings: Float[Tensor, "sets dim"]
+    ) -> Float[Tensor, "sets dim"]:
+        """Encodes sets of equal size, all entries real."""
+        return self.pool(self.second(self.first(x)) + encodings.unsqueeze(1))
+
+
+class VectorSetEncoder(nn.Module):
+    """Phi, the encodings, Psi on sets of vectors: the layer encoder (3, 4) and the network encoder (5, 6).
+
+    Args:
+        dim: width of a vector, in and out.
+        heads: number of heads; divides dim.
+        inducing_points: learned points of the induced attention that large sets take.
+        full_up_to: largest set that attends to itself.
+        has_norm: whether the set blocks hold layer norms.
+
+    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, sections 1 and 5.
+    Differs: sets above `full_up_to` go through ISAB in place of SAB, with the same outer block.
+    """
+
+    def __init__(
+        self, dim: int, *, heads: int, inducing_points: int, full_up_to: int, has_norm: bool
+    ) -> None:
+        super().__init__()
+        blocks = (
+            InducedSetAttentionBlock(
+                dim, heads=heads, inducing_points=inducing_points, full_up_to=full_up_to, has_norm=has_norm
+            )
+            if inducing_points
+            else SetAttentionBlock(dim, heads=heads, has_norm=has_norm)
+            for _ in range(2)
+        )
+        self.first, self.second = blocks
+        self.pool = PoolingByAttention(dim, heads=heads, has_norm=has_norm)
+
+    def forward(
+        self,
+        x: Float[Tensor, "sets tokens dim"],
+        encodings: Float[Tensor, "sets #tokens dim"],
+        mask: Bool[Tensor, "sets tokens"] | None,
+    ) -> Float[Tensor, "sets dim"]:
+        """Encodes one bucket of sets; `encodings` holds one row for every token, or one for all of a set."""
+        return self.pool(self.second(self.first(x, mask), mask) + encodings, mask)
+
+
+class SetEncoder(NetworkEncoder):
+    """The Set-based Neural network Encoder (SNE), faithful to the paper.
+
+    A network is a set of parts, a part a set of chunks, a chunk a set of weights. Each set goes through two
+    set attention blocks, receives the encodings of type and level, and is pooled by attention. So an
+    embedding depends neither on the order of the weights in a chunk, nor of the chunks in a part, nor of
+    parts of one type and level, nor on the padding.
+
+    Args:
+        chunk_size: most weights in a chunk.
+        dim: width of every vector, and of the embedding; even, a multiple of heads.
+        heads: attention heads.
+        inducing_points: learned points of the induced attention over large parts.
+        full_up_to: parts of at most so many chunks attend to themselves, larger ones through the points.
+        has_norm: whether the set blocks hold layer norms.
+
+    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1.
+    Differs: what the paper leaves OPEN is chosen so. Every tensor, or piece of a fused one, is a layer of the
+        hierarchy with a type of its own: layer type and role. Levels are sinusoidal, types learned. No layer
+        norm, 4 heads, width 64, one linear layer and ReLU as rFF. Weights are raw but for one number, the
+        training zoo's standard deviation, which the first linear map could absorb. Parts of more than
+        `full_up_to` chunks take ISAB, linear in the chunks, with SAB's own weights as outer block; the low
+        threshold lets a predictor see both forms even in a zoo of small networks.
+    """
+
+    input_std: Tensor
+
+    def __init__(
+        self,
+        *,
+        chunk_size: int = 32,
+        dim: int = 64,
+        heads: int = 4,
+        inducing_points: int = 16,
+        full_up_to: int = 128,
+        has_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if inducing_points < 1:
+            raise ValueError(f"inducing_points must be at least 1, got {inducing_points}")
+        self.chunk_size = chunk_size
+        self.dim = dim
+        self._settings = {
+            "chunk_size": chunk_size,
+            "dim": dim,
+            "heads": heads,
+            "inducing_points": inducing_points,
+            "full_up_to": full_up_to,
+            "has_norm": has_norm,
+        }
+        self.chunk_encoder = ChunkEncoder(dim, heads=heads, has_norm=has_norm)
+        self.full_up_to = full_up_to
+        self.layer_encoder = VectorSetEncoder(
+            dim, heads=heads, inducing_points=inducing_points, full_up_to=full_up_to, has_norm=has_norm
+        )
+        self.network_encoder = VectorSetEncoder(
+            dim, heads=heads, inducing_points=0, full_up_to=0, has_norm=has_norm
+        )
+        self.encodings = nn.ModuleList(TypeLevelEncoding(dim) for _ in range(3))
+        self.register_buffer("input_std", torch.ones(()))
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor's keyword arguments as plain JSON values."""
+        return dict(self._settings)
+
+    def prepare(self, networks: Sequence[Network]) -> list[ChunkedNetworks]:
+        """Reads and cuts networks into chunks, one batch of one network each, in order."""
+        return chunk_each(networks, self.chunk_size)
+
+    def fit_scale(self, prepared: Sequence[ChunkedNetworks]) -> None:
+        """Sets the one number that weights are divided by: the standard deviation of all real entries.
+
+        Raises:
+            ValueError: if the weights are all equal, or not finite.
+        """
+        count = sum(int(item.lengths.sum()) for item in prepared)
+        # The padding is zero and adds nothing to either sum.
+        total = sum(float(item.chunks.sum(dtype=torch.float64)) for item in prepared)
+        squares = sum(float(item.chunks.double().square().sum()) for item in prepared)
+        variance = squares / max(count, 1) - (total / max(count, 1)) ** 2
+        if not 0 < variance < float("inf"):
+            raise ValueError(f"expected finite weights that differ, got {count} of variance {variance}")
+        self.input_std.fill_(variance**0.5)
+
+    def collate(self, prepared: Sequence[ChunkedNetworks]) -> ChunkedNetworks:
+        """Joins prepared networks into one ragged batch."""
+        return ChunkedNetworks.concat(prepared)
+
+    def forward(self, batch: ChunkedNetworks) -> Float[Tensor, "networks dim"]:
+        """Encodes a batch. Memory grows with `RESIDENT_CHUNKS` or the largest part, not with the batch."""
+        places = (batch.part_layer_types, batch.part_roles, batch.part_levels)
+        of_chunks, of_layers, of_networks = (encoding(*places) for encoding in self.encodings)
+        layers = []
+        first_part = first_chunk = 0
+        for num_parts, num_chunks in _groups(batch.part_chunks.tolist(), RESIDENT_CHUNKS):
+            parts = slice(first_part, first_part + num_parts)
+            chunks = slice(first_chunk, first_chunk + num_chunks)
+            counts = batch.part_chunks[parts]
+            vectors, position = self._encode_chunks(
+                batch.chunks[chunks], batch.lengths[chunks], of_chunks[parts], counts
+            )
+            plan = bucket_sets(counts, boundary=self.full_up_to)
+            added = [rows.unsqueeze(1) for rows in plan.rows(of_layers[parts])]
+            layers.append(_encode_sets(self.layer_encoder, plan, plan.gather(vectors, position), added))
+            first_part, first_chunk = parts.stop, chunks.stop
+        plan = bucket_sets(batch.network_parts)
+        return _encode_sets(
+            self.network_encoder, plan, plan.gather(torch.cat(layers)), plan.gather(of_networks)
+        )
+
+    def _encode_chunks(
+        self,
+        chunks: Float[Tensor, "chunks chunk_size"],
+        lengths: Int[Tensor, " chunks"],
+        encodings: Float[Tensor, "parts dim"],
+        part_chunks: Int[Tensor, " parts"],
+    ) -> tuple[Float[Tensor, "chunks dim"], Int[Tensor, " chunks"]]:
+        """Vectors of chunks in the order of their buckets, and where each chunk's vector stands there."""
+        plan = bucket_sets(lengths, max_waste=0, max_tokens=SLICE_TOKENS)
+        parts = torch.arange(len(part_chunks), device=part_chunks.device).repeat_interleave(part_chunks)
+        scaled = chunks / self.input_std
+        results = [
+            self.chunk_encoder(scaled[bucket.sets, : bucket.tokens.shape[1]], rows)
+            for bucket, rows in zip(plan.buckets, plan.rows(encodings, parts), strict=True)
+        ]
+        return torch.cat(results), plan.position
+
+
+def _encode_sets(
+    encoder: VectorSetEncoder, plan: SetBuckets, tokens: list[Tensor], encodings: list[Tensor]
+) -> Float[Tensor, "sets dim"]:
+    results = [
+        encoder(x, added, bucket.mask)
+        for bucket, x, added in zip(plan.buckets, tokens, encodings, strict=True)
+    ]
+    return torch.cat(results)[plan.position]
+
+
+def _groups(part_chunks: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Cuts parts into runs of (parts, chunks) with at most so many chunks, or one part."""
+    groups: list[tuple[int, int]] = []
+    for count in part_chunks:
+        if groups and groups[-1][1] + count <= most:
+            groups[-1] = (groups[-1][0] + 1, groups[-1][1] + count)
+        else:
+            groups.append((1, count))
+    return groups
