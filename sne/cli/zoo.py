@@ -15,17 +15,17 @@ app = typer.Typer(no_args_is_help=True, help="Make, import and look at zoos of t
 @app.command(epilog="Example: sne zoo make /tmp/zoo --family small_cnn,mlp --networks 30 --steps 300")
 def make(
     out: Annotated[
-        Path, typer.Argument(help="Folder of the zoo; the same command goes on where it was stopped.")
+        Path, typer.Argument(help="Folder of the zoo. The same command goes on where it stopped.")
     ],
     family: Annotated[
         list[str] | None,
         typer.Option(
-            help="small_cnn, cnn_s, mlp, gru, residual_cnn, vit; repeat, or separate by commas. [default: small_cnn]"
+            help="small_cnn, cnn_s, mlp, gru, residual_cnn, vit; separated by commas. [default: small_cnn]"
         ),
     ] = None,
-    images: Annotated[
-        str, typer.Option(help="digits, or an .npz with uint8 x_train, y_train, x_test, y_test.")
-    ] = ("digits"),
+    images: Annotated[str, typer.Option(help="digits, or an .npz of x_train, y_train, x_test, y_test.")] = (
+        "digits"
+    ),
     networks: Annotated[int, typer.Option(help="Training runs of each family.")] = 60,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of each run. [default: 400]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each run, in place of steps.")] = None,
@@ -46,9 +46,7 @@ def make(
     with _user_errors(), _progress("networks") as progress:
         made = zoo.make(
             out,
-            families=[
-                name.strip() for part in family or ["small_cnn"] for name in part.split(",") if name.strip()
-            ],
+            families=[name.strip() for name in ",".join(family or ["small_cnn"]).split(",")],
             images=images,
             networks=networks,
             steps=steps,
@@ -59,6 +57,39 @@ def make(
             image_size=image_size,
             eval_images=eval_images,
             storage=storage,
+            progress=progress,
+        )
+    _print_summary(made, as_json)
+
+
+@app.command("import", epilog="Example: sne zoo import folder my_checkpoints/ /tmp/zoo --dataset mnist")
+def import_(
+    form: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT",
+            help="folder: checkpoints and a CSV with a column path. small-cnn-zoo: its published files.",
+        ),
+    ],
+    source: Annotated[Path, typer.Argument(help="The folder (or, of a folder, the CSV itself).")],
+    out: Annotated[Path, typer.Argument(help="Folder of the new zoo.")],
+    dataset: Annotated[str | None, typer.Option(help="What the networks were trained on.")] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be read.")] = False,
+    storage: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
+) -> None:
+    """Bring networks that were trained elsewhere into a zoo."""
+    from sne.zoo import import_zoo
+
+    with _user_errors(), _progress("networks") as progress:
+        made = import_zoo(
+            form,
+            source,
+            out,
+            dataset=dataset,
+            skip_bad=skip_bad,
+            storage=storage,
+            report=lambda line: print(f"left out: {line}" if skip_bad else line, file=sys.stderr),
             progress=progress,
         )
     _print_summary(made, as_json)

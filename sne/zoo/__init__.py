@@ -4,6 +4,7 @@ from sne.zoo.errors import ZooError as ZooError
 from sne.zoo.families import FAMILIES as FAMILIES
 from sne.zoo.images import ImageSet as ImageSet
 from sne.zoo.images import load_images as load_images
+from sne.zoo.importing import import_zoo as import_zoo
 from sne.zoo.layout import Layout as Layout
 from sne.zoo.making import make as make
 from sne.zoo.recipe import Recipe as Recipe

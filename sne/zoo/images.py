@@ -51,7 +51,7 @@ class ImageSet:
         """CRC-32 of all images and labels, eight hex digits."""
         crc = 0
         for tensor in (self.x_train, self.y_train, self.x_test, self.y_test):
-            crc = zlib.crc32(tensor.contiguous().numpy().reshape(-1).view(np.uint8), crc)
+            crc = zlib.crc32(tensor.numpy().tobytes(), crc)
         return f"{crc:08x}"
 
 
@@ -95,9 +95,9 @@ def load_images(source: Path | str, size: int | None = None) -> ImageSet:
 def _digits() -> dict[str, np.ndarray]:
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    images = np.round(np.asarray(digits["images"]) * (255 / 16)).astype(np.uint8)
-    labels = np.asarray(digits["target"])
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.round(np.asarray(pixels).reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+    labels = np.asarray(labels)
     order = np.random.default_rng(0).permutation(len(images))
     train, test = order[:1297], order[1297:]
     return dict(zip(_ARRAYS, (images[train], labels[train], images[test], labels[test]), strict=True))

@@ -20,7 +20,7 @@ from sne.zoo.errors import ZooError
 from sne.zoo.families import find_families
 from sne.zoo.images import ImageSet, load_images
 from sne.zoo.layout import Layout
-from sne.zoo.recipe import Recipe, Unit, even_keep
+from sne.zoo.recipe import Recipe, Unit, default_keep
 from sne.zoo.running import Kept, TrainedRun, train_run
 from sne.zoo.store import Zoo
 from sne.zoo.writing import INDEX, ZooWriter
@@ -56,7 +56,7 @@ def make(
         networks: training runs of each family.
         steps: optimiser steps of each run; 400 if neither steps nor epochs are given.
         epochs: passes over the network's own training images, in place of steps.
-        keep: steps (epochs, if those are given) to keep a checkpoint after; by default the last, a third and a ninth.
+        keep: steps (or epochs) after which to keep a checkpoint; by default the last, a third, a ninth.
         workers: processes, one thread each. The zoo does not depend on it.
         seed: of the zoo; with a network's family and number it decides everything about that network.
         image_size: height and width to resample the images to.
@@ -88,7 +88,7 @@ def make(
         networks=networks,
         length=length,
         unit="steps" if epochs is None else "epochs",
-        keep=tuple(even_keep(length) if keep is None else keep),
+        keep=tuple(default_keep(length) if keep is None else keep),
         eval_images=eval_images,
         seed=seed,
         storage=storage,
@@ -163,9 +163,7 @@ def _train(runs: Path, recipe: Recipe, images: str, workers: int, progress: Prog
             if progress:
                 progress(done, len(units))
     except BrokenProcessPool:
-        raise ZooError(
-            f"a worker process ended early after {done} runs; the same call goes on from there"
-        ) from None
+        raise ZooError(f"a worker process ended early, {done} runs are done; the same call goes on") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -1,7 +1,6 @@
 """What a zoo is made from: the settings that decide its content, and nothing else."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from zlib import crc32
@@ -26,7 +25,7 @@ class Unit:
         return f"{self.family}-{self.index:05d}"
 
     def seeds(self, seed: int) -> np.random.SeedSequence:
-        """The source of all this network's randomness: the zoo's seed, the family, the number; nothing else."""
+        """The source of all this network's randomness: the zoo's seed, the family and the number."""
         return np.random.SeedSequence([seed, crc32(self.family.encode()), self.index])
 
 
@@ -106,6 +105,6 @@ class Recipe:
         return [name for name in mine if mine[name] != theirs[name]]
 
 
-def even_keep(length: int, count: int = 3) -> Sequence[int]:
-    """Steps at which to keep checkpoints when none are named: the last, and earlier ones each a third of the next."""
-    return sorted({max(round(length / 3**i), 1) for i in range(count)})
+def default_keep(length: int) -> tuple[int, ...]:
+    """Where to keep checkpoints when nothing is said: at the end, a third of it, a ninth."""
+    return tuple(sorted({max(round(length / 3**i), 1) for i in range(3)}))

@@ -42,8 +42,8 @@ class TrainedRun:
 def train_run(recipe: Recipe, unit: Unit, images: ImageSet) -> TrainedRun:
     """Trains one network.
 
-    The result depends on the recipe's seed and the unit alone (and on the machine). A run whose loss stops being
-    finite ends there: its last weights are kept if they are finite, and all its checkpoints carry
+    The result depends on the recipe's seed and the unit alone (and on the machine). A run whose loss stops
+    being finite ends there: its last weights are kept if they are finite, and all its checkpoints carry
     `diverged`. Torch's default generator is left as it was.
 
     Args:

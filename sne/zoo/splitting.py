@@ -11,6 +11,8 @@ import numpy as np
 from sne.zoo.atomic import write_atomically
 from sne.zoo.errors import ZooError
 
+SPLIT = "split.json"
+
 Piece = Literal["train", "val", "test", "all"]
 
 
@@ -66,7 +68,7 @@ class Split:
     def save(self, path: Path | str) -> None:
         """Writes the split as JSON. Inverse of `load`."""
         text = json.dumps(asdict(self), indent=1) + "\n"
-        write_atomically(Path(path), lambda draft: draft.write_text(text) and None)
+        write_atomically(Path(path), lambda draft: draft.write_text(text))
 
 
 def split_by_run(
@@ -87,8 +89,7 @@ def split_by_run(
         families: the family of every row; if given, each family is cut in these fractions by itself.
 
     Returns:
-        The split; each piece sorted. Where a fraction is above zero and there are three runs or more, no piece
-        is empty.
+        The split; each piece sorted. Of three runs or more, each piece whose fraction is above zero gets one.
 
     Raises:
         ZooError: the fractions leave no run to train on.

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from sne.networks import Layer, Network, Note, TensorInfo
+from sne.networks import Layer, Network, Note, TensorInfo, recognise
 from sne.zoo.errors import ZooError
 from sne.zoo.layout import Layout, Slot
-from sne.zoo.splitting import Split
-from sne.zoo.writing import HYPERPARAMETER_PREFIX, INDEX, LAYOUTS, RESERVED, SPLIT
+from sne.zoo.splitting import SPLIT, Split
+from sne.zoo.writing import HYPERPARAMETER_PREFIX, INDEX, LAYOUTS, RESERVED
 
 
 class Zoo:
@@ -53,7 +53,7 @@ class Zoo:
         if not (path / INDEX).is_file():
             raise ZooError(f"{path} is not a zoo: it has no {INDEX}")
         try:
-            table = pa.parquet.read_table(path / INDEX)
+            table = pq.read_table(path / INDEX)
         except (pa.ArrowException, OSError) as error:
             raise ZooError(f"{path / INDEX} cannot be read: {str(error).splitlines()[0]}") from None
         missing = [name for name in RESERVED if name not in table.column_names]
@@ -132,9 +132,7 @@ class Zoo:
         key, layout = self._row_layouts[row], self.layout(row)
         if key not in self._cache:
             infos = {s.name: TensorInfo(s.name, s.shape, s.dtype) for s in layout.slots}
-            from sne.networks import recognise
-
-            layers, notes = recognise(infos, {})
+            layers, notes = recognise(infos)
             slots = {s.name: s for s in layout.slots}
             self._cache[key] = _RecognisedLayout(infos, slots, tuple(layers), tuple(notes))
         return self._cache[key]

@@ -17,9 +17,9 @@ def summarise(zoo: Zoo) -> dict[str, Any]:
         zoo: an open zoo.
 
     Returns:
-        `path`, `networks`, `runs`, `bytes`, `split` (counts of runs), `families` (one entry a family and data set:
-        networks, runs, least and largest number of weights, test accuracy with a histogram in tenths),
-        `properties` and `hyperparameters`.
+        `path`, `networks`, `runs`, `bytes`, `split` (counts of runs), `families` (one entry a family and
+        data set: networks, runs, least and largest number of weights, test accuracy with a histogram in
+        tenths), `properties` and `hyperparameters`.
     """
     datasets = zoo.column("dataset")
     accuracy = zoo.column(_ACCURACY) if _ACCURACY in zoo.property_names else np.full(len(zoo), np.nan)

@@ -1,6 +1,7 @@
 """Writing a zoo folder: shards of flat vectors, the layouts, and the index last."""
 
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as pq
 import torch
 from jaxtyping import Float
 from safetensors.torch import save_file
@@ -18,15 +19,16 @@ from torch import Tensor
 from sne.zoo.atomic import write_atomically
 from sne.zoo.errors import ZooError
 from sne.zoo.layout import Layout, flatten
+from sne.zoo.splitting import SPLIT, Split
 
 INDEX = "networks.parquet"
 LAYOUTS = "layouts.json"
-SPLIT = "split.json"
 RESERVED = ("id", "run", "family", "dataset", "step", "layout", "shard", "checksum")
 HYPERPARAMETER_PREFIX = "config."
 STORAGE = {"float32": torch.float32, "float16": torch.float16}
 LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not depend on how it is stored
 _DRAFTS = ".writing"
+_OURS = re.compile(r"weights-\d{5}\.safetensors|layouts\.json|split\.json|recipe\.json|\.making|\.writing")
 
 Value = str | int | float | bool | None
 
@@ -38,12 +40,20 @@ class ZooWriter:
         path: the folder; made if missing. It must not hold a zoo already.
         storage: "float32" or "float16", how weights are stored.
         shard_bytes: size at which a shard of weights is closed.
+        split: runs to train, select and test on, stored with the zoo.
 
     Raises:
-        ZooError: the folder holds a zoo, or is not a folder.
+        ZooError: the folder holds a zoo or other files, or is not a folder.
     """
 
-    def __init__(self, path: Path | str, *, storage: str = "float32", shard_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        storage: str = "float32",
+        shard_bytes: int = 64 << 20,
+        split: Split | None = None,
+    ) -> None:
         self._path = Path(path)
         if storage not in STORAGE:
             raise ZooError(f"storage {storage!r} is not known, expected one of {', '.join(STORAGE)}")
@@ -51,6 +61,9 @@ class ZooWriter:
             raise ZooError(f"{self._path} is a file, expected a folder for the zoo")
         if (self._path / INDEX).exists():
             raise ZooError(f"{self._path} holds a zoo already; choose another folder")
+        if self._path.exists() and not all(_OURS.fullmatch(file.name) for file in self._path.iterdir()):
+            raise ZooError(f"{self._path} holds other files; choose a new folder")
+        self._split = split
         self._drafts = self._path / _DRAFTS
         self._dtype = STORAGE[storage]
         self._shard_bytes = shard_bytes
@@ -162,7 +175,9 @@ class ZooWriter:
         layouts = {key: layout.to_json() for key, layout in self._layouts.items()}
         write_atomically(self._drafts / LAYOUTS, lambda p: _write_json(p, layouts))
         table = _table(self._rows)
-        write_atomically(self._drafts / INDEX, lambda p: pa.parquet.write_table(table, p))
+        write_atomically(self._drafts / INDEX, lambda p: pq.write_table(table, p))
+        if self._split is not None:
+            self._split.save(self._path / SPLIT)
         names = [_shard_name(i) for i in range(self._num_shards)]
         for name in [*names, LAYOUTS, INDEX]:  # the index last: with it the folder becomes a zoo
             (self._drafts / name).replace(self._path / name)
@@ -170,7 +185,7 @@ class ZooWriter:
 
 def checksum(stored: Tensor) -> str:
     """CRC-32 of a tensor's bytes as they are stored, eight hex digits."""
-    return f"{zlib.crc32(stored.contiguous().view(torch.uint8).numpy()):08x}"
+    return f"{zlib.crc32(memoryview(stored.contiguous().numpy()).cast('B')):08x}"
 
 
 def _shard_name(number: int) -> str:

@@ -12,7 +12,7 @@ from sne.zoo.families.space import Choice, LogUniform, Uniform
 
 
 class CNNS(nn.Module):
-    """Convolutions of 8, 6 and 4 channels, then linear layers of 20 and of the classes; 2,464 weights on 28 x 28.
+    """Convolutions of 8, 6 and 4 channels, two linear layers; 2,464 weights on 28 x 28.
 
     Source: Schuerholt et al., "Model Zoos: A Dataset of Diverse Populations of Neural Network Models",
     arXiv 2209.14764, appendix A.

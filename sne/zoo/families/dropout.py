@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 
 class ByteDropout(nn.Module):
-    """Dropout with one random byte an entry, eight to a draw: the mask costs less than a small convolution.
+    """Dropout with one random byte an entry, eight to a draw: cheaper than a small convolution.
 
     Args:
-        probability: of an entry being zeroed; rounded to 1/256. Kept entries are scaled so that the mean stays.
+        probability: of an entry being zeroed; rounded to 1/256. Kept entries are scaled to keep the mean.
     """
 
     def __init__(self, probability: float) -> None:

@@ -12,9 +12,9 @@ from sne.zoo.families.space import Choice, LogUniform, Uniform
 
 
 class SmallCNN(nn.Module):
-    """Three 3 x 3 convolutions of stride 2 without padding, global mean, one linear layer; 4,970 weights on grey.
+    """Three 3 x 3 convolutions of stride 2, global mean, one linear layer; 4,970 weights on grey.
 
-    Source: Unterthiner et al., "Predicting Neural Network Accuracy from Weights", arXiv 2002.11448, section 3.
+    Source: Unterthiner et al., "Predicting Neural Network Accuracy from Weights", arXiv 2002.11448.
     Differs: dropout probabilities are rounded to 1/256; batches of 64 in place of 512.
     """
 

@@ -77,7 +77,8 @@ class VisionTransformer(nn.Module):
     """Two blocks of width 32, two heads, feed-forward of twice the width, patches of 4, mean over tokens.
 
     Source: Tran et al., "Equivariant Neural Functional Networks for Transformers" (2024), its vision zoo.
-    Differs: pre-norm blocks with learned positions, named as in timm; one learning-rate range for all optimisers.
+    Differs: pre-norm blocks with learned positions, named as in timm; one learning-rate range for all
+    optimisers.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class VisionTransformer(nn.Module):
         channels, height, width = shape
         self.patch_embed = PatchEmbedding(channels, dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, (height // PATCH) * (width // PATCH), dim))
-        self.blocks = nn.ModuleList(Block(dim, 2, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(dim, 2, dropout) for _ in range(2))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, classes)
 

@@ -1,0 +1,175 @@
+"""Importing the Small CNN Zoo in its published layout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sne.zoo.errors import ZooError
+from sne.zoo.importing.tables import as_text, read_table
+from sne.zoo.layout import Layout, Slot
+from sne.zoo.splitting import SPLIT, Split
+from sne.zoo.store import Zoo
+from sne.zoo.writing import HYPERPARAMETER_PREFIX, ZooWriter
+
+_FAMILY = "small_cnn"
+_BLOCK = 4096  # rows that are turned at once
+
+
+def import_small_cnn_zoo(
+    source: Path | str,
+    out: Path | str,
+    *,
+    dataset: str | None = None,
+    skip_bad: bool = False,
+    storage: str = "float32",
+    report: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Zoo:
+    """Imports `weights.npy`, `layout.csv` and `metrics.csv.gz`, and `split.json` where there is one.
+
+    Kernels are turned from TensorFlow's order (height, width, in, out) to torch's (out, in, height, width),
+    dense layers from (in, out) to (out, in); tensors are called `layers.0.weight`, `layers.0.bias` and so on,
+    as in the family `small_cnn`. A run is a `modeldir`.
+
+    Source: Unterthiner et al., "Predicting Neural Network Accuracy from Weights", arXiv 2002.11448, its data.
+    Differs: nothing but order and names.
+
+    Args:
+        source: the folder of one data set.
+        out: the new zoo's folder.
+        dataset: what the networks were trained on; by default the name of the source folder.
+        skip_bad: leave out networks with weights that are not finite, in place of an error.
+        storage: "float32" or "float16".
+        report: called with one line for each network that cannot be imported.
+        progress: called with rows done and rows in all.
+
+    Raises:
+        ZooError: the files do not fit each other, or a network cannot be imported; no zoo is written then.
+    """
+    source = Path(source)
+    weights = _read_weights(source / "weights.npy")
+    turned = _read_layout(source / "layout.csv", weights.shape[1])
+    metrics = read_table(_find_metrics(source))
+    for name in ("modeldir", "step"):
+        if name not in metrics:
+            raise ZooError(f"{_find_metrics(source)} has no column {name!r}")
+    if len(metrics["step"]) != len(weights):
+        raise ZooError(
+            f"{source}: weights.npy has {len(weights)} rows, metrics.csv.gz has {len(metrics['step'])}"
+        )
+    runs = as_text(metrics["modeldir"])
+    split = Split.load(source / SPLIT) if (source / SPLIT).is_file() else None
+    known = {n: c for n, c in metrics.items() if n not in ("modeldir", "step")}
+    properties = {n: c for n, c in known.items() if not n.startswith(HYPERPARAMETER_PREFIX)}
+    hyperparameters = {
+        n.removeprefix(HYPERPARAMETER_PREFIX): c
+        for n, c in known.items()
+        if n.startswith(HYPERPARAMETER_PREFIX)
+    }
+    bad = 0
+    with ZooWriter(out, storage=storage, split=split) as writer:
+        for start in range(0, len(weights), _BLOCK):
+            block = torch.from_numpy(np.asarray(weights[start : start + _BLOCK])[:, turned.order])
+            for row, vector in enumerate(block.to(torch.float32), start):
+                run, step = runs[row], metrics["step"][row]
+                try:
+                    if run is None or not isinstance(step, int):
+                        raise ZooError(f"{source}: row {row + 1} of the metrics lacks modeldir or step")
+                    writer.add_flat(
+                        id=f"{run}@{step}",
+                        run=run,
+                        family=_FAMILY,
+                        dataset=dataset or source.resolve().name,
+                        step=step,
+                        layout=turned.layout,
+                        vector=vector,
+                        properties={name: column[row] for name, column in properties.items()},
+                        hyperparameters={name: column[row] for name, column in hyperparameters.items()},
+                    )
+                except ZooError as error:
+                    bad += 1
+                    if report:
+                        report(str(error))
+            if progress:
+                progress(min(start + _BLOCK, len(weights)), len(weights))
+        if bad and (bad == len(weights) or not skip_bad):
+            raise ZooError(f"{bad} of {len(weights)} networks of {source} cannot be imported")
+    return Zoo.open(out)
+
+
+@dataclass(frozen=True)
+class _Turned:
+    """The torch layout, and for each of its entries the column of `weights.npy` that holds it."""
+
+    layout: Layout
+    order: np.ndarray
+
+
+def _find_metrics(source: Path) -> Path:
+    packed = source / "metrics.csv.gz"
+    return packed if packed.exists() or not (source / "metrics.csv").exists() else source / "metrics.csv"
+
+
+def _read_weights(path: Path) -> np.ndarray:
+    try:
+        weights = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ZooError(f"{path} cannot be read: {error}") from None
+    if weights.ndim != 2 or weights.dtype not in (np.float16, np.float32, np.float64) or not len(weights):
+        raise ZooError(f"{path}: expected floats [networks, weights], came {weights.dtype} {weights.shape}")
+    return weights
+
+
+def _read_layout(path: Path, num_weights: int) -> _Turned:
+    """Reads the TensorFlow layout and turns it to torch's."""
+    table = read_table(path)
+    missing = [n for n in ("varname", "start_idx", "end_idx", "shape") if n not in table]
+    if missing:
+        raise ZooError(f"{path} has no column {missing[0]!r}")
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    covered = 0
+    for name, start, end, text in zip(
+        as_text(table["varname"]), table["start_idx"], table["end_idx"], as_text(table["shape"]), strict=True
+    ):
+        shape = _shape(text or "", path)
+        if name is None or not isinstance(start, int) or not isinstance(end, int):
+            raise ZooError(f"{path}: {name} lacks start_idx or end_idx")
+        if start != covered or end - start != int(np.prod(shape)):
+            raise ZooError(
+                f"{path}: {name} lies at {start}..{end}, expected from {covered} on, shape {shape}"
+            )
+        covered = end
+        columns = np.arange(start, end).reshape(shape)
+        layer, _, kind = name.rpartition("/")
+        match kind.partition(":")[0], len(shape):
+            case "kernel", 4:
+                tensor, columns = "weight", columns.transpose(3, 2, 0, 1)
+            case "kernel", 2:
+                tensor, columns = "weight", columns.T
+            case "bias", 1:
+                tensor = "bias"
+            case _:
+                raise ZooError(f"{path}: {name} of shape {shape} is neither kernel nor bias of conv or dense")
+        layers.setdefault(layer, {})[tensor] = columns
+    if covered != num_weights:
+        raise ZooError(f"{path} describes {covered} weights, weights.npy has {num_weights}")
+    slots, orders, offset = [], [], 0
+    for number, tensors in enumerate(layers.values()):
+        for tensor in ("weight", "bias"):
+            if tensor in tensors:
+                columns = tensors[tensor]
+                slots.append(Slot(f"layers.{number}.{tensor}", columns.shape, "float32", offset))
+                orders.append(columns.reshape(-1))
+                offset += columns.size
+    return _Turned(Layout(tuple(slots)), np.concatenate(orders))
+
+
+def _shape(text: str, path: Path) -> tuple[int, ...]:
+    """A shape written as "(3, 3, 1, 16)"."""
+    try:
+        return tuple(int(part) for part in text.strip("()[] ").split(",") if part.strip())
+    except ValueError:
+        raise ZooError(f"{path}: shape {text!r} is not of the form (3, 3, 1, 16)") from None
