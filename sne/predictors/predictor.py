@@ -1,0 +1,215 @@
+"""The predictor: members that are averaged, properties in their own units, intervals."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from sne.encoders import NetworkEncoder
+from sne.networks import Network
+from sne.predictors.calibration import interval
+from sne.predictors.errors import PredictorError
+from sne.predictors.member import Member
+from sne.predictors.properties import Property
+from sne.predictors.sources import Source, blocks, read_sources
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor says of one property of one network.
+
+    Args:
+        source: the network's name: a path, a zoo's id, a module's class.
+        property: the property's name.
+        value: a number, or the most probable class.
+        low: lower end of the 90% interval; None for classes, and where too few labels gave none.
+        high: upper end of the interval.
+        probabilities: of each class; None for numbers.
+    """
+
+    source: str
+    property: str
+    value: float | str
+    low: float | None = None
+    high: float | None = None
+    probabilities: Mapping[str, float] | None = None
+
+
+class Predictor:
+    """Predicts properties of networks from their weights.
+
+    Args:
+        members: encoders with heads, of one kind of encoder, one list of properties; predictions are averaged
+            over them as fractions, real values and probabilities.
+        half_widths: of the 90% interval of each property that has one.
+        record: how it was trained (zoo, split, settings, versions), plain JSON values.
+        metrics: its validation figures, plain JSON values.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        *,
+        half_widths: Mapping[str, float | None] | None = None,
+        record: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, Any] | None = None,
+    ):
+        if not members:
+            raise PredictorError("a predictor needs at least one member")
+        first = members[0]
+        for member in members[1:]:
+            if (
+                type(member.encoder) is not type(first.encoder)
+                or member.encoder.settings() != first.encoder.settings()
+                or member.heads.properties != first.heads.properties
+            ):
+                raise PredictorError("the members of a predictor share encoder settings and properties")
+        self.members = torch.nn.ModuleList(members).eval()
+        self.half_widths = dict(half_widths or {})
+        self.record = dict(record or {})
+        self.metrics = dict(metrics or {})
+
+    @property
+    def properties(self) -> tuple[Property, ...]:
+        """What it predicts."""
+        return self._first.heads.properties
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding: that of each member, side by side."""
+        return len(self.members) * self._first.encoder.dim
+
+    @property
+    def _first(self) -> Member:
+        first = self.members[0]
+        assert isinstance(first, Member)
+        return first
+
+    def find_property(self, name: str) -> Property:
+        """The property of that name.
+
+        Raises:
+            PredictorError: it predicts no such property.
+        """
+        for prop in self.properties:
+            if prop.name == name:
+                return prop
+        raise PredictorError(f"predicts {', '.join(p.name for p in self.properties)}, not {name!r}")
+
+    def to(self, device: str | torch.device) -> Self:
+        """Moves the parameters; networks follow by themselves."""
+        self.members.to(device)
+        return self
+
+    def predict(self, sources: Source | Iterable[Source], *, batch_size: int = 64) -> list[Prediction]:
+        """Predicts every property of every source.
+
+        Args:
+            sources: whatever `sne.read_network` takes, or networks already read; one or several.
+            batch_size: networks a forward pass; it changes speed and memory alone.
+
+        Returns:
+            One prediction a source and property, sources in the order given.
+
+        Raises:
+            sne.CheckpointError: a source that cannot be read whole.
+        """
+        predictions: list[Prediction] = []
+        for block in blocks(read_sources(sources), batch_size):
+            values = self._block_values(block)
+            for row, network in enumerate(block):
+                for prop, where in zip(self.properties, self._first.heads.slices, strict=True):
+                    predictions.append(self._prediction(network.name, prop, values[row, where]))
+        return predictions
+
+    def values(
+        self, sources: Source | Iterable[Source], *, batch_size: int = 64
+    ) -> dict[str, Float[np.ndarray, "networks ..."]]:
+        """Predictions as arrays.
+
+        Args:
+            sources: as for `predict`.
+            batch_size: as for `predict`.
+
+        Returns:
+            Of each property: float64 [networks], or class probabilities [networks, classes].
+        """
+        rows = [self._block_values(block) for block in blocks(read_sources(sources), batch_size)]
+        num_outputs = sum(p.num_outputs for p in self.properties)
+        values = np.concatenate(rows) if rows else np.zeros((0, num_outputs))
+        return {
+            prop.name: values[:, where] if prop.kind == "class" else values[:, where.start]
+            for prop, where in zip(self.properties, self._first.heads.slices, strict=True)
+        }
+
+    def embed(
+        self, sources: Source | Iterable[Source], *, batch_size: int = 64
+    ) -> Float[np.ndarray, "networks dim"]:
+        """Embeddings of networks, the members' side by side.
+
+        Args:
+            sources: as for `predict`.
+            batch_size: as for `predict`.
+
+        Returns:
+            float32 [networks, dim], rows in the order given.
+        """
+        rows = []
+        for block in blocks(read_sources(sources), batch_size):
+            prepared = self._first.encoder.prepare(block)
+            parts = [self._member(k).embed(prepared) for k in range(len(self.members))]
+            rows.append(torch.cat(parts, dim=1).numpy())
+        return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes config.json, model.safetensors and metrics.json, nothing pickled. Inverse: `load`.
+
+        A crash while writing leaves either the old predictor, a folder that `load` refuses, or the new one.
+        """
+        from sne.predictors.folder import save_predictor
+
+        save_predictor(self, Path(folder))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, encoders: Mapping[str, type[NetworkEncoder]] | None = None
+    ) -> "Predictor":
+        """Reads a predictor folder. Inverse: `save`.
+
+        Args:
+            folder: what `save` or `sne train --out` wrote.
+            encoders: encoder classes by name, beside those of `sne.encoders.ENCODERS`.
+
+        Returns:
+            The predictor, on the CPU.
+
+        Raises:
+            PredictorError: a missing or damaged file, an unknown encoder, a newer format.
+        """
+        from sne.predictors.folder import load_predictor
+
+        return load_predictor(Path(folder), encoders=encoders)
+
+    def _member(self, index: int) -> Member:
+        member = self.members[index]
+        assert isinstance(member, Member)
+        return member
+
+    def _block_values(self, block: Sequence[Network]) -> Float[np.ndarray, "networks outputs"]:
+        prepared = self._first.encoder.prepare(block)
+        parts = [self._member(k).values(prepared) for k in range(len(self.members))]
+        return torch.stack(parts).double().mean(dim=0).numpy()
+
+    def _prediction(self, source: str, prop: Property, values: np.ndarray) -> Prediction:
+        if prop.kind == "class":
+            probabilities = dict(zip(prop.classes, values.tolist(), strict=True))
+            return Prediction(
+                source, prop.name, prop.classes[int(values.argmax())], probabilities=probabilities
+            )
+        value = float(values[0])
+        low, high = interval(value, self.half_widths.get(prop.name), prop.kind == "fraction")
+        return Prediction(source, prop.name, value, low, high)

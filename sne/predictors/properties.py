@@ -1,0 +1,120 @@
+"""What is predicted of a network: its properties, their kinds and their scales."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self, cast, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sne.metrics import is_missing
+from sne.predictors.errors import PredictorError
+
+Kind = Literal["fraction", "real", "class"]
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property of networks, and how its values become targets.
+
+    Args:
+        name: the zoo's column.
+        kind: "fraction" for numbers in [0, 1], "real" for other numbers, "class" for names.
+        classes: the class names in order of their numbers; empty unless `kind` is "class".
+        mean: mean of the labels, the zero of the standardised scale of "real".
+        std: standard deviation of the labels, its unit; 1 where all labels are equal.
+    """
+
+    name: str
+    kind: Kind
+    classes: tuple[str, ...] = ()
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise PredictorError(
+                f"property {self.name!r}: kind {self.kind!r}, expected one of {', '.join(get_args(Kind))}"
+            )
+        if (self.kind == "class") != bool(self.classes):
+            raise PredictorError(f"property {self.name!r} of kind {self.kind}: {len(self.classes)} classes")
+        if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
+            raise PredictorError(f"property {self.name!r}: mean {self.mean} and std {self.std} give no scale")
+
+    @property
+    def num_outputs(self) -> int:
+        """Numbers a head puts out for this property."""
+        return len(self.classes) if self.kind == "class" else 1
+
+    @classmethod
+    def infer(cls, name: str, labels: ArrayLike) -> Self:
+        """Reads kind, classes and scale off the labels.
+
+        Args:
+            name: the zoo's column.
+            labels: numbers (nan where missing) or strings (None where missing).
+
+        Returns:
+            A class property for strings, a fraction where every number lies in [0, 1], else a real one.
+
+        Raises:
+            PredictorError: no label at all, one class only, or an infinite label.
+        """
+        present = [label for label in np.asarray(labels, dtype=object) if not is_missing(label)]
+        if not present:
+            raise PredictorError(f"property {name!r} has no labels to learn from")
+        if any(isinstance(label, str) for label in present):
+            classes: tuple[str, ...] = tuple(sorted({str(label) for label in present}))
+            if len(classes) == 1:
+                raise PredictorError(f"property {name!r} is {classes[0]!r} everywhere: nothing to tell apart")
+            return cls(name, "class", classes)
+        values = np.asarray(present, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise PredictorError(f"property {name!r} has {int(np.isinf(values).sum())} infinite labels")
+        kind = "fraction" if values.min() >= 0 and values.max() <= 1 else "real"
+        return cls(name, kind, mean=float(values.mean()), std=float(values.std()) or 1.0)
+
+    def encode(self, labels: ArrayLike) -> np.ndarray:
+        """Labels as float64 numbers: values as they are, class numbers for names, nan where missing.
+
+        Raises:
+            PredictorError: a class not among `classes`, a fraction outside [0, 1], or text for a number.
+        """
+        column = np.asarray(labels, dtype=object)
+        if self.kind == "class":
+            numbers = {name: float(number) for number, name in enumerate(self.classes)}
+            unknown = sorted({str(v) for v in column if not is_missing(v)} - set(self.classes))
+            if unknown:
+                raise PredictorError(
+                    f"property {self.name!r}: class {unknown[0]!r} is none of {', '.join(self.classes)}"
+                )
+            return np.array([np.nan if is_missing(v) else numbers[str(v)] for v in column], dtype=np.float64)
+        try:
+            values = np.array([np.nan if is_missing(v) else float(v) for v in column], dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise PredictorError(f"property {self.name!r} ({self.kind}): {error}") from None
+        if self.kind == "fraction" and ((values < 0) | (values > 1)).any():
+            raise PredictorError(f"property {self.name!r} is a fraction, got labels outside [0, 1]")
+        return values
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values. Inverse: `from_json`."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "mean": self.mean,
+            "std": self.std,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The property that `to_json` wrote."""
+        classes = cast(Sequence[str], values.get("classes", ()))
+        return cls(
+            str(values["name"]),
+            values["kind"],
+            tuple(str(name) for name in classes),
+            float(values["mean"]),
+            float(values["std"]),
+        )

@@ -1,0 +1,9 @@
+"""Training predictors on zoos, and measuring them."""
+
+from sne.training.errors import TrainingError as TrainingError
+from sne.training.evaluation import Evaluation as Evaluation
+from sne.training.evaluation import evaluate as evaluate
+from sne.training.evaluation import rows_to_evaluate as rows_to_evaluate
+from sne.training.fit import fit as fit
+from sne.training.record import is_training_zoo as is_training_zoo
+from sne.training.settings import TrainingSettings as TrainingSettings

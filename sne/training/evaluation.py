@@ -1,0 +1,193 @@
+"""Measuring a predictor beside the baselines, on the same networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sne.metrics import is_missing
+from sne.predictors import Predictor, Property, interval, scores
+from sne.training.errors import TrainingError
+from sne.training.labels import target_column
+from sne.training.record import is_training_zoo
+from sne.zoo import Split, Zoo
+
+Figures = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well one property of some networks is predicted.
+
+    Args:
+        property: what is predicted.
+        ids: of the networks.
+        measured: labels, nan or None where missing.
+        predicted: of each method, by name, "sne" first: values or class names.
+        half_width: of the predictor's intervals.
+        failures: methods that could not be applied, with the reason.
+    """
+
+    property: Property
+    ids: tuple[str, ...]
+    measured: np.ndarray
+    predicted: Mapping[str, np.ndarray]
+    half_width: float | None
+    failures: Mapping[str, str]
+
+    def figures(self) -> dict[str, Figures]:
+        """The metrics of each method."""
+        return {name: self._figures(name, np.arange(len(self.ids))) for name in self.predicted}
+
+    def figures_by(self, groups: Sequence[object]) -> dict[str, dict[str, Figures]]:
+        """The metrics of each method in each group.
+
+        Args:
+            groups: the group of each network; None and nan form the group "missing".
+
+        Returns:
+            Group to method to figures, groups in order.
+        """
+        names = np.array(["missing" if is_missing(g) else _group_name(g) for g in groups], dtype=object)
+        return {
+            group: {
+                method: self._figures(method, np.flatnonzero(names == group)) for method in self.predicted
+            }
+            for group in sorted(set(names))
+        }
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row a labelled network: id, measured, predicted, and the interval's ends."""
+        rows = []
+        for network, measured, predicted in zip(self.ids, self.measured, self.predicted["sne"], strict=True):
+            if is_missing(measured):
+                continue
+            row: dict[str, Any] = {"id": network, "measured": measured, "predicted": predicted}
+            if self.property.kind != "class":
+                row["low"], row["high"] = interval(
+                    float(predicted), self.half_width, self.property.kind == "fraction"
+                )
+            rows.append(row)
+        return rows
+
+    def _figures(self, method: str, rows: np.ndarray) -> Figures:
+        half_width = self.half_width if method == "sne" else None
+        return scores(self.property, self.measured[rows], self.predicted[method][rows], half_width)
+
+
+def evaluate(
+    predictor: Predictor,
+    zoo: Zoo,
+    rows: np.ndarray,
+    *,
+    training_zoo: Zoo | None = None,
+    training_split: Split | None = None,
+    batch_size: int = 64,
+) -> list[Evaluation]:
+    """Predicts networks of a zoo and measures predictor and baselines on the same rows.
+
+    Args:
+        predictor: what is measured.
+        zoo: networks and labels.
+        rows: which of them.
+        training_zoo: the zoo that the baselines are fitted on, with the labels the predictor had; None leaves
+            the baselines out.
+        training_split: its split, whose training and validation runs fit the baselines.
+        batch_size: networks a forward pass.
+
+    Returns:
+        One evaluation a property.
+
+    Raises:
+        TrainingError: no rows, or a zoo without the property.
+    """
+    if not len(rows):
+        raise TrainingError(f"{zoo.path}: no networks to evaluate in this split")
+    columns = {prop.name: target_column(zoo, prop.name)[rows] for prop in predictor.properties}
+    values = predictor.values(zoo.networks(rows), batch_size=batch_size)
+    evaluations = []
+    for prop in predictor.properties:
+        predicted, failures = {"sne": _decide(prop, values[prop.name])}, {}
+        if training_zoo is not None:
+            if training_split is None:
+                raise TrainingError("baselines need the split that the predictor was trained with")
+            beside, failures = _baselines(prop, training_zoo, training_split, zoo, rows, predictor)
+            predicted.update(beside)
+        half_width = predictor.half_widths.get(prop.name)
+        ids = tuple(zoo.ids[row] for row in rows)
+        evaluations.append(Evaluation(prop, ids, columns[prop.name], predicted, half_width, failures))
+    return evaluations
+
+
+def rows_to_evaluate(
+    predictor: Predictor, own_split: Split | None, zoo: Zoo, piece: str | None
+) -> tuple[np.ndarray, str, int]:
+    """Chooses the rows of a zoo on which a predictor is measured.
+
+    Args:
+        predictor: what is measured.
+        own_split: the split it was trained with.
+        zoo: where it is measured.
+        piece: "train", "val", "test", "all"; None: "test" on the zoo it was trained on, "all" elsewhere.
+
+    Returns:
+        The rows, the piece, and how many of the rows the predictor has seen in training or validation.
+
+    Raises:
+        TrainingError: an unknown piece, or a zoo without a split.
+    """
+    seen_zoo = is_training_zoo(predictor, zoo)
+    piece = piece or ("test" if seen_zoo else "all")
+    if piece not in ("train", "val", "test", "all"):
+        raise TrainingError(f"split {piece!r}, expected train, val, test or all")
+    split = zoo.split or (own_split if seen_zoo else None)
+    if piece == "all":
+        rows = np.arange(len(zoo))
+    elif split is None:
+        raise TrainingError(f"{zoo.path}: has no split.json; give --split all")
+    else:
+        rows = split.rows(zoo.runs, piece)
+    if not seen_zoo or own_split is None:
+        return rows, piece, 0
+    seen = {*own_split.train, *own_split.val}
+    return rows, piece, sum(zoo.runs[row] in seen for row in rows)
+
+
+def _baselines(
+    prop: Property, training_zoo: Zoo, split: Split, zoo: Zoo, rows: np.ndarray, predictor: Predictor
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Predictions of the baselines that can be applied, and why the others cannot."""
+    from sne.baselines import BASELINES  # scikit-learn is slow to import
+
+    runs = training_zoo.runs
+    train = np.sort(np.concatenate([split.rows(runs, "train"), split.rows(runs, "val")]))
+    targets = prop.encode(target_column(training_zoo, prop.name)[train])
+    train, targets = train[~np.isnan(targets)], targets[~np.isnan(targets)]
+    if prop.kind == "class":
+        targets = targets.astype(np.int64)
+    seed = int(predictor.record.get("settings", {}).get("seed", 0))
+    predicted: dict[str, np.ndarray] = {}
+    failures: dict[str, str] = {}
+    for name, make in BASELINES.items():
+        try:
+            fitted = make()
+            fitted.fit(training_zoo, train, targets, kind=prop.kind, seed=seed)
+            values = np.asarray(fitted.predict(zoo, rows))
+        except ValueError as error:
+            failures[name] = str(error)
+            continue
+        if prop.kind == "class":
+            values = np.array(prop.classes, dtype=object)[values.astype(np.int64)]
+        predicted[name] = values
+    return predicted, failures
+
+
+def _decide(prop: Property, values: np.ndarray) -> np.ndarray:
+    if prop.kind != "class":
+        return values
+    return np.array(prop.classes, dtype=object)[values.argmax(axis=1)]
+
+
+def _group_name(group: object) -> str:
+    return f"{group:g}" if isinstance(group, float) else str(group)

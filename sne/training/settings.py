@@ -1,0 +1,86 @@
+"""Everything about a training run that is not the zoo or the encoder."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from sne.training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a predictor is trained.
+
+    Args:
+        epochs: passes over the training rows, at most.
+        batch_size: networks a forward pass.
+        learning_rate: its peak, AdamW's.
+        weight_decay: on matrices; vectors (biases, norms) are left alone.
+        warmup: share of all steps during which the learning rate rises from 0, in [0, 1).
+        schedule: what follows: "cosine" falls to 0, "constant" stays.
+        ema_decay: of the running mean of the parameters that is evaluated and kept; 0 keeps the parameters.
+        gradient_clip: largest norm of the gradient; 0 for no limit.
+        accumulation: batches whose gradients make one step.
+        precision: "float32", "bfloat16" (autocast), or "auto": bfloat16 on CUDA alone.
+        patience: epochs without a better score after which training stops; 0 for never.
+        members: predictors that are averaged; above 1, each leaves out one fold of the runs.
+        seed: of initial values, folds, order and dropout.
+        hidden: width of the heads' hidden layer; 0 for linear heads.
+        dropout: share of embedding entries dropped before the heads.
+        huber_delta: see `PropertyHeads`; 0 for squared error.
+        refit: after the best epoch is known, train again on training and validation rows up to it (1 member).
+        checkpoint_seconds: least time between two saved states, which are saved at ends of epochs.
+    """
+
+    epochs: int = 50
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    schedule: Literal["cosine", "constant"] = "cosine"
+    ema_decay: float = 0.0
+    gradient_clip: float = 1.0
+    accumulation: int = 1
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    patience: int = 0
+    members: int = 1
+    seed: int = 0
+    hidden: int = 0
+    dropout: float = 0.0
+    huber_delta: float = 0.0
+    refit: bool = False
+    checkpoint_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        limits = {
+            "epochs": (1, None),
+            "batch_size": (1, None),
+            "accumulation": (1, None),
+            "members": (1, None),
+            "patience": (0, None),
+            "hidden": (0, None),
+            "learning_rate": (0, None),
+            "weight_decay": (0, None),
+            "gradient_clip": (0, None),
+            "huber_delta": (0, None),
+            "checkpoint_seconds": (0, None),
+            "warmup": (0, 1),
+            "ema_decay": (0, 1),
+            "dropout": (0, 1),
+        }
+        for name, (low, high) in limits.items():
+            value = getattr(self, name)
+            if not value >= low or (high is not None and value >= high):
+                upper = "" if high is None else f" and below {high}"
+                raise TrainingError(f"{name} is {value}, expected {low} or more{upper}")
+        if self.schedule not in ("cosine", "constant"):
+            raise TrainingError(f"schedule is {self.schedule!r}, expected 'cosine' or 'constant'")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise TrainingError(f"precision is {self.precision!r}, expected 'auto', 'float32' or 'bfloat16'")
+        if self.refit and self.members > 1:
+            raise TrainingError(f"refit is for one member, got {self.members}: folds see every run already")
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings that decide the result, as plain JSON values."""
+        values = asdict(self)
+        del values["checkpoint_seconds"]
+        return values
