@@ -1,0 +1,52 @@
+import json
+
+import numpy as np
+import pytest
+
+from sne.predictors import PredictorError, Property
+
+
+def test_kinds_are_read_off_the_labels():
+    assert Property.infer("a", [0.0, 0.5, np.nan, 1.0]).kind == "fraction"
+    assert Property.infer("b", [0.0, 1.5]).kind == "real"
+    assert Property.infer("c", [-0.1, 0.5]).kind == "real"
+    letters = Property.infer("d", np.array(["y", None, "x", "y"], dtype=object))
+    assert (letters.kind, letters.classes, letters.num_outputs) == ("class", ("x", "y"), 2)
+
+
+def test_scale_ignores_missing_labels():
+    prop = Property.infer("loss", [1.0, np.nan, 3.0])
+    assert (prop.mean, prop.std) == (2.0, 1.0)
+    assert Property.infer("constant", [5.0, 5.0]).std == 1.0
+
+
+def test_encode():
+    letters = Property("d", "class", ("x", "y"))
+    np.testing.assert_array_equal(letters.encode(["y", None, "x"]), [1.0, np.nan, 0.0])
+    np.testing.assert_array_equal(Property("l", "real").encode([2.5, None]), [2.5, np.nan])
+
+
+@pytest.mark.parametrize(
+    "prop", [Property("a", "class", ("x", "y")), Property("b", "real", mean=0.1, std=3.7)]
+)
+def test_json_round_trip(prop):
+    assert Property.from_json(json.loads(json.dumps(prop.to_json()))) == prop
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: Property.infer("a", [np.nan, np.nan]), "'a' has no labels"),
+        (lambda: Property.infer("a", ["x", "x"]), "'x' everywhere"),
+        (lambda: Property.infer("a", [1.0, np.inf]), "1 infinite label"),
+        (lambda: Property("a", "class", ("x", "y")).encode(["z"]), "class 'z' is none of x, y"),
+        (lambda: Property("a", "fraction").encode([1.5]), r"fraction, got labels outside \[0, 1\]"),
+        (lambda: Property("a", "real").encode(["much"]), "could not convert"),
+        (lambda: Property("a", "odd"), "kind 'odd', expected one of fraction, real, class"),
+        (lambda: Property("a", "class"), "0 classes"),
+        (lambda: Property("a", "real", std=0.0), "give no scale"),
+    ],
+)
+def test_bad_labels_are_told(act, message):
+    with pytest.raises(PredictorError, match=message):
+        act()

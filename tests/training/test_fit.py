@@ -1,0 +1,158 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import ENCODERS, TinyEncoder, write_tiny_zoo
+
+from sne.predictors import Predictor, PredictorError
+from sne.training import TrainingError, TrainingSettings, fit
+from sne.zoo import Split, Zoo
+
+QUICK = TrainingSettings(epochs=3, batch_size=16)
+LONG = TrainingSettings(epochs=60, batch_size=8, learning_rate=2e-2)
+TARGETS = ["test_accuracy", "test_loss", "config.activation"]
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    return Zoo.open(write_tiny_zoo(tmp_path_factory.mktemp("zoo") / "tiny"))
+
+
+def test_learns_several_properties_with_missing_labels(zoo, tmp_path):
+    predictor = fit(zoo, TARGETS, split=zoo.split, encoder=TinyEncoder, settings=LONG, out=tmp_path / "p")
+    validation = predictor.metrics["validation"]
+    assert np.isnan(zoo.column("test_accuracy")).any()
+    assert [p.kind for p in predictor.properties] == ["fraction", "real", "class"]
+    assert validation["test_accuracy"]["kendall_tau"] > 0.6
+    assert validation["test_loss"]["kendall_tau"] > 0.6
+    assert validation["config.activation"]["accuracy"] > 0.7
+    test = zoo.split.rows(zoo.runs, "test")
+    values = predictor.values(zoo.networks(test))
+    measured = zoo.column("test_loss")[test]
+    assert np.corrcoef(measured, values["test_loss"])[0, 1] > 0.8
+    again = Predictor.load(tmp_path / "p", encoders=ENCODERS)
+    np.testing.assert_array_equal(again.values(zoo.networks(test))["test_loss"], values["test_loss"])
+    record = again.record
+    assert record["zoo"] == str(zoo.path) and record["networks"] == record["families"]["narrow"] * 2 == 48
+    assert record["datasets"] == {"digits": 48} and record["targets"] == TARGETS
+    assert Split.load(tmp_path / "p" / "split.json") == zoo.split
+
+
+def test_same_seed_same_bits_and_no_trace_in_the_global_seed(zoo):
+    state = torch.get_rng_state()
+    first, second = (
+        fit(zoo, ["test_accuracy"], split=zoo.split, encoder=lambda: TinyEncoder(dropout=0.2), settings=QUICK)
+        for _ in range(2)
+    )
+    assert torch.equal(state, torch.get_rng_state())
+    tensors = first.members.state_dict()
+    assert all(torch.equal(tensors[name], t) for name, t in second.members.state_dict().items())
+    other = fit(
+        zoo, ["test_accuracy"], split=zoo.split, encoder=lambda: TinyEncoder(dropout=0.2),
+        settings=TrainingSettings(**{**QUICK.to_json(), "seed": 1}),
+    )  # fmt: skip
+    assert any(not torch.equal(tensors[name], t) for name, t in other.members.state_dict().items())
+
+
+def test_members_judge_every_run_once(zoo):
+    settings = TrainingSettings(epochs=3, members=3)
+    predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
+    assert len(predictor.members) == 3 and predictor.dim == 24
+    assert predictor.metrics["validation"]["test_loss"]["n"] == 48
+    assert len({tuple(m.encoder.shift.tolist()) for m in predictor.members}) == 3  # scales of their own folds
+    assert predictor.half_widths["test_loss"] > 0
+
+
+def test_the_best_epoch_is_kept(zoo):
+    predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=LONG)
+    (member,) = predictor.metrics["members"]
+    scores = [entry["score"] for entry in member["history"]]
+    assert len(scores) == 60 and member["score"] == max(scores) == scores[member["best_epoch"]]
+    assert predictor.metrics["validation"]["test_loss"]["kendall_tau"] == pytest.approx(max(scores))
+
+
+def test_patience_stops_early(zoo):
+    settings = TrainingSettings(epochs=300, batch_size=8, learning_rate=2e-2, patience=3)
+    predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
+    (member,) = predictor.metrics["members"]
+    assert len(member["history"]) == member["best_epoch"] + 4 < 300
+
+
+def test_refit_trains_on_validation_rows_too_for_as_long(zoo):
+    settings = TrainingSettings(epochs=8, refit=True)
+    predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
+    chosen, refitted = predictor.metrics["members"]
+    assert len(refitted["history"]) == chosen["best_epoch"] + 1 and refitted["score"] is None
+    assert len(predictor.members) == 1 and predictor.metrics["validation"]["test_loss"]["n"] == 12
+    plain = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=TrainingSettings(epochs=8))
+    assert not torch.equal(plain.members[0].encoder.shift, predictor.members[0].encoder.shift)
+
+
+def test_accumulated_batches_are_one_large_batch(zoo):
+    """Without dropout, 2 x 8 rows a step and 16 rows a step are one training up to rounding."""
+    large, small = (
+        fit(
+            zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder,
+            settings=TrainingSettings(epochs=3, batch_size=16 // parts, accumulation=parts),
+        )
+        for parts in (1, 2)
+    )  # fmt: skip
+    tensors = small.members.state_dict()
+    for name, tensor in large.members.state_dict().items():
+        torch.testing.assert_close(tensors[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_a_running_mean_differs_from_the_last_parameters(zoo):
+    plain, mean = (
+        fit(
+            zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder,
+            settings=TrainingSettings(epochs=3, ema_decay=decay),
+        )
+        for decay in (0.0, 0.9)
+    )  # fmt: skip
+    weight = "0.heads.output.weight"
+    assert not torch.equal(plain.members.state_dict()[weight], mean.members.state_dict()[weight])
+    losses = [p.metrics["members"][0]["history"][-1]["loss"] for p in (plain, mean)]
+    assert losses[0] == losses[1]  # the parameters that learn are the same
+
+
+def test_bfloat16_trains(zoo):
+    settings = TrainingSettings(epochs=2, precision="bfloat16")
+    predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
+    assert all(t.dtype == torch.float32 for t in predictor.members.state_dict().values())
+
+
+class ExplodingEncoder(TinyEncoder):
+    def forward(self, batch):
+        return super().forward(batch) * (float("nan") if self.training else 1.0)
+
+
+def test_a_loss_that_is_not_finite_is_told(zoo):
+    with pytest.raises(TrainingError, match=r"loss of member-0 is nan in epoch 1: try a learning rate below"):
+        fit(zoo, ["test_loss"], split=zoo.split, encoder=ExplodingEncoder, settings=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "message"),
+    [
+        (["speed"], TrainingError, "no column 'speed', expected one of .*test_accuracy"),
+        ([], TrainingError, "no target given"),
+        (["dataset"], PredictorError, "'digits' everywhere"),
+    ],
+)
+def test_bad_targets_are_told(zoo, targets, error, message):
+    with pytest.raises(error, match=message):
+        fit(zoo, targets, split=zoo.split, encoder=TinyEncoder, settings=QUICK)
+
+
+def test_out_must_be_a_folder(zoo, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="is a file, expected a folder"):
+        fit(zoo, TARGETS, split=zoo.split, encoder=TinyEncoder, settings=QUICK, out=tmp_path / "file")
+
+
+def test_metrics_are_valid_json(zoo, tmp_path):
+    fit(zoo, ["test_accuracy"], split=zoo.split, encoder=TinyEncoder, settings=QUICK, out=tmp_path / "p")
+    metrics = json.loads((tmp_path / "p" / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert set(metrics) == {"validation", "members"}
