@@ -209,7 +209,7 @@ class SetEncoder(NetworkEncoder):
         part_chunks: Int[Tensor, " parts"],
     ) -> tuple[Float[Tensor, "chunks dim"], Int[Tensor, " chunks"]]:
         """Vectors of chunks in the order of their buckets, and where each chunk's vector stands there."""
-        plan = bucket_sets(lengths, max_waste=0, max_tokens=SLICE_TOKENS)
+        plan = bucket_sets(lengths, max_waste=0.0, max_tokens=SLICE_TOKENS)
         parts = torch.arange(len(part_chunks), device=part_chunks.device).repeat_interleave(part_chunks)
         scaled = chunks / self.input_std
         results = [
