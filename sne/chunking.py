@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -107,12 +107,12 @@ class ChunkedNetworks:
         networks = torch.arange(len(self.network_parts), device=self.network_parts.device)
         return networks.repeat_interleave(self.network_parts)
 
-    def to(self, device: Any) -> Self:
+    def to(self, device: Any) -> "ChunkedNetworks":
         """The same batch on another device."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return ChunkedNetworks(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     @classmethod
-    def concat(cls, batches: Sequence[Self]) -> Self:
+    def concat(cls, batches: Sequence["ChunkedNetworks"]) -> "ChunkedNetworks":
         """Joins batches of one chunk size, in order.
 
         Args:

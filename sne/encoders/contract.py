@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sne.networks import Network
 
 
+@runtime_checkable
 class EncoderBatch(Protocol):
     """Some networks, ready for an encoder's forward pass."""
 
@@ -18,7 +19,7 @@ class EncoderBatch(Protocol):
         """Number of networks."""
         ...
 
-    def to(self, device: Any) -> Self:
+    def to(self, device: Any) -> "EncoderBatch":
         """The same batch on another device."""
         ...
 
