@@ -32,7 +32,7 @@ def attention_nodes(stems: Mapping[str, Stem]) -> frozenset[str]:
         elif word := attention_word(last):
             words.setdefault(node, set()).add(word)
     found = {node for node, held in words.items() if "qkv" in held or {"query", "key"} <= held}
-    # Mamba and the like have an `in_proj` too; an attention's has three rows for each output.
+    # Mamba and the like have an `in_proj` too; an an attention has three rows for each output.
     return frozenset(node for node in found if _is_attention(node, stems))
 
 
@@ -59,7 +59,7 @@ def attention_role(path: str, nodes: Iterable[str]) -> str:
 
 
 def multihead(stem: Stem) -> Unit:
-    """`nn.MultiheadAttention`: `in_proj_weight` or `q/k/v_proj_weight`, and `in_proj_bias`, as three layers."""
+    """`nn.MultiheadAttention`: `in_proj_weight` or `q/k/v_proj_weight`, and `in_proj_bias`, as 3 layers."""
     unit = Unit(stem.path, [], [])
     leaves = stem.leaves
     bias = leaves.get("in_proj_bias")

@@ -1,7 +1,7 @@
 """The order of sibling modules: by role words, numbers and chaining widths, never by the order of keys.
 
 The words are those of the common libraries (torchvision, timm, transformers, torch.nn). Where neither
-words nor numbers nor widths decide, siblings stand in alphabetical order and a note says that this is a guess.
+words nor numbers nor widths decide, siblings stand in alphabetical order and a note says so.
 """
 
 import re
