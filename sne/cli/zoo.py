@@ -115,17 +115,19 @@ def _print_summary(opened: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary))
         return
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=120)
     console.print(
         f"{summary['path']}: {summary['networks']} networks of {summary['runs']} runs, "
         f"{summary['bytes'] / 1e6:.1f} MB, split: {summary['split'] or 'none'}",
         highlight=False,
         soft_wrap=True,
     )
-    table = Table("family", "dataset", "networks", "runs", "weights", "test accuracy", "0 .. 1 in tenths")
+    titles = ("family", "dataset", "networks", "runs", "weights", "test accuracy", "in tenths")
+    table = Table(*titles, box=SIMPLE, pad_edge=False)
     for row in summary["families"]:
         accuracy = row["test_accuracy"]
         table.add_row(

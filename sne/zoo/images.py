@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from sne.zoo.errors import ZooError
 
 DIGITS = "digits"
-_DIGITS_SIZE = 16  # scikit-learn's 8 x 8, enlarged: three 3 x 3 convolutions of stride 2 need 15
+_DIGITS_SIZE = 20  # scikit-learn's 8 x 8, enlarged: every family takes 20
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -68,7 +68,7 @@ def load_images(source: Path | str, size: int | None = None) -> ImageSet:
     Args:
         source: "digits" (scikit-learn, embedded), or an .npz file with uint8 arrays x_train [N, H, W] or
             [N, H, W, C], y_train, x_test and y_test.
-        size: height and width to resample to; None keeps the file's own (16 for digits).
+        size: height and width to resample to; None keeps the file's own (20 for digits).
 
     Raises:
         ZooError: the file cannot be read, an array is missing or of the wrong form, or labels do not fit.

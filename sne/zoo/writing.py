@@ -185,7 +185,7 @@ class ZooWriter:
 
 def checksum(stored: Tensor) -> str:
     """CRC-32 of a tensor's bytes as they are stored, eight hex digits."""
-    return f"{zlib.crc32(memoryview(stored.contiguous().numpy()).cast('B')):08x}"
+    return f"{zlib.crc32(stored.numpy().tobytes()):08x}"
 
 
 def _shard_name(number: int) -> str:

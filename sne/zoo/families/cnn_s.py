@@ -69,5 +69,5 @@ CNN_S = Family(
         "batch_size": Choice((64,)),
     },
     module=_module,
-    smallest=16,
+    smallest=20,
 )

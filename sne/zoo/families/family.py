@@ -45,10 +45,9 @@ class Family:
         """Raises ZooError if the family cannot read images of this shape."""
         _, height, width = shape
         if min(height, width) < self.smallest or height % self.multiple or width % self.multiple:
-            rule = f"at least {self.smallest}" + (
-                f", multiples of {self.multiple}" if self.multiple > 1 else ""
-            )
-            raise ZooError(f"family {self.name} needs height and width {rule}; images are {height} x {width}")
+            rule = f"of at least {self.smallest}"
+            rule += f", multiples of {self.multiple}" if self.multiple > 1 else ""
+            raise ZooError(f"family {self.name} needs sides {rule}; images are {height} x {width}")
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draws the hyper-parameters of one network."""

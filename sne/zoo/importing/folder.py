@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from sne.checkpoints import CheckpointError, read_network
 from sne.networks import Network, TensorInfo, recognise
 from sne.zoo.errors import ZooError
 from sne.zoo.importing.tables import as_text, read_table
@@ -112,8 +113,6 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     """The tensors that a checkpoint's layers are made of, each once."""
     if not path.exists():
         raise ZooError(f"{path}: no such file")
-    from sne.checkpoints import CheckpointError, read_network
-
     try:
         network = read_network(path)
         return _used_tensors(path, network)
