@@ -202,6 +202,22 @@ def unchunk(batch: ChunkedNetworks) -> list[list[Float[Tensor, "out in kernel"]]
     return [parts[end - num : end] for end, num in zip(ends, batch.network_parts.tolist(), strict=True)]
 
 
+def num_chunks(part: Part, chunk_size: int) -> int:
+    """Number of chunks that `chunk` cuts a part into, known without its values.
+
+    Args:
+        part: any part.
+        chunk_size: entries of a chunk.
+
+    Returns:
+        The number; 0 for a part without entries.
+    """
+    if not part.num_entries:
+        return 0
+    rows, length = _rows(*part.canonical_shape)
+    return rows * -(-length // chunk_size)
+
+
 def _rows(num_out: int, num_in: int, kernel: int) -> tuple[int, int]:
     """Into how many rows, of which length, a part of this canonical shape is cut."""
     if kernel > 1:

@@ -1,0 +1,131 @@
+"""`sne inspect`: the layers of checkpoints, and what was not understood."""
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sne.cli.files import expand, report_failures
+
+if TYPE_CHECKING:
+    from sne.networks import Layer, Network, Part
+
+_MAX_NAMES = 3
+
+
+def inspect(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Checkpoints, folders, globs; - reads paths from stdin."),
+    ],
+    chunk_size: Annotated[int, typer.Option(min=1, help="Entries of a chunk, for the column chunks.")] = 32,
+    stats: Annotated[bool, typer.Option("--stats", help="Also read the values: min, max, mean |x|.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")] = False,
+) -> None:
+    """Show the layers of checkpoints: name, type, level, shapes, chunks; and what was not understood."""
+    from sne.checkpoints import CheckpointError, read_network
+
+    failures: dict[str, str] = {}
+    for argument in files:
+        for path in expand([argument]) or [argument]:  # a folder without checkpoints: the reader says so
+            try:
+                described = _describe(path, read_network(path), chunk_size, stats)
+            except CheckpointError as error:
+                failures[path] = str(error)
+                continue
+            if as_json:
+                print(json.dumps(described))
+            else:
+                _show(described, stats)
+    report_failures(failures)
+
+
+def _describe(path: str, network: "Network", chunk_size: int, stats: bool) -> dict[str, Any]:
+    layers = [
+        {
+            "name": layer.name,
+            "type": layer.type.value,
+            "level": layer.level,
+            "parts": [_describe_part(network, layer, part, chunk_size, stats) for part in layer.parts],
+        }
+        for layer in network.layers
+    ]
+    return {
+        "file": path,
+        "layers": layers,
+        "notes": [{"tensor": note.tensor, "reason": note.reason} for note in network.notes],
+        "num_layers": len(layers),
+        "num_levels": network.num_levels,
+        "num_weights": network.num_weights,
+        "num_chunks": sum(part["chunks"] for layer in layers for part in layer["parts"]),
+    }
+
+
+def _describe_part(
+    network: "Network", layer: "Layer", part: "Part", chunk_size: int, stats: bool
+) -> dict[str, Any]:
+    from sne.chunking import num_chunks
+
+    described: dict[str, Any] = {
+        "tensor": part.tensor,
+        "role": part.role.value,
+        "label": part.label,
+        "shape": list(part.shape),
+        "dtype": network.source.infos[part.tensor].dtype,
+        "chunks": num_chunks(part, chunk_size),
+    }
+    if stats and part.num_entries:
+        values = network.read(part)
+        described |= {
+            "min": values.min().item(),
+            "max": values.max().item(),
+            "mean_abs": values.abs().mean().item(),
+        }
+    return described
+
+
+def _show(described: dict[str, Any], stats: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        title=described["file"], title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
+    for name in ("level", "layer", "type", "role", "shape", "dtype", "chunks"):
+        table.add_column(name, justify="right" if name in ("level", "chunks") else "left", no_wrap=True)
+    for name in ("min", "max", "mean |x|") if stats else ():
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in described["layers"]:
+        head = [str(layer["level"]), layer["name"], layer["type"]]
+        for part in layer["parts"]:
+            shape = " x ".join(str(size) for size in part["shape"]) or "scalar"
+            row = [*head, part["role"], shape, part["dtype"], str(part["chunks"])]
+            if stats:
+                row += [f"{part[key]:.4g}" if key in part else "-" for key in ("min", "max", "mean_abs")]
+            table.add_row(*row)
+            head = ["", "", ""]
+    # Whole lines even where the output is no terminal: cut names would be names of nothing.
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
+    width = console.measure(table).maximum if console.width else None
+    console.print(table, width=max(width or 0, console.width))
+    console.print(
+        f"{described['num_layers']} layers, {described['num_levels']} levels, "
+        f"{described['num_weights']} weights, {described['num_chunks']} chunks"
+    )
+    for line in _notes(described["notes"]):
+        console.print(line)
+    console.print()
+
+
+def _notes(notes: list[dict[str, str]]) -> list[str]:
+    """One line a reason, with the tensors that it is true of."""
+    reasons = Counter(note["reason"] for note in notes)
+    lines = []
+    for reason, count in reasons.items():
+        names = [note["tensor"] for note in notes if note["reason"] == reason]
+        shown = ", ".join(names[:_MAX_NAMES]) + (
+            f" and {count - _MAX_NAMES} more" if count > _MAX_NAMES else ""
+        )
+        lines.append(f"note: {shown}: {reason}")
+    return lines
