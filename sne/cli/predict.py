@@ -1,0 +1,66 @@
+"""`sne predict`: properties of checkpoints."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sne.cli.files import apply_to_files, expand, report_failures
+from sne.cli.tables import format_table
+
+if TYPE_CHECKING:
+    from sne.networks import Network
+    from sne.predictors import Prediction
+
+
+def predict(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE...", help="Checkpoints, folders, globs; - reads paths from stdin."),
+    ],
+    predictor: Annotated[str, typer.Option(help="Folder of the predictor.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Networks at a time.")] = 64,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a file and property.")] = False,
+) -> None:
+    """Predict properties of checkpoints, best first, with 90% intervals."""
+    from sne.predictors import Predictor, choose_device
+
+    loaded = Predictor.load(predictor).to(choose_device(device))
+    num = len(loaded.properties)
+
+    def work(networks: list["Network"]) -> list[list["Prediction"]]:
+        predictions = loaded.predict(networks, batch_size=batch_size)
+        return [predictions[start : start + num] for start in range(0, len(predictions), num)]
+
+    failures: dict[str, str] = {}
+    found = list(apply_to_files(expand(files), work, batch_size=batch_size, failures=failures))
+    if loaded.properties[0].kind == "class":
+        found.sort(key=lambda pair: str(pair[1][0].value))
+    else:
+        found.sort(key=lambda pair: float(pair[1][0].value), reverse=True)
+    if as_json:
+        for path, predictions in found:
+            for prediction in predictions:
+                print(json.dumps({"file": path, **_as_json(prediction)}))
+    elif found:
+        print(format_table([_row(path, predictions) for path, predictions in found]))
+    report_failures(failures)
+
+
+def _row(path: str, predictions: list["Prediction"]) -> dict[str, Any]:
+    row: dict[str, Any] = {"file": path}
+    for prediction in predictions:
+        row[prediction.property] = prediction.value
+        if prediction.probabilities is not None:
+            row["probability"] = max(prediction.probabilities.values())
+        elif prediction.low is not None:
+            row[f"{prediction.property} 90%"] = f"{prediction.low:.4f} - {prediction.high:.4f}"
+    return row
+
+
+def _as_json(prediction: "Prediction") -> dict[str, Any]:
+    values: dict[str, Any] = {"property": prediction.property, "value": prediction.value}
+    if prediction.probabilities is not None:
+        return {**values, "probabilities": dict(prediction.probabilities)}
+    return {**values, "low": prediction.low, "high": prediction.high}

@@ -1,0 +1,87 @@
+"""`sne train`: a predictor from a zoo."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sne.cli.tables import format_table
+
+
+def train(
+    zoo: Annotated[Path, typer.Argument(help="Folder of the zoo.")],
+    target: Annotated[list[str], typer.Option(help="A property to predict; may be given several times.")],
+    out: Annotated[Path, typer.Option(help="Folder for the predictor.")],
+    preset: Annotated[str, typer.Option(help="Encoder: default, or paper (faithful to it).")] = "default",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training networks.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Networks a batch.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Its peak.")] = None,
+    members: Annotated[
+        int | None, typer.Option(help="Predictors to average; above 1, each leaves out one fold of the runs.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without gain before stopping; 0: never.")
+    ] = None,
+    accumulation: Annotated[int | None, typer.Option(help="Batches whose gradients make one step.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of initial values, order, folds and, without split.json, split.")
+    ] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the predictor that OUT holds.")
+    ] = False,
+    progress: Annotated[
+        bool | None,
+        typer.Option("--progress/--quiet", help="Progress bar on stderr. [default: on terminals]"),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the validation figures as one JSON line.")
+    ] = False,
+) -> None:
+    """Train a predictor on the runs that the zoo's split.json names (or cut a split by run)."""
+    from sne.predictors import Predictor
+    from sne.training import TrainingSettings, fit, is_finished
+    from sne.zoo import Zoo, split_by_run
+
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "members": members,
+        "patience": patience,
+        "accumulation": accumulation,
+        "precision": precision,
+    }
+    settings = TrainingSettings(
+        seed=seed, **{name: value for name, value in given.items() if value is not None}
+    )
+    opened = Zoo.open(zoo)
+    if resume and is_finished(out):
+        predictor = Predictor.load(out)
+    else:
+        predictor = fit(
+            opened,
+            target,
+            split=opened.split or split_by_run(opened.runs, seed=seed, families=opened.families),
+            encoder=preset,
+            settings=settings,
+            device=device,
+            out=out,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    validation = predictor.metrics["validation"]
+    if as_json:
+        seconds = predictor.record.get("seconds")
+        print(json.dumps({"predictor": str(out), "validation": validation, "seconds": seconds}))
+        return
+    rows = [
+        {"property": name, **{key: value for key, value in figures.items() if key != "coverage"}}
+        for name, figures in validation.items()
+    ]
+    print(f"validation, {'out of fold' if len(predictor.members) > 1 else 'best epoch'}:")
+    print(format_table(rows))

@@ -1,0 +1,107 @@
+import io
+import json
+
+import numpy as np
+import pytest
+
+
+def test_best_first_with_intervals(sne_command, predictor_path, checkpoints):
+    result = sne_command("predict", checkpoints, "--predictor", predictor_path)
+    assert result.status == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[0].split("  ")[0] == "file" and "test_accuracy 90%" in lines[0]
+    values = [float(line.split()[1]) for line in lines[1:]]
+    assert len(values) == 3 and values == sorted(values, reverse=True)
+
+
+def test_json(sne_command, predictor_path, checkpoints):
+    result = sne_command("predict", checkpoints / "net0.safetensors", "--predictor", predictor_path, "--json")
+    (line,) = result.json()
+    assert line["file"] == str(checkpoints / "net0.safetensors") and line["property"] == "test_accuracy"
+    assert 0 <= line["low"] <= line["value"] <= line["high"] <= 1
+
+
+def test_unreadable_files_are_listed_and_the_others_predicted(sne_command, predictor_path, checkpoints):
+    (checkpoints / "bad.safetensors").write_bytes(b"nothing")
+    result = sne_command(
+        "predict", checkpoints, checkpoints / "gone.pt", "--predictor", predictor_path, "--json"
+    )
+    assert result.status == 2 and len(result.json()) == 3
+    assert [line.startswith("sne: ") for line in result.err.splitlines()] == [True, True]
+    assert "bad.safetensors" in result.err and "gone.pt: no such file" in result.err
+
+
+def test_a_file_with_bad_values_does_not_take_its_batch_along(sne_command, predictor_path, checkpoints):
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(checkpoints / "net1.safetensors")
+    state["0.weight"][0, 0] = float("nan")
+    save_file(state, checkpoints / "net1.safetensors")
+    result = sne_command("predict", checkpoints, "--predictor", predictor_path, "--json")
+    assert result.status == 2
+    assert [line["file"][-16:] for line in result.json()] != [] and len(result.json()) == 2
+    assert "net1.safetensors" in result.err and result.err.count("\n") == 1
+
+
+def test_paths_from_stdin_and_globs(sne_command, predictor_path, checkpoints, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{checkpoints / 'net2.safetensors'}\n\n"))
+    result = sne_command("predict", "-", "--predictor", predictor_path, "--json")
+    assert [line["file"] for line in result.json()] == [str(checkpoints / "net2.safetensors")]
+    result = sne_command("predict", checkpoints / "net[01].*", "--predictor", predictor_path, "--json")
+    assert {line["file"][-16:] for line in result.json()} == {"net0.safetensors", "net1.safetensors"}
+
+
+def test_a_folder_that_is_one_network(sne_command, predictor_path, checkpoints):
+    (checkpoints / "hub").mkdir()
+    (checkpoints / "net0.safetensors").rename(checkpoints / "hub" / "model.safetensors")
+    result = sne_command("predict", checkpoints, "--predictor", predictor_path, "--json")
+    assert str(checkpoints / "hub") in {line["file"] for line in result.json()}
+    assert len(result.json()) == 3
+
+
+def test_batch_size_changes_nothing(sne_command, predictor_path, checkpoints):
+    one, all_ = (
+        sne_command(
+            "predict", checkpoints, "--predictor", predictor_path, "--json", "--batch-size", size
+        ).json()
+        for size in (1, 64)
+    )
+    assert [line["file"] for line in one] == [line["file"] for line in all_]
+    assert [line["value"] for line in one] == pytest.approx([line["value"] for line in all_], abs=1e-6)
+
+
+def test_encode_parquet_and_npy_agree(sne_command, predictor_path, checkpoints, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name in ("e.parquet", "e.npy"):
+        result = sne_command(
+            "encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / name, "--json"
+        )
+        assert result.status == 0, result.err
+        assert result.json()[0]["networks"] == 3
+    table = pq.read_table(tmp_path / "e.parquet")
+    assert table.column_names == ["path", "embedding"]
+    assert table.schema.field("embedding").type == pa.list_(pa.float32(), 8)
+    assert table["path"].to_pylist() == [str(checkpoints / f"net{i}.safetensors") for i in range(3)]
+    array = np.load(tmp_path / "e.npy", allow_pickle=False)
+    np.testing.assert_array_equal(array, np.array(table["embedding"].to_pylist(), dtype=np.float32))
+
+
+def test_encode_with_a_bad_file(sne_command, predictor_path, checkpoints, tmp_path):
+    (checkpoints / "bad.pt").write_bytes(b"")
+    result = sne_command(
+        "encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "e.parquet"
+    )
+    assert result.status == 2 and "bad.pt" in result.err and (tmp_path / "e.parquet").exists()
+    result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "e.npy")
+    assert result.status == 2 and "e.npy: not written" in result.err and not (tmp_path / "e.npy").exists()
+    result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "e.txt")
+    assert result.status == 2 and "ends in .parquet or .npy" in result.err
+
+
+def test_predictor_is_checked(sne_command, predictor_path, checkpoints):
+    config = json.loads((predictor_path / "config.json").read_text())
+    (predictor_path / "config.json").write_text(json.dumps({**config, "format": 7}))
+    result = sne_command("predict", checkpoints, "--predictor", predictor_path)
+    assert result.status == 2 and "newer sne" in result.err and result.err.count("\n") == 1

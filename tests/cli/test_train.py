@@ -1,0 +1,85 @@
+import json
+
+import pytest
+from tiny import write_tiny_zoo
+
+from sne.zoo import Split, Zoo
+
+
+def test_prints_validation_and_writes_the_folder(sne_command, zoo_path, tmp_path):
+    result = sne_command(
+        "train", zoo_path, "--target", "test_accuracy", "--target", "config.activation",
+        "--out", tmp_path / "p", "--preset", "tiny", "--epochs", 2, "--members", 2, "--batch-size", 16,
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    lines = result.out.splitlines()
+    assert lines[0] == "validation, out of fold:"
+    assert lines[1].split() == ["property", "kendall_tau", "tau_ceiling", "r2", "mae", "n", "accuracy"]
+    assert lines[2].startswith("test_accuracy") and lines[3].startswith("config.activation")
+    config = json.loads((tmp_path / "p" / "config.json").read_text())
+    assert config["members"] == 2 and config["training"]["settings"]["batch_size"] == 16
+    assert Split.load(tmp_path / "p" / "split.json") == Zoo.open(zoo_path).split
+    assert not (tmp_path / "p" / ".training").exists()
+
+
+def test_cuts_its_own_split_by_run(sne_command, tmp_path):
+    path = write_tiny_zoo(tmp_path / "zoo", split=False)
+    arguments = ("train", path, "--target", "test_loss", "--preset", "tiny", "--epochs", 1, "--seed", 4)
+    assert sne_command(*arguments, "--out", tmp_path / "p").status == 0
+    split = Split.load(tmp_path / "p" / "split.json")
+    assert {*split.train, *split.val, *split.test} == set(Zoo.open(path).runs)
+    result = sne_command("evaluate", tmp_path / "p", path, "--json")
+    assert result.json()[-1]["split"] == "test" and result.json()[-1]["n"] == 2 * len(split.test)
+
+
+def test_json(sne_command, zoo_path, tmp_path):
+    result = sne_command(
+        "train",
+        zoo_path,
+        "--target",
+        "test_loss",
+        "--out",
+        tmp_path / "p",
+        "--preset",
+        "tiny",
+        "--epochs",
+        1,
+        "--json",
+    )
+    (line,) = result.json()
+    assert line["validation"]["test_loss"]["n"] == 12
+
+
+def test_a_finished_predictor_is_not_overwritten_unasked(sne_command, zoo_path, predictor_path):
+    arguments = (
+        "train", zoo_path, "--target", "test_accuracy", "--out", predictor_path, "--preset", "tiny",
+        "--epochs", 1,
+    )  # fmt: skip
+    before = (predictor_path / "model.safetensors").read_bytes()
+    result = sne_command(*arguments)
+    assert result.status == 2 and result.err.count("\n") == 1 and "--overwrite" in result.err
+    assert sne_command(*arguments, "--resume").status == 0
+    assert (predictor_path / "model.safetensors").read_bytes() == before
+    assert sne_command(*arguments, "--overwrite").status == 0
+    assert (predictor_path / "model.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"--target": "speed"}, "no column 'speed', expected one of"),
+        ({"--preset": "huge"}, "unknown preset 'huge', expected one of"),
+        ({"--epochs": 0}, "epochs is 0, expected 1 or more"),
+        ({"--device": "tpu"}, "device 'tpu', expected auto, cpu or cuda"),
+    ],
+)
+def test_mistakes_are_one_line(sne_command, zoo_path, tmp_path, changes, message):
+    options = {"--target": "test_loss", "--out": tmp_path / "p", "--preset": "tiny", "--epochs": 1, **changes}
+    result = sne_command("train", zoo_path, *[part for pair in options.items() for part in pair])
+    assert result.status == 2 and result.out == ""
+    assert message in result.err and result.err.startswith("sne: ") and result.err.count("\n") == 1
+
+
+def test_no_zoo(sne_command, tmp_path):
+    result = sne_command("train", tmp_path / "none", "--target", "a", "--out", tmp_path / "p")
+    assert result.status == 2 and "is not a zoo" in result.err and result.err.count("\n") == 1
