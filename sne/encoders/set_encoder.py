@@ -20,7 +20,7 @@ from sne.nn import (
     bucket_sets,
 )
 
-SLICE_TOKENS = 4608
+SLICE_TOKENS = 8192
 """Tokens of the chunk encoder in flight at once: a few tensors of so many rows fit a core's cache."""
 
 RESIDENT_CHUNKS = 1 << 17

@@ -7,6 +7,7 @@ from sne.nn.blocks import MultiheadAttentionBlock as MultiheadAttentionBlock
 from sne.nn.blocks import SetAttentionBlock as SetAttentionBlock
 from sne.nn.feedforward import RowFeedForward as RowFeedForward
 from sne.nn.pooling import PoolingByAttention as PoolingByAttention
+from sne.nn.projection import projection as projection
 from sne.nn.ragged import Bucket as Bucket
 from sne.nn.ragged import SetBuckets as SetBuckets
 from sne.nn.ragged import bucket_sets as bucket_sets

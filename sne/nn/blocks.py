@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sne.nn.attention import attend
 from sne.nn.feedforward import ResidualFeedForward
+from sne.nn.projection import projection
 
 
 class MultiheadAttentionBlock(nn.Module):
@@ -29,9 +30,9 @@ class MultiheadAttentionBlock(nn.Module):
         if dim % heads:
             raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
         self.heads = heads
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim)
+        self.query = projection(dim)
+        self.key = projection(dim, has_bias=False)
+        self.value = projection(dim)
         self.end = ResidualFeedForward(dim, has_norm=has_norm)
 
     def forward(

@@ -3,6 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sne.nn.projection import projection
+
 
 class RowFeedForward(nn.Module):
     """Row-wise feed-forward layer (rFF): the same map on every token, `relu(x W + b)`.
@@ -16,7 +18,7 @@ class RowFeedForward(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(dim, dim)
+        self.linear = projection(dim)
 
     def forward(self, x: Float[Tensor, "*tokens dim"]) -> Float[Tensor, "*tokens dim"]:
         """Maps every token on its own."""

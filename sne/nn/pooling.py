@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sne.nn.attention import softmax_over_set
 from sne.nn.feedforward import ResidualFeedForward, RowFeedForward
+from sne.nn.projection import projection
 
 
 class PoolingByAttention(nn.Module):
@@ -32,9 +33,9 @@ class PoolingByAttention(nn.Module):
         self.seed = nn.Parameter(torch.empty(1, dim))
         nn.init.xavier_uniform_(self.seed)
         self.feedforward = RowFeedForward(dim)
-        self.query = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim)
+        self.query = projection(dim)
+        self.key = projection(dim, has_bias=False)
+        self.value = projection(dim)
         self.end = ResidualFeedForward(dim, has_norm=has_norm)
 
     def forward(
