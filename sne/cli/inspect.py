@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sne.networks import Layer, Network, Part
 
 _MAX_NAMES = 3
+_WIDEST = 4096
 
 
 def inspect(
@@ -97,7 +98,7 @@ def _show(described: dict[str, Any], stats: bool) -> None:
     for name in ("min", "max", "mean |x|") if stats else ():
         table.add_column(name, justify="right", no_wrap=True)
     for layer in described["layers"]:
-        head = [str(layer["level"]), layer["name"], layer["type"]]
+        head = [str(layer["level"]), _printable(layer["name"]), layer["type"]]
         for part in layer["parts"]:
             shape = " x ".join(str(size) for size in part["shape"]) or "scalar"
             row = [*head, part["role"], shape, part["dtype"], str(part["chunks"])]
@@ -105,16 +106,15 @@ def _show(described: dict[str, Any], stats: bool) -> None:
                 row += [f"{part[key]:.4g}" if key in part else "-" for key in ("min", "max", "mean_abs")]
             table.add_row(*row)
             head = ["", "", ""]
-    # Whole lines even where the output is no terminal: cut names would be names of nothing.
-    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True)
-    width = console.measure(table).maximum if console.width else None
-    console.print(table, width=max(width or 0, console.width))
+    # Whole lines even where the output is narrow or no terminal: a cut name is the name of nothing.
+    console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, width=_WIDEST)
+    console.print(table)
     console.print(
         f"{described['num_layers']} layers, {described['num_levels']} levels, "
         f"{described['num_weights']} weights, {described['num_chunks']} chunks"
     )
     for line in _notes(described["notes"]):
-        console.print(line)
+        console.print(_printable(line))
     console.print()
 
 
@@ -129,3 +129,8 @@ def _notes(notes: list[dict[str, str]]) -> list[str]:
         )
         lines.append(f"note: {shown}: {reason}")
     return lines
+
+
+def _printable(text: str) -> str:
+    """Text without control characters: a name in a file must not steer the terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

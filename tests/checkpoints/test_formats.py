@@ -1,0 +1,236 @@
+"""One network in every form reads as the same layers with the same values."""
+
+import json
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sne.checkpoints import CheckpointError, StateDictSource, read_network
+from sne.networks import LayerType
+from tests.checkpoints.files import branching, layout, same_values
+
+WRITERS = {
+    "state.pt": lambda m, p: torch.save(m.state_dict(), p),
+    "wrapped.ckpt": lambda m, p: torch.save({"epoch": 3, "state_dict": m.state_dict(), "optimizer": {}}, p),
+    "model_key.pth": lambda m, p: torch.save({"model": m.state_dict()}, p),
+    "parallel.pt": lambda m, p: torch.save({f"module.{k}": v for k, v in m.state_dict().items()}, p),
+    "compiled.pt": lambda m, p: torch.save(
+        {f"module._orig_mod.{k}": v for k, v in m.state_dict().items()}, p
+    ),
+    "legacy.bin": lambda m, p: torch.save(m.state_dict(), p, _use_new_zipfile_serialization=False),
+    "plain.safetensors": lambda m, p: save_file(m.state_dict(), p),
+    "named_wrongly.pt": lambda m, p: save_file(m.state_dict(), p),
+    "without_suffix": lambda m, p: save_file(m.state_dict(), p),
+    "torch_without_suffix": lambda m, p: torch.save(m.state_dict(), p),
+    "scripted.pt": lambda m, p: torch.jit.save(torch.jit.script(m), str(p)),
+    "traced.pt": lambda m, p: torch.jit.save(torch.jit.trace(m, torch.zeros(1, 3, 8, 8)), str(p)),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_file_reads_as_its_module(name, tmp_path):
+    module = branching()
+    WRITERS[name](module, tmp_path / name)
+    read, expected = read_network(tmp_path / name), read_network(module)
+    assert layout(read) == layout(expected)
+    assert same_values(read, expected)
+    assert read.name == str(tmp_path / name)
+
+
+def test_module_and_state_dict_agree():
+    module = branching()
+    expected = read_network(module)
+    assert expected.name == "Branching"
+    assert [layer.type for layer in expected.layers] == [
+        LayerType.CONV2D,
+        LayerType.BATCH_NORM,
+        LayerType.CONV_TRANSPOSE2D,
+        LayerType.LINEAR,
+        LayerType.LINEAR,
+    ]
+    for state in (module.state_dict(), {"state_dict": module.state_dict()}):
+        assert read_network(state).layers == expected.layers
+    assert read_network(module, name="mine").name == "mine"
+
+
+def test_wrapper_says_what_it_left(tmp_path):
+    state = {"ema": branching().state_dict(), "optimizer": {"m": torch.ones(2)}, "epoch": 3}
+    torch.save(state, tmp_path / "a.pt")
+    notes = {note.tensor: note.reason for note in read_network(tmp_path / "a.pt").notes}
+    assert "state of the training" in notes["optimizer"]
+    assert "int" in notes["epoch"]
+
+
+def test_nested_state_dicts_are_joined():
+    network = read_network({"encoder": nn.Linear(3, 4).state_dict(), "decoder": nn.Linear(4, 2).state_dict()})
+    assert [layer.name for layer in network.layers] == ["encoder", "decoder"]
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_folder_of_shards(suffix, tmp_path):
+    module = branching()
+    state = module.state_dict()
+    names = sorted(state)
+    weight_map = {}
+    for shard, keys in enumerate((names[:5], names[5:]), start=1):
+        file = f"model-0000{shard}-of-00002.{suffix}"
+        part = {key: state[key] for key in keys}
+        save_file(part, tmp_path / file) if suffix == "safetensors" else torch.save(part, tmp_path / file)
+        weight_map |= dict.fromkeys(keys, file)
+    unindexed = read_network(tmp_path)
+    assert layout(unindexed) == layout(read_network(module))
+    index = tmp_path / f"model.{suffix}.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    for source in (tmp_path, index):
+        network = read_network(source)
+        assert layout(network) == layout(read_network(module))
+        assert same_values(network, read_network(module))
+    (tmp_path / f"model-00002-of-00002.{suffix}").unlink()
+    with pytest.raises(CheckpointError, match="1 of 2 shards are missing"):
+        read_network(tmp_path)
+    index.unlink()
+    with pytest.raises(CheckpointError, match="1 of 2 shards are missing"):
+        read_network(tmp_path)
+
+
+def test_folder_with_one_file_prefers_safetensors(tmp_path):
+    save_file(nn.Linear(2, 3).state_dict(), tmp_path / "model.safetensors")
+    torch.save(nn.Linear(4, 5).state_dict(), tmp_path / "pytorch_model.bin")
+    torch.save({"lr": 1}, tmp_path / "training_args.bin")
+    assert read_network(tmp_path).layers[0].parts[0].shape == (3, 2)
+
+
+def test_folder_without_or_with_several(tmp_path):
+    with pytest.raises(CheckpointError, match=r"without a checkpoint; looked for .*safetensors"):
+        read_network(tmp_path)
+    for name in ("a.pt", "b.pt"):
+        torch.save(nn.Linear(2, 3).state_dict(), tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"several checkpoints \(a.pt, b.pt\)"):
+        read_network(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2],
+)
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_dtypes(dtype, suffix, tmp_path):
+    weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    file = tmp_path / f"a.{suffix}"
+    save_file({"fc.weight": weight}, file) if suffix == "safetensors" else torch.save(
+        {"fc.weight": weight}, file
+    )
+    network = read_network(file)
+    assert network.source.infos["fc.weight"].dtype == str(dtype).removeprefix("torch.")
+    loaded = network.source.load("fc.weight")
+    assert loaded.dtype == (torch.float32 if "float8" in str(dtype) else dtype)
+    assert torch.equal(loaded.float(), weight.float())
+    assert network.read(network.layers[0].parts[0]).shape == (4, 5, 1)
+
+
+def test_tied_tensors_are_read_once(tmp_path):
+    shared = torch.randn(7, 4)
+    state = {"wte.weight": shared, "h.0.mlp.c_fc.weight": torch.randn(4, 4), "lm_head.weight": shared}
+    torch.save(state, tmp_path / "a.pt")
+    for source in (state, tmp_path / "a.pt"):
+        network = read_network(source)
+        assert [layer.name for layer in network.layers] == ["wte", "h.0.mlp.c_fc"]
+        (note,) = network.notes
+        assert note.tensor == "lm_head.weight"
+        assert "wte.weight" in note.reason
+
+
+def test_slices_of_one_storage_are_not_tied():
+    whole = torch.randn(8, 4)
+    network = read_network({"a.weight": whole[:4], "b.weight": whole[4:]})
+    assert len(network.layers) == 2
+
+
+def test_own_source_gives_hints_and_refuses_non_tensors():
+    assert StateDictSource({"a": torch.ones(2)}).load("a").tolist() == [1, 1]
+    with pytest.raises(CheckpointError, match=r"expected a tensor"):
+        StateDictSource({"a": 3})  # type: ignore[dict-item]
+    with pytest.raises(CheckpointError, match="meta device"):
+        network = read_network(nn.Linear(2, 3, device="meta"))
+        network.read(network.layers[0].parts[0])
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.blocks = nn.ModuleList([nn.Linear(6, 6, bias=True) for _ in range(2)])
+        self.norm = nn.LayerNorm(6)
+        self.fc = nn.Linear(6, 3)
+        self.up = nn.Linear(4, 6, bias=False)
+
+    def forward(self, x):
+        x = self.up(self.bn1(self.conv1(x)).mean((2, 3)).unsqueeze(1))
+        for block in self.blocks:
+            x = torch.relu(block(x))
+        return self.fc(self.norm(x))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_onnx(tmp_path):
+    torch.manual_seed(0)
+    module = Small().eval()
+    args = {"training": torch.onnx.TrainingMode.TRAINING, "do_constant_folding": False, "dynamo": False}
+    torch.onnx.export(module, (torch.zeros(2, 1, 8, 8),), str(tmp_path / "a.onnx"), **args)
+    read, expected = read_network(tmp_path / "a.onnx"), read_network(module)
+    assert sorted(layout(read)) == sorted(layout(expected))
+    assert same_values(read, expected)
+    # Folded and numbered: the batch norm is gone, weights are named after their nodes and turned.
+    torch.onnx.export(module, (torch.zeros(2, 1, 8, 8),), str(tmp_path / "b.onnx"), dynamo=False)
+    network = read_network(tmp_path / "b.onnx")
+    by_name = {layer.name: layer for layer in network.layers}
+    assert {"conv1", "up", "blocks.0", "blocks.1", "norm", "fc"} == set(by_name)
+    assert torch.equal(network.read(by_name["up"].parts[0])[..., 0], module.up.weight)
+
+
+def test_onnx_external_and_quantised(tmp_path):
+    import numpy as np
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.arange(6, dtype=np.float32).reshape(2, 3)
+    narrow = np.array([[1, -2], [3, 4], [5, 6]], dtype=np.int8)
+    scale, zero = np.array([0.5, 2.0], dtype=np.float32), np.array([1, 0], dtype=np.int8)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "onnx::MatMul_1"], ["h"], name="/fc1/MatMul"),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], axis=1),
+            helper.make_node("MatMul", ["h", "w"], ["y"], name="/fc2/MatMul"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+        [
+            numpy_helper.from_array(weight, "onnx::MatMul_1"),
+            numpy_helper.from_array(narrow, "q"),
+            numpy_helper.from_array(scale, "s"),
+            numpy_helper.from_array(zero, "z"),
+        ],
+    )
+    model = helper.make_model(graph)
+    onnx.save(model, tmp_path / "a.onnx", save_as_external_data=True, location="a.data", size_threshold=0)
+    network = read_network(tmp_path / "a.onnx")
+    assert [layer.name for layer in network.layers] == ["fc1", "fc2"]
+    read = [network.read(layer.parts[0])[..., 0] for layer in network.layers]
+    assert torch.equal(read[0], torch.from_numpy(weight.T.copy()))
+    assert torch.equal(read[1], torch.from_numpy(((narrow.astype(np.float32) - zero) * scale).T.copy()))
+    (tmp_path / "a.data").unlink()
+    with pytest.raises(CheckpointError, match="no file a.data"):
+        network.read(network.layers[0].parts[0])
+
+
+def test_onnx_without_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "a.onnx").write_bytes(b"\x08\x07" + bytes(20))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(CheckpointError, match=r"pip install 'sne\[onnx\]'"):
+        read_network(tmp_path / "a.onnx")
