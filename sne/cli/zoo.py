@@ -5,14 +5,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
+
+from sne.cli.tables import format_table
 
 app = typer.Typer(no_args_is_help=True, help="Make, import and look at zoos of trained networks.")
 
 
-@app.command(epilog="Example: sne zoo make /tmp/zoo --family small_cnn,mlp --networks 30 --steps 300")
+@app.command(epilog="Example: sne zoo make my_zoo --family small_cnn,mlp --networks 30")
 def make(
     out: Annotated[
         Path, typer.Argument(help="Folder of the zoo. The same command goes on where it stopped.")
@@ -40,10 +42,10 @@ def make(
     storage: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
-    """Train networks of one or more families and store them with what was measured."""
+    """Train networks; store them with what was measured."""
     from sne import zoo
 
-    with _user_errors(), _progress("networks") as progress:
+    with _disk_errors(), _progress("networks") as progress:
         made = zoo.make(
             out,
             families=[name.strip() for name in ",".join(family or ["small_cnn"]).split(",")],
@@ -62,7 +64,7 @@ def make(
     _print_summary(made, as_json)
 
 
-@app.command("import", epilog="Example: sne zoo import folder my_checkpoints/ /tmp/zoo --dataset mnist")
+@app.command("import", epilog="Example: sne zoo import folder my_checkpoints my_zoo")
 def import_(
     form: Annotated[
         str,
@@ -81,7 +83,7 @@ def import_(
     """Bring networks that were trained elsewhere into a zoo."""
     from sne.zoo import import_zoo
 
-    with _user_errors(), _progress("networks") as progress:
+    with _disk_errors(), _progress("networks") as progress:
         made = import_zoo(
             form,
             source,
@@ -89,13 +91,13 @@ def import_(
             dataset=dataset,
             skip_bad=skip_bad,
             storage=storage,
-            report=lambda line: print(f"left out: {line}" if skip_bad else line, file=sys.stderr),
+            report=lambda line: print(f"sne: {line}", file=sys.stderr),
             progress=progress,
         )
     _print_summary(made, as_json)
 
 
-@app.command(epilog="Example: sne zoo info /tmp/zoo")
+@app.command(epilog="Example: sne zoo info my_zoo")
 def info(
     path: Annotated[Path, typer.Argument(help="Folder of a zoo.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
@@ -103,9 +105,7 @@ def info(
     """Counts, families, properties, an accuracy histogram, and size."""
     from sne import zoo
 
-    with _user_errors():
-        opened = zoo.Zoo.open(path)
-    _print_summary(opened, as_json)
+    _print_summary(zoo.Zoo.open(path), as_json)
 
 
 def _print_summary(opened: Any, as_json: bool) -> None:
@@ -115,33 +115,32 @@ def _print_summary(opened: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(summary))
         return
-    from rich.box import SIMPLE
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console() if sys.stdout.isatty() else Console(width=120)
-    console.print(
+    print(
         f"{summary['path']}: {summary['networks']} networks of {summary['runs']} runs, "
-        f"{summary['bytes'] / 1e6:.1f} MB, split: {summary['split'] or 'none'}",
-        highlight=False,
-        soft_wrap=True,
+        f"{summary['bytes'] / 1e6:.1f} MB, split: {_counts(summary['split'] or {})}"
     )
-    titles = ("family", "dataset", "networks", "runs", "weights", "test accuracy", "in tenths")
-    table = Table(*titles, box=SIMPLE, pad_edge=False)
-    for row in summary["families"]:
-        accuracy = row["test_accuracy"]
-        table.add_row(
-            row["family"],
-            row["dataset"],
-            str(row["networks"]),
-            str(row["runs"]),
-            _span(row["weights"], "{:,}"),
-            _span(accuracy and [accuracy["min"], accuracy["max"]], "{:.3f}"),
-            _bars(accuracy["histogram"]) if accuracy else "-",
-        )
-    console.print(table)
+    print()
+    print(format_table([_family_row(row) for row in summary["families"]]))
+    print()
     for title in ("properties", "hyperparameters"):
-        console.print(f"{title}: {', '.join(summary[title]) or 'none'}", highlight=False, soft_wrap=True)
+        print(f"{title}: {', '.join(summary[title]) or 'none'}")
+
+
+def _family_row(entry: dict[str, Any]) -> dict[str, Any]:
+    accuracy = entry["test_accuracy"]
+    return {
+        "family": entry["family"],
+        "dataset": entry["dataset"],
+        "networks": entry["networks"],
+        "runs": entry["runs"],
+        "weights": _span(entry["weights"], "{:,}"),
+        "test accuracy": _span(accuracy and [accuracy["min"], accuracy["max"]], "{:.3f}"),
+        "0 .. 1": _bars(accuracy["histogram"]) if accuracy else None,
+    }
+
+
+def _counts(pieces: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in pieces.items()) or "none"
 
 
 def _span(ends: list[float] | None, form: str) -> str:
@@ -153,9 +152,9 @@ def _span(ends: list[float] | None, form: str) -> str:
 
 
 def _bars(counts: list[int]) -> str:
-    """Counts as a row of bars."""
+    """Counts as a row of bars, a dot for none."""
     top = max(max(counts), 1)
-    return "".join(" ▁▂▃▄▅▆▇█"[0 if n == 0 else max(round(8 * n / top), 1)] for n in counts)
+    return "".join("·▁▂▃▄▅▆▇█"[0 if n == 0 else max(round(8 * n / top), 1)] for n in counts)
 
 
 def _whole_numbers(option: str, text: str) -> list[int]:
@@ -168,21 +167,14 @@ def _whole_numbers(option: str, text: str) -> list[int]:
 
 
 @contextmanager
-def _user_errors() -> Iterator[None]:
-    """A user's mistake becomes one line on stderr and exit status 2."""
+def _disk_errors() -> Iterator[None]:
+    """A full or failing disk is told as a zoo's other troubles are."""
     from sne.zoo import ZooError
 
     try:
         yield
-    except ZooError as error:
-        _stop(str(error))
     except OSError as error:
-        _stop(f"{error.filename or 'the zoo'}: {error.strerror or error}")
-
-
-def _stop(message: str) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    raise typer.Exit(2)
+        raise ZooError(f"{error.filename or 'the zoo'}: {error.strerror or error}") from None
 
 
 @contextmanager

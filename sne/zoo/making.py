@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -110,7 +111,7 @@ def _claim(path: Path, recipe: Recipe) -> None:
         different = recipe.differences(Recipe.load(path / RECIPE))
         if different:
             raise ZooError(f"{path} holds a zoo of another recipe (different {', '.join(different)})")
-    elif path.exists() and any(not name.name.startswith(f".{RECIPE}") for name in path.iterdir()):
+    elif path.exists() and not all(file.name.endswith(".draft") for file in path.iterdir()):
         raise ZooError(f"{path} holds other files; choose a new folder")
     else:
         path.mkdir(parents=True, exist_ok=True)
@@ -174,6 +175,7 @@ _state: tuple[Recipe, ImageSet] | None = None  # of a worker process
 def _start(recipe: Recipe, images: str) -> None:
     """Readies a worker: one thread, the images in memory, and an end when the parent ends."""
     global _state
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent lets the networks in flight end
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     loaded = load_images(images, recipe.image_size)

@@ -28,7 +28,9 @@ HYPERPARAMETER_PREFIX = "config."
 STORAGE = {"float32": torch.float32, "float16": torch.float16}
 LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not depend on how it is stored
 _DRAFTS = ".writing"
-_OURS = re.compile(r"weights-\d{5}\.safetensors|layouts\.json|split\.json|recipe\.json|\.making|\.writing")
+_OURS = re.compile(
+    r"weights-\d{5}\.safetensors|layouts\.json|split\.json|recipe\.json|\.making|\.writing|\..*\.draft"
+)
 
 Value = str | int | float | bool | None
 
