@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def encode(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Checkpoints, folders, globs; - reads paths from stdin."),
+        typer.Argument(metavar="FILE", help="Checkpoints, folders, globs; - reads paths from stdin."),
     ],
     predictor: Annotated[str, typer.Option(help="Folder of the predictor whose encoder is used.")],
     out: Annotated[

@@ -38,7 +38,7 @@ def evaluate(
         bool, typer.Option("--json", help="Print JSON lines; the last one is the summary.")
     ] = False,
 ) -> None:
-    """Measure a predictor and the baselines on networks of a zoo."""
+    """Measure a predictor beside the baselines."""
     from sne import training
     from sne.predictors import Predictor, choose_device
     from sne.zoo import Zoo

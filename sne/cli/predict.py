@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 def predict(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Checkpoints, folders, globs; - reads paths from stdin."),
+        typer.Argument(metavar="FILE", help="Checkpoints, folders, globs; - reads paths from stdin."),
     ],
     predictor: Annotated[str, typer.Option(help="Folder of the predictor.")],
     batch_size: Annotated[int, typer.Option(min=1, help="Networks at a time.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a file and property.")] = False,
 ) -> None:
-    """Predict properties of checkpoints, best first, with 90% intervals."""
+    """Predict properties of checkpoints.
+
+    The table is sorted, highest first; the intervals are meant to hold 9 of 10 measured values.
+    """
     from sne.predictors import Predictor, choose_device
 
     loaded = Predictor.load(predictor).to(choose_device(device))

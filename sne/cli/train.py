@@ -41,7 +41,10 @@ def train(
         bool, typer.Option("--json", help="Print the validation figures as one JSON line.")
     ] = False,
 ) -> None:
-    """Train a predictor on the runs that the zoo's split.json names (or cut a split by run)."""
+    """Train a predictor on a zoo.
+
+    The zoo's split.json says which runs are for training and validation; without one, runs are drawn.
+    """
     from sne.predictors import Predictor
     from sne.training import TrainingSettings, fit, is_finished
     from sne.zoo import Zoo, split_by_run

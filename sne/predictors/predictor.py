@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ class Predictor:
                 return prop
         raise PredictorError(f"predicts {', '.join(p.name for p in self.properties)}, not {name!r}")
 
-    def to(self, device: str | torch.device) -> Self:
+    def to(self, device: str | torch.device) -> "Predictor":
         """Moves the parameters; networks follow by themselves."""
         self.members.to(device)
         return self

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,10 +32,6 @@ class Property:
     std: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise PredictorError(
-                f"property {self.name!r}: kind {self.kind!r}, expected one of {', '.join(get_args(Kind))}"
-            )
         if (self.kind == "class") != bool(self.classes):
             raise PredictorError(f"property {self.name!r} of kind {self.kind}: {len(self.classes)} classes")
         if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
@@ -47,7 +43,7 @@ class Property:
         return len(self.classes) if self.kind == "class" else 1
 
     @classmethod
-    def infer(cls, name: str, labels: ArrayLike) -> Self:
+    def infer(cls, name: str, labels: ArrayLike) -> "Property":
         """Reads kind, classes and scale off the labels.
 
         Args:
@@ -108,8 +104,17 @@ class Property:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Self:
-        """The property that `to_json` wrote."""
+    def from_json(cls, values: dict[str, Any]) -> "Property":
+        """The property that `to_json` wrote.
+
+        Raises:
+            PredictorError: values that make no property.
+        """
+        if values["kind"] not in get_args(Kind):
+            kinds = ", ".join(get_args(Kind))
+            raise PredictorError(
+                f"property {values['name']!r}: kind {values['kind']!r}, expected one of {kinds}"
+            )
         classes = cast(Sequence[str], values.get("classes", ()))
         return cls(
             str(values["name"]),

@@ -1,7 +1,8 @@
 """Measuring a predictor beside the baselines, on the same networks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ class Evaluation:
         """The metrics of each method."""
         return {name: self._figures(name, np.arange(len(self.ids))) for name in self.predicted}
 
-    def figures_by(self, groups: Sequence[object]) -> dict[str, dict[str, Figures]]:
+    def figures_by(self, groups: Iterable[object]) -> dict[str, dict[str, Figures]]:
         """The metrics of each method in each group.
 
         Args:
@@ -137,7 +138,8 @@ def rows_to_evaluate(
     Raises:
         TrainingError: an unknown piece, or a zoo without a split.
     """
-    seen_zoo = is_training_zoo(predictor, zoo)
+    recorded = predictor.record.get("zoo")
+    seen_zoo = is_training_zoo(predictor, zoo) or recorded == str(Path(zoo.path).resolve())
     piece = piece or ("test" if seen_zoo else "all")
     if piece not in ("train", "val", "test", "all"):
         raise TrainingError(f"split {piece!r}, expected train, val, test or all")

@@ -169,6 +169,11 @@ class _Trainer:
         return member, finished
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a predictor whose training is over."""
+    return (folder / "config.json").is_file() and not (folder / FOLDER).is_dir()
+
+
 def _check_folder(folder: Path | None, resume: bool, overwrite: bool) -> None:
     if folder is None:
         return
@@ -180,7 +185,7 @@ def _check_folder(folder: Path | None, resume: bool, overwrite: bool) -> None:
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     elif (folder / FOLDER).is_dir() and not resume:
         raise TrainingError(f"{folder}: holds an unfinished training; give --resume or --overwrite")
-    elif (folder / "config.json").is_file() and not (folder / FOLDER).is_dir():
+    elif is_finished(folder):
         raise TrainingError(f"{folder}: holds a finished predictor; give --overwrite to replace it")
 
 

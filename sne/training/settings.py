@@ -1,7 +1,7 @@
 """Everything about a training run that is not the zoo or the encoder."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sne.training.errors import TrainingError
 
@@ -36,11 +36,11 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup: float = 0.05
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: str = "cosine"
     ema_decay: float = 0.0
     gradient_clip: float = 1.0
     accumulation: int = 1
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: str = "auto"
     patience: int = 0
     members: int = 1
     seed: int = 0

@@ -42,7 +42,10 @@ def test_json_round_trip(prop):
         (lambda: Property("a", "class", ("x", "y")).encode(["z"]), "class 'z' is none of x, y"),
         (lambda: Property("a", "fraction").encode([1.5]), r"fraction, got labels outside \[0, 1\]"),
         (lambda: Property("a", "real").encode(["much"]), "could not convert"),
-        (lambda: Property("a", "odd"), "kind 'odd', expected one of fraction, real, class"),
+        (
+            lambda: Property.from_json({"name": "a", "kind": "odd"}),
+            "kind 'odd', expected one of fraction, real, class",
+        ),
         (lambda: Property("a", "class"), "0 classes"),
         (lambda: Property("a", "real", std=0.0), "give no scale"),
     ],

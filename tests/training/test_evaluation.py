@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from tiny import TinyEncoder, write_tiny_zoo
+
+from sne import metrics
+from sne.predictors import Property
+from sne.training import Evaluation, TrainingError, TrainingSettings, evaluate, fit, rows_to_evaluate
+from sne.zoo import Split, Zoo
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    return Zoo.open(write_tiny_zoo(tmp_path_factory.mktemp("zoo") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def predictor(zoo):
+    settings = TrainingSettings(epochs=4)
+    return fit(zoo, ["test_accuracy"], split=zoo.split, encoder=TinyEncoder, settings=settings)
+
+
+def test_figures_are_those_of_the_rows_with_labels(zoo, predictor):
+    rows = np.arange(10)
+    (evaluation,) = evaluate(predictor, zoo, rows)
+    measured = zoo.column("test_accuracy")[rows]
+    predicted = predictor.values(zoo.networks(rows))["test_accuracy"]
+    figures = evaluation.figures()["sne"]
+    assert figures["kendall_tau"] == metrics.kendall_tau(measured, predicted)
+    assert figures["mae"] == metrics.mae(measured, predicted)
+    assert figures["n"] == len(evaluation.table()) == 10 - int(np.isnan(measured).sum()) == 8
+    assert evaluation.table()[0]["id"] == zoo.ids[0]
+
+
+def test_groups_partition_the_rows():
+    evaluation = Evaluation(
+        Property("a", "real"),
+        tuple("abcdef"),
+        np.array([1.0, 2.0, 3.0, 1.0, 2.0, 9.0]),
+        {"sne": np.array([1.0, 2.0, 3.0, 2.0, 1.0, 0.0])},
+        None,
+        {},
+    )
+    groups = evaluation.figures_by([0.5, 0.5, 0.5, None, np.nan, "x"])
+    assert list(groups) == ["0.5", "missing", "x"]
+    assert groups["0.5"]["sne"]["kendall_tau"] == 1.0
+    assert groups["missing"]["sne"]["kendall_tau"] == -1.0
+    assert groups["x"]["sne"] == {
+        **dict.fromkeys(("kendall_tau", "tau_ceiling", "r2", "mae", "coverage")),
+        "n": 1,
+    }
+
+
+def test_rows_follow_the_split_and_tell_what_was_seen(zoo, predictor):
+    for piece, seen in (("train", 36), ("val", 12), ("test", 0), ("all", 48)):
+        rows, chosen, num_seen = rows_to_evaluate(predictor, zoo.split, zoo, piece)
+        assert (chosen, num_seen) == (piece, seen)
+        np.testing.assert_array_equal(rows, zoo.split.rows(zoo.runs, piece))
+    assert rows_to_evaluate(predictor, zoo.split, zoo, None)[1] == "test"
+
+
+def test_a_split_that_changed_after_training_hides_nothing(zoo, predictor):
+    split = zoo.split
+    swapped = Split(split.test, split.val, split.train)
+    other = Zoo(zoo.path, zoo.table, {}, swapped)
+    rows, _, seen = rows_to_evaluate(predictor, split, other, "test")
+    assert seen == len(rows) == 36
+
+
+def test_a_training_zoo_that_grew_is_still_known(zoo, predictor):
+    grown = Zoo(zoo.path, zoo.table.slice(0, 58), {}, zoo.split)
+    _, _, seen = rows_to_evaluate(predictor, zoo.split, grown, "all")
+    assert seen > 0
+
+
+def test_nothing_to_evaluate_is_told(zoo, predictor):
+    with pytest.raises(TrainingError, match="no networks to evaluate"):
+        evaluate(predictor, zoo, np.arange(0))
+    with pytest.raises(TrainingError, match="need the split"):
+        evaluate(predictor, zoo, np.arange(3), training_zoo=zoo)
