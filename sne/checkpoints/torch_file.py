@@ -11,6 +11,7 @@ import torch
 from sne.checkpoints.archive import read_directory
 from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.source import StateDictSource
+from sne.checkpoints.storages import check_storages
 from sne.checkpoints.unwrap import unwrap
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|[Cc]an only build Tensor|global ([\w.]+)")
@@ -30,7 +31,7 @@ def torch_source(file: Path, *, is_zip: bool) -> StateDictSource:
         CheckpointError: for damaged files, and pickles that name anything but tensors and containers.
     """
     if is_zip:
-        read_directory(file)
+        check_storages(file, read_directory(file))
     state, notes = unwrap(_load(file, is_zip), str(file))
     return StateDictSource(state, name=str(file), notes=notes)
 

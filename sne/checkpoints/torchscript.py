@@ -20,15 +20,9 @@ from sne.checkpoints.classes import class_hint
 from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.regions import DTYPES, read_bytes
 from sne.checkpoints.source import CheckpointSource, tied_hints
+from sne.checkpoints.storages import STORAGES
 from sne.networks import Hint, TensorInfo
 
-_STORAGES = {
-    "DoubleStorage": "float64", "FloatStorage": "float32",
-    "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
-    "ByteStorage": "uint8", "BoolStorage": "bool", "ComplexFloatStorage": "complex64",
-    "ComplexDoubleStorage": "complex128",
-}  # fmt: skip
 _MAX_DEPTH = 100
 _MAX_VISITS = 1_000_000
 
@@ -102,8 +96,8 @@ class _Unpickler(pickle.Unpickler):
             return _Rebuild()
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
         if module == "torch.jit._pickle" and name.startswith(("build_", "restore_type_tag")):
             return _First()
         if module.startswith("__torch__") or module == "torch.jit" or (module, name) == ("torch", "device"):

@@ -225,7 +225,7 @@ def test_onnx_external_and_quantised(tmp_path):
     assert torch.equal(read[0], torch.from_numpy(weight.T.copy()))
     assert torch.equal(read[1], torch.from_numpy(((narrow.astype(np.float32) - zero) * scale).T.copy()))
     (tmp_path / "a.data").unlink()
-    with pytest.raises(CheckpointError, match="no file a.data"):
+    with pytest.raises(CheckpointError, match=r"no file a\.data"):
         network.read(network.layers[0].parts[0])
 
 
