@@ -155,9 +155,7 @@ def main() -> None:
         exact = encoder(batch)
         difference = float((exact - slow(batch)).abs().max() / exact.abs().max())
     print(f"# {platform.machine()}, {args.threads} threads, load {os.getloadavg()[0]:.1f}, dim {args.dim}")
-    print(
-        f"# {args.networks} networks, {int(batch.lengths.sum())} weights; relative difference {difference:.1e}"
-    )
+    print(f"# {args.networks} networks, {int(batch.lengths.sum())} weights; forms differ by {difference:.1e}")
     times = {name: measure(e, batch, args.repeats) for name, e in (("exact", encoder), ("textbook", slow))}
     for name, row in times.items():
         for what, (wall, cpu) in row.items():

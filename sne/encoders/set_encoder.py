@@ -23,6 +23,9 @@ from sne.nn import (
 SLICE_TOKENS = 8192
 """Tokens of the chunk encoder in flight at once: a few tensors of so many rows fit a core's cache."""
 
+BUCKET_TOKENS = 1 << 15
+"""The same elsewhere: on a GPU, whose kernels take at most 65,535 sets, and for vectors."""
+
 RESIDENT_CHUNKS = 1 << 17
 """Chunk vectors kept at once, or those of one part where it has more."""
 
@@ -192,11 +195,11 @@ class SetEncoder(NetworkEncoder):
             vectors, position = self._encode_chunks(
                 batch.chunks[chunks], batch.lengths[chunks], of_chunks[parts], counts
             )
-            plan = bucket_sets(counts, boundary=self.full_up_to)
+            plan = bucket_sets(counts, boundary=self.full_up_to, max_tokens=BUCKET_TOKENS)
             added = [rows.unsqueeze(1) for rows in plan.rows(of_layers[parts])]
             layers.append(_encode_sets(self.layer_encoder, plan, plan.gather(vectors, position), added))
             first_part, first_chunk = parts.stop, chunks.stop
-        plan = bucket_sets(batch.network_parts)
+        plan = bucket_sets(batch.network_parts, max_tokens=BUCKET_TOKENS)
         return _encode_sets(
             self.network_encoder, plan, plan.gather(torch.cat(layers)), plan.gather(of_networks)
         )
@@ -209,7 +212,9 @@ class SetEncoder(NetworkEncoder):
         part_chunks: Int[Tensor, " parts"],
     ) -> tuple[Float[Tensor, "chunks dim"], Int[Tensor, " chunks"]]:
         """Vectors of chunks in the order of their buckets, and where each chunk's vector stands there."""
-        plan = bucket_sets(lengths, max_waste=0.0, max_tokens=SLICE_TOKENS)
+        plan = bucket_sets(
+            lengths, max_waste=0.0, max_tokens=BUCKET_TOKENS if chunks.is_cuda else SLICE_TOKENS
+        )
         parts = torch.arange(len(part_chunks), device=part_chunks.device).repeat_interleave(part_chunks)
         scaled = chunks / self.input_std
         results = [

@@ -29,7 +29,8 @@ def tilted_means(
     Source: method.md, section 5.
     Differs: nothing.
     """
-    return _TiltedMeans.apply(x, tilts)  # pyright: ignore[reportReturnType]
+    with torch.autocast(x.device.type, enabled=False):  # moments need float32
+        return _TiltedMeans.apply(x, tilts)  # pyright: ignore[reportReturnType]
 
 
 def _tilted_weights(centred: Tensor, tilts: Tensor) -> Tensor:

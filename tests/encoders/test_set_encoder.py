@@ -121,7 +121,18 @@ def test_groups_and_slices_change_nothing(monkeypatch):
     expected = encode(module, networks)
     monkeypatch.setattr(set_encoder, "RESIDENT_CHUNKS", 50)
     monkeypatch.setattr(set_encoder, "SLICE_TOKENS", 40)
+    monkeypatch.setattr(set_encoder, "BUCKET_TOKENS", 30)
     assert_same(encode(module, networks), expected)
+
+
+def test_half_precision_stays_near():
+    module, networks = encoder(), mixed()
+    expected = encode(module, networks)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = encode(module, networks)
+        module(module.collate(module.prepare(networks))).square().mean().backward()
+    assert (half.float() - expected).abs().max() < 0.05 * expected.abs().max()
+    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
 
 
 def test_settings_rebuild_the_encoder():
