@@ -27,7 +27,7 @@ class CannotBeApplied(MeanOfLabels):
         raise ValueError("not on this zoo")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def tiny_rooms(monkeypatch):
     """The preset `tiny` and two quick baselines, in place of what takes minutes."""
     monkeypatch.setitem(sne.encoders.PRESETS, "tiny", TinyEncoder)
@@ -37,7 +37,7 @@ def tiny_rooms(monkeypatch):
 
 
 @pytest.fixture
-def sne_command(capsys):
+def sne_command(capsys, tiny_rooms):
     """Runs `sne` in this process: status, stdout, stderr, and stdout's lines as JSON."""
 
     def run(*arguments):
