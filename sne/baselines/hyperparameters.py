@@ -1,0 +1,53 @@
+"""Hyper-parameters only: how far one gets without looking at the weights."""
+
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sne.baselines.contract import Baseline
+from sne.baselines.estimators import Estimator, boosting, clipped
+from sne.zoo import Zoo
+
+
+@final
+class HyperparameterBaseline(Baseline):
+    """Gradient boosting on the `config.` columns, the step and the family of a network.
+
+    Source: Unterthiner et al., arXiv 2002.11448, section 4 (hyper-parameters as features).
+    Differs: scikit-learn's boosting; a column that another zoo lacks is missing there.
+    """
+
+    def fit(self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, kind: str, seed: int) -> None:
+        """Learns from the columns of the rows."""
+        self.kind = kind
+        self.names = [*zoo.hyperparameter_names, "step", "family"]
+        self.codes: dict[str, dict[Any, int]] = {}
+        for name in self.names:
+            values = zoo.column(name)[rows]
+            if values.dtype == object:
+                known = sorted({value for value in values if value is not None})[:254]
+                self.codes[name] = {value: code for code, value in enumerate(known)}
+        features = self._features(zoo, rows)
+        self.used = [i for i in range(features.shape[1]) if np.isfinite(features[:, i]).any()]
+        categorical = [self.names[i] in self.codes for i in self.used]
+        self.model: Estimator = boosting(kind, seed, categorical).fit(features[:, self.used], targets)
+
+    def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Predicts from the columns of the rows."""
+        return clipped(self.model.predict(self._features(zoo, rows)[:, self.used]), self.kind)
+
+    def _features(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        present = {*zoo.hyperparameter_names, "step", "family"}
+        columns = []
+        for name in self.names:
+            if name not in present:
+                columns.append(np.full(len(rows), np.nan))
+                continue
+            values = zoo.column(name)[rows]
+            if name in self.codes:
+                values = np.array([self.codes[name].get(value, np.nan) for value in values])
+            elif values.dtype == object:
+                values = np.full(len(rows), np.nan)
+            columns.append(values)
+        return np.stack(columns, 1).astype(np.float64)

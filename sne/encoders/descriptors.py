@@ -1,0 +1,182 @@
+"""Descriptors: what one weight tensor looks like, in numbers that do not depend on its size.
+
+A descriptor holds the tensor's scale, its distribution, its spectrum, the spread of norms and angles of the neurons it
+feeds and reads, and where in the kernel its energy sits. All of it is unchanged when neurons are permuted, and, but for
+the entries that state scale and size, when the tensor is multiplied by a number. Weights of one zoo span 1e-4 to 10:
+scale enters as a logarithm, everything else is relative to it.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+MAX_SORTED = 1 << 20
+"""Quantiles of a larger tensor are taken over evenly spaced entries."""
+MAX_NEURONS = 512
+"""Spectrum and angles of a wider tensor are taken over evenly spaced neurons."""
+MAX_INPUTS = 2048
+"""... and over evenly spaced input positions."""
+TINY = 1e-12
+FLOOR = 1e-3
+"""Ratios are floored here before a logarithm, so that rounding in a null space stays invisible."""
+
+DISTRIBUTION_SIZE = 6 + len(QUANTILES)
+SHAPE_SIZE = 6
+SPECTRUM_SIZE = 9
+NORM_SIZE = 12
+ANGLE_SIZE = 14
+KERNEL_SIZE = 4
+DESCRIPTOR_SIZE = DISTRIBUTION_SIZE + SHAPE_SIZE + SPECTRUM_SIZE + NORM_SIZE + ANGLE_SIZE + KERNEL_SIZE
+
+
+def sorted_quantiles(ordered: Float[Tensor, "batch n"], at: tuple[float, ...]) -> Float[Tensor, "batch q"]:
+    """Quantiles of rows that are already sorted, by linear interpolation."""
+    position = torch.tensor(at, dtype=ordered.dtype) * (ordered.shape[-1] - 1)
+    low, high = position.floor().long(), position.ceil().long()
+    return torch.lerp(ordered[:, low], ordered[:, high], (position - low).expand(len(ordered), -1))
+
+
+def evenly(size: int, most: int) -> Tensor:
+    """At most `most` evenly spaced indices below `size`, the first included."""
+    return torch.arange(size) if size <= most else torch.arange(most) * size // most
+
+
+def distribution(values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch features"]:
+    """Log scale, then moments and quantiles relative to the scale.
+
+    Args:
+        values: the entries of one tensor, for each network of the batch.
+
+    Returns:
+        log rms; mean, standard deviation, signed log skewness, log kurtosis and mean magnitude of the entries
+        divided by their rms; their quantiles at `QUANTILES`.
+    """
+    rms = values.square().mean(-1).sqrt() + TINY
+    relative = values / rms[:, None]
+    mean = relative.mean(-1)
+    centred = relative - mean[:, None]
+    third, fourth = centred.pow(3).mean(-1), centred.pow(4).mean(-1)
+    moments = torch.stack(
+        [
+            rms.log(),
+            mean,
+            centred.square().mean(-1).sqrt(),
+            third.sign() * third.abs().log1p(),
+            fourth.log1p(),
+            relative.abs().mean(-1),
+        ],
+        -1,
+    )
+    ordered = relative[:, evenly(relative.shape[-1], MAX_SORTED)].sort(-1).values
+    # Extremes grow with the number of entries; a signed log keeps them near the others.
+    quantiles = sorted_quantiles(ordered, QUANTILES)
+    return torch.cat([moments, quantiles.sign() * quantiles.abs().log1p()], -1)
+
+
+def spectrum(matrix: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "batch features"]:
+    """Singular values relative to the Frobenius norm: quantiles, stable rank, participation."""
+    if matrix.shape[1] > matrix.shape[2]:
+        matrix = matrix.transpose(1, 2)
+    gram = (matrix @ matrix.transpose(1, 2)).double()
+    energy = torch.linalg.eigvalsh(gram).clamp_min(0.0)
+    share = energy / (energy.sum(-1, keepdim=True) + TINY**2)
+    count = matrix.shape[1]
+    values = (share * count).sqrt().float()
+    quantiles = sorted_quantiles(values, (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0))
+    participation = 1.0 / (share.square().sum(-1) * count + TINY)
+    top = share[:, -1].float()
+    return torch.cat(
+        [(quantiles + FLOOR).log(), participation.float().log()[:, None], (top + FLOOR).log()[:, None]], -1
+    )
+
+
+def angles(matrix: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "batch features"]:
+    """Cosines between rows: quantiles, mean magnitude, spread; zeros where there is one row."""
+    if matrix.shape[1] < 2:
+        return matrix.new_zeros(len(matrix), 7)
+    unit = matrix / (matrix.norm(dim=-1, keepdim=True) + TINY)
+    cosines = unit @ unit.transpose(1, 2)
+    first, second = torch.triu_indices(matrix.shape[1], matrix.shape[1], 1)
+    cosines = cosines[:, first, second]
+    ordered = cosines.sort(-1).values
+    return torch.cat(
+        [
+            sorted_quantiles(ordered, (0.0, 0.1, 0.5, 0.9, 1.0)),
+            cosines.abs().mean(-1, keepdim=True),
+            cosines.std(-1, keepdim=True, unbiased=False),
+        ],
+        -1,
+    )
+
+
+def norms(squares: Float[Tensor, "batch n"]) -> Float[Tensor, "batch features"]:
+    """Spread of neurons' norms around their rms: five log quantiles and the log spread."""
+    relative = (squares / (squares.mean(-1, keepdim=True) + TINY**2)).sqrt()
+    logs = (relative + FLOOR).log()
+    ordered = logs.sort(-1).values
+    return torch.cat(
+        [sorted_quantiles(ordered, (0.0, 0.25, 0.5, 0.75, 1.0)), logs.std(-1, keepdim=True, unbiased=False)],
+        -1,
+    )
+
+
+def kernel_energy(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "batch features"]:
+    """Where in the kernel the energy sits: share of the constant component, spread over positions, centre."""
+    if weights.shape[-1] == 1:
+        return weights.new_zeros(len(weights), KERNEL_SIZE)
+    by_position = weights.square().mean((1, 2))
+    total = by_position.mean(-1) + TINY**2
+    constant = weights.mean(-1).square().mean((1, 2)) / total
+    relative = by_position / total[:, None]
+    logs = (relative + FLOOR).log()
+    centre = logs[:, weights.shape[-1] // 2]
+    return torch.stack([(constant + FLOOR).log(), logs.std(-1, unbiased=False), centre, logs.amin(-1)], -1)
+
+
+def describe(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "batch descriptor"]:
+    """Describes one tensor of several networks.
+
+    Args:
+        weights: the canonical tensor (`Part.canonical`), stacked over networks of one layout.
+
+    Returns:
+        `DESCRIPTOR_SIZE` numbers a network. Entries that a shape cannot have (the spectrum of a vector) are zero.
+
+    Source: quantiles, mean and variance of each tensor are the features of Unterthiner et al., arXiv 2002.11448,
+        section 4.
+    Differs: scale is separated from form; spectrum, norms, angles and kernel energy are added.
+    """
+    batch, num_out, num_in, kernel = weights.shape
+    flat = weights.reshape(batch, -1)
+    spread = distribution(flat)
+    sizes = [math.log(num_out), math.log(num_in), math.log(kernel), math.log(flat.shape[1])]
+    shape = flat.new_tensor(sizes).expand(batch, -1)
+    fan_in, fan_out = 0.5 * math.log(num_in * kernel), 0.5 * math.log(num_out * kernel)
+    gains = torch.stack([spread[:, 0] + fan_in, spread[:, 0] + fan_out], -1)
+    if num_in * kernel == 1 or num_out == 1:
+        size = SPECTRUM_SIZE + NORM_SIZE + ANGLE_SIZE
+        return torch.cat([spread, shape, gains, flat.new_zeros(batch, size), kernel_energy(weights)], -1)
+    row_norms = norms(weights.square().sum((2, 3)))
+    column_norms = norms(weights.square().sum((1, 3)))
+    sample = weights[:, evenly(num_out, MAX_NEURONS)][:, :, evenly(num_in, MAX_NEURONS)]
+    rows = sample.reshape(batch, sample.shape[1], -1)
+    rows = rows[:, :, evenly(rows.shape[2], MAX_INPUTS)]
+    columns = sample.transpose(1, 2).reshape(batch, sample.shape[2], -1)
+    columns = columns[:, :, evenly(columns.shape[2], MAX_INPUTS)]
+    return torch.cat(
+        [
+            spread,
+            shape,
+            gains,
+            spectrum(rows),
+            row_norms,
+            column_norms,
+            angles(rows),
+            angles(columns),
+            kernel_energy(weights),
+        ],
+        -1,
+    )
