@@ -19,6 +19,7 @@ from sne.predictors.predictor import Predictor
 from sne.predictors.properties import Property
 
 FORMAT = 1
+MAX_MEMBERS = 1000
 CONFIG, MODEL, METRICS = "config.json", "model.safetensors", "metrics.json"
 
 
@@ -42,8 +43,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> None:
         "heads": first.heads.settings(),
         "members": len(predictor.members),
         "properties": [
-            {**prop.to_json(), "half_width": predictor.half_widths.get(prop.name)}
-            for prop in predictor.properties
+            {**prop.to_json(), "half_width": predictor.half_widths.get(prop.name)} for prop in predictor.properties
         ],
         "training": predictor.record,
     }
@@ -74,9 +74,10 @@ def load_predictor(folder: Path, *, encoders: Mapping[str, type[NetworkEncoder]]
         )
     try:
         properties = [Property.from_json(values) for values in config["properties"]]
-        half_widths = {str(v["name"]): v.get("half_width") for v in config["properties"]}
+        half_widths = {str(v["name"]): _half_width(v.get("half_width")) for v in config["properties"]}
         name, settings = config["encoder"]["name"], config["encoder"]["settings"]
-        num_members, heads, record = int(config["members"]), config["heads"], config.get("training", {})
+        num_members, heads = int(config["members"]), config["heads"]
+        record = dict(config.get("training", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PredictorError(f"{folder / CONFIG}: damaged, {type(error).__name__}: {error}") from None
     members = _build(folder, _encoder_class(folder, name, encoders), settings, heads, properties, num_members)
@@ -94,9 +95,7 @@ def _encoder_class(
 
     known = {**ENCODERS, **(encoders or {})}
     if name not in known:
-        raise PredictorError(
-            f"{folder / CONFIG}: unknown encoder {name!r}, expected one of {', '.join(sorted(known))}"
-        )
+        raise PredictorError(f"{folder / CONFIG}: unknown encoder {name!r}, expected one of {', '.join(sorted(known))}")
     return known[name]
 
 
@@ -108,7 +107,7 @@ def _build(
     properties: list[Property],
     num_members: int,
 ) -> list[Member]:
-    if num_members < 1 or not properties:
+    if not 1 <= num_members <= MAX_MEMBERS or not properties:
         raise PredictorError(f"{folder / CONFIG}: {num_members} members, {len(properties)} properties")
     try:
         with torch.random.fork_rng(devices=[]):  # initial values are drawn, then overwritten
@@ -116,6 +115,15 @@ def _build(
             return [Member(e, PropertyHeads(e.dim, properties, **heads)) for e in built]
     except (TypeError, ValueError, RuntimeError) as error:
         raise PredictorError(f"{folder / CONFIG}: these settings build no predictor: {error}") from None
+
+
+def _half_width(value: Any) -> float | None:
+    if value is None:
+        return None
+    width = float(value)
+    if not 0 <= width < float("inf"):
+        raise ValueError(f"half_width is {value}, expected 0 or more")
+    return width
 
 
 def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -140,7 +148,7 @@ def _read_tensors(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PredictorError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(values, dict):
         raise PredictorError(f"{path}: holds a {type(values).__name__}, expected a JSON object")

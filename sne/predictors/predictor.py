@@ -146,9 +146,7 @@ class Predictor:
             for prop, where in zip(self.properties, self._first.heads.slices, strict=True)
         }
 
-    def embed(
-        self, sources: Source | Iterable[Source], *, batch_size: int = 64
-    ) -> Float[np.ndarray, "networks dim"]:
+    def embed(self, sources: Source | Iterable[Source], *, batch_size: int = 64) -> Float[np.ndarray, "networks dim"]:
         """Embeddings of networks, the members' side by side.
 
         Args:
@@ -175,9 +173,7 @@ class Predictor:
         save_predictor(self, Path(folder))
 
     @classmethod
-    def load(
-        cls, folder: str | Path, *, encoders: Mapping[str, type[NetworkEncoder]] | None = None
-    ) -> "Predictor":
+    def load(cls, folder: str | Path, *, encoders: Mapping[str, type[NetworkEncoder]] | None = None) -> "Predictor":
         """Reads a predictor folder. Inverse: `save`.
 
         Args:
@@ -207,9 +203,7 @@ class Predictor:
     def _prediction(self, source: str, prop: Property, values: np.ndarray) -> Prediction:
         if prop.kind == "class":
             probabilities = dict(zip(prop.classes, values.tolist(), strict=True))
-            return Prediction(
-                source, prop.name, prop.classes[int(values.argmax())], probabilities=probabilities
-            )
+            return Prediction(source, prop.name, prop.classes[int(values.argmax())], probabilities=probabilities)
         value = float(values[0])
         low, high = interval(value, self.half_widths.get(prop.name), prop.kind == "fraction")
         return Prediction(source, prop.name, value, low, high)

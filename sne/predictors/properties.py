@@ -112,9 +112,7 @@ class Property:
         """
         if values["kind"] not in get_args(Kind):
             kinds = ", ".join(get_args(Kind))
-            raise PredictorError(
-                f"property {values['name']!r}: kind {values['kind']!r}, expected one of {kinds}"
-            )
+            raise PredictorError(f"property {values['name']!r}: kind {values['kind']!r}, expected one of {kinds}")
         classes = cast(Sequence[str], values.get("classes", ()))
         return cls(
             str(values["name"]),

@@ -54,9 +54,7 @@ def test_missing_labels_give_no_gradient():
     loss = heads.loss(outputs, torch.tensor([[math.nan, 1.0, 1.0], [math.nan, math.nan, math.nan]]))
     loss.backward()
     assert outputs.grad is not None and outputs.grad.isfinite().all()
-    assert (
-        (outputs.grad[:, 0] == 0).all() and (outputs.grad[1] == 0).all() and (outputs.grad[0, 1:] != 0).all()
-    )
+    assert (outputs.grad[:, 0] == 0).all() and (outputs.grad[1] == 0).all() and (outputs.grad[0, 1:] != 0).all()
     assert heads.loss(outputs, torch.full((2, 3), math.nan)).item() == 0.0
 
 

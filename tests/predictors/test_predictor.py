@@ -49,9 +49,7 @@ def test_members_are_averaged_as_values_not_as_logits(networks):
     each = [Predictor([m]).values(networks) for m in predictor.members]
     together = predictor.values(networks)
     for prop in PROPERTIES:
-        np.testing.assert_allclose(
-            together[prop.name], np.mean([e[prop.name] for e in each], axis=0), rtol=1e-6
-        )
+        np.testing.assert_allclose(together[prop.name], np.mean([e[prop.name] for e in each], axis=0), rtol=1e-6)
     assert together["activation"].shape == (len(networks), 2)
 
 
@@ -66,9 +64,7 @@ def test_embeddings_stand_side_by_side(networks):
     predictor = make_predictor()
     embeddings = encode(networks, encoder=predictor)
     assert embeddings.dtype == np.float32 and embeddings.shape == (len(networks), 10) == (8, predictor.dim)
-    np.testing.assert_allclose(
-        embeddings[:, 5:], encode(networks, encoder=predictor.members[1].encoder), atol=1e-6
-    )
+    np.testing.assert_allclose(embeddings[:, 5:], encode(networks, encoder=predictor.members[1].encoder), atol=1e-6)
     assert predictor.embed([]).shape == (0, 10)
 
 
@@ -112,6 +108,7 @@ def retensor(folder, change):
 
 
 BIAS = "0.heads.output.bias"
+NUMBER = {"name": "a", "kind": "real", "classes": [], "mean": 0.0, "std": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -134,6 +131,13 @@ BIAS = "0.heads.output.bias"
         (lambda p: edit(p, properties=[]), "2 members, 0 properties"),
         (lambda p: edit(p, properties=[{"name": "a"}]), "damaged, KeyError"),
         (lambda p: edit(p, members=3), "2.encoder.* is missing"),
+        (lambda p: edit(p, members=10**9), "1000000000 members"),
+        (lambda p: edit(p, training=5), "damaged, TypeError"),
+        (lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": 5}), "build no predictor"),
+        (lambda p: edit(p, heads={"hidden": -1}), "build no predictor"),
+        (lambda p: edit(p, properties=[{**NUMBER, "half_width": -1}]), "half_width is -1"),
+        (lambda p: edit(p, properties=[{**NUMBER, "kind": "odd"}]), "kind 'odd', expected one of"),
+        (lambda p: (p / "metrics.json").write_text("[" * 100_000), "not readable as JSON"),
         (lambda p: (p / "model.safetensors").write_bytes(b"no"), "not a readable safetensors file"),
         (lambda p: retensor(p, lambda t: t.pop(BIAS)), f"{BIAS} is missing"),
         (lambda p: retensor(p, lambda t: t.update(odd=torch.zeros(1))), "odd is not expected"),

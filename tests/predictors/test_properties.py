@@ -26,9 +26,7 @@ def test_encode():
     np.testing.assert_array_equal(Property("l", "real").encode([2.5, None]), [2.5, np.nan])
 
 
-@pytest.mark.parametrize(
-    "prop", [Property("a", "class", ("x", "y")), Property("b", "real", mean=0.1, std=3.7)]
-)
+@pytest.mark.parametrize("prop", [Property("a", "class", ("x", "y")), Property("b", "real", mean=0.1, std=3.7)])
 def test_json_round_trip(prop):
     assert Property.from_json(json.loads(json.dumps(prop.to_json()))) == prop
 

@@ -123,6 +123,18 @@ def test_bfloat16_trains(zoo):
     assert all(t.dtype == torch.float32 for t in predictor.members.state_dict().values())
 
 
+@pytest.mark.gpu
+def test_trains_on_cuda_in_bfloat16_and_comes_back_to_the_cpu(zoo):
+    state = torch.cuda.get_rng_state()
+    predictor = fit(zoo, TARGETS, split=zoo.split, encoder=TinyEncoder, settings=LONG, device="cuda")
+    assert torch.equal(state, torch.cuda.get_rng_state())
+    assert {t.device.type for t in predictor.members.state_dict().values()} == {"cpu"}
+    assert predictor.metrics["validation"]["test_loss"]["kendall_tau"] > 0.6
+    networks = zoo.networks(range(8))
+    here = predictor.values(networks)["test_loss"]
+    np.testing.assert_allclose(predictor.to("cuda").values(networks)["test_loss"], here, rtol=1e-3, atol=1e-3)
+
+
 class ExplodingEncoder(TinyEncoder):
     def forward(self, batch):
         return super().forward(batch) * (float("nan") if self.training else 1.0)
