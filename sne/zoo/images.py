@@ -86,9 +86,7 @@ def load_images(source: Path | str, size: int | None = None) -> ImageSet:
     y_train = _labels(arrays["y_train"], len(x_train), f"{source}: y_train")
     y_test = _labels(arrays["y_test"], len(x_test), f"{source}: y_test")
     if int(y_test.max()) > int(y_train.max()):
-        raise ZooError(
-            f"{source}: y_test has class {int(y_test.max())}, y_train ends at {int(y_train.max())}"
-        )
+        raise ZooError(f"{source}: y_test has class {int(y_test.max())}, y_train ends at {int(y_train.max())}")
     return ImageSet(name, x_train, y_train, x_test, y_test)
 
 
@@ -128,10 +126,7 @@ def _images(array: np.ndarray, where: str, size: int | None) -> UInt8[Tensor, "n
     images = images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
     if size is None or tuple(images.shape[2:]) == (size, size):
         return images
-    pieces = [
-        interpolate(piece.float(), (size, size), mode="bilinear", antialias=True)
-        for piece in images.split(4096)
-    ]
+    pieces = [interpolate(piece.float(), (size, size), mode="bilinear", antialias=True) for piece in images.split(4096)]
     return torch.cat([piece.round().clamp(0, 255).to(torch.uint8) for piece in pieces])
 
 

@@ -220,8 +220,7 @@ def load_run(path: Path) -> TrainedRun:
         with safe_open(path, framework="pt") as file:
             described = json.loads(file.metadata()["run"])
             kept = tuple(
-                Kept(row["step"], file.get_tensor(str(i)), row["properties"])
-                for i, row in enumerate(described["kept"])
+                Kept(row["step"], file.get_tensor(str(i)), row["properties"]) for i, row in enumerate(described["kept"])
             )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ZooError(f"{path} cannot be read ({error!r}); delete it to train that network again") from None

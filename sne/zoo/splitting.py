@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -12,8 +11,6 @@ from sne.zoo.atomic import write_atomically
 from sne.zoo.errors import ZooError
 
 SPLIT = "split.json"
-
-Piece = Literal["train", "val", "test", "all"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Split:
             twice = next(run for run in runs if runs.count(run) > 1)
             raise ZooError(f"split: run {twice!r} stands in more than one place")
 
-    def rows(self, runs: Sequence[str], piece: Piece) -> np.ndarray:
+    def rows(self, runs: Sequence[str], piece: str) -> np.ndarray:
         """The rows of one piece.
 
         Args:

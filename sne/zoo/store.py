@@ -24,9 +24,7 @@ from sne.zoo.writing import HYPERPARAMETER_PREFIX, INDEX, LAYOUTS, RESERVED
 class Zoo:
     """Trained networks with measured properties, one row a checkpoint. Made by `Zoo.open`."""
 
-    def __init__(
-        self, path: Path, table: pa.Table, layouts: Mapping[str, Layout], split: Split | None
-    ) -> None:
+    def __init__(self, path: Path, table: pa.Table, layouts: Mapping[str, Layout], split: Split | None) -> None:
         self.path = path
         self.table = table
         self.split = split
@@ -68,11 +66,7 @@ class Zoo:
     @property
     def property_names(self) -> list[str]:
         """Columns that were measured: all that are neither reserved nor hyper-parameters."""
-        return [
-            n
-            for n in self.table.column_names
-            if n not in RESERVED and not n.startswith(HYPERPARAMETER_PREFIX)
-        ]
+        return [n for n in self.table.column_names if n not in RESERVED and not n.startswith(HYPERPARAMETER_PREFIX)]
 
     @property
     def hyperparameter_names(self) -> list[str]:
@@ -149,9 +143,7 @@ class Zoo:
             view = self._shards[shard].get_slice(key)
             expected = self.layout(row).num_entries
             if view.get_shape() != [expected]:
-                raise ZooError(
-                    f"{path}: {key} has shape {view.get_shape()}, its layout has {expected} entries"
-                )
+                raise ZooError(f"{path}: {key} has shape {view.get_shape()}, its layout has {expected} entries")
             return view[:] if slot is None else view[slot.offset : slot.offset + slot.num_entries]
         except (SafetensorError, OSError) as error:
             raise ZooError(f"{path}: {key} cannot be read: {error}") from None

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,9 +28,7 @@ HYPERPARAMETER_PREFIX = "config."
 STORAGE = {"float32": torch.float32, "float16": torch.float16}
 LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not depend on how it is stored
 _DRAFTS = ".writing"
-_OURS = re.compile(
-    r"weights-\d{5}\.safetensors|layouts\.json|split\.json|recipe\.json|\.making|\.writing|\..*\.draft"
-)
+_OURS = re.compile(r"weights-\d{5}\.safetensors|layouts\.json|split\.json|recipe\.json|\.making|\.writing|\..*\.draft")
 
 Value = str | int | float | bool | None
 
@@ -76,7 +74,7 @@ class ZooWriter:
         self._ids: set[str] = set()
         self._layouts: dict[str, Layout] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ZooWriter":
         shutil.rmtree(self._drafts, ignore_errors=True)
         self._drafts.mkdir(parents=True)
         return self
@@ -143,9 +141,7 @@ class ZooWriter:
         if clash:
             raise ZooError(f"{id}: a property cannot be called {clash[0]!r}")
         if len(vector) != layout.num_entries or len(vector) == 0:
-            raise ZooError(
-                f"{id}: {len(vector)} weights came, its layout has {layout.num_entries} (at least one)"
-            )
+            raise ZooError(f"{id}: {len(vector)} weights came, its layout has {layout.num_entries} (at least one)")
         if not bool((vector.abs() <= LARGEST_WEIGHT).all()):
             raise ZooError(f"{id}: a weight is NaN or larger than {LARGEST_WEIGHT:g}")
         stored = vector.to(self._dtype).contiguous()

@@ -37,9 +37,7 @@ def test_what_a_made_zoo_holds(made_zoo: Zoo):
     gap = made_zoo.column("train_accuracy") - made_zoo.column("test_accuracy")
     assert np.allclose(made_zoo.column("generalization_gap"), gap)
     assert made_zoo.column("test_accuracy").max() > 0.5  # of three classes: something was learned
-    assert (
-        np.isnan(made_zoo.column("config.depth")[:6]).all() and made_zoo.column("config.depth")[6:].min() >= 1
-    )
+    assert np.isnan(made_zoo.column("config.depth")[:6]).all() and made_zoo.column("config.depth")[6:].min() >= 1
     assert not torch.equal(made_zoo.weights(0), made_zoo.weights(1))
     assert sorted(path.name for path in made_zoo.path.iterdir()) == [
         "layouts.json", "networks.parquet", "recipe.json", "weights-00000.safetensors",

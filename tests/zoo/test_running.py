@@ -54,9 +54,7 @@ def test_measures_against_a_plain_count(image_file: Path):
     kept = run.kept[-1].properties
     assert kept["test_accuracy"] == pytest.approx(correct / 50)
     assert kept["test_loss"] == pytest.approx(loss / 50, rel=1e-4)
-    assert (
-        measure(module, images.x_train, images.y_train, images, 50)["test_accuracy"] == kept["test_accuracy"]
-    )
+    assert measure(module, images.x_train, images.y_train, images, 50)["test_accuracy"] == kept["test_accuracy"]
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd", "momentum", "rmsprop"])

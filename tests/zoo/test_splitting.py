@@ -62,4 +62,4 @@ def test_mistakes():
     with pytest.raises(ZooError, match="1 families came for 2 rows"):
         split_by_run(["a", "a"], families=["x"])
     with pytest.raises(ZooError, match="'dev'"):
-        Split(("a",), (), ()).rows(["a"], "dev")  # pyright: ignore
+        Split(("a",), (), ()).rows(["a"], "dev")

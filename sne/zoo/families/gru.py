@@ -38,9 +38,7 @@ class RowReader(nn.Module):
 
 def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:
     inputs = shape[0] * shape[2]
-    return RowReader(
-        hyperparameters["cell"], inputs, hyperparameters["width"], classes, hyperparameters["dropout"]
-    )
+    return RowReader(hyperparameters["cell"], inputs, hyperparameters["width"], classes, hyperparameters["dropout"])
 
 
 GRU = Family(

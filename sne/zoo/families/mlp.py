@@ -37,8 +37,7 @@ class MLP(nn.Module):
 def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:
     channels, height, width = shape
     hidden = [
-        max(round(hyperparameters["width"] * hyperparameters["taper"] ** i), 8)
-        for i in range(hyperparameters["depth"])
+        max(round(hyperparameters["width"] * hyperparameters["taper"] ** i), 8) for i in range(hyperparameters["depth"])
     ]
     widths = [channels * height * width, *hidden, classes]
     return MLP(widths, hyperparameters["activation"], hyperparameters["dropout"])
@@ -48,7 +47,7 @@ MLP_FAMILY = Family(
     name="mlp",
     space={
         "depth": Choice((1, 2, 3, 4)),
-        "width": LogUniform(16, 128, whole=True),
+        "width": LogUniform(16.0, 128.0, whole=True),
         "taper": Choice((0.5, 0.75, 1.0)),
         "optimizer": Choice(("adam", "sgd", "rmsprop")),
         "learning_rate": LogUniform(1e-4, 3e-2),

@@ -41,9 +41,7 @@ class ResidualCNN(nn.Module):
     Differs: two stages of 8 to 32 channels, and a strided stem, so that one trains in seconds.
     """
 
-    def __init__(
-        self, channels: int, classes: int, width: int, depth: int, activation: str, dropout: float
-    ) -> None:
+    def __init__(self, channels: int, classes: int, width: int, depth: int, activation: str, dropout: float) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)

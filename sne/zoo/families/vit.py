@@ -81,9 +81,7 @@ class VisionTransformer(nn.Module):
     optimisers.
     """
 
-    def __init__(
-        self, shape: ImageShape, classes: int, dropout: float, dim: int = 32, depth: int = 2
-    ) -> None:
+    def __init__(self, shape: ImageShape, classes: int, dropout: float, dim: int = 32, depth: int = 2) -> None:
         super().__init__()
         channels, height, width = shape
         self.patch_embed = PatchEmbedding(channels, dim)

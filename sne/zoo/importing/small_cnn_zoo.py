@@ -57,17 +57,13 @@ def import_small_cnn_zoo(
         if name not in metrics:
             raise ZooError(f"{_find_metrics(source)} has no column {name!r}")
     if len(metrics["step"]) != len(weights):
-        raise ZooError(
-            f"{source}: weights.npy has {len(weights)} rows, metrics.csv.gz has {len(metrics['step'])}"
-        )
+        raise ZooError(f"{source}: weights.npy has {len(weights)} rows, metrics.csv.gz has {len(metrics['step'])}")
     runs = as_text(metrics["modeldir"])
     split = Split.load(source / SPLIT) if (source / SPLIT).is_file() else None
     known = {n: c for n, c in metrics.items() if n not in ("modeldir", "step")}
     properties = {n: c for n, c in known.items() if not n.startswith(HYPERPARAMETER_PREFIX)}
     hyperparameters = {
-        n.removeprefix(HYPERPARAMETER_PREFIX): c
-        for n, c in known.items()
-        if n.startswith(HYPERPARAMETER_PREFIX)
+        n.removeprefix(HYPERPARAMETER_PREFIX): c for n, c in known.items() if n.startswith(HYPERPARAMETER_PREFIX)
     }
     bad = 0
     with ZooWriter(out, storage=storage, split=split) as writer:
@@ -138,9 +134,7 @@ def _read_layout(path: Path, num_weights: int) -> _Turned:
         if name is None or not isinstance(start, int) or not isinstance(end, int):
             raise ZooError(f"{path}: {name} lacks start_idx or end_idx")
         if start != covered or end - start != int(np.prod(shape)):
-            raise ZooError(
-                f"{path}: {name} lies at {start}..{end}, expected from {covered} on, shape {shape}"
-            )
+            raise ZooError(f"{path}: {name} lies at {start}..{end}, expected from {covered} on, shape {shape}")
         covered = end
         columns = np.arange(start, end).reshape(shape)
         layer, _, kind = name.rpartition("/")

@@ -29,9 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_round_trip(folder: Path, tmp_path: Path):
     seen = []
-    zoo = import_zoo(
-        "folder", folder, tmp_path / "zoo", dataset="toy", progress=lambda done, _: seen.append(done)
-    )
+    zoo = import_zoo("folder", folder, tmp_path / "zoo", dataset="toy", progress=lambda done, _: seen.append(done))
     assert zoo.ids == ["a.pt", "b.safetensors", "c.pt"] and zoo.runs == ["r0", "r0", "r1"]
     assert zoo.property_names == ["test_accuracy"] and zoo.hyperparameter_names == ["config.optimizer"]
     assert zoo.column("step").tolist() == [10, 20, 10] and set(zoo.column("dataset")) == {"toy"}
