@@ -57,9 +57,7 @@ def _parquet(paths: list[str], rows: "list[np.ndarray]") -> bytes:
     import pyarrow.parquet as pq
 
     flat = pa.array(np.concatenate(rows))
-    table = pa.table(
-        {"path": pa.array(paths), "embedding": pa.FixedSizeListArray.from_arrays(flat, len(rows[0]))}
-    )
+    table = pa.table({"path": pa.array(paths), "embedding": pa.FixedSizeListArray.from_arrays(flat, len(rows[0]))})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     return sink.getvalue().to_pybytes()

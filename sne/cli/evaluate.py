@@ -22,21 +22,13 @@ def evaluate(
         str | None,
         typer.Option(help="train, val, test or all. [default: test on the zoo it was trained on, else all]"),
     ] = None,
-    baselines: Annotated[
-        bool, typer.Option(help="Fit the baselines on the predictor's training zoo.")
-    ] = True,
-    by: Annotated[
-        str | None, typer.Option(help="Figures for each value of a column: family, dataset, ...")
-    ] = None,
-    table: Annotated[
-        bool, typer.Option("--table", help="Print prediction and measurement of each network.")
-    ] = False,
+    baselines: Annotated[bool, typer.Option(help="Fit the baselines on the predictor's training zoo.")] = True,
+    by: Annotated[str | None, typer.Option(help="Figures for each value of a column: family, dataset, ...")] = None,
+    table: Annotated[bool, typer.Option("--table", help="Print prediction and measurement of each network.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a scatter to this .html file.")] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Networks at a time.")] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON lines; the last one is the summary.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines; the last one is the summary.")] = False,
 ) -> None:
     """Measure a predictor beside the baselines."""
     from sne import training

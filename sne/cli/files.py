@@ -88,9 +88,7 @@ def _work_on(
     if not batch:
         return
     try:
-        yield from list(
-            zip([path for path, _ in batch], work([network for _, network in batch]), strict=True)
-        )
+        yield from list(zip([path for path, _ in batch], work([network for _, network in batch]), strict=True))
     except (ValueError, OSError) as error:
         if len(batch) == 1:
             failures[batch[0][0]] = str(error)

@@ -77,9 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def is_user_error(error: Exception) -> bool:
     """Whether an error is about what the user gave: one line is all they need."""
     kinds = [getattr(sys.modules[room], name) for room, name in USER_ERRORS.items() if room in sys.modules]
-    return isinstance(
-        error, (*kinds, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
-    )
+    return isinstance(error, (*kinds, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError))
 
 
 def one_line(error: Exception) -> str:

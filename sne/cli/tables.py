@@ -16,9 +16,7 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
-    is_number = [
-        all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows) for name in names
-    ]
+    is_number = [all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows) for name in names]
     lines = []
     for line in cells:
         padded = [

@@ -20,26 +20,18 @@ def train(
     members: Annotated[
         int | None, typer.Option(help="Predictors to average; above 1, each leaves out one fold of the runs.")
     ] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Epochs without gain before stopping; 0: never.")
-    ] = None,
+    patience: Annotated[int | None, typer.Option(help="Epochs without gain before stopping; 0: never.")] = None,
     accumulation: Annotated[int | None, typer.Option(help="Batches whose gradients make one step.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
-    seed: Annotated[
-        int, typer.Option(help="Of initial values, order, folds and, without split.json, split.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of initial values, order, folds and, without split.json, split.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the predictor that OUT holds.")
-    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the predictor that OUT holds.")] = False,
     progress: Annotated[
         bool | None,
         typer.Option("--progress/--quiet", help="Progress bar on stderr. [default: on terminals]"),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the validation figures as one JSON line.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the validation figures as one JSON line.")] = False,
 ) -> None:
     """Train a predictor on a zoo.
 
@@ -58,9 +50,7 @@ def train(
         "accumulation": accumulation,
         "precision": precision,
     }
-    settings = TrainingSettings(
-        seed=seed, **{name: value for name, value in given.items() if value is not None}
-    )
+    settings = TrainingSettings(seed=seed, **{name: value for name, value in given.items() if value is not None})
     opened = Zoo.open(zoo)
     if resume and is_finished(out):
         predictor = Predictor.load(out)

@@ -52,9 +52,7 @@ class Evaluation:
         """
         names = np.array(["missing" if is_missing(g) else _group_name(g) for g in groups], dtype=object)
         return {
-            group: {
-                method: self._figures(method, np.flatnonzero(names == group)) for method in self.predicted
-            }
+            group: {method: self._figures(method, np.flatnonzero(names == group)) for method in self.predicted}
             for group in sorted(set(names))
         }
 
@@ -66,9 +64,7 @@ class Evaluation:
                 continue
             row: dict[str, Any] = {"id": network, "measured": measured, "predicted": predicted}
             if self.property.kind != "class":
-                row["low"], row["high"] = interval(
-                    float(predicted), self.half_width, self.property.kind == "fraction"
-                )
+                row["low"], row["high"] = interval(float(predicted), self.half_width, self.property.kind == "fraction")
             rows.append(row)
         return rows
 

@@ -97,9 +97,7 @@ def fit(
         encoded = np.stack([p.encode(labels[p.name]) for p in properties], axis=1)
         examples = Examples(prepared, torch.tensor(encoded, dtype=torch.float32))
         trainer = _Trainer(make_member, examples, settings, store, where, resume, bars)
-        positions = [
-            Fold(np.searchsorted(rows, fold.train), np.searchsorted(rows, fold.held_out)) for fold in folds
-        ]
+        positions = [Fold(np.searchsorted(rows, fold.train), np.searchsorted(rows, fold.held_out)) for fold in folds]
         members, states = [], []
         values = np.full((len(rows), sum(p.num_outputs for p in properties)), np.nan)
         for number, fold in enumerate(positions):

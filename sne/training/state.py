@@ -41,9 +41,7 @@ class MemberState:
 
     def part(self, name: str) -> dict[str, Tensor]:
         """The tensors below a name, without it. Inverse: `put`."""
-        return {
-            key.removeprefix(f"{name}."): t for key, t in self.tensors.items() if key.startswith(f"{name}.")
-        }
+        return {key.removeprefix(f"{name}."): t for key, t in self.tensors.items() if key.startswith(f"{name}.")}
 
     def put(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Keeps copies of tensors below a name, in place of those before."""

@@ -37,7 +37,7 @@ def tiny_rooms(monkeypatch):
 
 
 @pytest.fixture
-def sne_command(capsys, tiny_rooms):
+def sne_command(capsys):
     """Runs `sne` in this process: status, stdout, stderr, and stdout's lines as JSON."""
 
     def run(*arguments):
@@ -61,7 +61,7 @@ def zoo_path(tmp_path_factory):
 
 
 @pytest.fixture
-def predictor_path(zoo_path, tmp_path, sne_command):
+def predictor_path(zoo_path, tmp_path, sne_command, tiny_rooms):
     path = tmp_path / "predictor"
     result = sne_command(
         "train", zoo_path, "--target", "test_accuracy", "--out", path, "--preset", "tiny", "--epochs", 5

@@ -4,6 +4,7 @@ import shutil
 import pytest
 from tiny import write_tiny_zoo
 
+pytestmark = pytest.mark.usefixtures("tiny_rooms")
 FIGURES = ["kendall_tau", "tau_ceiling", "r2", "mae", "coverage", "n"]
 
 
@@ -36,9 +37,7 @@ def test_networks_trained_on_are_never_evaluated_in_silence(sne_command, predict
     assert "48 of 60 networks were used for training or validation" in result.err
 
 
-def test_another_zoo_is_evaluated_whole_against_baselines_of_the_training_zoo(
-    sne_command, predictor_path, tmp_path
-):
+def test_another_zoo_is_evaluated_whole_against_baselines_of_the_training_zoo(sne_command, predictor_path, tmp_path):
     other = write_tiny_zoo(tmp_path / "other", runs=6, seed=7, start=40, split=False)
     result = sne_command("evaluate", predictor_path, other, "--json")
     summary = result.json()[-1]

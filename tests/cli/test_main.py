@@ -28,9 +28,7 @@ def test_help_ends_with_an_example(sne_command, name):
 
 
 def test_help_does_not_load_torch():
-    program = (
-        "import sys; from sne.cli.main import app; print('torch' in sys.modules, 'scipy' in sys.modules)"
-    )
+    program = "import sys; from sne.cli.main import app; print('torch' in sys.modules, 'scipy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
 

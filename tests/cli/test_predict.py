@@ -4,6 +4,8 @@ import json
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.usefixtures("tiny_rooms")
+
 
 def test_best_first_with_intervals(sne_command, predictor_path, checkpoints):
     result = sne_command("predict", checkpoints, "--predictor", predictor_path)
@@ -23,9 +25,7 @@ def test_json(sne_command, predictor_path, checkpoints):
 
 def test_unreadable_files_are_listed_and_the_others_predicted(sne_command, predictor_path, checkpoints):
     (checkpoints / "bad.safetensors").write_bytes(b"nothing")
-    result = sne_command(
-        "predict", checkpoints, checkpoints / "gone.pt", "--predictor", predictor_path, "--json"
-    )
+    result = sne_command("predict", checkpoints, checkpoints / "gone.pt", "--predictor", predictor_path, "--json")
     assert result.status == 2 and len(result.json()) == 3
     assert [line.startswith("sne: ") for line in result.err.splitlines()] == [True, True]
     assert "bad.safetensors" in result.err and "gone.pt: no such file" in result.err
@@ -61,9 +61,7 @@ def test_a_folder_that_is_one_network(sne_command, predictor_path, checkpoints):
 
 def test_batch_size_changes_nothing(sne_command, predictor_path, checkpoints):
     one, all_ = (
-        sne_command(
-            "predict", checkpoints, "--predictor", predictor_path, "--json", "--batch-size", size
-        ).json()
+        sne_command("predict", checkpoints, "--predictor", predictor_path, "--json", "--batch-size", size).json()
         for size in (1, 64)
     )
     assert [line["file"] for line in one] == [line["file"] for line in all_]
@@ -75,9 +73,7 @@ def test_encode_parquet_and_npy_agree(sne_command, predictor_path, checkpoints, 
     import pyarrow.parquet as pq
 
     for name in ("e.parquet", "e.npy"):
-        result = sne_command(
-            "encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / name, "--json"
-        )
+        result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / name, "--json")
         assert result.status == 0, result.err
         assert result.json()[0]["networks"] == 3
     table = pq.read_table(tmp_path / "e.parquet")
@@ -90,9 +86,7 @@ def test_encode_parquet_and_npy_agree(sne_command, predictor_path, checkpoints, 
 
 def test_encode_with_a_bad_file(sne_command, predictor_path, checkpoints, tmp_path):
     (checkpoints / "bad.pt").write_bytes(b"")
-    result = sne_command(
-        "encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "e.parquet"
-    )
+    result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "e.parquet")
     assert result.status == 2 and "bad.pt" in result.err and (tmp_path / "e.parquet").exists()
     result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "e.npy")
     assert result.status == 2 and "e.npy: not written" in result.err and not (tmp_path / "e.npy").exists()

@@ -5,6 +5,8 @@ from tiny import write_tiny_zoo
 
 from sne.zoo import Split, Zoo
 
+pytestmark = pytest.mark.usefixtures("tiny_rooms")
+
 
 def test_prints_validation_and_writes_the_folder(sne_command, zoo_path, tmp_path):
     result = sne_command(
