@@ -11,8 +11,8 @@ ROOT = Path(sne.__file__).parent
 FLOORS = {
     "networks": 1, "nn": 1, "metrics": 1,
     "checkpoints": 2, "chunking": 2, "symmetry": 2,
-    "encoders": 3, "baselines": 3, "zoo": 3,
-    "predictors": 4,
+    "encoders": 3, "zoo": 3,
+    "predictors": 4, "baselines": 4,
     "training": 5, "search": 5,
     "studies": 6, "report": 6,
     "cli": 7,
