@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from sne.nn.attention import attend
 from sne.nn.feedforward import ResidualFeedForward
-from sne.nn.projection import projection
+from sne.nn.projection import BRANCH_GAIN, projection
 
 
 class MultiheadAttentionBlock(nn.Module):
@@ -32,7 +32,7 @@ class MultiheadAttentionBlock(nn.Module):
         self.heads = heads
         self.query = projection(dim)
         self.key = projection(dim, has_bias=False)
-        self.value = projection(dim)
+        self.value = projection(dim, gain=BRANCH_GAIN)
         self.end = ResidualFeedForward(dim, has_norm=has_norm)
 
     def forward(

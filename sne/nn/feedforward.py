@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sne.nn.projection import projection
+from sne.nn.projection import BRANCH_GAIN, projection
 
 
 class RowFeedForward(nn.Module):
@@ -11,14 +11,15 @@ class RowFeedForward(nn.Module):
 
     Args:
         dim: width of a token, in and out.
+        gain: factor on the size at the start.
 
     Source: Lee et al., arXiv 1810.00825, section 3.1.
     Differs: nothing. The paper leaves the depth OPEN; one linear layer and a ReLU, as in its published code.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, *, gain: float = 1.0) -> None:
         super().__init__()
-        self.linear = projection(dim)
+        self.linear = projection(dim, gain=gain)
 
     def forward(self, x: Float[Tensor, "*tokens dim"]) -> Float[Tensor, "*tokens dim"]:
         """Maps every token on its own."""
@@ -35,7 +36,7 @@ class ResidualFeedForward(nn.Module):
 
     def __init__(self, dim: int, *, has_norm: bool = False) -> None:
         super().__init__()
-        self.feedforward = RowFeedForward(dim)
+        self.feedforward = RowFeedForward(dim, gain=BRANCH_GAIN)
         self.norm_in = nn.LayerNorm(dim) if has_norm else nn.Identity()
         self.norm_out = nn.LayerNorm(dim) if has_norm else nn.Identity()
 

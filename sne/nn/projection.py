@@ -2,9 +2,12 @@
 
 from torch import nn
 
+BRANCH_GAIN = 0.5
+"""At 1 sums grow from block to block, and embeddings start ten times too large for a head to learn from."""
 
-def projection(dim: int, *, has_bias: bool = True) -> nn.Linear:
-    """A linear layer dim -> dim whose start keeps the variance of its input.
+
+def projection(dim: int, *, has_bias: bool = True, gain: float = 1.0) -> nn.Linear:
+    """A linear layer dim -> dim whose start keeps the size of its input, times a gain.
 
     torch's own start divides the variance by 3. A network passes twenty such maps on its way to an embedding,
     so that two networks would start all but equal.
@@ -12,6 +15,7 @@ def projection(dim: int, *, has_bias: bool = True) -> nn.Linear:
     Args:
         dim: width, in and out.
         has_bias: whether there is a bias; it starts at zero.
+        gain: factor on the size; `BRANCH_GAIN` for maps whose result is added to what it was computed from.
 
     Returns:
         The layer.
@@ -20,7 +24,7 @@ def projection(dim: int, *, has_bias: bool = True) -> nn.Linear:
     Differs: nothing.
     """
     layer = nn.Linear(dim, dim, bias=has_bias)
-    nn.init.xavier_uniform_(layer.weight)
+    nn.init.xavier_uniform_(layer.weight, gain)
     if has_bias:
         nn.init.zeros_(layer.bias)
     return layer

@@ -111,9 +111,7 @@ def bucket_sets(
     return SetBuckets(tuple(buckets), position)
 
 
-def _join_sizes(
-    sizes: list[int], counts: list[int], max_waste: float, boundary: int
-) -> list[tuple[int, int]]:
+def _join_sizes(sizes: list[int], counts: list[int], max_waste: float, boundary: int) -> list[tuple[int, int]]:
     """Joins neighbouring sizes, smallest first, into (number of sets, longest) runs."""
     runs: list[tuple[int, int]] = []
     shortest = 0

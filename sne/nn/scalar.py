@@ -11,9 +11,7 @@ from torch.autograd.function import once_differentiable
 from sne.nn.feedforward import ResidualFeedForward
 
 
-def tilted_means(
-    x: Float[Tensor, "sets tokens"], tilts: Float[Tensor, "sets rows"]
-) -> Float[Tensor, "sets rows"]:
+def tilted_means(x: Float[Tensor, "sets tokens"], tilts: Float[Tensor, "sets rows"]) -> Float[Tensor, "sets rows"]:
     """Mean of each set under exponential tilts: `sum_j softmax_j(t x_j) x_j`.
 
     Its derivative by the tilt is the tilted variance, so that the backward pass towards the tilts needs no

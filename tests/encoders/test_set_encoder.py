@@ -83,13 +83,19 @@ def test_padding_does_not_matter():
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_one_changed_weight_changes_the_embedding(name):
-    module, network = encoder(), handmade.network(LAYOUTS[name])
-    before = encode(module, [network])
+    module, network = encoder().double(), handmade.network(LAYOUTS[name])
+
+    def encode_in_double(given: Network) -> torch.Tensor:
+        (item,) = module.prepare([given])
+        with torch.no_grad():
+            return module(replace(item, chunks=item.chunks.double()))
+
+    before = encode_in_double(network)
     for tensor in list(network.source.infos)[::3]:
         values = network.source.load(tensor).clone()
         values.view(-1)[-1] += 1.0
-        changed = handmade.with_tensors(network, **{tensor: values})
-        assert (encode(module, [changed]) - before).abs().max() > 1e-4, tensor
+        changed = encode_in_double(handmade.with_tensors(network, **{tensor: values}))
+        assert (changed - before).abs().max() > 1e-6 * before.abs().max(), tensor  # rounding: 1e-15
 
 
 def test_type_and_level_matter():
@@ -97,9 +103,7 @@ def test_type_and_level_matter():
     before = encode(module, [network])
     first, second = network.layers
     deeper = Network("n", (first, replace(second, level=7)), network.source)
-    other = Network(
-        "n", (first, handmade.Layer("x", handmade.LayerType.RNN, 1, second.parts)), network.source
-    )
+    other = Network("n", (first, handmade.Layer("x", handmade.LayerType.RNN, 1, second.parts)), network.source)
     assert (encode(module, [deeper]) - before).abs().max() > 1e-4
     assert (encode(module, [other]) - before).abs().max() > 1e-4
 
@@ -148,9 +152,7 @@ def test_scale_is_the_standard_deviation_of_real_entries():
     module.fit_scale(module.prepare(networks))
     weights = torch.cat([n.read(p).flatten() for n in networks for _, p in n.parts()])
     assert float(module.input_std) == pytest.approx(float(weights.std(unbiased=False)), rel=1e-5)
-    doubled = [
-        handmade.with_tensors(n, **{k: 2 * n.source.load(k) for k in n.source.infos}) for n in networks
-    ]
+    doubled = [handmade.with_tensors(n, **{k: 2 * n.source.load(k) for k in n.source.infos}) for n in networks]
     expected = encode(module, networks)
     module.fit_scale(module.prepare(doubled))
     assert_same(encode(module, doubled), expected)
@@ -189,3 +191,12 @@ def test_one_batch_with_a_network_of_eleven_million_weights():
     together = encode(module, [*mixed(), large])
     assert together.isfinite().all()
     assert_same(encode(module, [large])[0], together[-1])
+
+
+@pytest.mark.gpu
+def test_same_on_a_gpu():
+    module, networks = encoder(), mixed()
+    expected = encode(module, networks)
+    batch = module.collate(module.prepare(networks)).to("cuda")
+    got = module.to("cuda")(batch).cpu()
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
