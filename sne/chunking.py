@@ -176,9 +176,7 @@ def chunk_each(networks: Sequence[Network], chunk_size: int) -> list[ChunkedNetw
         known[id(network.layers)].append(index)
     prepared: list[ChunkedNetworks | None] = [None] * len(networks)
     for indices in layouts.values():
-        for index, item in zip(
-            indices, _chunk_layout([networks[i] for i in indices], chunk_size), strict=True
-        ):
+        for index, item in zip(indices, _chunk_layout([networks[i] for i in indices], chunk_size), strict=True):
             prepared[index] = item
     return [item for item in prepared if item is not None]
 
@@ -245,9 +243,7 @@ def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedN
     levels = torch.tensor([layer.level for layer, _ in parts])
     num_parts = torch.tensor([len(parts)])
     return [
-        ChunkedNetworks(
-            row, lengths, neurons, starts, part_chunks, layer_types, roles, levels, shapes, num_parts
-        )
+        ChunkedNetworks(row, lengths, neurons, starts, part_chunks, layer_types, roles, levels, shapes, num_parts)
         for row in values.unbind(0)
     ]
 

@@ -69,9 +69,7 @@ class VectorSetEncoder(nn.Module):
     Differs: sets above `full_up_to` go through ISAB in place of SAB, with the same outer block.
     """
 
-    def __init__(
-        self, dim: int, *, heads: int, inducing_points: int, full_up_to: int, has_norm: bool
-    ) -> None:
+    def __init__(self, dim: int, *, heads: int, inducing_points: int, full_up_to: int, has_norm: bool) -> None:
         super().__init__()
         blocks = (
             InducedSetAttentionBlock(
@@ -149,9 +147,7 @@ class SetEncoder(NetworkEncoder):
         self.layer_encoder = VectorSetEncoder(
             dim, heads=heads, inducing_points=inducing_points, full_up_to=full_up_to, has_norm=has_norm
         )
-        self.network_encoder = VectorSetEncoder(
-            dim, heads=heads, inducing_points=0, full_up_to=0, has_norm=has_norm
-        )
+        self.network_encoder = VectorSetEncoder(dim, heads=heads, inducing_points=0, full_up_to=0, has_norm=has_norm)
         self.encodings = nn.ModuleList(TypeLevelEncoding(dim) for _ in range(3))
         self.register_buffer("input_std", torch.ones(()))
 
@@ -200,9 +196,7 @@ class SetEncoder(NetworkEncoder):
             layers.append(_encode_sets(self.layer_encoder, plan, plan.gather(vectors, position), added))
             first_part, first_chunk = parts.stop, chunks.stop
         plan = bucket_sets(batch.network_parts, max_tokens=BUCKET_TOKENS)
-        return _encode_sets(
-            self.network_encoder, plan, plan.gather(torch.cat(layers)), plan.gather(of_networks)
-        )
+        return _encode_sets(self.network_encoder, plan, plan.gather(torch.cat(layers)), plan.gather(of_networks))
 
     def _encode_chunks(
         self,
@@ -212,9 +206,7 @@ class SetEncoder(NetworkEncoder):
         part_chunks: Int[Tensor, " parts"],
     ) -> tuple[Float[Tensor, "chunks dim"], Int[Tensor, " chunks"]]:
         """Vectors of chunks in the order of their buckets, and where each chunk's vector stands there."""
-        plan = bucket_sets(
-            lengths, max_waste=0.0, max_tokens=BUCKET_TOKENS if chunks.is_cuda else SLICE_TOKENS
-        )
+        plan = bucket_sets(lengths, max_waste=0.0, max_tokens=BUCKET_TOKENS if chunks.is_cuda else SLICE_TOKENS)
         parts = torch.arange(len(part_chunks), device=part_chunks.device).repeat_interleave(part_chunks)
         scaled = chunks / self.input_std
         results = [
@@ -227,10 +219,7 @@ class SetEncoder(NetworkEncoder):
 def _encode_sets(
     encoder: VectorSetEncoder, plan: SetBuckets, tokens: list[Tensor], encodings: list[Tensor]
 ) -> Float[Tensor, "sets dim"]:
-    results = [
-        encoder(x, added, bucket.mask)
-        for bucket, x, added in zip(plan.buckets, tokens, encodings, strict=True)
-    ]
+    results = [encoder(x, added, bucket.mask) for bucket, x, added in zip(plan.buckets, tokens, encodings, strict=True)]
     return torch.cat(results)[plan.position]
 
 

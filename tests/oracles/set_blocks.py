@@ -41,9 +41,7 @@ def mab(block: torch.nn.Module, x: list[Tensor], y: list[Tensor]) -> list[Tensor
             top = max(float(logit.detach()) for logit in logits)
             exps = [torch.exp(logit - top) for logit in logits]
             total = sum(exps)
-            averages.append(
-                sum(e / total * linear(block.value, other)[cut] for e, other in zip(exps, y, strict=True))
-            )
+            averages.append(sum(e / total * linear(block.value, other)[cut] for e, other in zip(exps, y, strict=True)))
         out.append(end(block.end, query + torch.cat(averages)))
     return out
 
