@@ -95,24 +95,18 @@ def index_source(index: Path, open_file: Callable[[Path], CheckpointSource]) -> 
         CheckpointError: for a malformed index, a shard outside its folder, missing, or without its tensors.
     """
     if index.stat().st_size > _MAX_INDEX:
-        raise CheckpointError(
-            index, f"an index of {index.stat().st_size} bytes, at most {_MAX_INDEX} are read"
-        )
+        raise CheckpointError(index, f"an index of {index.stat().st_size} bytes, at most {_MAX_INDEX} are read")
     content = parse_json(index.read_bytes(), index, "index")
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(index, "has no weight_map from tensors to files")
     for tensor, file in weight_map.items():
         if not isinstance(file, str) or not _is_plain(file):
-            raise CheckpointError(
-                index, f"sends tensor {tensor!r} to {str(file)[:80]!r}, not a file of its folder"
-            )
+            raise CheckpointError(index, f"sends tensor {tensor!r} to {str(file)[:80]!r}, not a file of its folder")
     files = sorted(set(weight_map.values()))
     missing = [file for file in files if not (index.parent / file).is_file()]
     if missing:
-        raise CheckpointError(
-            index, f"{len(missing)} of {len(files)} shards are missing: {', '.join(missing[:5])}"
-        )
+        raise CheckpointError(index, f"{len(missing)} of {len(files)} shards are missing: {', '.join(missing[:5])}")
     shards = {file: open_file(index.parent / file) for file in files}
     for tensor, file in weight_map.items():
         if tensor not in shards[file].infos:
@@ -124,9 +118,7 @@ def _is_plain(file: str) -> bool:
     """Whether a path from a file stays in its folder."""
     path = PurePosixPath(file)
     parts = path.parts
-    return (
-        bool(parts) and not path.is_absolute() and ".." not in parts and "\\" not in file and ":" not in file
-    )
+    return bool(parts) and not path.is_absolute() and ".." not in parts and "\\" not in file and ":" not in file
 
 
 def _check_complete(folder: Path, files: list[str]) -> None:

@@ -67,12 +67,8 @@ def kind_of(file: Path) -> Kind:
     if suffix is Kind.SAFETENSORS or (suffix is Kind.ONNX and head[:1] == b"\x08"):
         return suffix
     if suffix is not None:
-        raise CheckpointError(
-            file, f"not a {suffix} file, although its name ends in {file.suffix}; {_guess(head)}"
-        )
-    raise CheckpointError(
-        file, f"not a checkpoint that can be read (safetensors, torch, onnx); {_guess(head)}"
-    )
+        raise CheckpointError(file, f"not a {suffix} file, although its name ends in {file.suffix}; {_guess(head)}")
+    raise CheckpointError(file, f"not a checkpoint that can be read (safetensors, torch, onnx); {_guess(head)}")
 
 
 def _zip_kind(file: Path) -> Kind:
@@ -84,9 +80,7 @@ def _zip_kind(file: Path) -> Kind:
     roots = {name.partition("/")[0] for name in names}
     if not any(name.endswith("data.pkl") for name in names):
         seems = "a NumPy .npz" if any(name.endswith(".npy") for name in names) else "another zip archive"
-        raise CheckpointError(
-            file, f"a zip archive without data.pkl, so no torch checkpoint; it seems to be {seems}"
-        )
+        raise CheckpointError(file, f"a zip archive without data.pkl, so no torch checkpoint; it seems to be {seems}")
     if any(f"{root}/constants.pkl" in names for root in roots):
         return Kind.TORCHSCRIPT
     return Kind.TORCH_ZIP

@@ -113,22 +113,16 @@ class OnnxSource(CheckpointSource):
             raise CheckpointError(self.name, f"the values of tensor {name!r} are missing: no file {location}")
         start = fields.get("offset", "0")
         if not start.isdigit():
-            raise CheckpointError(
-                self.name, f"tensor {name!r} starts at {start[:40]!r}, expected a byte offset"
-            )
+            raise CheckpointError(self.name, f"tensor {name!r} starts at {start[:40]!r}, expected a byte offset")
         return read_tensor(file, int(start), info.shape, info.dtype, name)
 
 
-def _name_by_use(
-    graph: Any, stored: Mapping[str, Any]
-) -> tuple[dict[str, str], dict[str, Hint], dict[str, Scaling]]:
+def _name_by_use(graph: Any, stored: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Hint], dict[str, Scaling]]:
     """Names, hints and scales of initializers, from the nodes that use them."""
     names: dict[str, str] = {}
     hints: dict[str, Hint] = {}
     scaled: dict[str, Scaling] = {}
-    reached = {
-        name: (name, False) for name in stored
-    }  # output -> initializer it comes from, transposed or not
+    reached = {name: (name, False) for name in stored}  # output -> initializer it comes from, transposed or not
     taken = set(stored)
     for index, node in enumerate(graph.node):
         attributes = {attribute.name: attribute for attribute in node.attribute}

@@ -19,9 +19,7 @@ from sne.checkpoints.unwrap import unwrap
 from sne.networks import Network, Note, build_network
 
 
-def read_network(
-    source: str | PathLike[str] | Mapping[str, Any] | nn.Module, *, name: str | None = None
-) -> Network:
+def read_network(source: str | PathLike[str] | Mapping[str, Any] | nn.Module, *, name: str | None = None) -> Network:
     """Reads a network from its weights alone; executes nothing and loads no values yet.
 
     Args:

@@ -64,9 +64,7 @@ def read_header(file: Path) -> tuple[list[TensorInfo], dict[str, int]]:
                 raise CheckpointError(file, f"truncated: {size} bytes, a safetensors file has at least 8")
             (length,) = struct.unpack("<Q", stream.read(8))
             if length > MAX_HEADER:
-                raise CheckpointError(
-                    file, f"the header claims {length} bytes, the format allows {MAX_HEADER}"
-                )
+                raise CheckpointError(file, f"the header claims {length} bytes, the format allows {MAX_HEADER}")
             if length > size - 8:
                 raise CheckpointError(file, f"truncated: a header of {length} bytes in a file of {size}")
             text = stream.read(length)
@@ -82,22 +80,16 @@ def read_header(file: Path) -> tuple[list[TensorInfo], dict[str, int]]:
     end = 0
     for start, stop, info in spans:
         if start < end:
-            raise CheckpointError(
-                file, f"tensor {info.name!r} overlaps the one before it (byte {start} < {end})"
-            )
+            raise CheckpointError(file, f"tensor {info.name!r} overlaps the one before it (byte {start} < {end})")
         if start > end:
-            raise CheckpointError(
-                file, f"{start - end} bytes before tensor {info.name!r} belong to no tensor"
-            )
+            raise CheckpointError(file, f"{start - end} bytes before tensor {info.name!r} belong to no tensor")
         end = stop
     if end > size - 8 - length:
         raise CheckpointError(
             file, f"truncated: tensors take {end} bytes, the file has {size - 8 - length} after its header"
         )
     if end < size - 8 - length:
-        raise CheckpointError(
-            file, f"{size - 8 - length - end} bytes after the last tensor belong to no tensor"
-        )
+        raise CheckpointError(file, f"{size - 8 - length - end} bytes after the last tensor belong to no tensor")
     base = 8 + length
     return [info for _, _, info in spans], {info.name: base + start for start, _, info in spans}
 

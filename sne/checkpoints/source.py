@@ -95,9 +95,7 @@ class CheckpointSource(abc.ABC):
             values = (values.real if values.is_complex() else values).to(torch.float32)
         if values.numel() and not all(torch.isfinite(end) for end in torch.aminmax(values)):
             bad = int((~torch.isfinite(values)).sum())
-            raise CheckpointError(
-                self._name, f"tensor {name!r} holds {bad} NaN or infinite values of {values.numel()}"
-            )
+            raise CheckpointError(self._name, f"tensor {name!r} holds {bad} NaN or infinite values of {values.numel()}")
         return values
 
 
@@ -125,8 +123,7 @@ class StateDictSource(CheckpointSource):
                 raise CheckpointError(name, f"entry {key!r} is of type {kind}, expected a tensor by name")
         self._state = state
         infos = [
-            TensorInfo(key, tuple(value.shape), str(value.dtype).removeprefix("torch."))
-            for key, value in state.items()
+            TensorInfo(key, tuple(value.shape), str(value.dtype).removeprefix("torch.")) for key, value in state.items()
         ]
         marks = {key: _mark(value) for key, value in state.items()}
         super().__init__(name, infos, hints=tied_hints(marks, hints or {}), notes=notes)

@@ -92,9 +92,7 @@ def check_storages(file: Path, records: Mapping[str, Record]) -> None:
     try:
         census.load()
     except Exception as error:  # a hostile pickle can raise anything
-        raise CheckpointError(
-            file, f"truncated or damaged torch file: its pickle is broken ({error})"
-        ) from error
+        raise CheckpointError(file, f"truncated or damaged torch file: its pickle is broken ({error})") from error
     folder = pickles[0].removesuffix("data.pkl") + "data/"
     for key, size in census.sizes.items():
         found = records.get(folder + key)

@@ -102,9 +102,7 @@ class _Unpickler(pickle.Unpickler):
             return _First()
         if module.startswith("__torch__") or module == "torch.jit" or (module, name) == ("torch", "device"):
             return type(name, (_Opaque,), {"class_name": name, "__module__": __name__})
-        raise pickle.UnpicklingError(
-            f"it names {module}.{name}, which is neither a tensor nor a scripted module"
-        )
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which is neither a tensor nor a scripted module")
 
     def persistent_load(self, pid: Any, /) -> Any:
         if not (isinstance(pid, tuple) and len(pid) == 5 and pid[0] == "storage" and isinstance(pid[1], str)):
@@ -157,9 +155,7 @@ class TorchScriptSource(CheckpointSource):
             if record is None:
                 raise CheckpointError(self._file, f"the values of tensor {name!r} are missing")
             if record.size < needed:
-                raise CheckpointError(
-                    self._file, f"tensor {name!r} needs {needed} bytes, its record has {record.size}"
-                )
+                raise CheckpointError(self._file, f"tensor {name!r} needs {needed} bytes, its record has {record.size}")
             self._records[name] = record
 
     def _stored(self, name: str) -> Tensor:
@@ -173,9 +169,7 @@ class TorchScriptSource(CheckpointSource):
         return flat.as_strided(tensor.shape, tensor.stride).contiguous()
 
 
-def _collect(
-    file: Path, record: Record, path: str, tensors: dict[str, _Described], hints: dict[str, Hint]
-) -> None:
+def _collect(file: Path, record: Record, path: str, tensors: dict[str, _Described], hints: dict[str, Hint]) -> None:
     data = read_bytes(file, record.start(file), record.size, "data.pkl").numpy().tobytes()
     try:
         _walk(_Unpickler(io.BytesIO(data)).load(), path, tensors, hints)

@@ -31,9 +31,7 @@ def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     if not isinstance(content, Mapping):
         kind = type(content).__name__
-        raise CheckpointError(
-            name, f"holds an object of type {kind}, expected a state dict or a mapping with one"
-        )
+        raise CheckpointError(name, f"holds an object of type {kind}, expected a state dict or a mapping with one")
     notes: dict[str, str] = {}
     for _ in range(_MAX_DEPTH):
         key = next((key for key in WRAPPERS if _is_wrapper(content, key)), None)

@@ -63,9 +63,7 @@ def _describe(path: str, network: "Network", chunk_size: int, stats: bool) -> di
     }
 
 
-def _describe_part(
-    network: "Network", layer: "Layer", part: "Part", chunk_size: int, stats: bool
-) -> dict[str, Any]:
+def _describe_part(network: "Network", layer: "Layer", part: "Part", chunk_size: int, stats: bool) -> dict[str, Any]:
     from sne.chunking import num_chunks
 
     described: dict[str, Any] = {
@@ -90,9 +88,7 @@ def _show(described: dict[str, Any], stats: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        title=described["file"], title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
+    table = Table(title=described["file"], title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in ("level", "layer", "type", "role", "shape", "dtype", "chunks"):
         table.add_column(name, justify="right" if name in ("level", "chunks") else "left", no_wrap=True)
     for name in ("min", "max", "mean |x|") if stats else ():
@@ -124,9 +120,7 @@ def _notes(notes: list[dict[str, str]]) -> list[str]:
     lines = []
     for reason, count in reasons.items():
         names = [note["tensor"] for note in notes if note["reason"] == reason]
-        shown = ", ".join(names[:_MAX_NAMES]) + (
-            f" and {count - _MAX_NAMES} more" if count > _MAX_NAMES else ""
-        )
+        shown = ", ".join(names[:_MAX_NAMES]) + (f" and {count - _MAX_NAMES} more" if count > _MAX_NAMES else "")
         lines.append(f"note: {shown}: {reason}")
     return lines
 

@@ -23,7 +23,7 @@ def attention_nodes(stems: Mapping[str, Stem]) -> frozenset[str]:
     words: dict[str, set[str]] = {}
     for path, stem in stems.items():
         node, _, last = path.rpartition(".")
-        if "in_proj_weight" in stem.leaves or "q_proj_weight" in stem.leaves:
+        if is_multihead(stem):
             words.setdefault(path, set()).add("qkv")
         elif not any(len(info.shape) in (2, 4) for info in stem.leaves.values()):
             continue
@@ -58,6 +58,19 @@ def attention_role(path: str, nodes: Iterable[str]) -> str:
     return ""
 
 
+def is_multihead(stem: Stem) -> bool:
+    """Whether a stem holds the tensors of `nn.MultiheadAttention`, in the shapes that these have."""
+    leaves = stem.leaves
+    bias = leaves.get("in_proj_bias")
+    if bias is not None and (len(bias.shape) != 1 or bias.shape[0] % 3):
+        return False
+    if "in_proj_weight" in leaves:
+        shape = leaves["in_proj_weight"].shape
+        return len(shape) == 2 and shape[0] % 3 == 0 and not any(f"{p[0]}_proj_weight" in leaves for p in _PIECES)
+    apart = [leaves.get(f"{piece[0]}_proj_weight") for piece in _PIECES]
+    return all(info is not None and len(info.shape) == 2 for info in apart)
+
+
 def multihead(stem: Stem) -> Unit:
     """`nn.MultiheadAttention`: `in_proj_weight` or `q/k/v_proj_weight`, and `in_proj_bias`, as 3 layers."""
     unit = Unit(stem.path, [], [])
@@ -80,9 +93,7 @@ def multihead(stem: Stem) -> Unit:
     return unit
 
 
-def fused(
-    stem: Stem, weight: TensorInfo, bias: TensorInfo | None, *, in_first: bool, out: int | None
-) -> Unit | None:
+def fused(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, *, in_first: bool, out: int | None) -> Unit | None:
     """One tensor that holds queries, keys and values one after the other.
 
     Args:
@@ -118,9 +129,7 @@ def interleaved_note(path: str, weight: TensorInfo) -> Note | None:
     """A note for `query_key_value`, whose rows alternate by head in most models: no slice is all queries."""
     if path.rpartition(".")[2] != _INTERLEAVED:
         return None
-    return Note(
-        weight.name, "query, key and value may alternate by head in this tensor; read as one linear layer"
-    )
+    return Note(weight.name, "query, key and value may alternate by head in this tensor; read as one linear layer")
 
 
 def _is_attention(node: str, stems: Mapping[str, Stem]) -> bool:

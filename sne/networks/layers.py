@@ -9,6 +9,7 @@ from sne.networks.attention import (
     attention_role,
     fused,
     interleaved_note,
+    is_multihead,
     multihead,
 )
 from sne.networks.hints import Hint
@@ -47,17 +48,15 @@ def units_of(stems: Mapping[str, Stem], hints: Mapping[str, Hint]) -> list[Unit]
     for stem in stems.values():
         hint = hints.get(stem.stored)
         if is_recurrent(stem):
-            units.append(recurrent(stem))
-        elif "in_proj_weight" in stem.leaves or "q_proj_weight" in stem.leaves:
+            units.append(_with_rest(recurrent(stem), stem))
+        elif is_multihead(stem):
             units.append(_with_rest(multihead(stem), stem))
         else:
             units.append(_with_rest(_plain(stem, hint or Hint(), nodes, stems, in_first), stem))
     return units
 
 
-def _plain(
-    stem: Stem, hint: Hint, nodes: frozenset[str], stems: Mapping[str, Stem], in_first: bool | None
-) -> Unit:
+def _plain(stem: Stem, hint: Hint, nodes: frozenset[str], stems: Mapping[str, Stem], in_first: bool | None) -> Unit:
     leaves = stem.leaves
     weight = leaves.get("weight") or leaves.get("kernel") or leaves.get("")
     if weight is None or hint.type in NORMS or "running_var" in leaves or "running_mean" in leaves:
@@ -67,6 +66,8 @@ def _plain(
         return Unit(stem.path, [], [])
     bias = leaves.get("bias")
     ndim = len(weight.shape)
+    if bias is not None and (len(bias.shape) != 1 or ndim < 2 or bias.shape[0] not in _widths(stem, weight)):
+        bias = None  # of another layer, or of none; it is read as other
     if hint.type in TABLES or (hint.type is None and bias is None and ndim >= 1):
         if table := _table(stem, weight, hint):
             return table
@@ -80,6 +81,11 @@ def _plain(
     if ndim in CONVS:
         return _conv(stem, weight, bias, hint, attention_role(stem.path, nodes) if ndim == 4 else "")
     return _other(stem, weight, f"a weight of shape {list(weight.shape)} with no known layer; read as other")
+
+
+def _widths(stem: Stem, weight: TensorInfo) -> tuple[int, ...]:
+    """The numbers of neurons that a weight can feed: of its first axis, or of another where it is stored turned."""
+    return weight.shape[-1:] if "kernel" in stem.leaves else weight.shape[:2]
 
 
 def _norm(stem: Stem, hint: Hint) -> Unit | None:
@@ -136,7 +142,7 @@ def _linear(
     in_first = "kernel" in stem.leaves
     if hint.in_first is not None:
         in_first = hint.in_first
-    elif bias is not None and len(bias.shape) == 1 and rows != columns and bias.shape[0] in (rows, columns):
+    elif bias is not None and rows != columns:
         in_first = bias.shape[0] == columns
     elif network_in_first is not None and _IN_FIRST.match(last):
         in_first = network_in_first
@@ -174,7 +180,7 @@ def _conv(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, hint: Hint, r
         return Unit(stem.path, [Layer(stem.path, kind, 0, tuple(parts))], [])
     is_transposed = hint.type in _TRANSPOSE_TYPES
     first, second = weight.shape[:2]
-    if hint.type is None and bias is not None and len(bias.shape) == 1 and first != second:
+    if hint.type is None and bias is not None and first != second:
         is_transposed = bias.shape[0] == second  # a plain kernel's bias counts its first axis
     layer = Layer(stem.path, kind, 0, (matrix_part(weight, Role.WEIGHT, in_first=False),))
     if bias is not None:
@@ -213,9 +219,7 @@ def _with_rest(unit: Unit, stem: Stem) -> Unit:
     rest = [(leaf, info) for leaf, info in sorted(stem.leaves.items()) if info.name not in used]
     for leaf, info in rest:
         name = f"{stem.path}.{leaf}" if leaf else stem.path
-        role = {"bias": Role.BIAS, "beta": Role.BIAS}.get(
-            leaf, Role.SCALE if len(info.shape) <= 1 else Role.WEIGHT
-        )
+        role = {"bias": Role.BIAS, "beta": Role.BIAS}.get(leaf, Role.SCALE if len(info.shape) <= 1 else Role.WEIGHT)
         part = vector_part(info, role) if len(info.shape) <= 1 else matrix_part(info, role, in_first=False)
         unit.layers.append(Layer(name, LayerType.OTHER, 0, (part,)))
         unit.notes.append(Note(info.name, "a parameter of no known layer; read as other"))

@@ -90,6 +90,4 @@ def neighbour_widths(layers: list[Layer]) -> list[tuple[int | None, int | None]]
     def only(widths: set[int | None]) -> int | None:
         return next(iter(widths)) if len(widths) == 1 else None
 
-    return [
-        (only(feeds.get(layer.level - 1, set())), only(reads.get(layer.level + 1, set()))) for layer in layers
-    ]
+    return [(only(feeds.get(layer.level - 1, set())), only(reads.get(layer.level + 1, set()))) for layer in layers]

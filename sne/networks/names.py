@@ -15,9 +15,7 @@ _NORM = re.compile(r"norm|(^|_)(bn|ln|gn|rms)(_|\d|$)")
 _POSITION = re.compile(
     r"^wpe$|(^|_)pos(ition(al)?|itions)?(_|$|s$)|pos_?emb|position|relative_attention_bias|inv_freq|rel_pos"
 )
-_EMBEDDING = re.compile(
-    r"^wte$|^shared$|embed(?!_out)|^emb(_|$)|_emb$|(cls|mask|dist|class|register)_tokens?$"
-)
+_EMBEDDING = re.compile(r"^wte$|^shared$|embed(?!_out)|^emb(_|$)|_emb$|(cls|mask|dist|class|register)_tokens?$")
 _QUERY = re.compile(r"^(to_|w|linear_|lin_)?(q|query)(_proj|_lin|_linear|_layer)?(_weight)?$")
 _KEY = re.compile(r"^(to_|w|linear_|lin_)?(k|key)(_proj|_lin|_linear|_layer)?(_weight)?$")
 _VALUE = re.compile(r"^(to_|w|linear_|lin_)?(v|value)(_proj|_lin|_linear|_layer)?(_weight)?$")

@@ -93,7 +93,7 @@ class Part:
         piece = piece.reshape(self.shape)
         first = [a for a in (self.out_axis, self.in_axis) if a is not None]
         rest = [a for a in range(piece.ndim) if a not in first]
-        return piece.permute(*first, *rest).reshape(self.canonical_shape)
+        return piece.permute([*first, *rest]).reshape(self.canonical_shape)
 
     def restore(self, canonical: Float[Tensor, "out in kernel"]) -> Tensor:
         """The piece in its stored axis order. Inverse of `canonical` (for the piece alone)."""

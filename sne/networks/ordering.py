@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from sne.networks.names import natural_key
 from sne.networks.tree import Node
-from sne.networks.types import LayerType
 
 Widths = Callable[[Node], tuple[int | None, int | None]]
 
@@ -46,7 +45,7 @@ _GENERAL: tuple[tuple[re.Pattern[str], float], ...] = tuple(
             r"embed|^emb(_|$)|_emb$|^wte$|^wpe$|^shared$|tokens?$|(^|_)pos(_|$|ition)|patch|^conv_proj$",
             _EMBED,
         ),
-        (r"expand", 9.0),
+        (r"expand|^gate$|^router$", 9.0),
         (r"^mid(dle)?(_|$)|bottleneck|^latent", 11.0),
         (r"^dec(oder)?(_|$)|^ups?(_|$)|^upsampl", 12.0),
         (r"reduce|project_layer|conv_pwl|point_linear", 19.0),
@@ -195,7 +194,7 @@ def _general(children: Sequence[Node], widths: Widths) -> Siblings:
         groups.setdefault(_general_rank(child), []).append(child)
     for rank in sorted(groups):
         members = groups[rank]
-        if rank == _EMBED and not all(member.number for member in members):
+        if rank == _LOOSE or (rank == _EMBED and not all(member.number for member in members)):
             siblings.stages.append(members)
         else:
             ordered, is_sure = _sequence(members, widths)
@@ -207,7 +206,7 @@ def _general(children: Sequence[Node], widths: Widths) -> Siblings:
 
 
 def _general_rank(child: Node) -> float:
-    if not child.name and child.unit is not None and child.unit.layers[0].type is LayerType.OTHER:
+    if child.is_loose:
         return _LOOSE
     for pattern, rank in _GENERAL:
         if pattern.search(child.base or child.snake):
@@ -233,9 +232,7 @@ def _sequence(members: list[Node], widths: Widths) -> tuple[list[Node], bool]:
         ranked = sorted(zip(words, range(len(runs)), strict=True))
         return [member for _, index in ranked for member in runs[index]], True
     numbered = [{member.number for member in run} for run in runs]
-    if all(
-        None not in numbers and numbers & numbered[0] for numbers in numbered
-    ):  # denseblock1, transition1, ...
+    if all(None not in numbers and numbers & numbered[0] for numbers in numbered):  # denseblock1, transition1, ...
         return sorted(members, key=lambda member: (member.number or (-1, ""), member.base)), False
     ranked = sorted(zip(words, range(len(runs)), strict=True))
     return [member for _, index in ranked for member in runs[index]], False
@@ -280,9 +277,7 @@ def _norm_place(norm: Node, others: Sequence[Node], stages: list[list[Node]], wi
 
     words = [word for word in norm.snake.split("_") if not _NORM_WORD.match(word)]
     rest = "_".join(words)
-    twins = [
-        child for child in others if rest and _plain_name(child) in (rest, rest + "_conv", "conv_" + rest)
-    ]
+    twins = [child for child in others if rest and _plain_name(child) in (rest, rest + "_conv", "conv_" + rest)]
     if len(twins) == 1:
         return beside(twins[0])
     if norm.number is not None:
@@ -297,9 +292,7 @@ def _norm_place(norm: Node, others: Sequence[Node], stages: list[list[Node]], wi
     blocks = [child for child in others if _BLOCKS.match(child.base) or child.is_list]
     if not blocks:
         depthwise = [child for child in others if child.is_depthwise]
-        feeding = [
-            child for child in others if child.is_leaf and widths(child)[1] == width != widths(child)[0]
-        ]
+        feeding = [child for child in others if child.is_leaf and widths(child)[1] == width != widths(child)[0]]
         fed = [child for child in others if child.is_leaf and widths(child)[0] == width != widths(child)[1]]
         if len(depthwise) == 1:
             return _past_norms(stages, after[id(depthwise[0])])

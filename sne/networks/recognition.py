@@ -72,9 +72,7 @@ def _recognise(infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint]) -> Re
     return tuple(layers), tuple(sorted(notes, key=lambda note: natural_key(note.tensor)))
 
 
-def _weights(
-    infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint]
-) -> tuple[dict[str, TensorInfo], list[Note]]:
+def _weights(infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint]) -> tuple[dict[str, TensorInfo], list[Note]]:
     """Sets aside what is not a weight: counters, complex numbers, tied copies, scales of other tensors."""
     weights: dict[str, TensorInfo] = {}
     notes: list[Note] = []
@@ -133,9 +131,7 @@ def _turn_transposed(layers: Iterable[Layer], hinted: frozenset[str]) -> tuple[l
         if first != second and ((turned_fits and not plain_fits) or norm_says):
             layer = transposed(layer)
         elif _sounds_transposed(layer.name):
-            notes.append(
-                Note(part.tensor, "named as a transposed convolution, but its shape fits a plain one too")
-            )
+            notes.append(Note(part.tensor, "named as a transposed convolution, but its shape fits a plain one too"))
         result.append(layer)
     return result, notes
 

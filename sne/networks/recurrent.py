@@ -21,7 +21,9 @@ _ROLES = {
 
 def is_recurrent(stem: Stem) -> bool:
     """Whether a stem holds the tensors of `nn.LSTM`, `nn.GRU`, `nn.RNN` or one of their cells."""
-    return any(leaf.startswith("weight_hh") for leaf in stem.leaves)
+    found = {leaf: info for leaf, info in stem.leaves.items() if _LEAF.match(leaf)}
+    has_shapes = all(len(info.shape) == (2 if leaf[0] == "w" else 1) for leaf, info in found.items())
+    return has_shapes and any(leaf.startswith("weight_hh") for leaf in found)
 
 
 def recurrent(stem: Stem) -> Unit:
@@ -61,12 +63,8 @@ def _direction(unit: Unit, stem: Stem, name: str, leaves: dict[str, str], level:
     kind = {4: LayerType.LSTM, 3: LayerType.GRU, 1: LayerType.RNN}.get(ratio)
     if kind is None or hidden is None:
         for role, info in infos.items():
-            unit.layers.append(
-                Layer(f"{name}.{role}", LayerType.OTHER, level, (vector_part(info, Role.WEIGHT),))
-            )
-            unit.notes.append(
-                Note(info.name, f"shape {list(info.shape)} fits no LSTM, GRU or RNN; read as other")
-            )
+            unit.layers.append(Layer(f"{name}.{role}", LayerType.OTHER, level, (vector_part(info, Role.WEIGHT),)))
+            unit.notes.append(Note(info.name, f"shape {list(info.shape)} fits no LSTM, GRU or RNN; read as other"))
         return
     for gate, label in enumerate(GATES[kind]):
         parts: list[Part] = []

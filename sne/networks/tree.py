@@ -8,6 +8,9 @@ from sne.networks.names import attention_word, snake_case, split_number
 from sne.networks.types import LayerType
 from sne.networks.units import Unit
 
+OWN = "."
+"""Key of a module's own layers among its children; no component of a dotted path is a dot."""
+
 _CONVS = frozenset(kind for kind in LayerType if kind.value.startswith("conv"))
 
 
@@ -77,6 +80,15 @@ class Node:
         num_out, num_in, kernel = self.unit.layers[0].parts[0].canonical_shape
         return num_in == 1 and num_out > 1 and kernel > 1
 
+    @cached_property
+    def is_loose(self) -> bool:
+        """Whether it holds parameters of no known layer only, whose place among its siblings is open."""
+        return (
+            not self.children
+            and self.unit is not None
+            and all(layer.type is LayerType.OTHER for layer in self.unit.layers)
+        )
+
     @property
     def is_list(self) -> bool:
         """Whether all children are numbers, as in a Sequential or ModuleList."""
@@ -104,6 +116,6 @@ def grow(units: Iterable[Unit]) -> Node:
         node.unit = unit
     for node in list(root.descendants()):
         if node.unit is not None and node.children:
-            node.children[""] = Node("", node.path, unit=node.unit)
+            node.children[OWN] = Node("", node.path, unit=node.unit)
             node.unit = None
     return root

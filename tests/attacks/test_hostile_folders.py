@@ -9,9 +9,7 @@ from safetensors.torch import save_file
 from sne.checkpoints import CheckpointError, read_network
 
 
-@pytest.mark.parametrize(
-    "target", ["../secret.safetensors", "/etc/passwd", "a/../../x", "..", "C:\\x", "", 3, None]
-)
+@pytest.mark.parametrize("target", ["../secret.safetensors", "/etc/passwd", "a/../../x", "..", "C:\\x", "", 3, None])
 def test_index_that_leaves_its_folder(target, tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()

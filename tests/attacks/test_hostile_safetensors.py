@@ -155,7 +155,5 @@ def test_round_trip(tmp_path_factory, drawn):
     file: Path = tmp_path_factory.getbasetemp() / "round.safetensors"
     save_file(state, file)
     source = read_network(file).source
-    assert {name: info.shape for name, info in source.infos.items()} == {
-        n: tuple(v.shape) for n, v in state.items()
-    }
+    assert {name: info.shape for name, info in source.infos.items()} == {n: tuple(v.shape) for n, v in state.items()}
     assert all(torch.equal(source.load(name), value) for name, value in state.items())

@@ -17,9 +17,7 @@ WRITERS = {
     "wrapped.ckpt": lambda m, p: torch.save({"epoch": 3, "state_dict": m.state_dict(), "optimizer": {}}, p),
     "model_key.pth": lambda m, p: torch.save({"model": m.state_dict()}, p),
     "parallel.pt": lambda m, p: torch.save({f"module.{k}": v for k, v in m.state_dict().items()}, p),
-    "compiled.pt": lambda m, p: torch.save(
-        {f"module._orig_mod.{k}": v for k, v in m.state_dict().items()}, p
-    ),
+    "compiled.pt": lambda m, p: torch.save({f"module._orig_mod.{k}": v for k, v in m.state_dict().items()}, p),
     "legacy.bin": lambda m, p: torch.save(m.state_dict(), p, _use_new_zipfile_serialization=False),
     "plain.safetensors": lambda m, p: save_file(m.state_dict(), p),
     "named_wrongly.pt": lambda m, p: save_file(m.state_dict(), p),
@@ -121,9 +119,7 @@ def test_folder_without_or_with_several(tmp_path):
 def test_dtypes(dtype, suffix, tmp_path):
     weight = torch.randn(4, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
     file = tmp_path / f"a.{suffix}"
-    save_file({"fc.weight": weight}, file) if suffix == "safetensors" else torch.save(
-        {"fc.weight": weight}, file
-    )
+    save_file({"fc.weight": weight}, file) if suffix == "safetensors" else torch.save({"fc.weight": weight}, file)
     network = read_network(file)
     assert network.source.infos["fc.weight"].dtype == str(dtype).removeprefix("torch.")
     loaded = network.source.load("fc.weight")

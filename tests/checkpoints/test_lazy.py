@@ -15,12 +15,14 @@ LAYERS, WIDTH = 40, 8192  # 40 matrices of 256 MiB: 10 GiB
 MOST_MEMORY = 300 * 2**20
 
 PROGRAM = """
-import json, resource, sys
+import json, sys
+from pathlib import Path
 from sne.checkpoints import read_network
 network = read_network(sys.argv[1])
 last = [part for layer, part in network.parts() if len(part.shape) == 1][-1]
 first = network.read(last).sum().item()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+status = Path("/proc/self/status").read_text()  # getrusage would also count the process that started this one
+peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
 print(json.dumps({"weights": network.num_weights, "layers": len(network.layers), "peak": peak, "sum": first}))
 """
 
