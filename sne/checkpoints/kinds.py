@@ -6,6 +6,9 @@ from pathlib import Path
 
 from sne.checkpoints.errors import CheckpointError
 
+MAX_HEADER = 100_000_000
+"""Bytes that a safetensors header may take."""
+
 
 class Kind(StrEnum):
     """A format that is read."""
@@ -52,12 +55,15 @@ def kind_of(file: Path) -> Kind:
         raise CheckpointError(file, f"cannot be read: {error.strerror or error}") from error
     if not head:
         raise CheckpointError(file, "empty file, expected a checkpoint")
+    is_header = head[8:9] == b"{"
+    if is_header and int.from_bytes(head[:8], "little") <= MAX_HEADER:  # before all magics: a length may look like one
+        return Kind.SAFETENSORS
     for magic, what in _MAGICS:
         if head.startswith(magic):
             raise CheckpointError(file, f"not a checkpoint: it seems to be {what}")
     if head.startswith(b"PK"):
         return _zip_kind(file)
-    if len(head) > 8 and head[8:9] == b"{":
+    if is_header:
         return Kind.SAFETENSORS
     if head[:1] == b"\x80" and head[2:].startswith(_LEGACY_MAGIC):
         return Kind.TORCH_LEGACY

@@ -8,12 +8,12 @@ from typing import Any, final
 from torch import Tensor
 
 from sne.checkpoints.errors import CheckpointError
+from sne.checkpoints.kinds import MAX_HEADER
 from sne.checkpoints.plain_json import parse_json
 from sne.checkpoints.regions import DTYPES, read_tensor
 from sne.checkpoints.source import CheckpointSource
 from sne.networks import TensorInfo
 
-MAX_HEADER = 100_000_000
 STORED_DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",

@@ -30,12 +30,14 @@ class Siblings:
 
 
 _SIDE_BY_SIDE = re.compile(r"^(experts|heads|branches|towers|adapters|embeddings)$|^(lora_embedding)")
+_SQUEEZE = re.compile(r"squeeze|^se(_module|_block|_layer)?$")
 _SHORTCUT = re.compile(r"downsampl|shortcut|^skip|identity|^residual_(conv|proj)|conv_skip|conv_shortcut")
 _BLOCKS = re.compile(r"^(blocks?|layers?|stages?|h|residual_layers|resnets|groups)$")
 
 _EMBED, _FINAL_NORM, _HEAD_CONV, _POOL, _HEAD = 0.0, 20.0, 25.0, 26.0, 30.0
-_BODY = 10.0
+_BODY, _TOWERS, _MOMENTS, _TOWER_ENDS = 10.0, 9.5, 11.5, 19.5
 _LOOSE = 35.0
+_PARALLEL = frozenset({_LOOSE, _TOWERS, _TOWER_ENDS, _MOMENTS})
 _GENERAL: tuple[tuple[re.Pattern[str], float], ...] = tuple(
     (re.compile(pattern), rank)
     for pattern, rank in (
@@ -45,10 +47,13 @@ _GENERAL: tuple[tuple[re.Pattern[str], float], ...] = tuple(
             r"embed|^emb(_|$)|_emb$|^wte$|^wpe$|^shared$|tokens?$|(^|_)pos(_|$|ition)|patch|^conv_proj$",
             _EMBED,
         ),
-        (r"expand|^gate$|^router$", 9.0),
+        (r"expan|^gate$|^router$", 9.0),
+        (r"^(text|vision|visual|image|audio)(_(model|encoder|tower|backbone))?$", _TOWERS),
+        (r"^(text|vision|visual|image|audio)_proj(ection)?$", _TOWER_ENDS),
+        (r"^(mu|mean|logvar|log_var|std|log_std|sigma)$", _MOMENTS),
         (r"^mid(dle)?(_|$)|bottleneck|^latent", 11.0),
         (r"^dec(oder)?(_|$)|^ups?(_|$)|^upsampl", 12.0),
-        (r"reduce|project_layer|conv_pwl|point_linear", 19.0),
+        (r"reduce|^project(ion|_conv|_layer)?$|conv_pwl|point_linear", 19.0),
         (r"^conv_(head|last|1x1)$|^last_conv$", _HEAD_CONV),
         (r"pool|pre_logits", _POOL),
         (r"^(fc|fcs|linear|lin|dense|mlp)$|^(fc|linear|dense)_", 28.0),
@@ -110,6 +115,8 @@ def order(node: Node, is_attention: bool, widths: Widths) -> Siblings:
     names = {child.snake for child in children}
     is_block = any(_ATTENTION.search(child.snake) for child in children if not child.is_norm)
     is_block = is_block and not any(_BLOCKS.match(child.snake) and child.is_list for child in children)
+    if _SQUEEZE.search(node.snake):
+        return _by_slots(children, lambda child: (float("expan" in child.snake or child.number == (2, "")),))
     if not is_block and _is_mlp(names):
         return _by_slots(children, _mlp_slot)
     shortcuts = [child for child in children if _SHORTCUT.search(child.snake)]
@@ -194,7 +201,7 @@ def _general(children: Sequence[Node], widths: Widths) -> Siblings:
         groups.setdefault(_general_rank(child), []).append(child)
     for rank in sorted(groups):
         members = groups[rank]
-        if rank == _LOOSE or (rank == _EMBED and not all(member.number for member in members)):
+        if rank in _PARALLEL or (rank == _EMBED and not all(member.number for member in members)):
             siblings.stages.append(members)
         else:
             ordered, is_sure = _sequence(members, widths)

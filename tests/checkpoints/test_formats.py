@@ -10,7 +10,7 @@ from torch import nn
 
 from sne.checkpoints import CheckpointError, StateDictSource, read_network
 from sne.networks import LayerType
-from tests.checkpoints.files import branching, layout, same_values
+from tests.checkpoints.files import branching, layout, same_values, write_safetensors
 
 WRITERS = {
     "state.pt": lambda m, p: torch.save(m.state_dict(), p),
@@ -126,6 +126,15 @@ def test_dtypes(dtype, suffix, tmp_path):
     assert loaded.dtype == (torch.float32 if "float8" in str(dtype) else dtype)
     assert torch.equal(loaded.float(), weight.float())
     assert network.read(network.layers[0].parts[0]).shape == (4, 5, 1)
+
+
+@pytest.mark.parametrize("magic", [b"PK", b"MZ", b"\x80\x02"])
+def test_header_length_that_looks_like_another_format(magic, tmp_path):
+    length = int.from_bytes(magic, "little")
+    header = json.dumps({"a.weight": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]}}).encode()
+    file = write_safetensors(tmp_path / "a", header.ljust(length), torch.tensor([1.0, 2.0]).numpy().tobytes())
+    assert file.read_bytes().startswith(magic)
+    assert read_network(file).source.load("a.weight").flatten().tolist() == [1, 2]
 
 
 def test_tied_tensors_are_read_once(tmp_path):
