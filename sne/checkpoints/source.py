@@ -3,7 +3,7 @@
 import abc
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -107,11 +107,14 @@ class StateDictSource(CheckpointSource):
         name: what messages call it.
         hints: what is known beyond names and shapes.
         notes: what else came with the state dict.
+
+    Raises:
+        CheckpointError: where an entry is not a tensor.
     """
 
     def __init__(
         self,
-        state: Mapping[str, Tensor],
+        state: Mapping[str, Any],
         *,
         name: str = "state dict",
         hints: Mapping[str, Hint] | None = None,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ class TensorInfo:
         return prod(self.shape)
 
 
+@runtime_checkable
 class TensorSource(Protocol):
     """Where a network's values come from: a file, a module, a row of a zoo."""
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from safetensors.torch import save, save_file
 
 from sne.checkpoints import CheckpointError, read_network
@@ -79,11 +80,11 @@ def test_bad_bytes(case, name, tmp_path):
 
 def test_missing_and_odd_paths(tmp_path):
     for source in (tmp_path / "nothing.pt", str(tmp_path / "no\0thing.pt")):
-        with pytest.raises((CheckpointError, ValueError)):
+        with pytest.raises(CheckpointError):
             read_network(source)
     with pytest.raises(CheckpointError, match="no such file"):
         read_network(tmp_path / "nothing.pt")
-    with pytest.raises(CheckpointError, match="expected a path"):
+    with pytest.raises((CheckpointError, TypeCheckError), match=r"expected a path|source"):
         read_network(3)  # type: ignore[arg-type]
 
 

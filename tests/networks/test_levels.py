@@ -80,6 +80,21 @@ CASES = {
         ),
         ["conv_pw", "conv_dw", "conv_pwl"],
     ),
+    "squeeze and excite": (
+        module(se=module(expand=nn.Conv2d(2, 8, 1), reduce=nn.Conv2d(8, 2, 1))),
+        ["se.reduce", "se.expand"],
+    ),
+    "two towers": (
+        module(
+            visual_projection=nn.Linear(4, 2), text_projection=nn.Linear(4, 2),
+            text_model=nn.Linear(4, 4), vision_model=nn.Linear(4, 4),
+        ),
+        ["text_model vision_model", "text_projection visual_projection"],
+    ),
+    "latent mean and variance": (
+        module(dec=nn.Linear(2, 8), enc=nn.Linear(8, 6), logvar=nn.Linear(6, 2), mu=nn.Linear(6, 2)),
+        ["enc", "logvar mu", "dec"],
+    ),
     "encoder and decoder": (
         module(decoder=nn.Linear(3, 8), encoder=nn.Linear(8, 3)),
         ["encoder", "decoder"],
