@@ -1,3 +1,49 @@
-"""sne reads any neural network by its weights alone."""
+"""sne reads any neural network by its weights alone.
+
+Names are imported when they are first used, so that importing `sne` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from sne.checkpoints import CheckpointError as CheckpointError
+    from sne.checkpoints import read_network as read_network
+    from sne.encoders import NetworkEncoder as NetworkEncoder
+    from sne.networks import Network as Network
+    from sne.predictors import Predictor as Predictor
+    from sne.predictors import PredictorError as PredictorError
+    from sne.predictors import encode as encode
+    from sne.training import TrainingError as TrainingError
+    from sne.training import TrainingSettings as TrainingSettings
+    from sne.training import fit as fit
+    from sne.zoo import Zoo as Zoo
+    from sne.zoo import ZooError as ZooError
+
+_ROOMS = {
+    "CheckpointError": "checkpoints",
+    "Network": "networks",
+    "NetworkEncoder": "encoders",
+    "Predictor": "predictors",
+    "PredictorError": "predictors",
+    "TrainingError": "training",
+    "TrainingSettings": "training",
+    "Zoo": "zoo",
+    "ZooError": "zoo",
+    "encode": "predictors",
+    "fit": "training",
+    "read_network": "checkpoints",
+}
+__all__ = ["__version__", *sorted(_ROOMS)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'sne' has no attribute {name!r}")
+    return getattr(import_module(f"sne.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

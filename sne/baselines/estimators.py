@@ -13,11 +13,11 @@ from sklearn.preprocessing import StandardScaler
 class Estimator(Protocol):
     """A scikit-learn estimator."""
 
-    def fit(self, X: Any, y: Any) -> Any:  # noqa: N803
+    def fit(self, X: Any, y: Any) -> Any:
         """Learns from features and targets."""
         ...
 
-    def predict(self, X: Any) -> Any:  # noqa: N803
+    def predict(self, X: Any) -> Any:
         """One prediction a row."""
         ...
 

@@ -16,18 +16,12 @@ app = typer.Typer(no_args_is_help=True, help="Make, import and look at zoos of t
 
 @app.command(epilog="Example: sne zoo make my_zoo --family small_cnn,mlp --networks 30")
 def make(
-    out: Annotated[
-        Path, typer.Argument(help="Folder of the zoo. The same command goes on where it stopped.")
-    ],
+    out: Annotated[Path, typer.Argument(help="Folder of the zoo. The same command goes on where it stopped.")],
     family: Annotated[
         list[str] | None,
-        typer.Option(
-            help="small_cnn, cnn_s, mlp, gru, residual_cnn, vit; separated by commas. [default: small_cnn]"
-        ),
+        typer.Option(help="small_cnn, cnn_s, mlp, gru, residual_cnn, vit; separated by commas. [default: small_cnn]"),
     ] = None,
-    images: Annotated[str, typer.Option(help="digits, or an .npz of x_train, y_train, x_test, y_test.")] = (
-        "digits"
-    ),
+    images: Annotated[str, typer.Option(help="digits, or an .npz of x_train, y_train, x_test, y_test.")] = ("digits"),
     networks: Annotated[int, typer.Option(help="Training runs of each family.")] = 60,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of each run. [default: 400]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each run, in place of steps.")] = None,

@@ -1,7 +1,7 @@
 """Descriptors: what one weight tensor looks like, in numbers that do not depend on its size.
 
 A descriptor holds the tensor's scale, its distribution, its spectrum, the spread of norms and angles of the neurons it
-feeds and reads, and where in the kernel its energy sits. All of it is unchanged when neurons are permuted, and, but for
+feeds and reads, and what its kernels look for. All of it is unchanged when neurons are permuted, and, but for
 the entries that state scale and size, when the tensor is multiplied by a number. Weights of one zoo span 1e-4 to 10:
 scale enters as a logarithm, everything else is relative to it.
 """
@@ -23,13 +23,17 @@ TINY = 1e-12
 FLOOR = 1e-3
 """Ratios are floored here before a logarithm, so that rounding in a null space stays invisible."""
 
+WAVES = 3
+"""Orders of a kernel's waves along each axis."""
+
 DISTRIBUTION_SIZE = 6 + len(QUANTILES)
 SHAPE_SIZE = 6
-SPECTRUM_SIZE = 9
+TOP = 6
+SPECTRUM_SIZE = 8 + TOP
 NORM_SIZE = 12
 ANGLE_SIZE = 14
-KERNEL_SIZE = 4
-DESCRIPTOR_SIZE = DISTRIBUTION_SIZE + SHAPE_SIZE + SPECTRUM_SIZE + NORM_SIZE + ANGLE_SIZE + KERNEL_SIZE
+KERNEL_SIZE = 2 * WAVES * WAVES + 2
+DESCRIPTOR_SIZE = DISTRIBUTION_SIZE + SHAPE_SIZE + 2 * SPECTRUM_SIZE + NORM_SIZE + ANGLE_SIZE + KERNEL_SIZE
 
 
 def sorted_quantiles(ordered: Float[Tensor, "batch n"], at: tuple[float, ...]) -> Float[Tensor, "batch q"]:
@@ -42,6 +46,11 @@ def sorted_quantiles(ordered: Float[Tensor, "batch n"], at: tuple[float, ...]) -
 def evenly(size: int, most: int) -> Tensor:
     """At most `most` evenly spaced indices below `size`, the first included."""
     return torch.arange(size) if size <= most else torch.arange(most) * size // most
+
+
+def signed_log(values: Tensor, unit: float = FLOOR) -> Tensor:
+    """Logarithm of the magnitude above `unit`, with the sign kept: linear near zero."""
+    return values.sign() * (values.abs() / unit).log1p()
 
 
 def distribution(values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch features"]:
@@ -77,7 +86,7 @@ def distribution(values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch featu
 
 
 def spectrum(matrix: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "batch features"]:
-    """Singular values relative to the Frobenius norm: quantiles, stable rank, participation."""
+    """Singular values relative to the Frobenius norm: quantiles, participation, the largest."""
     if matrix.shape[1] > matrix.shape[2]:
         matrix = matrix.transpose(1, 2)
     gram = (matrix @ matrix.transpose(1, 2)).double()
@@ -87,10 +96,9 @@ def spectrum(matrix: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "batc
     values = (share * count).sqrt().float()
     quantiles = sorted_quantiles(values, (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0))
     participation = 1.0 / (share.square().sum(-1) * count + TINY)
-    top = share[:, -1].float()
-    return torch.cat(
-        [(quantiles + FLOOR).log(), participation.float().log()[:, None], (top + FLOOR).log()[:, None]], -1
-    )
+    top = share.flip(-1)[:, :TOP].sqrt().float()
+    top = torch.nn.functional.pad((top + FLOOR).log(), (0, TOP - top.shape[1]), value=math.log(FLOOR))
+    return torch.cat([(quantiles + FLOOR).log(), participation.float().log()[:, None], top], -1)
 
 
 def angles(matrix: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "batch features"]:
@@ -123,17 +131,50 @@ def norms(squares: Float[Tensor, "batch n"]) -> Float[Tensor, "batch features"]:
     )
 
 
-def kernel_energy(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "batch features"]:
-    """Where in the kernel the energy sits: share of the constant component, spread over positions, centre."""
-    if weights.shape[-1] == 1:
-        return weights.new_zeros(len(weights), KERNEL_SIZE)
-    by_position = weights.square().mean((1, 2))
-    total = by_position.mean(-1) + TINY**2
-    constant = weights.mean(-1).square().mean((1, 2)) / total
-    relative = by_position / total[:, None]
-    logs = (relative + FLOOR).log()
-    centre = logs[:, weights.shape[-1] // 2]
-    return torch.stack([(constant + FLOOR).log(), logs.std(-1, unbiased=False), centre, logs.amin(-1)], -1)
+def cosines_up_to_second(positions: int) -> Float[Tensor, "waves positions"]:
+    """The waves of orders 0, 1 and 2 along each axis of a kernel, as orthonormal rows (discrete cosine transform).
+
+    Args:
+        positions: number of kernel positions. A square number is read as a square kernel, any other as a line.
+
+    Returns:
+        At most nine rows; a kernel of two positions an axis has fewer orders.
+    """
+    side = math.isqrt(positions)
+    side = side if side * side == positions else positions
+    orders = torch.arange(min(side, WAVES), dtype=torch.float32)
+    waves = torch.cos(math.pi * (torch.arange(side) + 0.5) * orders[:, None] / side)
+    waves = waves / waves.norm(dim=1, keepdim=True)
+    if side == positions:
+        return waves
+    return torch.einsum("pi,qj->pqij", waves, waves).reshape(-1, positions)
+
+
+def kernel_waves(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "batch features"]:
+    """What a convolution's kernels look for: flat patches, edges, corners.
+
+    Returns:
+        For each low wave, the log of its share of the kernels' energy and how far its coefficient has one sign
+        throughout the layer; then the log shares of the centre and of the weakest position.
+    """
+    batch, _, _, kernel = weights.shape
+    if kernel == 1:
+        return weights.new_zeros(batch, KERNEL_SIZE)
+    coefficients = weights @ cosines_up_to_second(kernel).to(weights).T
+    energy = coefficients.square().mean((1, 2))
+    total = weights.square().mean((1, 2, 3))[:, None] + TINY**2
+    shares = (energy / total + FLOOR).log()
+    signs = signed_log(coefficients.mean((1, 2)) / total.sqrt(), 0.05)
+    waves = torch.stack([shares, signs], 1)
+    waves = torch.nn.functional.pad(waves, (0, WAVES * WAVES - waves.shape[2])).flatten(1)
+    positions = (weights.square().mean((1, 2)) / total + FLOOR).log()
+    return torch.cat([waves, torch.stack([positions[:, kernel // 2], positions.amin(1)], 1)], 1)
+
+
+def is_described_as_matrix(shape: tuple[int, int, int]) -> bool:
+    """Whether a canonical shape (out, in, kernel) has spectrum, norms and angles."""
+    num_out, num_in, kernel = shape
+    return num_out > 1 and num_in * kernel > 1
 
 
 def describe(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "batch descriptor"]:
@@ -147,7 +188,7 @@ def describe(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "ba
 
     Source: quantiles, mean and variance of each tensor are the features of Unterthiner et al., arXiv 2002.11448,
         section 4.
-    Differs: scale is separated from form; spectrum, norms, angles and kernel energy are added.
+    Differs: scale is separated from form; spectrum, norms, angles and kernel waves are added.
     """
     batch, num_out, num_in, kernel = weights.shape
     flat = weights.reshape(batch, -1)
@@ -156,9 +197,9 @@ def describe(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "ba
     shape = flat.new_tensor(sizes).expand(batch, -1)
     fan_in, fan_out = 0.5 * math.log(num_in * kernel), 0.5 * math.log(num_out * kernel)
     gains = torch.stack([spread[:, 0] + fan_in, spread[:, 0] + fan_out], -1)
-    if num_in * kernel == 1 or num_out == 1:
-        size = SPECTRUM_SIZE + NORM_SIZE + ANGLE_SIZE
-        return torch.cat([spread, shape, gains, flat.new_zeros(batch, size), kernel_energy(weights)], -1)
+    if not is_described_as_matrix((num_out, num_in, kernel)):
+        size = 2 * SPECTRUM_SIZE + NORM_SIZE + ANGLE_SIZE
+        return torch.cat([spread, shape, gains, flat.new_zeros(batch, size), kernel_waves(weights)], -1)
     row_norms = norms(weights.square().sum((2, 3)))
     column_norms = norms(weights.square().sum((1, 3)))
     sample = weights[:, evenly(num_out, MAX_NEURONS)][:, :, evenly(num_in, MAX_NEURONS)]
@@ -172,11 +213,12 @@ def describe(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "ba
             shape,
             gains,
             spectrum(rows),
+            spectrum(sample.sum(-1)) if kernel > 1 else flat.new_zeros(batch, SPECTRUM_SIZE),
             row_norms,
             column_norms,
             angles(rows),
             angles(columns),
-            kernel_energy(weights),
+            kernel_waves(weights),
         ],
         -1,
     )

@@ -9,13 +9,13 @@ not meet, the inputs start anew. The network is never run, and no code of its ow
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders.descriptors import FLOOR, TINY, evenly
+from sne.encoders.descriptors import FLOOR, TINY, evenly, signed_log
 from sne.networks import Layer, LayerType, Part, Role
 
 NUM_PROBES = 9
@@ -28,7 +28,8 @@ LARGEST = 1e6
 RECURRENT_STEPS = 4
 
 RESPONSE_SIZE = 8
-MEETING_SIZE = 10
+POWERS = 3
+MEETING_SIZE = 9 + 6 * POWERS
 SIGNAL_SIZE = 2 * RESPONSE_SIZE + 2 + MEETING_SIZE
 OUTPUT_SIZE = 2 + 2 * 4
 
@@ -58,11 +59,6 @@ RECURRENT_TYPES = frozenset({LayerType.LSTM, LayerType.GRU, LayerType.RNN})
 Read = Callable[[Part], Float[Tensor, "batch out in kernel"]]
 
 
-def signed_log(values: Tensor, unit: float = FLOOR) -> Tensor:
-    """Logarithm of the magnitude above `unit`, with the sign kept: linear near zero."""
-    return values.sign() * (values.abs() / unit).log1p()
-
-
 @dataclass
 class _Flow:
     """Where the uniform inputs have come to, for each activation: [activation, batch, probe, neuron]."""
@@ -77,7 +73,6 @@ class _Flow:
     """Whether the values have passed their activation, or a norm that is followed by none."""
     stream: Tensor | None = None
     level: int = -1
-    reads: Tensor | None = field(default=None)
 
 
 def _part(layer: Layer, role: Role) -> Part | None:
@@ -136,25 +131,46 @@ def _meeting(flow: _Flow, weights: Float[Tensor, "batch out in kernel"]) -> Floa
     u, v = (read_norms + 1e-6).log(), (feed_norms + 1e-6).log()
     bias = torch.zeros_like(u) if flow.bias is None else flow.bias[:, kept]
     ratio = signed_log(bias / (feed_norms + 1e-6))
-    feed_gram, read_gram = feeds @ feeds.transpose(1, 2), reads @ reads.transpose(1, 2)
-    aligned = (feed_gram * read_gram).sum((1, 2)) / (
-        feed_gram.flatten(1).norm(dim=1) * read_gram.flatten(1).norm(dim=1) + TINY
-    )
-    return torch.stack(
-        [
-            torch.ones_like(aligned),
-            _correlation(u, v),
-            _correlation(u, bias),
-            _correlation(v, bias),
-            4 * aligned,
-            ratio.mean(1),
-            ratio.std(1, unbiased=False),
-            ratio.amin(1),
-            ratio.amax(1),
-            (u + v).std(1, unbiased=False),
-        ],
-        -1,
-    )
+    plain = [
+        torch.ones_like(u[:, 0]),
+        _correlation(u, v),
+        _correlation(u, bias),
+        _correlation(v, bias),
+        ratio.mean(1),
+        ratio.std(1, unbiased=False),
+        ratio.amin(1),
+        ratio.amax(1),
+        (u + v).std(1, unbiased=False),
+    ]
+    return torch.stack([*plain, *_subspaces(feeds, reads)], -1)
+
+
+def _subspaces(
+    feeds: Float[Tensor, "batch n inputs"], reads: Float[Tensor, "batch n outputs"]
+) -> list[Float[Tensor, " batch"]]:
+    """Whether what is read is what is written, in the strong directions of both.
+
+    Powers of the two Gram matrices stress the largest singular values more and more and, unlike singular vectors,
+    change little when the weights do.
+    """
+    count = feeds.shape[1]
+    grams = [matrix @ matrix.transpose(1, 2) for matrix in (feeds, reads)]
+    written, read = (gram / (gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] + TINY**2) for gram in grams)
+    features = []
+    for _ in range(POWERS):
+        sizes = [gram.flatten(1).norm(dim=1) + TINY**2 for gram in (written, read)]
+        written, read = written / sizes[0][:, None, None], read / sizes[1][:, None, None]
+        diagonals = [gram.diagonal(dim1=1, dim2=2) for gram in (written, read)]
+        features += [
+            4 * (written * read).sum((1, 2)),
+            written.sum((1, 2)) / count,
+            read.sum((1, 2)) / count,
+            diagonals[0].norm(dim=1),
+            diagonals[1].norm(dim=1),
+            diagonals[0].amax(1),
+        ]
+        written, read = written @ written, read @ read
+    return features
 
 
 def _fit(flow: _Flow, matrix: Tensor, num_in: int) -> tuple[Tensor, Tensor]:
@@ -214,7 +230,7 @@ def _matrix_layer(flow: _Flow, layer: Layer, part: Part, read: Read, has_attenti
     if bias is not None and bias.shape[1] != num_out:
         bias = None
     is_branch = layer.level == flow.level and layer.type not in ATTENTION_TYPES
-    if layer.type in ATTENTION_TYPES or (flow.stream is not None and layer.type is LayerType.LINEAR and flow.is_linear):
+    if layer.type in ATTENTION_TYPES:
         flow.is_linear = True
     matrix = weights.sum(-1)
     meeting = _meeting(flow, weights)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sne.chunking import LAYER_TYPES, ROLES
-from sne.encoders.descriptors import DESCRIPTOR_SIZE, describe
+from sne.encoders.descriptors import DESCRIPTOR_SIZE, describe, is_described_as_matrix
 from sne.encoders.signals import OUTPUT_SIZE, SIGNAL_SIZE, follow
 from sne.networks import Network, Part, Role
 
@@ -26,6 +26,7 @@ class TensorTokens:
         features: descriptor and signal of every part.
         types: number of the part's layer type (`sne.chunking.LAYER_TYPES`).
         roles: number of the part's role (`sne.chunking.ROLES`).
+        is_matrix: whether the part has neurons on both sides, rather than being a vector.
         levels: position in depth, from 0.
         heights: levels between the part and the last level of its network.
         lengths: number of parts of each network.
@@ -37,6 +38,7 @@ class TensorTokens:
     features: Float[Tensor, "parts features"]
     types: Int[Tensor, " parts"]
     roles: Int[Tensor, " parts"]
+    is_matrix: Bool[Tensor, " parts"]
     levels: Int[Tensor, " parts"]
     heights: Int[Tensor, " parts"]
     lengths: Int[Tensor, " networks"]
@@ -55,7 +57,7 @@ class TensorTokens:
 
     @staticmethod
     def concat(items: Sequence["TensorTokens"]) -> "TensorTokens":
-        """Joins batches into one, networks in order. Networks of a batch are got back by `split`."""
+        """Joins batches into one, networks in order."""
         return TensorTokens(**{name: torch.cat([getattr(item, name) for item in items]) for name in vars(items[0])})
 
 
@@ -100,7 +102,7 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
         return torch.stack([network.read(part) for network in networks])
 
     signals, outputs = follow(first.layers, read)
-    features, types, roles, levels = [], [], [], []
+    features, types, roles, is_matrix, levels = [], [], [], [], []
     for position, layer in enumerate(first.layers):
         for part in layer.parts:
             if part.num_entries == 0:
@@ -111,6 +113,7 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
             features.append(torch.cat([describe(read(part)), signal], -1))
             types.append(LAYER_TYPES[layer.type])
             roles.append(ROLES[part.role])
+            is_matrix.append(is_described_as_matrix(part.canonical_shape))
             levels.append(layer.level)
     if outputs is None:
         outputs = torch.zeros(batch, 0, OUTPUT_SIZE)
@@ -119,6 +122,7 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
     shared = {
         "types": torch.tensor(types),
         "roles": torch.tensor(roles),
+        "is_matrix": torch.tensor(is_matrix),
         "levels": index,
         "heights": first.num_levels - 1 - index,
         "lengths": torch.tensor([len(types)]),

@@ -13,3 +13,4 @@ from sne.nn.ragged import SetBuckets as SetBuckets
 from sne.nn.ragged import bucket_sets as bucket_sets
 from sne.nn.scalar import ScalarSetAttentionBlock as ScalarSetAttentionBlock
 from sne.nn.scalar import tilted_means as tilted_means
+from sne.nn.transformer import PreNormBlock as PreNormBlock

@@ -24,6 +24,9 @@ class PropertyHeads(nn.Module):
         hidden: width of the hidden layer; 0 for a linear map.
         dropout: share of embedding entries dropped while training.
         huber_delta: where Huber's loss turns linear, in standard deviations of the labels; 0: squared error.
+        rank_weight: share of the loss that a second output takes, which predicts the rank of a number among the
+            training labels (cross-entropy on the soft target `Property.ranks`). It serves training alone: labels
+            that crowd together, as accuracies near chance or near the best do, count as much as the others.
 
     Source: Andreis et al., arXiv 2305.16625, section 4 (soft binary cross-entropy for accuracies).
     Differs: several properties at once, missing labels; the paper's head is not specified.
@@ -37,30 +40,36 @@ class PropertyHeads(nn.Module):
         hidden: int = 0,
         dropout: float = 0.0,
         huber_delta: float = 0.0,
+        rank_weight: float = 0.0,
     ):
         super().__init__()
         self.properties = tuple(properties)
-        self._settings = {"hidden": hidden, "dropout": dropout, "huber_delta": huber_delta}
+        self._settings = {"hidden": hidden, "dropout": dropout, "huber_delta": huber_delta, "rank_weight": rank_weight}
         self.huber_delta = huber_delta
-        num_outputs = sum(p.num_outputs for p in self.properties)
+        self.rank_weight = rank_weight
+        self.num_outputs = sum(p.num_outputs for p in self.properties)
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Sequential(nn.Linear(dim, hidden), nn.GELU()) if hidden else nn.Identity()
-        self.output = nn.Linear(hidden or dim, num_outputs)
+        self.output = nn.Linear(hidden or dim, self.num_outputs)
         self.slices: list[slice] = []
         start = 0
         for p in self.properties:
             self.slices.append(slice(start, start + p.num_outputs))
             start += p.num_outputs
+        self.rank_output = nn.Linear(hidden or dim, len(self.properties)) if rank_weight else None
 
     def settings(self) -> dict[str, Any]:
         """The keyword arguments beside `dim` and `properties`, as plain JSON values."""
         return dict(self._settings)
 
-    def forward(self, embedding: Float[Tensor, "networks dim"]) -> Float[Tensor, "networks outputs"]:
-        """Raw outputs: logits and standardised values, side by side in the order of the properties."""
-        return self.output(self.hidden(self.dropout(embedding)))
+    def forward(self, embedding: Float[Tensor, "networks dim"]) -> Float[Tensor, "networks raw"]:
+        """Raw outputs: logits and standardised values, side by side in the order of the properties; then ranks."""
+        hidden = self.hidden(self.dropout(embedding))
+        if self.rank_output is None:
+            return self.output(hidden)
+        return torch.cat([self.output(hidden), self.rank_output(hidden)], dim=1)
 
-    def values(self, outputs: Float[Tensor, "networks outputs"]) -> Float[Tensor, "networks outputs"]:
+    def values(self, outputs: Float[Tensor, "networks raw"]) -> Float[Tensor, "networks values"]:
         """Outputs in the properties' own units: fractions, real values, class probabilities.
 
         Members of an ensemble are averaged on this scale.
@@ -77,7 +86,7 @@ class PropertyHeads(nn.Module):
         return torch.cat(columns, dim=1)
 
     def loss(
-        self, outputs: Float[Tensor, "networks outputs"], targets: Float[Tensor, "networks properties"]
+        self, outputs: Float[Tensor, "networks raw"], targets: Float[Tensor, "networks properties"]
     ) -> Float[Tensor, ""]:
         """Sum over the properties of the mean loss over networks whose label is known.
 
@@ -106,5 +115,9 @@ class PropertyHeads(nn.Module):
                     if self.huber_delta
                     else F.mse_loss(output[:, 0], standardised, reduction="none")
                 )
+            if self.rank_weight and p.kind != "class":
+                rank = outputs[:, self.num_outputs + column].float()
+                rank_losses = F.binary_cross_entropy_with_logits(rank, p.ranks(target), reduction="none")
+                losses = (1 - self.rank_weight) * losses + self.rank_weight * rank_losses
             total = total + (losses * weight).sum()
         return total

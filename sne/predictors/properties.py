@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from sne.metrics import is_missing
 from sne.predictors.errors import PredictorError
 
 Kind = Literal["fraction", "real", "class"]
+
+MAX_KNOTS = 512
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,8 @@ class Property:
         classes: the class names in order of their numbers; empty unless `kind` is "class".
         mean: mean of the labels, the zero of the standardised scale of "real".
         std: standard deviation of the labels, its unit; 1 where all labels are equal.
+        knots: for numbers, some of the labels in rising order; see `ranks`.
+        knot_ranks: the share of labels below each knot, equal ones counted half.
     """
 
     name: str
@@ -30,10 +38,14 @@ class Property:
     classes: tuple[str, ...] = ()
     mean: float = 0.0
     std: float = 1.0
+    knots: tuple[float, ...] = ()
+    knot_ranks: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.kind == "class") != bool(self.classes):
             raise PredictorError(f"property {self.name!r} of kind {self.kind}: {len(self.classes)} classes")
+        if len(self.knots) != len(self.knot_ranks) or any(a >= b for a, b in pairwise(self.knots)):
+            raise PredictorError(f"property {self.name!r}: knots must rise, with one rank each")
         if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
             raise PredictorError(f"property {self.name!r}: mean {self.mean} and std {self.std} give no scale")
 
@@ -68,7 +80,35 @@ class Property:
         if not np.isfinite(values).all():
             raise PredictorError(f"property {name!r} has {int(np.isinf(values).sum())} infinite labels")
         kind = "fraction" if values.min() >= 0 and values.max() <= 1 else "real"
-        return cls(name, kind, mean=float(values.mean()), std=float(values.std()) or 1.0)
+        knots, counts = np.unique(values, return_counts=True)
+        below = (np.cumsum(counts) - 0.5 * counts) / len(values)
+        kept = np.unique(np.linspace(0, len(knots) - 1, min(len(knots), MAX_KNOTS)).round().astype(int))
+        return cls(
+            name,
+            kind,
+            mean=float(values.mean()),
+            std=float(values.std()) or 1.0,
+            knots=tuple(knots[kept].tolist()),
+            knot_ranks=tuple(below[kept].tolist()),
+        )
+
+    def ranks(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """The share of training labels below each value, in [0, 1], interpolated between knots.
+
+        Args:
+            values: labels in their own unit; finite.
+
+        Returns:
+            Ranks: a scale on which every label has as much room as there are networks near it.
+        """
+        if len(self.knots) < 2:
+            return torch.full_like(values, 0.5)
+        knots = torch.tensor(self.knots, dtype=torch.float64, device=values.device)
+        ranks = torch.tensor(self.knot_ranks, dtype=torch.float64, device=values.device)
+        wide = values.double().clamp(knots[0], knots[-1])
+        right = torch.searchsorted(knots, wide).clamp(1, len(knots) - 1)
+        share = (wide - knots[right - 1]) / (knots[right] - knots[right - 1])
+        return torch.lerp(ranks[right - 1], ranks[right], share).to(values.dtype)
 
     def encode(self, labels: ArrayLike) -> np.ndarray:
         """Labels as float64 numbers: values as they are, class numbers for names, nan where missing.
@@ -101,6 +141,8 @@ class Property:
             "classes": list(self.classes),
             "mean": self.mean,
             "std": self.std,
+            "knots": list(self.knots),
+            "knot_ranks": list(self.knot_ranks),
         }
 
     @classmethod
@@ -120,4 +162,6 @@ class Property:
             tuple(str(name) for name in classes),
             float(values["mean"]),
             float(values["std"]),
+            tuple(float(knot) for knot in values.get("knots", ())),
+            tuple(float(rank) for rank in values.get("knot_ranks", ())),
         )

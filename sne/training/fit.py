@@ -200,6 +200,7 @@ def _member_factory(
             hidden=settings.hidden,
             dropout=settings.dropout,
             huber_delta=settings.huber_delta,
+            rank_weight=settings.rank_weight,
         )
         return Member(fresh, heads)
 

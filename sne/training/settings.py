@@ -27,6 +27,7 @@ class TrainingSettings:
         hidden: width of the heads' hidden layer; 0 for linear heads.
         dropout: share of embedding entries dropped before the heads.
         huber_delta: see `PropertyHeads`; 0 for squared error.
+        rank_weight: see `PropertyHeads`; 0 for no rank output.
         refit: after the best epoch is known, train again on training and validation rows up to it (1 member).
         checkpoint_seconds: least time between two saved states, which are saved at ends of epochs.
     """
@@ -47,6 +48,7 @@ class TrainingSettings:
     hidden: int = 0
     dropout: float = 0.0
     huber_delta: float = 0.0
+    rank_weight: float = 0.0
     refit: bool = False
     checkpoint_seconds: float = 5.0
 
@@ -66,6 +68,7 @@ class TrainingSettings:
             "warmup": (0, 1),
             "ema_decay": (0, 1),
             "dropout": (0, 1),
+            "rank_weight": (0, 1),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)

@@ -1,0 +1,13 @@
+"""The encoders by name: what a saved predictor and the command line call them."""
+
+from collections.abc import Callable
+
+from sne.encoders.contract import NetworkEncoder
+from sne.encoders.set_encoder import SetEncoder
+from sne.encoders.tensor_set_encoder import TensorSetEncoder
+
+ENCODERS: dict[str, type[NetworkEncoder]] = {"SetEncoder": SetEncoder, "TensorSetEncoder": TensorSetEncoder}
+"""Names in a predictor's config.json."""
+
+PRESETS: dict[str, Callable[[], NetworkEncoder]] = {"paper": SetEncoder, "default": TensorSetEncoder}
+"""`paper` owes the paper everything, `default` owes it nothing."""
