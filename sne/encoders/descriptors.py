@@ -89,7 +89,8 @@ def spectrum(matrix: Float[Tensor, "batch rows columns"]) -> Float[Tensor, "batc
     """Singular values relative to the Frobenius norm: quantiles, participation, the largest."""
     if matrix.shape[1] > matrix.shape[2]:
         matrix = matrix.transpose(1, 2)
-    gram = (matrix @ matrix.transpose(1, 2)).double()
+    matrix = matrix.double()  # in single precision the noise of a null space would stand above FLOOR
+    gram = matrix @ matrix.transpose(1, 2)
     energy = torch.linalg.eigvalsh(gram).clamp_min(0.0)
     share = energy / (energy.sum(-1, keepdim=True) + TINY**2)
     count = matrix.shape[1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -51,7 +51,7 @@ class TensorTokens:
         """Number of networks in the batch."""
         return len(self.lengths)
 
-    def to(self, device: Any) -> Self:
+    def to(self, device: Any) -> "TensorTokens":
         """The same tokens on another device."""
         return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
 
