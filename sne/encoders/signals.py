@@ -267,17 +267,43 @@ def _matrix_layer(flow: _Flow, layer: Layer, part: Part, read: Read, has_attenti
 
 
 def _recurrent(flow: _Flow, gates: Sequence[Layer], read: Read) -> list[Tensor]:
-    """Passes the values through one recurrent layer: a few steps of its gates from a zero state.
+    """Passes the values through one recurrent layer, each of its directions, side by side.
 
     Returns:
-        The signal features of each gate, in the order given.
+        The signal features of each gate, in the order given; none where the layer cannot be followed.
+    """
+    directions: dict[str, list[Layer]] = {}
+    for gate in gates:
+        is_whole = gate.type is LayerType.RNN
+        directions.setdefault(gate.name if is_whole else gate.name.rpartition(".")[0], []).append(gate)
+    results = [_direction(flow, own, read) for own in directions.values()]
+    followed = [result for result in results if result is not None]
+    if len(followed) < len(results):
+        flow.values = None
+        return []
+    flow.values = torch.cat([state for _, state, _ in followed], -1)
+    flow.is_linear, flow.level, flow.bias = True, gates[0].level, None
+    width = flow.values.shape[-1]
+    flow.gain = flow.values.new_full((flow.values.shape[1], width), 1.0 / width)
+    flow.incoming = torch.cat([matrix for _, _, matrix in followed], 1) if width <= MAX_ALIGNED else None
+    # Layers are sorted by name, so that the gates of one direction follow each other.
+    return [row for features, _, _ in followed for row in features]
+
+
+def _direction(flow: _Flow, gates: Sequence[Layer], read: Read) -> tuple[list[Tensor], Tensor, Tensor] | None:
+    """A few steps of the gates of one direction from a zero state.
+
+    Returns:
+        Each gate's signal features, the last state, the matrix that feeds it; None where a part lacks or is projected.
     """
     weights = [_part(gate, Role.WEIGHT) for gate in gates]
     recurrent = [_part(gate, Role.RECURRENT_WEIGHT) for gate in gates]
-    if any(part is None for part in weights + recurrent):
-        return []
+    if any(part is None or part.canonical_shape[0] != part.canonical_shape[1] for part in recurrent):
+        return None
     into = [read(part) for part in weights if part is not None]
     back = [read(part).sum(-1) for part in recurrent if part is not None]
+    if len(into) < len(gates):
+        return None
     biases = []
     for gate, matrix in zip(gates, into, strict=True):
         pair = [_part(gate, role) for role in (Role.BIAS, Role.RECURRENT_BIAS)]
@@ -286,23 +312,24 @@ def _recurrent(flow: _Flow, gates: Sequence[Layer], read: Read) -> list[Tensor]:
     meetings = [_meeting(flow, matrix) for matrix in into]
     values, gain = _fit(flow, into[0].sum(-1), into[0].shape[2])
     inputs = [_multiply(values, w.sum(-1), b[0]) for w, b in zip(into, biases, strict=True)]
+    # Sorted by name, so that a gate is known by its label alone.
+    at = {part.label: place for place, part in enumerate(weights) if part is not None}
     state = torch.zeros_like(inputs[0])
     cell = torch.zeros_like(state)
     gate_values = inputs
     for _ in range(RECURRENT_STEPS):
         fed = [_multiply(state, w, b[1]) for w, b in zip(back, biases, strict=True)]
-        if gates[0].type is LayerType.GRU and len(gates) == 3:
-            reset, update = torch.sigmoid(inputs[0] + fed[0]), torch.sigmoid(inputs[1] + fed[1])
-            new = inputs[2] + reset * fed[2]
-            gate_values = [inputs[0] + fed[0], inputs[1] + fed[1], new]
-            state = (1 - update) * new.tanh() + update * state
-        elif gates[0].type is LayerType.LSTM and len(gates) == 4:
-            gate_values = [a + b for a, b in zip(inputs, fed, strict=True)]
-            keep, let, out = (gate_values[i].sigmoid() for i in (1, 0, 3))
-            cell = keep * cell + let * gate_values[2].tanh()
+        gate_values = [a + b for a, b in zip(inputs, fed, strict=True)]
+        if gates[0].type is LayerType.GRU:
+            reset, update = (gate_values[at[label]].sigmoid() for label in ("reset gate", "update gate"))
+            new = at["new gate"]
+            gate_values[new] = inputs[new] + reset * fed[new]
+            state = (1 - update) * gate_values[new].tanh() + update * state
+        elif gates[0].type is LayerType.LSTM:
+            let, keep, out = (gate_values[at[f"{name} gate"]].sigmoid() for name in ("input", "forget", "output"))
+            cell = keep * cell + let * gate_values[at["cell gate"]].tanh()
             state = out * cell.tanh()
         else:
-            gate_values = [inputs[0] + fed[0], *inputs[1:]]
             state = gate_values[0].tanh()
     features = []
     for value, matrix, meeting in zip(gate_values, into, meetings, strict=True):
@@ -311,12 +338,8 @@ def _recurrent(flow: _Flow, gates: Sequence[Layer], read: Read) -> list[Tensor]:
         spread = ((out_gain / (total[:, None] + TINY**2)) + FLOOR).log().std(1, unbiased=False)
         growth = 0.5 * (total * matrix.shape[2] + TINY).log()
         features.append(torch.cat([_response(value), torch.stack([growth, spread], -1), meeting], -1))
-    width = state.shape[-1]
-    flow.values, flow.is_linear, flow.level = state, True, gates[0].level
-    flow.gain = state.new_full((state.shape[1], width), 1.0 / width)
-    flow.incoming = into[-1].reshape(len(into[-1]), width, -1) if width <= MAX_ALIGNED else None
-    flow.bias = None
-    return features
+    main = into[at.get("new gate", at.get("cell gate", 0))]
+    return features, state, main.flatten(2)
 
 
 def _outputs(values: Tensor, bias: Tensor | None) -> Float[Tensor, "batch outputs features"]:

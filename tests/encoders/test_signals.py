@@ -1,0 +1,213 @@
+"""What is followed from the weights must be what the module itself answers to uniform inputs."""
+
+import pytest
+import torch
+from torch import nn
+
+from sne import read_network
+from sne.encoders import TensorSetEncoder, signals
+from sne.encoders.tensor_tokens import tokenize
+from sne.networks import Network
+from sne.zoo.families import FAMILIES
+
+LEVELS = torch.linspace(-1.0, 1.0, signals.NUM_PROBES)
+SLOTS = {"relu": 0, "tanh": 1}
+
+
+def randomised(module: nn.Module, seed: int = 0, std: float = 0.4) -> nn.Module:
+    """Random weights and running statistics; in eval mode."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.normal_(0.1, std, generator=generator)
+            if name.endswith("running_var"):
+                tensor.abs_().add_(0.3)
+    return module.eval()
+
+
+def followed(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The values of every layer, in the order followed: [activation, probe, neuron]."""
+    seen = []
+    real = signals._response
+
+    def recording(values):
+        seen.append(values[:, 0].clone())
+        return real(values)
+
+    monkeypatch.setattr(signals, "_response", recording)
+    tokenize([read_network(module)])
+    return seen
+
+
+def embed(encoder: TensorSetEncoder, networks: list[Network]) -> torch.Tensor:
+    with torch.no_grad():
+        return encoder(encoder.collate(encoder.prepare(networks)))
+
+
+def encoder_for(*networks: Network) -> TensorSetEncoder:
+    torch.manual_seed(0)
+    encoder = TensorSetEncoder().eval()
+    encoder.fit_scale(encoder.prepare(list(networks)))
+    return encoder
+
+
+def mlp(activation: type[nn.Module], seed: int = 0) -> nn.Module:
+    layers = [nn.Linear(5, 9), activation(), nn.Linear(9, 7), activation(), nn.Linear(7, 4)]
+    return randomised(nn.Sequential(*layers), seed)
+
+
+def answers(module: nn.Module, *shape: int) -> torch.Tensor:
+    inputs = LEVELS.reshape(-1, *[1] * len(shape)).expand(-1, *shape)
+    with torch.no_grad():
+        return module(inputs)
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
+def test_mlp_is_followed_exactly(activation, monkeypatch):
+    module = mlp(activation)
+    last = followed(module, monkeypatch)[-1][SLOTS[activation.__name__.lower()]]
+    torch.testing.assert_close(last, answers(module, 5), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_small_cnn_is_followed_exactly_on_uniform_images(activation, monkeypatch):
+    module = FAMILIES["small_cnn"].module({"activation": activation, "dropout": 0.3}, (1, 28, 28), 10)
+    module = randomised(module, std=0.2)
+    last = followed(module, monkeypatch)[-1][SLOTS[activation]]
+    torch.testing.assert_close(last, answers(module, 1, 28, 28), rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_passes_running_statistics(monkeypatch):
+    layers = [nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3, bias=False), nn.BatchNorm2d(5)]
+    module = randomised(nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)))
+    last = followed(module, monkeypatch)[-1][SLOTS["relu"]]
+    torch.testing.assert_close(last, answers(module, 2, 9, 9), rtol=1e-4, atol=1e-4)
+
+
+def test_flatten_after_a_convolution_repeats_channels(monkeypatch):
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4, 3))
+    last = followed(randomised(module), monkeypatch)[-1][SLOTS["relu"]]
+    torch.testing.assert_close(last, answers(module, 1, 4, 4), rtol=1e-5, atol=1e-5)
+
+
+def test_depthwise_convolution_is_followed_channel_by_channel(monkeypatch):
+    layers = [nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.ReLU(), nn.Conv2d(6, 3, 1)]
+    module = randomised(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    last = followed(module, monkeypatch)[-1][SLOTS["relu"]]
+    torch.testing.assert_close(last, answers(module, 2, 7, 7), rtol=1e-4, atol=1e-4)
+
+
+class Reader(nn.Module):
+    def __init__(self, cell: type[nn.Module]) -> None:
+        super().__init__()
+        self.rnn = cell(5, 8, batch_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("cell", [nn.GRU, nn.LSTM, nn.RNN])
+def test_recurrent_layers_take_some_steps_from_zero(cell, monkeypatch):
+    module = randomised(Reader(cell))
+    last = followed(module, monkeypatch)[-1]
+    expected = answers(module, signals.RECURRENT_STEPS, 5)
+    for values in last:  # no activation of its own between state and head
+        torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_both_directions_of_a_recurrent_layer_are_followed(monkeypatch):
+    module = nn.Sequential(nn.GRU(5, 8, bidirectional=True, batch_first=True))
+    head = nn.Linear(16, 3)
+    both = randomised(nn.ModuleDict({"rnn": module[0], "head": head}))
+    last = followed(both, monkeypatch)[-1][0]
+    inputs = LEVELS[:, None, None].expand(-1, signals.RECURRENT_STEPS, 5)
+    with torch.no_grad():
+        expected = head(both["rnn"](inputs)[1].transpose(0, 1).flatten(1))
+    torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("module", [nn.LSTM(5, 8, proj_size=3), nn.LSTM(5, 8, 2, bidirectional=True), nn.GRUCell(3, 4)])
+def test_other_recurrent_layers_are_finite(module):
+    (item,) = tokenize([read_network(randomised(module))])
+    assert item.features.isfinite().all()
+
+
+def test_transformer_signals_are_finite(monkeypatch):
+    block = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False)
+    module = randomised(nn.Sequential(nn.Linear(6, 8), block, nn.LayerNorm(8), nn.Linear(8, 3)))
+    assert all(values.isfinite().all() for values in followed(module, monkeypatch))
+    (item,) = tokenize([read_network(module)])
+    assert item.features.isfinite().all() and item.outputs.isfinite().all() and len(item.outputs) == 3
+
+
+def test_outputs_answer_for_each_class():
+    module = mlp(nn.ReLU)
+    (item,) = tokenize([read_network(module)])
+    shares = answers(module, 5).softmax(-1)
+    assert len(item.outputs) == 4
+    for probe in (0, signals.NUM_PROBES // 2, -1):
+        columns = (item.outputs - shares[probe][:, None]).abs().amax(0)
+        assert columns.min() < 1e-5, probe
+    assert (item.outputs - shares.mean(0)[:, None]).abs().amax(0).min() < 1e-5
+
+
+def test_order_of_hidden_neurons_does_not_matter():
+    module = mlp(nn.ReLU)
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    before = read_network(state)
+    first, second = torch.tensor([3, 1, 8, 0, 2, 7, 5, 4, 6]), torch.tensor([6, 0, 3, 1, 5, 2, 4])
+    moved = {
+        "0.weight": state["0.weight"][first],
+        "0.bias": state["0.bias"][first],
+        "2.weight": state["2.weight"][second][:, first],
+        "2.bias": state["2.bias"][second],
+        "4.weight": state["4.weight"][:, second],
+        "4.bias": state["4.bias"],
+    }
+    check_same_then_not(before, read_network(moved), read_network(moved | {"0.weight": state["0.weight"]}))
+
+
+def test_order_of_channels_does_not_matter():
+    layers = [nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3), nn.ReLU(), nn.Flatten()]
+    module = randomised(nn.Sequential(*layers, nn.Linear(5 * 4, 3)))
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    first, second = torch.tensor([3, 1, 0, 2, 5, 4]), torch.tensor([4, 0, 3, 1, 2])
+    moved = {name: tensor[first] if name.startswith(("0.", "1.")) and tensor.ndim else tensor
+             for name, tensor in state.items()}  # fmt: skip
+    moved["3.weight"] = state["3.weight"][second][:, first]
+    moved["3.bias"] = state["3.bias"][second]
+    moved["6.weight"] = state["6.weight"].reshape(3, 5, 4)[:, second].reshape(3, 20)
+    wrong = moved | {"3.weight": state["3.weight"][second]}
+    check_same_then_not(read_network(state), read_network(moved), read_network(wrong))
+
+
+def check_same_then_not(before: Network, moved: Network, wrong: Network) -> None:
+    items = tokenize([before, moved, wrong])
+    torch.testing.assert_close(items[1].features, items[0].features, rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(items[1].outputs, items[0].outputs, rtol=1e-5, atol=1e-5)
+    encoder = encoder_for(*(read_network(mlp(nn.ReLU, seed)) for seed in range(8)), before, wrong)
+    rows = embed(encoder, [before, moved, wrong])
+    torch.testing.assert_close(rows[1], rows[0], rtol=1e-5, atol=1e-5)
+    assert (rows[2] - rows[0]).abs().max() > 1e-3
+
+
+def test_outputs_have_identity():
+    module = mlp(nn.ReLU)
+    state = module.state_dict()
+    swap = torch.tensor([1, 0, 2, 3])
+    swapped = read_network({**state, "4.weight": state["4.weight"][swap], "4.bias": state["4.bias"][swap]})
+    others = [read_network(mlp(nn.ReLU, seed)) for seed in range(8)]
+    encoder = encoder_for(*others)
+    nn.init.normal_(encoder.output_gain.weight)  # zero before training: identity is learned
+    rows = embed(encoder, [read_network(module), swapped])
+    assert (rows[1] - rows[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-8, 1e4])
+def test_extreme_weights_stay_finite(scale):
+    for module in (mlp(nn.ReLU), randomised(Reader(nn.GRU)), randomised(Reader(nn.LSTM))):
+        state = {name: scale * tensor for name, tensor in module.state_dict().items()}
+        (item,) = tokenize([read_network(state)])
+        assert item.features.isfinite().all() and item.outputs.isfinite().all()
