@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sne.encoders.descriptors import FLOOR, TINY, evenly, signed_log
 from sne.networks import Layer, LayerType, Part, Role
+from sne.networks.recurrent import GATES
 
 NUM_PROBES = 9
 ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (torch.relu, torch.tanh)
@@ -298,12 +299,13 @@ def _direction(flow: _Flow, gates: Sequence[Layer], read: Read) -> tuple[list[Te
     """
     weights = [_part(gate, Role.WEIGHT) for gate in gates]
     recurrent = [_part(gate, Role.RECURRENT_WEIGHT) for gate in gates]
-    if any(part is None or part.canonical_shape[0] != part.canonical_shape[1] for part in recurrent):
+    # Sorted by name, so that a gate is known by its label alone.
+    at = {part.label: place for place, part in enumerate(weights) if part is not None}
+    is_square = all(part is not None and part.canonical_shape[0] == part.canonical_shape[1] for part in recurrent)
+    if not is_square or sorted(at) != sorted(GATES[gates[0].type]):
         return None
     into = [read(part) for part in weights if part is not None]
     back = [read(part).sum(-1) for part in recurrent if part is not None]
-    if len(into) < len(gates):
-        return None
     biases = []
     for gate, matrix in zip(gates, into, strict=True):
         pair = [_part(gate, role) for role in (Role.BIAS, Role.RECURRENT_BIAS)]
@@ -312,8 +314,6 @@ def _direction(flow: _Flow, gates: Sequence[Layer], read: Read) -> tuple[list[Te
     meetings = [_meeting(flow, matrix) for matrix in into]
     values, gain = _fit(flow, into[0].sum(-1), into[0].shape[2])
     inputs = [_multiply(values, w.sum(-1), b[0]) for w, b in zip(into, biases, strict=True)]
-    # Sorted by name, so that a gate is known by its label alone.
-    at = {part.label: place for place, part in enumerate(weights) if part is not None}
     state = torch.zeros_like(inputs[0])
     cell = torch.zeros_like(state)
     gate_values = inputs

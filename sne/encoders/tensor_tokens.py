@@ -93,6 +93,8 @@ def tokenize(networks: Sequence[Network]) -> list[TensorTokens]:
     return [items[row] for row in range(len(networks))]
 
 
+@torch.no_grad()
+@torch.autocast("cpu", enabled=False)  # items must not depend on where they are prepared
 def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
     """Tokens of networks of one layout."""
     first = networks[0]
