@@ -1,6 +1,6 @@
 """The two regressors (or classifiers) that the feature baselines share."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 
+@runtime_checkable
 class Estimator(Protocol):
     """A scikit-learn estimator."""
 

@@ -18,13 +18,16 @@ _WIDEST = 4096
 def inspect(
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE...", help="Checkpoints, folders, globs; - reads paths from stdin."),
+        typer.Argument(metavar="FILE", help="Checkpoints, folders, globs; - reads paths from stdin."),
     ],
     chunk_size: Annotated[int, typer.Option(min=1, help="Entries of a chunk, for the column chunks.")] = 32,
     stats: Annotated[bool, typer.Option("--stats", help="Also read the values: min, max, mean |x|.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")] = False,
 ) -> None:
-    """Show the layers of checkpoints: name, type, level, shapes, chunks; and what was not understood."""
+    """Show the layers of checkpoints.
+
+    Of each layer: name, type, level, shapes, chunks. Below the table: what was not understood, and why.
+    """
     from sne.checkpoints import CheckpointError, read_network
 
     failures: dict[str, str] = {}

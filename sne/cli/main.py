@@ -44,7 +44,7 @@ for command, example in EXAMPLES.items():
 app.add_typer(zoo, name="zoo")
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool | None) -> None:
     if wanted:
         typer.echo(f"sne {__version__}")
         raise typer.Exit
@@ -53,8 +53,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = None,
 ) -> None:
     """Read neural networks by their weights alone: encode, compare and predict properties of checkpoints."""
 

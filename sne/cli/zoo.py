@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,7 +137,7 @@ def _counts(pieces: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in pieces.items()) or "none"
 
 
-def _span(ends: list[float] | None, form: str) -> str:
+def _span(ends: Sequence[int | float] | None, form: str) -> str:
     """Least and largest, once if they are equal."""
     if not ends:
         return "-"

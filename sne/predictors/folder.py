@@ -75,7 +75,7 @@ def load_predictor(folder: Path, *, encoders: Mapping[str, type[NetworkEncoder]]
     try:
         properties = [Property.from_json(values) for values in config["properties"]]
         half_widths = {str(v["name"]): _half_width(v.get("half_width")) for v in config["properties"]}
-        name, settings = config["encoder"]["name"], config["encoder"]["settings"]
+        name, settings = str(config["encoder"]["name"]), config["encoder"]["settings"]
         num_members, heads = int(config["members"]), config["heads"]
         record = dict(config.get("training", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -102,8 +102,8 @@ def _encoder_class(
 def _build(
     folder: Path,
     encoder: type[NetworkEncoder],
-    settings: dict[str, Any],
-    heads: dict[str, Any],
+    settings: Any,  # as found in the file
+    heads: Any,
     properties: list[Property],
     num_members: int,
 ) -> list[Member]:
