@@ -12,16 +12,18 @@ from sne.zoo import Zoo
 
 @final
 class HyperparameterBaseline(Baseline):
-    """Gradient boosting on the `config.` columns, the step and the family of a network.
+    """Gradient boosting on the `config.` columns, the step and the family of a network, but for the target itself.
 
     Source: Unterthiner et al., arXiv 2002.11448, section 4 (hyper-parameters as features).
     Differs: scikit-learn's boosting; a column that another zoo lacks is missing there.
     """
 
-    def fit(self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, kind: str, seed: int) -> None:
+    def fit(
+        self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
+    ) -> None:
         """Learns from the columns of the rows."""
         self.kind = kind
-        self.names = [*zoo.hyperparameter_names, "step", "family"]
+        self.names = [name for name in (*zoo.hyperparameter_names, "step", "family") if name != target]
         self.codes: dict[str, dict[Any, int]] = {}
         for name in self.names:
             values = zoo.column(name)[rows]

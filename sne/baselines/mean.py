@@ -13,7 +13,9 @@ from sne.zoo import Zoo
 class MeanBaseline(Baseline):
     """Predicts the training mean, or the most frequent class, for every network."""
 
-    def fit(self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, kind: str, seed: int) -> None:
+    def fit(
+        self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
+    ) -> None:
         """Takes the mean (or the most frequent class) of the targets."""
         if len(targets) == 0:
             raise ValueError("no training rows: the mean of nothing is unknown")

@@ -115,7 +115,9 @@ class StatisticsBaseline(Baseline):
             raise ValueError(f"unknown model {model!r}; known: {', '.join(ESTIMATORS)}")
         self.name = model
 
-    def fit(self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, kind: str, seed: int) -> None:
+    def fit(
+        self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
+    ) -> None:
         """Learns from the statistics of the rows' weights."""
         self.kind = kind
         networks = zoo.networks(rows)

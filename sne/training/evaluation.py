@@ -170,7 +170,7 @@ def _baselines(
     for name, make in BASELINES.items():
         try:
             fitted = make()
-            fitted.fit(training_zoo, train, targets, kind=prop.kind, seed=seed)
+            fitted.fit(training_zoo, train, targets, target=prop.name, kind=prop.kind, seed=seed)
             values = np.asarray(fitted.predict(zoo, rows))
         except ValueError as error:
             failures[name] = str(error)
