@@ -25,14 +25,14 @@ class Estimator(Protocol):
 
 def boosting(kind: str, seed: int, categorical: list[bool] | None = None) -> Estimator:
     """Gradient boosting on histograms, as scikit-learn sets it up."""
-    model = HistGradientBoostingClassifier if kind == "class" else HistGradientBoostingRegressor
+    model: Any = HistGradientBoostingClassifier if kind == "class" else HistGradientBoostingRegressor
     return model(random_state=seed, categorical_features=categorical)
 
 
 def perceptron(kind: str, seed: int) -> Estimator:
     """A perceptron with two hidden layers of 256 on standardised features, stopped early on a tenth of the rows."""
     model = MLPClassifier if kind == "class" else MLPRegressor
-    return make_pipeline(
+    pipeline: Any = make_pipeline(
         StandardScaler(),
         model(
             hidden_layer_sizes=(256, 256),
@@ -42,6 +42,7 @@ def perceptron(kind: str, seed: int) -> Estimator:
             random_state=seed,
         ),
     )
+    return pipeline
 
 
 def clipped(values: NDArray[Any], kind: str) -> NDArray[Any]:

@@ -86,7 +86,7 @@ class VisionTransformer(nn.Module):
         channels, height, width = shape
         self.patch_embed = PatchEmbedding(channels, dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, (height // PATCH) * (width // PATCH), dim))
-        self.blocks = nn.ModuleList(Block(dim, 2, dropout) for _ in range(2))
+        self.blocks = nn.ModuleList(Block(dim, 2, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, classes)
 

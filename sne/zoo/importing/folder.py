@@ -13,7 +13,8 @@ from sne.zoo.splitting import SPLIT, Split
 from sne.zoo.store import Zoo
 from sne.zoo.writing import HYPERPARAMETER_PREFIX, Value, ZooWriter
 
-_NAMES = ("path", "id", "run", "family", "dataset", "step")
+_TEXT = ("path", "id", "run", "family", "dataset")
+_NAMES = (*_TEXT, "step")
 
 
 def import_folder(
@@ -45,7 +46,7 @@ def import_folder(
         ZooError: the table does not fit, or a checkpoint cannot be imported; no zoo is written then.
     """
     file = _find_table(Path(source))
-    table = read_table(file)
+    table = read_table(file, text=_TEXT)
     if "path" not in table:
         raise ZooError(f"{file} has no column 'path'; it has {', '.join(table)}")
     paths = as_text(table["path"])

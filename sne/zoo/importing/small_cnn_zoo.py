@@ -52,7 +52,7 @@ def import_small_cnn_zoo(
     source = Path(source)
     weights = _read_weights(source / "weights.npy")
     turned = _read_layout(source / "layout.csv", weights.shape[1])
-    metrics = read_table(_find_metrics(source))
+    metrics = read_table(_find_metrics(source), text=("modeldir",))
     for name in ("modeldir", "step"):
         if name not in metrics:
             raise ZooError(f"{_find_metrics(source)} has no column {name!r}")

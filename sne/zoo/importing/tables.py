@@ -3,14 +3,14 @@
 import csv
 import gzip
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from sne.zoo.errors import ZooError
 from sne.zoo.writing import Value
 
 
-def read_table(path: Path) -> dict[str, list[Value]]:
+def read_table(path: Path, text: Collection[str] = ()) -> dict[str, list[Value]]:
     """Reads a CSV file, gzipped if its name ends in .gz.
 
     A column becomes whole numbers, numbers or booleans if all its entries are; otherwise text. Empty entries
@@ -18,6 +18,7 @@ def read_table(path: Path) -> dict[str, list[Value]]:
 
     Args:
         path: the file; its first line names the columns.
+        text: columns that are text whatever they look like: "007" is a name.
 
     Returns:
         Columns by name, all of one length.
@@ -40,7 +41,11 @@ def read_table(path: Path) -> dict[str, list[Value]]:
         if len(line) != len(names):
             raise ZooError(f"{path}: line {number} has {len(line)} entries, expected {len(names)}")
     columns = zip(*lines[1:], strict=True) if len(lines) > 1 else ([] for _ in names)
-    return {name: _typed([entry.strip() for entry in c]) for name, c in zip(names, columns, strict=True)}
+    table: dict[str, list[Value]] = {}
+    for name, column in zip(names, columns, strict=True):
+        entries = [entry.strip() for entry in column]
+        table[name] = [entry or None for entry in entries] if name in text else _typed(entries)
+    return table
 
 
 def as_text(values: Sequence[Value]) -> list[str | None]:
@@ -50,6 +55,8 @@ def as_text(values: Sequence[Value]) -> list[str | None]:
 
 def _typed(entries: list[str]) -> list[Value]:
     kinds: tuple[Callable[[str], Value], ...] = (int, float, _boolean)
+    if any("_" in entry for entry in entries):  # Python reads 1_2 as twelve
+        kinds = ()
     for kind in kinds:
         try:
             values = [kind(entry) if entry else None for entry in entries]

@@ -107,3 +107,13 @@ def test_which_table(folder: Path, tmp_path: Path):
         import_zoo("folder", tmp_path / "nowhere", tmp_path / "zoo")
     with pytest.raises(ZooError, match="'zip' is not known, expected one of folder, small-cnn-zoo"):
         import_zoo("zip", folder, tmp_path / "zoo")
+
+
+def test_runs_and_paths_may_look_like_numbers(folder: Path, tmp_path: Path):
+    (folder / "a.pt").rename(folder / "007")
+    (folder / "b.safetensors").rename(folder / "010")
+    (folder / "zoo.csv").write_text("path,run,n\n007,001,1\n010,002,2\n")
+    Split(("001",), (), ("002",)).save(folder / "split.json")
+    zoo = import_zoo("folder", folder, tmp_path / "zoo")
+    assert zoo.ids == ["007", "010"] and zoo.runs == ["001", "002"]
+    assert zoo.split is not None and zoo.split.rows(zoo.runs, "test").tolist() == [1]

@@ -40,3 +40,8 @@ def test_broken_archive(tmp_path):
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(b"a,b\n1,2\n" * 50)[:30])
     with pytest.raises(ZooError, match="cannot be read"):
         read_table(tmp_path / "t.csv.gz")
+
+
+def test_names_that_look_like_numbers_stay_names(tmp_path):
+    (tmp_path / "t.csv").write_text("run,n,tag\n007,7,1_2\n1e3,8,12\n")
+    assert read_table(tmp_path / "t.csv", text=("run",)) == {"run": ["007", "1e3"], "n": [7, 8], "tag": ["1_2", "12"]}
