@@ -7,7 +7,6 @@ were a rectifier and once as if it were a tanh, for weights do not tell which it
 not meet, the inputs start anew. The network is never run, and no code of its own is needed.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -395,6 +394,6 @@ def follow(
                 last = (flow.values, flow.bias)
         position += 1
     outputs = None
-    if last is not None and 1 < last[0].shape[-1] <= MAX_OUTPUTS and math.isfinite(float(last[0].abs().max())):
+    if last is not None and 1 < last[0].shape[-1] <= MAX_OUTPUTS:
         outputs = _outputs(*last)
     return features, outputs

@@ -16,6 +16,8 @@ from sne.networks import Network, Part, Role
 TOKEN_SIZE = DESCRIPTOR_SIZE + SIGNAL_SIZE
 BLOCK_ENTRIES = 1 << 23
 """Networks of one layout are read together until they hold this many weights."""
+LARGEST = 1e9
+"""Weights beyond this are cut, lest their powers leave single precision."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
     batch = len(networks)
 
     def read(part: Part) -> Tensor:
-        return torch.stack([network.read(part) for network in networks])
+        return torch.stack([network.read(part) for network in networks]).clamp_(-LARGEST, LARGEST)
 
     signals, outputs = follow(first.layers, read)
     features, types, roles, is_matrix, levels = [], [], [], [], []

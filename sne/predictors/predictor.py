@@ -117,6 +117,7 @@ class Predictor:
 
         Raises:
             sne.CheckpointError: a source that cannot be read whole.
+            PredictorError: a source whose prediction is not finite.
         """
         predictions: list[Prediction] = []
         for block in blocks(read_sources(sources), batch_size):
@@ -198,7 +199,11 @@ class Predictor:
     def _block_values(self, block: Sequence[Network]) -> Float[np.ndarray, "networks outputs"]:
         prepared = self._first.encoder.prepare(block)
         parts = [self._member(k).values(prepared) for k in range(len(self.members))]
-        return torch.stack(parts).double().mean(dim=0).numpy()
+        values = torch.stack(parts).double().mean(dim=0)
+        for network, row in zip(block, values, strict=True):
+            if not row.isfinite().all():
+                raise PredictorError(f"{network.name}: gives no finite prediction; are its weights of a sane size?")
+        return values.numpy()
 
     def _prediction(self, source: str, prop: Property, values: np.ndarray) -> Prediction:
         if prop.kind == "class":

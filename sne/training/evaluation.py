@@ -97,11 +97,11 @@ def evaluate(
         One evaluation a property.
 
     Raises:
-        TrainingError: no rows, or a zoo without the property.
+        TrainingError: no rows, or a zoo without the property, or with text for numbers or numbers for classes.
     """
     if not len(rows):
         raise TrainingError(f"{zoo.path}: no networks to evaluate in this split")
-    columns = {prop.name: target_column(zoo, prop.name)[rows] for prop in predictor.properties}
+    columns = {prop.name: _labels(zoo, prop)[rows] for prop in predictor.properties}
     values = predictor.values(zoo.networks(rows), batch_size=batch_size)
     evaluations = []
     for prop in predictor.properties:
@@ -179,6 +179,15 @@ def _baselines(
             values = np.array(prop.classes, dtype=object)[values.astype(np.int64)]
         predicted[name] = values
     return predicted, failures
+
+
+def _labels(zoo: Zoo, prop: Property) -> np.ndarray:
+    column = target_column(zoo, prop.name)
+    is_text = column.dtype == object
+    if is_text != (prop.kind == "class") and not all(is_missing(label) for label in column):
+        held, expected = ("text", "numbers") if is_text else ("numbers", "classes")
+        raise TrainingError(f"{zoo.path}: column {prop.name!r} holds {held}, the predictor predicts {expected}")
+    return column
 
 
 def _decide(prop: Property, values: np.ndarray) -> np.ndarray:

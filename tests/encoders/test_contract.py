@@ -139,3 +139,10 @@ def test_empty_networks_are_named(preset):
     empty = Network("hollow", (), handmade.TensorsInMemory({}))
     with pytest.raises(ValueError, match="hollow"):
         PRESETS[preset]().prepare([empty])
+
+
+def test_no_network_disturbs_another(preset):
+    encoder, some = fitted(preset), networks()
+    huge = {name: 1e25 * some[0].source.load(name) for name in some[0].source.infos}
+    broken = Network("huge", some[0].layers, handmade.TensorsInMemory(huge))
+    assert_same(encode(encoder, [some[0], broken, some[6]])[[0, 2]], encode(encoder, [some[0], some[6]]))

@@ -77,3 +77,10 @@ def test_nothing_to_evaluate_is_told(zoo, predictor):
         evaluate(predictor, zoo, np.arange(0))
     with pytest.raises(TrainingError, match="need the split"):
         evaluate(predictor, zoo, np.arange(3), training_zoo=zoo)
+
+
+def test_text_for_numbers_is_told(zoo, predictor):
+    at = zoo.table.column_names.index("test_accuracy")
+    table = zoo.table.set_column(at, "test_accuracy", [["high"] * len(zoo)])
+    with pytest.raises(TrainingError, match="column 'test_accuracy' holds text, the predictor predicts numbers"):
+        evaluate(predictor, Zoo(zoo.path, table, zoo._layouts, None), np.arange(5))
