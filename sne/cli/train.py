@@ -38,7 +38,7 @@ def train(
     The zoo's split.json says which runs are for training and validation; without one, runs are drawn.
     """
     from sne.predictors import Predictor
-    from sne.training import TrainingSettings, fit, is_finished
+    from sne.training import TrainingSettings, check_same_training, fit, is_finished
     from sne.zoo import Zoo, split_by_run
 
     given: dict[str, Any] = {
@@ -54,6 +54,7 @@ def train(
     opened = Zoo.open(zoo)
     if resume and is_finished(out):
         predictor = Predictor.load(out)
+        check_same_training(predictor, opened, target, preset, settings)
     else:
         predictor = fit(
             opened,

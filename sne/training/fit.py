@@ -92,6 +92,8 @@ def fit(
         "zoo": labels_digest(zoo, list(labels)),
     }
     store = StateStore(folder, fingerprint)
+    if folder is not None:  # from here on, a kill leaves a folder that is seen to be unfinished
+        (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with training_progress(progress) as bars:
         prepared = _prepare(reader, zoo, rows, bars)
         encoded = np.stack([p.encode(labels[p.name]) for p in properties], axis=1)
@@ -145,7 +147,10 @@ class _Trainer:
         with own_randomness(derive_seed(self.settings.seed, name, "initial values"), self.device):
             member = self.make_member()
         learned = self.examples.take(fold.train)
-        member.encoder.fit_scale(learned.prepared)
+        try:
+            member.encoder.fit_scale(learned.prepared)
+        except ValueError as error:
+            raise TrainingError(f"the encoder cannot take its scale from the training networks: {error}") from None
         epochs = stop_after or self.settings.epochs
 
         def draw(now: MemberState) -> None:
@@ -218,7 +223,10 @@ def _preset(name: str) -> Callable[[], NetworkEncoder]:
 def _prepare(reader: NetworkEncoder, zoo: Zoo, rows: np.ndarray, bars: TrainingProgress) -> list[Any]:
     prepared: list[Any] = []
     for start in range(0, len(rows), BLOCK):
-        prepared += reader.prepare(zoo.networks(rows[start : start + BLOCK]))
+        try:
+            prepared += reader.prepare(zoo.networks(rows[start : start + BLOCK]))
+        except ValueError as error:
+            raise TrainingError(f"{zoo.path}: {error}") from None
         bars.update("reading", len(prepared), len(rows), "networks")
     return prepared
 

@@ -13,6 +13,7 @@ import torch
 
 from sne import __version__
 from sne.predictors import Predictor
+from sne.training.errors import TrainingError
 from sne.training.labels import labels_digest
 from sne.training.settings import TrainingSettings
 from sne.zoo import Split, Zoo
@@ -56,6 +57,22 @@ def training_record(
         "seconds": round(seconds, 1),
         "versions": {"sne": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
+
+
+def check_same_training(
+    predictor: Predictor, zoo: Zoo, targets: Sequence[str], encoder: str, settings: TrainingSettings
+) -> None:
+    """Raises TrainingError where a finished predictor is not what these arguments of `fit` would give."""
+    now = {"encoder": encoder, "targets": list(targets), **settings.to_json()}
+    then = {**predictor.record, **predictor.record.get("settings", {})}
+    for name, value in now.items():
+        if then.get(name) != value:
+            raise TrainingError(
+                f"the finished predictor was trained with {name} {then.get(name)!r}, not {value!r}; "
+                "give --overwrite to replace it"
+            )
+    if not is_training_zoo(predictor, zoo):
+        raise TrainingError(f"the finished predictor was trained on another zoo than {zoo.path}; give --overwrite")
 
 
 def is_training_zoo(predictor: Predictor, zoo: Zoo) -> bool:

@@ -13,7 +13,7 @@ from sne.cli.main import main
 
 
 class MeanOfLabels:
-    def fit(self, zoo, rows, targets, *, kind, seed):
+    def fit(self, zoo, rows, targets, *, target, kind, seed):
         self.value = np.bincount(targets).argmax() if kind == "class" else targets.mean()
         self.rows = set(rows)
         return self

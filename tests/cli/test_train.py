@@ -55,14 +55,17 @@ def test_json(sne_command, zoo_path, tmp_path):
 def test_a_finished_predictor_is_not_overwritten_unasked(sne_command, zoo_path, predictor_path):
     arguments = (
         "train", zoo_path, "--target", "test_accuracy", "--out", predictor_path, "--preset", "tiny",
-        "--epochs", 1,
+        "--epochs", 5,
     )  # fmt: skip
     before = (predictor_path / "model.safetensors").read_bytes()
     result = sne_command(*arguments)
     assert result.status == 2 and result.err.count("\n") == 1 and "--overwrite" in result.err
     assert sne_command(*arguments, "--resume").status == 0
     assert (predictor_path / "model.safetensors").read_bytes() == before
-    assert sne_command(*arguments, "--overwrite").status == 0
+    for changes in (("--epochs", 6), ("--target", "test_loss"), ("--seed", 1)):
+        result = sne_command(*arguments, *changes, "--resume")
+        assert result.status == 2 and "the finished predictor was trained with" in result.err
+    assert sne_command(*arguments, "--seed", 1, "--overwrite").status == 0
     assert (predictor_path / "model.safetensors").read_bytes() != before
 
 

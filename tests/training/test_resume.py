@@ -12,7 +12,7 @@ from safetensors import safe_open
 from slow_training import SETTINGS, train
 from tiny import TinyEncoder, write_tiny_zoo
 
-from sne.training import TrainingError, TrainingSettings, fit
+from sne.training import TrainingError, TrainingSettings, fit, is_finished
 from sne.zoo import Zoo
 
 SCRIPT = Path(__file__).with_name("slow_training.py")
@@ -157,6 +157,21 @@ def test_a_damaged_state_is_told(zoo_path, tmp_path):
             zoo, ["test_accuracy"], split=zoo.split, encoder=StoppingEncoder, settings=SMALL,
             out=tmp_path / "p", resume=True,
         )  # fmt: skip
+
+
+def test_replacing_a_predictor_that_is_cut_short_is_unfinished(zoo_path, tmp_path, monkeypatch):
+    zoo = Zoo.open(zoo_path)
+    arguments = dict(split=zoo.split, encoder=StoppingEncoder, out=tmp_path / "p")
+    monkeypatch.setattr(StoppingEncoder, "left", 10**9)
+    fit(zoo, ["test_accuracy"], **arguments, settings=SMALL)
+    monkeypatch.setattr(StoppingEncoder, "left", 0)  # before any state is saved
+    later = TrainingSettings(**{**SMALL.to_json(), "seed": 7})
+    with pytest.raises(Stop):
+        fit(zoo, ["test_accuracy"], **arguments, settings=later, overwrite=True)
+    assert not is_finished(tmp_path / "p")
+    monkeypatch.setattr(StoppingEncoder, "left", 10**9)
+    predictor = fit(zoo, ["test_accuracy"], **arguments, settings=later, resume=True)
+    assert predictor.record["settings"]["seed"] == 7
 
 
 def test_script_settings_exercise_the_hard_parts():
