@@ -57,7 +57,8 @@ def evaluate(
     if plot is not None:
         from sne.cli.scatter import write_scatter
 
-        write_scatter(evaluations, plot)
+        families = {opened.ids[row]: str(opened.families[row]) for row in rows}
+        write_scatter(evaluations, plot, families=families)
     if as_json:
         summary = {"predictor": str(predictor), "zoo": str(zoo), "split": piece, "n": len(rows), "seen": seen}
         figures = {evaluation.property.name: evaluation.figures() for evaluation in evaluations}

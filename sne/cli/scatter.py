@@ -1,21 +1,30 @@
 """The scatter page of `sne evaluate --plot`: predicted against measured."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from sne.training import Evaluation
 
+# Okabe and Ito's colours, told apart by colour-blind readers too
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_GREY = "#6b7280"
+_HEAD = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Predicted and measured</title>
+<style>body { margin: 24px auto; max-width: 860px; background: white; }</style></head>
+"""
 
-def write_scatter(evaluations: Sequence["Evaluation"], path: Path) -> None:
+
+def write_scatter(evaluations: Sequence["Evaluation"], path: Path, *, families: Mapping[str, str] | None = None) -> None:
     """Writes one self-contained HTML page with a plot for each numeric property.
 
     Args:
         evaluations: what to draw; classes are left out.
         path: the page.
+        families: of each network, by id, which get a colour each; None draws all alike.
 
     Raises:
         typer.BadParameter: plotly is not installed, or there is nothing to draw.
@@ -29,40 +38,91 @@ def write_scatter(evaluations: Sequence["Evaluation"], path: Path) -> None:
         raise typer.BadParameter("draws numbers, every property here is a class", param_hint="--plot")
     pieces = []
     for number, evaluation in enumerate(numeric):
-        rows = evaluation.table()
-        measured = [row["measured"] for row in rows]
-        predicted = [row["predicted"] for row in rows]
-        figures = evaluation.figures()["sne"]
-        errors = None
-        if evaluation.half_width is not None:
-            errors = {
-                "type": "data",
-                "symmetric": False,
-                "array": [row["high"] - row["predicted"] for row in rows],
-                "arrayminus": [row["predicted"] - row["low"] for row in rows],
-                "thickness": 0.5,
-                "width": 0,
-            }
-        ends = [min([*measured, *predicted], default=0.0), max([*measured, *predicted], default=1.0)]
         figure = go.Figure()
-        figure.add_scatter(x=ends, y=ends, mode="lines", line={"dash": "dot", "color": "gray"}, name="equal")
+        _draw(figure, evaluation, families or {})
+        pieces.append(figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{_HEAD}<body>{''.join(pieces)}</body></html>\n", encoding="utf-8")
+
+
+def _draw(figure: Any, evaluation: "Evaluation", families: Mapping[str, str]) -> None:
+    rows = evaluation.table()
+    low, high = _range(evaluation, rows)
+    figure.add_scatter(
+        x=[low, high],
+        y=[low, high],
+        mode="lines",
+        line={"dash": "dot", "color": _GREY, "width": 1.5},
+        name="predicted = measured",
+        hoverinfo="skip",
+    )
+    names = [families.get(row["id"], "networks") for row in rows]
+    for place, name in enumerate(sorted(set(names))):
+        drawn = [row for row, family in zip(rows, names, strict=True) if family == name]
+        colour = _COLOURS[place % len(_COLOURS)]
         figure.add_scatter(
-            x=measured,
-            y=predicted,
-            error_y=errors,
+            x=[row["measured"] for row in drawn],
+            y=[row["predicted"] for row in drawn],
+            error_y=_intervals(drawn, colour),
             mode="markers",
-            text=[row["id"] for row in rows],
-            name="sne",
+            marker={"color": colour, "size": 9, "opacity": 0.85, "line": {"color": "white", "width": 1}},
+            name=name,
+            customdata=[[row["id"], _span(row)] for row in drawn],
+            hovertemplate="%{customdata[0]}<br>measured %{x:.4f}<br>predicted %{y:.4f}%{customdata[1]}<extra></extra>",
         )
-        tau = figures["kendall_tau"]
-        title = f"{evaluation.property.name}: n={figures['n']}" + ("" if tau is None else f", tau={tau:.3f}")
-        figure.update_layout(
-            title=title,
-            xaxis_title="measured",
-            yaxis_title="predicted",
-            template="plotly_white",
-            showlegend=False,
-        )
-        pieces.append(figure.to_html(full_html=False, include_plotlyjs=number == 0))
-    head = '<!DOCTYPE html><html><head><meta charset="utf-8"><title>Predicted and measured</title></head>'
-    path.write_text(f"{head}<body>{''.join(pieces)}</body></html>\n", encoding="utf-8")
+    axis = {"range": [low, high], "zeroline": False, "gridcolor": "#e5e7eb", "linecolor": _GREY, "ticks": "outside"}
+    figure.update_layout(
+        title={"text": _title(evaluation), "x": 0.02, "xanchor": "left"},
+        xaxis={**axis, "title": f"measured {evaluation.property.name}"},
+        yaxis={**axis, "title": f"predicted {evaluation.property.name}", "scaleanchor": "x"},
+        legend={"orientation": "h", "x": 0.0, "y": 1.0, "yanchor": "bottom"},
+        font={"family": "system-ui, sans-serif", "size": 14, "color": "#111827"},
+        template="plotly_white",
+        width=820,
+        height=820,
+        margin={"l": 80, "r": 30, "t": 120, "b": 70},
+    )
+
+
+def _range(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+    """The same ends for both axes: all of [0, 1] for fractions, else what the points need."""
+    if evaluation.property.kind == "fraction":
+        return -0.03, 1.03
+    values = [row[name] for row in rows for name in ("measured", "predicted")]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    edge = 0.04 * (high - low) or 1.0
+    return low - edge, high + edge
+
+
+def _intervals(rows: Sequence[Mapping[str, Any]], colour: str) -> dict[str, Any] | None:
+    """Thin bars behind the points; none where the predictor has no intervals."""
+    if any(row["low"] is None for row in rows):
+        return None
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [row["high"] - row["predicted"] for row in rows],
+        "arrayminus": [row["predicted"] - row["low"] for row in rows],
+        "color": f"rgba({', '.join(str(int(colour[i : i + 2], 16)) for i in (1, 3, 5))}, 0.2)",
+        "thickness": 1,
+        "width": 0,
+    }
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    return "" if row["low"] is None else f"<br>90% interval {row['low']:.4f} - {row['high']:.4f}"
+
+
+def _title(evaluation: "Evaluation") -> str:
+    """The property and its figures, those of the best baseline below."""
+    figures = evaluation.figures()
+    taus = {name: beside["kendall_tau"] for name, beside in figures.items() if beside["kendall_tau"] is not None}
+    own = figures["sne"]
+    shown = [f"{name} {own[key]:.3f}" for name, key in (("tau", "kendall_tau"), ("R2", "r2")) if own[key] is not None]
+    text = f"<b>{evaluation.property.name}</b> of {own['n']} networks from their weights<br>"
+    text += f"<span style='font-size: 14px; color: {_GREY}'>sne: {', '.join(shown) or 'no figures'}"
+    others = {name: tau for name, tau in taus.items() if name != "sne"}
+    if others:
+        best = max(others, key=lambda name: others[name])
+        text += f"; best baseline ({best}): tau {others[best]:.3f}"
+    return text + "</span>"

@@ -173,13 +173,13 @@ def _disk_errors() -> Iterator[None]:
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; a line every hundredth where stderr is not a terminal."""
+    """A progress bar on stderr; a line every tenth where stderr is not a terminal."""
     if not sys.stderr.isatty():
         said = [-1]
 
         def say(done: int, total: int) -> None:
-            if total and done * 100 // total > said[0]:
-                said[0] = done * 100 // total
+            if total and done * 10 // total > said[0]:
+                said[0] = done * 10 // total
                 print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
 
         yield say

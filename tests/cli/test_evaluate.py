@@ -82,7 +82,7 @@ def test_plot_is_one_self_contained_page(sne_command, predictor_path, zoo_path, 
     page = tmp_path / "scatter.html"
     assert sne_command("evaluate", predictor_path, zoo_path, "--plot", page).status == 0
     text = page.read_text()
-    assert "test_accuracy: n=12" in text and "run" in text
+    assert "of 12 networks" in text and "narrow" in text and "wide" in text
     assert 'src="http' not in text and len(text) > 1_000_000
 
 

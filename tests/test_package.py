@@ -1,0 +1,78 @@
+"""What is shipped: names, version, licence, and an import that changes nothing."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from test_layering import FLOORS
+
+import sne
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+WATCH_IMPORT = """
+import json, logging, os, random, sys
+before = dict(os.environ), list(sys.path), random.getstate(), logging.root.level, list(logging.root.handlers)
+import sne
+after = dict(os.environ), list(sys.path), random.getstate(), logging.root.level, list(logging.root.handlers)
+print(json.dumps([before == after, sorted({name.split(".")[0] for name in sys.modules})]))
+"""
+
+
+@pytest.mark.parametrize("name", sne.__all__)
+def test_public_names_are_there(name):
+    assert getattr(sne, name) is not None
+    assert name in dir(sne)
+
+
+def test_an_unknown_name_is_told():
+    with pytest.raises(AttributeError, match="'nothing'"):
+        _ = sne.nothing
+
+
+def test_importing_sne_changes_nothing_and_loads_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", WATCH_IMPORT], capture_output=True, text=True, check=True)
+    is_unchanged, loaded = json.loads(done.stdout)
+    assert is_unchanged
+    assert not {"torch", "numpy", "scipy", "sklearn", "pyarrow", "onnx", "plotly"} & set(loaded)
+
+
+def test_versions_agree():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert PROJECT["version"] == sne.__version__
+    assert f"version: {sne.__version__}\n" in citation
+    assert f"## {sne.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_paper_is_cited():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert "Set-based Neural Network Encoding Without Weight Tying" in citation
+    assert all(f"family-names: {name}\n" in citation for name in ("Andreis", "Bedionita", "Torr", "Hwang"))
+    assert "2305.16625" in citation and "2305.16625" in (ROOT / "README.md").read_text()
+
+
+def test_the_licence_is_the_whole_apache_licence():
+    digest = hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest()
+    assert digest == "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"
+
+
+def test_every_extra_that_errors_name_exists():
+    named = set()
+    for path in (ROOT / "sne").rglob("*.py"):
+        named |= set(re.findall(r"pip install '?sne\[(\w+)\]", path.read_text()))
+    assert named == {"onnx", "plot"}
+    assert named <= set(PROJECT["optional-dependencies"])
+
+
+def test_the_architecture_names_every_room():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| (\d) \| `(\w+)(?:/|\.py)` \|", text, flags=re.MULTILINE)
+    rooms = {path.stem for path in (ROOT / "sne").iterdir() if not path.name.startswith("_")}
+    assert {name for _, name in rows} == rooms
+    assert all(FLOORS[name] == int(floor) for floor, name in rows)

@@ -1,0 +1,69 @@
+"""The README is run from top to bottom: what it tells a newcomer to type has to work."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(console|python)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+
+
+def commands(block: str) -> list[list[str]]:
+    lines = block.splitlines()
+    assert all(line.startswith("$ sne ") for line in lines), f"not all of it is commands: {block}"
+    return [shlex.split(line.removeprefix("$ ")) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory) -> dict[str, str]:
+    """Runs every block in order, in one folder; gives what each command printed."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    scripts = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}", "OMP_NUM_THREADS": "1"}
+    outputs: dict[str, str] = {}
+    for language, block in BLOCKS:
+        steps = commands(block) if language == "console" else [[sys.executable, "-c", block]]
+        for step in steps:
+            done = subprocess.run(step, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, f"{shlex.join(step)}\n{done.stdout}\n{done.stderr}"
+            outputs[" ".join(step[:2]) if language == "console" else block] = done.stdout
+    assert (folder / "embeddings.parquet").is_file()
+    return outputs
+
+
+def test_every_command_is_shown(printed):
+    shown = {name for name in printed if name.startswith("sne ")}
+    assert shown == {f"sne {name}" for name in ("zoo", "train", "evaluate", "inspect", "predict", "encode")}
+
+
+def test_evaluate_ends_with_the_promised_line(printed):
+    last = printed["sne evaluate"].splitlines()[-1]
+    assert re.fullmatch(r"kendall_tau=-?\d\.\d{4} baseline_tau=-?\d\.\d{4} n=\d+", last)
+
+
+def test_predict_and_inspect_name_the_file(printed):
+    assert "model.pt" in printed["sne predict"] and "test_accuracy" in printed["sne predict"]
+    assert "2 layers" in printed["sne inspect"]
+
+
+def test_the_python_examples_print(printed):
+    (block,) = [block for language, block in BLOCKS if language == "python" and "sne.Predictor" in block]
+    lines = printed[block].splitlines()
+    assert [line.split()[1] for line in lines[:2]] == ["linear", "linear"]
+    assert [line.split()[0] for line in lines[2:4]] == ["test_accuracy"] * 2
+
+
+def test_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_the_results_have_their_place():
+    assert README.index("<!-- results -->") < README.index("<!-- /results -->")
