@@ -16,7 +16,7 @@ QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 MAX_SORTED = 1 << 20
 """Quantiles of a larger tensor are taken over evenly spaced entries."""
 MAX_NEURONS = 512
-"""Spectrum and angles of a wider tensor are taken over evenly spaced neurons."""
+"""Spectrum and angles of a wider tensor are taken over neurons evenly spaced in the order of their norms."""
 MAX_INPUTS = 2048
 """... and over evenly spaced input positions."""
 TINY = 1e-12
@@ -172,6 +172,26 @@ def kernel_waves(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor,
     return torch.cat([waves, torch.stack([positions[:, kernel // 2], positions.amin(1)], 1)], 1)
 
 
+def some_neurons(weights: Float[Tensor, "batch out in kernel"], axis: int) -> Float[Tensor, "batch _ _ kernel"]:
+    """The neurons of one axis that spectrum and angles are taken over.
+
+    Where there are too many, they are put in the order of their norms first, so that it does not matter in which
+    order they came.
+
+    Args:
+        weights: the tensor.
+        axis: 1 for the neurons it feeds, 2 for those it reads.
+
+    Returns:
+        All neurons as they are, or evenly spaced ones of at most `MAX_NEURONS`.
+    """
+    size = weights.shape[axis]
+    if size <= MAX_NEURONS and size * weights.shape[3] <= MAX_INPUTS:
+        return weights
+    order = weights.square().sum((3 - axis, 3)).argsort(-1)[:, evenly(size, MAX_NEURONS)]
+    return torch.stack([tensor.index_select(axis - 1, rows) for tensor, rows in zip(weights, order, strict=True)])
+
+
 def is_described_as_matrix(shape: tuple[int, int, int]) -> bool:
     """Whether a canonical shape (out, in, kernel) has spectrum, norms and angles."""
     num_out, num_in, kernel = shape
@@ -203,7 +223,7 @@ def describe(weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "ba
         return torch.cat([spread, shape, gains, flat.new_zeros(batch, size), kernel_waves(weights)], -1)
     row_norms = norms(weights.square().sum((2, 3)))
     column_norms = norms(weights.square().sum((1, 3)))
-    sample = weights[:, evenly(num_out, MAX_NEURONS)][:, :, evenly(num_in, MAX_NEURONS)]
+    sample = some_neurons(some_neurons(weights, 1), 2)
     rows = sample.reshape(batch, sample.shape[1], -1)
     rows = rows[:, :, evenly(rows.shape[2], MAX_INPUTS)]
     columns = sample.transpose(1, 2).reshape(batch, sample.shape[2], -1)

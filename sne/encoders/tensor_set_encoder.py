@@ -80,8 +80,7 @@ class TensorSetEncoder(NetworkEncoder):
     Every tensor is one token: its descriptor (`sne.encoders.descriptors`), what uniform inputs do in its layer
     (`sne.encoders.signals`), its layer type, role and place in depth. The outputs of the last layer, which no symmetry
     exchanges, form one more token. Two attention blocks let the tokens read each other; a few learned seeds pool them.
-    Neurons may be permuted without any effect, exactly and by construction, in layers of up to
-    `sne.encoders.descriptors.MAX_NEURONS`; the spectrum and angles of wider ones are those of a sample by place.
+    Neurons may be permuted without any effect, exactly and by construction.
 
     Args:
         dim: length of the embedding and width of a token.

@@ -149,3 +149,13 @@ def test_a_null_space_stays_invisible(num_out, num_in, rank):
     shuffle = torch.Generator().manual_seed(3)
     moved = tensor[:, torch.randperm(num_out, generator=shuffle)][:, :, torch.randperm(num_in, generator=shuffle)]
     assert_near(describe(moved), describe(tensor))
+
+
+@pytest.mark.parametrize("shape", [(30, 40, 1), (30, 5, 9), (7, 3, 25), (5, 30, 1)])
+def test_order_of_neurons_does_not_matter_in_wide_tensors_either(shape, monkeypatch):
+    monkeypatch.setattr(descriptors, "MAX_NEURONS", 6)
+    monkeypatch.setattr(descriptors, "MAX_INPUTS", 20)
+    tensor = weights(*shape)
+    shuffle = torch.Generator().manual_seed(3)
+    rows, columns = (torch.randperm(size, generator=shuffle) for size in shape[:2])
+    assert_near(describe(tensor[:, rows][:, :, columns]), describe(tensor))
