@@ -38,7 +38,7 @@ def train(
     The zoo's split.json says which runs are for training and validation; without one, runs are drawn.
     """
     from sne.predictors import Predictor
-    from sne.training import TrainingSettings, check_same_training, fit, is_finished
+    from sne.training import check_same_training, fit, is_finished, preset_settings
     from sne.zoo import Zoo, split_by_run
 
     given: dict[str, Any] = {
@@ -50,7 +50,7 @@ def train(
         "accumulation": accumulation,
         "precision": precision,
     }
-    settings = TrainingSettings(seed=seed, **{name: value for name, value in given.items() if value is not None})
+    settings = preset_settings(preset, seed=seed, **{name: value for name, value in given.items() if value is not None})
     opened = Zoo.open(zoo)
     if resume and is_finished(out):
         predictor = Predictor.load(out)

@@ -23,6 +23,7 @@ from sne.training.errors import TrainingError
 from sne.training.folds import Fold, cut_folds
 from sne.training.labels import labels_digest, target_column
 from sne.training.loop import Examples, derive_seed, own_randomness, train_member
+from sne.training.presets import preset_settings
 from sne.training.progress import TrainingProgress, training_progress
 from sne.training.record import SPLIT, split_digest, training_record
 from sne.training.settings import TrainingSettings
@@ -56,7 +57,7 @@ def fit(
         targets: the properties to predict.
         split: which runs are for training, validation and test.
         encoder: a name of `sne.encoders.PRESETS`, or a function that makes a fresh encoder.
-        settings: how to train.
+        settings: how to train; None: as the preset is trained (`sne.training.preset_settings`).
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
         out: folder for the predictor, and for states between epochs while it trains; None: memory alone.
         resume: go on from the states in `out`; the result has the same bits as an uninterrupted run.
@@ -71,7 +72,7 @@ def fit(
         PredictorError: labels that cannot be learned from.
         ZooError: a zoo that cannot be read.
     """
-    settings = settings or TrainingSettings()
+    settings = settings or preset_settings(encoder if isinstance(encoder, str) else "")
     folder = None if out is None else Path(out)
     _check_folder(folder, resume, overwrite)
     where = choose_device(device)
