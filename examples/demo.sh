@@ -9,6 +9,6 @@ run() {
     "$@"
 }
 
-run sne zoo make demo/zoo --family small_cnn,mlp --networks 100 --steps 300
+run sne zoo make demo/zoo --family small_cnn,mlp --networks 80 --steps 300
 run sne train demo/zoo --target test_accuracy --out demo/predictor --overwrite
 run sne evaluate demo/predictor demo/zoo --split test --table --plot demo/scatter.html
