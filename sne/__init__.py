@@ -36,7 +36,7 @@ _ROOMS = {
     "fit": "training",
     "read_network": "checkpoints",
 }
-__all__ = ["__version__", *sorted(_ROOMS)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_ROOMS)]
 
 
 def __getattr__(name: str) -> Any:

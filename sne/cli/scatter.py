@@ -18,7 +18,9 @@ _HEAD = """<!DOCTYPE html>
 """
 
 
-def write_scatter(evaluations: Sequence["Evaluation"], path: Path, *, families: Mapping[str, str] | None = None) -> None:
+def write_scatter(
+    evaluations: Sequence["Evaluation"], path: Path, *, families: Mapping[str, str] | None = None
+) -> None:
     """Writes one self-contained HTML page with a plot for each numeric property.
 
     Args:
