@@ -24,6 +24,9 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
     Returns:
         Paths in the order given, each once; paths that do not exist stay, for the reader to complain of.
+
+    Raises:
+        typer.BadParameter: a folder that is a zoo, whose shards would read as one network of odd tensors.
     """
     paths: list[str] = []
     for argument in arguments:
@@ -100,7 +103,10 @@ def _work_on(
 def _checkpoints_below(folder: Path) -> list[str]:
     from sne.checkpoints.folder import USUAL
     from sne.checkpoints.kinds import SUFFIXES
+    from sne.zoo.writing import INDEX
 
+    if (folder / INDEX).is_file():
+        raise typer.BadParameter(f"{folder}: a zoo, expected checkpoints; see sne zoo info and sne evaluate")
     usual = {f"{stem}{suffix}" for stem in USUAL for suffix in SUFFIXES}
     names = [path.name for path in folder.iterdir()]
     if any(name in usual or name.endswith(".index.json") or "-of-" in name for name in names):

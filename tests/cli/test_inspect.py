@@ -89,3 +89,9 @@ def test_names_do_not_steer_the_terminal(files):
     result = run(files / "c.pt")
     assert "\x1b" not in result.stdout
     assert "[bold]b" in result.stdout
+
+
+def test_a_zoo_is_no_checkpoint(sne_command, zoo_path):
+    result = sne_command("inspect", zoo_path)
+    assert result.status == 2 and result.out == ""
+    assert "a zoo, expected checkpoints; see sne zoo info" in " ".join(result.err.split())
