@@ -3,8 +3,8 @@
     python benchmarks/reference_zoo.py FOLDER --work WORK [--presets paper,default] [--seeds 0,1,2]
 
 FOLDER holds the zoo in the published layout of the Small CNN Zoo (weights.npy, layout.csv, metrics.csv.gz, split.json).
-WORK keeps the imported zoo and the predictors; a run that was stopped goes on. Writes benchmarks/results/reference_zoo.json
-and .md.
+WORK keeps the imported zoo and the predictors; a run that was stopped goes on. Writes reference_zoo.json and .md in
+benchmarks/results.
 """
 
 import argparse
@@ -122,11 +122,11 @@ def main() -> None:
     )
     text = f"""# The fixed reference zoo
 
-500 runs of the small CNN on Fashion-MNIST, 1,500 checkpoints, split by run into 300 / 50 / 150 (its `split.json`).
-Figures on the 450 test checkpoints; mean ± standard deviation over training seeds. Baselines are trained on training and
-validation runs; `paper` trains on the training runs and selects its epoch on the validation runs; `default` averages five
-members, each trained on four fifths of both and selected on the fifth. Ceiling: the largest tau that ties among the
-labels allow.
+500 runs of the small CNN on Fashion-MNIST, 1,500 checkpoints, split by run into 300 / 50 / 150 (`split.json`).
+Figures on the 450 test checkpoints; mean ± standard deviation over training seeds. Baselines are trained on training
+and validation runs; `paper` trains on the training runs and selects its epoch on the validation runs; `default`
+averages five members, each trained on four fifths of both and selected on the fifth. Ceiling: the largest tau that
+ties among the labels allow.
 
 {summary(rows)}
 
