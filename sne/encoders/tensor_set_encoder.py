@@ -18,6 +18,7 @@ from sne.nn.transformer import PreNormBlock
 
 DEPTH_SIZE = 6
 SMALLEST_SPREAD = 1e-4
+SMALLEST_BIN = 1e-3
 LARGEST = 6.0
 
 
@@ -39,7 +40,7 @@ def depth_features(levels: Int[Tensor, " parts"], heights: Int[Tensor, " parts"]
 
 
 class InputScale(nn.Module):
-    """Standardises features with the mean and spread of the training networks, and bounds them smoothly.
+    """Puts features on the scale of the training networks: standardised and bounded, and cut into quantile bins.
 
     A feature that does not vary among the training networks is left out: nothing can be learned from it, and its
     weight would meet other values later.
@@ -47,15 +48,24 @@ class InputScale(nn.Module):
     Args:
         groups: kinds of rows with scales of their own.
         size: number of features.
+        bins: number of bins between quantiles of the training networks; each gives one more number, which rises from
+            -1/2 to 1/2 across its bin. 0 for none.
+
+    Source: piecewise linear encoding of Gorishniy et al., arXiv 2203.05556, section 3.2.
+    Differs: the standardised feature stands beside its bins, so that values outside all quantiles still differ.
     """
 
     shift: Tensor
     gain: Tensor
+    knots: Tensor
 
-    def __init__(self, groups: int, size: int) -> None:
+    def __init__(self, groups: int, size: int, *, bins: int) -> None:
         super().__init__()
+        self.bins = bins
+        self.out_size = size * (1 + bins)
         self.register_buffer("shift", torch.zeros(groups, size))
         self.register_buffer("gain", torch.ones(groups, size))
+        self.register_buffer("knots", torch.linspace(-1, 1, bins + 1)[None, :, None].repeat(groups, 1, size))
 
     def fit(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> None:
         """Takes the scales from the rows of the training networks; a group without rows keeps its own."""
@@ -66,11 +76,20 @@ class InputScale(nn.Module):
             spread = some.std(0, unbiased=False)
             self.shift[group] = some.mean(0).float()
             self.gain[group] = torch.where(spread > SMALLEST_SPREAD, 1 / spread.clamp_min(SMALLEST_SPREAD), 0.0).float()
+            places = torch.linspace(0, len(some) - 1, self.bins + 1).round().long()
+            self.knots[group] = some.sort(0).values[places].float()
 
-    def forward(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> Float[Tensor, "rows size"]:
-        """Standardised rows, within plus and minus 6."""
-        scaled = (rows - self.shift[groups]) * self.gain[groups]
-        return scaled / (1 + (scaled / LARGEST).square()).sqrt()
+    def forward(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> Float[Tensor, "rows scaled"]:
+        """Standardised features, within plus and minus 6, then the bins."""
+        gain = self.gain[groups]
+        scaled = (rows - self.shift[groups]) * gain
+        scaled = scaled / (1 + (scaled / LARGEST).square()).sqrt()
+        if not self.bins:
+            return scaled
+        knots = self.knots[groups]
+        low, width = knots[:, :-1], knots.diff(dim=1)
+        filled = ((rows[:, None] - low) / (width + SMALLEST_BIN)).clamp(0, 1) - 0.5
+        return torch.cat([scaled, (filled * (gain > 0)[:, None]).flatten(1)], 1)
 
 
 @final
@@ -88,8 +107,9 @@ class TensorSetEncoder(NetworkEncoder):
         blocks: attention blocks.
         seeds: pooled vectors that the embedding is made of.
         dropout: share of entries dropped while training.
-        noise: standard deviation of the noise added to standardised features while training.
+        noise: standard deviation of the noise added to scaled features while training.
         type_dropout: share of tokens that lose their layer type while training, so that unseen types can be read.
+        bins: quantile bins of every feature, see `InputScale`.
 
     Source: Andreis et al., arXiv 2305.16625, section 3 (layer vectors with type and level encodings, pooled by
         attention); seeds after Lee et al., arXiv 1810.00825.
@@ -107,6 +127,7 @@ class TensorSetEncoder(NetworkEncoder):
         dropout: float = 0.2,
         noise: float = 0.1,
         type_dropout: float = 0.0,
+        bins: int = 16,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -120,17 +141,18 @@ class TensorSetEncoder(NetworkEncoder):
             "dropout": dropout,
             "noise": noise,
             "type_dropout": type_dropout,
+            "bins": bins,
         }
-        self.token_scale = InputScale(2, TOKEN_SIZE)
-        self.output_scale = InputScale(1, OUTPUT_SIZE)
+        self.token_scale = InputScale(2, TOKEN_SIZE, bins=bins)
+        self.output_scale = InputScale(1, OUTPUT_SIZE, bins=bins)
         self.token_input = nn.Sequential(
-            nn.Linear(TOKEN_SIZE, dim), nn.SiLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
+            nn.Linear(self.token_scale.out_size, dim), nn.SiLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
         )
         num_kinds = len(LAYER_TYPES) * len(ROLES)
         self.kind_shift = nn.Embedding(num_kinds, dim)
         self.kind_gain = nn.Embedding(num_kinds, dim)
         self.depth = nn.Linear(DEPTH_SIZE, dim)
-        self.output_input = nn.Sequential(nn.Linear(OUTPUT_SIZE, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.output_input = nn.Sequential(nn.Linear(self.output_scale.out_size, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.output_shift = nn.Embedding(MAX_OUTPUTS, dim)
         self.output_gain = nn.Embedding(MAX_OUTPUTS, dim)
         for table in (self.kind_gain, self.output_gain):

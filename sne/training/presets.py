@@ -19,8 +19,8 @@ PRESET_SETTINGS: dict[str, dict[str, Any]] = {
 }
 """Where they differ from `TrainingSettings()`.
 
-`paper`: the paper's optimiser is not known; Adam at 1e-3 is the field's protocol (Zhou et al., NFN), there over 50 epochs, here
-over 25, so that a run stays near ten minutes on two cores.
+`paper`: the paper's optimiser is not known; Adam at 1e-3 is the field's protocol (NFN, Zhou et al., arXiv 2302.14040),
+there over 50 epochs, here over 25, so that a run on the reference zoo stays near ten minutes.
 `default`: chosen out of fold on the training and validation runs of the reference zoo (docs/default-encoder.md).
 """
 
