@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sne.chunking import LAYER_TYPES, ROLES
 from sne.encoders.descriptors import DESCRIPTOR_SIZE, describe, is_described_as_matrix
-from sne.encoders.signals import OUTPUT_SIZE, SIGNAL_SIZE, follow
+from sne.encoders.layer_signals import SIGNAL_SIZE
+from sne.encoders.signals import OUTPUT_SIZE, follow
 from sne.networks import Network, Part, Role
 
 TOKEN_SIZE = DESCRIPTOR_SIZE + SIGNAL_SIZE

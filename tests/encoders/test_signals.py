@@ -5,12 +5,14 @@ import torch
 from torch import nn
 
 from sne import read_network
-from sne.encoders import TensorSetEncoder, signals
+from sne.encoders import TensorSetEncoder, layer_signals
+from sne.encoders.flow import NUM_PROBES
+from sne.encoders.recurrent_signals import RECURRENT_STEPS
 from sne.encoders.tensor_tokens import tokenize
 from sne.networks import Network
 from sne.zoo.families import FAMILIES
 
-LEVELS = torch.linspace(-1.0, 1.0, signals.NUM_PROBES)
+LEVELS = torch.linspace(-1.0, 1.0, NUM_PROBES)
 SLOTS = {"relu": 0, "tanh": 1}
 
 
@@ -29,13 +31,13 @@ def randomised(module: nn.Module, seed: int = 0, std: float = 0.4) -> nn.Module:
 def followed(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The values of every layer, in the order followed: [activation, probe, neuron]."""
     seen = []
-    real = signals._response
+    real = layer_signals._response
 
     def recording(values):
         seen.append(values[:, 0].clone())
         return real(values)
 
-    monkeypatch.setattr(signals, "_response", recording)
+    monkeypatch.setattr(layer_signals, "_response", recording)
     tokenize([read_network(module)])
     return seen
 
@@ -112,7 +114,7 @@ class Reader(nn.Module):
 def test_recurrent_layers_take_some_steps_from_zero(cell, monkeypatch):
     module = randomised(Reader(cell))
     last = followed(module, monkeypatch)[-1]
-    expected = answers(module, signals.RECURRENT_STEPS, 5)
+    expected = answers(module, RECURRENT_STEPS, 5)
     for values in last:  # no activation of its own between state and head
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
 
@@ -122,7 +124,7 @@ def test_both_directions_of_a_recurrent_layer_are_followed(monkeypatch):
     head = nn.Linear(16, 3)
     both = randomised(nn.ModuleDict({"rnn": module[0], "head": head}))
     last = followed(both, monkeypatch)[-1][0]
-    inputs = LEVELS[:, None, None].expand(-1, signals.RECURRENT_STEPS, 5)
+    inputs = LEVELS[:, None, None].expand(-1, RECURRENT_STEPS, 5)
     with torch.no_grad():
         expected = head(both["rnn"](inputs)[1].transpose(0, 1).flatten(1))
     torch.testing.assert_close(last, expected, rtol=1e-4, atol=1e-5)
@@ -147,7 +149,7 @@ def test_outputs_answer_for_each_class():
     (item,) = tokenize([read_network(module)])
     shares = answers(module, 5).softmax(-1)
     assert len(item.outputs) == 4
-    for probe in (0, signals.NUM_PROBES // 2, -1):
+    for probe in (0, NUM_PROBES // 2, -1):
         columns = (item.outputs - shares[probe][:, None]).abs().amax(0)
         assert columns.min() < 1e-5, probe
     assert (item.outputs - shares.mean(0)[:, None]).abs().amax(0).min() < 1e-5
