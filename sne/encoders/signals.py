@@ -48,7 +48,7 @@ RECURRENT_TYPES = frozenset({LayerType.LSTM, LayerType.GRU, LayerType.RNN})
 
 
 def _norm(flow: Flow, layer: Layer, read: Read) -> None:
-    """Passes the values through a normalisation layer."""
+    """Passes the values through a normalisation layer; weights do not tell the groups of a group norm: one is taken."""
     parts = {part.role: read(part).flatten(1) for part in layer.parts}
     values = flow.values
     width = next(iter(parts.values())).shape[1] if parts else 0

@@ -63,7 +63,8 @@ class Property:
             labels: numbers (nan where missing) or strings (None where missing).
 
         Returns:
-            A class property for strings, a fraction where every number lies in [0, 1], else a real one.
+            A class property for strings, a fraction where every number lies in [0, 1], else a real one. A column
+            `config.*` is never a fraction: a learning rate lies in [0, 1] but its scale is its own.
 
         Raises:
             PredictorError: no label at all, one class only, or an infinite label.
@@ -79,7 +80,8 @@ class Property:
         values = np.asarray(present, dtype=np.float64)
         if not np.isfinite(values).all():
             raise PredictorError(f"property {name!r} has {int(np.isinf(values).sum())} infinite labels")
-        kind = "fraction" if values.min() >= 0 and values.max() <= 1 else "real"
+        is_share = values.min() >= 0 and values.max() <= 1 and not name.startswith("config.")
+        kind = "fraction" if is_share else "real"
         knots, counts = np.unique(values, return_counts=True)
         below = (np.cumsum(counts) - 0.5 * counts) / len(values)
         kept = np.unique(np.linspace(0, len(knots) - 1, min(len(knots), MAX_KNOTS)).round().astype(int))

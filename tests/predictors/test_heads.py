@@ -71,3 +71,22 @@ def test_hidden_layer_and_settings():
     x = torch.randn(3, 4)
     torch.testing.assert_close(heads.eval()(x), again.eval()(x))
     assert heads(x).shape == (3, 5)
+
+
+def test_the_rank_output_takes_its_share_of_the_loss_and_leaves_values_alone():
+    accuracy = Property.infer("accuracy", [0.1, 0.1, 0.5, 0.9])
+    torch.manual_seed(0)
+    heads = PropertyHeads(6, [accuracy], rank_weight=0.25)
+    outputs = heads(torch.randn(3, 6))
+    targets = torch.tensor([[0.1], [0.9], [0.5]])
+    assert outputs.shape == (3, 2)
+    assert torch.equal(heads.values(outputs), outputs[:, :1].sigmoid())
+
+    def entropy(column, goals):
+        return torch.nn.functional.binary_cross_entropy_with_logits(outputs[:, column], goals)
+
+    expected = 0.75 * entropy(0, targets[:, 0]) + 0.25 * entropy(1, accuracy.ranks(targets[:, 0]))
+    assert torch.allclose(heads.loss(outputs, targets), expected)
+    missing = torch.tensor([[0.1], [math.nan], [math.nan]])
+    assert heads.loss(outputs, missing).isfinite()
+    assert PropertyHeads(6, [accuracy], **heads.settings()).rank_output is not None

@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from sne.predictors import PredictorError, Property
 
@@ -51,3 +52,28 @@ def test_json_round_trip(prop):
 def test_bad_labels_are_told(act, message):
     with pytest.raises(PredictorError, match=message):
         act()
+
+
+def test_a_hyper_parameter_is_no_fraction():
+    assert Property.infer("config.learning_rate", [1e-3, 1e-2, 0.1]).kind == "real"
+    assert Property.infer("test_accuracy", [1e-3, 1e-2, 0.1]).kind == "fraction"
+
+
+def test_ranks_are_the_share_of_labels_below():
+    labels = [0.1, 0.1, 0.4, 0.9]
+    prop = Property.infer("test_accuracy", labels)
+    found = prop.ranks(torch.tensor([0.1, 0.4, 0.9, 0.0, 1.0, 0.25]))
+    below = [sum(other < label for other in labels) + 0.5 * labels.count(label) for label in (0.1, 0.4, 0.9)]
+    assert torch.allclose(found[:3], torch.tensor(below) / len(labels))
+    assert found[3] == found[0] and found[4] == found[2]
+    assert found[5] == (found[0] + found[1]) / 2
+    assert Property.from_json(prop.to_json()) == prop
+
+
+def test_ranks_of_many_labels_rise_and_stay_close():
+    labels = np.random.default_rng(0).random(5000) ** 3
+    prop = Property.infer("test_accuracy", labels)
+    values = np.sort(labels)
+    found = prop.ranks(torch.tensor(values)).numpy()
+    assert (np.diff(found) >= 0).all()
+    assert np.abs(found - (np.arange(5000) + 0.5) / 5000).max() < 2e-3
