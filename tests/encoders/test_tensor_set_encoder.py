@@ -117,7 +117,7 @@ def test_input_scale_standardises_each_group():
     rows[:, 2] = 3.0
     groups = torch.arange(200) % 2
     rows[groups == 1] *= 10
-    scale = InputScale(3, 3)
+    scale = InputScale(3, 3, bins=0)
     scale.fit(rows, groups)
     scaled = (rows - scale.shift[groups]) * scale.gain[groups]
     for group in (0, 1):
@@ -128,6 +128,24 @@ def test_input_scale_standardises_each_group():
     beyond = scale(torch.full((4, 3), 1e30), torch.tensor([0, 1, 2, 2]))
     assert beyond.isfinite().all() and beyond.abs().max() <= 6.0001
     torch.testing.assert_close(scale(rows, groups), scaled / (1 + (scaled / 6) ** 2).sqrt())
+
+
+def test_input_scale_cuts_each_feature_at_the_quantiles_of_its_group():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(400, 2, generator=generator).exp()
+    rows[:, 1] = 3.0
+    scale = InputScale(2, 2, bins=4)
+    scale.fit(rows, torch.zeros(400, dtype=torch.long))
+    knots = rows[:, 0].quantile(torch.linspace(0, 1, 5), interpolation="nearest")
+    torch.testing.assert_close(scale.knots[0, :, 0], knots)
+    between = (knots[1] + knots[2]) / 2
+    out = scale(torch.stack([torch.tensor([0.0, between, 1e9]), torch.full((3,), 5.0)], 1), torch.zeros(3).long())
+    assert out.shape == (3, scale.out_size) == (3, 10)
+    bins = out[:, 2:].reshape(3, 4, 2)
+    torch.testing.assert_close(
+        bins[:, :, 0], torch.tensor([[-0.5] * 4, [0.5, 0.0, -0.5, -0.5], [0.5] * 4]), rtol=0, atol=2e-3
+    )
+    assert not bins[:, :, 1].any()
 
 
 def test_depth_features_are_bounded_and_tell_the_ends():
