@@ -13,17 +13,23 @@ from tests.checkpoints.files import write_safetensors
 
 LAYERS, WIDTH = 40, 8192  # 40 matrices of 256 MiB: 10 GiB
 MOST_MEMORY = 300 * 2**20
+MOST_GROWTH = 100 * 2**20  # beyond what importing takes, which is 500 MiB where torch is built for CUDA
 
 PROGRAM = """
 import json, sys
 from pathlib import Path
 from sne.checkpoints import read_network
+
+def peak():
+    status = Path("/proc/self/status").read_text()  # getrusage would also count the process that started this one
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+imported = peak()
 network = read_network(sys.argv[1])
 last = [part for layer, part in network.parts() if len(part.shape) == 1][-1]
 first = network.read(last).sum().item()
-status = Path("/proc/self/status").read_text()  # getrusage would also count the process that started this one
-peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
-print(json.dumps({"weights": network.num_weights, "layers": len(network.layers), "peak": peak, "sum": first}))
+found = {"weights": network.num_weights, "layers": len(network.layers), "sum": first}
+print(json.dumps(found | {"imported": imported, "peak": peak()}))
 """
 
 
@@ -62,5 +68,7 @@ def test_ten_gigabytes(name, write, tmp_path):
     assert found["layers"] == LAYERS
     assert found["weights"] == LAYERS * WIDTH * (WIDTH + 1)
     assert found["sum"] == 0
-    assert found["peak"] < MOST_MEMORY
+    assert found["peak"] - found["imported"] < MOST_GROWTH
+    if torch.version.cuda is None:
+        assert found["peak"] < MOST_MEMORY
     file.unlink()
