@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from sne.zoo.errors import ZooError
 from sne.zoo.families import FAMILIES
-from sne.zoo.images import ImageSet, scale
+from sne.zoo.images import ImageSet
 from sne.zoo.layout import Layout, flatten
 from sne.zoo.recipe import Recipe, Unit
 from sne.zoo.writing import LARGEST_WEIGHT, Value
@@ -83,7 +83,7 @@ def train_run(recipe: Recipe, unit: Unit, images: ImageSet) -> TrainedRun:
         module.train()
         for step, rows in enumerate(_batches(len(x), batch_size, generator), 1):
             optimiser.zero_grad()
-            loss = cross_entropy(module(scale(x[rows])), y[rows])
+            loss = cross_entropy(module(images.scale(x[rows])), y[rows])
             if not np.isfinite(loss.item()):
                 diverged = True
                 if not kept or kept[-1].step < step - 1:
@@ -139,8 +139,8 @@ def measure(
     Returns:
         Properties by name; a loss that is not finite is None.
     """
-    train_accuracy, train_loss = _evaluate(module, x[:limit], y[:limit])
-    test_accuracy, test_loss = _evaluate(module, images.x_test[:limit], images.y_test[:limit])
+    train_accuracy, train_loss = _evaluate(module, x[:limit], y[:limit], images)
+    test_accuracy, test_loss = _evaluate(module, images.x_test[:limit], images.y_test[:limit], images)
     return {
         "train_accuracy": train_accuracy,
         "test_accuracy": test_accuracy,
@@ -151,12 +151,12 @@ def measure(
 
 
 @torch.inference_mode()
-def _evaluate(module: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
+def _evaluate(module: nn.Module, x: Tensor, y: Tensor, images: ImageSet) -> tuple[float, float]:
     module.eval()
     batches = zip(x.split(_EVAL_BATCH), y.split(_EVAL_BATCH), strict=True)
     correct, loss = 0, 0.0
-    for images, labels in batches:
-        logits = module(scale(images))
+    for pixels, labels in batches:
+        logits = module(images.scale(pixels))
         correct += int((logits.argmax(1) == labels).sum())
         loss += float(cross_entropy(logits, labels, reduction="sum"))
     return correct / len(x), loss / len(x)

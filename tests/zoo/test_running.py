@@ -7,7 +7,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sne.zoo import FAMILIES, Recipe, ZooError, load_images
-from sne.zoo.images import scale
 from sne.zoo.layout import flatten, unflatten
 from sne.zoo.making import load_run, save_run
 from sne.zoo.recipe import Unit
@@ -48,7 +47,7 @@ def test_measures_against_a_plain_count(image_file: Path):
     module.eval()
     correct, loss = 0, 0.0
     for x, y in zip(images.x_test[:50], images.y_test[:50], strict=True):
-        logits = module(scale(x[None]))
+        logits = module(images.scale(x[None]))
         correct += int(logits.argmax()) == int(y)
         loss += cross_entropy(logits, y[None]).item()
     kept = run.kept[-1].properties
@@ -140,5 +139,5 @@ def test_state_survives_the_flat_vector(image_file: Path):
         layout, vector = flatten(module.state_dict())
         other = family.build(hyperparameters, images.shape, 3, torch.Generator().manual_seed(1))
         other.load_state_dict(unflatten(layout, vector), strict=False)
-        x = scale(images.x_test[:3])
+        x = images.scale(images.x_test[:3])
         assert torch.equal(module.eval()(x), other.eval()(x)), name

@@ -1,23 +1,7 @@
 import numpy as np
 import pytest
-import torch
 
 from sne.zoo import ZooError, load_images
-from sne.zoo.images import scale
-
-
-def test_digits():
-    digits = load_images("digits")
-    assert digits.shape == (1, 20, 20) and digits.num_classes == 10
-    assert len(digits.x_train) == 1297 and len(digits.x_test) == 500
-    small = load_images("digits", 8)
-    assert small.shape == (1, 8, 8)
-    assert set(torch.bincount(small.y_test).gt(30).tolist()) == {True}
-
-
-def test_scale_ends():
-    scaled = scale(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1)).flatten()
-    assert torch.allclose(scaled, torch.tensor([-1.0, 1.0]), atol=1e-6)
 
 
 def arrays(**changes):
@@ -56,6 +40,7 @@ def test_colour(tmp_path):
         ({"y_train": np.arange(20) / 2}, "whole numbers"),
         ({"y_train": np.arange(20) - 1}, r"came -1\.\.18"),
         ({"y_test": np.arange(8)}, "class 7"),
+        ({"y_train": np.zeros(20, int), "y_test": np.zeros(8, int)}, "of one class"),
     ],
 )
 def test_bad_arrays(tmp_path, changes, message):
