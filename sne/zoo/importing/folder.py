@@ -3,15 +3,12 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from torch import Tensor
-
-from sne.checkpoints import CheckpointError, read_network
-from sne.networks import Network, TensorInfo, recognise
 from sne.zoo.errors import ZooError
+from sne.zoo.importing.rows import Checkpoint, import_each, split_in
 from sne.zoo.importing.tables import as_text, read_table
-from sne.zoo.splitting import SPLIT, Split
+from sne.zoo.importing.weights import read_state
 from sne.zoo.store import Zoo
-from sne.zoo.writing import HYPERPARAMETER_PREFIX, Value, ZooWriter
+from sne.zoo.writing import HYPERPARAMETER_PREFIX, Value
 
 _TEXT = ("path", "id", "run", "family", "dataset")
 _NAMES = (*_TEXT, "step")
@@ -38,7 +35,7 @@ def import_folder(
         out: the new zoo's folder.
         dataset: what the networks were trained on, where there is no such column.
         skip_bad: leave out checkpoints that cannot be read, in place of an error.
-        storage: "float32" or "float16".
+        storage: as `ZooWriter` takes it.
         report: called with one line for each checkpoint that cannot be imported.
         progress: called with rows done and rows in all.
 
@@ -57,34 +54,35 @@ def import_folder(
     steps = table.get("step", [0] * count)
     if not all(isinstance(step, int) for step in steps):
         raise ZooError(f"{file}: column 'step' must hold whole numbers")
-    split = Split.load(file.parent / SPLIT) if (file.parent / SPLIT).is_file() else None
-    bad = 0
-    with ZooWriter(out, storage=storage, split=split) as writer:
-        for row, path in enumerate(paths):
-            values = {key: column[row] for key, column in table.items() if key not in _NAMES}
-            properties, hyperparameters = _sort(values)
-            try:
-                if path is None:
-                    raise ZooError(f"row {row + 1}: path is empty")
-                writer.add(
-                    id=names["id"][row] or path,
-                    run=names["run"][row] or path,
-                    family=names["family"][row] or "unknown",
-                    dataset=names["dataset"][row] or dataset or "unknown",
-                    step=int(steps[row] or 0),
-                    state=_read_state(file.parent / path),
-                    properties=properties,
-                    hyperparameters=hyperparameters,
-                )
-            except ZooError as error:
-                bad += 1
-                if report:
-                    report(str(error))
-            if progress:
-                progress(row + 1, count)
-        if bad and (bad == count or not skip_bad):
-            raise ZooError(f"{bad} of {count} checkpoints of {file} cannot be imported")
-    return Zoo.open(out)
+
+    def read(row: int) -> Checkpoint:
+        path = paths[row]
+        if path is None:
+            raise ZooError(f"row {row + 1}: path is empty")
+        values = {key: column[row] for key, column in table.items() if key not in _NAMES}
+        properties, hyperparameters = _sort(values)
+        return Checkpoint(
+            id=names["id"][row] or path,
+            run=names["run"][row] or path,
+            family=names["family"][row] or "unknown",
+            dataset=names["dataset"][row] or dataset or "unknown",
+            step=int(steps[row] or 0),
+            state=read_state(file.parent / path),
+            properties=properties,
+            hyperparameters=hyperparameters,
+        )
+
+    return import_each(
+        range(count),
+        read,
+        out,
+        source=file,
+        storage=storage,
+        split=split_in(file.parent),
+        skip_bad=skip_bad,
+        report=report,
+        progress=progress,
+    )
 
 
 def _find_table(source: Path) -> Path:
@@ -108,31 +106,3 @@ def _sort(values: Mapping[str, Value]) -> tuple[dict[str, Value], dict[str, Valu
     }
     properties = {key: v for key, v in values.items() if not key.startswith(HYPERPARAMETER_PREFIX)}
     return properties, hyperparameters
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors that a checkpoint's layers are made of, each once."""
-    if not path.exists():
-        raise ZooError(f"{path}: no such file")
-    try:
-        network = read_network(path)
-        return _used_tensors(path, network)
-    except CheckpointError as error:
-        raise ZooError(str(error)) from None
-
-
-def _used_tensors(path: Path, network: Network) -> dict[str, Tensor]:
-    used = {part.tensor for _, part in network.parts()}
-    state = {name: network.source.load(name) for name in network.source.infos if name in used}
-    if not state:
-        raise ZooError(f"{path}: no layer was recognised")
-    _check_recognised(path, network, state)
-    return state
-
-
-def _check_recognised(path: Path, network: Network, state: Mapping[str, Tensor]) -> None:
-    """A zoo keeps names, shapes and values; refuses files whose layers need to know more."""
-    infos = {name: TensorInfo(name, tuple(t.shape), str(t.dtype)) for name, t in state.items()}
-    layers, _ = recognise(infos)
-    if [layer.parts for layer in layers] != [layer.parts for layer in network.layers]:
-        raise ZooError(f"{path}: its layers cannot be told from names and shapes alone, as a zoo keeps them")

@@ -42,7 +42,7 @@ def import_small_cnn_zoo(
         out: the new zoo's folder.
         dataset: what the networks were trained on; by default the name of the source folder.
         skip_bad: leave out networks with weights that are not finite, in place of an error.
-        storage: "float32" or "float16".
+        storage: as `ZooWriter` takes it.
         report: called with one line for each network that cannot be imported.
         progress: called with rows done and rows in all.
 

@@ -1,0 +1,77 @@
+"""Plain numbers that stand beside the tensors in a torch file, such as the label of a network."""
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sne.zoo.errors import ZooError
+
+_LOCK = threading.Lock()  # torch keeps what a pickle may name in one place for all threads
+_MOST = 64
+
+
+class _Inert:
+    """Stands where a pickle asks for a NumPy object: takes everything, does and keeps nothing."""
+
+    def __new__(cls, *_: Any) -> "_Inert":
+        return object.__new__(cls)
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_NUMPY = (
+    "numpy.ndarray", "numpy.dtype",
+    "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar",
+)  # fmt: skip
+
+
+@contextmanager
+def inert_numpy() -> Iterator[None]:
+    """While it lasts, torch's reader of plain pickles passes over NumPy arrays in place of refusing the file.
+
+    No NumPy code runs on what the file says: the arrays come out as empty objects.
+    """
+    with _LOCK, torch.serialization.safe_globals([(_Inert, name) for name in _NUMPY]):
+        yield
+
+
+def read_numbers(path: Path, key: str) -> tuple[float, ...] | None:
+    """The numbers under one key of a torch file; executes nothing.
+
+    Args:
+        path: a torch file that `read_network` has read: its sizes are checked there.
+        key: the name beside those of the tensors.
+
+    Returns:
+        The numbers, in order; None where there is no such key.
+
+    Raises:
+        ZooError: the file cannot be read, or something else stands under the key.
+    """
+    try:
+        with inert_numpy(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ZooError(f"{path}: {key!r} cannot be read: {reason[:200]}") from None
+    if not isinstance(content, Mapping) or key not in content:
+        return None
+    value = content[key]
+    if isinstance(value, Tensor) and value.numel() <= _MOST:
+        value = value.flatten().tolist()
+    values = [value] if isinstance(value, int | float) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(v, int | float) for v in values):
+        raise ZooError(f"{path}: {key!r} is of type {type(value).__name__}, expected numbers")
+    return tuple(float(v) for v in values)

@@ -1,0 +1,185 @@
+"""Importing implicit networks of sine waves in the layout of Navon et al."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from torch import Tensor
+
+from sne.checkpoints import CheckpointError, read_network
+from sne.zoo.errors import ZooError
+from sne.zoo.importing.beside_tensors import inert_numpy, read_numbers
+from sne.zoo.importing.rows import Checkpoint, import_each
+from sne.zoo.importing.values import as_value, read_json_object
+from sne.zoo.importing.weights import used_tensors
+from sne.zoo.splitting import SPLIT, Split
+from sne.zoo.store import Zoo
+from sne.zoo.writing import Value
+
+_FAMILY = "sine_inr"
+_PIECES = ("train", "val", "test")
+_NOT_WEIGHTS = {"coef", "x", "y"}
+
+
+def import_sine_inr(
+    source: Path | str,
+    out: Path | str,
+    *,
+    dataset: str | None = None,
+    skip_bad: bool = False,
+    storage: str = "float32",
+    report: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Zoo:
+    """Imports `.pth` files, one a network, and the JSON split beside them.
+
+    A file is the state dict of an INR 1-32-32-1 (`seq.0.weight`, `seq.0.bias`, `seq.1.weight`, ...) with three
+    more entries: `coef`, a list [a, b] of the wave y = a sin(b x), and the NumPy arrays `x` and `y` it was fitted
+    to. The properties are `amplitude` (a) and `frequency` (b); a `coef` of one number is a frequency.
+    The arrays are passed over; nothing of a pickle is executed.
+
+    The split is a JSON file in the folder or the one above it: {"train": [paths], "val": ..., "test": ...}, or
+    {"train": {"path": [paths], "label": [...]}, ...}, whose labels become the property `label`. The paths were
+    written on the authors' machine; a file is known again by the longest common end. A network is a run.
+
+    Source: Navon et al., "Equivariant Architectures for Learning in Deep Weight Spaces", arXiv 2301.12780; the
+        layout as github.com/AvivNavon/DWSNets writes and reads it (`experiments/ssl/inr_trainer.py`,
+        `generate_data_splits.py`, `data/inr_dataset.py`; `experiments/mnist` for splits with labels).
+    Differs: nothing but names. The files of the paper's sine regression (sine-regression-inrs.zip) were not seen
+        and no published code reads them; they are taken to be laid out as the others.
+
+    Args:
+        source: a folder with such files in it or below, or the JSON split itself.
+        out: the new zoo's folder.
+        dataset: what the networks represent; by default "sine".
+        skip_bad: leave out networks that cannot be read, in place of an error.
+        storage: as `ZooWriter` takes it.
+        report: called with one line for each network that cannot be imported, and for files that only the split knows.
+        progress: called with networks done and networks in all.
+
+    Raises:
+        ZooError: there are no such files, or a network cannot be imported; no zoo is written then.
+    """
+    source = Path(source)
+    folder = source if source.is_dir() else source.parent
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.pth"))}
+    if not source.exists() or not paths:
+        raise ZooError(f"{source}: expected a folder of .pth files, or a JSON split with such files beside or below it")
+    table = source if source.is_file() else _find_split(folder)
+    split, labels = _read_split(table, list(paths), report or (lambda line: None)) if table else (None, {})
+
+    def read(name: str) -> Checkpoint:
+        return Checkpoint(
+            id=name,
+            run=name,
+            family=_FAMILY,
+            dataset=dataset or "sine",
+            step=0,
+            state=_read_state(paths[name]),
+            properties=_properties(paths[name], labels.get(name)),
+            hyperparameters={},
+        )
+
+    return import_each(
+        list(paths),
+        read,
+        out,
+        source=source,
+        storage=storage,
+        split=split,
+        skip_bad=skip_bad,
+        report=report,
+        progress=progress,
+    )
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        with inert_numpy():
+            source = read_network(path).source
+        state = {name: source.load(name) for name in source.infos if name not in _NOT_WEIGHTS}
+        return used_tensors(read_network(state, name=str(path)))
+    except CheckpointError as error:
+        raise ZooError(str(error) if error.file == str(path) else f"{path}: {error.reason}") from None
+
+
+def _properties(path: Path, label: Value) -> dict[str, Value]:
+    known: dict[str, Value] = {} if label is None else {"label": label}
+    match read_numbers(path, "coef"):
+        case None if known:
+            return known
+        case None:
+            raise ZooError(f"{path}: has no entry 'coef' with the amplitude and frequency of its wave")
+        case (frequency,):
+            return {"frequency": frequency} | known
+        case (amplitude, frequency):
+            return {"amplitude": amplitude, "frequency": frequency} | known
+        case coef:
+            raise ZooError(f"{path}: 'coef' holds {len(coef)} numbers, expected amplitude and frequency")
+
+
+def _find_split(folder: Path) -> Path | None:
+    """The one JSON file with train, val and test in the folder, or else in the one above."""
+    for place in (folder, folder.resolve().parent):
+        files = sorted(path for path in place.glob("*.json") if _is_split(path))
+        if len(files) > 1:
+            raise ZooError(f"{place}: holds several splits ({', '.join(f.name for f in files)}); name one of them")
+        if files:
+            return files[0]
+    return None
+
+
+def _is_split(path: Path) -> bool:
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return path.name == SPLIT or "split" in path.stem.lower()  # damaged: reading it will tell
+    return isinstance(values, dict) and all(piece in values for piece in _PIECES)
+
+
+def _read_split(path: Path, names: Sequence[str], tell: Callable[[str], None]) -> tuple[Split, dict[str, Value]]:
+    """The split in terms of our names, and the labels of networks, where the file gives any."""
+    values = read_json_object(path)
+    by_file: dict[str, list[str]] = {}
+    for name in names:
+        by_file.setdefault(PurePosixPath(name).name, []).append(name)
+    pieces: list[tuple[str, ...]] = []
+    labels: dict[str, Value] = {}
+    missing: list[str] = []
+    for piece in _PIECES:
+        found = [(_same(file, by_file), file, label) for file, label in _entries(path, piece, values.get(piece))]
+        missing += [file for name, file, _ in found if name is None]
+        pieces.append(tuple(name for name, _, _ in found if name is not None))
+        labels |= {name: label for name, _, label in found if name is not None and label is not None}
+    if not any(pieces):
+        raise ZooError(f"{path}: none of the {len(names)} .pth files here is named in it")
+    if missing:
+        tell(f"{path}: {len(missing)} files that it names are not here, such as {missing[0]}")
+    return Split(*pieces), labels
+
+
+def _entries(path: Path, piece: str, entry: Any) -> list[tuple[str, Value]]:
+    """Files and labels of one piece."""
+    files, labels = (entry.get("path"), entry.get("label")) if isinstance(entry, Mapping) else (entry, None)
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise ZooError(f"{path}: expected a list of paths under {piece!r}, or under its 'path'")
+    labels = [None] * len(files) if labels is None else labels
+    if not isinstance(labels, list) or len(labels) != len(files):
+        raise ZooError(f"{path}: {piece!r} has {len(files)} paths, and its 'label' is no list of as many")
+    return [(file, as_value(label)) for file, label in zip(files, labels, strict=True)]
+
+
+def _same(file: str, by_file: Mapping[str, Sequence[str]]) -> str | None:
+    """The network that shares the longest end of its path with a file; None where none or several do."""
+    wanted = PurePosixPath(file).parts
+    shared = {
+        name: _common_end(PurePosixPath(name).parts, wanted) for name in by_file.get(wanted[-1] if wanted else "", ())
+    }
+    best = [name for name, length in shared.items() if length == max(shared.values())]
+    return best[0] if len(best) == 1 else None
+
+
+def _common_end(a: Sequence[str], b: Sequence[str]) -> int:
+    pairs = zip(reversed(a), reversed(b), strict=False)
+    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
