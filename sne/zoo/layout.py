@@ -2,9 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.zoo.errors import ZooError
+
+LAYOUTS = "layouts.json"
+_LINE = re.compile(r'"([0-9a-f]{16})":(\[.*\]),?')
 
 
 @dataclass(frozen=True)
@@ -35,12 +41,12 @@ class Layout:
 
     slots: tuple[Slot, ...]
 
-    @property
+    @cached_property
     def num_entries(self) -> int:
         """Length of the flat vector."""
         return sum(slot.num_entries for slot in self.slots)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A short name made from the content alone: equal layouts of different zoos share it."""
         return hashlib.sha256(json.dumps(self.to_json()).encode()).hexdigest()[:16]
@@ -73,6 +79,73 @@ class Layout:
                 raise ZooError(f"{where}: {slot.name} starts at {slot.offset}, expected {expected}")
             expected += slot.num_entries
         return cls(slots)
+
+
+class Layouts(Mapping[str, Layout]):
+    """The layouts of a zoo by id. Each is read when it is first asked for: one that is damaged hurts no other.
+
+    Args:
+        values: from ids to plain JSON values, see `Layout.from_json`, or to their text.
+        where: the file, for messages.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: Path | str) -> None:
+        self._values = values
+        self._where = where
+        self._known: dict[str, Layout] = {}
+
+    @classmethod
+    def load(cls, path: Path) -> "Layouts":
+        """Reads `layouts.json`. Inverse: `write_layouts`.
+
+        A file of one layout a line, as `write_layouts` leaves it, is parsed line by line and on demand: a zoo may
+        have a layout for each network. A line that is damaged is a layout that is missing.
+
+        Raises:
+            ZooError: it is not an object in JSON.
+        """
+        try:
+            text = path.read_text(errors="replace")
+            lines = [_LINE.fullmatch(line) for line in text.splitlines()[1:-1]] if text.endswith("]\n}\n") else []
+            values = {line[1]: line[2] for line in lines if line} or json.loads(text)
+        except (OSError, ValueError, RecursionError) as error:
+            raise ZooError(f"{path} cannot be read: {error}") from None
+        if not isinstance(values, dict):
+            raise ZooError(f"{path}: expected an object from layout ids to lists of tensors")
+        return cls(values, path)
+
+    def __getitem__(self, key: str) -> Layout:
+        """The layout of an id.
+
+        Raises:
+            KeyError: there is none.
+            ZooError: it is damaged.
+        """
+        if key not in self._known:
+            values, where = self._values[key], f"{self._where}: {key}"
+            try:
+                values = json.loads(values) if isinstance(values, str) else values
+            except (ValueError, RecursionError) as error:
+                raise ZooError(f"{where}: {error}") from None
+            self._known[key] = Layout.from_json(values, where)
+        return self._known[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def write_layouts(path: Path, layouts: Mapping[str, Layout]) -> None:
+    """Writes `layouts.json`, one layout a line. Inverse: `Layouts.load`."""
+    lines = (
+        f"{json.dumps(key)}:{json.dumps(layout.to_json(), separators=(',', ':'))}" for key, layout in layouts.items()
+    )
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def flatten(state: Mapping[str, Tensor]) -> tuple[Layout, Float[Tensor, " entries"]]:

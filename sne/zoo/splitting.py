@@ -1,6 +1,7 @@
 """Cutting a zoo into train, validation and test by training run."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,10 +27,9 @@ class Split:
     test: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        runs = self.train + self.val + self.test
-        if len(set(runs)) < len(runs):
-            twice = next(run for run in runs if runs.count(run) > 1)
-            raise ZooError(f"split: run {twice!r} stands in more than one place")
+        counts = Counter(self.train + self.val + self.test)
+        if len(counts) < counts.total():
+            raise ZooError(f"split: run {counts.most_common(1)[0][0]!r} stands in more than one place")
 
     def rows(self, runs: Sequence[str], piece: str) -> np.ndarray:
         """The rows of one piece.
@@ -66,6 +66,28 @@ class Split:
         """Writes the split as JSON. Inverse of `load`."""
         text = json.dumps(asdict(self), indent=1) + "\n"
         write_atomically(Path(path), lambda draft: draft.write_text(text))
+
+
+def join_splits(splits: Sequence[tuple[str, Split]]) -> Split:
+    """Puts the pieces of several splits together; a run that several name in the same piece counts once.
+
+    Args:
+        splits: what messages call each, and the split.
+
+    Raises:
+        ZooError: a run stands in different pieces of two splits.
+    """
+    places: dict[str, tuple[str, str]] = {}
+    for where, split in splits:
+        for piece in ("train", "val", "test"):
+            for run in getattr(split, piece):
+                other, first = places.setdefault(run, (piece, where))
+                if other != piece:
+                    raise ZooError(f"{where}: the split has run {run!r} in {piece}, that of {first} in {other}")
+    pieces = {"train": [], "val": [], "test": []}
+    for run, (piece, _) in places.items():
+        pieces[piece].append(run)
+    return Split(**{name: tuple(runs) for name, runs in pieces.items()})
 
 
 def split_by_run(

@@ -1,24 +1,25 @@
 """Reading a zoo folder: the index whole, the weights one tensor at a time from memory-mapped shards."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
-from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sne.networks import Layer, Network, Note, TensorInfo, recognise
+from sne.zoo.drafts import split_file
 from sne.zoo.errors import ZooError
-from sne.zoo.layout import Layout, Slot
-from sne.zoo.splitting import SPLIT, Split
-from sne.zoo.writing import HYPERPARAMETER_PREFIX, INDEX, LAYOUTS, RESERVED
+from sne.zoo.index import HYPERPARAMETER_PREFIX, RESERVED, read_index
+from sne.zoo.layout import LAYOUTS, Layout, Layouts, Slot
+from sne.zoo.shards import Shards
+from sne.zoo.splitting import Split
+
+_MOST_RECOGNISED = 4096  # layouts whose layers are kept at hand; a zoo of MLPs may have one for each network
 
 
 class Zoo:
@@ -27,15 +28,10 @@ class Zoo:
     def __init__(self, path: Path, table: pa.Table, layouts: Mapping[str, Layout], split: Split | None) -> None:
         self.path = path
         self.table = table
+        self.layouts = layouts
         self.split = split
-        self.ids: list[str] = table["id"].to_pylist()
-        self.runs: list[str] = table["run"].to_pylist()
-        self.families: list[str] = table["family"].to_pylist()
-        self._row_layouts: list[str] = table["layout"].to_pylist()
-        self._row_shards: list[str] = table["shard"].to_pylist()
-        self._layouts = dict(layouts)
-        self._cache: dict[str, _RecognisedLayout] = {}
-        self._shards: dict[str, Any] = {}
+        self._recognised: dict[str, _RecognisedLayout] = {}
+        self._shards = Shards(path)
 
     @classmethod
     def open(cls, path: Path | str) -> "Zoo":
@@ -48,20 +44,26 @@ class Zoo:
             ZooError: it is not a zoo, or its index, layouts or split cannot be read.
         """
         path = Path(path)
-        if not (path / INDEX).is_file():
-            raise ZooError(f"{path} is not a zoo: it has no {INDEX}")
-        try:
-            table = pq.read_table(path / INDEX)
-        except (pa.ArrowException, OSError) as error:
-            raise ZooError(f"{path / INDEX} cannot be read: {str(error).splitlines()[0]}") from None
-        missing = [name for name in RESERVED if name not in table.column_names]
-        if missing:
-            raise ZooError(f"{path / INDEX} lacks the column {missing[0]!r}")
-        split = Split.load(path / SPLIT) if (path / SPLIT).is_file() else None
-        return cls(path, table, _read_layouts(path / LAYOUTS), split)
+        table, split = read_index(path), split_file(path)
+        return cls(path, table, Layouts.load(path / LAYOUTS), Split.load(split) if split.is_file() else None)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.table)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The name of each row."""
+        return self._list("id")
+
+    @cached_property
+    def runs(self) -> list[str]:
+        """The training run of each row."""
+        return self._list("run")
+
+    @cached_property
+    def families(self) -> list[str]:
+        """The family of each row."""
+        return self._list("family")
 
     @property
     def property_names(self) -> list[str]:
@@ -85,8 +87,7 @@ class Zoo:
         column = self.table[name]
         kind = column.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-            values = [np.nan if v is None else v for v in column.to_pylist()]
-            return np.array(values, dtype=np.float64)
+            return column.cast(pa.float64(), safe=False).to_numpy().copy()
         return np.array([None if v is None else str(v) for v in column.to_pylist()], dtype=object)
 
     def network(self, row: int) -> Network:
@@ -95,7 +96,7 @@ class Zoo:
         Raises:
             ZooError: the row's layout is not described.
         """
-        layout = self._recognised(row)
+        layout = self._recognise(row)
         source = ZooTensors(self, row, layout)
         return Network(self.ids[row], layout.layers, source, layout.notes)
 
@@ -104,8 +105,49 @@ class Zoo:
         return [self.network(int(row)) for row in rows]
 
     def weights(self, row: int) -> Float[Tensor, " entries"]:
-        """All weights of a row as one flat float32 vector, in the order of its layout."""
-        return self._slice(row).to(torch.float32)
+        """All weights of a row as one flat float32 vector, in the order of its layout.
+
+        Raises:
+            ZooError: the row's shard or layout is missing or damaged.
+        """
+        return self.stored(row).to(torch.float32, copy=True)
+
+    def weight_rows(
+        self, rows: Sequence[int] | np.ndarray
+    ) -> tuple[Float[Tensor, " total"], Int[Tensor, " rows_plus_one"]]:
+        """The weights of many rows at once, the quickest way through a zoo.
+
+        Args:
+            rows: row numbers, in any order.
+
+        Returns:
+            The rows' vectors end to end in float32, and where each begins, with the end of the last. Rows of one
+            layout make a matrix: `vectors.view(len(rows), -1)`.
+
+        Raises:
+            ZooError: the shard or layout of a row is missing or damaged.
+        """
+        stored = [self.stored(int(row)) for row in rows]
+        starts = torch.zeros(len(stored) + 1, dtype=torch.int64)
+        starts[1:] = torch.tensor([len(vector) for vector in stored], dtype=torch.int64).cumsum(0)
+        vectors = torch.empty(int(starts[-1]), dtype=torch.float32)
+        for begin, vector in zip(starts.tolist(), stored, strict=False):
+            vectors[begin : begin + len(vector)] = vector
+        return vectors, starts
+
+    def stored(self, row: int) -> Float[Tensor, " entries"]:
+        """All weights of a row in the type they are stored in: a view of the shard, to be read and never written to.
+
+        Raises:
+            ZooError: the row's shard or layout is missing or damaged.
+        """
+        shard, count = self._row_shards[row], self.layout(row).num_entries
+        offset = self._row_offsets[row] if self._row_offsets else None
+        if not isinstance(shard, str) or not (offset is None or isinstance(offset, int)):
+            raise ZooError(f"{self.path}: {self.ids[row]} points nowhere (shard {shard}, offset {offset})")
+        if offset is None:
+            return self._shards.vector_by_id(shard, self.ids[row], count)
+        return self._shards.vector(shard, offset, count)
 
     def num_weights(self, row: int) -> int:
         """How many weights the network of a row has."""
@@ -115,38 +157,39 @@ class Zoo:
         """How the flat vector of a row is cut into tensors.
 
         Raises:
-            ZooError: the layout is not described.
+            ZooError: the layout is not described, or its description is damaged.
         """
-        key = self._row_layouts[row]
-        if key not in self._layouts:
-            raise ZooError(f"{self.path / LAYOUTS} does not describe layout {key!r}")
-        return self._layouts[key]
+        try:
+            return self.layouts[self._row_layouts[row]]
+        except KeyError:
+            raise ZooError(f"{self.path / LAYOUTS} does not describe layout {self._row_layouts[row]!r}") from None
 
-    def _recognised(self, row: int) -> "_RecognisedLayout":
+    @cached_property
+    def _row_layouts(self) -> list[str]:
+        return self._list("layout")
+
+    @cached_property
+    def _row_shards(self) -> list[str]:
+        return self._list("shard")
+
+    @cached_property
+    def _row_offsets(self) -> list[int]:
+        """Empty in the first format of zoos."""
+        return self.table["offset"].to_pylist() if "offset" in self.table.column_names else []
+
+    def _list(self, name: str) -> list[str]:
+        return self.table[name].to_numpy().tolist()
+
+    def _recognise(self, row: int) -> "_RecognisedLayout":
         key, layout = self._row_layouts[row], self.layout(row)
-        if key not in self._cache:
+        if key not in self._recognised:
             infos = {s.name: TensorInfo(s.name, s.shape, s.dtype) for s in layout.slots}
             layers, notes = recognise(infos)
             slots = {s.name: s for s in layout.slots}
-            self._cache[key] = _RecognisedLayout(infos, slots, tuple(layers), tuple(notes))
-        return self._cache[key]
-
-    def _slice(self, row: int, slot: Slot | None = None) -> Tensor:
-        """A row's whole vector, or one slot of it, as stored."""
-        shard, key = self._row_shards[row], self.ids[row]
-        path = self.path / shard
-        try:
-            if shard not in self._shards:
-                if Path(shard).name != shard:
-                    raise ZooError(f"{self.path / INDEX}: shard {shard!r} is not a plain file name")
-                self._shards[shard] = safe_open(path, framework="pt")
-            view = self._shards[shard].get_slice(key)
-            expected = self.layout(row).num_entries
-            if view.get_shape() != [expected]:
-                raise ZooError(f"{path}: {key} has shape {view.get_shape()}, its layout has {expected} entries")
-            return view[:] if slot is None else view[slot.offset : slot.offset + slot.num_entries]
-        except (SafetensorError, OSError) as error:
-            raise ZooError(f"{path}: {key} cannot be read: {error}") from None
+            if len(self._recognised) >= _MOST_RECOGNISED:
+                self._recognised.clear()
+            self._recognised[key] = _RecognisedLayout(infos, slots, tuple(layers), tuple(notes))
+        return self._recognised[key]
 
 
 @dataclass(frozen=True)
@@ -180,14 +223,5 @@ class ZooTensors:
     def load(self, name: str) -> Tensor:
         """The values of one tensor, float32."""
         slot = self._layout.slots[name]
-        return self._zoo._slice(self._row, slot).to(torch.float32).view(slot.shape)
-
-
-def _read_layouts(path: Path) -> dict[str, Layout]:
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ZooError(f"{path} cannot be read: {error}") from None
-    if not isinstance(values, dict):
-        raise ZooError(f"{path}: expected an object from layout ids to lists of tensors")
-    return {key: Layout.from_json(slots, f"{path}: {key}") for key, slots in values.items()}
+        piece = self._zoo.stored(self._row)[slot.offset : slot.offset + slot.num_entries]
+        return piece.to(torch.float32, copy=True).view(slot.shape)

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from sne.zoo.errors import ZooError
+from sne.zoo.index import INDEX
 from sne.zoo.store import Zoo
-from sne.zoo.writing import INDEX
 
 _ACCURACY = "test_accuracy"
 
@@ -23,6 +24,7 @@ def summarise(zoo: Zoo) -> dict[str, Any]:
     """
     datasets = zoo.column("dataset")
     accuracy = zoo.column(_ACCURACY) if _ACCURACY in zoo.property_names else np.full(len(zoo), np.nan)
+    weights = _weights(zoo)
     groups: dict[tuple[str, str], list[int]] = {}
     for row, family in enumerate(zoo.families):
         groups.setdefault((family, str(datasets[row])), []).append(row)
@@ -39,7 +41,7 @@ def summarise(zoo: Zoo) -> dict[str, Any]:
                 "dataset": dataset,
                 "networks": len(rows),
                 "runs": len({zoo.runs[row] for row in rows}),
-                "weights": _weights(zoo, rows),
+                "weights": [int(weights[rows].min()), int(weights[rows].max())],
                 _ACCURACY: _spread(accuracy[rows]),
             }
             for (family, dataset), rows in groups.items()
@@ -49,9 +51,16 @@ def summarise(zoo: Zoo) -> dict[str, Any]:
     }
 
 
-def _weights(zoo: Zoo, rows: list[int]) -> list[int]:
-    counts = [zoo.num_weights(row) for row in rows]
-    return [min(counts), max(counts)]
+def _weights(zoo: Zoo) -> np.ndarray:
+    """Number of weights of each row; 0 where its layout is missing or damaged."""
+    keys = zoo.column("layout")
+    counts: dict[str, int] = {}
+    for key in set(keys):
+        try:
+            counts[key] = zoo.layouts[key].num_entries
+        except (KeyError, ZooError):
+            counts[key] = 0
+    return np.array([counts[key] for key in keys], dtype=np.int64)
 
 
 def _spread(values: np.ndarray) -> dict[str, Any] | None:

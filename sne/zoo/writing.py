@@ -1,49 +1,52 @@
 """Writing a zoo folder: shards of flat vectors, the layouts, and the index last."""
 
-import json
 import re
-import shutil
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor
 
 from sne.zoo.atomic import write_atomically
+from sne.zoo.drafts import DRAFTS, clear_drafts, publish
 from sne.zoo.errors import ZooError
-from sne.zoo.layout import Layout, flatten
+from sne.zoo.index import HYPERPARAMETER_PREFIX as HYPERPARAMETER_PREFIX
+from sne.zoo.index import INDEX as INDEX
+from sne.zoo.index import RESERVED as RESERVED
+from sne.zoo.index import TIMINGS, WALL_TIME, IndexRows, join_tables, read_index, write_index, write_timings
+from sne.zoo.index import Value as Value
+from sne.zoo.layout import LAYOUTS as LAYOUTS
+from sne.zoo.layout import Layout, Layouts, flatten, write_layouts
+from sne.zoo.locking import FolderLock
+from sne.zoo.shards import SHARD_NAME, ShardWriter
+from sne.zoo.shards import STORAGE as STORAGE
 from sne.zoo.splitting import SPLIT, Split
 
-INDEX = "networks.parquet"
-LAYOUTS = "layouts.json"
-RESERVED = ("id", "run", "family", "dataset", "step", "layout", "shard", "checksum")
-HYPERPARAMETER_PREFIX = "config."
-STORAGE = {"float32": torch.float32, "float16": torch.float16}
 LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not depend on how it is stored
-_DRAFTS = ".writing"
-_OURS = re.compile(r"weights-\d{5}\.safetensors|layouts\.json|split\.json|recipe\.json|\.making|\.writing|\..*\.draft")
-
-Value = str | int | float | bool | None
+SHARD_BYTES = 64 << 20
+_OURS = re.compile(
+    r"weights-\d{5,}\.safetensors|layouts\.json|split\.json|recipe\.json|timings\.parquet|\.making|\.writing|\..*\.draft"
+)
 
 
 class ZooWriter:
-    """Writes a zoo folder; a context manager. The zoo appears when the block ends well, and not before.
+    """Writes a zoo folder; a context manager. What was added appears when the block ends well, and not before.
+
+    While the block runs no other writer is let into the folder. The property `wall_time` (seconds, as measured) goes
+    into a file of its own, so that zoos made twice from one seed have the same bytes in all other files.
 
     Args:
-        path: the folder; made if missing. It must not hold a zoo already.
-        storage: "float32" or "float16", how weights are stored.
+        path: the folder; made if missing. It must not hold a zoo already, unless `append` is set.
+        storage: "float32", "float16" or "bfloat16", how weights are stored.
         shard_bytes: size at which a shard of weights is closed.
-        split: runs to train, select and test on, stored with the zoo.
+        split: runs to train, select and test on, stored with the zoo; while appending, in place of the zoo's own.
+        append: add to the zoo that stands in the folder; its shards stay as they are.
 
     Raises:
-        ZooError: the folder holds a zoo or other files, or is not a folder.
+        ZooError: the folder holds a zoo (or, to append, none) or other files, is not a folder, or another process
+            writes to it.
     """
 
     def __init__(
@@ -51,32 +54,38 @@ class ZooWriter:
         path: Path | str,
         *,
         storage: str = "float32",
-        shard_bytes: int = 64 << 20,
+        shard_bytes: int = SHARD_BYTES,
         split: Split | None = None,
+        append: bool = False,
     ) -> None:
         self._path = Path(path)
         if storage not in STORAGE:
             raise ZooError(f"storage {storage!r} is not known, expected one of {', '.join(STORAGE)}")
-        if self._path.exists() and not self._path.is_dir():
-            raise ZooError(f"{self._path} is a file, expected a folder for the zoo")
-        if (self._path / INDEX).exists():
-            raise ZooError(f"{self._path} holds a zoo already; choose another folder")
-        if self._path.exists() and not all(_OURS.fullmatch(file.name) for file in self._path.iterdir()):
-            raise ZooError(f"{self._path} holds other files; choose a new folder")
-        self._split = split
-        self._drafts = self._path / _DRAFTS
+        self.split = split
+        self._append = append
+        self._lock = FolderLock(self._path)
         self._dtype = STORAGE[storage]
         self._shard_bytes = shard_bytes
-        self._shard: dict[str, Tensor] = {}
-        self._shard_size = 0
-        self._num_shards = 0
-        self._rows: list[dict[str, Value]] = []
+        self._tables: list[tuple[str, pa.Table]] = []
+        self._rows = IndexRows()
         self._ids: set[str] = set()
         self._layouts: dict[str, Layout] = {}
+        self._layout_ids: dict[Layout, str] = {}
+        self._check_folder()
 
     def __enter__(self) -> "ZooWriter":
-        shutil.rmtree(self._drafts, ignore_errors=True)
-        self._drafts.mkdir(parents=True)
+        if not self._append:
+            self._path.mkdir(parents=True, exist_ok=True)
+        self._lock.take()
+        try:
+            self._check_folder()  # again: another writer may have been first
+            clear_drafts(self._path)
+            first = self._read_base() if self._append else 0
+            (self._path / DRAFTS).mkdir()
+            self._shards = ShardWriter(self._path / DRAFTS, shard_bytes=self._shard_bytes, first=first)
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(
@@ -86,7 +95,8 @@ class ZooWriter:
             if kind is None:
                 self._finish()
         finally:
-            shutil.rmtree(self._drafts, ignore_errors=True)
+            clear_drafts(self._path)
+            self._lock.release()
 
     def add(
         self,
@@ -144,75 +154,95 @@ class ZooWriter:
             raise ZooError(f"{id}: {len(vector)} weights came, its layout has {layout.num_entries} (at least one)")
         if not bool((vector.abs() <= LARGEST_WEIGHT).all()):
             raise ZooError(f"{id}: a weight is NaN or larger than {LARGEST_WEIGHT:g}")
-        stored = vector.to(self._dtype).contiguous()
-        size = stored.numel() * stored.element_size()
-        if self._shard and self._shard_size + size > self._shard_bytes:
-            self._close_shard()
+        place = self._shards.add(vector.detach().to("cpu", self._dtype, copy=True).contiguous())
         self._ids.add(id)
-        self._shard[id] = stored
-        self._shard_size += size
-        self._layouts.setdefault(layout.id, layout)
-        self._rows.append(
-            {
-                "id": id, "run": run, "family": family, "dataset": dataset, "step": step,
-                "layout": layout.id, "shard": _shard_name(self._num_shards), "checksum": checksum(stored),
-            }
-            | dict(properties)
-            | {HYPERPARAMETER_PREFIX + name: value for name, value in hyperparameters.items()}
-        )  # fmt: skip
+        row: dict[str, Value] = {
+            "id": id, "run": run, "family": family, "dataset": dataset, "step": step,
+            "layout": self._layout_id(layout), **place._asdict(),
+        }  # fmt: skip
+        row.update(properties)
+        row.update({HYPERPARAMETER_PREFIX + name: value for name, value in hyperparameters.items()})
+        self._rows.add(row)
 
-    def _close_shard(self) -> None:
-        shard = self._shard
-        write_atomically(self._drafts / _shard_name(self._num_shards), lambda p: save_file(shard, p))
-        self._shard, self._shard_size = {}, 0
-        self._num_shards += 1
+    def add_table(self, where: str, table: pa.Table, networks: Iterable[tuple[Layout, Tensor]]) -> None:
+        """Adds rows of another zoo, weights as they are stored there.
+
+        Args:
+            where: what messages call the other zoo.
+            table: its rows.
+            networks: layout and stored vector of each row, in order.
+
+        Raises:
+            ZooError: an id is taken.
+        """
+        ids = table["id"].to_pylist()
+        taken = next((id for id in ids if id in self._ids), None)
+        if taken is not None:
+            raise ZooError(f"{where}: {taken} is in {self._path} already; ids must differ")
+        self._ids.update(ids)
+        placed: dict[str, list[str | int]] = {name: [] for name in ("layout", "shard", "offset", "checksum")}
+        for layout, stored in networks:
+            row = {"layout": self._layout_id(layout), **self._shards.add(stored)._asdict()}
+            for name, value in row.items():
+                placed[name].append(value)
+        free = table.select([name for name in table.column_names if name not in placed])
+        self._close_rows()
+        for name, values in placed.items():
+            free = free.append_column(name, pa.array(values))
+        self._tables.append((where, free))
+
+    @property
+    def table(self) -> pa.Table:
+        """The rows that stand so far, durations among them."""
+        self._close_rows()
+        return join_tables(self._tables or [(str(self._path), self._rows.table())])
+
+    def _check_folder(self) -> None:
+        if self._path.exists() and not self._path.is_dir():
+            raise ZooError(f"{self._path} is a file, expected a folder for the zoo")
+        if (self._path / INDEX).exists() != self._append:
+            say = "is not a zoo: it has no " + INDEX if self._append else "holds a zoo already; choose another folder"
+            raise ZooError(f"{self._path} {say}")
+        if self._append or not self._path.exists():
+            return
+        if not all(_OURS.fullmatch(file.name) for file in self._path.iterdir()):
+            raise ZooError(f"{self._path} holds other files; choose a new folder")
+
+    def _read_base(self) -> int:
+        """Takes over what the zoo holds; the number of the first new shard."""
+        table = read_index(self._path)
+        if "offset" not in table.column_names:
+            raise ZooError(f"{self._path} has the first format of zoos; `sne zoo merge NEW {self._path}` renews it")
+        layouts = Layouts.load(self._path / LAYOUTS)
+        self._layouts = {key: layouts[key] for key in layouts}
+        self._layout_ids = {layout: key for key, layout in self._layouts.items()}
+        self._ids = set(table["id"].to_pylist())
+        self._tables = [(str(self._path), table)]
+        numbers = [match[1] for name in set(table["shard"].to_pylist()) if (match := SHARD_NAME.fullmatch(str(name)))]
+        return max((int(number) for number in numbers), default=-1) + 1
+
+    def _layout_id(self, layout: Layout) -> str:
+        if layout not in self._layout_ids:
+            self._layout_ids[layout] = layout.id
+            self._layouts.setdefault(layout.id, layout)
+        return self._layout_ids[layout]
+
+    def _close_rows(self) -> None:
+        """Turns rows that came one by one into a table, so that those of another zoo can follow."""
+        if len(self._rows):
+            self._tables.append((str(self._path), self._rows.table()))
+            self._rows = IndexRows()
 
     def _finish(self) -> None:
-        if self._shard:
-            self._close_shard()
-        layouts = {key: layout.to_json() for key, layout in self._layouts.items()}
-        write_atomically(self._drafts / LAYOUTS, lambda p: _write_json(p, layouts))
-        table = _table(self._rows)
-        write_atomically(self._drafts / INDEX, lambda p: pq.write_table(table, p))
-        if self._split is not None:
-            self._split.save(self._path / SPLIT)
-        names = [_shard_name(i) for i in range(self._num_shards)]
-        for name in [*names, LAYOUTS, INDEX]:  # the index last: with it the folder becomes a zoo
-            (self._drafts / name).replace(self._path / name)
-
-
-def checksum(stored: Tensor) -> str:
-    """CRC-32 of a tensor's bytes as they are stored, eight hex digits."""
-    return f"{zlib.crc32(stored.numpy().tobytes()):08x}"
-
-
-def _shard_name(number: int) -> str:
-    return f"weights-{number:05d}.safetensors"
-
-
-def _write_json(path: Path, values: Any) -> None:
-    path.write_text(json.dumps(values, separators=(",", ":")) + "\n")
-
-
-def _table(rows: list[dict[str, Value]]) -> pa.Table:
-    names = list(RESERVED)
-    seen = {name: None for row in rows for name in row if name not in RESERVED}
-    names += [n for n in seen if not n.startswith(HYPERPARAMETER_PREFIX)]
-    names += [n for n in seen if n.startswith(HYPERPARAMETER_PREFIX)]
-    arrays = [_column(name, [row.get(name) for row in rows]) for name in names]
-    return pa.table(arrays, names=names, metadata={"sne_zoo": "1"})
-
-
-def _column(name: str, values: list[Value]) -> pa.Array:
-    """One typed column: text if any value is text, else integers or booleans if all are, else doubles."""
-    present = [v for v in values if v is not None and v == v]
-    kinds = {type(v) for v in present}
-    if name in RESERVED and name != "step":
-        return pa.array(values, pa.string())
-    if str in kinds:
-        return pa.array([None if v is None or v != v else str(v) for v in values], pa.string())
-    if kinds == {bool}:
-        return pa.array([None if v is None or v != v else v for v in values], pa.bool_())
-    if kinds <= {int, bool} and (kinds or name == "step"):
-        return pa.array([None if v is None or v != v else int(v) for v in values], pa.int64())
-    return pa.array([None if v is None or v != v else float(v) for v in values], pa.float64())
+        self._shards.close()
+        table, drafts = self.table, self._path / DRAFTS
+        names = [*self._shards.names, LAYOUTS, INDEX]
+        write_atomically(drafts / LAYOUTS, lambda path: write_layouts(path, self._layouts))
+        if WALL_TIME in table.column_names:
+            write_timings(drafts / TIMINGS, table)
+            names.append(TIMINGS)
+        write_index(drafts / INDEX, table)
+        if self.split is not None:
+            self.split.save(drafts / SPLIT)  # after the index, see `clear_drafts`
+            names.append(SPLIT)
+        publish(self._path, names)

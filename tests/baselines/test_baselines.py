@@ -122,7 +122,7 @@ def test_a_copied_target_would_be_found_out(zoo):
     rows = np.arange(len(zoo))
     labels = np.random.default_rng(0).integers(0, 2, len(zoo)).astype(np.float64)
     table = zoo.table.append_column("config.secret", [labels])
-    spoilt = Zoo(zoo.path, table, zoo._layouts, None)
+    spoilt = Zoo(zoo.path, table, zoo.layouts, None)
     half = len(rows) // 2
     errors = {}
     for target in ("config.secret", "another"):

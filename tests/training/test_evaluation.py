@@ -83,4 +83,4 @@ def test_text_for_numbers_is_told(zoo, predictor):
     at = zoo.table.column_names.index("test_accuracy")
     table = zoo.table.set_column(at, "test_accuracy", [["high"] * len(zoo)])
     with pytest.raises(TrainingError, match="column 'test_accuracy' holds text, the predictor predicts numbers"):
-        evaluate(predictor, Zoo(zoo.path, table, zoo._layouts, None), np.arange(5))
+        evaluate(predictor, Zoo(zoo.path, table, zoo.layouts, None), np.arange(5))

@@ -1,19 +1,27 @@
-"""`sne zoo`: make, import and look at zoos; one file a subcommand."""
+"""`sne zoo`: make, import, export and look at zoos; one file a subcommand."""
 
 import typer
 
+from sne.cli.zoo.append import append
+from sne.cli.zoo.export import export
 from sne.cli.zoo.import_ import import_
 from sne.cli.zoo.info import info
 from sne.cli.zoo.make import make
+from sne.cli.zoo.merge import merge
+from sne.cli.zoo.verify import verify
 
 EXAMPLES = {
     "make": (make, "sne zoo make my_zoo --family small_cnn,mlp --networks 30"),
     "import": (import_, "sne zoo import folder my_checkpoints my_zoo"),
+    "export": (export, "sne zoo export folder my_zoo my_checkpoints"),
     "info": (info, "sne zoo info my_zoo"),
+    "verify": (verify, "sne zoo verify my_zoo"),
+    "merge": (merge, "sne zoo merge both my_zoo another_zoo"),
+    "append": (append, "sne zoo append my_zoo another_zoo"),
 }
 """The subcommands, and what their help ends with."""
 
-app = typer.Typer(no_args_is_help=True, help="Make, import and look at zoos of trained networks.")
+app = typer.Typer(no_args_is_help=True, help="Make, import, export and look at zoos of trained networks.")
 for name, (command, example) in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
     app.command(name, no_args_is_help=True, epilog=f"\b\nExample: {example}")(command)
