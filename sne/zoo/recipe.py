@@ -1,14 +1,19 @@
 """What a zoo is made from: the settings that decide its content, and nothing else."""
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 
 from sne.zoo.errors import ZooError
-from sne.zoo.families import find_families
+from sne.zoo.families import FAMILIES, Family, find_families
+from sne.zoo.families.plain import dimension_from_plain, space_to_plain
+from sne.zoo.families.space import Space
+from sne.zoo.images import CHANNELS, NORMALISATIONS
 from sne.zoo.writing import STORAGE
 
 
@@ -44,7 +49,11 @@ class Recipe:
         keep: the steps (or epochs) after which a checkpoint is kept; 0 is the untrained network.
         eval_images: images that training and test accuracy are measured on, at most, the first of each.
         seed: of the zoo.
-        storage: "float32" or "float16".
+        storage: how weights are stored, see `STORAGE`.
+        channels: of the images: "as_is", "grey" or "rgb".
+        normalisation: of the images: "unit", "zero_one" or "standard", see `load_images`.
+        classes: names of the classes, where the image set has them.
+        spaces: what hyper-parameters are drawn from, by family; what is not in here is the family's own.
 
     Raises:
         ZooError: a setting is impossible.
@@ -61,6 +70,10 @@ class Recipe:
     eval_images: int
     seed: int
     storage: str = "float32"
+    channels: str = "as_is"
+    normalisation: str = "unit"
+    classes: tuple[str, ...] = ()
+    spaces: Mapping[str, Space] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         find_families(self.families)
@@ -68,10 +81,16 @@ class Recipe:
             value = getattr(self, name)
             if value < least:
                 raise ZooError(f"{name} is {value}, expected at least {least}")
-        if self.unit not in ("steps", "epochs"):
-            raise ZooError(f"unit {self.unit!r} is not known, expected steps or epochs")
-        if self.storage not in STORAGE:
-            raise ZooError(f"storage {self.storage!r} is not known, expected one of {', '.join(STORAGE)}")
+        known = (
+            ("unit", ("steps", "epochs")),
+            ("storage", STORAGE),
+            ("channels", CHANNELS),
+            ("normalisation", NORMALISATIONS),
+        )
+        for name, values in known:
+            value = getattr(self, name)
+            if value not in values:
+                raise ZooError(f"{name} {value!r} is not known, expected one of {', '.join(values)}")
         if not self.keep or list(self.keep) != sorted(set(self.keep)):
             raise ZooError(f"keep is {list(self.keep)}, expected rising {self.unit}")
         if self.keep[0] < 0 or self.keep[-1] > self.length:
@@ -81,9 +100,38 @@ class Recipe:
         """Every network to train, in the order of the index."""
         return [Unit(family, index) for family in self.families for index in range(self.networks)]
 
+    def family(self, name: str) -> Family:
+        """A family, drawing hyper-parameters from this recipe's space."""
+        family = FAMILIES[name]
+        return replace(family, space={**family.space, **self.spaces.get(name, {})})
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as plain JSON values, the spaces of all its families in full. Inverse: `from_json`."""
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        plain |= {name: list(value) for name, value in plain.items() if isinstance(value, tuple)}
+        return plain | {"spaces": {name: space_to_plain(self.family(name).space) for name in self.families}}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], where: str = "recipe") -> "Recipe":
+        """Rebuilds a recipe from plain JSON values, checking them. Inverse of `to_json`.
+
+        Raises:
+            ZooError: they are not a recipe.
+        """
+        try:
+            lists = {name: tuple(values[name]) for name in ("families", "keep", "classes") if name in values}
+            spaces = {
+                family: {key: dimension_from_plain(value, f"{family}.{key}") for key, value in space.items()}
+                for family, space in values.get("spaces", {}).items()
+            }
+            settings: dict[str, Any] = {**values, **lists, "spaces": spaces}
+            return cls(**settings)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ZooError(f"{where} is not a recipe: {error}") from None
+
     def save(self, path: Path) -> None:
         """Writes the recipe as JSON. Inverse of `load`."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        path.write_text(json.dumps(self.to_json(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> "Recipe":
@@ -94,15 +142,20 @@ class Recipe:
         """
         try:
             values = json.loads(path.read_text())
-            lists = {name: tuple(values[name]) for name in ("families", "keep")}
-            return cls(**(values | lists))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise ZooError(f"{path} is not a recipe: {error}") from None
+        if not isinstance(values, dict):
+            raise ZooError(f"{path} is not a recipe: expected an object")
+        return cls.from_json(values, str(path))
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Names of the settings in which two recipes differ."""
-        mine, theirs = asdict(self), asdict(other)
-        return [name for name in mine if mine[name] != theirs[name]]
+        """Names of the settings in which two recipes differ; family.hyper-parameter where spaces do."""
+        mine, theirs = self.to_json(), other.to_json()
+        names = [name for name in mine if name != "spaces" and mine[name] != theirs[name]]
+        for family in (name for name in mine["spaces"] if name in theirs["spaces"]):
+            one, two = mine["spaces"][family], theirs["spaces"][family]
+            names += [f"{family}.{key}" for key in {**one, **two} if one.get(key) != two.get(key)]
+        return names
 
 
 def default_keep(length: int) -> tuple[int, ...]:

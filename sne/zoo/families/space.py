@@ -19,9 +19,16 @@ class Dimension(Protocol):
 
 @dataclass(frozen=True)
 class Choice:
-    """One of several values, each as likely as the others."""
+    """One of several values, each as likely as the others; one that stands twice is twice as likely.
+
+    Args:
+        values: to choose from, at least one.
+        allowed: what a recipe may put in their place; None leaves that to the hyper-parameter's name, or, where
+            the name says nothing, to the values' kind.
+    """
 
     values: tuple[Any, ...]
+    allowed: tuple[Any, ...] | None = None
 
     def sample(self, rng: np.random.Generator) -> Any:
         """One of the values."""
@@ -30,13 +37,16 @@ class Choice:
 
 @dataclass(frozen=True)
 class Uniform:
-    """A real number between two bounds."""
+    """A number between two bounds; one of the whole numbers from low to high if these are asked for."""
 
     low: float
     high: float
+    whole: bool = False
 
-    def sample(self, rng: np.random.Generator) -> float:
+    def sample(self, rng: np.random.Generator) -> float | int:
         """One number."""
+        if self.whole:
+            return int(rng.integers(round(self.low), round(self.high) + 1))
         return float(rng.uniform(self.low, self.high))
 
 

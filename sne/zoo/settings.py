@@ -1,0 +1,139 @@
+"""What a user asks of a zoo, from the command line, a file or Python, and the recipe that follows from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sne.zoo.errors import ZooError
+from sne.zoo.families import FAMILIES, Family, find_families
+from sne.zoo.families.overriding import ends
+from sne.zoo.families.space import Choice, Space
+from sne.zoo.images import ImageSet, load_images
+from sne.zoo.recipe import Recipe, default_keep
+
+DEFAULT_STEPS = 400
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user says about a zoo that is to be made; None where nothing is said.
+
+    Args:
+        families: names; by default small_cnn.
+        images: source of the images, see `load_images`; by default the digits.
+        networks: training runs of each family; 60.
+        steps: optimiser steps of each run; 400 if neither steps nor epochs are given.
+        epochs: passes over the network's own training images, in place of steps.
+        keep: steps (or epochs) after which to keep a checkpoint; the last, a third, a ninth.
+        seed: of the zoo; 0.
+        image_size: height and width to resample the images to; as they are.
+        channels: "as_is", "grey" or "rgb"; as they are.
+        normalisation: "unit", "zero_one" or "standard"; unit.
+        eval_images: the most images to measure accuracies on; 2,000.
+        storage: how weights are stored; float32.
+        spaces: whole hyper-parameter spaces in place of a family's own, by family.
+        where: what messages call the place that the spaces come from.
+    """
+
+    families: Sequence[str] | None = None
+    images: Path | str | None = None
+    networks: int | None = None
+    steps: int | None = None
+    epochs: int | None = None
+    keep: Sequence[int] | None = None
+    seed: int | None = None
+    image_size: int | None = None
+    channels: str | None = None
+    normalisation: str | None = None
+    eval_images: int | None = None
+    storage: str | None = None
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+    where: str = "recipe"
+
+    def over(self, other: "Settings") -> "Settings":
+        """These settings where they say something, and the other's where they do not.
+
+        Raises:
+            ZooError: this turns steps into epochs or back, and the other's `keep` counts what is no longer counted.
+        """
+        said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        said = {name: value for name, value in said.items() if value is not None and name not in ("spaces", "where")}
+        if "steps" in said or "epochs" in said:
+            unit = "epochs" if "epochs" in said else "steps"
+            if other.keep is not None and "keep" not in said and (other.epochs is not None) != (unit == "epochs"):
+                turned = "steps" if unit == "epochs" else "epochs"
+                raise ZooError(f"{other.where}: keep counts {turned} there; with {unit}, give keep as well")
+            other = replace(other, steps=None, epochs=None)
+        return replace(other, **said, spaces={**other.spaces, **self.spaces})
+
+    def plan(self) -> tuple[Recipe, ImageSet]:
+        """The recipe, checked as far as it can be before anything trains, and its images.
+
+        Raises:
+            ZooError: a setting is impossible, or the images do not suit.
+        """
+        draft = self.draft()
+        source = "digits" if self.images is None else self.images
+        images = load_images(source, draft.image_size, channels=draft.channels, normalisation=draft.normalisation)
+        for name in draft.families:
+            family = draft.family(name)
+            family.check(images.shape)
+            if family.space != FAMILIES[name].space:
+                _check_space(family, images, f"{self.where}: [{name}]")
+        spaces = {name: draft.family(name).space for name in draft.families}
+        planned = replace(
+            draft, images=images.name, images_checksum=images.checksum, classes=images.classes, spaces=spaces
+        )
+        return planned, images
+
+    def draft(self) -> Recipe:
+        """The recipe as far as it is known without its images.
+
+        Raises:
+            ZooError: a setting is impossible.
+        """
+        if self.steps is not None and self.epochs is not None:
+            raise ZooError("steps and epochs were both given, expected one")
+        length = self.epochs if self.epochs is not None else DEFAULT_STEPS if self.steps is None else self.steps
+        given: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in ("channels", "normalisation", "storage")
+            if getattr(self, name) is not None
+        }
+        families = ("small_cnn",) if self.families is None else tuple(self.families)
+        find_families(families)
+        return Recipe(
+            families=families,
+            images="",
+            images_checksum="",
+            image_size=self.image_size,
+            networks=60 if self.networks is None else self.networks,
+            length=length,
+            unit="steps" if self.epochs is None else "epochs",
+            keep=default_keep(length) if self.keep is None else tuple(self.keep),
+            eval_images=2000 if self.eval_images is None else self.eval_images,
+            seed=0 if self.seed is None else self.seed,
+            spaces={name: space for name, space in self.spaces.items() if name in families},
+            **given,
+        )
+
+
+def _check_space(family: Family, images: ImageSet, where: str) -> None:
+    """Builds a network at every end of every dimension, without memory for its weights, and looks at the batch size."""
+    for name, dimension in family.space.items():
+        for value in dict.fromkeys(ends(dimension)):
+            fixed = replace(family, space={**family.space, name: Choice((value,))})
+            try:
+                with torch.device("meta"):
+                    family.module(fixed.sample(np.random.default_rng(0)), images.shape, images.num_classes)
+            except Exception as error:  # whatever a module's constructor raises
+                raise ZooError(f"{where} {name}: no network can be built with {value!r}: {error}") from None
+    batch_size = family.space.get("batch_size")
+    if batch_size is not None and batch_size != FAMILIES[family.name].space["batch_size"]:
+        largest, count = max(ends(batch_size)), len(images.x_train)
+        if largest > count:
+            raise ZooError(f"{where} batch_size: came {largest}, {images.name} has {count} training images")
