@@ -1,24 +1,22 @@
-"""Training one network of a zoo: a plain loop, one thread, all images in memory."""
+"""Training one network of a zoo: a plain loop, one thread, all examples in memory."""
 
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from sne.zoo.errors import ZooError
-from sne.zoo.families import FAMILIES
+from sne.zoo.families import Family
+from sne.zoo.families.optimising import make_optimiser
 from sne.zoo.images import ImageSet
 from sne.zoo.layout import Layout, flatten
+from sne.zoo.randomness import CounterDraws, Draws, Seeds, SequentialDraws
 from sne.zoo.recipe import Recipe, Unit
+from sne.zoo.tasks import Task
 from sne.zoo.writing import LARGEST_WEIGHT, Value
-
-_EVAL_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -32,139 +30,134 @@ class Kept:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A training run: how it was trained, the layout of its weights, and its checkpoints in order of step."""
+    """A training run: how it was trained, the layout of its weights, its checkpoints in order of step, its data set."""
 
     layout: Layout
     hyperparameters: dict[str, Any]
     kept: tuple[Kept, ...]
+    dataset: str | None = None
 
 
-def train_run(recipe: Recipe, unit: Unit, images: ImageSet) -> TrainedRun:
-    """Trains one network.
+@dataclass(frozen=True)
+class Trainee:
+    """One network before its first step, with all that it is trained by.
 
-    The result depends on the recipe's seed and the unit alone (and on the machine). A run whose loss stops
+    Args:
+        unit: which network.
+        family: its family.
+        hyperparameters: drawn from the family's space.
+        seeds: of the network.
+        module: with its first weights.
+        task: what it learns.
+        batch_size: examples a step.
+        last_step: after which it ends.
+        keep: the steps after which a checkpoint is kept.
+        orders: generator of the orders of its data, for `SequentialDraws`.
+    """
+
+    unit: Unit
+    family: Family
+    hyperparameters: dict[str, Any]
+    seeds: Seeds
+    module: nn.Module
+    task: Task
+    batch_size: int
+    last_step: int
+    keep: frozenset[int]
+    orders: torch.Generator
+
+    def finish(self, layout: Layout, kept: list[Kept]) -> TrainedRun:
+        """The finished run; what the family calls labels stands with the properties."""
+        labels = dict(self.task.labels) | {name: self.hyperparameters[name] for name in self.family.labels}
+        others = {name: v for name, v in self.hyperparameters.items() if name not in self.family.labels}
+        rows = [Kept(row.step, row.vector, labels | row.properties) for row in kept]
+        return TrainedRun(layout, others, tuple(rows), self.task.dataset)
+
+
+def prepare_unit(recipe: Recipe, unit: Unit, images: ImageSet) -> Trainee:
+    """Draws a network's hyper-parameters, its examples and its first weights.
+
+    The result depends on the recipe and the unit alone. Torch's default generator is left as it was.
+    """
+    family = recipe.family(unit.family)
+    seeds = Seeds(unit.seeds(recipe.seed))
+    hyperparameters = family.sample(seeds.hyperparameters())
+    orders = torch.Generator().manual_seed(seeds.data)
+    task = family.task(hyperparameters, images, orders, recipe.eval_images)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seeds.initial)
+        init = torch.Generator().manual_seed(seeds.initial)
+        module = family.build(hyperparameters, images.shape, images.num_classes, init)
+    batch_size = min(int(hyperparameters.get("batch_size", task.num_examples)), task.num_examples)
+    to_steps = 1 if recipe.unit == "steps" else task.num_examples // batch_size
+    return Trainee(
+        unit=unit,
+        family=family,
+        hyperparameters=hyperparameters,
+        seeds=seeds,
+        module=module,
+        task=task,
+        batch_size=batch_size,
+        last_step=recipe.length * to_steps,
+        keep=frozenset(point * to_steps for point in recipe.keep),
+        orders=orders,
+    )
+
+
+def train_run(recipe: Recipe, unit: Unit, images: ImageSet, *, counted: bool = False) -> TrainedRun:
+    """Trains one network, on the CPU.
+
+    The result depends on the recipe and the unit alone (and on the machine). A run whose loss stops
     being finite ends there: its last weights are kept if they are finite, and all its checkpoints carry
-    `diverged`. Torch's default generator is left as it was.
+    `diverged`. A run whose loss falls below its family's `stop_loss` ends there too. Torch's default generator is
+    left as it was.
 
     Args:
         recipe: of the zoo.
         unit: which network.
         images: the image set of the recipe.
+        counted: draw orders and masks as networks trained in a stack do, in place of torch's generators.
     """
-    family = FAMILIES[unit.family]
-    seeds = unit.seeds(recipe.seed)
-    hyperparameters = family.sample(np.random.default_rng(seeds.spawn(1)[0]))
-    init_seed, data_seed, mask_seed = (int(n) for n in seeds.generate_state(3, np.uint64) >> np.uint64(1))
-    generator = torch.Generator().manual_seed(data_seed)
-    chosen = torch.randperm(len(images.x_train), generator=generator)
-    chosen = chosen[: max(round(hyperparameters["train_fraction"] * len(chosen)), 1)]
-    x, y = images.x_train[chosen], images.y_train[chosen]
-
+    trainee = prepare_unit(recipe, unit, images)
+    draws = CounterDraws(trainee.seeds) if counted else SequentialDraws(trainee.orders)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(mask_seed)
-        init = torch.Generator().manual_seed(init_seed)
-        module = family.build(hyperparameters, images.shape, images.num_classes, init)
-        optimiser = make_optimiser(module, hyperparameters)
-        batch_size = min(int(hyperparameters["batch_size"]), len(x))
-        to_steps = 1 if recipe.unit == "steps" else len(x) // batch_size
-        keep = {point * to_steps for point in recipe.keep}
-        kept: list[Kept] = []
-        started, diverged = time.perf_counter(), False
+        torch.manual_seed(trainee.seeds.masks)
+        return _train(trainee, draws)
 
-        def keep_now(step: int) -> None:
-            seconds = time.perf_counter() - started
-            layout_vector = flatten(module.state_dict())[1]
-            if bool((layout_vector.abs() <= LARGEST_WEIGHT).all()):
-                measured = measure(module, x, y, images, recipe.eval_images)
-                kept.append(Kept(step, layout_vector, {**measured, "wall_time": seconds}))
 
-        if 0 in keep:
-            keep_now(0)
+def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
+    module, task = trainee.module, trainee.task
+    optimiser = make_optimiser(module, trainee.hyperparameters)
+    kept: list[Kept] = []
+    started, diverged = time.perf_counter(), False
+
+    def keep(step: int) -> None:
+        seconds = time.perf_counter() - started
+        vector = flatten(module.state_dict())[1]
+        if bool((vector.abs() <= LARGEST_WEIGHT).all()):
+            kept.append(Kept(step, vector, {**task.measure(module), "wall_time": seconds}))
         module.train()
-        for step, rows in enumerate(_batches(len(x), batch_size, generator), 1):
-            optimiser.zero_grad()
-            loss = cross_entropy(module(images.scale(x[rows])), y[rows])
-            if not np.isfinite(loss.item()):
-                diverged = True
-                if not kept or kept[-1].step < step - 1:
-                    keep_now(step - 1)
-                break
-            loss.backward()
-            optimiser.step()
-            if step in keep:
-                keep_now(step)
-                module.train()
-            if step >= recipe.length * to_steps:
-                break
-        layout = flatten(module.state_dict())[0]
 
+    if 0 in trainee.keep:
+        keep(0)
+    module.train()
+    for step, rows in enumerate(draws.batches(task.num_examples, trainee.batch_size), 1):
+        draws.begin_step(module, step)
+        optimiser.zero_grad()
+        inputs, targets = task.batch(rows)
+        loss = task.loss(module(inputs), targets)
+        value = loss.item()
+        diverged = not np.isfinite(value)
+        if diverged or (trainee.family.stop_loss is not None and value < trainee.family.stop_loss):
+            if not kept or kept[-1].step < step - 1:
+                keep(step - 1)
+            break
+        loss.backward()
+        optimiser.step()
+        if step in trainee.keep:
+            keep(step)
+        if step >= trainee.last_step:
+            break
     for checkpoint in kept:
         checkpoint.properties["diverged"] = diverged
-    return TrainedRun(layout, hyperparameters, tuple(kept))
-
-
-def make_optimiser(module: nn.Module, hyperparameters: Mapping[str, Any]) -> torch.optim.Optimizer:
-    """The optimiser that the hyper-parameters name; weight decay is added to the gradient (L2)."""
-    parameters = list(module.parameters())
-    rate, decay = hyperparameters["learning_rate"], hyperparameters["weight_decay"]
-    match hyperparameters["optimizer"]:
-        case "adam":
-            return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
-        case "sgd":
-            return torch.optim.SGD(parameters, rate, weight_decay=decay, fused=True)
-        case "momentum":
-            return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=decay, fused=True)
-        case "rmsprop":
-            return torch.optim.RMSprop(parameters, rate, alpha=0.9, weight_decay=decay, foreach=True)
-        case other:
-            raise ZooError(f"optimizer {other!r} is not known, expected adam, sgd, momentum or rmsprop")
-
-
-def measure(
-    module: nn.Module,
-    x: UInt8[Tensor, "train channels height width"],
-    y: Int[Tensor, " train"],
-    images: ImageSet,
-    limit: int,
-) -> dict[str, Value]:
-    """Accuracy and loss on the first images of the network's own training part and of the test images.
-
-    Args:
-        module: the network; left in evaluation mode.
-        x: its training images.
-        y: their classes.
-        images: the image set, for the test images.
-        limit: the most images to use of either.
-
-    Returns:
-        Properties by name; a loss that is not finite is None.
-    """
-    train_accuracy, train_loss = _evaluate(module, x[:limit], y[:limit], images)
-    test_accuracy, test_loss = _evaluate(module, images.x_test[:limit], images.y_test[:limit], images)
-    return {
-        "train_accuracy": train_accuracy,
-        "test_accuracy": test_accuracy,
-        "train_loss": train_loss if np.isfinite(train_loss) else None,
-        "test_loss": test_loss if np.isfinite(test_loss) else None,
-        "generalization_gap": train_accuracy - test_accuracy,
-    }
-
-
-@torch.inference_mode()
-def _evaluate(module: nn.Module, x: Tensor, y: Tensor, images: ImageSet) -> tuple[float, float]:
-    module.eval()
-    batches = zip(x.split(_EVAL_BATCH), y.split(_EVAL_BATCH), strict=True)
-    correct, loss = 0, 0.0
-    for pixels, labels in batches:
-        logits = module(images.scale(pixels))
-        correct += int((logits.argmax(1) == labels).sum())
-        loss += float(cross_entropy(logits, labels, reduction="sum"))
-    return correct / len(x), loss / len(x)
-
-
-def _batches(count: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Rows of one batch after another, without end; each epoch a new order, its last short batch left out."""
-    while True:
-        order = torch.randperm(count, generator=generator)
-        for start in range(0, count - batch_size + 1, batch_size):
-            yield order[start : start + batch_size]
+    return trainee.finish(flatten(module.state_dict())[0], kept)

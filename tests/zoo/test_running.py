@@ -8,9 +8,10 @@ from torch.nn.functional import cross_entropy
 
 from sne.zoo import FAMILIES, Recipe, ZooError, load_images
 from sne.zoo.layout import flatten, unflatten
-from sne.zoo.making import load_run, save_run
 from sne.zoo.recipe import Unit
-from sne.zoo.running import make_optimiser, measure, train_run
+from sne.zoo.families.optimising import make_optimiser
+from sne.zoo.running import train_run
+from sne.zoo.tasks import Classification
 
 RECIPE = Recipe(("mlp",), "bands", "", None, 1, 6, "steps", (0, 6), 50, seed=3)
 
@@ -53,7 +54,7 @@ def test_measures_against_a_plain_count(image_file: Path):
     kept = run.kept[-1].properties
     assert kept["test_accuracy"] == pytest.approx(correct / 50)
     assert kept["test_loss"] == pytest.approx(loss / 50, rel=1e-4)
-    assert measure(module, images.x_train, images.y_train, images, 50)["test_accuracy"] == kept["test_accuracy"]
+    assert Classification(images, torch.arange(180), 50).measure(module)["test_accuracy"] == kept["test_accuracy"]
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd", "momentum", "rmsprop"])
@@ -117,20 +118,6 @@ class Fixed:
         return self.value
 
 
-def test_run_file(image_file: Path, tmp_path: Path):
-    run = train_run(RECIPE, Unit("mlp", 2), load_images(image_file))
-    save_run(tmp_path / "run.safetensors", run)
-    back = load_run(tmp_path / "run.safetensors")
-    assert back.layout == run.layout and back.hyperparameters == run.hyperparameters
-    for a, b in zip(run.kept, back.kept, strict=True):
-        assert a.step == b.step and a.properties == b.properties and torch.equal(a.vector, b.vector)
-    save_run(tmp_path / "none.safetensors", replace(run, kept=()))
-    assert load_run(tmp_path / "none.safetensors").kept == ()
-    (tmp_path / "run.safetensors").write_bytes(b"1234")
-    with pytest.raises(ZooError, match="delete it"):
-        load_run(tmp_path / "run.safetensors")
-
-
 def test_state_survives_the_flat_vector(image_file: Path):
     images = load_images(image_file)
     for name, family in FAMILIES.items():
@@ -139,5 +126,37 @@ def test_state_survives_the_flat_vector(image_file: Path):
         layout, vector = flatten(module.state_dict())
         other = family.build(hyperparameters, images.shape, 3, torch.Generator().manual_seed(1))
         other.load_state_dict(unflatten(layout, vector), strict=False)
-        x = images.scale(images.x_test[:3])
+        task = family.task(hyperparameters, images, torch.Generator().manual_seed(2), 20)
+        x, _ = task.batch(torch.arange(3))
         assert torch.equal(module.eval()(x), other.eval()(x)), name
+
+
+def test_sine_waves_are_fitted_and_told_apart(image_file: Path):
+    recipe = replace(RECIPE, families=("sine_inr",), length=400, keep=(0, 400))
+    run = train_run(recipe, Unit("sine_inr", 0), load_images(image_file))
+    first, last = run.kept[0].properties, run.kept[-1].properties
+    assert run.dataset == "sine" and "frequency" not in run.hyperparameters
+    assert first["frequency"] == last["frequency"] and 0.5 <= float(last["frequency"]) <= 10
+    assert float(last["train_loss"]) < 0.2 * float(first["train_loss"])
+    assert last["psnr"] == pytest.approx(10 * np.log10(4 / float(last["train_loss"])))
+
+
+def test_a_fit_ends_when_it_is_good_enough(image_file: Path):
+    recipe = replace(RECIPE, families=("sine_inr",), length=4000, keep=(4000,), seed=1)
+    run = train_run(recipe, Unit("sine_inr", 0), load_images(image_file))
+    assert len(run.kept) == 1 and run.kept[0].step < 4000
+    assert float(run.kept[0].properties["train_loss"]) < 1e-4 and run.kept[0].properties["diverged"] is False
+
+
+def test_image_networks_know_their_image(image_file: Path):
+    images = load_images(image_file)
+    recipe = replace(RECIPE, families=("image_inr",), length=30, keep=(0, 30))
+    run = train_run(recipe, Unit("image_inr", 1), images)
+    labels = run.kept[-1].properties
+    assert labels["image_class"] == str(int(images.y_train[int(labels["image_index"])]))
+    assert float(labels["psnr"]) > float(run.kept[0].properties["psnr"]) and run.dataset == "bands"
+    family = FAMILIES["image_inr"]
+    task = family.task(run.hyperparameters, images, torch.Generator().manual_seed(0), 10)
+    index = int(task.labels["image_index"])
+    _, values = task.batch(torch.arange(task.num_examples))
+    assert torch.allclose(values[:, 0].view(20, 20), images.scale(images.x_train[index])[0], atol=1e-5)

@@ -1,25 +1,61 @@
-"""Dropout whose masks are cheap on a CPU."""
+"""Dropout whose masks are cheap on a CPU, and can be drawn for many networks at once."""
+
+from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32, UInt8
 from torch import Tensor, nn
+
+from sne.zoo.hashing import bytes_of
 
 
 class ByteDropout(nn.Module):
     """Dropout with one random byte an entry, eight to a draw: cheaper than a small convolution.
 
+    Masks come from torch's default generator; where `key` is set, they are hashes of key and place, and the module
+    may run under `torch.vmap` with a key and a threshold for each network.
+
     Args:
         probability: of an entry being zeroed; rounded to 1/256. Kept entries are scaled to keep the mean.
+        salt: tells the dropout layers of one network apart, for their keys.
     """
 
-    def __init__(self, probability: float) -> None:
+    key: Int32[Tensor, ""] | None = None
+
+    def __init__(self, probability: float, salt: int = 0) -> None:
         super().__init__()
-        self._threshold = min(round(probability * 256), 255)
+        self.salt = salt
+        self.threshold: int | Tensor = min(round(probability * 256), 255)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Zeroes entries at random while training; the identity otherwise. Uses torch's default generator."""
-        if not self.training or self._threshold == 0:
+        """Zeroes entries at random while training; the identity otherwise."""
+        if not self.training or (isinstance(self.threshold, int) and self.threshold == 0):
             return x
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= self._threshold
-        return x * (kept * (256 / (256 - self._threshold)))
+        if self.key is not None:
+            bits = _KeyedBytes.apply(self.key, x.numel())
+            assert isinstance(bits, Tensor)
+        else:
+            words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+            bits = words.view(torch.uint8)[: x.numel()]
+        kept = bits.view(x.shape) >= self.threshold
+        return x * (kept * (256 / (256 - self.threshold)))
+
+
+class _KeyedBytes(torch.autograd.Function):
+    """`bytes_of`, told to vmap: it reads 32-bit words as bytes, which vmap cannot do by itself."""
+
+    @staticmethod
+    def forward(key: Tensor, count: int) -> UInt8[Tensor, " bytes"]:
+        return bytes_of(key, count)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        return None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, key: Tensor, count: int) -> tuple[Tensor, int]:
+        return bytes_of(key.movedim(in_dims[0], 0), count), 0

@@ -11,6 +11,8 @@ from torch import nn
 from sne.zoo.errors import ZooError
 from sne.zoo.families.initialising import initialise
 from sne.zoo.families.space import Space, sample
+from sne.zoo.images import ImageSet
+from sne.zoo.tasks import Classification, Task
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 
@@ -19,7 +21,25 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
+    "leaky_relu": nn.LeakyReLU,
+    "none": nn.Identity,
 }
+
+
+def classify(
+    hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch.Generator, limit: int
+) -> Classification:
+    """The task of classifiers: a part of the training images, drawn at random, of the size `train_fraction` says.
+
+    Args:
+        hyperparameters: of the network.
+        images: the image set of the zoo.
+        generator: draws the part.
+        limit: the most images to measure on.
+    """
+    order = torch.randperm(len(images.x_train), generator=generator)
+    count = max(round(hyperparameters["train_fraction"] * len(order)), 1)
+    return Classification(images, order[:count].clone(), limit)
 
 
 @dataclass(frozen=True)
@@ -28,9 +48,14 @@ class Family:
 
     Args:
         name: what the column `family` says.
-        space: what hyper-parameters are drawn from. Every space has `optimizer`, `learning_rate`,
-            `weight_decay`, `dropout`, `init`, `init_std`, `train_fraction` and `batch_size`.
+        space: what hyper-parameters are drawn from. Every space has `optimizer`, `learning_rate`, `weight_decay`
+            and `init`; those of classifiers also `dropout`, `init_std`, `train_fraction` and `batch_size`.
         module: makes the untrained module from hyper-parameters, image shape and number of classes.
+        task: what a network learns, from hyper-parameters, images, a generator and the most images to measure on.
+        elaborate: draws hyper-parameters that depend on others, after those of the space.
+        labels: names of the space that are properties of the network, to be predicted, rather than of its training.
+        initialise: draws the first weights in place of the initialiser named `init`.
+        stop_loss: a run ends when the loss of a step is below this; None: after its steps.
         smallest: the smallest height and width it takes.
         multiple: height and width must be a multiple of this.
     """
@@ -38,6 +63,11 @@ class Family:
     name: str
     space: Space
     module: Callable[[Mapping[str, Any], ImageShape, int], nn.Module]
+    task: Callable[[Mapping[str, Any], ImageSet, torch.Generator, int], Task] = classify
+    elaborate: Callable[[Mapping[str, Any], np.random.Generator], dict[str, Any]] | None = None
+    labels: tuple[str, ...] = ()
+    initialise: Callable[[nn.Module, torch.Generator], None] | None = None
+    stop_loss: float | None = None
     smallest: int = 1
     multiple: int = 1
 
@@ -51,7 +81,8 @@ class Family:
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draws the hyper-parameters of one network."""
-        return sample(self.space, rng)
+        drawn = sample(self.space, rng)
+        return drawn | self.elaborate(drawn, rng) if self.elaborate else drawn
 
     def build(
         self, hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int, generator: torch.Generator
@@ -66,5 +97,8 @@ class Family:
         """
         self.check(shape)
         module = self.module(hyperparameters, shape, classes)
-        initialise(module, hyperparameters["init"], hyperparameters["init_std"], generator)
+        if self.initialise:
+            self.initialise(module, generator)
+        else:
+            initialise(module, hyperparameters["init"], hyperparameters["init_std"], generator)
         return module

@@ -6,10 +6,14 @@ from sne.zoo.errors import ZooError
 from sne.zoo.families.cnn_s import CNN_S
 from sne.zoo.families.family import Family
 from sne.zoo.families.gru import GRU
+from sne.zoo.families.image_inr import IMAGE_INR
 from sne.zoo.families.mlp import MLP_FAMILY
 from sne.zoo.families.residual_cnn import RESIDUAL_CNN
+from sne.zoo.families.sine_inr import SINE_INR
 from sne.zoo.families.small_cnn import SMALL_CNN
 from sne.zoo.families.vit import VIT
+from sne.zoo.families.vit_plain import VIT_PLAIN
+from sne.zoo.families.wild_cnn import WILD_CNN
 
 FAMILIES: Mapping[str, Family] = {
     "small_cnn": SMALL_CNN,
@@ -18,6 +22,10 @@ FAMILIES: Mapping[str, Family] = {
     "gru": GRU,
     "residual_cnn": RESIDUAL_CNN,
     "vit": VIT,
+    "vit_plain": VIT_PLAIN,
+    "wild_cnn": WILD_CNN,
+    "sine_inr": SINE_INR,
+    "image_inr": IMAGE_INR,
 }
 
 

@@ -24,13 +24,13 @@ class MLP(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(nn.Linear(widths[i], widths[i + 1]) for i in range(len(widths) - 1))
         self.activation = ACTIVATIONS[activation]()
-        self.dropout = ByteDropout(dropout)
+        self.dropouts = nn.ModuleList(ByteDropout(dropout, salt=i) for i in range(len(widths) - 2))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Images to logits."""
         x = x.flatten(1)
-        for layer in list(self.layers)[:-1]:
-            x = self.dropout(self.activation(layer(x)))
+        for layer, dropout in zip(list(self.layers)[:-1], self.dropouts, strict=True):
+            x = dropout(self.activation(layer(x)))
         return self.layers[-1](x)
 
 

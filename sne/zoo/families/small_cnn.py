@@ -24,12 +24,12 @@ class SmallCNN(nn.Module):
         convolutions = [nn.Conv2d(widths[i], widths[i + 1], 3, stride=2) for i in range(3)]
         self.layers = nn.ModuleList([*convolutions, nn.Linear(width, classes)])
         self.activation = ACTIVATIONS[activation]()
-        self.dropout = ByteDropout(dropout)
+        self.dropouts = nn.ModuleList(ByteDropout(dropout, salt=i) for i in range(3))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Images to logits."""
         for i in range(3):
-            x = self.dropout(self.activation(self.layers[i](x)))
+            x = self.dropouts[i](self.activation(self.layers[i](x)))
         return self.layers[3](x.mean((2, 3)))
 
 

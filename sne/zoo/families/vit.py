@@ -45,20 +45,24 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each on the normed stream and added to it."""
+    """Attention and feed-forward, each on the normed stream and, with `residual`, added to it."""
 
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, dropout: float, number: int, residual: bool) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = FeedForward(dim, 2 * dim)
-        self.dropout = ByteDropout(dropout)
+        self.drop1 = ByteDropout(dropout, salt=2 * number)
+        self.drop2 = ByteDropout(dropout, salt=2 * number + 1)
+        self.residual = residual
 
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
         """One block."""
-        x = x + self.dropout(self.attn(self.norm1(x)))
-        return x + self.dropout(self.mlp(self.norm2(x)))
+        y = self.drop1(self.attn(self.norm1(x)))
+        x = x + y if self.residual else y
+        y = self.drop2(self.mlp(self.norm2(x)))
+        return x + y if self.residual else y
 
 
 class PatchEmbedding(nn.Module):
@@ -81,12 +85,14 @@ class VisionTransformer(nn.Module):
     optimisers.
     """
 
-    def __init__(self, shape: ImageShape, classes: int, dropout: float, dim: int = 32, depth: int = 2) -> None:
+    def __init__(
+        self, shape: ImageShape, classes: int, dropout: float, dim: int = 32, depth: int = 2, residual: bool = True
+    ) -> None:
         super().__init__()
         channels, height, width = shape
         self.patch_embed = PatchEmbedding(channels, dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, (height // PATCH) * (width // PATCH), dim))
-        self.blocks = nn.ModuleList(Block(dim, 2, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(Block(dim, 2, dropout, i, residual) for i in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, classes)
 
