@@ -142,7 +142,7 @@ class Recipe:
         """
         try:
             values = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ZooError(f"{path} is not a recipe: {error}") from None
         if not isinstance(values, dict):
             raise ZooError(f"{path} is not a recipe: expected an object")

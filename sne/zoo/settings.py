@@ -16,6 +16,7 @@ from sne.zoo.images import ImageSet, load_images
 from sne.zoo.recipe import Recipe, default_keep
 
 DEFAULT_STEPS = 400
+_NUM_TRIALS = 8
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,29 @@ class Settings:
 
 
 def _check_space(family: Family, images: ImageSet, where: str) -> None:
-    """Builds a network at every end of every dimension, without memory for its weights, and looks at the batch size."""
-    for name, dimension in family.space.items():
+    """Builds networks without memory for their weights, and looks at the batch size.
+
+    Every end of every changed dimension is tried beside the family's own other dimensions, so that the message
+    names what is wrong; some draws from the whole space follow.
+    """
+    own = FAMILIES[family.name].space
+    changed = {name: dimension for name, dimension in family.space.items() if dimension != own[name]}
+    for name, dimension in changed.items():
         for value in dict.fromkeys(ends(dimension)):
-            fixed = replace(family, space={**family.space, name: Choice((value,))})
-            try:
-                with torch.device("meta"):
-                    family.module(fixed.sample(np.random.default_rng(0)), images.shape, images.num_classes)
-            except Exception as error:  # whatever a module's constructor raises
-                raise ZooError(f"{where} {name}: no network can be built with {value!r}: {error}") from None
-    batch_size = family.space.get("batch_size")
-    if batch_size is not None and batch_size != FAMILIES[family.name].space["batch_size"]:
-        largest, count = max(ends(batch_size)), len(images.x_train)
+            trial = replace(family, space={**own, name: Choice((value,))})
+            _try_building(trial, images, 0, f"{where} {name}: no network can be built with {value!r}")
+    for seed in range(_NUM_TRIALS):
+        _try_building(family, images, seed, f"{where}: a network cannot be built")
+    if "batch_size" in changed:
+        largest, count = max(ends(changed["batch_size"])), len(images.x_train)
         if largest > count:
             raise ZooError(f"{where} batch_size: came {largest}, {images.name} has {count} training images")
+
+
+def _try_building(family: Family, images: ImageSet, seed: int, message: str) -> None:
+    drawn = family.sample(np.random.default_rng(seed))
+    try:
+        with torch.device("meta"):
+            family.module(drawn, images.shape, images.num_classes)
+    except Exception as error:  # whatever a module's constructor raises
+        raise ZooError(f"{message}: {error}") from None
