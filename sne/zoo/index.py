@@ -1,5 +1,6 @@
 """The index of a zoo: one row a checkpoint, and the measured durations that stand beside it."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -90,8 +91,8 @@ def read_index(folder: Path) -> pa.Table:
     if not path.is_file():
         raise ZooError(f"{folder} is not a zoo: it has no {INDEX}")
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+        table = _read_whole(path)
+    except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ZooError(
             f"{path} cannot be read ({reason}): it is damaged or cut short, and with it ids, labels and what each "
@@ -118,9 +119,9 @@ def write_index(path: Path, table: pa.Table) -> None:
 def read_timings(folder: Path) -> pa.Table | None:
     """Reads `timings.parquet`; None where it is missing or damaged: without durations a zoo is still a zoo."""
     try:
-        timings = pq.read_table(folder / TIMINGS, page_checksum_verification=True)
+        timings = _read_whole(folder / TIMINGS)
         return timings if {"id", WALL_TIME} <= set(timings.column_names) else None
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):
         return None
 
 
@@ -128,6 +129,24 @@ def write_timings(path: Path, table: pa.Table) -> None:
     """Writes ids and durations of the rows that have one. Inverse: `read_timings`."""
     timings = table.select(["id", WALL_TIME]).drop_null()
     write_atomically(path, lambda draft: pq.write_table(timings, draft, write_page_checksum=True))
+
+
+def _read_whole(path: Path) -> pa.Table:
+    """Reads a Parquet file and finds whether any byte of it that matters has changed.
+
+    Values are guarded by the checksums of their pages. Names and types of the columns have none, but pyarrow writes
+    them twice: in Parquet's own schema and in Arrow's.
+
+    Raises:
+        ValueError: what is read is not what was written; or pyarrow's errors.
+    """
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        table, arrow = file.read(), (file.metadata.metadata or {}).get(b"ARROW:schema")
+    written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(arrow))) if arrow else table.schema
+    if table.schema.names != written.names or table.schema.types != written.types:
+        raise ValueError("its columns are not those that were written")
+    table.validate(full=True)
+    return table
 
 
 def _intact(folder: Path) -> str:

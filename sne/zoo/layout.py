@@ -81,7 +81,7 @@ class Layout:
         return cls(slots)
 
 
-class Layouts(Mapping[str, Layout]):
+class Layouts:
     """The layouts of a zoo by id. Each is read when it is first asked for: one that is damaged hurts no other.
 
     Args:

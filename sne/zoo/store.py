@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +26,9 @@ _MOST_RECOGNISED = 4096  # layouts whose layers are kept at hand; a zoo of MLPs 
 class Zoo:
     """Trained networks with measured properties, one row a checkpoint. Made by `Zoo.open`."""
 
-    def __init__(self, path: Path, table: pa.Table, layouts: Mapping[str, Layout], split: Split | None) -> None:
+    def __init__(
+        self, path: Path, table: pa.Table, layouts: Layouts | Mapping[str, Layout], split: Split | None
+    ) -> None:
         self.path = path
         self.table = table
         self.layouts = layouts
@@ -142,11 +145,11 @@ class Zoo:
             ZooError: the row's shard or layout is missing or damaged.
         """
         shard, count = self._row_shards[row], self.layout(row).num_entries
-        offset = self._row_offsets[row] if self._row_offsets else None
-        if not isinstance(shard, str) or not (offset is None or isinstance(offset, int)):
+        if not self._row_offsets:
+            return self._shards.vector_by_id(str(shard), self.ids[row], count)
+        offset = self._row_offsets[row]
+        if not isinstance(shard, str) or not isinstance(offset, int):
             raise ZooError(f"{self.path}: {self.ids[row]} points nowhere (shard {shard}, offset {offset})")
-        if offset is None:
-            return self._shards.vector_by_id(shard, self.ids[row], count)
         return self._shards.vector(shard, offset, count)
 
     def num_weights(self, row: int) -> int:
@@ -165,19 +168,19 @@ class Zoo:
             raise ZooError(f"{self.path / LAYOUTS} does not describe layout {self._row_layouts[row]!r}") from None
 
     @cached_property
-    def _row_layouts(self) -> list[str]:
+    def _row_layouts(self) -> list[Any]:
         return self._list("layout")
 
     @cached_property
-    def _row_shards(self) -> list[str]:
+    def _row_shards(self) -> list[Any]:
         return self._list("shard")
 
     @cached_property
-    def _row_offsets(self) -> list[int]:
+    def _row_offsets(self) -> list[Any]:
         """Empty in the first format of zoos."""
         return self.table["offset"].to_pylist() if "offset" in self.table.column_names else []
 
-    def _list(self, name: str) -> list[str]:
+    def _list(self, name: str) -> list[Any]:
         return self.table[name].to_numpy().tolist()
 
     def _recognise(self, row: int) -> "_RecognisedLayout":

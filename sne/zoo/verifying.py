@@ -1,5 +1,6 @@
 """Whether a zoo is whole, and which networks are hurt if it is not."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from sne.zoo.drafts import DRAFTS, split_file
 from sne.zoo.errors import ZooError
-from sne.zoo.index import TIMINGS, read_timings
+from sne.zoo.index import INDEX, TIMINGS, read_timings
 from sne.zoo.layout import LAYOUTS
 from sne.zoo.shards import SHARD_NAME, checksum
 from sne.zoo.store import Zoo
@@ -83,7 +84,7 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
     checksums, seen, bytes_read = zoo.column("checksum"), set(), 0
     for row, name in enumerate(zoo.ids):
         if name in seen:
-            blames[row] = ("networks.parquet", "the id comes twice")
+            blames[row] = (INDEX, "the id comes twice")
         elif layouts[row] in bad_layouts:
             blames[row] = (LAYOUTS, bad_layouts[layouts[row]])
         else:
@@ -134,6 +135,10 @@ def _reason(zoo: Zoo, shard: str, error: ZooError) -> str:
 def _faults_beside(zoo: Zoo) -> list[Fault]:
     """What is wrong with files that hurt no network."""
     faults = []
+    try:
+        json.loads((zoo.path / LAYOUTS).read_text())  # `Layouts` reads its lines one by one, others all of it
+    except ValueError as error:
+        faults.append(Fault(LAYOUTS, f"is not JSON as a whole ({error})", 0))
     if (zoo.path / TIMINGS).exists() and read_timings(zoo.path) is None:
         faults.append(Fault(TIMINGS, "is damaged: the column wall_time is not there", 0))
     if zoo.split is not None:
