@@ -68,7 +68,8 @@ def _holds_tensors(value: Any, seen: set[int] | None = None) -> bool:
 
 
 def _flatten(content: Mapping[Any, Any], name: str, state: dict[str, Tensor], notes: dict[str, str]) -> None:
-    pending: list[tuple[str, Any, int]] = [(str(key), value, 1) for key, value in content.items()]
+    # taken from the end, so laid down in reverse: names keep the order of the file
+    pending: list[tuple[str, Any, int]] = [(str(key), value, 1) for key, value in reversed(list(content.items()))]
     while pending:
         path, value, depth = pending.pop()
         if depth > _MAX_DEPTH or len(state) + len(notes) + len(pending) > _MAX_ENTRIES:
@@ -79,7 +80,7 @@ def _flatten(content: Mapping[Any, Any], name: str, state: dict[str, Tensor], no
             if _is_training(path):
                 notes[path] = _what(path, value) + ", not a weight"
             else:
-                pending += [(f"{path}.{key}", inner, depth + 1) for key, inner in value.items()]
+                pending += [(f"{path}.{key}", inner, depth + 1) for key, inner in reversed(list(value.items()))]
         else:
             notes[path] = f"of type {type(value).__name__}, not a tensor"
 

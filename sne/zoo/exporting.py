@@ -39,9 +39,9 @@ def export_folder(
     """Writes networks as single checkpoints beside a CSV. Inverse: `import_folder`.
 
     The folder holds `zoo.csv` with the columns `path`, `id`, `run`, `family`, `dataset`, `step`, the
-    properties and `config.*`; `networks/000/000000.safetensors` and so on, tensors in the order and types in which
-    they came into the zoo; and `split.json`, where the zoo has one, of the runs that are exported. It appears
-    whole or not at all.
+    properties and `config.*`; `networks/000/000000.safetensors` and so on, tensors in the types and the order in
+    which they came into the zoo (wider types first, where a safetensors file has several); and `split.json`, where
+    the zoo has one, of the runs that are exported. It appears whole or not at all.
 
     Args:
         zoo: an open zoo.

@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from sne.zoo import Zoo, ZooWriter
 
@@ -64,19 +63,6 @@ def test_make_then_the_same_again(run, tmp_path: Path):
     assert Zoo.open(tmp_path / "zoo").column("step").tolist() == [1, 3, 1, 3]
 
 
-def test_import_folder(run, tmp_path: Path):
-    source = tmp_path / "mine"
-    source.mkdir()
-    torch.save(nn.Linear(3, 2).state_dict(), source / "a.pt")
-    (source / "zoo.csv").write_text("path,score\na.pt,0.5\nb.pt,0.7\n")
-    result = run("import", "folder", source, tmp_path / "zoo", status=2)
-    first, *_, last = [line for line in result.err.splitlines() if not line.startswith("networks:")]
-    assert "b.pt: no such file" in first
-    assert last.startswith("sne: 1 of 2 checkpoints") and not (tmp_path / "zoo" / "networks.parquet").exists()
-    result = run("import", "folder", source, tmp_path / "zoo", "--skip-bad", "--json")
-    assert json.loads(result.out)["networks"] == 1 and "sne: " in result.err
-
-
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -87,8 +73,6 @@ def test_import_folder(run, tmp_path: Path):
         (["make", "ZOO"], "holds other files"),
         (["make", "FILE"], "is a file"),
         (["info", "OUT"], "is not a zoo"),
-        (["import", "zip", ".", "OUT"], "expected one of folder, small-cnn-zoo"),
-        (["import", "small-cnn-zoo", ".", "OUT"], "cannot be read"),
     ],
 )
 def test_mistakes_are_one_line(run, zoo: Path, tmp_path: Path, words, message):
@@ -108,7 +92,7 @@ def test_labels_that_do_not_fit(run, tmp_path: Path):
     assert "y_train: classes must lie in" in result.err
 
 
-@pytest.mark.parametrize("command", ["make", "import", "info"])
+@pytest.mark.parametrize("command", ["make", "info"])
 def test_help_ends_with_an_example(run, command: str):
     text = run(command, "--help").out
     assert f"sne zoo {command}" in text.strip().splitlines()[-1]

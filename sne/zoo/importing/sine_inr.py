@@ -141,14 +141,12 @@ def _is_split(path: Path) -> bool:
 def _read_split(path: Path, names: Sequence[str], tell: Callable[[str], None]) -> tuple[Split, dict[str, Value]]:
     """The split in terms of our names, and the labels of networks, where the file gives any."""
     values = read_json_object(path)
-    by_file: dict[str, list[str]] = {}
-    for name in names:
-        by_file.setdefault(PurePosixPath(name).name, []).append(name)
+    ends = _index_ends(names)
     pieces: list[tuple[str, ...]] = []
     labels: dict[str, Value] = {}
     missing: list[str] = []
     for piece in _PIECES:
-        found = [(_same(file, by_file), file, label) for file, label in _entries(path, piece, values.get(piece))]
+        found = [(_same(file, ends), file, label) for file, label in _entries(path, piece, values.get(piece))]
         missing += [file for name, file, _ in found if name is None]
         pieces.append(tuple(name for name, _, _ in found if name is not None))
         labels |= {name: label for name, _, label in found if name is not None and label is not None}
@@ -170,16 +168,20 @@ def _entries(path: Path, piece: str, entry: Any) -> list[tuple[str, Value]]:
     return [(file, as_value(label)) for file, label in zip(files, labels, strict=True)]
 
 
-def _same(file: str, by_file: Mapping[str, Sequence[str]]) -> str | None:
+def _index_ends(names: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
+    """The networks whose paths end in given parts: authors give many files one name in folders of their own."""
+    ends: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        parts = PurePosixPath(name).parts
+        for length in range(1, len(parts) + 1):
+            ends.setdefault(parts[-length:], []).append(name)
+    return ends
+
+
+def _same(file: str, ends: Mapping[tuple[str, ...], Sequence[str]]) -> str | None:
     """The network that shares the longest end of its path with a file; None where none or several do."""
-    wanted = PurePosixPath(file).parts
-    shared = {
-        name: _common_end(PurePosixPath(name).parts, wanted) for name in by_file.get(wanted[-1] if wanted else "", ())
-    }
-    best = [name for name, length in shared.items() if length == max(shared.values())]
-    return best[0] if len(best) == 1 else None
-
-
-def _common_end(a: Sequence[str], b: Sequence[str]) -> int:
-    pairs = zip(reversed(a), reversed(b), strict=False)
-    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
+    parts = PurePosixPath(file).parts
+    longest = next((parts[start:] for start in range(len(parts)) if parts[start:] in ends), ())
+    found = ends.get(longest, ())
+    whole = "/".join(longest)
+    return whole if whole in found else found[0] if len(found) == 1 else None
