@@ -11,6 +11,8 @@ from sne.zoo.making import make as make
 from sne.zoo.merging import append as append
 from sne.zoo.merging import merge as merge
 from sne.zoo.recipe import Recipe as Recipe
+from sne.zoo.recipe_file import read_recipe as read_recipe
+from sne.zoo.settings import Settings as Settings
 from sne.zoo.splitting import Split as Split
 from sne.zoo.splitting import split_by_run as split_by_run
 from sne.zoo.store import Zoo as Zoo

@@ -8,10 +8,12 @@ from sne.cli.zoo.import_ import import_
 from sne.cli.zoo.info import info
 from sne.cli.zoo.make import make
 from sne.cli.zoo.merge import merge
+from sne.cli.zoo.recipe import recipe
 from sne.cli.zoo.verify import verify
 
 EXAMPLES = {
     "make": (make, "sne zoo make my_zoo --family small_cnn,mlp --networks 30"),
+    "recipe": (recipe, "sne zoo recipe small_cnn mlp > my_recipe.toml"),
     "import": (import_, "sne zoo import folder my_checkpoints my_zoo"),
     "export": (export, "sne zoo export folder my_zoo my_checkpoints"),
     "info": (info, "sne zoo info my_zoo"),
