@@ -1,14 +1,21 @@
 import json
 import math
+import textwrap
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import load_file
+from safetensors.torch import load_file as load_torch
+from safetensors.torch import save_file as save_torch
 
-from sne.zoo import Split, Zoo, ZooError, ZooWriter
+from sne.zoo import Split, Zoo, ZooError, ZooWriter, merge, verify
+from sne.zoo.layout import flatten
+from sne.zoo.shards import checksum
+from sne.zoo.summary import summarise
 
 
 def write(path, count=6, **options):
@@ -74,13 +81,124 @@ def test_readable_with_pyarrow_and_safetensors_alone(tmp_path):
             assert np.array_equal(values, state[slot["name"]].numpy())
 
 
-def test_shards_and_float16(tmp_path):
-    states = write(tmp_path / "zoo", storage="float16", shard_bytes=42)
+@pytest.mark.parametrize("storage", ["float32", "bfloat16"])
+def test_the_documented_way_to_read_it(tmp_path, monkeypatch, storage):
+    document = (Path(__file__).parents[2] / "docs" / "zoos.md").read_text()
+    _, _, rest = document.partition("It needs nothing of `sne` to be read:\n\n")
+    code = textwrap.dedent(rest.partition("\nWeights are")[0])
+    states = write(tmp_path / "my_zoo", storage=storage)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code.replace("rows[0]", "rows[3]"), names)
+    assert set(names["tensors"]) == set(states[3])
+    for name, tensor in states[3].items():
+        assert torch.equal(names["tensors"][name], tensor.to(getattr(torch, storage)))
+
+
+@pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16"])
+def test_shards_and_storage(tmp_path, storage):
+    size = 42 if storage != "float32" else 84
+    states = write(tmp_path / "zoo", storage=storage, shard_bytes=size)
     zoo = Zoo.open(tmp_path / "zoo")
-    assert len(set(zoo.column("shard"))) == 3
-    for network, state in zip(zoo.networks(range(6)), states, strict=True):
+    dtype = getattr(torch, storage)
+    assert len(set(zoo.column("shard"))) == 3 and zoo.stored(0).dtype == dtype
+    for row, (network, state) in enumerate(zip(zoo.networks(range(6)), states, strict=True)):
         loaded = network.source.load("0.weight")
-        assert loaded.dtype == torch.float32 and torch.equal(loaded, state["0.weight"].half().float())
+        assert loaded.dtype == torch.float32 and torch.equal(loaded, state["0.weight"].to(dtype).float())
+        assert zoo.weights(row).dtype == torch.float32 and checksum(zoo.stored(row)) == zoo.column("checksum")[row]
+        safetensors_alone = load_torch(tmp_path / "zoo" / zoo.column("shard")[row])["weights"]
+        start = int(zoo.column("offset")[row])
+        assert torch.equal(safetensors_alone[start : start + zoo.num_weights(row)], zoo.stored(row))
+
+
+def test_many_rows_at_once(tmp_path):
+    write(tmp_path / "zoo", shard_bytes=60, storage="bfloat16")
+    zoo = Zoo.open(tmp_path / "zoo")
+    rows = [4, 1, 0, 5, 4]
+    vectors, starts = zoo.weight_rows(np.array(rows))
+    assert vectors.dtype == torch.float32 and starts[-1] == len(vectors)
+    for place, row in enumerate(rows):
+        assert torch.equal(vectors[starts[place] : starts[place + 1]], zoo.weights(row))
+    matrix = zoo.weight_rows([0, 2, 4])[0].view(3, -1)
+    assert torch.equal(matrix[1], zoo.weights(2))
+    empty, starts = zoo.weight_rows([])
+    assert len(empty) == 0 and starts.tolist() == [0]
+
+
+def test_what_is_read_may_be_changed_and_the_zoo_stays(tmp_path):
+    states = write(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
+    zoo.weights(0).zero_()
+    zoo.network(0).source.load("0.weight").zero_()
+    zoo.weight_rows([0])[0].zero_()
+    assert torch.equal(zoo.weights(0)[:6].view(3, 2), states[0]["0.weight"])
+
+
+def test_what_is_added_may_be_changed_afterwards(tmp_path):
+    vector = torch.ones(3)
+    layout, _ = flatten({"a": vector})
+    with ZooWriter(tmp_path / "zoo") as writer:
+        for i in range(2):
+            vector.fill_(i)
+            writer.add_flat(
+                id=str(i), run="r", family="f", dataset="d", step=0, layout=layout, vector=vector, properties={},
+                hyperparameters={},
+            )  # fmt: skip
+    assert [Zoo.open(tmp_path / "zoo").weights(i)[0] for i in range(2)] == [0, 1]
+
+
+def test_durations_stand_beside_the_index(tmp_path):
+    for name, seconds in (("one", 1.5), ("two", 2.5)):
+        with ZooWriter(tmp_path / name) as writer:
+            add(writer, "a", torch.ones(2), wall_time=seconds, score=1)
+            add(writer, "b", torch.ones(2), score=2)
+    zoo = Zoo.open(tmp_path / "one")
+    assert sorted(zoo.property_names) == ["score", "wall_time"]
+    assert np.array_equal(zoo.column("wall_time"), [1.5, np.nan], equal_nan=True)
+    assert pq.read_table(tmp_path / "one" / "timings.parquet").to_pylist() == [{"id": "a", "wall_time": 1.5}]
+    same = [
+        path.name for path in (tmp_path / "one").iterdir()
+        if path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    ]  # fmt: skip
+    assert sorted(same) == ["layouts.json", "networks.parquet", "weights-00000.safetensors"]
+
+
+def test_a_zoo_of_the_first_format_is_read_and_renewed(tmp_path):
+    """In it a shard held a tensor for each id, and the index had no column `offset`."""
+    states = write(tmp_path / "zoo")
+    zoo = Zoo.open(tmp_path / "zoo")
+    shard = tmp_path / "zoo" / "weights-00000.safetensors"
+    vectors = {name: zoo.weights(row) for row, name in enumerate(zoo.ids)}
+    pq.write_table(zoo.table.drop_columns(["offset"]), tmp_path / "zoo" / "networks.parquet")
+    save_torch(vectors, shard)
+    old = Zoo.open(tmp_path / "zoo")
+    assert torch.equal(old.network(3).source.load("0.weight"), states[3]["0.weight"])
+    assert verify(tmp_path / "zoo").is_whole
+    with pytest.raises(ZooError, match="first format of zoos; `sne zoo merge NEW"), ZooWriter(old.path, append=True):
+        pass
+    renewed = merge(tmp_path / "new", [tmp_path / "zoo"])
+    assert torch.equal(renewed.weight_rows(range(6))[0], old.weight_rows(range(6))[0])
+    assert renewed.table.select(zoo.table.column_names).equals(zoo.table)
+
+
+def test_opening_reads_no_weights(tmp_path):
+    write(tmp_path / "zoo")
+    (tmp_path / "zoo" / "weights-00000.safetensors").unlink()
+    zoo = Zoo.open(tmp_path / "zoo")
+    assert zoo.network(0).num_weights == 9 and zoo.num_weights(1) == 12
+    with pytest.raises(ZooError, match="weights-00000"):
+        zoo.weights(0)
+
+
+def test_a_damaged_layout_hurts_its_networks_alone(tmp_path):
+    write(tmp_path / "zoo")
+    path = tmp_path / "zoo" / "layouts.json"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], lines[1].replace("[", "{"), *lines[2:]]))
+    zoo = Zoo.open(tmp_path / "zoo")
+    with pytest.raises(ZooError, match=r"layouts\.json does not describe"):
+        zoo.network(0)
+    assert zoo.network(1).num_weights == 12 and summarise(zoo)["families"][0]["weights"] == [0, 12]
 
 
 def test_same_rows_same_bytes(tmp_path):

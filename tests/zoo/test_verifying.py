@@ -107,7 +107,9 @@ def test_a_missing_shard_raises_for_its_rows_alone(path: Path):
 def test_a_cut_index_says_what_remains(path: Path):
     index = path / "networks.parquet"
     index.write_bytes(index.read_bytes()[:-100])
-    with pytest.raises(ZooError, match=r"networks\.parquet cannot be read .* shards, layouts\.json, split\.json, timings"):
+    with pytest.raises(
+        ZooError, match=r"networks\.parquet cannot be read .* shards, layouts\.json, split\.json, timings"
+    ):
         verify(path)
 
 

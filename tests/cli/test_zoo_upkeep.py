@@ -1,0 +1,119 @@
+"""`sne zoo verify`, `merge` and `append`, and what a full disk leaves."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from zoo.small_zoos import contents, write_zoo
+
+from sne.zoo import Zoo
+
+
+@pytest.fixture
+def run(sne_command):
+    """Runs `sne zoo` and checks the exit status."""
+
+    def run_command(*words: object, status: int = 0):
+        result = sne_command("zoo", *words)
+        assert result.status == status, result
+        return result
+
+    return run_command
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> Path:
+    write_zoo(tmp_path / "first", shard_bytes=100)
+    return tmp_path / "first"
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    write_zoo(tmp_path / "second", name="g", family="gru")
+    return tmp_path / "second"
+
+
+def test_verify(run, first: Path):
+    result = run("verify", first)
+    assert "whole, 6 networks" in result.out and "networks: 6/6" in result.err
+    (first / "weights-00001.safetensors").unlink()
+    result = run("verify", first, status=1)
+    for part in (
+        "2 of 6 networks are hurt",
+        "weights-00001.safetensors: is missing (2 networks)",
+        "n2",
+        "n-run1",
+        "mlp",
+    ):
+        assert part in result.out
+    report = json.loads(run("verify", first, "--json", status=1).out)
+    assert report["whole"] is False and [n["id"] for n in report["hurt"]] == ["n2", "n3"]
+    index = first / "networks.parquet"
+    index.write_bytes(index.read_bytes()[:-9])
+    result = run("verify", first, status=2)
+    assert result.out == "" and len(result.err.splitlines()) == 1 and "shards, layouts.json stay" in result.err
+
+
+def test_verify_shows_people_the_first(run, tmp_path: Path):
+    write_zoo(tmp_path / "zoo", count=30)
+    (tmp_path / "zoo" / "weights-00000.safetensors").unlink()
+    assert "and 10 more; --json lists them all" in run("verify", tmp_path / "zoo", status=1).out
+    assert len(json.loads(run("verify", tmp_path / "zoo", "--json", status=1).out)["hurt"]) == 30
+
+
+def test_merge_and_append(run, first: Path, second: Path, tmp_path: Path):
+    summary = json.loads(run("merge", tmp_path / "both", first, second, "--json").out)
+    assert summary["networks"] == 12 and [f["family"] for f in summary["families"]] == ["mlp", "gru"]
+    assert "12 networks of 6 runs" in run("append", first, second).out
+    assert Zoo.open(first).ids == Zoo.open(tmp_path / "both").ids
+    before = contents(first)
+    result = run("append", first, second, status=2)
+    assert "--prefix" in result.err and contents(first) == before
+    assert json.loads(run("append", first, second, "--prefix", "--json").out)["networks"] == 18
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["merge", "FIRST", "SECOND"], "holds a zoo already"),
+        (["merge", "OUT", "FIRST", "FIRST"], "the id 'n0' stands in"),
+        (["append", "OUT", "FIRST"], "is not a zoo"),
+        (["verify", "OUT"], "is not a zoo"),
+    ],
+)
+def test_mistakes_are_one_line(run, first: Path, second: Path, tmp_path: Path, words, message):
+    before = contents(first)
+    places = {"OUT": tmp_path / "out", "FIRST": first, "SECOND": second}
+    result = run(*(places.get(word, word) for word in words), status=2)
+    assert result.out == "" and len(result.err.strip().splitlines()) == 1 and message in result.err
+    assert contents(first) == before and not (tmp_path / "out").exists()
+
+
+FULL = """
+import resource, sys
+from sne.cli.main import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("command", ["merge", "append"])
+def test_a_full_disk_leaves_what_was_there(first: Path, tmp_path: Path, command: str):
+    """No file may grow past 20,000 bytes, as on a disk that fills up."""
+    write_zoo(tmp_path / "large", name="l", width=2000, count=6)
+    before = contents(first)
+    words = ["merge", tmp_path / "out", first] if command == "merge" else ["append", first]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, "zoo", *words, tmp_path / "large"], capture_output=True, text=True, timeout=120
+    )
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 2 and last.startswith("sne: ") and "cannot be written: " in last, done.stderr
+    assert "File too large" in last and "Traceback" not in done.stderr
+    assert contents(first) == before and not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("command", ["verify", "merge", "append"])
+def test_help_ends_with_an_example(run, command: str):
+    assert f"sne zoo {command}" in run(command, "--help").out.strip().splitlines()[-1]
