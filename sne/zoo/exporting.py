@@ -41,7 +41,8 @@ def export_folder(
     The folder holds `zoo.csv` with the columns `path`, `id`, `run`, `family`, `dataset`, `step`, the
     properties and `config.*`; `networks/000/000000.safetensors` and so on, tensors in the types and the order in
     which they came into the zoo (wider types first, where a safetensors file has several); and `split.json`, where
-    the zoo has one, of the runs that are exported. It appears whole or not at all.
+    the zoo has one, of the runs that are exported. It appears whole or not at all. What is lost: a column of texts
+    that all look like numbers is read back as numbers.
 
     Args:
         zoo: an open zoo.

@@ -1,12 +1,14 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from sne.zoo import Split, Zoo, ZooError, ZooWriter, export_folder, import_zoo
+from sne.zoo import FAMILIES, Split, Zoo, ZooError, ZooWriter, export_folder, import_zoo
 from sne.zoo.exporting import tensors_as_they_came
+from sne.zoo.families.space import sample
 from sne.zoo.layout import Slot, flatten
 
 
@@ -33,7 +35,7 @@ def mixed(seed: int) -> dict[str, torch.Tensor]:
 
 
 STATES = [deep(0), deep(1), conv(2), conv(3), mixed(4), deep(5)]
-FAMILIES = ["deep", "deep", "conv", "conv", "mixed", "deep"]
+KINDS = ["deep", "deep", "conv", "conv", "mixed", "deep"]
 MIXED = 4
 RUNS = ["/cns/r 0", "/cns/r 0", "r1", "r2", 'a "quoted", name', "007"]
 
@@ -43,7 +45,7 @@ def write(path: Path, storage: str = "float32") -> Zoo:
     with ZooWriter(path, storage=storage, split=split) as writer:
         for i, state in enumerate(STATES):
             writer.add(
-                id=f"{RUNS[i]}@{i}", run=RUNS[i], family=FAMILIES[i], dataset=("mnist", "1e3")[i % 2], step=10 * i,
+                id=f"{RUNS[i]}@{i}", run=RUNS[i], family=KINDS[i], dataset=("mnist", "1e3")[i % 2], step=10 * i,
                 state=state,
                 properties={
                     "test_accuracy": 0.1 * i if i != 3 else None, "test_loss": float(i), "diverged": i == 2,
@@ -190,3 +192,22 @@ def test_types_return_only_where_no_value_changes():
     tensors = tensors_as_they_came(layout, vector)
     assert [tensors[name].dtype for name in "abc"] == [torch.float16, torch.float32, torch.float64]
     assert torch.equal(torch.cat([tensor.float() for tensor in tensors.values()]), vector)
+
+
+def test_networks_of_every_family_come_back(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    with ZooWriter(tmp_path / "zoo") as writer:
+        for name, family in FAMILIES.items():
+            hyperparameters = sample(family.space, rng)
+            if family.elaborate is not None:
+                hyperparameters |= family.elaborate(hyperparameters, rng)
+            writer.add(
+                id=name, run=name, family=name, dataset="d", step=0, properties={}, hyperparameters={},
+                state=family.module(hyperparameters, (1, 28, 28), 10).state_dict(),
+            )  # fmt: skip
+    zoo = Zoo.open(tmp_path / "zoo")
+    export_folder(zoo, tmp_path / "out")
+    back = import_zoo("folder", tmp_path / "out", tmp_path / "back")
+    assert back.families == list(FAMILIES)
+    for row in range(len(zoo)):
+        assert back.layout(row) == zoo.layout(row) and bits(back.weights(row)) == bits(zoo.weights(row))
