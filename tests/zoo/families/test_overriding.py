@@ -121,3 +121,8 @@ def test_all_that_is_allowed(name, values):
 def test_what_a_family_cannot_take(changes, message):
     with pytest.raises(ZooError, match=message):
         override(FAMILY, changes, "here")
+
+
+def test_a_familys_own_names_stand_in_place_of_the_general_ones():
+    with pytest.raises(ZooError, match="here init: 'normal' is not known, expected one of siren"):
+        override(FAMILIES["sine_inr"], {"init": "normal"}, "here")
