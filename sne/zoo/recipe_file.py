@@ -11,7 +11,7 @@ from sne.zoo.errors import ZooError
 from sne.zoo.families import FAMILIES, find_families
 from sne.zoo.families.overriding import override
 from sne.zoo.families.plain import dimension_to_plain
-from sne.zoo.settings import Settings
+from sne.zoo.settings import DEFAULTS, Settings
 
 _WHOLE = ("networks", "steps", "epochs", "seed", "image_size", "eval_images")
 _TEXT = ("images", "channels", "normalisation", "storage")
@@ -79,7 +79,7 @@ def write_recipe(families: Sequence[str]) -> str:
         "steps": draft.length,
         "keep": list(draft.keep),
         "seed": draft.seed,
-        "images": "digits",
+        "images": str(DEFAULTS.images),
         "channels": draft.channels,
         "normalisation": draft.normalisation,
         "eval_images": draft.eval_images,

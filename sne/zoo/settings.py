@@ -3,39 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from sne.zoo.errors import ZooError
-from sne.zoo.families import FAMILIES, Family, find_families
+from sne.zoo.families import FAMILIES, Family
 from sne.zoo.families.overriding import ends
 from sne.zoo.families.space import Choice, Space
 from sne.zoo.images import ImageSet, load_images
 from sne.zoo.recipe import Recipe, default_keep
 
-DEFAULT_STEPS = 400
 _NUM_TRIALS = 8
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user says about a zoo that is to be made; None where nothing is said.
+    """What a user says about a zoo that is to be made; None where nothing is said, and then `DEFAULTS` count.
 
     Args:
-        families: names; by default small_cnn.
-        images: source of the images, see `load_images`; by default the digits.
-        networks: training runs of each family; 60.
-        steps: optimiser steps of each run; 400 if neither steps nor epochs are given.
+        families: names.
+        images: source of the images, see `load_images`.
+        networks: training runs of each family.
+        steps: optimiser steps of each run.
         epochs: passes over the network's own training images, in place of steps.
-        keep: steps (or epochs) after which to keep a checkpoint; the last, a third, a ninth.
-        seed: of the zoo; 0.
-        image_size: height and width to resample the images to; as they are.
-        channels: "as_is", "grey" or "rgb"; as they are.
-        normalisation: "unit", "zero_one" or "standard"; unit.
-        eval_images: the most images to measure accuracies on; 2,000.
-        storage: how weights are stored; float32.
+        keep: steps (or epochs) after which to keep a checkpoint; by default the last, a third, a ninth.
+        seed: of the zoo.
+        image_size: height and width to resample the images to; by default as they are.
+        channels: "as_is", "grey" or "rgb".
+        normalisation: "unit", "zero_one" or "standard".
+        eval_images: the most images to measure accuracies on.
+        storage: how weights are stored.
         spaces: whole hyper-parameter spaces in place of a family's own, by family.
         where: what messages call the place that the spaces come from.
     """
@@ -78,7 +76,8 @@ class Settings:
             ZooError: a setting is impossible, or the images do not suit.
         """
         draft = self.draft()
-        source = "digits" if self.images is None else self.images
+        source = DEFAULTS.images if self.images is None else self.images
+        assert source is not None
         images = load_images(source, draft.image_size, channels=draft.channels, normalisation=draft.normalisation)
         for name in draft.families:
             family = draft.family(name)
@@ -99,28 +98,34 @@ class Settings:
         """
         if self.steps is not None and self.epochs is not None:
             raise ZooError("steps and epochs were both given, expected one")
-        length = self.epochs if self.epochs is not None else DEFAULT_STEPS if self.steps is None else self.steps
-        given: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in ("channels", "normalisation", "storage")
-            if getattr(self, name) is not None
-        }
-        families = ("small_cnn",) if self.families is None else tuple(self.families)
-        find_families(families)
+        said = vars(self.over(DEFAULTS))
+        unit = "steps" if said["epochs"] is None else "epochs"
+        length = said[unit]
+        families = tuple(said["families"])
         return Recipe(
             families=families,
             images="",
             images_checksum="",
-            image_size=self.image_size,
-            networks=60 if self.networks is None else self.networks,
             length=length,
-            unit="steps" if self.epochs is None else "epochs",
-            keep=default_keep(length) if self.keep is None else tuple(self.keep),
-            eval_images=2000 if self.eval_images is None else self.eval_images,
-            seed=0 if self.seed is None else self.seed,
+            unit=unit,
+            keep=default_keep(length) if said["keep"] is None else tuple(said["keep"]),
             spaces={name: space for name, space in self.spaces.items() if name in families},
-            **given,
+            **{name: said[name] for name in _AS_SAID},
         )
+
+
+DEFAULTS = Settings(
+    families=("small_cnn",),
+    images="digits",
+    networks=60,
+    steps=400,
+    seed=0,
+    channels="as_is",
+    normalisation="unit",
+    eval_images=2000,
+    storage="float32",
+)
+_AS_SAID = ("image_size", "networks", "eval_images", "seed", "storage", "channels", "normalisation")
 
 
 def _check_space(family: Family, images: ImageSet, where: str) -> None:
