@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from sne.zoo import ZooError, import_zoo
+from sne.zoo import Split, ZooError, import_zoo
 
 
 def state(seed: int) -> dict:
@@ -152,3 +152,16 @@ def test_which_split(source: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ZooError, match=r"expected a folder of \.pth files"):
         import_zoo("sine-inr", tmp_path / "empty", tmp_path / "zoo")
+
+
+def test_files_of_one_name_in_folders_of_their_own(tmp_path: Path):
+    """As the authors' image INRs lie, split on another machine."""
+    names = [f"mnist_png_{piece}_{i}/checkpoints/model_final.pth" for piece in ("training", "testing") for i in (2, 3)]
+    for seed, name in enumerate(names):
+        (tmp_path / "inrs" / name).parent.mkdir(parents=True)
+        save(tmp_path / "inrs" / name, seed)
+    files = [f"/home/someone/mnist-inrs/{name}" for name in names]
+    split = {"train": files[:1], "val": files[1:2], "test": files[2:]}
+    (tmp_path / "inrs" / "splits.json").write_text(json.dumps(split))
+    zoo = import_zoo("sine-inr", tmp_path / "inrs", tmp_path / "zoo")
+    assert zoo.split == Split((names[0],), (names[1],), tuple(names[2:])) and sorted(names) == zoo.ids
