@@ -1,26 +1,13 @@
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from making_cases import FAMILIES, LENGTH, assert_same_bytes
 
 from sne.zoo import Zoo, ZooError, make
-
-LENGTH = {"steps": 12, "keep": [0, 4, 12]}
-FAMILIES = ["small_cnn", "mlp"]
-
-
-def assert_same_content(one: Zoo, two: Zoo):
-    """Bit for bit, but for the time it took."""
-    assert one.table.drop_columns(["wall_time"]).equals(two.table.drop_columns(["wall_time"]))
-    for name in sorted({*one.column("shard"), "layouts.json", "recipe.json"}):
-        assert (one.path / name).read_bytes() == (two.path / name).read_bytes()
+from sne.zoo.locking import FolderLock
 
 
 def test_what_a_made_zoo_holds(made_zoo: Zoo):
@@ -50,7 +37,7 @@ def test_two_workers_make_the_same_zoo(made_zoo: Zoo, image_file: Path, tmp_path
         tmp_path / "zoo", families=FAMILIES, images=image_file, networks=2, workers=2,
         progress=lambda done, total: seen.append((done, total)), **LENGTH,
     )  # fmt: skip
-    assert_same_content(made_zoo, two)
+    assert_same_bytes(made_zoo, two)
     assert seen == [(i, 4) for i in range(5)]
 
 
@@ -58,33 +45,6 @@ def test_a_family_is_the_same_in_any_company(made_zoo: Zoo, image_file: Path, tm
     alone = make(tmp_path / "zoo", families=["mlp"], images=image_file, networks=1, workers=1, **LENGTH)
     for row, name in enumerate(alone.ids):
         assert torch.equal(alone.weights(row), made_zoo.weights(made_zoo.ids.index(name)))
-
-
-def test_killed_and_made_again(made_zoo: Zoo, image_file: Path, tmp_path: Path):
-    out = tmp_path / "zoo"
-    code = (
-        "from sne.zoo import make\n"
-        "if __name__ == '__main__':\n"
-        f"    make({str(out)!r}, images={str(image_file)!r}, families={FAMILIES},\n"
-        f"         networks=2, workers=1, **{LENGTH})\n"
-    )
-    script = tmp_path / "make.py"
-    script.write_text(code)
-    process = subprocess.Popen([sys.executable, script], env=os.environ | {"OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while not list(out.glob(".making/*.safetensors")) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert list(out.glob(".making/[a-z]*.safetensors"))
-    seen = []
-    again = make(
-        out, families=FAMILIES, images=image_file, networks=2, workers=1,
-        progress=lambda done, total: seen.append(done), **LENGTH,
-    )  # fmt: skip
-    assert seen[0] >= 1
-    assert_same_content(made_zoo, again)
 
 
 def test_made_already(made_zoo: Zoo, image_file: Path):
@@ -129,16 +89,13 @@ def test_another_recipe_is_refused(made_zoo: Zoo, image_file: Path, tmp_path: Pa
 
 
 def test_a_second_maker_is_refused(made_zoo: Zoo, image_file: Path, tmp_path: Path):
-    import fcntl
-
     out = tmp_path / "zoo"
     (out / ".making").mkdir(parents=True)
     (out / "recipe.json").write_text((made_zoo.path / "recipe.json").read_text())
-    handle = os.open(out / ".making", os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    with pytest.raises(ZooError, match="being made by another process"):
+    before = (out / "recipe.json").read_bytes()
+    with FolderLock(out / ".making"), pytest.raises(ZooError, match="being made by another process"):
         make(out, families=FAMILIES, images=image_file, networks=2, **LENGTH)
-    os.close(handle)
+    assert (out / "recipe.json").read_bytes() == before
 
 
 def test_recipe_is_plain(made_zoo: Zoo):

@@ -1,8 +1,10 @@
-"""What the commands of `sne zoo` say while they work and when the disk fails."""
+"""What the commands of `sne zoo` say while they work, when the disk fails, and when they are stopped."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 @contextmanager
@@ -17,22 +19,73 @@ def disk_errors() -> Iterator[None]:
 
 
 @contextmanager
+def stopped_by_user(out: Path) -> Iterator[None]:
+    """Ctrl-C in a command that can go on: says so, exit status 130 as shells have it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"sne: stopped; what is finished is kept in {out}, the same command goes on", file=sys.stderr)
+        sys.exit(130)
+
+
+@contextmanager
 def zoo_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr; a line every tenth where stderr is not a terminal."""
+    """Done, rate and time left on stderr: a bar, or a line every tenth where stderr is not a terminal."""
+    pace = Pace()
     if not sys.stderr.isatty():
         said = [-1]
 
         def say(done: int, total: int) -> None:
+            pace.note(done, total)
             if total and done * 10 // total > said[0]:
                 said[0] = done * 10 // total
-                print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)
+                print(f"{what}: {done}/{total}{pace.text}", file=sys.stderr, flush=True)
 
         yield say
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task("", total=None)
+
+        def show(done: int, total: int) -> None:
+            pace.note(done, total)
+            bar.update(task, completed=done, total=total, description=pace.text)
+
+        yield show
+
+
+class Pace:
+    """How fast it goes and how long it will take, from what was done since the first note."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first: tuple[float, int] | None = None
+        self.text = ""
+
+    def note(self, done: int, total: int) -> None:
+        """Takes note of what is done; what was done before the first note does not count for the pace."""
+        now = self._clock()
+        if self._first is None:
+            self._first = now, done
+        seconds, since = now - self._first[0], done - self._first[1]
+        if since <= 0 or seconds <= 0:
+            self.text = ""
+            return
+        rate = since / seconds
+        shown = f"{rate:.3g}/s" if rate >= 1 else f"{60 * rate:.3g}/min"
+        ending = f"{_duration((total - done) / rate)} left" if done < total else f"in {_duration(seconds)}"
+        self.text = f", {shown}, {ending}"
+
+
+def _duration(seconds: float) -> str:
+    """Two units at most: 5 s, 3 min 20 s, 2 h 5 min, 1 d 4 h."""
+    whole = round(seconds)
+    for large, small, size in (("d", "h", 86400), ("h", "min", 3600), ("min", "s", 60)):
+        if whole >= size:
+            unit = {"h": 3600, "min": 60, "s": 1}[small]
+            rest = whole % size // unit
+            return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
