@@ -8,6 +8,7 @@ a Markdown table and writes results/zoo_store.json beside this file. All reading
 
 import argparse
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -163,7 +164,8 @@ def main() -> None:
         print(f"| {line} | {TARGETS.get(line, '')} | {' | '.join(column[line] for column in results.values())} |")
     record = {
         "command": "OMP_NUM_THREADS=1 python benchmarks/bench_zoo_store.py", "networks": options.networks,
-        "machine": f"{platform.machine()}, {torch.__version__}, one thread", "results": results,
+        "machine": f"{platform.machine()}, torch {torch.__version__}, one thread, load average {os.getloadavg()[1]:.1f}",
+        "results": results,
     }  # fmt: skip
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1) + "\n")

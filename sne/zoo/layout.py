@@ -68,7 +68,7 @@ class Layout:
         """
         try:
             slots = tuple(
-                Slot(str(v["name"]), tuple(int(n) for n in v["shape"]), str(v["dtype"]), int(v["offset"]))
+                Slot(str(v["name"]), tuple(map(int, v["shape"])), str(v["dtype"]), int(v["offset"]))
                 for v in values
             )
         except (TypeError, KeyError, ValueError) as error:

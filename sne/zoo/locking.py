@@ -7,6 +7,7 @@ from types import TracebackType
 
 from sne.zoo.errors import ZooError
 
+_HELD: set[Path] = set()  # by this process
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 
 
@@ -26,6 +27,7 @@ class FolderLock:
         self._folder = Path(folder)
         self._doing = doing
         self._handle: int | None = None
+        self._is_held = False
 
     def take(self) -> None:
         """Takes the lock.
@@ -36,19 +38,24 @@ class FolderLock:
         try:
             import fcntl
         except ImportError:
-            return
-        handle = os.open(self._folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            if error.errno in _TAKEN:
-                raise ZooError(f"{self._folder} {self._doing}") from None
-            return
-        self._handle = handle
+            fcntl = None
+        if fcntl is not None:
+            handle = os.open(self._folder, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._handle = handle
+            except OSError as error:
+                os.close(handle)
+                if error.errno in _TAKEN:
+                    raise ZooError(f"{self._folder} {self._doing}") from None
+        self._is_held = True
+        _HELD.add(self._folder.resolve())
 
     def release(self) -> None:
         """Gives the lock back; nothing happens where it is not held."""
+        if self._is_held:
+            _HELD.discard(self._folder.resolve())
+            self._is_held = False
         if self._handle is not None:
             os.close(self._handle)
             self._handle = None
@@ -61,3 +68,8 @@ class FolderLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def is_locked_here(folder: Path) -> bool:
+    """Whether this process holds the lock of a folder."""
+    return folder.resolve() in _HELD

@@ -38,7 +38,7 @@ def merge(
         zoos: the folders, in the order of the new rows.
         prefix: put a zoo's folder name and "/" before its ids and runs.
         shard_bytes: size at which a shard of weights is closed.
-        progress: called with networks done and networks in all.
+        progress: called with networks done and networks in all, a thousand times at most.
 
     Returns:
         The new zoo, opened.
@@ -73,7 +73,7 @@ def append(
         zoos: the folders of the others, in the order of the new rows.
         prefix: put the folder name of each of the others and "/" before its ids and runs.
         shard_bytes: size at which a new shard is closed.
-        progress: called with networks done and networks in all.
+        progress: called with networks done and networks in all, a thousand times at most.
 
     Returns:
         The zoo as it is now, opened.
@@ -171,11 +171,12 @@ def _join_splits(sources: Sequence[_Source]) -> Split | None:
 
 def _copy(writer: ZooWriter, sources: Sequence[_Source], progress: Progress | None) -> None:
     total, done = sum(len(source.zoo) for source in sources), 0
+    every = max(total // 1000, 1)  # a bar costs more than a network
 
     def count() -> None:
         nonlocal done
         done += 1
-        if progress:
+        if progress and (done % every == 0 or done == total):
             progress(done, total)
 
     for source in sources:

@@ -19,12 +19,13 @@ from sne.zoo.index import TIMINGS, WALL_TIME, IndexRows, join_tables, read_index
 from sne.zoo.index import Value as Value
 from sne.zoo.layout import LAYOUTS as LAYOUTS
 from sne.zoo.layout import Layout, Layouts, flatten, write_layouts
-from sne.zoo.locking import FolderLock
+from sne.zoo.locking import FolderLock, is_locked_here
 from sne.zoo.shards import SHARD_NAME, ShardWriter
 from sne.zoo.shards import STORAGE as STORAGE
 from sne.zoo.splitting import SPLIT, Split
 
 LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not depend on how it is stored
+_MAKING = ".making"  # the maker of a zoo holds its lock; all other writers keep out
 SHARD_BYTES = 64 << 20
 _OURS = re.compile(
     r"weights-\d{5,}\.safetensors|layouts\.json|split\.json|recipe\.json|timings\.parquet|\.making|\.writing|\..*\.draft"
@@ -205,6 +206,8 @@ class ZooWriter:
             raise ZooError(f"{self._path} {say}")
         if self._append or not self._path.exists():
             return
+        if (self._path / _MAKING).exists() and not is_locked_here(self._path / _MAKING):
+            raise ZooError(f"{self._path} holds a zoo that is being made; choose another folder")
         if not all(_OURS.fullmatch(file.name) for file in self._path.iterdir()):
             raise ZooError(f"{self._path} holds other files; choose a new folder")
 

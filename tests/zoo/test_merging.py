@@ -8,6 +8,7 @@ import torch
 from zoo.small_zoos import contents, write_zoo
 
 from sne.zoo import Split, Zoo, ZooError, ZooWriter, append, merge, verify
+from sne.zoo.locking import FolderLock
 
 
 @pytest.fixture
@@ -149,6 +150,16 @@ def test_two_writers(first: Path, second: Path, tmp_path: Path):
         writer.add_table(str(first), Zoo.open(first).table, networks(first))
     assert Zoo.open(tmp_path / "new").ids == Zoo.open(first).ids
     assert len(append(first, [second])) == 12
+
+
+def test_a_zoo_in_the_making_is_left_alone(tmp_path: Path):
+    making = tmp_path / "zoo" / ".making"
+    making.mkdir(parents=True)
+    with pytest.raises(ZooError, match="zoo that is being made"):
+        ZooWriter(tmp_path / "zoo")
+    with FolderLock(making):
+        write_zoo(tmp_path / "zoo")  # by its maker
+    assert len(Zoo.open(tmp_path / "zoo")) == 6
 
 
 def networks(path: Path):
