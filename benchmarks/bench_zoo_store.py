@@ -162,11 +162,9 @@ def main() -> None:
     print(f"{options.networks:,} networks\n\n|  | target | {' | '.join(results)} |\n|---|---|{'---|' * len(results)}")
     for line in next(iter(results.values())):
         print(f"| {line} | {TARGETS.get(line, '')} | {' | '.join(column[line] for column in results.values())} |")
-    record = {
-        "command": "OMP_NUM_THREADS=1 python benchmarks/bench_zoo_store.py", "networks": options.networks,
-        "machine": f"{platform.machine()}, torch {torch.__version__}, one thread, load average {os.getloadavg()[1]:.1f}",
-        "results": results,
-    }  # fmt: skip
+    where = f"{platform.machine()}, torch {torch.__version__}, one thread, load average {os.getloadavg()[1]:.1f}"
+    command = "OMP_NUM_THREADS=1 python benchmarks/bench_zoo_store.py"
+    record = {"command": command, "networks": options.networks, "machine": where, "results": results}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=1) + "\n")
 

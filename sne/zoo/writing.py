@@ -244,6 +244,8 @@ class ZooWriter:
         if WALL_TIME in table.column_names:
             write_timings(drafts / TIMINGS, table)
             names.append(TIMINGS)
+        elif not self._append:
+            (self._path / TIMINGS).unlink(missing_ok=True)  # of a writer that died before its index moved
         write_index(drafts / INDEX, table)
         if self.split is not None:
             self.split.save(drafts / SPLIT)  # after the index, see `clear_drafts`

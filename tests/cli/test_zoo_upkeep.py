@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from zoo.small_zoos import contents, write_zoo
+from small_zoos import contents, write_zoo
 
 from sne.zoo import Zoo
 

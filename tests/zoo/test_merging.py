@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from zoo.small_zoos import contents, write_zoo
+from small_zoos import contents, write_zoo
 
 from sne.zoo import Split, Zoo, ZooError, ZooWriter, append, merge, verify
 from sne.zoo.locking import FolderLock

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from zoo.small_zoos import write_zoo
+from small_zoos import write_zoo
 
 from sne.zoo import Split, Zoo, ZooError, verify
 
