@@ -31,40 +31,48 @@ def mix(words: Int32[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
 
 
 def batch_rows(
-    keys: Int32[Tensor, " networks"], counts: Int64[Tensor, " networks"], batch_size: int, step: int
-) -> Int64[Tensor, "networks batch"]:
-    """The rows of the batch of one step, numbered from 1, for networks with different numbers of rows.
+    keys: Int32[Tensor, " networks"],
+    counts: Int64[Tensor, " networks"],
+    batch_size: int,
+    step: int,
+    num_steps: int = 1,
+) -> Int64[Tensor, "networks steps batch"]:
+    """The rows of the batches of some steps, for networks with different numbers of rows.
 
     Args:
         keys: of each network.
         counts: rows that each has, at least `batch_size`.
         batch_size: rows a step.
-        step: which.
+        step: the first step, numbered from 1.
+        num_steps: how many steps.
     """
-    steps_an_epoch = counts // batch_size
-    epoch, place = (step - 1) // steps_an_epoch, (step - 1) % steps_an_epoch
-    positions = place[:, None] * batch_size + torch.arange(batch_size, device=counts.device)
-    return permute(mix(keys ^ mix(epoch.to(torch.int32) + 1)), positions, counts)
+    device = counts.device
+    steps = torch.arange(step - 1, step - 1 + num_steps, device=device)
+    steps_an_epoch = (counts // batch_size)[:, None]
+    epochs, places = steps // steps_an_epoch, steps % steps_an_epoch
+    positions = places[..., None] * batch_size + torch.arange(batch_size, device=device)
+    orders = mix(keys[:, None] ^ mix(epochs.to(torch.int32) + 1))
+    return permute(orders, positions, counts[:, None])
 
 
 def permute(
-    keys: Int32[Tensor, " networks"],
-    positions: Int64[Tensor, "networks places"],
-    counts: Int64[Tensor, " networks"],
-) -> Int64[Tensor, "networks places"]:
+    keys: Int32[Tensor, "*sets"],
+    positions: Int64[Tensor, "*sets places"],
+    counts: Int64[Tensor, "*#sets"],
+) -> Int64[Tensor, "*sets places"]:
     """Where a random permutation of 0 .. count - 1 sends some positions, without making the whole permutation.
 
     Source: the swap-or-not shuffle of Hoang, Morris and Rogaway, "An Enciphering Scheme Based on a Card Shuffle"
     (2012), arXiv 1208.1176. Differs: a short hash in place of a pseudorandom function.
 
     Args:
-        keys: of each network's permutation.
-        positions: below the network's count.
-        counts: length of each network's permutation.
+        keys: of each permutation.
+        positions: below the count.
+        counts: length of each permutation.
     """
-    counts = counts[:, None]
+    counts = counts[..., None]
     for turn in range(_ROUNDS):
-        of_turn = mix(keys + _signed(0x9E3779B9 * (turn + 1) & 0xFFFFFFFF))[:, None]
+        of_turn = mix(keys + _signed(0x9E3779B9 * (turn + 1) & 0xFFFFFFFF))[..., None]
         partners = ((of_turn.to(torch.int64) & 0xFFFFFFFF) % counts - positions) % counts
         larger = torch.maximum(positions, partners)
         swapped = (mix(larger.to(torch.int32) ^ mix(of_turn)) & 1).bool()

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from sne.zoo.families.dropout import ByteDropout
 from sne.zoo.hashing import batch_rows, key_of, mask_keys
 
+_STEPS_AHEAD = 64
+
 
 @dataclass(frozen=True)
 class Seeds:
@@ -102,8 +104,8 @@ class CounterDraws:
         counts = torch.tensor([count], device=self._data.device)
         step = 1
         while True:
-            yield batch_rows(self._data, counts, batch_size, step)[0]
-            step += 1
+            yield from batch_rows(self._data, counts, batch_size, step, _STEPS_AHEAD)[0]
+            step += _STEPS_AHEAD
 
     def begin_step(self, module: nn.Module, step: int) -> None:
         """Sets the keys of the step's masks."""

@@ -57,5 +57,6 @@ class _KeyedBytes(torch.autograd.Function):
         return None, None
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, key: Tensor, count: int) -> tuple[Tensor, int]:
+    def vmap(info: Any, in_dims: Any, *args: Any) -> tuple[Tensor, int]:
+        key, count = args
         return bytes_of(key.movedim(in_dims[0], 0), count), 0

@@ -35,7 +35,7 @@ class Siren(nn.Module):
 
 
 def initialise_siren(module: nn.Module, generator: torch.Generator) -> None:
-    """Draws all weights anew, in place: first layer U(-1/n, 1/n), the others U(-sqrt(6/n)/w0, sqrt(6/n)/w0), biases zero.
+    """Draws all weights anew, in place: first layer U(-1/n, 1/n), others U(-sqrt(6/n)/w0, sqrt(6/n)/w0), biases zero.
 
     Source: Sitzmann et al., section 3.2. Differs: biases start at zero.
 
