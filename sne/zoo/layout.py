@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -53,7 +53,7 @@ class Layout:
 
     def to_json(self) -> list[dict[str, Any]]:
         """The slots as plain JSON values. Inverse: `from_json`."""
-        return [asdict(slot) | {"shape": list(slot.shape)} for slot in self.slots]
+        return [{"name": s.name, "shape": list(s.shape), "dtype": s.dtype, "offset": s.offset} for s in self.slots]
 
     @classmethod
     def from_json(cls, values: Any, where: str = "layout") -> "Layout":
@@ -71,7 +71,7 @@ class Layout:
                 Slot(str(v["name"]), tuple(map(int, v["shape"])), str(v["dtype"]), int(v["offset"]))
                 for v in values
             )
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ZooError(f"{where}: expected a list of name, shape, dtype, offset ({error!r})") from None
         expected = 0
         for slot in slots:
