@@ -68,8 +68,7 @@ class Layout:
         """
         try:
             slots = tuple(
-                Slot(str(v["name"]), tuple(map(int, v["shape"])), str(v["dtype"]), int(v["offset"]))
-                for v in values
+                Slot(str(v["name"]), tuple(map(int, v["shape"])), str(v["dtype"]), int(v["offset"])) for v in values
             )
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ZooError(f"{where}: expected a list of name, shape, dtype, offset ({error!r})") from None
