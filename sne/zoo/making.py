@@ -2,16 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+
+import torch
 
 from sne.zoo.assembling import assemble
 from sne.zoo.claiming import claimed
+from sne.zoo.errors import ZooError
 from sne.zoo.executors import Executor, Job, ProcessPool, RayCluster, Trainer, WorkUnit, train_each
 from sne.zoo.images import ImageSet
 from sne.zoo.packs import RunPacks
 from sne.zoo.recipe import Recipe, Unit
 from sne.zoo.recipe_file import read_recipe
 from sne.zoo.settings import Settings
+from sne.zoo.stacked import group_units, train_stack
 from sne.zoo.store import Zoo
 
 Progress = Callable[[int, int], None]
@@ -34,6 +39,7 @@ def make(
     image_size: int | None = None,
     channels: str | None = None,
     normalisation: str | None = None,
+    device: str | None = None,
     eval_images: int | None = None,
     storage: str | None = None,
     progress: Progress | None = None,
@@ -56,8 +62,10 @@ def make(
         image_size: height and width to resample the images to.
         channels: of the images: "as_is", "grey" or "rgb".
         normalisation: of the images: "unit", "zero_one" or "standard", see `load_images`.
+        device: "cpu", or "cuda" to train networks of one shape together on a GPU, by one process. Rounding, orders and
+            masks depend on it, so it is part of the recipe.
         eval_images: the most images to measure accuracies on; 2,000.
-        storage: "float32" or "float16".
+        storage: "float32", "float16" or "bfloat16".
         progress: called with runs done and runs in all, at the start and after each run.
 
     Returns:
@@ -66,7 +74,6 @@ def make(
     Raises:
         ZooError: a setting is impossible, the images do not suit, the folder holds something else, or the disk is full.
     """
-    executor = ProcessPool(workers) if ray is None else RayCluster(ray, workers=workers)
     asked = Settings(
         families=families,
         images=images,
@@ -78,11 +85,27 @@ def make(
         image_size=image_size,
         channels=channels,
         normalisation=normalisation,
+        device=device,
         eval_images=eval_images,
         storage=storage,
     )
     planned, loaded = (asked if recipe is None else asked.over(read_recipe(recipe))).plan()
-    return make_recipe(path, planned, loaded, executor, progress=progress)
+    if planned.device == "cpu":
+        executor = ProcessPool(workers) if ray is None else RayCluster(ray, workers=workers)
+        return make_recipe(path, planned, loaded, executor, progress=progress)
+    if ray is not None:
+        raise ZooError("a Ray cluster trains on CPUs alone; give either ray or device cuda")
+    if not torch.cuda.is_available():
+        raise ZooError(f"device {planned.device} is not there; torch finds no GPU")
+    return make_recipe(
+        path,
+        planned,
+        loaded,
+        ProcessPool(1),
+        trainer=partial(train_stack, device=planned.device),
+        grouping=group_units(planned, loaded),
+        progress=progress,
+    )
 
 
 def one_by_one(units: Sequence[Unit]) -> list[WorkUnit]:
@@ -108,7 +131,7 @@ def make_recipe(
         images: the image set of the recipe.
         executor: where networks are trained.
         trainer: how those of a work unit are.
-        grouping: cuts the networks that are not trained yet into work units.
+        grouping: cuts the networks that are not trained yet into work units; it may add others to them.
         progress: called with runs done and runs in all, at the start and after each run.
 
     Returns:
@@ -137,6 +160,8 @@ def _train(runs: RunPacks, job: Job, grouping: Grouping, executor: Executor, pro
         return
     with closing(executor.train(job, grouping(missing))) as finished:
         for run in finished:
+            if run.unit.run in runs:  # of a stack that was trained again for others
+                continue
             runs.append(run.unit.run, run.data)
             done += 1
             if progress:

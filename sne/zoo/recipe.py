@@ -17,6 +17,9 @@ from sne.zoo.images import CHANNELS, NORMALISATIONS
 from sne.zoo.writing import STORAGE
 
 
+DEVICES = ("cpu", "cuda")
+
+
 @dataclass(frozen=True)
 class Unit:
     """One network to train: its family, and its number within the family."""
@@ -52,6 +55,8 @@ class Recipe:
         storage: how weights are stored, see `STORAGE`.
         channels: of the images: "as_is", "grey" or "rgb".
         normalisation: of the images: "unit", "zero_one" or "standard", see `load_images`.
+        device: "cpu", where each network is trained by itself, or "cuda", where those of one shape are trained in stacks;
+            orders and masks are drawn differently there, and a device rounds in its own way.
         classes: names of the classes, where the image set has them.
         spaces: what hyper-parameters are drawn from, by family; what is not in here is the family's own.
 
@@ -72,6 +77,7 @@ class Recipe:
     storage: str = "float32"
     channels: str = "as_is"
     normalisation: str = "unit"
+    device: str = "cpu"
     classes: tuple[str, ...] = ()
     spaces: Mapping[str, Space] = field(default_factory=dict)
 
@@ -86,6 +92,7 @@ class Recipe:
             ("storage", STORAGE),
             ("channels", CHANNELS),
             ("normalisation", NORMALISATIONS),
+            ("device", DEVICES),
         )
         for name, values in known:
             value = getattr(self, name)

@@ -14,7 +14,7 @@ from sne.zoo.families.plain import dimension_to_plain
 from sne.zoo.settings import DEFAULTS, Settings
 
 _WHOLE = ("networks", "steps", "epochs", "seed", "image_size", "eval_images")
-_TEXT = ("images", "channels", "normalisation", "storage")
+_TEXT = ("images", "channels", "normalisation", "device", "storage")
 _KEYS = ("family", "keep", *_WHOLE, *_TEXT)
 
 
@@ -82,6 +82,7 @@ def write_recipe(families: Sequence[str]) -> str:
         "images": str(DEFAULTS.images),
         "channels": draft.channels,
         "normalisation": draft.normalisation,
+        "device": draft.device,
         "eval_images": draft.eval_images,
         "storage": draft.storage,
     }

@@ -32,6 +32,7 @@ class Settings:
         image_size: height and width to resample the images to; by default as they are.
         channels: "as_is", "grey" or "rgb".
         normalisation: "unit", "zero_one" or "standard".
+        device: "cpu" or "cuda".
         eval_images: the most images to measure accuracies on.
         storage: how weights are stored.
         spaces: whole hyper-parameter spaces in place of a family's own, by family.
@@ -48,6 +49,7 @@ class Settings:
     image_size: int | None = None
     channels: str | None = None
     normalisation: str | None = None
+    device: str | None = None
     eval_images: int | None = None
     storage: str | None = None
     spaces: Mapping[str, Space] = field(default_factory=dict)
@@ -122,10 +124,11 @@ DEFAULTS = Settings(
     seed=0,
     channels="as_is",
     normalisation="unit",
+    device="cpu",
     eval_images=2000,
     storage="float32",
 )
-_AS_SAID = ("image_size", "networks", "eval_images", "seed", "storage", "channels", "normalisation")
+_AS_SAID = ("image_size", "networks", "eval_images", "seed", "storage", "channels", "normalisation", "device")
 
 
 def _check_space(family: Family, images: ImageSet, where: str) -> None:

@@ -66,6 +66,7 @@ def test_made_already(made_zoo: Zoo, image_file: Path):
         ({"keep": [4, 2]}, "rising"),
         ({"workers": 0}, "workers is 0"),
         ({"storage": "int3"}, "'int3'"),
+        ({"device": "tpu"}, "device 'tpu' is not known, expected one of cpu, cuda"),
         ({"image_size": 8}, "small_cnn needs sides of at least 15"),
         ({"families": ["vit"], "image_size": 18}, "multiples of 4"),
         ({"images": "none.npz"}, "no such image file"),

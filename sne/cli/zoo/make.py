@@ -50,6 +50,9 @@ def make(
         str | None,
         typer.Option(help="unit for [-1, 1], zero_one, or standard for mean 0 and variance 1. [default: unit]"),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, or cuda to train networks of one shape together. [default: cpu]")
+    ] = None,
     eval_images: Annotated[
         int | None, typer.Option(help="Measure accuracy on this many images at most. [default: 2000]")
     ] = None,
@@ -75,6 +78,7 @@ def make(
             image_size=image_size,
             channels=channels,
             normalisation=normalisation,
+            device=device,
             eval_images=eval_images,
             storage=storage,
             progress=progress,

@@ -21,17 +21,20 @@ def group_units(
         largest: the most networks in a stack.
 
     Returns:
-        A function from networks to stacks. A network's result does not depend on its stack.
+        A function from networks that are wanted to the stacks that hold them. Stacks are cut from all networks of the
+        zoo, so that a network's company, and with it its last bits, are the same after an interruption.
     """
 
     def group(units: Sequence[Unit]) -> list[tuple[Unit, ...]]:
+        wanted = set(units)
         stacks: dict[tuple[object, ...], list[Unit]] = {}
-        for unit in units:
+        for unit in recipe.units():
             stacks.setdefault(_shape(recipe, unit, images), []).append(unit)
         return [
             tuple(stack[start : start + largest])
             for stack in stacks.values()
             for start in range(0, len(stack), largest)
+            if not wanted.isdisjoint(stack[start : start + largest])
         ]
 
     return group

@@ -34,7 +34,9 @@ class UnrolledGRU(nn.GRU):
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
 
-    def forward(self, input: Float[Tensor, "batch steps inputs"], hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Float[Tensor, "batch steps inputs"], hx: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The same as `nn.GRU`, batch first, from a state of zeros."""
         read = linear(input, self.weight_ih_l0, self.bias_ih_l0)
         state, states = torch.zeros_like(read[:, 0, : self.hidden_size]), []
@@ -56,7 +58,7 @@ class UnrolledLSTM(nn.LSTM):
     bias_ih_l0: Tensor
     bias_hh_l0: Tensor
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input: Float[Tensor, "batch steps inputs"], hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """The same as `nn.LSTM`, batch first, from states of zeros."""

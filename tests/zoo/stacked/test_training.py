@@ -109,6 +109,7 @@ def test_groups_share_all_but_what_may_differ(images):
     groups = group_units(recipe, images, largest=16)(units)
     assert sorted((u.family, u.index) for group in groups for u in group) == sorted((u.family, u.index) for u in units)
     assert max(len(group) for group in groups) == 16
+    assert group_units(recipe, images, largest=16)(units[3:4]) == [group for group in groups if units[3] in group]
     for group in groups:
         assert len({unit.family for unit in group}) == 1
     assert sum(group[0].family == "sine_inr" for group in groups) == 4

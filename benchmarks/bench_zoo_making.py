@@ -1,0 +1,155 @@
+"""How quick zoos are made: `sne zoo make` beside a plain PyTorch loop, on the same networks.
+
+    python benchmarks/bench_zoo_making.py --images mnist.npz [--networks 16] [--steps 400] [--workers 2] [--device cpu]
+
+The plain loop is what a throw-away script does: one process with torch's own number of threads, `nn.Dropout`, all
+images scaled once, one network after another. It trains the same networks of the family `small_cnn` (same
+hyper-parameters, first weights and own images) for as many steps and measures them as often. With --device cuda both run
+on the GPU, the zoo's networks in stacks. Both orders are timed, one after the other, and the accuracies are compared.
+Prints a Markdown table and writes results/zoo_making_DEVICE.json beside this file.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from sne.zoo import Recipe, Zoo, load_images, make
+from sne.zoo.families import FAMILIES
+from sne.zoo.families.dropout import ByteDropout
+from sne.zoo.images import ImageSet
+from sne.zoo.randomness import Seeds
+from sne.zoo.recipe import Unit
+
+FAMILY = FAMILIES["small_cnn"]
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam, "sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop,
+}  # fmt: skip
+
+
+def plain_dropout(module: nn.Module, probability: float) -> None:
+    """Puts torch's own dropout in the place of ours."""
+    for name, child in module.named_children():
+        if isinstance(child, ByteDropout):
+            setattr(module, name, nn.Dropout(probability))
+        else:
+            plain_dropout(child, probability)
+
+
+def plain_network(unit: Unit, images: ImageSet, scaled: tuple[torch.Tensor, ...], arguments: Any) -> float:
+    """Trains one network as a script would; returns its test accuracy."""
+    x_train, y_train, x_test, y_test = scaled
+    seeds = Seeds(unit.seeds(0))
+    chosen = FAMILY.sample(seeds.hyperparameters())
+    order = torch.randperm(len(x_train), generator=torch.Generator().manual_seed(seeds.data)).to(x_train.device)
+    own = order[: round(chosen["train_fraction"] * len(order))]
+    x, y = x_train[own], y_train[own]
+    module = FAMILY.build(chosen, images.shape, images.num_classes, torch.Generator().manual_seed(seeds.initial))
+    plain_dropout(module, chosen["dropout"])
+    module.to(arguments.device)
+    settings: dict[str, Any] = {"lr": chosen["learning_rate"], "weight_decay": chosen["weight_decay"]}
+    settings |= {"alpha": 0.9} if chosen["optimizer"] == "rmsprop" else {}
+    optimiser = OPTIMISERS[chosen["optimizer"]](module.parameters(), **settings)
+    step = 0
+    while step < arguments.steps:
+        shuffled = torch.randperm(len(x), device=x.device)
+        for start in range(0, len(x) - 63, 64):
+            rows = shuffled[start : start + 64]
+            optimiser.zero_grad()
+            loss = cross_entropy(module(x[rows]), y[rows])
+            loss.backward()
+            optimiser.step()
+            step += 1
+            if step == arguments.steps:
+                break
+    module.eval()
+    with torch.no_grad():
+        accuracies = [
+            float((module(pixels[:2000]).argmax(1) == classes[:2000]).float().mean())
+            for pixels, classes in ((x, y), (x_test, y_test))
+        ]
+    return accuracies[1]
+
+
+def plain(images: ImageSet, arguments: Any, networks: int) -> tuple[float, list[float]]:
+    """Seconds a network and accuracies of the plain loop."""
+    scaled = tuple(
+        tensor.to(arguments.device)
+        for tensor in (images.scale(images.x_train), images.y_train, images.scale(images.x_test), images.y_test)
+    )
+    started = time.perf_counter()
+    accuracies = [plain_network(Unit(FAMILY.name, i), images, scaled, arguments) for i in range(networks)]
+    return (time.perf_counter() - started) / networks, accuracies
+
+
+def ours(folder: Path, arguments: Any) -> tuple[float, list[float]]:
+    """Seconds a network and accuracies of `make`, its workers' start among them."""
+    started = time.perf_counter()
+    zoo: Zoo = make(
+        folder / f"zoo-{started}",
+        families=[FAMILY.name],
+        images=arguments.images,
+        networks=arguments.networks,
+        steps=arguments.steps,
+        keep=[arguments.steps],
+        workers=arguments.workers,
+        device=arguments.device,
+        channels=arguments.channels,
+    )
+    seconds = (time.perf_counter() - started) / arguments.networks
+    return seconds, zoo.column("test_accuracy").tolist()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", required=True)
+    parser.add_argument("--networks", type=int, default=16)
+    parser.add_argument("--plain-networks", type=int, default=None, help="fewer for the plain loop")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--channels", default="as_is")
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    images = load_images(arguments.images, channels=arguments.channels)
+    count = arguments.plain_networks or arguments.networks
+    readings: dict[str, list[float]] = {"plain": [], "sne": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(arguments.rounds):
+            seconds, theirs = plain(images, arguments, count)
+            readings["plain"].append(seconds)
+            seconds, made = ours(Path(folder), arguments)
+            readings["sne"].append(seconds)
+    best = {name: min(values) for name, values in readings.items()}
+    difference = np.array(made[:count]) - np.array(theirs)
+    report = {
+        "device": torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor() or platform.machine(),
+        "cores": os.cpu_count(), "threads of the plain loop": torch.get_num_threads(), "workers": arguments.workers,
+        "torch": torch.__version__, "images": images.name, "networks": arguments.networks, "steps": arguments.steps,
+        "seconds a network": readings, "ratio": best["plain"] / best["sne"],
+        "mean accuracy": {"plain": float(np.mean(theirs)), "sne": float(np.mean(made[:count]))},
+        "largest difference of accuracy": float(np.abs(difference).max()),
+        "correlation of accuracies": float(np.corrcoef(made[:count], theirs)[0, 1]),
+    }  # fmt: skip
+    path = Path(__file__).parent / "results" / f"zoo_making_{arguments.device}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    print("| | seconds a network | networks an hour | mean test accuracy |\n|---|---|---|---|")
+    for name, title in (("plain", "plain loop, one process"), ("sne", f"sne zoo make, {arguments.workers} workers")):
+        print(f"| {title} | {best[name]:.3f} | {3600 / best[name]:,.0f} | {report['mean accuracy'][name]:.3f} |")
+    print(f"\n{report['ratio']:.2f} times the networks of the plain loop; accuracies correlate "
+          f"{report['correlation of accuracies']:.3f}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
