@@ -5,12 +5,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from making_cases import FAMILIES, LENGTH, assert_same_bytes
+from making_cases import FAMILIES, LENGTH, assert_same_bytes, wait_until
 
 from sne.zoo import Zoo, make
 from sne.zoo.packs import RunPacks
@@ -43,13 +42,6 @@ def num_finished(out: Path) -> int:
         return 0
     shutil.copytree(out / ".making", copy)
     return len(RunPacks(copy))
-
-
-def wait_until(true) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def children(pid: int) -> list[int]:

@@ -5,17 +5,24 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from making_cases import assert_same_bytes, tiny_recipe
+from making_cases import assert_same_bytes, killed_at, refuses, tiny_recipe, wait_until, waiting
 
 from sne.zoo import ZooError
-from sne.zoo.executors import ProcessPool, RayCluster
+from sne.zoo.executors import Job, ProcessPool, RayCluster
 from sne.zoo.making import make_recipe
+from sne.zoo.recipe import Unit
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
-RECIPE = {"networks": 8, "length": 300, "keep": (0, 300)}
+
+
+@pytest.fixture(autouse=True)
+def importable_trainers(monkeypatch: pytest.MonkeyPatch):
+    """Nodes that a test starts find the tests' trainers."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
 
 
 @pytest.fixture
@@ -32,20 +39,56 @@ def test_a_node_dies_and_the_zoo_is_the_same(cluster, image_file: Path, tmp_path
     import ray
 
     nodes, second = cluster
-    recipe, images = tiny_recipe(image_file, **RECIPE)
+    recipe, images = tiny_recipe(image_file, networks=8)
     pool = make_recipe(tmp_path / "pool", recipe, images, ProcessPool(1))
-    seen = []
+    notes, seen = tmp_path / "notes", []
+    notes.mkdir()
+    raylet = second.all_processes["raylet"][0].process.pid  # the parent of the workers of the second node
 
     def progress(done: int, total: int) -> None:
         seen.append(done)
         if done == 3:
-            running = ray.available_resources().get("CPU", 0)
-            assert total == 8 and len([n for n in ray.nodes() if n["Alive"]]) == 2 and running < 2  # in flight
+            wait_until(lambda: len(list(notes.glob(f"begin.{raylet}.*"))) > len(list(notes.glob(f"end.{raylet}.*"))))
             nodes.remove_node(second, allow_graceful=False)
+            (notes / "go").touch()
 
-    zoo = make_recipe(tmp_path / "ray", recipe, images, RayCluster(nodes.address), progress=progress)
+    trainer = partial(waiting, notes)
+    zoo = make_recipe(
+        tmp_path / "ray", recipe, images, RayCluster(nodes.address), trainer=trainer, progress=progress
+    )  # fmt: skip
     assert seen == list(range(9)) and not ray.is_initialized()
+    assert len(list(notes.glob("begin.*"))) > 8  # one was lost and done again
     assert_same_bytes(pool, zoo)
+
+
+def test_a_cluster_of_its_own(image_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    recipe, images = tiny_recipe(image_file)
+    units = [(unit,) for unit in recipe.units()]
+    executor = RayCluster("local", workers=1)
+    with pytest.raises(ZooError, match="mlp-00000: rate is cursed"):
+        list(executor.train(Job(recipe, images, refuses), units))
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    came = [run.unit for run in executor.train(Job(recipe, images, partial(killed_at, 1, 1, killed)), units)]
+    assert sorted(came, key=lambda unit: unit.index) == recipe.units() and len(list(killed.iterdir())) == 1
+    assert "RAY_BACKEND_LOG_LEVEL" not in os.environ and capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_nodes_without_the_trainer(image_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PYTHONPATH")
+    recipe, images = tiny_recipe(image_file)
+    with pytest.raises(ZooError, match="lack something that this machine has: No module named 'making_cases'"):
+        list(RayCluster("local", workers=1).train(Job(recipe, images, refuses), [(Unit("mlp", 0),)]))
+
+
+@pytest.mark.slow
+def test_a_network_that_kills_every_worker_is_named(image_file: Path, tmp_path: Path):
+    recipe, images = tiny_recipe(image_file)
+    trainer = partial(killed_at, 2, 99, tmp_path)
+    with pytest.raises(ZooError, match="mlp-00002 was lost 3 times with its Ray worker"):
+        list(RayCluster("local", workers=1).train(Job(recipe, images, trainer), [(Unit("mlp", 2),)]))
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def refused(address: str, home: Path, *more: str) -> str:

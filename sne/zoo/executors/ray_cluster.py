@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from types import ModuleType
 from typing import Any
 
@@ -157,6 +157,10 @@ class _Tasks:
             self._submit(work)
             return
         except errors.RayTaskError as error:
+            if isinstance(error.cause, ImportError):
+                raise ZooError(
+                    f"nodes of the Ray cluster lack something that this machine has: {error.cause}"
+                ) from None
             raise RuntimeError(f"a Ray worker failed at {work[0].run}: {error}") from None
         except errors.RayError as error:
             raise ZooError(f"the Ray cluster failed: {str(error).splitlines()[0]}; the same call goes on") from None
@@ -188,11 +192,12 @@ def _import_ray() -> ModuleType:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's core writes to stderr and asks the environment how much."""
+    """Ray's core asks the environment how much to write; what it says of lost workers would go to stdout."""
     before = {name: os.environ.get(name) for name in _QUIET}
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     try:
-        yield
+        with redirect_stdout(sys.stderr):
+            yield
     finally:
         for name, value in before.items():
             if value is None:

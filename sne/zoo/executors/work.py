@@ -87,6 +87,8 @@ def do_work(job: Job, work: WorkUnit) -> Iterator[Finished | Failure]:
         for unit, run in job.trainer(job.recipe, work, job.images):
             yield Finished(unit, run_to_bytes(run))
             waiting.remove(unit)
+        if waiting:
+            raise RuntimeError(f"the trainer ended without {waiting[0].run}")
     except ZooError as error:
         yield Failure(waiting[0], str(error), is_refusal=True)
     except Exception:

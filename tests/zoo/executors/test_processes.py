@@ -1,5 +1,4 @@
 import os
-import signal
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -7,39 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from making_cases import tiny_recipe
+from making_cases import breaks, forgets, killed_at, refuses, slow, tiny_recipe
 
 from sne.zoo import ZooError
-from sne.zoo.executors import Job, ProcessPool, WorkUnit, train_each
+from sne.zoo.executors import Job, ProcessPool, WorkUnit
 from sne.zoo.finished_run import run_to_bytes
 from sne.zoo.recipe import Unit
 from sne.zoo.running import train_run
-
-
-def killed_at(unlucky: int, times: int, folder: Path, recipe, units, images):
-    """Trains, but is killed at one network so many times."""
-    for unit in units:
-        if unit.index == unlucky and len(list(folder.iterdir())) < times:
-            (folder / str(time.time_ns())).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield from train_each(recipe, [unit], images)
-
-
-def slow(folder: Path, recipe, units, images):
-    if units[0].index:
-        (folder / str(os.getpid())).touch()
-        time.sleep(60)
-    yield from train_each(recipe, units, images)
-
-
-def refuses(recipe, units, images):
-    raise ZooError("rate is cursed")
-    yield
-
-
-def breaks(recipe, units, images):
-    yield from train_each(recipe, units[:1], images)
-    raise ArithmeticError("a bug")
 
 
 def without_times(data: bytes) -> bytes:
@@ -103,6 +76,8 @@ def test_errors_name_the_network(job: Job):
     units = (Unit("mlp", 0), Unit("mlp", 1))
     with pytest.raises(RuntimeError, match=r"training mlp-00001 failed\n(.*\n)*.*ArithmeticError: a bug"):
         list(ProcessPool(1).train(Job(job.recipe, job.images, breaks), [units]))
+    with pytest.raises(RuntimeError, match="the trainer ended without mlp-00001"):
+        list(ProcessPool(1).train(Job(job.recipe, job.images, forgets), [units]))
 
 
 def test_closing_ends_what_is_in_flight(job: Job, tmp_path: Path):
