@@ -38,6 +38,10 @@ def wait_until(true) -> None:
         time.sleep(0.005)
 
 
+def children(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def killed_at(unlucky: int, times: int, folder: Path, recipe, units, images):
     """Trains, but is killed at one network so many times."""
     for unit in units:

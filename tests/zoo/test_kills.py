@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from making_cases import FAMILIES, LENGTH, assert_same_bytes, wait_until
+from making_cases import FAMILIES, LENGTH, assert_same_bytes, children, wait_until
 
 from sne.zoo import Zoo, make
 from sne.zoo.packs import RunPacks
@@ -42,10 +42,6 @@ def num_finished(out: Path) -> int:
         return 0
     shutil.copytree(out / ".making", copy)
     return len(RunPacks(copy))
-
-
-def children(pid: int) -> list[int]:
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.fixture(scope="module")

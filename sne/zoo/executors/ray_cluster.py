@@ -4,12 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from types import ModuleType
-from typing import Any
+from typing import Any, TextIO, cast
 
 from sne.zoo.errors import ZooError
 from sne.zoo.executors.executor import LOSSES
@@ -20,7 +22,6 @@ LOCAL = "local"
 AUTO = "auto"
 _STORE_BYTES = 100 << 20  # for results on their way; the job comes on top
 _QUIET = {
-    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
@@ -59,7 +60,8 @@ class RayCluster:
             try:
                 yield from _Tasks(ray, described).run(iter(work))
             finally:
-                ray.shutdown()
+                with redirect_stdout(StringIO()):  # what its listening thread had not printed yet
+                    ray.shutdown()
 
     def _connect(self, job_bytes: int) -> None:
         settings: dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": "CRITICAL"}
@@ -190,13 +192,28 @@ def _import_ray() -> ModuleType:
     return ray
 
 
+class _WithoutRay:
+    """Standard output without what Ray's listening thread prints there of every worker and node that is lost."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if threading.current_thread().name.startswith("ray_"):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's core asks the environment how much to write; what it says of lost workers would go to stdout."""
+    """Keeps Ray from printing among the results, and from reporting its use."""
     before = {name: os.environ.get(name) for name in _QUIET}
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(cast(TextIO, _WithoutRay(sys.stdout))):
             yield
     finally:
         for name, value in before.items():
