@@ -10,6 +10,7 @@ import torch
 
 from sne.checkpoints.archive import read_directory
 from sne.checkpoints.errors import CheckpointError
+from sne.checkpoints.inert import inert_numpy
 from sne.checkpoints.source import StateDictSource
 from sne.checkpoints.storages import check_storages
 from sne.checkpoints.unwrap import unwrap
@@ -38,7 +39,7 @@ def torch_source(file: Path, *, is_zip: bool) -> StateDictSource:
 
 def _load(file: Path, is_zip: bool) -> Any:
     try:
-        with warnings.catch_warnings():
+        with inert_numpy(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", mmap=is_zip, weights_only=True)
     except pickle.UnpicklingError as error:

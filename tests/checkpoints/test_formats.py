@@ -63,6 +63,20 @@ def test_wrapper_says_what_it_left(tmp_path):
     assert "int" in notes["epoch"]
 
 
+def test_numpy_numbers_beside_the_weights_are_passed_over(tmp_path):
+    import numpy as np
+
+    module = torch.nn.Linear(3, 2)
+    content = {"state_dict": module.state_dict(), "best": np.float64(0.7), "curve": np.arange(5.0), "epoch": 3}
+    torch.save(content, tmp_path / "a.ckpt")
+    network = read_network(tmp_path / "a.ckpt")
+    assert torch.equal(network.source.load("weight"), module.weight)
+    assert {"best", "curve", "epoch"} <= {note.tensor for note in network.notes}
+    torch.save({"weight": np.ones((3, 3)), "x": np.array([None], dtype=object)}, tmp_path / "b.pt")
+    with pytest.raises(CheckpointError, match="no tensors"):
+        read_network(tmp_path / "b.pt")
+
+
 def test_nested_state_dicts_are_joined():
     network = read_network({"encoder": nn.Linear(3, 4).state_dict(), "decoder": nn.Linear(4, 2).state_dict()})
     assert [layer.name for layer in network.layers] == ["encoder", "decoder"]

@@ -1,49 +1,17 @@
 """Plain numbers that stand beside the tensors in a torch file, such as the label of a network."""
 
-import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sne.checkpoints.inert import inert_numpy
 from sne.zoo.errors import ZooError
 
-_LOCK = threading.Lock()  # torch keeps what a pickle may name in one place for all threads
 _MOST = 64
-
-
-class _Inert:
-    """Stands where a pickle asks for a NumPy object: takes everything, does and keeps nothing."""
-
-    def __new__(cls, *_: Any) -> "_Inert":
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
-_NUMPY = (
-    "numpy.ndarray", "numpy.dtype",
-    "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar",
-)  # fmt: skip
-
-
-@contextmanager
-def inert_numpy() -> Iterator[None]:
-    """While it lasts, torch's reader of plain pickles passes over NumPy arrays in place of refusing the file.
-
-    No NumPy code runs on what the file says: the arrays come out as empty objects.
-    """
-    with _LOCK, torch.serialization.safe_globals([(_Inert, name) for name in _NUMPY]):
-        yield
 
 
 def read_numbers(path: Path, key: str) -> tuple[float, ...] | None:

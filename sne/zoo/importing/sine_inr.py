@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sne.checkpoints import CheckpointError, read_network
 from sne.zoo.errors import ZooError
-from sne.zoo.importing.beside_tensors import inert_numpy, read_numbers
+from sne.zoo.importing.beside_tensors import read_numbers
 from sne.zoo.importing.rows import Checkpoint, import_each
 from sne.zoo.importing.values import as_value, read_json_object
 from sne.zoo.importing.weights import used_tensors
@@ -96,8 +96,7 @@ def import_sine_inr(
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
-        with inert_numpy():
-            source = read_network(path).source
+        source = read_network(path).source
         state = {name: source.load(name) for name in source.infos if name not in _NOT_WEIGHTS}
         return used_tensors(read_network(state, name=str(path)))
     except CheckpointError as error:
