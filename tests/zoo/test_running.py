@@ -7,9 +7,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sne.zoo import FAMILIES, Recipe, ZooError, load_images
+from sne.zoo.families.optimising import make_optimiser
 from sne.zoo.layout import flatten, unflatten
 from sne.zoo.recipe import Unit
-from sne.zoo.families.optimising import make_optimiser
 from sne.zoo.running import train_run
 from sne.zoo.tasks import Classification
 
