@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    import sne.symmetry as symmetry
     from sne.checkpoints import CheckpointError as CheckpointError
     from sne.checkpoints import read_network as read_network
     from sne.encoders import NetworkEncoder as NetworkEncoder
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from sne.predictors import Predictor as Predictor
     from sne.predictors import PredictorError as PredictorError
     from sne.predictors import encode as encode
+    from sne.symmetry import Symmetry as Symmetry
+    from sne.symmetry import SymmetryError as SymmetryError
     from sne.training import TrainingError as TrainingError
     from sne.training import TrainingSettings as TrainingSettings
     from sne.training import fit as fit
@@ -28,6 +31,8 @@ _ROOMS = {
     "NetworkEncoder": "encoders",
     "Predictor": "predictors",
     "PredictorError": "predictors",
+    "Symmetry": "symmetry",
+    "SymmetryError": "symmetry",
     "TrainingError": "training",
     "TrainingSettings": "training",
     "Zoo": "zoo",
@@ -36,10 +41,13 @@ _ROOMS = {
     "fit": "training",
     "read_network": "checkpoints",
 }
-__all__ = ["__version__", *sorted(_ROOMS)]
+_MODULES = ("symmetry",)  # used as sne.symmetry.trace
+__all__ = ["__version__", *sorted((*_ROOMS, *_MODULES))]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"sne.{name}")
     if name not in _ROOMS:
         raise AttributeError(f"module 'sne' has no attribute {name!r}")
     return getattr(import_module(f"sne.{_ROOMS[name]}"), name)

@@ -1,0 +1,105 @@
+"""What may be changed in a network without changing its function, as plain data."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from sne.symmetry.errors import SymmetryError
+from sne.symmetry.groups import KINDS, Fixed, Group, Mixing, check_spans
+from sne.symmetry.transformation import Transformation
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """The groups of one architecture. It holds no weights and needs no code: keep it once per architecture.
+
+    Args:
+        groups: applied in this order; channels in heads stand before heads.
+        mixings: applied after the groups.
+        shapes: of every tensor that a span names.
+        aliases: from names of tied tensors to the name that spans use.
+        fixed: axes on which nothing may move, and why.
+
+    Raises:
+        SymmetryError: spans leave their tensors or overlap, names stand twice, or a kind is not known.
+    """
+
+    groups: tuple[Group, ...] = ()
+    mixings: tuple[Mixing, ...] = ()
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
+    fixed: tuple[Fixed, ...] = ()
+
+    def __post_init__(self) -> None:
+        for several in (self.groups, self.mixings):
+            names = [one.name for one in several]
+            twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+            if twice:
+                raise SymmetryError(f"the name {twice[0]!r} stands twice, expected one group a name")
+        for group in self.groups:
+            unknown = [kind for kind in group.kinds if kind not in KINDS]
+            if unknown or not group.kinds:
+                raise SymmetryError(f"group {group.name}: kinds are {group.kinds}, expected some of {', '.join(KINDS)}")
+        for one in (*self.groups, *self.mixings):
+            if one.size < 1:
+                raise SymmetryError(f"group {one.name}: size is {one.size}, expected at least 1")
+            check_spans(one, self.shapes)
+        for mixing in self.mixings:
+            if any(span.power not in (1, -1) or span.inner != 1 for span in mixing.spans):
+                raise SymmetryError(f"mixing {mixing.name}: expected spans of power 1 or -1 and inner 1")
+
+    @property
+    def not_understood(self) -> tuple[Fixed, ...]:
+        """Axes that are fixed because an operation was not known, or axes met that could not be matched."""
+        return tuple(one for one in self.fixed if one.reason.startswith("not understood"))
+
+    def sample(
+        self,
+        seed: int | torch.Generator,
+        kinds: Sequence[str] = ("permutation",),
+        fraction: float = 1.0,
+    ) -> Transformation:
+        """Draws a change of the weights that leaves the function alone.
+
+        Args:
+            seed: of the draw, or a generator on the CPU.
+            kinds: some of "permutation", "scaling" (by 1/2 to 2), "sign" and "mixing".
+            fraction: part of each group's neurons that is moved, scaled or flipped; a mixing is drawn with this
+                probability.
+
+        Raises:
+            SymmetryError: a kind is not known, or the fraction is not in 0 to 1.
+        """
+        from sne.symmetry.sampling import draw
+
+        return draw(self, seed, kinds, fraction)
+
+    def to_json(self) -> str:
+        """The symmetry as JSON. Inverse: `from_json`."""
+        from sne.symmetry.plain import symmetry_to_plain
+
+        return json.dumps(symmetry_to_plain(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "symmetry") -> "Symmetry":
+        """Reads what `to_json` wrote, checking it. Inverse of `to_json`.
+
+        Args:
+            text: JSON.
+            where: what messages call it.
+
+        Raises:
+            SymmetryError: it is not the JSON of a symmetry.
+        """
+        from sne.symmetry.plain import symmetry_from_plain
+
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SymmetryError(f"{where} is not JSON: {error}") from None
+        try:
+            return cls(**symmetry_from_plain(values))
+        except SymmetryError as error:
+            raise SymmetryError(f"{where}: {error}") from None
