@@ -4,8 +4,8 @@
 
 The plain loop is what a throw-away script does: one process with torch's own number of threads, `nn.Dropout`, all
 images scaled once, one network after another. It trains the same networks of the family `small_cnn` (same
-hyper-parameters, first weights and own images) for as many steps and measures them as often. With --device cuda both run
-on the GPU, the zoo's networks in stacks. Both orders are timed, one after the other, and the accuracies are compared.
+hyper-parameters, first weights and own images) for as many steps and measures them as often. With --device cuda
+both run on the GPU, the zoo's networks in stacks. The two take turns, and the accuracies are compared.
 Prints a Markdown table and writes results/zoo_making_DEVICE.json beside this file.
 """
 
@@ -24,12 +24,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sne.zoo import Recipe, Zoo, load_images, make
+from sne.zoo import Zoo, load_images, make
 from sne.zoo.families import FAMILIES
 from sne.zoo.families.dropout import ByteDropout
 from sne.zoo.images import ImageSet
-from sne.zoo.randomness import Seeds
-from sne.zoo.recipe import Unit
+from sne.zoo.making.randomness import Seeds
+from sne.zoo.making.recipe import Unit
 
 FAMILY = FAMILIES["small_cnn"]
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -133,7 +133,7 @@ def main() -> None:
     best = {name: min(values) for name, values in readings.items()}
     difference = np.array(made[:count]) - np.array(theirs)
     report = {
-        "device": torch.cuda.get_device_name() if arguments.device == "cuda" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if arguments.device == "cuda" else platform.machine(),
         "cores": os.cpu_count(), "threads of the plain loop": torch.get_num_threads(), "workers": arguments.workers,
         "torch": torch.__version__, "images": images.name, "networks": arguments.networks, "steps": arguments.steps,
         "seconds a network": readings, "ratio": best["plain"] / best["sne"],

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from sne.zoo import Zoo, ZooWriter, verify
-from sne.zoo.layout import Layout, flatten
-from sne.zoo.summary import summarise
+from sne.zoo.store.layout import Layout, flatten
+from sne.zoo.store.summary import summarise
 
 CNN = {
     "layers.0.weight": (16, 1, 3, 3), "layers.0.bias": (16,),

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from sne.zoo import Recipe, Zoo, ZooError, load_images
-from sne.zoo.executors import train_each
 from sne.zoo.images import ImageSet
+from sne.zoo.making.executors import train_each
 
 LENGTH = {"steps": 12, "keep": [0, 4, 12]}
 FAMILIES = ["small_cnn", "mlp"]

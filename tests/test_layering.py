@@ -19,6 +19,15 @@ FLOORS = {
     "__init__": 8,
 }  # fmt: skip
 
+ZOO_FLOORS = {
+    "errors": 1, "hashing": 1,
+    "store": 2, "images": 2,
+    "tasks": 3,
+    "families": 4,
+    "making": 5, "importing": 5, "exporting": 5,
+    "__init__": 6,
+}  # fmt: skip
+
 
 def imports(path: Path) -> list[str]:
     names = []
@@ -43,6 +52,16 @@ def test_imports_go_down(path: Path):
             continue
         assert other in FLOORS, f"{path}: {name} is in no known room"
         assert other == room or FLOORS[other] < FLOORS[room], f"{path}: {room} imports {name}, not a lower floor"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "zoo").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT / "zoo")))
+def test_imports_go_down_within_the_zoo(path: Path):
+    room = path.relative_to(ROOT / "zoo").parts[0].removesuffix(".py")
+    assert room in ZOO_FLOORS, f"{room} has no floor in tests/test_layering.py"
+    for name in imports(path):
+        if name.startswith("sne.zoo."):
+            other = name.split(".")[2]
+            assert other == room or ZOO_FLOORS[other] < ZOO_FLOORS[room], f"{path}: {room} imports {name}"
 
 
 def test_no_utils_room():

@@ -13,7 +13,7 @@ _LOCK = threading.Lock()  # torch keeps what a pickle may name in one place for 
 class NumPyObject:
     """Stands where a pickle asks for a NumPy object: takes everything, does and keeps nothing."""
 
-    def __new__(cls, *_: Any) -> "NumPyObject":
+    def __new__(cls, *_: Any) -> "NumPyObject":  # noqa: D102
         return object.__new__(cls)
 
     def __init__(self, *_: Any) -> None:

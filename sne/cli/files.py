@@ -103,7 +103,7 @@ def _work_on(
 def _checkpoints_below(folder: Path) -> list[str]:
     from sne.checkpoints.folder import USUAL
     from sne.checkpoints.kinds import SUFFIXES
-    from sne.zoo.writing import INDEX
+    from sne.zoo.store.writing import INDEX
 
     if (folder / INDEX).is_file():
         raise typer.BadParameter(f"{folder}: a zoo, expected checkpoints; see sne zoo info and sne evaluate")

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.zoo.errors import ZooError
-from sne.zoo.layout import Layout, unflatten
-from sne.zoo.splitting import SPLIT, Split
-from sne.zoo.store import Zoo
+from sne.zoo.store.layout import Layout, unflatten
+from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.zoo import Zoo
 
 TABLE = "zoo.csv"
 FILES = ("safetensors", "pt")

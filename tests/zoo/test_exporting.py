@@ -9,7 +9,7 @@ from torch import nn
 from sne.zoo import FAMILIES, Split, Zoo, ZooError, ZooWriter, export_folder, import_zoo
 from sne.zoo.exporting import tensors_as_they_came
 from sne.zoo.families.space import sample
-from sne.zoo.layout import Slot, flatten
+from sne.zoo.store.layout import Slot, flatten
 
 
 def deep(seed: int) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from sne.cli.tables import format_table
 
 def print_summary(opened: Any, as_json: bool) -> None:
     """Prints the summary of an open zoo: tables, or one JSON line."""
-    from sne.zoo.summary import summarise
+    from sne.zoo.store.summary import summarise
 
     summary = summarise(opened)
     if as_json:

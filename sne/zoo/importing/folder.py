@@ -7,8 +7,8 @@ from sne.zoo.errors import ZooError
 from sne.zoo.importing.rows import Checkpoint, import_each, split_in
 from sne.zoo.importing.tables import as_text, read_table
 from sne.zoo.importing.weights import read_state
-from sne.zoo.store import Zoo
-from sne.zoo.writing import HYPERPARAMETER_PREFIX, Value
+from sne.zoo.store.writing import HYPERPARAMETER_PREFIX, Value
+from sne.zoo.store.zoo import Zoo
 
 _TEXT = ("path", "id", "run", "family", "dataset")
 _NAMES = (*_TEXT, "step")

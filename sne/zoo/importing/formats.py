@@ -10,7 +10,7 @@ from sne.zoo.importing.schuerholt import import_schuerholt
 from sne.zoo.importing.sine_inr import import_sine_inr
 from sne.zoo.importing.small_cnn_zoo import import_small_cnn_zoo
 from sne.zoo.importing.small_transformer_zoo import import_small_transformer_zoo
-from sne.zoo.store import Zoo
+from sne.zoo.store.zoo import Zoo
 
 FORMATS: Mapping[str, Callable[..., Zoo]] = {
     "folder": import_folder,

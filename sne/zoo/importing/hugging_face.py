@@ -10,8 +10,8 @@ from sne.zoo.importing.model_card import card_dataset, card_properties, read_mod
 from sne.zoo.importing.rows import Checkpoint, import_each, split_in
 from sne.zoo.importing.values import plain_values, read_json_object
 from sne.zoo.importing.weights import read_state
-from sne.zoo.store import Zoo
-from sne.zoo.writing import Value
+from sne.zoo.store.writing import Value
+from sne.zoo.store.zoo import Zoo
 
 _WEIGHTS = re.compile(r".+\.(safetensors|bin|pt|pth|ckpt|onnx)|.+\.(safetensors|bin)\.index\.json")
 _DEEPEST = 3  # folders between the source and a model: organisation, name

@@ -7,7 +7,7 @@ from typing import Any
 
 from sne.zoo.errors import ZooError
 from sne.zoo.importing.values import as_value
-from sne.zoo.writing import HYPERPARAMETER_PREFIX, RESERVED, Value
+from sne.zoo.store.writing import HYPERPARAMETER_PREFIX, RESERVED, Value
 
 _MOST_BYTES = 10_000_000
 _FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)

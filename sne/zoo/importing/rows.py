@@ -8,9 +8,9 @@ from typing import TypeVar
 from torch import Tensor
 
 from sne.zoo.errors import ZooError
-from sne.zoo.splitting import SPLIT, Split
-from sne.zoo.store import Zoo
-from sne.zoo.writing import Value, ZooWriter
+from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.writing import Value, ZooWriter
+from sne.zoo.store.zoo import Zoo
 
 Item = TypeVar("Item")
 

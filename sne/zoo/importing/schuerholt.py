@@ -12,8 +12,8 @@ from sne.zoo.errors import ZooError
 from sne.zoo.importing.rows import Checkpoint, import_each, split_in
 from sne.zoo.importing.values import plain_values, read_json_object
 from sne.zoo.importing.weights import read_state
-from sne.zoo.store import Zoo
-from sne.zoo.writing import RESERVED, Value
+from sne.zoo.store.writing import RESERVED, Value
+from sne.zoo.store.zoo import Zoo
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 _DEEPEST = 4  # folders between the source and a network: data set, zoo, hyper-parameters

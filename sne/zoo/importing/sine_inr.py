@@ -13,9 +13,9 @@ from sne.zoo.importing.beside_tensors import read_numbers
 from sne.zoo.importing.rows import Checkpoint, import_each
 from sne.zoo.importing.values import as_value, read_json_object
 from sne.zoo.importing.weights import used_tensors
-from sne.zoo.splitting import SPLIT, Split
-from sne.zoo.store import Zoo
-from sne.zoo.writing import Value
+from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.writing import Value
+from sne.zoo.store.zoo import Zoo
 
 _FAMILY = "sine_inr"
 _PIECES = ("train", "val", "test")

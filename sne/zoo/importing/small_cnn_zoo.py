@@ -9,10 +9,10 @@ import torch
 
 from sne.zoo.errors import ZooError
 from sne.zoo.importing.tables import as_text, read_table
-from sne.zoo.layout import Layout, Slot
-from sne.zoo.splitting import SPLIT, Split
-from sne.zoo.store import Zoo
-from sne.zoo.writing import HYPERPARAMETER_PREFIX, ZooWriter
+from sne.zoo.store.layout import Layout, Slot
+from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.writing import HYPERPARAMETER_PREFIX, ZooWriter
+from sne.zoo.store.zoo import Zoo
 
 _FAMILY = "small_cnn"
 _BLOCK = 4096  # rows that are turned at once

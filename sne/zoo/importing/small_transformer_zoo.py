@@ -7,8 +7,8 @@ from sne.zoo.errors import ZooError
 from sne.zoo.importing.rows import Checkpoint, import_each, split_in
 from sne.zoo.importing.tables import read_table
 from sne.zoo.importing.weights import read_state
-from sne.zoo.store import Zoo
-from sne.zoo.writing import Value
+from sne.zoo.store.writing import Value
+from sne.zoo.store.zoo import Zoo
 
 _FAMILY = "small_transformer"
 _ACCURACIES = ("test_top1_accuracy", "test_accuracy")

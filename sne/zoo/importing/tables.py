@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from sne.zoo.errors import ZooError
-from sne.zoo.writing import Value
+from sne.zoo.store.writing import Value
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> dict[str, list[Value]]:

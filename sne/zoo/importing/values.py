@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sne.zoo.errors import ZooError
-from sne.zoo.writing import Value
+from sne.zoo.store.writing import Value
 
 _LARGEST_INTEGER = 2**63 - 1
 

@@ -1,0 +1,63 @@
+"""The weights of a stack of networks of one shape."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sne.zoo.store.layout import Layout, flatten
+
+
+class StackedWeights:
+    """Parameters and buffers of networks of one shape, stacked on a device.
+
+    Args:
+        modules: the networks, on the CPU.
+        device: where the stack lives.
+
+    Attributes:
+        flat: all parameters, one row a network; an optimiser changes it in place.
+        parameters: views of `flat` by name, leaves of the gradient.
+        buffers: stacked by name.
+        layout: of one network's vector.
+    """
+
+    flat: Float[Tensor, "networks parameters"]
+    parameters: dict[str, Float[Tensor, "networks ..."]]
+    buffers: dict[str, Float[Tensor, "networks ..."]]
+    layout: Layout
+
+    def __init__(self, modules: Sequence[nn.Module], device: torch.device | str) -> None:
+        shapes = {name: p.shape for name, p in modules[0].named_parameters()}
+        rows = [torch.cat([p.detach().reshape(-1) for p in module.parameters()]) for module in modules]
+        self.flat = torch.stack(rows).to(device)
+        ends = list(_running_sums(shape.numel() for shape in shapes.values()))
+        self.parameters = {
+            name: self.flat[:, end - shape.numel() : end].unflatten(1, shape or (1,)).requires_grad_()
+            for (name, shape), end in zip(shapes.items(), ends, strict=True)
+        }
+        self.buffers = {
+            name: torch.stack([dict(module.named_buffers())[name] for module in modules]).to(device)
+            for name in dict(modules[0].named_buffers())
+        }
+        self.layout = flatten(modules[0].state_dict())[0]
+
+    def gradients(self, losses: Float[Tensor, " networks"]) -> Float[Tensor, "networks parameters"]:
+        """Of each network's loss, in the order of `flat`: a network's loss depends on no other's weights."""
+        parts = torch.autograd.grad(losses.sum(), list(self.parameters.values()))
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def vectors(self) -> Float[Tensor, "networks entries"]:
+        """Every network's flat vector, on the CPU, as `flatten` orders it."""
+        stacked = dict(chain(self.parameters.items(), self.buffers.items()))
+        parts = [stacked[slot.name].detach().flatten(1).to(torch.float32) for slot in self.layout.slots]
+        return torch.cat(parts, dim=1).cpu()
+
+
+def _running_sums(numbers: Iterable[int]) -> Iterator[int]:
+    total = 0
+    for number in numbers:
+        total += number
+        yield total

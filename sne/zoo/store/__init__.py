@@ -1,0 +1,1 @@
+"""The zoo on disk: index, shards and layouts; writing, reading, verifying, merging."""

@@ -1,0 +1,135 @@
+"""Cutting a zoo into train, validation and test by training run."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sne.zoo.errors import ZooError
+from sne.zoo.store.atomic import write_atomically
+
+SPLIT = "split.json"
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which runs train, select and test. A run is in at most one of them.
+
+    Raises:
+        ZooError: a run stands in two pieces.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        counts = Counter(self.train + self.val + self.test)
+        if len(counts) < counts.total():
+            raise ZooError(f"split: run {counts.most_common(1)[0][0]!r} stands in more than one place")
+
+    def rows(self, runs: Sequence[str], piece: str) -> np.ndarray:
+        """The rows of one piece.
+
+        Args:
+            runs: the run of every row, `zoo.runs`.
+            piece: "train", "val", "test", or "all" for every row, also of runs that the split does not name.
+
+        Returns:
+            Row numbers, ascending.
+        """
+        if piece == "all":
+            return np.arange(len(runs))
+        if piece not in ("train", "val", "test"):
+            raise ZooError(f"split {piece!r} is not known, expected train, val, test or all")
+        chosen = set(getattr(self, piece))
+        return np.array([i for i, run in enumerate(runs) if run in chosen], dtype=np.int64)
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Split":
+        """Reads {"train": [...], "val": [...], "test": [...]}. Inverse of `save`.
+
+        Raises:
+            ZooError: the file is not of that form.
+        """
+        try:
+            values = json.loads(Path(path).read_text())
+            pieces = [tuple(str(run) for run in values[name]) for name in ("train", "val", "test")]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ZooError(f"{path}: expected lists of runs under train, val and test ({error!r})") from None
+        return cls(*pieces)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the split as JSON. Inverse of `load`."""
+        text = json.dumps(asdict(self), indent=1) + "\n"
+        write_atomically(Path(path), lambda draft: draft.write_text(text))
+
+
+def join_splits(splits: Sequence[tuple[str, Split]]) -> Split:
+    """Puts the pieces of several splits together; a run that several name in the same piece counts once.
+
+    Args:
+        splits: what messages call each, and the split.
+
+    Raises:
+        ZooError: a run stands in different pieces of two splits.
+    """
+    places: dict[str, tuple[str, str]] = {}
+    for where, split in splits:
+        for piece in ("train", "val", "test"):
+            for run in getattr(split, piece):
+                other, first = places.setdefault(run, (piece, where))
+                if other != piece:
+                    raise ZooError(f"{where}: the split has run {run!r} in {piece}, that of {first} in {other}")
+    pieces = {"train": [], "val": [], "test": []}
+    for run, (piece, _) in places.items():
+        pieces[piece].append(run)
+    return Split(**{name: tuple(runs) for name, runs in pieces.items()})
+
+
+def split_by_run(
+    runs: Sequence[str],
+    *,
+    val: float = 0.1,
+    test: float = 0.2,
+    seed: int = 0,
+    families: Sequence[str] | None = None,
+) -> Split:
+    """Draws a split in which all checkpoints of one run stay together.
+
+    Args:
+        runs: the run of every row.
+        val: fraction of the runs for validation.
+        test: fraction of the runs for the test.
+        seed: of the draw; does not depend on the order of the rows.
+        families: the family of every row; if given, each family is cut in these fractions by itself.
+
+    Returns:
+        The split; each piece sorted. Of three runs or more, each piece whose fraction is above zero gets one.
+
+    Raises:
+        ZooError: the fractions leave no run to train on.
+    """
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise ZooError(f"split fractions val={val}, test={test}: expected each in [0, 1) and a sum below 1")
+    if families is not None and len(families) != len(runs):
+        raise ZooError(f"{len(families)} families came for {len(runs)} rows")
+    groups: dict[str, set[str]] = {}
+    for i, run in enumerate(runs):
+        groups.setdefault(families[i] if families is not None else "", set()).add(run)
+    if families is not None and sum(map(len, groups.values())) > len(set(runs)):
+        raise ZooError("a run has checkpoints of two families")
+    rng = np.random.default_rng(seed)
+    pieces: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for family in sorted(groups):
+        order = [str(run) for run in rng.permutation(sorted(groups[family]))]
+        least = 1 if len(order) >= 3 else 0
+        num_val = max(round(val * len(order)), least if val > 0 else 0)
+        num_test = max(round(test * len(order)), least if test > 0 else 0)
+        pieces["val"] += order[:num_val]
+        pieces["test"] += order[num_val : num_val + num_test]
+        pieces["train"] += order[num_val + num_test :]
+    return Split(*(tuple(sorted(pieces[name])) for name in ("train", "val", "test")))
