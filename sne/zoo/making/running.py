@@ -1,5 +1,6 @@
 """Training one network of a zoo: a plain loop, one thread, all examples in memory."""
 
+import copy
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -107,10 +108,10 @@ def prepare_unit(recipe: Recipe, unit: Unit, images: ImageSet) -> Trainee:
 def train_run(recipe: Recipe, unit: Unit, images: ImageSet, *, counted: bool = False) -> TrainedRun:
     """Trains one network, on the CPU.
 
-    The result depends on the recipe and the unit alone (and on the machine). A run whose loss stops
-    being finite ends there: its last weights are kept if they are finite, and all its checkpoints carry
-    `diverged`. A run whose loss falls below its family's `stop_loss` ends there too. Torch's default generator is
-    left as it was.
+    The result depends on the recipe and the unit alone (and on the machine). A run whose loss stops being finite
+    ends there: its last weights are kept if they are finite (else, where nothing else is kept, its first), and all
+    its checkpoints carry `diverged`. A run whose loss falls below its family's `stop_loss` ends there too. Torch's
+    default generator is left as it was.
 
     Args:
         recipe: of the zoo.
@@ -129,6 +130,7 @@ def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
     module, task = trainee.module, trainee.task
     optimiser = make_optimiser(module, trainee.hyperparameters)
     kept: list[Kept] = []
+    untrained = copy.deepcopy(module.state_dict())
     started, diverged = time.perf_counter(), False
 
     def keep(step: int) -> None:
@@ -158,6 +160,10 @@ def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
             keep(step)
         if step >= trainee.last_step:
             break
+    if not kept:  # its weights went beyond all bounds before the first were to be kept
+        diverged = True
+        module.load_state_dict(untrained)
+        keep(0)
     for checkpoint in kept:
         checkpoint.properties["diverged"] = diverged
     return trainee.finish(flatten(module.state_dict())[0], kept)

@@ -8,6 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from sne.zoo import FAMILIES, Recipe, ZooError, load_images
 from sne.zoo.families.optimising import make_optimiser
+from sne.zoo.families.space import Choice
 from sne.zoo.making.recipe import Unit
 from sne.zoo.making.running import train_run
 from sne.zoo.store.layout import flatten, unflatten
@@ -108,6 +109,17 @@ def test_diverged_runs_are_marked_and_finite(image_file: Path, monkeypatch: pyte
     assert run.kept and run.kept[-1].step < 40
     for kept in run.kept:
         assert kept.properties["diverged"] is True and bool(torch.isfinite(kept.vector).all())
+
+
+def test_runs_that_leave_all_bounds_at_once_are_kept_as_they_began(image_file: Path):
+    images = load_images(image_file)
+    space = {"optimizer": Choice(("sgd",)), "learning_rate": Choice((1e38,)), "init": Choice(("he_normal",))}
+    recipe = replace(RECIPE, spaces={"mlp": space}, keep=(6,))
+    for seed in range(3):
+        run = train_run(replace(recipe, seed=seed), Unit("mlp", 0), images)
+        assert [kept.step for kept in run.kept] == [0] and run.kept[0].properties["diverged"] is True
+        first = train_run(replace(recipe, seed=seed, keep=(0,), length=1), Unit("mlp", 0), images).kept[0]
+        assert torch.equal(run.kept[0].vector, first.vector)
 
 
 class Fixed:

@@ -83,6 +83,7 @@ class _Stack:
             if step % _CHECK_EVERY == 0 and not bool(self._moving.any()):
                 break
         self._keep_ended()
+        self._keep_at_least_one()
         return self._finish()
 
     def _step(self, step: int) -> None:
@@ -145,6 +146,14 @@ class _Stack:
             for row, kept in enumerate(self._kept):
                 if len(kept) > before[row]:
                     kept[-1] = Kept(ends[row], kept[-1].vector, kept[-1].properties)
+
+    def _keep_at_least_one(self) -> None:
+        """Keeps the first weights of networks that went beyond all bounds before the first were to be kept."""
+        none = torch.tensor([not kept for kept in self._kept])
+        if bool(none.any()):
+            self._diverged |= none.to(self._diverged.device)
+            self._weights.start_over(none.nonzero().flatten())
+            self._keep(0, none)
 
     def _measure(self) -> list[dict[str, Value]]:
         self._template.eval()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sne.zoo.store.layout import Layout, flatten
@@ -43,11 +43,21 @@ class StackedWeights:
             for name in dict(modules[0].named_buffers())
         }
         self.layout = flatten(modules[0].state_dict())[0]
+        self._untrained = self.flat.clone(), {name: buffer.clone() for name, buffer in self.buffers.items()}
 
     def gradients(self, losses: Float[Tensor, " networks"]) -> Float[Tensor, "networks parameters"]:
         """Of each network's loss, in the order of `flat`: a network's loss depends on no other's weights."""
         parts = torch.autograd.grad(losses.sum(), list(self.parameters.values()))
         return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    @torch.no_grad()
+    def start_over(self, rows: Int64[Tensor, " some"]) -> None:
+        """Gives some networks their first weights again."""
+        first, buffers = self._untrained
+        rows = rows.to(first.device)
+        self.flat[rows] = first[rows]
+        for name, buffer in self.buffers.items():
+            buffer[rows] = buffers[name][rows]
 
     def vectors(self) -> Float[Tensor, "networks entries"]:
         """Every network's flat vector, on the CPU, as `flatten` orders it."""

@@ -95,6 +95,18 @@ def test_those_that_diverge_end_and_the_others_go_on(images):
     assert ends == {(True, False), (False, True)}
 
 
+def test_those_that_leave_all_bounds_at_once_are_kept_as_they_began(images):
+    space = {"optimizer": Choice(("sgd",)), "learning_rate": Choice((1e-3, 1e38)), "depth": Choice((2,))}
+    space |= {"width": Choice((16,)), "taper": Choice((1.0,)), "activation": Choice(("relu",))}
+    recipe = recipe_of("mlp", spaces={"mlp": space}, keep=(6,))
+    units = largest_group(recipe, images)
+    steps = set()
+    for unit, stacked in train_stack(recipe, units, images, device="cpu"):
+        assert_same_runs(stacked, train_run(recipe, unit, images, counted=True), 1e-5)
+        steps |= {kept.step for kept in stacked.kept}
+    assert steps == {0, 6}
+
+
 def test_fits_end_when_they_are_good_enough(images):
     recipe = recipe_of("sine_inr", length=2000, keep=(2000,), networks=3, seed=1)
     runs = [run for _, run in train_stack(recipe, recipe.units(), images, device="cpu")]
