@@ -61,11 +61,13 @@ def export_folder(
     """
     if files not in FILES:
         raise ZooError(f"files {files!r} is not known, expected one of {', '.join(FILES)}")
-    columns = [*_NAMES, *zoo.property_names, *zoo.hyperparameter_names]
+    rows = _choose(zoo, split, families)
+    known = zoo.table.take(rows)
+    measured = [*zoo.property_names, *zoo.hyperparameter_names]
+    columns = [*_NAMES, *(name for name in measured if known[name].null_count < len(known))]
     if _PATH in columns:
         raise ZooError(f"{zoo.path}: the property {_PATH!r} cannot be exported, that column names the files")
-    rows = _choose(zoo, split, families)
-    table = zoo.table.select(columns).take(rows).to_pydict()
+    table = known.select(columns).to_pydict()
     out = Path(out)
     with _new_folder(out) as draft:
         with (draft / TABLE).open("w", encoding="utf-8", newline="") as file:

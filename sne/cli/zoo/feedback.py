@@ -75,7 +75,7 @@ class Pace:
             self.text = ""
             return
         rate = since / seconds
-        shown = f"{rate:.3g}/s" if rate >= 1 else f"{60 * rate:.3g}/min"
+        shown = f"{60 * rate:.3g}/min" if rate < 1 else f"{rate:.3g}/s" if rate < 100 else f"{rate:,.0f}/s"
         ending = f"{_duration((total - done) / rate)} left" if done < total else f"in {_duration(seconds)}"
         self.text = f", {shown}, {ending}"
 
