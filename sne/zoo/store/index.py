@@ -12,7 +12,8 @@ from sne.zoo.store.atomic import write_atomically
 
 INDEX = "networks.parquet"
 TIMINGS = "timings.parquet"
-RESERVED = ("id", "run", "family", "dataset", "step", "layout", "shard", "offset", "checksum")
+RESERVED = ("id", "run", "family", "dataset", "step", "layout", "symmetry", "shard", "offset", "checksum")
+_LATER = ("symmetry", "offset")  # columns that older zoos lack
 WALL_TIME = "wall_time"  # the one property that no seed repeats, and that therefore stands in a file of its own
 HYPERPARAMETER_PREFIX = "config."
 _NUMBERS = ("step", "offset")
@@ -73,7 +74,7 @@ def join_tables(tables: Sequence[tuple[str, pa.Table]]) -> pa.Table:
             text = next(where for where, kind in kinds.items() if kind == pa.string())
             number = next(where for where, kind in kinds.items() if kind not in (None, pa.string()))
             raise ZooError(f"column {name!r} is text in {text} and a number in {number}; rename or convert it in one")
-        kind = _common(present)
+        kind = _reserved_kind(name) if name in RESERVED else _common(present)
         pieces = [
             table[name].cast(kind) if name in table.column_names else pa.nulls(len(table), kind) for _, table in tables
         ]
@@ -98,7 +99,7 @@ def read_index(folder: Path) -> pa.Table:
             f"{path} cannot be read ({reason}): it is damaged or cut short, and with it ids, labels and what each "
             f"weight belongs to are lost; shards, {_intact(folder)} stay as they are"
         ) from None
-    missing = [name for name in RESERVED if name not in table.column_names and name != "offset"]
+    missing = [name for name in RESERVED if name not in table.column_names and name not in _LATER]
     if missing:
         raise ZooError(f"{path} lacks the column {missing[0]!r}")
     timings = read_timings(folder)
@@ -150,7 +151,8 @@ def _read_whole(path: Path) -> pa.Table:
 
 
 def _intact(folder: Path) -> str:
-    names = [name for name in ("layouts.json", "split.json", "recipe.json", TIMINGS) if (folder / name).exists()]
+    known = ("layouts.json", "symmetries.json", "split.json", "recipe.json", TIMINGS)
+    names = [name for name in known if (folder / name).exists()]
     return ", ".join(names) or "the other files"
 
 
@@ -172,6 +174,10 @@ def _kind(name: str, where: str, table: pa.Table) -> pa.DataType | None:
     raise ZooError(f"{where}: column {name!r} holds {kind}, expected text, numbers or booleans")
 
 
+def _reserved_kind(name: str) -> pa.DataType:
+    return pa.int64() if name in _NUMBERS else pa.string()
+
+
 def _common(kinds: set[pa.DataType]) -> pa.DataType:
     if len(kinds) == 1:
         return next(iter(kinds))
@@ -181,7 +187,7 @@ def _common(kinds: set[pa.DataType]) -> pa.DataType:
 def _column(name: str, values: list[Value]) -> pa.Array:
     """One typed column; NaN is missing."""
     if name in RESERVED:
-        return pa.array(values, pa.int64() if name in _NUMBERS else pa.string())
+        return pa.array(values, _reserved_kind(name))
     values = [None if v is None or v != v else v for v in values]
     kinds = {type(v) for v in values if v is not None}
     if str in kinds:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.zoo.errors import ZooError
+from sne.zoo.store.entries import parse_entry, read_entries, write_entries
 
 LAYOUTS = "layouts.json"
-_LINE = re.compile(r'"([0-9a-f]{16})":(\[.*\]),?')
 
 
 @dataclass(frozen=True)
@@ -95,23 +94,12 @@ class Layouts:
 
     @classmethod
     def load(cls, path: Path) -> "Layouts":
-        """Reads `layouts.json`. Inverse: `write_layouts`.
-
-        A file of one layout a line, as `write_layouts` leaves it, is parsed line by line and on demand: a zoo may
-        have a layout for each network. A line that is damaged is a layout that is missing.
+        """Reads `layouts.json`, as `read_entries` reads such files. Inverse: `write_layouts`.
 
         Raises:
             ZooError: it is not an object in JSON.
         """
-        try:
-            text = path.read_text(errors="replace")
-            lines = [_LINE.fullmatch(line) for line in text.splitlines()[1:-1]] if text.endswith("]\n}\n") else []
-            values = {line[1]: line[2] for line in lines if line} or json.loads(text)
-        except (OSError, ValueError, RecursionError) as error:
-            raise ZooError(f"{path} cannot be read: {error}") from None
-        if not isinstance(values, dict):
-            raise ZooError(f"{path}: expected an object from layout ids to lists of tensors")
-        return cls(values, path)
+        return cls(read_entries(path, "lists of tensors"), path)
 
     def __getitem__(self, key: str) -> Layout:
         """The layout of an id.
@@ -121,12 +109,8 @@ class Layouts:
             ZooError: it is damaged.
         """
         if key not in self._known:
-            values, where = self._values[key], f"{self._where}: {key}"
-            try:
-                values = json.loads(values) if isinstance(values, str) else values
-            except (ValueError, RecursionError) as error:
-                raise ZooError(f"{where}: {error}") from None
-            self._known[key] = Layout.from_json(values, where)
+            where = f"{self._where}: {key}"
+            self._known[key] = Layout.from_json(parse_entry(self._values[key], where), where)
         return self._known[key]
 
     def __contains__(self, key: object) -> bool:
@@ -141,10 +125,7 @@ class Layouts:
 
 def write_layouts(path: Path, layouts: Mapping[str, Layout]) -> None:
     """Writes `layouts.json`, one layout a line. Inverse: `Layouts.load`."""
-    lines = (
-        f"{json.dumps(key)}:{json.dumps(layout.to_json(), separators=(',', ':'))}" for key, layout in layouts.items()
-    )
-    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    write_entries(path, {key: json.dumps(one.to_json(), separators=(",", ":")) for key, one in layouts.items()})
 
 
 def flatten(state: Mapping[str, Tensor]) -> tuple[Layout, Float[Tensor, " entries"]]:

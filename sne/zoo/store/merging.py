@@ -180,4 +180,5 @@ def _copy(writer: ZooWriter, sources: Sequence[_Source], progress: Progress | No
             progress(done, total)
 
     for source in sources:
-        writer.add_table(source.where, source.table, source.networks(count))
+        symmetries = {key: source.zoo.symmetries[key] for key in source.zoo.symmetries}
+        writer.add_table(source.where, source.table, source.networks(count), symmetries)

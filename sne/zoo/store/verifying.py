@@ -11,6 +11,7 @@ from sne.zoo.store.drafts import DRAFTS, split_file
 from sne.zoo.store.index import INDEX, TIMINGS, read_timings
 from sne.zoo.store.layout import LAYOUTS
 from sne.zoo.store.shards import SHARD_NAME, checksum
+from sne.zoo.store.symmetries import SYMMETRIES, symmetry_id
 from sne.zoo.store.zoo import Zoo
 
 
@@ -67,8 +68,8 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
     """Reads a whole zoo and compares it with its checksums.
 
     Found are: weights that changed; shards that are missing, damaged or cut short; rows that point nowhere; layouts
-    that are missing or changed; ids that come twice; durations that cannot be read; runs that the split names and the
-    zoo lacks. Networks that are not among the hurt can go on being used.
+    that are missing or changed; ids that come twice; symmetries that are missing or changed; durations that cannot be
+    read; runs that the split names and the zoo lacks. Networks that are not among the hurt can go on being used.
 
     Args:
         path: the zoo's folder.
@@ -121,6 +122,20 @@ def _bad_layouts(zoo: Zoo) -> dict[str | None, str]:
     return bad
 
 
+def _bad_symmetries(zoo: Zoo) -> list[str]:
+    """What is wrong with symmetries that rows have. The weights do not depend on them."""
+    bad: list[str] = []
+    for key in dict.fromkeys(zoo.column("symmetry")) if "symmetry" in zoo.table.column_names else ():
+        try:
+            if key is not None and key not in zoo.symmetries:
+                bad.append(f"symmetry {key} is missing")
+            elif key is not None and symmetry_id(zoo.symmetries[key]) != key:
+                bad.append(f"symmetry {key} has changed")
+        except ZooError as error:
+            bad.append(str(error).partition(": ")[2])
+    return bad
+
+
 def _reason(zoo: Zoo, shard: str, error: ZooError) -> str:
     """Why a row cannot be read, in words that the rows of one shard share."""
     if not SHARD_NAME.fullmatch(shard):
@@ -140,6 +155,7 @@ def _faults_beside(zoo: Zoo) -> list[Fault]:
         json.loads((zoo.path / LAYOUTS).read_text())  # `Layouts` reads its lines one by one, others all of it
     except ValueError as error:
         faults.append(Fault(LAYOUTS, f"is not JSON as a whole ({error})", 0))
+    faults += [Fault(SYMMETRIES, reason, 0) for reason in _bad_symmetries(zoo)]
     if (zoo.path / TIMINGS).exists() and read_timings(zoo.path) is None:
         faults.append(Fault(TIMINGS, "is damaged: the column wall_time is not there", 0))
     if zoo.split is not None:
@@ -157,6 +173,8 @@ def _notes(zoo: Zoo) -> list[str]:
     spare = set(zoo.layouts) - set(zoo.column("layout"))
     if spare:
         notes.append(f"{LAYOUTS}: no network has {len(spare)} of the layouts ({', '.join(sorted(spare)[:5])})")
+    if "symmetry" in zoo.table.column_names and (spare := set(zoo.symmetries) - set(zoo.column("symmetry"))):
+        notes.append(f"{SYMMETRIES}: no network has {len(spare)} of the symmetries ({', '.join(sorted(spare)[:5])})")
     used = set(zoo.column("shard"))
     left = sorted(p.name for p in zoo.path.iterdir() if SHARD_NAME.fullmatch(p.name) and p.name not in used)
     if left:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.symmetry import Symmetry
 from sne.zoo.errors import ZooError
 from sne.zoo.store.atomic import write_atomically
 from sne.zoo.store.drafts import DRAFTS, clear_drafts, publish
@@ -23,12 +24,13 @@ from sne.zoo.store.locking import FolderLock, is_locked_here
 from sne.zoo.store.shards import SHARD_NAME, ShardWriter
 from sne.zoo.store.shards import STORAGE as STORAGE
 from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.symmetries import SYMMETRIES, Symmetries, check_fits, symmetry_id, write_symmetries
 
 LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not depend on how it is stored
 _MAKING = ".making"  # the maker of a zoo holds its lock; all other writers keep out
 SHARD_BYTES = 64 << 20
 _OURS = re.compile(
-    r"weights-\d{5,}\.safetensors|layouts\.json|split\.json|recipe\.json|timings\.parquet|\.making|\.writing|\..*\.draft"
+    r"weights-\d{5,}\.safetensors|(layouts|symmetries|split|recipe)\.json|timings\.parquet|\.making|\.writing|\..*\.draft"
 )
 
 
@@ -72,6 +74,8 @@ class ZooWriter:
         self._ids: set[str] = set()
         self._layouts: dict[str, Layout] = {}
         self._layout_ids: dict[Layout, str] = {}
+        self._symmetries: dict[str, Symmetry] = {}
+        self._fitting: set[tuple[str, str]] = set()  # ids of symmetries, with those of layouts that they fit
         self._check_folder()
 
     def __enter__(self) -> "ZooWriter":
@@ -110,6 +114,7 @@ class ZooWriter:
         state: Mapping[str, Tensor],
         properties: Mapping[str, Value],
         hyperparameters: Mapping[str, Value],
+        symmetry: Symmetry | None = None,
     ) -> None:
         """Adds one checkpoint.
 
@@ -122,14 +127,16 @@ class ZooWriter:
             state: its tensors by name; integer tensors are left out.
             properties: what was measured. NaN is stored as missing.
             hyperparameters: how it was trained, names without the prefix "config.".
+            symmetry: which changes of its weights leave what it does alone; None where that is not known.
 
         Raises:
-            ZooError: the id is taken, a name is reserved, or a weight is not finite or beyond float16.
+            ZooError: the id is taken, a name is reserved, a weight is not finite or beyond float16, or the symmetry is
+                of another network.
         """
         layout, vector = flatten(state)
         self.add_flat(
             id=id, run=run, family=family, dataset=dataset, step=step, layout=layout, vector=vector,
-            properties=properties, hyperparameters=hyperparameters,
+            properties=properties, hyperparameters=hyperparameters, symmetry=symmetry,
         )  # fmt: skip
 
     def add_flat(
@@ -144,6 +151,7 @@ class ZooWriter:
         vector: Float[Tensor, " entries"],
         properties: Mapping[str, Value],
         hyperparameters: Mapping[str, Value],
+        symmetry: Symmetry | None = None,
     ) -> None:
         """Adds one checkpoint whose weights are flat already; otherwise as `add`."""
         if id in self._ids:
@@ -155,23 +163,32 @@ class ZooWriter:
             raise ZooError(f"{id}: {len(vector)} weights came, its layout has {layout.num_entries} (at least one)")
         if not bool((vector.abs() <= LARGEST_WEIGHT).all()):
             raise ZooError(f"{id}: a weight is NaN or larger than {LARGEST_WEIGHT:g}")
+        keys: dict[str, Value] = {"layout": self._layout_id(layout), "symmetry": None}
+        if symmetry is not None:
+            keys["symmetry"] = self._symmetry_id(symmetry, layout, id)
         place = self._shards.add(vector.detach().to("cpu", self._dtype, copy=True).contiguous())
         self._ids.add(id)
         row: dict[str, Value] = {
-            "id": id, "run": run, "family": family, "dataset": dataset, "step": step,
-            "layout": self._layout_id(layout), **place._asdict(),
+            "id": id, "run": run, "family": family, "dataset": dataset, "step": step, **keys, **place._asdict(),
         }  # fmt: skip
         row.update(properties)
         row.update({HYPERPARAMETER_PREFIX + name: value for name, value in hyperparameters.items()})
         self._rows.add(row)
 
-    def add_table(self, where: str, table: pa.Table, networks: Iterable[tuple[Layout, Tensor]]) -> None:
+    def add_table(
+        self,
+        where: str,
+        table: pa.Table,
+        networks: Iterable[tuple[Layout, Tensor]],
+        symmetries: Mapping[str, Symmetry] | None = None,
+    ) -> None:
         """Adds rows of another zoo, weights as they are stored there.
 
         Args:
             where: what messages call the other zoo.
             table: its rows.
             networks: layout and stored vector of each row, in order.
+            symmetries: those that its rows name, by id.
 
         Raises:
             ZooError: an id is taken.
@@ -191,6 +208,7 @@ class ZooWriter:
         for name, values in placed.items():
             free = free.append_column(name, pa.array(values))
         self._tables.append((where, free))
+        self._symmetries.update(symmetries or {})
 
     @property
     def table(self) -> pa.Table:
@@ -219,6 +237,8 @@ class ZooWriter:
         layouts = Layouts.load(self._path / LAYOUTS)
         self._layouts = {key: layouts[key] for key in layouts}
         self._layout_ids = {layout: key for key, layout in self._layouts.items()}
+        symmetries = Symmetries.load(self._path / SYMMETRIES)
+        self._symmetries = {key: symmetries[key] for key in symmetries}
         self._ids = set(table["id"].to_pylist())
         self._tables = [(str(self._path), table)]
         numbers = [match[1] for name in set(table["shard"].to_pylist()) if (match := SHARD_NAME.fullmatch(str(name)))]
@@ -229,6 +249,14 @@ class ZooWriter:
             self._layout_ids[layout] = layout.id
             self._layouts.setdefault(layout.id, layout)
         return self._layout_ids[layout]
+
+    def _symmetry_id(self, symmetry: Symmetry, layout: Layout, where: str) -> str:
+        key = symmetry_id(symmetry)
+        if (key, layout.id) not in self._fitting:
+            check_fits(symmetry, layout, where)
+            self._fitting.add((key, layout.id))
+        self._symmetries.setdefault(key, symmetry)
+        return key
 
     def _close_rows(self) -> None:
         """Turns rows that came one by one into a table, so that those of another zoo can follow."""
@@ -241,6 +269,11 @@ class ZooWriter:
         table, drafts = self.table, self._path / DRAFTS
         names = [*self._shards.names, LAYOUTS, INDEX]
         write_atomically(drafts / LAYOUTS, lambda path: write_layouts(path, self._layouts))
+        if self._symmetries:
+            write_atomically(drafts / SYMMETRIES, lambda path: write_symmetries(path, self._symmetries))
+            names.append(SYMMETRIES)
+        elif not self._append:
+            (self._path / SYMMETRIES).unlink(missing_ok=True)  # of a writer that died before its index moved
         if WALL_TIME in table.column_names:
             write_timings(drafts / TIMINGS, table)
             names.append(TIMINGS)

@@ -1,5 +1,6 @@
 """Reading a zoo folder: the index whole, the weights one tensor at a time from memory-mapped shards."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sne.networks import Layer, Network, Note, TensorInfo, recognise
+from sne.symmetry import Symmetry
 from sne.zoo.errors import ZooError
 from sne.zoo.store.drafts import split_file
 from sne.zoo.store.index import HYPERPARAMETER_PREFIX, RESERVED, read_index
 from sne.zoo.store.layout import LAYOUTS, Layout, Layouts, Slot
 from sne.zoo.store.shards import Shards
 from sne.zoo.store.splitting import Split
+from sne.zoo.store.symmetries import SYMMETRIES, Symmetries
 
 _MOST_RECOGNISED = 4096  # layouts whose layers are kept at hand; a zoo of MLPs may have one for each network
 
@@ -27,28 +30,38 @@ class Zoo:
     """Trained networks with measured properties, one row a checkpoint. Made by `Zoo.open`."""
 
     def __init__(
-        self, path: Path, table: pa.Table, layouts: Layouts | Mapping[str, Layout], split: Split | None
+        self,
+        path: Path,
+        table: pa.Table,
+        layouts: Layouts | Mapping[str, Layout],
+        split: Split | None,
+        symmetries: Symmetries | Mapping[str, Symmetry] | None = None,
     ) -> None:
         self.path = path
         self.table = table
         self.layouts = layouts
         self.split = split
+        self.symmetries = {} if symmetries is None else symmetries
+        self._other_weights: Mapping[int, Tensor] = {}
         self._recognised: dict[str, _RecognisedLayout] = {}
         self._shards = Shards(path)
 
     @classmethod
     def open(cls, path: Path | str) -> "Zoo":
-        """Opens a zoo folder; reads the index and the layouts, no weights.
+        """Opens a zoo folder; reads the index, the layouts and the symmetries, no weights.
 
         Args:
             path: the folder.
 
         Raises:
-            ZooError: it is not a zoo, or its index, layouts or split cannot be read.
+            ZooError: it is not a zoo, or its index, layouts, symmetries or split cannot be read.
         """
         path = Path(path)
         table, split = read_index(path), split_file(path)
-        return cls(path, table, Layouts.load(path / LAYOUTS), Split.load(split) if split.is_file() else None)
+        symmetries = Symmetries.load(path / SYMMETRIES)
+        return cls(
+            path, table, Layouts.load(path / LAYOUTS), Split.load(split) if split.is_file() else None, symmetries
+        )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -144,6 +157,8 @@ class Zoo:
         Raises:
             ZooError: the row's shard or layout is missing or damaged.
         """
+        if row in self._other_weights:
+            return self._other_weights[row]
         shard, count = self._row_shards[row], self.layout(row).num_entries
         if not self._row_offsets:
             return self._shards.vector_by_id(str(shard), self.ids[row], count)
@@ -166,6 +181,39 @@ class Zoo:
             return self.layouts[self._row_layouts[row]]
         except KeyError:
             raise ZooError(f"{self.path / LAYOUTS} does not describe layout {self._row_layouts[row]!r}") from None
+
+    def symmetry(self, row: int) -> Symmetry | None:
+        """Which changes of a row's weights leave what the network does alone; None where that is not known.
+
+        Raises:
+            ZooError: the symmetry is not described, or its description is damaged.
+        """
+        key = self._row_symmetries[row] if self._row_symmetries else None
+        try:
+            return None if key is None else self.symmetries[key]
+        except KeyError:
+            raise ZooError(f"{self.path / SYMMETRIES} does not describe symmetry {key!r}") from None
+
+    def with_weights(self, weights: Mapping[int, Float[Tensor, " entries"]]) -> "Zoo":
+        """The same zoo as if some rows had other weights; nothing is written.
+
+        Args:
+            weights: of these rows, each as long as the vector that the row has; kept in memory.
+
+        Raises:
+            ZooError: a vector has another length.
+        """
+        for row, vector in weights.items():
+            if len(vector) != self.num_weights(row):
+                raise ZooError(f"{self.ids[row]}: {len(vector)} weights came, expected {self.num_weights(row)}")
+        other = copy.copy(self)
+        other._other_weights = {**self._other_weights, **weights}
+        return other
+
+    @cached_property
+    def _row_symmetries(self) -> list[Any]:
+        """Empty in zoos that were written before symmetries were kept."""
+        return self.table["symmetry"].to_pylist() if "symmetry" in self.table.column_names else []
 
     @cached_property
     def _row_layouts(self) -> list[Any]:
