@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    import sne.symmetry as symmetry
+    import sne.symmetry as symmetry  # noqa: F401
     from sne.checkpoints import CheckpointError as CheckpointError
     from sne.checkpoints import read_network as read_network
     from sne.encoders import NetworkEncoder as NetworkEncoder

@@ -9,4 +9,5 @@ from sne.symmetry.groups import Group as Group
 from sne.symmetry.groups import Mixing as Mixing
 from sne.symmetry.groups import Span as Span
 from sne.symmetry.symmetry import Symmetry as Symmetry
+from sne.symmetry.tracing import trace as trace
 from sne.symmetry.transformation import Transformation as Transformation
