@@ -1,0 +1,124 @@
+"""Claims about axes, collected while a layout is read, and the symmetry that they make."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sne.networks import TensorInfo
+from sne.symmetry.groups import Fixed, Group, Mixing, Span
+from sne.symmetry.symmetry import Symmetry
+
+
+class UncertainError(Exception):
+    """A layout does not hold for a network; the message says where it fails."""
+
+
+class Claims:
+    """Groups in the making. A group that is fixed after it was claimed gives all its axes back.
+
+    Args:
+        infos: every tensor of the network.
+        aliases: from names of tied tensors to the name that is kept.
+    """
+
+    def __init__(self, infos: Mapping[str, TensorInfo], aliases: Mapping[str, str]) -> None:
+        self.infos = infos
+        self.aliases = aliases
+        self._sizes: dict[str, int] = {}
+        self._spans: dict[str, list[Span]] = {}
+        self._kinds: dict[str, tuple[str, ...]] = {}
+        self._mixings: list[Mixing] = []
+        self._broken: dict[str, str] = {}
+        self._reasons: dict[tuple[str, int], str] = {}
+
+    def claim(self, group: str, size: int, span: Span) -> None:
+        """Says that the neurons of a group sit on an axis.
+
+        Raises:
+            UncertainError: the group has another size elsewhere, or the tensor has no such axis or is too short.
+        """
+        shape = self.infos[span.tensor].shape
+        if self._sizes.setdefault(group, size) != size:
+            raise UncertainError(f"{span.tensor} has {size} neurons of {group}, others have {self._sizes[group]}")
+        if span.dim >= len(shape) or span.end(size) > shape[span.dim]:
+            raise UncertainError(f"{span.tensor} is {list(shape)}, too small for {span.end(size)} on axis {span.dim}")
+        self._spans.setdefault(group, []).append(span)
+
+    def allow(self, group: str, *kinds: str) -> None:
+        """Allows kinds besides permutations."""
+        there = self._kinds.get(group, ())
+        self._kinds[group] = (*there, *(kind for kind in kinds if kind not in there))
+
+    def mix(self, mixing: Mixing) -> None:
+        """Adds a mixing."""
+        self._mixings.append(mixing)
+
+    def fix(self, tensor: str, dim: int, reason: str) -> None:
+        """Says why an axis is fixed; a claim on the same axis stays."""
+        self._reasons.setdefault((tensor, dim), reason)
+
+    def give_up(self, group: str, reason: str) -> None:
+        """Fixes a group wherever it sits."""
+        self._broken.setdefault(group, reason)
+
+    def build(self) -> Symmetry:
+        """The symmetry: what is claimed and not given up; every other axis is fixed, with its reason."""
+        self._settle_tied()
+        groups = tuple(
+            Group(name, self._sizes[name], tuple(spans), ("permutation", *self._kinds.get(name, ())))
+            for name, spans in self._spans.items()
+            if self._sizes[name] > 1 and name not in self._broken
+        )
+        for name, spans in self._spans.items():
+            reason = self._broken.get(name, "one entry" if self._sizes[name] == 1 else "")
+            for span in spans if reason else ():
+                self.fix(span.tensor, span.dim, reason)
+        mixings = tuple(one for one in self._mixings if one.name not in self._broken)
+        moving = [*groups, *mixings]
+        free = {(span.tensor, span.dim) for one in moving for span in one.spans}
+        fixed = tuple(
+            Fixed(name, dim, self._reasons.get((name, dim), "not understood: nothing in the layout speaks of this axis"))
+            for name, info in self.infos.items()
+            if name not in self.aliases
+            for dim in range(len(info.shape))
+            if (name, dim) not in free
+        )
+        named = {name for name, _ in free}
+        return Symmetry(
+            groups,
+            mixings,
+            {name: self.infos[name].shape for name in self.infos if name in named},
+            {alias: name for alias, name in self.aliases.items() if name in named},
+            fixed,
+        )
+
+    def _settle_tied(self) -> None:
+        """Lets tied tensors speak with one name; groups that would move them differently are given up."""
+        tied = {*self.aliases, *self.aliases.values()}
+        seen: dict[str, set[tuple[str, Span]]] = {name: set() for name in tied}
+        for group, spans in self._spans.items():
+            for span in spans:
+                if span.tensor in tied:
+                    name = self.aliases.get(span.tensor, span.tensor)
+                    seen[span.tensor].add((group, replace(span, tensor=name)))
+        for alias, name in self.aliases.items():
+            for group, _ in seen[alias] ^ seen[name]:
+                self.give_up(group, f"{alias} and {name} are one tensor, and would move differently")
+        for group, spans in self._spans.items():
+            self._spans[group] = [span for span in spans if span.tensor not in self.aliases]
+        self._mixings = [
+            replace(one, spans=tuple(span for span in one.spans if span.tensor not in self.aliases))
+            for one in self._mixings
+        ]
+
+
+def nothing(infos: Mapping[str, TensorInfo], reason: str) -> Symmetry:
+    """The symmetry that claims nothing.
+
+    Args:
+        infos: every tensor of the network.
+        reason: why.
+    """
+    fixed = tuple(
+        Fixed(name, dim, f"not understood: {reason}") for name, info in infos.items() for dim in range(len(info.shape))
+    )
+    return Symmetry(fixed=fixed)

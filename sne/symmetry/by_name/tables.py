@@ -1,0 +1,150 @@
+"""Layouts written as tables: a pattern of names, and what sits on each axis."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from sne.networks import TensorInfo
+from sne.symmetry.by_name.attention import Attention
+from sne.symmetry.by_name.claims import Claims, UncertainError
+from sne.symmetry.by_name.known import Known, kinds_through
+from sne.symmetry.groups import Span
+
+
+@dataclass(frozen=True)
+class On:
+    """A group of neurons on an axis.
+
+    Args:
+        group: its name; `{0}`, `{1}`, ... stand for the numbers in the tensor's name, `{p0}`, ... for those before them.
+        power: exponent of the neurons' scale.
+        is_gated: the neurons are multiplied by others and by nothing else, so that scales pass whatever the activation.
+    """
+
+    group: str
+    power: int = 0
+    is_gated: bool = False
+
+
+@dataclass(frozen=True)
+class Heads:
+    """An axis that attention cuts into heads.
+
+    Args:
+        attention: its name, with numbers as in `On`.
+        parts: what follows one another on the axis: "query", "key", "value", "out".
+    """
+
+    attention: str
+    parts: tuple[str, ...]
+
+
+AxisRule = On | Heads | str  # a string says why the axis is fixed
+Row = tuple[str, tuple[AxisRule, ...]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The names of one architecture, all of them: a tensor that no row knows makes the layout fail.
+
+    Args:
+        name: what messages call it.
+        rows: patterns, in which `{}` is a number and `(a|b)` a choice, and what sits on the axes of the tensor.
+        needed: patterns that must match, for the layout to be this one.
+        readers: patterns of tensors that read the groups "stream..." at the end; without one these are the output.
+        embedding: the tensor that can be the last reader by being tied, where the caller says so.
+        is_rotary: queries and keys turn with position, so that their channels may not trade places.
+        needs_bias: names of tensors without which channels of queries and keys might be rotary too.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    needed: tuple[str, ...]
+    readers: tuple[str, ...] = ()
+    embedding: str = ""
+    is_rotary: bool = False
+    needs_bias: str = ""
+
+
+STREAM = "stream"
+HIDDEN = "hidden"
+GATED = ("scaling", "sign")
+
+
+def linear(pattern: str, out: AxisRule, reads: AxisRule) -> tuple[Row, ...]:
+    """Rows of a linear layer's weight and bias.
+
+    Args:
+        pattern: of its path.
+        out: what it feeds.
+        reads: what it reads.
+    """
+    return (f"{pattern}.weight", (out, reads)), (f"{pattern}.bias", (out,))
+
+
+def norm(pattern: str, rule: AxisRule) -> tuple[Row, ...]:
+    """Rows of a norm's weight and bias.
+
+    Args:
+        pattern: of its path.
+        rule: what it stretches.
+    """
+    return (f"{pattern}.(weight|bias)", (rule,)),
+
+
+def fits(layout: Layout, infos: Mapping[str, TensorInfo]) -> bool:
+    """Whether a network has the names that tell a layout from others."""
+    return all(_find(pattern, infos) for pattern in layout.needed)
+
+
+def read_table(layout: Layout, claims: Claims, known: Known) -> None:
+    """Claims what a layout says of a network.
+
+    Raises:
+        UncertainError: a tensor is not in the table, or has another shape than the table's.
+    """
+    attentions: dict[str, Attention] = {}
+    streams: set[str] = set()
+    for name, info in claims.infos.items():
+        axes, numbers = _row(layout, name, len(info.shape))
+        for dim, rule in enumerate(axes):
+            if isinstance(rule, str):
+                claims.fix(name, dim, rule)
+            elif isinstance(rule, On):
+                group = rule.group.format(*numbers, **{f"p{i}": int(number) - 1 for i, number in enumerate(numbers)})
+                claims.claim(group, info.shape[dim], Span(name, dim, power=rule.power))
+                if group.startswith(HIDDEN) and rule.power > 0:
+                    claims.allow(group, *(GATED if rule.is_gated else kinds_through(known.activation)))
+                if group.startswith(STREAM):
+                    streams.add(group)
+            else:
+                attention = attentions.setdefault(rule.attention.format(*numbers), Attention())
+                attention.add(name, dim, info.shape[dim], rule.parts)
+    is_read = any(_find(pattern, claims.infos) for pattern in layout.readers)
+    is_read = is_read or (known.is_tied and layout.embedding != "" and bool(_find(layout.embedding, claims.infos)))
+    for stream in streams if not is_read else ():
+        claims.give_up(stream, "output, unless a head reads it that is not stored")
+    is_turned = layout.is_rotary or (layout.needs_bias != "" and not _find(layout.needs_bias, claims.infos))
+    for name, attention in attentions.items():
+        attention.claim(name, claims, known.heads, is_turned)
+
+
+def _row(layout: Layout, name: str, ndim: int) -> tuple[tuple[AxisRule, ...], tuple[str, ...]]:
+    for pattern, axes in layout.rows:
+        if match := _compiled(pattern).fullmatch(name):
+            if len(axes) != ndim:
+                raise UncertainError(f"{name} has {ndim} axes, {layout.name} has {len(axes)} there")
+            return axes, tuple(found for key, found in sorted(match.groupdict().items()) if found is not None)
+    raise UncertainError(f"{layout.name} has no tensor {name}")
+
+
+def _find(pattern: str, infos: Mapping[str, TensorInfo]) -> bool:
+    return any(_compiled(pattern).fullmatch(name) for name in infos)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    pieces = pattern.replace(".", r"\.").split("{}")
+    numbered = [f"{piece}(?P<n{i}>[0-9]+)" for i, piece in enumerate(pieces[:-1])]
+    return re.compile("".join(numbered) + pieces[-1])
