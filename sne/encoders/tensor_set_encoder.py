@@ -117,6 +117,8 @@ class TensorSetEncoder(NetworkEncoder):
         with few networks this decides (docs/default-encoder.md). Neurons' order is handled exactly.
     """
 
+    exact_kinds = ("permutation",)
+
     def __init__(
         self,
         *,

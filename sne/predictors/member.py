@@ -41,6 +41,11 @@ class Member(nn.Module):
     @torch.inference_mode()
     def values(self, prepared: Sequence[Any]) -> Float[Tensor, "networks outputs"]:
         """Properties of prepared networks in their own units, as one batch, on the CPU; dropout is off."""
+        return self.heads.values(self._evaluate(prepared)[1])
+
+    @torch.inference_mode()
+    def logits(self, prepared: Sequence[Any]) -> Float[Tensor, "networks outputs"]:
+        """What the heads put out before sigmoid, softmax or scale, as one batch, on the CPU; dropout is off."""
         return self._evaluate(prepared)[1]
 
     def _evaluate(self, prepared: Sequence[Any]) -> tuple[Tensor, Tensor]:
@@ -48,6 +53,6 @@ class Member(nn.Module):
         self.eval()
         try:
             embedding = self.encoder(self.encoder.collate(prepared).to(self.device)).float()
-            return embedding.cpu(), self.heads.values(self.heads(embedding)).cpu()
+            return embedding.cpu(), self.heads(embedding)[:, : self.heads.num_outputs].float().cpu()
         finally:
             self.train(was_training)

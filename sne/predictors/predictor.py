@@ -121,7 +121,7 @@ class Predictor:
         """
         predictions: list[Prediction] = []
         for block in blocks(read_sources(sources), batch_size):
-            values = self._block_values(block)
+            values, _ = self._block_values(block)
             for row, network in enumerate(block):
                 for prop, where in zip(self.properties, self._first.heads.slices, strict=True):
                     predictions.append(self._prediction(network.name, prop, values[row, where]))
@@ -139,13 +139,30 @@ class Predictor:
         Returns:
             Of each property: float64 [networks], or class probabilities [networks, classes].
         """
-        rows = [self._block_values(block) for block in blocks(read_sources(sources), batch_size)]
-        num_outputs = sum(p.num_outputs for p in self.properties)
-        values = np.concatenate(rows) if rows else np.zeros((0, num_outputs))
+        return self.values_and_logits(sources, batch_size=batch_size)[0]
+
+    def values_and_logits(
+        self, sources: Source | Iterable[Source], *, batch_size: int = 64
+    ) -> tuple[dict[str, Float[np.ndarray, "networks ..."]], dict[str, Float[np.ndarray, "members networks outputs"]]]:
+        """Predictions as arrays, and what they are made of.
+
+        Args:
+            sources: as for `predict`.
+            batch_size: as for `predict`.
+
+        Returns:
+            Of each property: as `values` gives it; and the outputs of each member's head before sigmoid, softmax or
+            scale, float32.
+        """
+        pairs = [self._block_values(block) for block in blocks(read_sources(sources), batch_size)]
+        first, num_outputs = self._first.heads, sum(p.num_outputs for p in self.properties)
+        values = np.concatenate([v for v, _ in pairs]) if pairs else np.zeros((0, num_outputs))
+        empty = np.zeros((len(self.members), 0, num_outputs), dtype=np.float32)
+        logits = np.concatenate([empty, *(part for _, part in pairs)], axis=1)
+        named = list(zip(self.properties, first.slices, strict=True))
         return {
-            prop.name: values[:, where] if prop.kind == "class" else values[:, where.start]
-            for prop, where in zip(self.properties, self._first.heads.slices, strict=True)
-        }
+            prop.name: values[:, where] if prop.kind == "class" else values[:, where.start] for prop, where in named
+        }, {prop.name: logits[:, :, where] for prop, where in named}
 
     def embed(self, sources: Source | Iterable[Source], *, batch_size: int = 64) -> Float[np.ndarray, "networks dim"]:
         """Embeddings of networks, the members' side by side.
@@ -196,14 +213,18 @@ class Predictor:
         assert isinstance(member, Member)
         return member
 
-    def _block_values(self, block: Sequence[Network]) -> Float[np.ndarray, "networks outputs"]:
+    def _block_values(
+        self, block: Sequence[Network]
+    ) -> tuple[Float[np.ndarray, "networks outputs"], Float[np.ndarray, "members networks outputs"]]:
+        """Values, averaged over the members, and each member's logits."""
         prepared = self._first.encoder.prepare(block)
-        parts = [self._member(k).values(prepared) for k in range(len(self.members))]
+        logits = [self._member(k).logits(prepared) for k in range(len(self.members))]
+        parts = [self._member(k).heads.values(part) for k, part in enumerate(logits)]
         values = torch.stack(parts).double().mean(dim=0)
         for network, row in zip(block, values, strict=True):
             if not row.isfinite().all():
                 raise PredictorError(f"{network.name}: gives no finite prediction; are its weights of a sane size?")
-        return values.numpy()
+        return values.numpy(), torch.stack(logits).numpy()
 
     def _prediction(self, source: str, prop: Property, values: np.ndarray) -> Prediction:
         if prop.kind == "class":

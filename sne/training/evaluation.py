@@ -1,7 +1,8 @@
 """Measuring a predictor beside the baselines, on the same networks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import numpy as np
 
 from sne.metrics import is_missing
 from sne.predictors import Predictor, Property, interval, scores
+from sne.training.copies import Copies
 from sne.training.errors import TrainingError
+from sne.training.invariance_error import CopiedRows, Figures, InvarianceError, Predict, decide
 from sne.training.labels import target_column
 from sne.training.record import is_training_zoo
 from sne.zoo import Split, Zoo
-
-Figures = dict[str, float | int | None]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Evaluation:
         predicted: of each method, by name, "sne" first: values or class names.
         half_width: of the predictor's intervals.
         failures: methods that could not be applied, with the reason.
+        invariance: how far predictions move when networks are transformed; None where that was not measured.
     """
 
     property: Property
@@ -36,6 +38,7 @@ class Evaluation:
     predicted: Mapping[str, np.ndarray]
     half_width: float | None
     failures: Mapping[str, str]
+    invariance: InvarianceError | None = None
 
     def figures(self) -> dict[str, Figures]:
         """The metrics of each method."""
@@ -70,7 +73,10 @@ class Evaluation:
 
     def _figures(self, method: str, rows: np.ndarray) -> Figures:
         half_width = self.half_width if method == "sne" else None
-        return scores(self.property, self.measured[rows], self.predicted[method][rows], half_width)
+        figures = scores(self.property, self.measured[rows], self.predicted[method][rows], half_width)
+        if self.invariance is None or not self.invariance.num_networks:
+            return figures
+        return {**figures, **self.invariance.figures(method, rows)}
 
 
 def evaluate(
@@ -81,6 +87,8 @@ def evaluate(
     training_zoo: Zoo | None = None,
     training_split: Split | None = None,
     batch_size: int = 64,
+    invariance_kinds: Sequence[str] = ("permutation",),
+    invariance_draws: int = 1,
 ) -> list[Evaluation]:
     """Predicts networks of a zoo and measures predictor and baselines on the same rows.
 
@@ -92,6 +100,9 @@ def evaluate(
             the baselines out.
         training_split: its split, whose training and validation runs fit the baselines.
         batch_size: networks a forward pass.
+        invariance_kinds: changes by which networks are transformed to see how far predictions move.
+        invariance_draws: transformed copies of each network (of `MOST_NETWORKS` at most, among those whose symmetry
+            is known); 0 leaves this out.
 
     Returns:
         One evaluation a property.
@@ -102,18 +113,27 @@ def evaluate(
     if not len(rows):
         raise TrainingError(f"{zoo.path}: no networks to evaluate in this split")
     columns = {prop.name: _labels(zoo, prop)[rows] for prop in predictor.properties}
-    values = predictor.values(zoo.networks(rows), batch_size=batch_size)
+    values, logits = predictor.values_and_logits(zoo.networks(rows), batch_size=batch_size)
+    copied = CopiedRows(Copies(zoo, invariance_kinds), rows, draws=invariance_draws) if invariance_draws else None
+    changes = copied.of_predictor(predictor, values, logits, batch_size=batch_size) if copied else {}
     evaluations = []
     for prop in predictor.properties:
-        predicted, failures = {"sne": _decide(prop, values[prop.name])}, {}
+        predicted, failures = {"sne": decide(prop, values[prop.name])}, {}
+        moved = {"sne": changes[prop.name][1]} if copied else {}
         if training_zoo is not None:
             if training_split is None:
                 raise TrainingError("baselines need the split that the predictor was trained with")
             beside, failures = _baselines(prop, training_zoo, training_split, zoo, rows, predictor)
-            predicted.update(beside)
+            for name, (found, predict) in beside.items():
+                predicted[name] = found
+                if copied:
+                    moved[name] = copied.of_method(prop, predict, found)
         half_width = predictor.half_widths.get(prop.name)
         ids = tuple(zoo.ids[row] for row in rows)
-        evaluations.append(Evaluation(prop, ids, columns[prop.name], predicted, half_width, failures))
+        error = None
+        if copied:
+            error = InvarianceError(copied.copies.kinds, copied.draws, changes[prop.name][0], moved)
+        evaluations.append(Evaluation(prop, ids, columns[prop.name], predicted, half_width, failures, error))
     return evaluations
 
 
@@ -154,8 +174,8 @@ def rows_to_evaluate(
 
 def _baselines(
     prop: Property, training_zoo: Zoo, split: Split, zoo: Zoo, rows: np.ndarray, predictor: Predictor
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Predictions of the baselines that can be applied, and why the others cannot."""
+) -> tuple[dict[str, tuple[np.ndarray, Predict]], dict[str, str]]:
+    """Predictions of the baselines that can be applied, with what predicts them, and why the others cannot."""
     from sne.baselines import BASELINES  # scikit-learn is slow to import
 
     runs = training_zoo.runs
@@ -165,20 +185,23 @@ def _baselines(
     if prop.kind == "class":
         targets = targets.astype(np.int64)
     seed = int(predictor.record.get("settings", {}).get("seed", 0))
-    predicted: dict[str, np.ndarray] = {}
+    predicted: dict[str, tuple[np.ndarray, Predict]] = {}
     failures: dict[str, str] = {}
     for name, make in BASELINES.items():
         try:
             fitted = make()
             fitted.fit(training_zoo, train, targets, target=prop.name, kind=prop.kind, seed=seed)
-            values = np.asarray(fitted.predict(zoo, rows))
+            predict = partial(_predict, prop, fitted)
+            predicted[name] = predict(zoo, rows), predict
         except ValueError as error:
             failures[name] = str(error)
-            continue
-        if prop.kind == "class":
-            values = np.array(prop.classes, dtype=object)[values.astype(np.int64)]
-        predicted[name] = values
     return predicted, failures
+
+
+def _predict(prop: Property, fitted: Any, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
+    """Values or class names."""
+    values = np.asarray(fitted.predict(zoo, rows))
+    return values if prop.kind != "class" else np.array(prop.classes, dtype=object)[values.astype(np.int64)]
 
 
 def _labels(zoo: Zoo, prop: Property) -> np.ndarray:
@@ -188,12 +211,6 @@ def _labels(zoo: Zoo, prop: Property) -> np.ndarray:
         held, expected = ("text", "numbers") if is_text else ("numbers", "classes")
         raise TrainingError(f"{zoo.path}: column {prop.name!r} holds {held}, the predictor predicts {expected}")
     return column
-
-
-def _decide(prop: Property, values: np.ndarray) -> np.ndarray:
-    if prop.kind != "class":
-        return values
-    return np.array(prop.classes, dtype=object)[values.argmax(axis=1)]
 
 
 def _group_name(group: object) -> str:

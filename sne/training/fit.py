@@ -21,11 +21,13 @@ from sne.predictors import (
 )
 from sne.training.errors import TrainingError
 from sne.training.folds import Fold, cut_folds
+from sne.training.invariance import LearnedInvariance, learned_invariance
 from sne.training.labels import labels_digest, target_column
-from sne.training.loop import Examples, derive_seed, own_randomness, train_member
+from sne.training.loop import Examples, train_member
 from sne.training.presets import preset_settings
 from sne.training.progress import TrainingProgress, training_progress
-from sne.training.record import SPLIT, split_digest, training_record
+from sne.training.randomness import derive_seed, own_randomness
+from sne.training.record import SPLIT, split_digest, symmetries_digest, training_record
 from sne.training.settings import TrainingSettings
 from sne.training.state import FOLDER, MemberState, StateStore
 from sne.zoo import Split, Zoo
@@ -92,14 +94,17 @@ def fit(
         "split": split_digest(split),
         "zoo": labels_digest(zoo, list(labels)),
     }
+    invariance, symmetry_record = learned_invariance(zoo, rows, reader, settings)
+    if invariance:
+        fingerprint["symmetries"] = symmetries_digest(zoo, rows)
     store = StateStore(folder, fingerprint)
     if folder is not None:  # from here on, a kill leaves a folder that is seen to be unfinished
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with training_progress(progress) as bars:
         prepared = _prepare(reader, zoo, rows, bars)
         encoded = np.stack([p.encode(labels[p.name]) for p in properties], axis=1)
-        examples = Examples(prepared, torch.tensor(encoded, dtype=torch.float32))
-        trainer = _Trainer(make_member, examples, settings, store, where, resume, bars)
+        examples = Examples(prepared, torch.tensor(encoded, dtype=torch.float32), rows.tolist())
+        trainer = _Trainer(make_member, examples, settings, invariance, store, where, resume, bars)
         positions = [Fold(np.searchsorted(rows, fold.train), np.searchsorted(rows, fold.held_out)) for fold in folds]
         members, states = [], []
         values = np.full((len(rows), sum(p.num_outputs for p in properties)), np.nan)
@@ -120,7 +125,7 @@ def fit(
     predictor = Predictor(
         members,
         half_widths=half_widths,
-        record=training_record(zoo, rows, list(labels), name, settings, seconds),
+        record=training_record(zoo, rows, list(labels), name, settings, seconds, symmetry_record),
         metrics={"validation": figures, "members": [_history(state) for state in states]},
     )
     if folder is not None:
@@ -138,6 +143,7 @@ class _Trainer:
     make_member: Callable[[], Member]
     examples: Examples
     settings: TrainingSettings
+    invariance: LearnedInvariance | None
     store: StateStore
     device: torch.device
     resume: bool
@@ -168,6 +174,7 @@ class _Trainer:
             store=self.store,
             state=state,
             stop_after=stop_after,
+            invariance=self.invariance,
             on_epoch=draw,
         )
         return member, finished

@@ -1,8 +1,6 @@
 """The training loop of one member."""
 
-import contextlib
 import copy
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,8 @@ from torch import Tensor
 
 from sne.predictors import Member, scores, selection_score
 from sne.training.errors import TrainingError
+from sne.training.invariance import LearnedInvariance, invariance_term
+from sne.training.randomness import derive_seed, own_randomness
 from sne.training.schedule import learning_rate
 from sne.training.settings import TrainingSettings
 from sne.training.state import MemberState, StateStore, optimizer_tensors, restore_optimizer
@@ -27,10 +27,12 @@ class Examples:
     Args:
         prepared: what the encoder's `prepare` gave, one item a network.
         targets: one column a property, as `Property.encode` gives them; nan where missing.
+        rows: where the networks stand in their zoo.
     """
 
     prepared: Sequence[Any]
     targets: Float[Tensor, "networks properties"]
+    rows: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.prepared)
@@ -38,21 +40,8 @@ class Examples:
     def take(self, rows: Sequence[int] | np.ndarray) -> "Examples":
         """Those of some row numbers."""
         numbers = [int(row) for row in rows]
-        return Examples([self.prepared[row] for row in numbers], self.targets[numbers])
-
-
-def derive_seed(*parts: object) -> int:
-    """A seed for one purpose: the same for the same parts, unrelated for others."""
-    digest = hashlib.sha256(repr(parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-@contextlib.contextmanager
-def own_randomness(seed: int, device: torch.device):
-    """Seeds torch's generators for a block and puts them back after it."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
+        prepared, rows = [self.prepared[row] for row in numbers], [self.rows[row] for row in numbers]
+        return Examples(prepared, self.targets[numbers], rows)
 
 
 def train_member(
@@ -65,6 +54,7 @@ def train_member(
     store: StateStore,
     state: MemberState | None = None,
     stop_after: int | None = None,
+    invariance: LearnedInvariance | None = None,
     on_epoch: Callable[[MemberState], None] | None = None,
 ) -> MemberState:
     """Trains a member in place and leaves it with the parameters of its best epoch.
@@ -80,10 +70,12 @@ def train_member(
         store: where states between epochs are kept.
         state: a state to go on from.
         stop_after: epochs after which to stop, the schedule being that of all `settings.epochs`.
+        invariance: the transformed copies that it learns from; None for none.
         on_epoch: called after each epoch.
 
     Returns:
-        The finished state; its history holds loss, validation loss and score of every epoch.
+        The finished state; its history holds loss (of all terms), the invariance term where there is one, validation
+        loss and score of every epoch.
 
     Raises:
         TrainingError: the loss is no longer finite.
@@ -105,14 +97,16 @@ def train_member(
     saved, started = time.monotonic(), time.monotonic() - state.seconds
     while state.epoch < last:
         with own_randomness(derive_seed(settings.seed, name, state.epoch), device):
-            loss = _train_epoch(member, averaged, optimizer, train, settings, state.epoch)
+            seed = (settings.seed, name, state.epoch)
+            loss, term = _train_epoch(member, averaged, optimizer, train, settings, state.epoch, invariance, seed)
         if not np.isfinite(loss):
             raise TrainingError(
                 f"the loss of {name} is {loss} in epoch {state.epoch + 1}: "
                 f"try a learning rate below {settings.learning_rate:g} or a gradient clip"
             )
         entry, score = judge(averaged)
-        state.history.append({"epoch": state.epoch, "loss": loss, **entry})
+        with_term = {"invariance": term} if invariance and invariance.weight else {}
+        state.history.append({"epoch": state.epoch, "loss": loss, **with_term, **entry})
         if score is None or state.best_epoch < 0 or score > state.best_score:
             state.best_epoch = state.epoch
             state.best_score = score or state.best_score
@@ -187,7 +181,10 @@ def _train_epoch(
     train: Examples,
     settings: TrainingSettings,
     epoch: int,
-) -> float:
+    invariance: LearnedInvariance | None,
+    seed: tuple[object, ...],
+) -> tuple[float, float]:
+    """Mean loss of an epoch, and the mean of the invariance term in it before its weight."""
     member.train()
     device = member.device
     use_bf16 = settings.precision == "bfloat16" or (settings.precision == "auto" and device.type == "cuda")
@@ -195,7 +192,7 @@ def _train_epoch(
     order = torch.randperm(len(train)).tolist()
     per_step = settings.batch_size * settings.accumulation
     steps_an_epoch = -(-len(train) // per_step)
-    total = torch.zeros((), device=device)
+    total, term_total = torch.zeros((), device=device), torch.zeros((), device=device)
     for number in range(steps_an_epoch):
         step = epoch * steps_an_epoch + number
         rate = learning_rate(settings, step, settings.epochs * steps_an_epoch)
@@ -205,9 +202,16 @@ def _train_epoch(
         optimizer.zero_grad(set_to_none=True)
         for start in range(0, len(rows), settings.batch_size):
             some = train.take(rows[start : start + settings.batch_size])
+            items, known = _items(member, some, invariance, (*seed, number, start))
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16):
-                outputs = member(member.encoder.collate(some.prepared).to(device))
-            loss = member.heads.loss(outputs, some.targets.to(device))
+                outputs = member(member.encoder.collate(items).to(device))
+            own = outputs[: len(some)]
+            loss = member.heads.loss(own, some.targets.to(device))
+            if invariance and known:
+                of_copies = outputs[len(some) :].float().unflatten(0, (-1, len(known)))
+                term = invariance_term(own[known].float(), of_copies)
+                loss = loss + invariance.weight * term
+                term_total += term.detach() * len(some)
             (loss * (len(some) / len(rows))).backward()
             total += loss.detach() * len(some)
         if settings.gradient_clip:
@@ -215,7 +219,20 @@ def _train_epoch(
         optimizer.step()
         if averaged is not member:
             _follow(averaged, member, min(settings.ema_decay, (1 + step) / (10 + step)))
-    return float(total) / len(train)
+    return float(total) / len(train), float(term_total) / len(train)
+
+
+def _items(
+    member: Member, some: Examples, invariance: LearnedInvariance | None, seed: tuple[object, ...]
+) -> tuple[Sequence[Any], list[int]]:
+    """What a batch is made of, and places of the networks whose copies follow the batch's own, draw after draw."""
+    if invariance is None:
+        return some.prepared, []
+    if not invariance.weight:
+        return invariance.replace(member.encoder, some.rows, *seed), []
+    known = invariance.known(some.rows)
+    copies = invariance.copy(member.encoder, [some.rows[place] for place in known], *seed) if known else []
+    return [*some.prepared, *copies], known
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from sne import __version__
 from sne.predictors import Predictor
 from sne.training.errors import TrainingError
 from sne.training.labels import labels_digest
-from sne.training.settings import TrainingSettings
+from sne.training.settings import SETTINGS_ADDED_LATER, TrainingSettings
 from sne.zoo import Split, Zoo
 
 SPLIT = "split.json"
@@ -28,6 +28,7 @@ def training_record(
     encoder: str,
     settings: TrainingSettings,
     seconds: float,
+    symmetry: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Provenance of a predictor, as plain JSON values for its config.json.
 
@@ -38,6 +39,7 @@ def training_record(
         encoder: preset, or name of the function that made the encoder.
         settings: how it was trained.
         seconds: how long that took.
+        symmetry: what `learned_invariance` says; empty where no invariance was asked for.
 
     Returns:
         Zoo with its digest, counts, settings and versions.
@@ -54,6 +56,7 @@ def training_record(
         "targets": list(targets),
         "encoder": encoder,
         "settings": settings.to_json(),
+        **({"symmetry": dict(symmetry)} if symmetry else {}),
         "seconds": round(seconds, 1),
         "versions": {"sne": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
@@ -64,7 +67,7 @@ def check_same_training(
 ) -> None:
     """Raises TrainingError where a finished predictor is not what these arguments of `fit` would give."""
     now = {"encoder": encoder, "targets": list(targets), **settings.to_json()}
-    then = {**predictor.record, **predictor.record.get("settings", {})}
+    then = {**SETTINGS_ADDED_LATER, **predictor.record, **predictor.record.get("settings", {})}
     for name, value in now.items():
         if then.get(name) != value:
             raise TrainingError(
@@ -80,6 +83,11 @@ def is_training_zoo(predictor: Predictor, zoo: Zoo) -> bool:
     record = predictor.record
     names = [name for name in record.get("targets", []) if name in zoo.table.column_names]
     return record.get("zoo_digest") == labels_digest(zoo, names)
+
+
+def symmetries_digest(zoo: Zoo, rows: np.ndarray) -> str:
+    """A digest of which network has which symmetry."""
+    return hashlib.sha256(json.dumps(zoo.table["symmetry"].take(rows).to_pylist()).encode()).hexdigest()
 
 
 def split_digest(split: Split) -> str:

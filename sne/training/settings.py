@@ -1,9 +1,19 @@
 """Everything about a training run that is not the zoo or the encoder."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sne.training.copies import check_kinds
 from sne.training.errors import TrainingError
+
+SETTINGS_ADDED_LATER: dict[str, Any] = {
+    "invariance": 0.0,
+    "invariance_kinds": ["permutation"],
+    "invariance_draws": 1,
+    "augment": False,
+}
+"""What predictors and states whose settings lack these were trained with."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,12 @@ class TrainingSettings:
         huber_delta: see `PropertyHeads`; 0 for squared error.
         rank_weight: see `PropertyHeads`; 0 for no rank output.
         refit: after the best epoch is known, train again on training and validation rows up to it (1 member).
+        invariance: weight of the term that makes predictions equal for networks that compute the same function, see
+            `invariance_term`; 0 for none.
+        invariance_kinds: the changes of weights that are drawn for it, and for `augment`: some of "permutation",
+            "scaling" and "sign".
+        invariance_draws: transformed copies of each network and step.
+        augment: train on transformed copies in place of the networks themselves, with the task's loss alone.
         checkpoint_seconds: least time between two saved states, which are saved at ends of epochs.
     """
 
@@ -50,14 +66,21 @@ class TrainingSettings:
     huber_delta: float = 0.0
     rank_weight: float = 0.0
     refit: bool = False
+    invariance: float = 0.0
+    invariance_kinds: Sequence[str] = ("permutation",)
+    invariance_draws: int = 1
+    augment: bool = False
     checkpoint_seconds: float = 5.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "invariance_kinds", tuple(self.invariance_kinds))  # a list, where JSON was read
         limits = {
             "epochs": (1, None),
             "batch_size": (1, None),
             "accumulation": (1, None),
             "members": (1, None),
+            "invariance": (0, None),
+            "invariance_draws": (1, None),
             "patience": (0, None),
             "hidden": (0, None),
             "learning_rate": (0, None),
@@ -81,9 +104,12 @@ class TrainingSettings:
             raise TrainingError(f"precision is {self.precision!r}, expected 'auto', 'float32' or 'bfloat16'")
         if self.refit and self.members > 1:
             raise TrainingError(f"refit is for one member, got {self.members}: folds see every run already")
+        check_kinds(self.invariance_kinds)
+        if self.augment and self.invariance:
+            raise TrainingError(f"augment trains without the term, got invariance {self.invariance} with it; give one")
 
     def to_json(self) -> dict[str, Any]:
         """The settings that decide the result, as plain JSON values."""
         values = asdict(self)
         del values["checkpoint_seconds"]
-        return values
+        return {**values, "invariance_kinds": list(self.invariance_kinds)}

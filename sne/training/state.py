@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sne.predictors import write_atomically
 from sne.training.errors import TrainingError
+from sne.training.settings import SETTINGS_ADDED_LATER
 
 FOLDER = ".training"
 
@@ -120,7 +121,7 @@ class StateStore:
                 seconds=values["seconds"],
                 tensors=tensors,
             )
-            before = dict(values["fingerprint"])
+            before = {**SETTINGS_ADDED_LATER, **values["fingerprint"]}
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError) as error:
             raise TrainingError(f"{path}: damaged ({error}); start again without --resume") from None
         for key in sorted(before.keys() | self._fingerprint.keys()):

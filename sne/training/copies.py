@@ -1,0 +1,83 @@
+"""Transformed copies of a zoo's networks: other weights that compute the same function."""
+
+from collections.abc import Iterator, Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from sne.networks import Network
+from sne.symmetry import Symmetry, SymmetryError, flat_map
+from sne.symmetry.groups import KINDS
+from sne.training.errors import TrainingError
+from sne.training.randomness import derive_seed
+from sne.zoo import Zoo
+
+
+def check_kinds(kinds: Sequence[str]) -> None:
+    """Raises TrainingError unless these are kinds of changes that copies can be drawn by."""
+    unknown = [kind for kind in kinds if kind not in KINDS]  # mixings are no maps of single weights
+    if unknown or not kinds:
+        came = repr(unknown[0]) if unknown else "empty"
+        raise TrainingError(f"invariance_kinds: {came}, expected some of {', '.join(KINDS)}")
+
+
+class Copies:
+    """Draws transformed copies of the networks of a zoo.
+
+    A draw depends on its seed and the network's id, and on nothing else: not on the networks beside it.
+
+    Args:
+        zoo: networks, with the symmetries that are known of them.
+        kinds: of changes, some of `sne.symmetry.groups.KINDS`.
+
+    Raises:
+        TrainingError: a kind is not known.
+    """
+
+    def __init__(self, zoo: Zoo, kinds: Sequence[str]) -> None:
+        check_kinds(kinds)
+        self.zoo = zoo
+        self.kinds = tuple(kinds)
+        self._moves: dict[int, tuple[Symmetry, bool]] = {}  # by identity: a zoo reads each symmetry once
+
+    def is_known(self, row: int) -> bool:
+        """Whether something may be changed in a network by these kinds."""
+        symmetry = self.zoo.symmetry(row)
+        if symmetry is None:
+            return False
+        if id(symmetry) not in self._moves:
+            self._moves[id(symmetry)] = (
+                symmetry,
+                any(
+                    kind in self.kinds and (group.size > 1 or kind != "permutation")
+                    for group in symmetry.groups
+                    for kind in group.kinds
+                ),
+            )
+        return self._moves[id(symmetry)][1]
+
+    def draw(self, rows: Sequence[int], *seed: object) -> Zoo:
+        """The zoo as if these rows held copies of themselves; rows of unknown symmetry stay as they are.
+
+        Args:
+            rows: row numbers.
+            seed: what the draws depend on.
+
+        Raises:
+            TrainingError: a symmetry does not fit its network.
+        """
+        return self.zoo.with_weights({row: self._copy(row, seed) for row in rows if self.is_known(row)})
+
+    def networks(self, rows: Sequence[int], *seed: object) -> Iterator[Network]:
+        """The copies of `draw`, one at a time, each drawn when it is asked for."""
+        for row in rows:
+            yield self.draw([row], *seed).network(row)
+
+    def _copy(self, row: int, seed: tuple[object, ...]) -> Float[Tensor, " entries"]:
+        symmetry, layout = self.zoo.symmetry(row), self.zoo.layout(row)
+        assert symmetry is not None
+        drawn = symmetry.sample(derive_seed(*seed, self.zoo.ids[row]), self.kinds)
+        try:
+            return flat_map(drawn, layout.slots, layout.num_entries)(self.zoo.weights(row))
+        except SymmetryError as error:
+            raise TrainingError(f"{self.zoo.path}: {self.zoo.ids[row]}: its symmetry does not fit: {error}") from None

@@ -1,0 +1,160 @@
+"""How far predictions move when networks are changed without changing what they compute."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from sne.predictors import Predictor, Property
+from sne.training.copies import Copies
+
+MOST_NETWORKS = 1000
+"""Networks that are copied; of more, so many are taken at equal distances."""
+
+_BLOCK_WEIGHTS = 4_000_000
+
+Figures = dict[str, float | int | None]
+Predict = Callable[[Any, np.ndarray], np.ndarray]
+"""From a zoo and row numbers to values or class names, as a fitted baseline's `predict`."""
+
+
+@dataclass(frozen=True)
+class InvarianceError:
+    """Changes of the predictions of one property, network by network.
+
+    Args:
+        kinds: of the changes that were drawn.
+        draws: copies of each network.
+        logits: E_g[1/2 ||f(W) - f(g W)||^2] of the predictor, f the outputs of its head before sigmoid, softmax or
+            scale, averaged over its members; nan for networks that were not copied.
+        values: of each method, the mean absolute change of the predicted value, or for classes the share of copies
+            that are given another class; nan for networks that were not copied.
+
+    Source: Moskalev et al., arXiv 2308.03904, section 2; method.md, section 2.
+    Differs: the change of values is ours, for methods that have no logits.
+    """
+
+    kinds: tuple[str, ...]
+    draws: int
+    logits: Float[np.ndarray, " networks"]
+    values: Mapping[str, Float[np.ndarray, " networks"]]
+
+    @property
+    def num_networks(self) -> int:
+        """How many networks were copied."""
+        return int((~np.isnan(self.logits)).sum())
+
+    def figures(self, method: str, rows: np.ndarray) -> Figures:
+        """Means over some networks; None where none of them was copied."""
+        changes = {
+            "invariance_error": self.logits if method == "sne" else None,
+            "value_change": self.values.get(method),
+        }
+        return {name: None if change is None else _mean(change[rows]) for name, change in changes.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """What was drawn, as plain JSON values."""
+        return {"kinds": list(self.kinds), "draws": self.draws, "n": self.num_networks}
+
+
+class CopiedRows:
+    """The networks among some rows of a zoo that are copied to see whether predictions move.
+
+    Args:
+        copies: of the zoo.
+        rows: row numbers.
+        draws: copies of each network.
+        most: networks at most.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, copies: Copies, rows: np.ndarray, *, draws: int = 1, most: int = MOST_NETWORKS, seed: int = 0
+    ) -> None:
+        known = np.array([place for place, row in enumerate(rows) if copies.is_known(int(row))], dtype=np.int64)
+        if len(known) > most:
+            known = known[np.linspace(0, len(known) - 1, most).round().astype(np.int64)]
+        self.copies, self.draws, self.places, self._count = copies, draws, known, len(rows)
+        self.rows: list[int] = [int(row) for row in np.asarray(rows)[known]]
+        self._seed = ("invariance error", seed)
+
+    def of_predictor(
+        self,
+        predictor: Predictor,
+        values: Mapping[str, np.ndarray],
+        logits: Mapping[str, np.ndarray],
+        *,
+        batch_size: int = 64,
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Of each property: change of logits and of the value, for every row.
+
+        Args:
+            predictor: what predicts.
+            values: what it predicts for all rows, and
+            logits: its logits, both as `Predictor.values_and_logits` gives them.
+            batch_size: networks a forward pass.
+        """
+        totals = {prop.name: np.zeros((2, len(self.rows))) for prop in predictor.properties}
+        for draw in range(self.draws if self.rows else 0):
+            networks = self.copies.networks(self.rows, *self._seed, draw)
+            new_values, new_logits = predictor.values_and_logits(networks, batch_size=batch_size)
+            for prop in predictor.properties:
+                old = logits[prop.name][:, self.places].astype(np.float64)
+                totals[prop.name][0] += 0.5 * np.square(new_logits[prop.name] - old).sum(-1).mean(0) / self.draws
+                moved = _distance(
+                    prop, decide(prop, values[prop.name])[self.places], decide(prop, new_values[prop.name])
+                )
+                totals[prop.name][1] += moved / self.draws
+        return {name: (self._spread(total[0]), self._spread(total[1])) for name, total in totals.items()}
+
+    def of_method(self, prop: Property, predict: Predict, values: np.ndarray) -> np.ndarray:
+        """Change of the value for every row.
+
+        Args:
+            prop: what is predicted.
+            predict: the method.
+            values: what it predicts for all rows.
+        """
+        total = np.zeros(len(self.rows))
+        for draw in range(self.draws if self.rows else 0):
+            new = [predict(self.copies.draw(block, *self._seed, draw), np.array(block)) for block in self._blocks()]
+            total += _distance(prop, values[self.places], np.concatenate(new)) / self.draws
+        return self._spread(total)
+
+    def _spread(self, changes: np.ndarray) -> np.ndarray:
+        spread = np.full(self._count, np.nan)
+        spread[self.places] = changes
+        return spread
+
+    def _blocks(self) -> list[list[int]]:
+        """Runs of rows whose copies fit into memory together."""
+        blocks: list[list[int]] = []
+        weights = 0
+        for row in self.rows:
+            count = self.copies.zoo.num_weights(row)
+            if not blocks or weights + count > _BLOCK_WEIGHTS:
+                blocks.append([])
+                weights = 0
+            blocks[-1].append(row)
+            weights += count
+        return blocks
+
+
+def decide(prop: Property, values: np.ndarray) -> np.ndarray:
+    """Predictions as one value a network: numbers as they are, of class probabilities the name of the largest."""
+    if prop.kind != "class":
+        return values
+    return np.array(prop.classes, dtype=object)[values.argmax(axis=1)]
+
+
+def _distance(prop: Property, old: Sequence[Any] | np.ndarray, new: Sequence[Any] | np.ndarray) -> np.ndarray:
+    if prop.kind == "class":
+        return (np.asarray(old, dtype=object) != np.asarray(new, dtype=object)).astype(np.float64)
+    return np.abs(np.asarray(new, dtype=np.float64) - np.asarray(old, dtype=np.float64))
+
+
+def _mean(changes: np.ndarray) -> float | None:
+    known = changes[~np.isnan(changes)]
+    return float(known.mean()) if len(known) else None
