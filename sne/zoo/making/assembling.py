@@ -33,4 +33,5 @@ def assemble(path: Path, recipe: Recipe, runs: RunPacks) -> None:
                     vector=kept.vector,
                     properties=kept.properties,
                     hyperparameters=run.hyperparameters,
+                    symmetry=run.symmetry,
                 )

@@ -2,11 +2,13 @@
 
 import json
 import struct
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 
+from sne.symmetry import Symmetry
 from sne.zoo.errors import ZooError
 from sne.zoo.making.running import Kept, TrainedRun
 from sne.zoo.store.layout import Layout
@@ -23,6 +25,7 @@ def run_to_bytes(run: TrainedRun) -> bytes:
         "layout": run.layout.to_json(),
         "hyperparameters": run.hyperparameters,
         "dataset": run.dataset,
+        "symmetry": None if run.symmetry is None else run.symmetry.to_json(),
         "kept": [{"step": kept.step, "properties": kept.properties} for kept in run.kept],
     }
     text = json.dumps(described, separators=(",", ":")).encode()
@@ -51,6 +54,14 @@ def run_from_bytes(data: bytes, where: str) -> TrainedRun:
         kept = tuple(
             Kept(int(row["step"]), vector, dict(row["properties"])) for row, vector in zip(rows, vectors, strict=True)
         )
-        return TrainedRun(layout, dict(described["hyperparameters"]), kept, described["dataset"])
+        text = described.get("symmetry")  # older versions wrote none
+        symmetry = None if text is None else _symmetry(text)
+        return TrainedRun(layout, dict(described["hyperparameters"]), kept, described["dataset"], symmetry)
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise ZooError(f"{where} is not a training run ({error})") from None
+
+
+@lru_cache(maxsize=256)
+def _symmetry(text: str) -> Symmetry:
+    """One object for all runs of one architecture."""
+    return Symmetry.from_json(text)

@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sne.symmetry import Symmetry
 from sne.zoo.families import Family
 from sne.zoo.families.optimising import make_optimiser
 from sne.zoo.images import ImageSet
 from sne.zoo.making.randomness import CounterDraws, Draws, Seeds, SequentialDraws
 from sne.zoo.making.recipe import Recipe, Unit
+from sne.zoo.making.tracing import symmetry_of
 from sne.zoo.store.layout import Layout, flatten
 from sne.zoo.store.writing import LARGEST_WEIGHT, Value
 from sne.zoo.tasks import Task
@@ -31,12 +33,21 @@ class Kept:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A training run: how it was trained, the layout of its weights, its checkpoints in order of step, its data set."""
+    """A training run.
+
+    Args:
+        layout: of its weights.
+        hyperparameters: how it was trained.
+        kept: its checkpoints in order of step.
+        dataset: what it was trained on; None for the images of the recipe.
+        symmetry: of the network; None where it is not known.
+    """
 
     layout: Layout
     hyperparameters: dict[str, Any]
     kept: tuple[Kept, ...]
     dataset: str | None = None
+    symmetry: Symmetry | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,8 @@ class Trainee:
         labels = dict(self.task.labels) | {name: self.hyperparameters[name] for name in self.family.labels}
         others = {name: v for name, v in self.hyperparameters.items() if name not in self.family.labels}
         rows = [Kept(row.step, row.vector, labels | row.properties) for row in kept]
-        return TrainedRun(layout, others, tuple(rows), self.task.dataset)
+        symmetry = symmetry_of(self.module, self.family, self.hyperparameters, self.task)
+        return TrainedRun(layout, others, tuple(rows), self.task.dataset, symmetry)
 
 
 def prepare_unit(recipe: Recipe, unit: Unit, images: ImageSet) -> Trainee:

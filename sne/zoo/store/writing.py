@@ -75,6 +75,7 @@ class ZooWriter:
         self._layouts: dict[str, Layout] = {}
         self._layout_ids: dict[Layout, str] = {}
         self._symmetries: dict[str, Symmetry] = {}
+        self._symmetry_ids: dict[int, tuple[Symmetry, str]] = {}  # by identity, for a symmetry has no hash
         self._fitting: set[tuple[str, str]] = set()  # ids of symmetries, with those of layouts that they fit
         self._check_folder()
 
@@ -251,7 +252,9 @@ class ZooWriter:
         return self._layout_ids[layout]
 
     def _symmetry_id(self, symmetry: Symmetry, layout: Layout, where: str) -> str:
-        key = symmetry_id(symmetry)
+        if id(symmetry) not in self._symmetry_ids:
+            self._symmetry_ids[id(symmetry)] = symmetry, symmetry_id(symmetry)
+        key = self._symmetry_ids[id(symmetry)][1]
         if (key, layout.id) not in self._fitting:
             check_fits(symmetry, layout, where)
             self._fitting.add((key, layout.id))
