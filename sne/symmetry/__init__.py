@@ -1,5 +1,6 @@
 """Which changes of a network's weights leave its function alone; drawing and applying them."""
 
+from sne.symmetry.by_name import symmetry_by_name as symmetry_by_name
 from sne.symmetry.errors import SymmetryError as SymmetryError
 from sne.symmetry.flat import FlatMap as FlatMap
 from sne.symmetry.flat import flat_map as flat_map

@@ -88,9 +88,7 @@ class Attention:
     def _claim(
         self, group: str, claims: Claims, part: str, size: int, at: int, outer: int = 1, inner: int = 1, power: int = 0
     ) -> list[Span]:
-        spans = [
-            Span(tensor, dim, start + at, outer, inner, power) for tensor, dim, start in self.places[part]
-        ]
+        spans = [Span(tensor, dim, start + at, outer, inner, power) for tensor, dim, start in self.places[part]]
         for span in spans:
             claims.claim(group, size, span)
         return spans

@@ -43,10 +43,18 @@ class Claims:
             raise UncertainError(f"{span.tensor} is {list(shape)}, too small for {span.end(size)} on axis {span.dim}")
         self._spans.setdefault(group, []).append(span)
 
+    def size(self, group: str) -> int:
+        """Number of neurons of a group that was claimed."""
+        return self._sizes[group]
+
     def allow(self, group: str, *kinds: str) -> None:
         """Allows kinds besides permutations."""
         there = self._kinds.get(group, ())
         self._kinds[group] = (*there, *(kind for kind in kinds if kind not in there))
+
+    def forbid(self, group: str, *kinds: str) -> None:
+        """Takes kinds back."""
+        self._kinds[group] = tuple(kind for kind in self._kinds.get(group, ()) if kind not in kinds)
 
     def mix(self, mixing: Mixing) -> None:
         """Adds a mixing."""
@@ -76,7 +84,9 @@ class Claims:
         moving = [*groups, *mixings]
         free = {(span.tensor, span.dim) for one in moving for span in one.spans}
         fixed = tuple(
-            Fixed(name, dim, self._reasons.get((name, dim), "not understood: nothing in the layout speaks of this axis"))
+            Fixed(
+                name, dim, self._reasons.get((name, dim), "not understood: nothing in the layout speaks of this axis")
+            )
             for name, info in self.infos.items()
             if name not in self.aliases
             for dim in range(len(info.shape))
@@ -94,15 +104,18 @@ class Claims:
     def _settle_tied(self) -> None:
         """Lets tied tensors speak with one name; groups that would move them differently are given up."""
         tied = {*self.aliases, *self.aliases.values()}
-        seen: dict[str, set[tuple[str, Span]]] = {name: set() for name in tied}
+        seen: dict[str, dict[tuple[str, Span], int]] = {name: {} for name in tied}
         for group, spans in self._spans.items():
             for span in spans:
                 if span.tensor in tied:
                     name = self.aliases.get(span.tensor, span.tensor)
-                    seen[span.tensor].add((group, replace(span, tensor=name)))
+                    seen[span.tensor][group, replace(span, tensor=name, power=0)] = span.power
         for alias, name in self.aliases.items():
-            for group, _ in seen[alias] ^ seen[name]:
+            for group, _ in seen[alias].keys() ^ seen[name].keys():
                 self.give_up(group, f"{alias} and {name} are one tensor, and would move differently")
+            for (group, span), power in seen[alias].items():
+                if seen[name].get((group, span), power) != power:
+                    self.forbid(group, "scaling", "sign")
         for group, spans in self._spans.items():
             self._spans[group] = [span for span in spans if span.tensor not in self.aliases]
         self._mixings = [

@@ -26,7 +26,12 @@ def _layout(name: str, is_in_first: bool) -> Layout:
             *rows(f"{_BLOCK}.mlp.c_proj", _STREAM, On("hidden.{0}", -1)),
             *linear("(lm_head|score|classifier)", "output", _STREAM),
         ),
-        needed=(f"{_BODY}wte.weight", f"{_BODY}wpe.weight", f"{_BLOCK}.attn.c_attn.weight", f"{_BLOCK}.mlp.c_fc.weight"),
+        needed=(
+            f"{_BODY}wte.weight",
+            f"{_BODY}wpe.weight",
+            f"{_BLOCK}.attn.c_attn.weight",
+            f"{_BLOCK}.mlp.c_fc.weight",
+        ),
         readers=("(lm_head|score|classifier).weight",),
         embedding=f"{_BODY}wte.weight",
     )

@@ -17,7 +17,8 @@ class On:
     """A group of neurons on an axis.
 
     Args:
-        group: its name; `{0}`, `{1}`, ... stand for the numbers in the tensor's name, `{p0}`, ... for those before them.
+        group: its name; `{0}`, `{1}`, ... stand for the numbers in the tensor's name,
+            `{p0}`, ... for the numbers before them.
         power: exponent of the neurons' scale.
         is_gated: the neurons are multiplied by others and by nothing else, so that scales pass whatever the activation.
     """
@@ -90,7 +91,7 @@ def norm(pattern: str, rule: AxisRule) -> tuple[Row, ...]:
         pattern: of its path.
         rule: what it stretches.
     """
-    return (f"{pattern}.(weight|bias)", (rule,)),
+    return ((f"{pattern}.(weight|bias)", (rule,)),)
 
 
 def fits(layout: Layout, infos: Mapping[str, TensorInfo]) -> bool:

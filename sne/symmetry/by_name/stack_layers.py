@@ -1,0 +1,189 @@
+"""The layers of a plain stack: what each reads and feeds, on which axes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from sne.networks import Hint, LayerType, TensorInfo
+from sne.networks.names import common_prefix, snake_case
+from sne.networks.stems import Stem, gather
+from sne.symmetry.by_name.claims import UncertainError
+from sne.symmetry.groups import Span
+
+_GATES = (4, 3, 1)  # LSTM, GRU, RNN
+
+
+@dataclass(frozen=True)
+class StackLayer:
+    """A layer that reads one width and feeds another.
+
+    Args:
+        path: its place in the names.
+        kind: "linear", "conv", "table" or "recurrent".
+        spatial: axes of the kernel.
+        reads: width that it reads; 0 for a table.
+        feeds: width that it feeds, of one direction.
+        directions: 2 where a recurrent layer reads both ways.
+        reading: spans of the axes that read.
+        feeding: spans of the axes that feed.
+    """
+
+    path: str
+    kind: str
+    spatial: int
+    reads: int
+    feeds: int
+    reading: tuple[Span, ...]
+    feeding: tuple[Span, ...]
+    directions: int = 1
+
+
+@dataclass(frozen=True)
+class SideLayer:
+    """A norm, or an activation with weights: vectors on the width of a neighbour.
+
+    Args:
+        path: its place in the names.
+        width: of its vectors.
+        tensors: the vectors.
+        is_alike: it treats all neurons alike; False where it may be a norm over groups of them.
+    """
+
+    path: str
+    width: int
+    tensors: tuple[str, ...]
+    is_alike: bool
+
+
+def stack_layers(
+    infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint]
+) -> tuple[list[StackLayer], list[SideLayer]]:
+    """Sorts the tensors of a network into layers of a stack.
+
+    Args:
+        infos: every tensor.
+        hints: what is known beyond names and shapes.
+
+    Returns:
+        Layers in no order, stacked recurrent ones in theirs, and what stands beside them.
+
+    Raises:
+        UncertainError: a tensor belongs to no layer that a plain stack is made of.
+    """
+    layers: list[StackLayer] = []
+    sides: list[SideLayer] = []
+    for stem in gather(dict(infos), common_prefix(infos)).values():
+        kind = hints.get(stem.stored, Hint()).type
+        leaves = {leaf: info for leaf, info in stem.leaves.items() if leaf != "counter"}
+        weight = leaves.get("weight")
+        if any(leaf.startswith("weight_hh") for leaf in leaves):
+            layers += _recurrent(stem, leaves)
+        elif leaves.keys() <= {"weight", "bias"} and weight is not None and len(weight.shape) >= 2:
+            layers.append(_matrix(stem, weight, leaves.get("bias"), kind))
+        elif leaves.keys() <= {"weight", "bias", "gamma", "beta", "scale", "running_mean", "running_var"} and leaves:
+            sides.append(_side(stem, leaves, kind))
+        elif any(info.num_entries != 1 for info in leaves.values()):
+            raise UncertainError(f"{stem.stored} is no layer of a plain stack")
+    return layers, sides
+
+
+def _matrix(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, kind: LayerType | None) -> StackLayer:
+    ndim = len(weight.shape)
+    if ndim > 5:
+        raise UncertainError(f"{weight.name} has {ndim} axes, layers of a stack have 2 to 5")
+    if ndim == 3 and weight.shape[1] == weight.shape[2] > 1 and kind is None:
+        raise UncertainError(f"{weight.name} may be a bilinear layer")
+    if kind is LayerType.EMBEDDING:
+        return table(StackLayer(stem.path, "linear", 0, weight.shape[1], weight.shape[0], (Span(weight.name, 1),), ()))
+    layer = StackLayer(
+        stem.path,
+        "linear" if ndim == 2 else "conv",
+        ndim - 2,
+        weight.shape[1],
+        weight.shape[0],
+        (Span(weight.name, 1, power=-1),),
+        (Span(weight.name, 0, power=1),),
+    )
+    if kind is not None and kind.value.startswith("conv_transpose"):
+        layer = turned(layer)
+    if bias is None:
+        return layer
+    if bias.shape not in ((layer.feeds,), (layer.reads,)) or (ndim == 2 and bias.shape != (layer.feeds,)):
+        raise UncertainError(f"{bias.name} is {list(bias.shape)}, beside {weight.name} of {list(weight.shape)}")
+    if bias.shape != (layer.feeds,):
+        layer = turned(layer)
+    return replace(layer, feeding=(*layer.feeding, Span(bias.name, 0, power=1)))
+
+
+def has_bias(layer: StackLayer) -> bool:
+    """Whether a linear layer or convolution has a bias."""
+    return len(layer.feeding) > 1
+
+
+def turned(layer: StackLayer) -> StackLayer:
+    """The layer with its two axes exchanged: a transposed convolution."""
+    tensor = layer.reading[0].tensor
+    dim = layer.reading[0].dim
+    return replace(
+        layer,
+        reads=layer.feeds,
+        feeds=layer.reads,
+        reading=(Span(tensor, 1 - dim, power=-1),),
+        feeding=(Span(tensor, dim, power=1), *layer.feeding[1:]),
+    )
+
+
+def table(layer: StackLayer) -> StackLayer:
+    """The layer read as an embedding: it feeds its second axis, and reads tokens."""
+    tensor = layer.reading[0].tensor
+    return StackLayer(layer.path, "table", 0, 0, layer.reads, (), (Span(tensor, 1, power=1),))
+
+
+def _recurrent(stem: Stem, leaves: Mapping[str, TensorInfo]) -> list[StackLayer]:
+    """Stacked recurrent layers, one `StackLayer` each; directions share it."""
+    found: dict[int, list[str]] = {}
+    for leaf in leaves:
+        kind, _, rest = leaf.partition("_")
+        if kind not in ("weight", "bias") or not rest.startswith(("ih", "hh")):
+            raise UncertainError(f"{stem.stored} has {leaf}, which plain recurrent layers have not")
+        digits = "".join(letter for letter in rest.removesuffix("_reverse") if letter.isdigit())
+        found.setdefault(int(digits or 0), []).append(leaf)
+    return [_one_recurrent(f"{stem.path}.{index}", leaves, names) for index, names in sorted(found.items())]
+
+
+def _one_recurrent(path: str, leaves: Mapping[str, TensorInfo], names: list[str]) -> StackLayer:
+    hidden = next(leaves[name].shape[-1] for name in names if name.startswith("weight_hh"))
+    widths: set[int] = set()
+    reading: list[Span] = []
+    feeding: list[Span] = []
+    for name in sorted(names):
+        info = leaves[name]
+        gates = info.shape[0] // hidden if info.shape else 0
+        if gates not in _GATES or info.shape[0] != gates * hidden or len(info.shape) != (2 if name[0] == "w" else 1):
+            raise UncertainError(f"{info.name} is {list(info.shape)}, which fits no LSTM, GRU or RNN of {hidden}")
+        feeding.append(Span(info.name, 0, outer=gates))
+        if name.startswith("weight_hh"):
+            if info.shape[1] != hidden:
+                raise UncertainError(f"{info.name} reads {info.shape[1]}, expected {hidden}")
+            feeding.append(Span(info.name, 1))
+        elif name.startswith("weight_ih"):
+            reading.append(Span(info.name, 1))
+            widths.add(info.shape[1])
+    if len(widths) != 1 or len({span.outer for span in feeding if span.dim == 0}) != 1:
+        raise UncertainError(f"{path}: directions and gates do not fit each other")
+    directions = 2 if any(name.endswith("_reverse") for name in names) else 1
+    return StackLayer(path, "recurrent", 0, widths.pop(), hidden, tuple(reading), tuple(feeding), directions)
+
+
+def _side(stem: Stem, leaves: Mapping[str, TensorInfo], kind: LayerType | None) -> SideLayer:
+    shapes = {info.shape for info in leaves.values()}
+    shape = shapes.pop() if len(shapes) == 1 else ()
+    if len(shape) != 1:
+        raise UncertainError(f"{stem.stored} has tensors of unlike shapes, or of more axes than one")
+    names = tuple(info.name for info in leaves.values())
+    is_batch_norm = "running_mean" in leaves and "running_var" in leaves
+    word = snake_case(stem.last)
+    is_layer_norm = kind in (LayerType.LAYER_NORM, LayerType.RMS_NORM) or word.startswith(("layer_norm", "layernorm"))
+    is_layer_norm = is_layer_norm or word.rstrip("0123456789").rstrip("_") in ("ln", "lns")
+    is_alone = len(leaves) == 1  # PReLU, RMS norm, scales: neuron by neuron
+    is_alike = kind is not LayerType.GROUP_NORM and (is_batch_norm or is_layer_norm or is_alone)
+    return SideLayer(stem.path, shape[0], names, is_alike)

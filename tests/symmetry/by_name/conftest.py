@@ -1,0 +1,66 @@
+"""The proof: outputs before and after drawn transformations, in float64."""
+
+import pytest
+import torch
+from sne.checkpoints.read import read_network
+from sne.symmetry import symmetry_by_name
+from torch import nn
+
+DRAWS = 10
+
+
+def shake(module: nn.Module, seed: int = 0) -> nn.Module:
+    """The module in float64 and eval mode, every parameter and statistic random, as if it had been trained."""
+    generator = torch.Generator().manual_seed(seed)
+    module.double().eval()
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if tensor.is_floating_point():
+            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            with torch.no_grad():
+                if name.endswith("running_var"):
+                    tensor.copy_(noise.abs() + 0.5)
+                else:
+                    fan = max(tensor[0].numel() if tensor.ndim > 1 else 1, 1)
+                    tensor.copy_(noise / fan**0.5 + (tensor.ndim == 1 and "weight" in name))
+    return module
+
+
+@torch.no_grad()
+def largest_change(module, inputs, symmetry, kinds, draws=DRAWS) -> float:
+    """The largest change of an output over several draws, against the outputs' size."""
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    before = module(*inputs)
+    worst = 0.0
+    for seed in range(draws):
+        changed = symmetry.sample(seed, kinds=kinds)(state)
+        assert not symmetry.groups or any(not torch.equal(changed[name], state[name]) for name in state)
+        module.load_state_dict(changed)
+        worst = max(worst, float((module(*inputs) - before).abs().max() / before.abs().max().clamp(min=1.0)))
+    module.load_state_dict(state)
+    return worst
+
+
+@pytest.fixture
+def prove():
+    def check(module, *inputs, kinds=("permutation", "scaling", "sign", "mixing"), **options):
+        """Claims made by names alone and with the module's hints: both must keep the outputs; sizes by group."""
+        shake(module)
+        network = read_network(module)
+        symmetry = symmetry_by_name(dict(network.source.infos), **options)
+        assert largest_change(module, inputs, symmetry, kinds) < 1e-10
+        hinted = symmetry_by_name(network, **options)
+        if hinted != symmetry:
+            assert largest_change(module, inputs, hinted, kinds) < 1e-10
+        assert_all_axes(symmetry, network.source.infos)
+        return {group.name: group.size for group in symmetry.groups}
+
+    return check
+
+
+def assert_all_axes(symmetry, infos):
+    """Every axis is free or fixed, never both."""
+    free = {(span.tensor, span.dim) for one in (*symmetry.groups, *symmetry.mixings) for span in one.spans}
+    fixed = [(one.tensor, one.dim) for one in symmetry.fixed]
+    every = {(name, dim) for name, info in infos.items() for dim in range(len(info.shape))}
+    assert len(set(fixed)) == len(fixed) and free.isdisjoint(fixed)
+    assert free | set(fixed) == every
