@@ -1,13 +1,12 @@
 """One operation of a traced graph."""
 
 from dataclasses import dataclass, field
-from math import prod
 from typing import Any
 
 from torch import Tensor
 from torch.fx import Node
 
-from sne.symmetry.axes import ONE, concatenate
+from sne.symmetry.axes import ONE, axis_size, concatenate
 from sne.symmetry.values import Stack, Value
 from sne.symmetry.workings import Workings
 
@@ -55,9 +54,14 @@ class Call:
 
 
 def joined(workings: Workings, found: Any) -> Any:
-    """An argument with its stacks made values: their slices get the same axes."""
+    """An argument as rules read it: stacks are joined, their slices get the same axes; uniform axes are new."""
     if isinstance(found, list | tuple):
         return [joined(workings, one) for one in found]
+    if isinstance(found, Value):
+        axes = (
+            workings.fresh(axis_size(axis)) if dim in found.uniform else axis for dim, axis in enumerate(found.axes)
+        )
+        return Value(tuple(axes), found.from_parameters, found.uniform, found.is_zero)
     if not isinstance(found, Stack):
         return found
     first = found.parts[0]
@@ -80,8 +84,3 @@ def tensors(found: Any) -> list[Value]:
     if isinstance(found, list | tuple):
         return [value for one in found for value in tensors(one)]
     return []
-
-
-def entries(shape: tuple[int, ...]) -> int:
-    """Number of scalars."""
-    return prod(shape)

@@ -30,24 +30,45 @@ class Exported:
     aliases: Mapping[str, str]
 
 
-def export(module: nn.Module, example_inputs: Sequence[Any] | Mapping[str, Any]) -> Exported:
+class _Chosen(nn.Module):
+    """A module that returns some of its outputs."""
+
+    def __init__(self, network: nn.Module, outputs: Sequence[str | int]) -> None:
+        super().__init__()
+        self.network = network
+        self.outputs = outputs
+
+    def forward(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """The chosen outputs."""
+        found = self.network(*args, **kwargs)
+        return [found[name] for name in self.outputs]
+
+
+def export(
+    module: nn.Module,
+    example_inputs: Sequence[Any] | Mapping[str, Any],
+    outputs: Sequence[str | int] | None = None,
+) -> Exported:
     """Runs a module once in eval mode, and keeps the graph of what it did.
 
     Args:
         module: left as it was.
         example_inputs: a tuple of positional arguments, or a dict of named ones.
+        outputs: names or places of the outputs that count; None for all.
 
     Raises:
         SymmetryError: the module cannot be run or exported.
     """
     named = dict(example_inputs) if isinstance(example_inputs, Mapping) else None
     positional = () if isinstance(example_inputs, Mapping) else tuple(example_inputs)
+    chosen, prefix = (module, "") if outputs is None else (_Chosen(module, outputs), "network.")
     modes = {one: one.training for one in module.modules()}
     try:
         module.eval()
+        chosen.training = False
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            program = torch.export.export(module, positional, named, strict=False).run_decompositions({})
+            program = torch.export.export(chosen, positional, named, strict=False).run_decompositions({})
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise SymmetryError(f"{type(module).__name__} cannot be exported: {type(error).__name__}: {reason}") from None
@@ -58,7 +79,7 @@ def export(module: nn.Module, example_inputs: Sequence[Any] | Mapping[str, Any])
     aliases = tied(state)
     tensors = {}
     for spec in program.graph_signature.input_specs:
-        name = spec.target
+        name = (spec.target or "").removeprefix(prefix)
         if spec.kind in (InputKind.PARAMETER, InputKind.BUFFER) and name in state and _is_movable(state[name]):
             tensors[spec.arg.name] = aliases.get(name, name)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items() if _is_movable(tensor)}

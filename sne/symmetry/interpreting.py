@@ -54,7 +54,8 @@ def _run(exported: Exported, workings: Workings) -> dict[str, Value]:
                     workings.hold(axis, OUTPUT)
             continue
         else:
-            raise SymmetryError(f"the graph has a {node.op}, which is not known")
+            example = node.meta.get("val")
+            found[node] = _outside(workings, example, INPUT) if isinstance(example, Tensor) else None
         for value in tensors(found[node]):
             workings.see(value)
     return parameters
@@ -98,7 +99,15 @@ def _called(node: Node, found: dict[Node, Any], workings: Workings) -> Any:
     if rule is not None and schema is not None:
         try:
             result = rule(call)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, ZeroDivisionError) as error:
+        except (
+            KeyError,
+            IndexError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            AssertionError,
+            ZeroDivisionError,
+        ) as error:
             failure = f", {error!r}"
     if result is not None and _fits(result, made):
         return result

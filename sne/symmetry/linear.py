@@ -54,7 +54,7 @@ class LinearSystem:
             variables: whose values are wanted.
 
         Returns:
-            From variables to their values, those that are 0 left out; solutions that are 0 in all variables are left out.
+            From variables to their values, without those that are 0, and without solutions of zeros alone.
         """
         by_free: dict[int, dict[int, Fraction]] = {}
         for variable in variables:

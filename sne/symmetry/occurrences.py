@@ -73,7 +73,7 @@ class Companions:
                 self._by_atom.setdefault(number, []).append(value)
 
     def always(self, atom: int, other: int) -> bool:
-        """Whether every value with the one atom has both exactly once: an entry of the one is of one entry of the other."""
+        """Whether every value with the one atom has both once: each of its entries is of one entry of the other."""
         return all(_is_beside(value, atom, other) for value in self._by_atom.get(atom, ()))
 
 

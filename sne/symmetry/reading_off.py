@@ -15,6 +15,7 @@ from sne.symmetry.values import Value
 from sne.symmetry.workings import Workings
 
 UNUSED = "not read by the traced run"
+TWICE = "not understood: pairs of the same neurons on one axis"
 Powers = tuple[int, ...]  # one for each occurrence
 
 
@@ -50,6 +51,9 @@ def read_off(exported: Exported, workings: Workings, parameters: Mapping[str, Va
                     fixed.setdefault(Fixed(name, dim, leaf.atom.fixed))
             for number, one in occurrences(name, dim, axis):
                 found.setdefault(number, []).append(one)
+    for number in [n for n, several in found.items() if any(n in _numbers(one) for one in several)]:
+        for one in found.pop(number):
+            fixed.setdefault(Fixed(one.tensor, one.dim, TWICE))
     companions = Companions(workings.values)
     places = [_Place(atoms[n], tuple(several), _apart(n, several, atoms, companions)) for n, several in found.items()]
     places.sort(key=lambda place: -max(len(one.outers) for one in place.found))
@@ -85,8 +89,12 @@ def _apart(
     return tuple(
         atoms[outer]
         for outer in outers
-        if all([n for n, _, _ in one.outers].count(outer) == 1 for one in found) and companions.always(number, outer)
+        if all(_numbers(one).count(outer) == 1 for one in found) and companions.always(number, outer)
     )
+
+
+def _numbers(one: Occurrence) -> list[int]:
+    return [number for number, _, _ in one.outers]
 
 
 def _powers(system: LinearSystem, expressions: Sequence[Mapping[int, object]]) -> list[Powers]:
@@ -97,7 +105,8 @@ def _powers(system: LinearSystem, expressions: Sequence[Mapping[int, object]]) -
     found = []
     for solution in solutions:
         powers = tuple(
-            int(sum(value * solution.get(variable, 0) for variable, value in one.items())) for one in expressions  # pyright: ignore
+            int(sum(value * solution.get(variable, 0) for variable, value in one.items()))
+            for one in expressions  # pyright: ignore
         )
         if system.modulus:
             powers = tuple(power % system.modulus for power in powers)

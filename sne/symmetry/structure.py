@@ -224,4 +224,3 @@ def _product(factors: Sequence[Factor]) -> Segment:
     """The factors of a product, resolved; a concatenation at the front is not distributed."""
     found = resolve((tuple(factors),))
     return found[0] if len(found) == 1 else (Nest(found),)
-

@@ -11,7 +11,11 @@ from sne.symmetry.reading_off import read_off
 from sne.symmetry.symmetry import Symmetry
 
 
-def trace(module: nn.Module, example_inputs: Sequence[Any] | Mapping[str, Any]) -> Symmetry:
+def trace(
+    module: nn.Module,
+    example_inputs: Sequence[Any] | Mapping[str, Any],
+    outputs: Sequence[str | int] | None = None,
+) -> Symmetry:
     """Finds which changes of a module's weights leave its outputs alone.
 
     The module is exported in eval mode, and the axes of every tensor are followed through the graph: those that meet in
@@ -20,12 +24,13 @@ def trace(module: nn.Module, example_inputs: Sequence[Any] | Mapping[str, Any]) 
 
     Args:
         module: left as it was.
-        example_inputs: a tuple of positional arguments, or a dict of named ones. All outputs count: leave out those that
-            may change, such as the keys and values that `use_cache=True` returns.
+        example_inputs: a tuple of positional arguments, or a dict of named ones.
+        outputs: names or places of the outputs that must stay as they are, such as ("logits",); None for all of them:
+            returned hidden states, keys and values too.
 
     Raises:
         SymmetryError: the module cannot be run or exported.
     """
-    exported = export(module, example_inputs)
+    exported = export(module, example_inputs, outputs)
     workings, parameters = interpret(exported)
     return read_off(exported, workings, parameters)

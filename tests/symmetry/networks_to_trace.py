@@ -130,6 +130,17 @@ class Bilinear(nn.Module):
         return self.out(torch.einsum("bti,io->bto", x, self.weight))
 
 
+class Logits(nn.Module):
+    """A sequence to sequence model without the encoder's states, which it would return too."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, **inputs):
+        return self.model(**inputs).logits
+
+
 def _plain(*layers: nn.Module) -> nn.Module:
     return nn.Sequential(*layers)
 
@@ -172,7 +183,7 @@ def _hub(name: str) -> Callable[[], Built]:
             sizes = {"d_model": 12, "d_kv": 6, "d_ff": 10, "num_layers": 2, "num_heads": 2}
             config = hub.T5Config(**sizes, vocab_size=17, decoder_start_token_id=0)
             inputs = {**words, "decoder_input_ids": _numbers(), "use_cache": False}
-            return hub.T5ForConditionalGeneration(config), inputs
+            return Logits(hub.T5ForConditionalGeneration(config)), inputs
         if name == "hub_vit":
             return hub.ViTForImageClassification(
                 hub.ViTConfig(**small, hidden_size=12, image_size=32, patch_size=8)

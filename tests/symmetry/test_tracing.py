@@ -6,7 +6,6 @@ import pytest
 import torch
 from networks_to_trace import ARCHITECTURES, build
 from proof import change, without_one_tensor
-from torch import nn
 
 from sne.symmetry import Symmetry, trace
 
@@ -16,6 +15,37 @@ TOLERANCE = {name: 1e-5 if name in ROUNDS_TO_FLOAT32 else 1e-10 for name in ARCH
 
 # Groups by kind: permutation, scaling, sign; then mixings.
 EXPECTED = {
+    "small_cnn": (3, 0, 3, 0),
+    "cnn_s": (4, 4, 0, 0),
+    "mlp": (4, 0, 0, 0),
+    "gru": (1, 0, 1, 0),
+    "lstm_family": (1, 0, 1, 0),
+    "residual_cnn": (6, 0, 16, 0),
+    "vit": (13, 13, 13, 8),
+    "vit_plain": (17, 13, 13, 8),
+    "wild_cnn": (6, 0, 0, 0),
+    "sine_inr": (2, 0, 2, 0),
+    "image_inr": (2, 0, 2, 0),
+    "grouped": (23, 21, 12, 0),
+    "dense": (4, 7, 4, 1),
+    "unet": (3, 2, 0, 0),
+    "lstm": (4, 0, 4, 0),
+    "gru_layers": (4, 0, 4, 0),
+    "rnn": (4, 0, 4, 0),
+    "rnn_relu": (4, 4, 0, 0),
+    "attention": (7, 6, 6, 6),
+    "encoder_post": (13, 11, 9, 8),
+    "encoder_pre": (13, 14, 12, 8),
+    "bilinear": (5, 4, 5, 3),
+    "prelu": (2, 2, 0, 0),
+    "resnet": (11, 11, 15, 0),
+    "convnext": (6, 10, 10, 0),
+    "mobilenet": (25, 7, 59, 0),
+    "hub_vit": (13, 13, 13, 8),
+    "bert": (14, 9, 10, 8),
+    "gpt2": (13, 12, 12, 8),
+    "llama": (13, 15, 16, 4),
+    "t5": (33, 39, 36, 24),
 }
 
 

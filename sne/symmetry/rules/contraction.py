@@ -46,7 +46,9 @@ def linear_rule(call: Call) -> Value:
     letters = ascii_letters[: len(x.axes)]
     if len(weight.axes) == 1:
         return _with_bias(call, einsum(call.workings, [x, weight], [letters, letters[-1]], letters[:-1]), "bias")
-    return _with_bias(call, einsum(call.workings, [x, weight], [letters, "Z" + letters[-1]], letters[:-1] + "Z"), "bias")
+    return _with_bias(
+        call, einsum(call.workings, [x, weight], [letters, "Z" + letters[-1]], letters[:-1] + "Z"), "bias"
+    )
 
 
 def bilinear_rule(call: Call) -> Value:

@@ -11,8 +11,7 @@ from sne.symmetry.workings import Workings
 
 PASSINGS: Mapping[str, Passing] = {
     **dict.fromkeys(
-        ("alias", "clone", "contiguous", "detach", "dropout", "feature_dropout", "neg", "to", "_to_copy", "lift_fresh_copy",
-         "positive", "type_as"),
+        ("neg", "positive", "feature_dropout"),
         LINEAR,
     ),
     **dict.fromkeys(("relu", "leaky_relu", "rrelu"), RELU_LIKE),
@@ -157,8 +156,7 @@ def clamp_rule(call: Call) -> Value:
 
 def unary_rule(call: Call) -> Value:
     """A function of `PASSINGS`."""
-    value = unary(call.workings, tensors(call["self"] if "self" in call.arguments else call["input"])[0], PASSINGS[call.name])
-    return value
+    return unary(call.workings, call.value("self" if "self" in call.arguments else "input"), PASSINGS[call.name])
 
 
 def prelu_rule(call: Call) -> Value:
@@ -171,6 +169,15 @@ def prelu_rule(call: Call) -> Value:
     return multiply(call.workings, [unary(call.workings, x, RELU_LIKE), slope])
 
 
+def gate_rule(call: Call) -> Value:
+    """glu: the first half of an axis times the sigmoid of the second."""
+    workings, x = call.workings, call.value("self")
+    dim = call["dim"] % len(x.axes)
+    first, second = workings.cut(x.axes[dim], axis_size(x.axes[dim]) // 2)
+    gate = unary(workings, x.with_axis(dim, second), NONLINEAR)
+    return multiply(workings, [x.with_axis(dim, first), gate])
+
+
 def nonlinear_rule(call: Call) -> Value:
     """Any function of single entries: nothing may be scaled before it."""
     return add(call.workings, tensors(joined_arguments(call)), NONLINEAR, scalar=True)
@@ -178,12 +185,14 @@ def nonlinear_rule(call: Call) -> Value:
 
 def constant_rule(call: Call) -> Value:
     """Tensors filled with one number."""
-    return Value(tuple(call.workings.fresh(size) for size in call.shape), constant=True)
+    axes = tuple(call.workings.fresh(size) for size in call.shape)
+    return Value(axes, uniform=frozenset(range(len(axes))), is_zero="zeros" in call.name)
 
 
 def unary(workings: Workings, value: Value, passing: Passing) -> Value:
     """A function of single entries."""
-    return Value(tuple(workings.passed(axis, passing) for axis in value.axes), value.from_parameters, value.constant)
+    axes = tuple(workings.passed(axis, passing) for axis in value.axes)
+    return Value(axes, value.from_parameters, value.uniform, value.is_zero and passing is LINEAR)
 
 
 def joined_arguments(call: Call) -> list[object]:
@@ -203,6 +212,15 @@ def _operands(call: Call, names: Sequence[str]) -> tuple[list[Value], list[float
 
 
 def _value(axes: Sequence[Axis], values: Sequence[Value]) -> Value:
-    return Value(
-        tuple(axes), any(value.from_parameters for value in values), all(value.constant for value in values)
-    )
+    rank = len(axes)
+    uniform = [
+        dim
+        for dim in range(rank)
+        if all(
+            dim + len(value.axes) < rank
+            or axis_size(value.axes[dim - rank]) == 1
+            or dim - rank + len(value.axes) in value.uniform
+            for value in values
+        )
+    ]
+    return Value(tuple(axes), any(value.from_parameters for value in values), frozenset(uniform))

@@ -30,6 +30,7 @@ RULES: Mapping[str, Rule] = {
     "pow": elementwise.power_rule,
     "where": elementwise.choice_rule,
     "masked_fill": elementwise.masked_fill_rule,
+    "glu": elementwise.gate_rule,
     **dict.fromkeys(("clamp", "clamp_min"), elementwise.clamp_rule),
     **dict.fromkeys(("prelu", "_prelu_kernel"), elementwise.prelu_rule),
     **dict.fromkeys(
@@ -85,6 +86,7 @@ RULES: Mapping[str, Rule] = {
                     normalising.native_batch_norm_rule),
     "layer_norm": normalising.layer_norm_rule,
     "rms_norm": normalising.rms_norm_rule,
+    "_weight_norm": normalising.weight_norm_rule,
     "group_norm": normalising.group_norm_rule,
     "embedding": indexing.embedding_rule,
     "index": indexing.index_rule,

@@ -1,4 +1,4 @@
-"""LSTM, GRU and plain recurrent layers, of several layers and both directions."""
+"""LSTM, GRU and plain recurrent networks, of several layers and both directions."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,11 @@ def recurrent_rule(call: Call) -> Result:
         hidden += last
         features = concatenate(last)
     for state in states:
-        for axis in hidden if isinstance(state, Value) and not state.constant else ():
+        if not isinstance(state, Value) or state.is_zero:
+            continue
+        for axis in state.axes[:-1]:
+            workings.hold(axis, "layers and sequences of a recurrent state")
+        for axis in hidden:
             workings.unify(axis, state.axes[-1])
             workings.unscaled(axis, state.axes[-1])
     output = Value((*x.axes[:-1], features), from_parameters=True)

@@ -7,7 +7,7 @@ from torch.fx import Node
 from sne.symmetry.axes import ONE, Axis, axis_size, concatenate, join
 from sne.symmetry.call import Call, tensors
 from sne.symmetry.rules.elementwise import unary
-from sne.symmetry.scales import LINEAR
+from sne.symmetry.scales import LINEAR, NONLINEAR
 from sne.symmetry.values import Result, Stack, Value
 from sne.symmetry.workings import Workings, sizes
 
@@ -41,12 +41,13 @@ def view_rule(call: Call) -> Value | Stack:
         for i, one in zip(before, split_into(call.workings, outer, [shape[i] for i in before]), strict=True):
             outs[i] = one
         slabs = []
-        for number in range(shape[apart]):
+        for _ in range(shape[apart]):
             slab, rest = call.workings.cut(rest, inner)
             slabs.append(split_into(call.workings, slab, [shape[i] for i in after]))
         stacked = (apart, [[slab[after.index(i)] if i in after else ONE for i in range(len(shape))] for slab in slabs])
     if stacked is None:
-        return Value(tuple(outs), value.from_parameters, value.constant)
+        uniform = value.uniform if sizes(value) == list(shape) else frozenset[int]()
+        return Value(tuple(outs), value.from_parameters, uniform, value.is_zero)
     apart, slabs = stacked
     parts = []
     for slab in slabs:
@@ -86,9 +87,9 @@ def permute_rule(call: Call) -> Value | Stack:
     rank = len(value.axes) if isinstance(value, Value) else len(value.parts[0].axes) + 1
     order = _order(call.name, rank, call.arguments)
     if isinstance(value, Value):
-        return Value(tuple(value.axes[i] for i in order), value.from_parameters, value.constant)
+        return value.rearranged(order)
     inner = [i - (i > value.dim) for i in order if i != value.dim]
-    parts = (Value(tuple(part.axes[i] for i in inner), part.from_parameters) for part in value.parts)
+    parts = (part.rearranged(inner) for part in value.parts)
     return Stack(order.index(value.dim), tuple(parts))
 
 
@@ -112,29 +113,29 @@ def squeeze_rule(call: Call) -> Value | Stack:
     kept = [dim for dim in range(rank) if dim not in gone]
     if isinstance(value, Stack):
         inner = [dim - (dim > value.dim) for dim in kept if dim != value.dim]
-        parts = (Value(tuple(part.axes[i] for i in inner), part.from_parameters) for part in value.parts)
-        return Stack(kept.index(value.dim), tuple(parts))
-    return Value(tuple(value.axes[i] for i in kept), value.from_parameters, value.constant)
+        return Stack(kept.index(value.dim), tuple(part.rearranged(inner) for part in value.parts))
+    return value.rearranged(kept)
 
 
 def through_rule(call: Call) -> Value | Stack:
     """Copies and conversions, of slices too."""
     value = call.arguments.get("self", call.arguments.get("input"))
-    if isinstance(value, Stack):
+    if isinstance(value, Stack) and call.node.meta["val"].is_floating_point():
         return value
-    return unary(call.workings, value, LINEAR)
+    value = call.value("self" if "self" in call.arguments else "input")
+    keeps = call.node.meta["val"].is_floating_point()
+    return unary(call.workings, value, LINEAR if keeps else NONLINEAR)
 
 
 def expand_rule(call: Call) -> Value:
     """Stretching: entries along a stretched axis are all the same, so they may trade places and are not scaled."""
     value, shape = call.value("self"), call.shape
-    axes = [ONE] * (len(shape) - len(value.axes)) + list(value.axes)
+    added = len(shape) - len(value.axes)
+    value = value.rearranged([None] * added + list(range(len(value.axes))))
     stretched = [call.workings.fresh(size) for size in shape]
-    return Value(
-        tuple(axis if axis_size(axis) == size else more for axis, size, more in zip(axes, shape, stretched, strict=True)),
-        value.from_parameters,
-        value.constant,
-    )
+    widened = [dim for dim, size in enumerate(shape) if axis_size(value.axes[dim]) != size]
+    axes = tuple(stretched[dim] if dim in widened else axis for dim, axis in enumerate(value.axes))
+    return Value(axes, value.from_parameters, value.uniform | set(widened), value.is_zero)
 
 
 def repeat_rule(call: Call) -> Value:
@@ -143,7 +144,7 @@ def repeat_rule(call: Call) -> Value:
     axes = [ONE] * (len(shape) - len(value.axes)) + list(value.axes)
     copies = [call.workings.fresh(n // axis_size(axis)) for n, axis in zip(shape, axes, strict=True)]
     joined = (join(copy, axis) for copy, axis in zip(copies, axes, strict=True))
-    return Value(tuple(joined), value.from_parameters, value.constant)
+    return Value(tuple(joined), value.from_parameters)
 
 
 def repeat_interleave_rule(call: Call) -> Value | None:
@@ -153,7 +154,7 @@ def repeat_interleave_rule(call: Call) -> Value | None:
         return None
     dim %= len(value.axes)
     copies = join(value.axes[dim], call.workings.fresh(call["repeats"]))
-    return Value((*value.axes[:dim], copies, *value.axes[dim + 1 :]), value.from_parameters)
+    return value.with_axis(dim, copies)
 
 
 def cat_rule(call: Call) -> Value:
@@ -170,19 +171,18 @@ def stack_rule(call: Call) -> Value:
 
 
 def pad_rule(call: Call) -> Value:
-    """constant_pad_nd: numbers before and after."""
+    """Padding: numbers before and after; where entries are repeated, nothing may move along the axis."""
     value, widths = call.value("self"), list(call["pad"])
     axes = list(value.axes)
     for i in range(len(widths) // 2):
         before, after = widths[2 * i : 2 * i + 2]
         dim = len(axes) - 1 - i
         sides = [call.workings.fresh(max(width, 0), "padding") for width in (before, after)]
-        if before < 0 or after < 0:
-            call.workings.hold(axes[dim], "not understood: negative padding")
+        is_plain = call["mode"] in (None, "constant") and before >= 0 and after >= 0
+        if not is_plain and (before or after):
+            call.workings.hold(axes[dim], "padding by other entries")
             axes[dim] = call.workings.fresh(call.shape[dim], "padding")
         elif before or after:
-            if call["value"]:
-                call.workings.unscaled(axes[dim])
             pieces = [sides[0] if before else (), axes[dim], sides[1] if after else ()]
             axes[dim] = concatenate(pieces)
     return Value(tuple(axes), value.from_parameters)
@@ -212,7 +212,7 @@ def slice_of(workings: Workings, value: Value, dim: int, index: int) -> Value:
     start, _ = workings.cut(value.axes[dim], index + 1)
     if index:
         workings.cut(start, index)
-    return Value(value.axes[:dim] + value.axes[dim + 1 :], value.from_parameters, value.constant)
+    return value.rearranged([place for place in range(len(value.axes)) if place != dim])
 
 
 def slice_rule(call: Call) -> Value:
@@ -253,7 +253,7 @@ def ranged(workings: Workings, value: Value, dim: int, start: int, end: int, ste
     else:
         workings.hold(axis, "a slice with steps")
         axis = workings.fresh(len(range(start, end, step)), "a slice with steps")
-    return Value((*value.axes[:dim], axis, *value.axes[dim + 1 :]), value.from_parameters, value.constant)
+    return value.with_axis(dim, axis)
 
 
 def _concatenated(workings: Workings, values: list[Value], dim: int) -> Value:
@@ -267,7 +267,8 @@ def _concatenated(workings: Workings, values: list[Value], dim: int) -> Value:
 
 
 def _inserted(value: Value, dim: int) -> Value:
-    return Value((*value.axes[:dim], ONE, *value.axes[dim:]), value.from_parameters, value.constant)
+    order: list[int | None] = list(range(len(value.axes)))
+    return value.rearranged([*order[:dim], None, *order[dim:]])
 
 
 def _order(name: str, rank: int, arguments: dict[str, object]) -> list[int]:
