@@ -1,10 +1,13 @@
 """The proof: outputs before and after drawn transformations, in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from torch import nn
+
 from sne.checkpoints.read import read_network
 from sne.symmetry import symmetry_by_name
-from torch import nn
 
 DRAWS = 10
 
@@ -19,9 +22,10 @@ def shake(module: nn.Module, seed: int = 0) -> nn.Module:
             with torch.no_grad():
                 if name.endswith("running_var"):
                     tensor.copy_(noise.abs() + 0.5)
+                elif tensor.ndim > 1:
+                    tensor.copy_(noise * (2 / tensor[0].numel()) ** 0.5)
                 else:
-                    fan = max(tensor[0].numel() if tensor.ndim > 1 else 1, 1)
-                    tensor.copy_(noise / fan**0.5 + (tensor.ndim == 1 and "weight" in name))
+                    tensor.copy_(0.3 * noise + (1.0 if "weight" in name else 0.2))  # few units die
     return module
 
 
@@ -52,6 +56,11 @@ def prove():
         if hinted != symmetry:
             assert largest_change(module, inputs, hinted, kinds) < 1e-10
         assert_all_axes(symmetry, network.source.infos)
+        for group in hinted.groups:  # the same without one weight is no symmetry, and shows
+            gone = next(span for span in group.spans if len(hinted.shapes[span.tensor]) > 1)
+            spans = tuple(span for span in group.spans if span != gone)
+            illegal = replace(hinted, groups=(replace(group, spans=spans),), mixings=())
+            assert largest_change(module, inputs, illegal, ("permutation",), draws=3) > 1e-6, group.name
         return {group.name: group.size for group in symmetry.groups}
 
     return check
