@@ -63,7 +63,7 @@ class LinearSystem:
         found = []
         for _, values in sorted(by_free.items()):
             scale = lcm(*(value.denominator for value in values.values()))
-            whole = {variable: int(value * scale) for variable, value in values.items()}
+            whole = {variable: int(value * scale) for variable, value in values.items() if value}
             divisor = gcd(*whole.values())
             first = whole[min(whole)]
             divisor = -divisor if first < 0 else divisor

@@ -7,9 +7,8 @@ from itertools import product
 from sne.symmetry.axes import Atom, leaves, resolve
 from sne.symmetry.exporting import Exported
 from sne.symmetry.groups import Fixed, Group, Mixing, Span
-from sne.symmetry.linear import LinearSystem
+from sne.symmetry.linear import Expression, LinearSystem
 from sne.symmetry.occurrences import Companions, Occurrence, occurrences
-from sne.symmetry.scales import Scales
 from sne.symmetry.symmetry import Symmetry
 from sne.symmetry.values import Value
 from sne.symmetry.workings import Workings
@@ -97,33 +96,20 @@ def _numbers(one: Occurrence) -> list[int]:
     return [number for number, _, _ in one.outers]
 
 
-def _powers(system: LinearSystem, expressions: Sequence[Mapping[int, object]]) -> list[Powers]:
-    """Solutions as powers of each occurrence, those that are 0 everywhere left out."""
-    free = sorted({variable for one in expressions for variable in one})
-    reduced = [system.reduce(one) for one in expressions]  # pyright: ignore
-    solutions = system.solutions(free)
-    found = []
-    for solution in solutions:
-        powers = tuple(
-            int(sum(value * solution.get(variable, 0) for variable, value in one.items()))
-            for one in expressions  # pyright: ignore
-        )
-        if system.modulus:
-            powers = tuple(power % system.modulus for power in powers)
-        if any(powers):
-            found.append(powers)
-    assert all(any(row) for row in found) and len(reduced) == len(expressions)
-    return found
+def _powers(system: LinearSystem, expressions: Sequence[Expression]) -> list[Powers]:
+    """Solutions as powers of each occurrence: a parameter's exponent is one unknown of its own."""
+    unknowns = [next(iter(one)) for one in expressions]
+    return [tuple(found.get(unknown, 0) for unknown in unknowns) for found in system.solutions(unknowns)]
 
 
 def _is_subsumed(workings: Workings, place: _Place, powers: Powers, inside: Sequence[_Place], kind: str) -> bool:
     """Whether scaling whole heads is only scaling all their channels alike, which the channels' groups do."""
     mine = {(one.tensor, one.dim): power for one, power in zip(place.found, powers, strict=True) if power}
     for other in inside:
-        scales: list[Scales] = [one.scales for one in other.found]
         system = workings.positive if kind == "positive" else workings.sign
-        for theirs in _powers(system, [one.positive if kind == "positive" else one.sign for one in scales]):
-            if mine == {(o.tensor, o.dim): power for o, power in zip(other.found, theirs, strict=True) if power}:
+        scales: list[Expression] = [getattr(one.scales, kind) for one in other.found]
+        for theirs in _powers(system, scales):
+            if mine == {(one.tensor, one.dim): p for one, p in zip(other.found, theirs, strict=True) if p}:
                 return True
     return False
 

@@ -173,9 +173,10 @@ class Structure:
 
     def _split_factor(self, factor: Factor, inner: int) -> tuple[Axis, Axis]:
         axis = resolve(((factor,),))
-        if len(axis) > 1 or len(axis[0]) > 1:
+        found = [leaf for segment in axis for leaf in segment]
+        if len(found) > 1:
             return self.split(axis, inner)
-        (leaf,) = axis[0]
+        (leaf,) = found
         parts = [self._atom(leaf.atom.size // inner, None), self._atom(inner, None)]
         self._bind(leaf.atom, [parts])
         outer, inside = (((Leaf(part, leaf.scales),),) for part in parts)

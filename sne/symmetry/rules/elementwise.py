@@ -205,7 +205,7 @@ def _product(workings: Workings, present: list[tuple[Axis, int]]) -> Axis:
     return workings.product(axes, None if powers == [1] else powers)
 
 
-def _operands(call: Call, names: Sequence[str]) -> tuple[list[Value], list[float]]:
+def _operands(call: Call, names: Sequence[str]) -> tuple[list[Value], list[int | float]]:
     """Tensors, and numbers, among some arguments."""
     found = [call[name] for name in names]
     return [one for one in found if isinstance(one, Value)], [one for one in found if isinstance(one, int | float)]

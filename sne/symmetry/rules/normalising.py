@@ -13,16 +13,15 @@ from sne.symmetry.workings import Workings
 def batch_norm_rule(call: Call) -> Value:
     """Batch norm and instance norm: all vectors move with the channels; the sign passes where statistics are kept."""
     workings, x = call.workings, call.value("input")
-    running = [call[name] for name in ("running_mean", "running_var")]
-    uses_batch = call["training"] or call["use_input_stats"] or running[0] is None
+    mean, variance = call["running_mean"], call["running_var"]
     axes = [workings.passed(axis, NONLINEAR) if dim != 1 else axis for dim, axis in enumerate(x.axes)]
     channels = axes[1]
-    if uses_batch:
+    if call["training"] or call["use_input_stats"] or mean is None or variance is None:
         axes[1] = workings.passed(channels, NONLINEAR)
     else:
-        workings.same(channels, running[0].axes[0])
-        workings.unify(channels, running[1].axes[0])
-        workings.unscaled(running[1].axes[0])
+        workings.same(channels, mean.axes[0])
+        workings.unify(channels, variance.axes[0])
+        workings.unscaled(variance.axes[0])
         axes[1] = workings.passed(channels, ODD)
     return _affine(call, Value(tuple(axes), x.from_parameters), len(axes) - 2)
 

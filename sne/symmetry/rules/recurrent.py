@@ -42,7 +42,8 @@ def recurrent_rule(call: Call) -> Result:
         for axis in state.axes[:-1]:
             workings.hold(axis, "layers and sequences of a recurrent state")
         for axis in hidden:
-            workings.unify(axis, state.axes[-1])
+            if len(state.axes) - 1 not in state.uniform:
+                workings.unify(axis, state.axes[-1])
             workings.unscaled(axis, state.axes[-1])
     output = Value((*x.axes[:-1], features), from_parameters=True)
     batch = x.axes[:-2][:1] if call["batch_first"] else x.axes[1:-1]

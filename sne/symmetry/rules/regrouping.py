@@ -1,14 +1,15 @@
-"""Operations that move entries without changing them: views, transpositions, joins."""
+"""Operations that give entries other places: views, transpositions, stretching."""
 
 from math import prod
+from typing import Any
 
 from torch.fx import Node
 
-from sne.symmetry.axes import ONE, Axis, axis_size, concatenate, join
-from sne.symmetry.call import Call, tensors
+from sne.symmetry.axes import ONE, Axis, axis_size, join
+from sne.symmetry.call import Call
 from sne.symmetry.rules.elementwise import unary
 from sne.symmetry.scales import LINEAR, NONLINEAR
-from sne.symmetry.values import Result, Stack, Value
+from sne.symmetry.values import Stack, Value
 from sne.symmetry.workings import Workings, sizes
 
 _THROUGH = ("clone", "contiguous", "alias", "detach", "dropout", "_to_copy", "to", "lift_fresh_copy")
@@ -70,7 +71,7 @@ def is_taken_apart(node: Node, dim: int) -> bool:
     for user in node.users:
         if user.op != "call_function":
             continue
-        name, rank = user.target.__name__.partition(".")[0], node.meta["val"].ndim
+        name, rank = str(getattr(user.target, "__name__", "")).partition(".")[0], node.meta["val"].ndim
         if name in ("select", "unbind"):
             along = user.args[1] if len(user.args) > 1 else 0
             if isinstance(along, int) and along % rank == dim:
@@ -98,17 +99,16 @@ def unsqueeze_rule(call: Call) -> Value | Stack:
     value, dim = call.arguments["self"], call.arguments["dim"] % len(call.shape)
     if isinstance(value, Stack):
         at = value.dim + (dim <= value.dim)
-        return Stack(at, tuple(_inserted(part, dim - (dim > at)) for part in value.parts))
-    return _inserted(value, dim)
+        return Stack(at, tuple(inserted(part, dim - (dim > at)) for part in value.parts))
+    return inserted(value, dim)
 
 
 def squeeze_rule(call: Call) -> Value | Stack:
     """Dimensions of size 1 less."""
     value = call.arguments["self"]
-    rank = len(call.node.args[0].meta["val"].shape)  # pyright: ignore
-    dims = call.arguments.get("dim")
+    old = call.node.all_input_nodes[0].meta["val"].shape
+    rank, dims = len(old), call.arguments.get("dim")
     chosen = range(rank) if dims is None else [dim % rank for dim in ([dims] if isinstance(dims, int) else dims)]
-    old = call.node.args[0].meta["val"].shape  # pyright: ignore
     gone = [dim for dim in chosen if old[dim] == 1]
     kept = [dim for dim in range(rank) if dim not in gone]
     if isinstance(value, Stack):
@@ -157,149 +157,37 @@ def repeat_interleave_rule(call: Call) -> Value | None:
     return value.with_axis(dim, copies)
 
 
-def cat_rule(call: Call) -> Value:
-    """Concatenation; along the other axes all are the same."""
-    values = [value for value in tensors(call["tensors"]) if sizes(value) != [0]]
-    dim = call["dim"] % len(values[0].axes)
-    return _concatenated(call.workings, values, dim)
-
-
-def stack_rule(call: Call) -> Value:
-    """Values side by side along a new dimension."""
-    dim = call["dim"] % len(call.shape)
-    return _concatenated(call.workings, [_inserted(value, dim) for value in tensors(call["tensors"])], dim)
-
-
-def pad_rule(call: Call) -> Value:
-    """Padding: numbers before and after; where entries are repeated, nothing may move along the axis."""
-    value, widths = call.value("self"), list(call["pad"])
-    axes = list(value.axes)
-    for i in range(len(widths) // 2):
-        before, after = widths[2 * i : 2 * i + 2]
-        dim = len(axes) - 1 - i
-        sides = [call.workings.fresh(max(width, 0), "padding") for width in (before, after)]
-        is_plain = call["mode"] in (None, "constant") and before >= 0 and after >= 0
-        if not is_plain and (before or after):
-            call.workings.hold(axes[dim], "padding by other entries")
-            axes[dim] = call.workings.fresh(call.shape[dim], "padding")
-        elif before or after:
-            pieces = [sides[0] if before else (), axes[dim], sides[1] if after else ()]
-            axes[dim] = concatenate(pieces)
-    return Value(tuple(axes), value.from_parameters)
-
-
-def unbind_rule(call: Call) -> Result:
-    """Unbind: slices one by one."""
-    value, dim = call.arguments["self"], call.arguments.get("dim", 0)
-    rank = len(value.axes) if isinstance(value, Value) else len(value.parts[0].axes) + 1
-    if isinstance(value, Stack) and value.dim == dim % rank:
-        return value.parts
-    return tuple(slice_of(call.workings, call.value("self"), dim % rank, i) for i in range(len(call.shapes)))
-
-
-def select_rule(call: Call) -> Value:
-    """One slice."""
-    value, dim, index = call.arguments["self"], call.arguments["dim"], call.arguments["index"]
-    if isinstance(value, Stack) and value.dim == dim % (len(value.parts[0].axes) + 1):
-        return value.parts[index]
-    value = call.value("self")
-    dim %= len(value.axes)
-    return slice_of(call.workings, value, dim, index % sizes(value)[dim])
-
-
-def slice_of(workings: Workings, value: Value, dim: int, index: int) -> Value:
-    """One slice along a dimension."""
-    start, _ = workings.cut(value.axes[dim], index + 1)
-    if index:
-        workings.cut(start, index)
-    return value.rearranged([place for place in range(len(value.axes)) if place != dim])
-
-
-def slice_rule(call: Call) -> Value:
-    """A range along a dimension; with steps, nothing may move along it."""
-    value, dim = call.value("self"), call["dim"]
-    dim %= len(value.axes)
-    size = sizes(value)[dim]
-    start, end, _ = slice(call["start"], call["end"]).indices(size)
-    return ranged(call.workings, value, dim, start, max(end, start), call["step"])
-
-
-def narrow_rule(call: Call) -> Value:
-    """narrow(x, dim, start, length)."""
-    value = call.value("self")
-    dim, start = call["dim"] % len(value.axes), call["start"]
-    return ranged(call.workings, value, dim, start, start + call["length"], 1)
-
-
-def split_rule(call: Call) -> Result:
-    """split, split_with_sizes, chunk: the pieces of an axis."""
-    value = call.value("self")
-    dim, start, pieces = call["dim"] % len(value.axes), 0, []
-    for shape in call.shapes:
-        pieces.append(ranged(call.workings, value, dim, start, start + shape[dim], 1))
-        start += shape[dim]
-    return tuple(pieces)
-
-
-def ranged(workings: Workings, value: Value, dim: int, start: int, end: int, step: int) -> Value:
-    """Entries start, start + step, ... before `end` along a dimension."""
-    axis, size = value.axes[dim], sizes(value)[dim]
-    if start == 0 and end == size and step == 1:
-        return value
-    if step == 1 and end > start:
-        axis, _ = workings.cut(axis, end)
-        if start:
-            _, axis = workings.cut(axis, start)
-    else:
-        workings.hold(axis, "a slice with steps")
-        axis = workings.fresh(len(range(start, end, step)), "a slice with steps")
-    return value.with_axis(dim, axis)
-
-
-def _concatenated(workings: Workings, values: list[Value], dim: int) -> Value:
-    axes = list(values[0].axes)
-    for value in values[1:]:
-        for i, axis in enumerate(value.axes):
-            if i != dim:
-                workings.same(axes[i], axis)
-    axes[dim] = concatenate(value.axes[dim] for value in values)
-    return Value(tuple(axes), any(value.from_parameters for value in values))
-
-
-def _inserted(value: Value, dim: int) -> Value:
+def inserted(value: Value, dim: int) -> Value:
+    """The value with a dimension of size 1 more."""
     order: list[int | None] = list(range(len(value.axes)))
     return value.rearranged([*order[:dim], None, *order[dim:]])
 
 
-def _order(name: str, rank: int, arguments: dict[str, object]) -> list[int]:
+def _order(name: str, rank: int, arguments: dict[str, Any]) -> list[int]:
+    """The dimension that each dimension of a permuted or transposed result comes from."""
     if name == "permute":
-        return [dim % rank for dim in arguments["dims"]]  # pyright: ignore
+        return [dim % rank for dim in arguments["dims"]]
     order = list(range(rank))
     if name == "t" and rank < 2:
         return order
     one, other = (0, 1) if name == "t" else (arguments["dim0"], arguments["dim1"])
-    assert isinstance(one, int) and isinstance(other, int)
     order[one % rank], order[other % rank] = order[other % rank], order[one % rank]
     return order
 
 
 def _moved(user: Node, name: str, rank: int, dim: int) -> int | None:
     """Where a dimension goes in an operation that only rearranges; None in others."""
-    args = user.args[1:]
+    args: tuple[Any, ...] = user.args[1:]
     if name in _THROUGH:
         return dim
     if name in ("permute", "transpose"):
         keys = ("dims",) if name == "permute" else ("dim0", "dim1")
         return _order(name, rank, dict(zip(keys, args, strict=False))).index(dim)
     if name == "unsqueeze":
-        at = args[0] % (rank + 1)  # pyright: ignore
-        return dim + (at <= dim)
+        return dim + int(args[0] % (rank + 1) <= dim)
     if name == "squeeze":
-        old, new = user.args[0].meta["val"].shape, user.meta["val"].shape  # pyright: ignore
-        if old[dim] == 1:
-            return None
-        dims = range(rank) if not args else [one % rank for one in ([args[0]] if isinstance(args[0], int) else args[0])]  # pyright: ignore
-        gone = [one for one in dims if old[one] == 1]
-        assert len(new) == rank - len(gone)
-        return dim - sum(one < dim for one in gone)
+        old = user.all_input_nodes[0].meta["val"].shape
+        named = range(rank) if not args else [args[0]] if isinstance(args[0], int) else args[0]
+        gone = {one % rank for one in named if old[one] == 1}
+        return None if dim in gone else dim - sum(one < dim for one in gone)
     return None
