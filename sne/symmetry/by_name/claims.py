@@ -77,7 +77,7 @@ class Claims:
             if self._sizes[name] > 1 and name not in self._broken
         )
         for name, spans in self._spans.items():
-            reason = self._broken.get(name, "one entry" if self._sizes[name] == 1 else "")
+            reason = self._broken.get(name, "one entry at most" if self._sizes[name] < 2 else "")
             for span in spans if reason else ():
                 self.fix(span.tensor, span.dim, reason)
         mixings = tuple(one for one in self._mixings if one.name not in self._broken)

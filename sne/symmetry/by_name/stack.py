@@ -13,7 +13,7 @@ from math import isqrt
 from sne.networks import Hint
 from sne.symmetry.by_name.claims import Claims, UncertainError
 from sne.symmetry.by_name.known import Known, kinds_through
-from sne.symmetry.by_name.stack_layers import SideLayer, StackLayer, has_bias, stack_layers, table, turned
+from sne.symmetry.by_name.stack_layers import SideLayer, StackLayer, stack_layers, table, turned
 from sne.symmetry.by_name.stack_order import stack_order
 from sne.symmetry.by_name.stack_sides import joints_beside
 from sne.symmetry.groups import Span
@@ -73,10 +73,16 @@ def _follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[Stac
     for layer in order[1:]:
         options = [
             (first, second, joint)
-            for first in _readings(done[-1], is_first=len(done) == 1)
+            for first in (_readings(done[-1], is_first=True) if len(done) == 1 else done[-1:])
             for second in _readings(layer, is_first=False)
             if (joint := _joint(first, second, is_sequential)) is not None
         ]
+        if is_sequential and options and options[0][:2] == (done[-1], layer):
+            options = options[:1]
+        if layer.may_be_bilinear:
+            raise UncertainError(f"{layer.path} may be a bilinear layer")
+        if options and not is_sequential and _may_concatenate(done, options[0][2]):
+            raise UncertainError(f"{layer.path} may read several layers side by side, as many as feed that width")
         if len(options) > 1:
             raise UncertainError(f"{layer.path} may follow {done[-1].path} in more ways than one")
         if not options:
@@ -88,9 +94,14 @@ def _follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[Stac
     return done, joints
 
 
+def _may_concatenate(done: Sequence[StackLayer], joint: _Joint) -> bool:
+    """Whether what seems flattened may be several layers of one width, side by side as in CNNs on text."""
+    return 1 < joint.read_inner <= sum(layer.feeds == joint.size for layer in done)
+
+
 def _readings(layer: StackLayer, is_first: bool) -> list[StackLayer]:
     """The layer as it seems, and as an embedding or a transposed convolution where nothing speaks against that."""
-    if layer.kind not in ("linear", "conv") or has_bias(layer) or layer.reads == layer.feeds:
+    if not layer.is_open:
         return [layer]
     if layer.kind == "linear":
         return [layer, table(layer)] if is_first else [layer]
@@ -103,7 +114,7 @@ def _joint(first: StackLayer, second: StackLayer, is_sequential: bool) -> _Joint
     if first.directions == 2:
         outer = {size: 1, 2 * size: 2}.get(reads)
         return _Joint(size, read_outer=outer) if outer else None
-    if size == reads or (is_depthwise(second) and second.feeds == size):
+    if size == reads or (first.kind == "conv" and is_depthwise(second) and second.feeds == size):
         return _Joint(size)
     kinds = first.kind, second.kind
     if kinds == ("conv", "linear") and reads % size == 0 and _is_image(reads // size, first.spatial, is_sequential):

@@ -23,6 +23,8 @@ class StackLayer:
         reads: width that it reads; 0 for a table.
         feeds: width that it feeds, of one direction.
         directions: 2 where a recurrent layer reads both ways.
+        is_open: it may as well be an embedding, or a transposed convolution.
+        may_be_bilinear: it may read two inputs of this width, where it seems to be a convolution.
         reading: spans of the axes that read.
         feeding: spans of the axes that feed.
     """
@@ -35,6 +37,8 @@ class StackLayer:
     reading: tuple[Span, ...]
     feeding: tuple[Span, ...]
     directions: int = 1
+    is_open: bool = False
+    may_be_bilinear: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,8 @@ def stack_layers(
 
 def _matrix(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, kind: LayerType | None) -> StackLayer:
     ndim = len(weight.shape)
-    if ndim > 5:
-        raise UncertainError(f"{weight.name} has {ndim} axes, layers of a stack have 2 to 5")
-    if ndim == 3 and weight.shape[1] == weight.shape[2] > 1 and kind is None:
-        raise UncertainError(f"{weight.name} may be a bilinear layer")
+    if ndim > 5 or kind is LayerType.OTHER:
+        raise UncertainError(f"{weight.name} of {list(weight.shape)} is no linear layer and no convolution")
     if kind is LayerType.EMBEDDING:
         return table(StackLayer(stem.path, "linear", 0, weight.shape[1], weight.shape[0], (Span(weight.name, 1),), ()))
     layer = StackLayer(
@@ -102,6 +104,8 @@ def _matrix(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, kind: Layer
         weight.shape[0],
         (Span(weight.name, 1, power=-1),),
         (Span(weight.name, 0, power=1),),
+        is_open=bias is None and kind is None and weight.shape[0] != weight.shape[1],
+        may_be_bilinear=kind is None and ndim == 3 and weight.shape[1] == weight.shape[2] > 1,
     )
     if kind is not None and kind.value.startswith("conv_transpose"):
         layer = turned(layer)
@@ -114,17 +118,13 @@ def _matrix(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, kind: Layer
     return replace(layer, feeding=(*layer.feeding, Span(bias.name, 0, power=1)))
 
 
-def has_bias(layer: StackLayer) -> bool:
-    """Whether a linear layer or convolution has a bias."""
-    return len(layer.feeding) > 1
-
-
 def turned(layer: StackLayer) -> StackLayer:
     """The layer with its two axes exchanged: a transposed convolution."""
     tensor = layer.reading[0].tensor
     dim = layer.reading[0].dim
     return replace(
         layer,
+        is_open=False,
         reads=layer.feeds,
         feeds=layer.reads,
         reading=(Span(tensor, 1 - dim, power=-1),),
@@ -151,7 +151,10 @@ def _recurrent(stem: Stem, leaves: Mapping[str, TensorInfo]) -> list[StackLayer]
 
 
 def _one_recurrent(path: str, leaves: Mapping[str, TensorInfo], names: list[str]) -> StackLayer:
-    hidden = next(leaves[name].shape[-1] for name in names if name.startswith("weight_hh"))
+    states = [leaves[name].shape for name in names if name.startswith("weight_hh")]
+    if not states or not all(states) or not states[0][-1]:
+        raise UncertainError(f"{path} has no recurrent weights")
+    hidden = states[0][-1]
     widths: set[int] = set()
     reading: list[Span] = []
     feeding: list[Span] = []

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from by_name_proof import prove
 
 from sne.zoo.families.known import FAMILIES
 
@@ -46,7 +47,7 @@ def expected(name, hyperparameters):
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", FAMILIES)
-def test_families(prove, name, seed):
+def test_families(name, seed):
     module, hyperparameters = module_of(name, seed)
     sizes = prove(module, inputs_of(name))
     wanted = expected(name, hyperparameters)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from by_name_proof import prove
 from torch import nn
 from torch.nn.functional import relu
 
@@ -79,7 +80,7 @@ RESNET18 = {"stream.stem": 4, "stream.2.0": 8, "stream.3.0": 16, "stream.4.0": 3
 
 
 @pytest.mark.parametrize("names", [{}, {"head": "linear", "shortcut": "shortcut"}])
-def test_a_small_resnet18(prove, names):
+def test_a_small_resnet18(names):
     sizes = prove(ResNet(**names), IMAGES)
     assert streams(sizes) == RESNET18
     assert inners(sizes) == {
@@ -87,7 +88,7 @@ def test_a_small_resnet18(prove, names):
     }
 
 
-def test_bottlenecks(prove):
+def test_bottlenecks():
     sizes = prove(ResNet(depths=(2, 1), inner=2, expansion=4), IMAGES)
     assert streams(sizes) == {"stream.stem": 4, "stream.1.0": 16, "stream.2.0": 32}
     assert inners(sizes) == {
@@ -95,33 +96,33 @@ def test_bottlenecks(prove):
     }
 
 
-def test_convolutions_in_groups_keep_the_widths_beside_them(prove):
+def test_convolutions_in_groups_keep_the_widths_beside_them():
     sizes = prove(ResNet(depths=(1, 1), inner=2, expansion=4, groups=2), IMAGES)
     assert streams(sizes) == {"stream.stem": 4, "stream.1.0": 16, "stream.2.0": 32} and not inners(sizes)
 
 
-def test_scales_pass_inner_widths_where_the_activation_is_told(prove):
+def test_scales_pass_inner_widths_where_the_activation_is_told():
     module = ResNet(depths=(1, 1))
     prove(module, IMAGES, activation="relu")
     kinds = {group.name: group.kinds for group in symmetry_by_name(read_network(module), activation="relu").groups}
     assert kinds["inner.1.0.0"] == ("permutation", "scaling") and kinds["stream.stem"] == ("permutation",)
 
 
-def test_without_a_head_the_streams_may_be_outputs(prove):
+def test_without_a_head_the_streams_may_be_outputs():
     sizes = prove(ResNet(head=""), IMAGES)
     assert not streams(sizes) and len(inners(sizes)) == 8
 
 
 @pytest.mark.parametrize("growth", [1, 2])
-def test_norms_before_convolutions_have_the_same_names(prove, growth):
+def test_norms_before_convolutions_have_the_same_names(growth):
     assert prove(ResNet(depths=(1, 1), pre=True, growth=growth), IMAGES) == {}
 
 
-def test_where_no_width_changes_nothing_tells_norms_before_from_norms_after(prove):
+def test_where_no_width_changes_nothing_tells_norms_before_from_norms_after():
     assert prove(ResNet(depths=(2, 2), growth=1), IMAGES) == {}
 
 
-def test_channels_added_without_weights(prove):
+def test_channels_added_without_weights():
     class Padded(ResNet):
         def forward(self, x):
             x = relu(self.bn1(self.conv1(x)))
@@ -137,7 +138,7 @@ def test_channels_added_without_weights(prove):
 
 
 @pytest.mark.parametrize(("kind", "inner"), [("basic", 4), ("bottleneck", 8)])
-def test_transformers(prove, kind, inner):
+def test_transformers(kind, inner):
     transformers = pytest.importorskip("transformers")
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[16, 24], depths=[2, 1], layer_type=kind, num_labels=3

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from by_name_proof import largest_change, prove
 from torch import nn
 from torch.nn.functional import linear, relu
 
@@ -48,13 +49,13 @@ def plainly(module, x):
     return module.layers[-1](x)
 
 
-def test_widths_of_linear_layers(prove):
+def test_widths_of_linear_layers():
     assert prove(mlp(5, 7, 6, 7, 3), draw(4, 5)) == {"width.7": 7, "width.6": 6}
     sizes = prove(mlp(5, 7, 6, 7, 3), draw(4, 5), assume_sequential=True)
     assert sizes == {"between.0": 7, "between.1": 6, "between.2": 7}
 
 
-def test_widths_of_the_input_and_the_output_stay(prove):
+def test_widths_of_the_input_and_the_output_stay():
     assert prove(mlp(5, 7, 5, 6, 3, 4, 3), draw(4, 5)) == {"width.7": 7, "width.6": 6, "width.4": 4}
     assert prove(mlp(5, 5, 5), draw(4, 5)) == {}
     assert prove(mlp(5, 5, 5), draw(4, 5), assume_sequential=True) == {"between.0": 5}
@@ -75,7 +76,7 @@ def kinds_of(module, **options):
     ],
 )
 @pytest.mark.parametrize("norm", [None, nn.BatchNorm1d])
-def test_kinds_that_pass_an_activation(prove, name, activation, kinds, norm):
+def test_kinds_that_pass_an_activation(name, activation, kinds, norm):
     module = mlp(5, 7, 6, 3, activation=activation, norm=norm)
     prove(module, draw(4, 5), activation=name)
     assert set(kinds_of(module, activation=name).values()) == {("permutation",) if norm else kinds}
@@ -92,7 +93,7 @@ def cnn(*head, norm=nn.BatchNorm2d, last=nn.Identity):
 IMAGES = draw(2, 3, 6, 6)
 
 
-def test_flatten_and_global_pooling(prove):
+def test_flatten_and_global_pooling():
     assert prove(cnn(nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 2)), IMAGES) == {
         "width.6": 6,
         "width.4": 4,
@@ -106,7 +107,7 @@ def test_flatten_and_global_pooling(prove):
     assert prove(normed, IMAGES, assume_sequential=True) == {"between.0": 6, "between.1": 4}
 
 
-def test_batch_norms_between_equal_widths_have_their_places_by_number(prove):
+def test_batch_norms_between_equal_widths_have_their_places_by_number():
     module = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
         nn.Conv2d(4, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2),
@@ -115,7 +116,7 @@ def test_batch_norms_between_equal_widths_have_their_places_by_number(prove):
     assert prove(module, IMAGES, assume_sequential=True) == {f"between.{i}": 4 for i in range(3)}
 
 
-def test_named_layers(prove):
+def test_named_layers():
     def run(m, x):
         x = relu(m.bn2(m.conv2(relu(m.bn1(m.conv1(x))))))
         return m.fc2(relu(m.fc1(x.flatten(1))))
@@ -133,13 +134,13 @@ def test_named_layers(prove):
 
 
 @pytest.mark.parametrize("dims", [1, 3])
-def test_other_dimensions(prove, dims):
+def test_other_dimensions(dims):
     conv = {1: nn.Conv1d, 3: nn.Conv3d}[dims]
     module = nn.Sequential(conv(2, 6, 2), nn.ReLU(), conv(6, 4, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4**dims, 3))
     assert prove(module, draw(2, 2, *[6] * dims)) == {"width.6": 6, "width.4": 4}
 
 
-def test_depthwise_convolutions(prove):
+def test_depthwise_convolutions():
     module = nn.Sequential(
         nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
@@ -148,7 +149,7 @@ def test_depthwise_convolutions(prove):
     assert prove(module, IMAGES, assume_sequential=True, activation="relu") == {"between.0": 6, "between.2": 4}
 
 
-def test_a_decoder_of_transposed_convolutions(prove):
+def test_a_decoder_of_transposed_convolutions():
     module = nn.Sequential(
         nn.Linear(3, 7), nn.ReLU(), nn.Linear(7, 16), nn.ReLU(), nn.Unflatten(1, (4, 2, 2)),
         nn.ConvTranspose2d(4, 5, 2), nn.ReLU(), nn.ConvTranspose2d(5, 2, 2, bias=False),
@@ -172,13 +173,13 @@ TOKENS = torch.randint(0, 11, (2, 4), generator=torch.Generator().manual_seed(4)
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("cell", [nn.LSTM, nn.GRU, nn.RNN])
-def test_recurrent_layers_behind_an_embedding(prove, cell, bidirectional):
+def test_recurrent_layers_behind_an_embedding(cell, bidirectional):
     assert prove(LastState(cell, bidirectional), TOKENS) == {"width.6": 6, "width.5": 5}
     sizes = prove(LastState(cell, bidirectional), TOKENS, assume_sequential=True, activation="tanh")
     assert sizes == {"between.0": 6, "between.1": 5, "between.2": 5}
 
 
-def test_states_of_both_directions_in_any_order(prove):
+def test_states_of_both_directions_in_any_order():
     class Turned(LastState):
         def forward(self, tokens):
             states = self.rnn(self.embedding(tokens))[1]
@@ -197,13 +198,13 @@ def hidden_skips(m, x):
     return m.layers[4](y + z + x)
 
 
-def test_hidden_skips(prove):
+def test_hidden_skips():
     module = Named(hidden_skips, **layers(*(nn.Linear(a, b) for a, b in [(5, 8), (8, 8), (8, 6), (6, 8), (8, 2)])))
     assert prove(module, draw(3, 5)) == {"width.8": 8, "width.6": 6}
     assert prove(module, draw(3, 5), activation="relu") == {"width.8": 8, "width.6": 6}
 
 
-def test_a_skip_from_the_input_and_to_the_output(prove):
+def test_a_skip_from_the_input_and_to_the_output():
     def run(m, x):
         y = x + relu(m.layers[0](x))
         return m.layers[3](relu(m.layers[2](relu(m.layers[1](y))))) + m.layers[1](y)
@@ -212,29 +213,28 @@ def test_a_skip_from_the_input_and_to_the_output(prove):
     assert prove(module, draw(3, 5)) == {"width.7": 7}
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_layers_used_twice(known, prove):
+def test_layers_used_twice():
     shared, other = nn.Linear(8, 6), nn.Linear(6, 8)
     module = nn.Sequential(
         nn.Linear(5, 8), nn.ReLU(), shared, nn.ReLU(), other, nn.ReLU(), shared, nn.ReLU(), other, nn.ReLU(),
         nn.Linear(8, 2),
     )  # fmt: skip
     assert prove(module, draw(3, 5)) == {"width.8": 8, "width.6": 6}
-    if known:  # the module's hints tell; names do not
-        symmetry = symmetry_by_name(read_network(module), assume_sequential=True)
-        assert {fixed.reason for fixed in symmetry.fixed} >= {
-            "6.weight and 2.weight are one tensor, and would move differently"
-        }
+    symmetry = symmetry_by_name(read_network(module), assume_sequential=True)  # the module's hints tell; names do not
+    assert not symmetry.groups
+    assert "6.weight and 2.weight are one tensor, and would move differently" in {one.reason for one in symmetry.fixed}
 
 
-def test_tied_embeddings(prove):
+def test_tied_embeddings():
     module = Named(
         lambda m, t: m.head(relu(m.layers[1](relu(m.layers[0](m.embed(t)))))),
         embed=nn.Embedding(11, 6), head=nn.Linear(6, 11, bias=False), **layers(nn.Linear(6, 4), nn.Linear(4, 6)),
     )  # fmt: skip
     module.head.weight = module.embed.weight
     assert prove(module, TOKENS) == {"width.6": 6, "width.4": 4}
-    assert prove(module, TOKENS, activation="relu", assume_sequential=True)["between.1"] == 4
+    one_by_one = symmetry_by_name(read_network(module), assume_sequential=True, activation="relu")
+    assert [group.name for group in one_by_one.groups] == ["between.1"]
+    assert largest_change(module, [TOKENS], one_by_one, ("permutation", "scaling")) < 1e-10
 
 
 @pytest.mark.parametrize(
@@ -272,12 +272,12 @@ def test_tied_embeddings(prove):
         ),
     ],
 )
-def test_widths_that_do_not_follow_one_another(prove, shapes, run):
+def test_widths_that_do_not_follow_one_another(shapes, run):
     module = Named(run, **layers(*(nn.Linear(a, b) for a, b in shapes)))
     assert prove(module, draw(3, shapes[0][0])) == {}
 
 
-def test_several_statistics_of_a_channel(prove):
+def test_several_statistics_of_a_channel():
     """Means beside maxima: the linear layer reads channels twice over, not two positions of each."""
 
     class Both(nn.Module):
@@ -295,7 +295,36 @@ def test_several_statistics_of_a_channel(prove):
     assert prove(module, IMAGES) == {}
 
 
-def test_flattened_channels_and_neurons_of_one_number(prove):
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_cnn_on_text_reads_its_convolutions_side_by_side(flat):
+    """As wide as the embedding, and as many as would make an image of 2 x 2."""
+
+    def run(m, tokens):
+        x = m.embedding(tokens)
+        x = x.unsqueeze(1) if flat else x.transpose(1, 2)
+        return m.fc(torch.cat([relu(conv(x)).flatten(2).amax(2) for conv in m.convs], 1))
+
+    def conv(kernel):
+        return nn.Conv2d(1, 6, (kernel, 6)) if flat else nn.Conv1d(6, 6, kernel)
+
+    convs = nn.ModuleList(conv(kernel) for kernel in (1, 2, 3, 4))
+    module = Named(run, embedding=nn.Embedding(11, 6), convs=convs, fc=nn.Linear(24, 2))
+    assert prove(module, TOKENS) == {}
+
+
+def test_transposed_convolutions_without_biases():
+    module = Named(
+        lambda m, x: m.main(x),
+        main=nn.Sequential(
+            nn.ConvTranspose2d(5, 8, 2, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+            nn.ConvTranspose2d(8, 6, 2, bias=False), nn.BatchNorm2d(6), nn.ReLU(),
+            nn.ConvTranspose2d(6, 3, 2, bias=False),
+        ),
+    )  # fmt: skip
+    assert prove(module, draw(2, 5, 1, 1)) == {"width.8": 8, "width.6": 6}
+
+
+def test_flattened_channels_and_neurons_of_one_number():
     """A skip may lead around the linear layer: 16 neurons there are 4 channels of 4 positions."""
 
     def run(m, x):
@@ -306,12 +335,12 @@ def test_flattened_channels_and_neurons_of_one_number(prove):
     assert prove(module, IMAGES) == {}
 
 
-def test_norms_over_groups_of_channels(prove):
+def test_norms_over_groups_of_channels():
     assert prove(cnn(nn.Linear(36, 2), norm=lambda n: nn.GroupNorm(2, n)), IMAGES) == {}
     assert prove(cnn(nn.Linear(36, 2), norm=lambda n: nn.GroupNorm(2, n)), IMAGES, assume_sequential=True) == {}
 
 
-def test_layer_norms_need_a_telling_name_or_a_module(prove):
+def test_layer_norms_need_a_telling_name_or_a_module():
     def run(m, x):
         return m.fc2(relu(m.ln1(m.fc1(x))))
 
@@ -322,7 +351,7 @@ def test_layer_norms_need_a_telling_name_or_a_module(prove):
     assert kinds_of(module) == {"width.7": ("permutation",)}
 
 
-def test_convolutions_in_groups(prove):
+def test_convolutions_in_groups():
     module = nn.Sequential(
         nn.Conv2d(3, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=2), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
         nn.Linear(6, 2),
@@ -330,7 +359,7 @@ def test_convolutions_in_groups(prove):
     assert prove(module, IMAGES) == {}
 
 
-def test_a_bilinear_layer_is_no_convolution(prove):
+def test_a_bilinear_layer_is_no_convolution():
     def run(m, x):
         y = relu(m.layers[0](x))
         return m.layers[2](m.layers[1](y, y))
@@ -339,7 +368,7 @@ def test_a_bilinear_layer_is_no_convolution(prove):
     assert prove(module, draw(3, 5)) == {}
 
 
-def test_codes_of_an_autoencoder_may_be_outputs(prove):
+def test_codes_of_an_autoencoder_may_be_outputs():
     def run(m, x):
         code = m.encoder(x)
         return torch.cat([code, m.decoder(code)], 1)
@@ -354,7 +383,7 @@ def test_codes_of_an_autoencoder_may_be_outputs(prove):
 
 
 @pytest.mark.parametrize("names", [("actor", "critic"), ("generator", "discriminator"), ("q", "k"), ("layers", "net")])
-def test_words_that_no_plain_stack_has_or_whose_order_is_open(prove, names):
+def test_words_that_no_plain_stack_has_or_whose_order_is_open(names):
     module = Named(
         lambda m, x: getattr(m, names[1])(getattr(m, names[0])(x)),
         **{names[0]: mlp(5, 7, 4), names[1]: mlp(4, 6, 2)},
@@ -376,14 +405,14 @@ def reasons(**shapes):
         ({"weight": (3, 4)}, "two layers at least"),
         ({"0__weight": (8, 4), "1__weight": (2, 8), "pos": (1, 8)}, "pos is no layer"),
         ({"0__weight": (8, 4), "0__bias": (9,), "1__weight": (2, 8)}, "0.bias is [9]"),
-        ({"0__weight": (8, 4), "1__weight": (2, 8), "2__weight": (2, 2, 1, 1, 1, 1)}, "has 6 axes"),
+        ({"0__weight": (8, 4), "1__weight": (2, 8), "2__weight": (2, 2, 1, 1, 1, 1)}, "no linear layer"),
         ({"rnn__weight_ih_l0": (9, 4), "rnn__weight_hh_l0": (9, 2), "fc__weight": (2, 2)}, "fits no LSTM"),
         ({"rnn__weight_ih_l0": (8, 4), "rnn__weight_hh_l0": (8, 2), "rnn__weight_hr_l0": (1, 2)}, "weight_hr"),
         ({"rnn__weight_hh_l0": (8, 2), "fc__weight": (2, 2)}, "do not fit each other"),
-        ({"rnn__weight_hh_l0": (), "fc__weight": (2, 2)}, "rnn.weight_hh_l0 is []"),
+        ({"rnn__weight_hh_l0": (), "fc__weight": (2, 2)}, "no recurrent weights"),
         ({"0__weight": (8, 4), "1__weight": (5,), "2__weight": (2, 8)}, "1 is 5 wide"),
         ({"0__weight": (8, 4), "1__weight": (8,), "1__bias": (4,), "2__weight": (2, 8)}, "unlike shapes"),
-        ({"0__weight": (0, 4), "1__weight": (2, 0)}, "empty"),
+        ({"0__weight": (0, 4), "1__weight": (2, 0)}, "one entry at most"),
     ],
 )
 def test_whatever_comes_there_is_a_reason_and_no_exception(shapes, reason):

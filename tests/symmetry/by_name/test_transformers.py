@@ -4,6 +4,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from by_name_proof import prove
 from torch import nn
 
 from sne.checkpoints.read import read_network
@@ -96,7 +97,7 @@ HEADS = {f"attention.{n}.heads": 2 for n in (0, 1)}
         (lambda: gpt2("GPT2Model"), {"hidden.0": 32, "hidden.1": 32}),
     ],
 )
-def test_blocks(prove, case, body):
+def test_blocks(case, body):
     module, inputs = case()
     assert prove(module, inputs) == body
     assert prove(module, inputs, heads=2) == {**body, **CHANNELS, **HEADS}
@@ -104,7 +105,7 @@ def test_blocks(prove, case, body):
 
 
 @pytest.mark.parametrize("kind", ["LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "GemmaForCausalLM"])
-def test_grouped_queries_and_rotary_positions(prove, kind):
+def test_grouped_queries_and_rotary_positions(kind):
     module, inputs = llama(kind)
     body = {"stream": 16, **HIDDEN}
     assert prove(module, inputs) == body
@@ -114,7 +115,7 @@ def test_grouped_queries_and_rotary_positions(prove, kind):
     assert prove(module, inputs, heads=4) == expected
 
 
-def test_a_gate_lets_scales_pass_and_an_activation_only_where_it_is_told(prove):
+def test_a_gate_lets_scales_pass_and_an_activation_only_where_it_is_told():
     module, inputs = llama()
     groups = symmetry_by_name(read_network(module)).groups
     assert {group.name: group.kinds for group in groups} == {
@@ -130,13 +131,13 @@ def test_a_gate_lets_scales_pass_and_an_activation_only_where_it_is_told(prove):
 
 
 @pytest.mark.parametrize("projection", ["relu", "gated-gelu"])
-def test_t5_keeps_its_heads(prove, projection):
+def test_t5_keeps_its_heads(projection):
     module, inputs = t5(feed_forward_proj=projection)
     hidden = {f"hidden.{side}.{n}": 12 for side in ("encoder", "decoder") for n in (0, 1)}
     assert prove(module, inputs, heads=2) == {"stream": 8, **hidden}
 
 
-def test_convnext(prove):
+def test_convnext():
     config = transformers.ConvNextConfig(hidden_sizes=[4, 6], depths=[2, 1], num_stages=2, patch_size=2, num_labels=3)
     module = Logits(transformers.ConvNextForImageClassification(config))
     sizes = prove(module, torch.randn(2, 3, 8, 8, dtype=torch.float64))
@@ -144,7 +145,7 @@ def test_convnext(prove):
 
 
 @pytest.mark.parametrize("residual", [True, False])
-def test_timm_names(prove, residual):
+def test_timm_names(residual):
     module = VisionTransformer((1, 8, 8), 3, 0.0, dim=8, residual=residual)
     body = {"stream": 8, "hidden.0": 16, "hidden.1": 16}
     assert prove(module, torch.randn(2, 1, 8, 8, dtype=torch.float64)) == body
@@ -195,7 +196,7 @@ def test_tied_tensors_stay_tied():
     assert changed["lm_head.weight"] is changed["transformer.wte.weight"]
 
 
-def test_rows_stored_out_first(prove):
+def test_rows_stored_out_first():
     infos = infos_of(gpt2()[0])
     turned = {
         name: TensorInfo(name, info.shape[::-1] if ".c_" in name else info.shape, "float32")

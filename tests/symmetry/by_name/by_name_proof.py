@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 from torch import nn
 
@@ -44,26 +43,22 @@ def largest_change(module, inputs, symmetry, kinds, draws=DRAWS) -> float:
     return worst
 
 
-@pytest.fixture
-def prove():
-    def check(module, *inputs, kinds=("permutation", "scaling", "sign", "mixing"), **options):
-        """Claims made by names alone and with the module's hints: both must keep the outputs; sizes by group."""
-        shake(module)
-        network = read_network(module)
-        symmetry = symmetry_by_name(dict(network.source.infos), **options)
-        assert largest_change(module, inputs, symmetry, kinds) < 1e-10
-        hinted = symmetry_by_name(network, **options)
-        if hinted != symmetry:
-            assert largest_change(module, inputs, hinted, kinds) < 1e-10
-        assert_all_axes(symmetry, network.source.infos)
-        for group in hinted.groups:  # the same without one weight is no symmetry, and shows
-            gone = next(span for span in group.spans if len(hinted.shapes[span.tensor]) > 1)
-            spans = tuple(span for span in group.spans if span != gone)
-            illegal = replace(hinted, groups=(replace(group, spans=spans),), mixings=())
-            assert largest_change(module, inputs, illegal, ("permutation",), draws=3) > 1e-6, group.name
-        return {group.name: group.size for group in symmetry.groups}
-
-    return check
+def prove(module, *inputs, kinds=("permutation", "scaling", "sign", "mixing"), **options):
+    """Claims made by names alone and with the module's hints: both must keep the outputs; sizes by group."""
+    shake(module)
+    network = read_network(module)
+    symmetry = symmetry_by_name(dict(network.source.infos), **options)
+    assert largest_change(module, inputs, symmetry, kinds) < 1e-10
+    hinted = symmetry_by_name(network, **options)
+    if hinted != symmetry:
+        assert largest_change(module, inputs, hinted, kinds) < 1e-10
+    assert_all_axes(symmetry, network.source.infos)
+    for group in hinted.groups:  # the same without one weight is no symmetry, and shows
+        gone = next(span for span in group.spans if len(hinted.shapes[span.tensor]) > 1)
+        spans = tuple(span for span in group.spans if span != gone)
+        illegal = replace(hinted, groups=(replace(group, spans=spans),), mixings=())
+        assert largest_change(module, inputs, illegal, ("permutation",), draws=3) > 1e-6, group.name
+    return {group.name: group.size for group in symmetry.groups}
 
 
 def assert_all_axes(symmetry, infos):
