@@ -1,5 +1,6 @@
 """A small encoder and a small zoo for tests of what stands above encoders and zoos."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from sne.encoders import NetworkEncoder
+from sne.symmetry import Group, Span, Symmetry
 from sne.zoo import Split, ZooWriter, split_by_run
 
 
@@ -65,8 +67,23 @@ def mlp_state(generator: torch.Generator, *, width: int, gain: float) -> dict[st
     }
 
 
-def write_tiny_zoo(path: Path, *, runs: int = 30, seed: int = 0, split: bool = True, start: int = 0) -> Path:
-    """Two checkpoints a run; the accuracy grows with the spread of the weights."""
+def mlp_symmetry(width: int) -> Symmetry:
+    """Of `mlp_state` with a ReLU between the layers."""
+    spans = (Span("0.weight", 0, power=1), Span("0.bias", 0, power=1), Span("2.weight", 1, power=-1))
+    shapes = {"0.weight": (width, 4), "0.bias": (width,), "2.weight": (3, width)}
+    return Symmetry((Group("hidden", width, spans, ("permutation", "scaling")),), (), shapes)
+
+
+def write_tiny_zoo(
+    path: Path,
+    *,
+    runs: int = 30,
+    seed: int = 0,
+    split: bool = True,
+    start: int = 0,
+    known: Callable[[int], bool] = lambda run: False,
+) -> Path:
+    """Two checkpoints a run; the accuracy grows with the spread of the weights; of some the symmetry is known."""
     generator = torch.Generator().manual_seed(seed)
     names, families = [], []
     with ZooWriter(path) as writer:
@@ -88,6 +105,7 @@ def write_tiny_zoo(path: Path, *, runs: int = 30, seed: int = 0, split: bool = T
                         "test_loss": 3.0 - 2.0 * gain * step,
                     },
                     hyperparameters={"learning_rate": gain / 10, "activation": ("relu", "tanh")[gain > 0.5]},
+                    symmetry=mlp_symmetry(4 + 2 * (run % 2)) if known(run) else None,
                 )
                 names.append(f"run{run:03d}")
                 families.append(family)

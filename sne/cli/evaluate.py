@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sne.cli.kinds import describe_copies, split_kinds
 from sne.cli.tables import format_table
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ def evaluate(
         typer.Option(help="train, val, test or all. [default: test on the zoo it was trained on, else all]"),
     ] = None,
     baselines: Annotated[bool, typer.Option(help="Fit the baselines on the predictor's training zoo.")] = True,
+    invariance_kinds: Annotated[
+        str | None,
+        typer.Option(help="Changes for the invariance error: permutation, scaling, sign. [default: as it was trained]"),
+    ] = None,
+    invariance_draws: Annotated[
+        int, typer.Option(min=0, help="Transformed copies of each network for the invariance error; 0 for none.")
+    ] = 1,
     by: Annotated[str | None, typer.Option(help="Figures for each value of a column: family, dataset, ...")] = None,
     table: Annotated[bool, typer.Option("--table", help="Print prediction and measurement of each network.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Write a scatter to this .html file.")] = None,
@@ -44,8 +52,16 @@ def evaluate(
     if seen:
         _warn(f"{seen} of {len(rows)} networks were used for training or validation: not a held-out figure")
     source = _baseline_zoo(loaded, own_split, opened) if baselines else None
+    trained_with = loaded.record.get("settings", {}).get("invariance_kinds", ["permutation"])
     evaluations = training.evaluate(
-        loaded, opened, rows, training_zoo=source, training_split=own_split, batch_size=batch_size
+        loaded,
+        opened,
+        rows,
+        training_zoo=source,
+        training_split=own_split,
+        batch_size=batch_size,
+        invariance_kinds=trained_with if invariance_kinds is None else split_kinds(invariance_kinds),
+        invariance_draws=invariance_draws,
     )
     for evaluation in evaluations:
         for method, reason in evaluation.failures.items():
@@ -61,6 +77,8 @@ def evaluate(
         write_scatter(evaluations, plot, families=families)
     if as_json:
         summary = {"predictor": str(predictor), "zoo": str(zoo), "split": piece, "n": len(rows), "seen": seen}
+        drawn = evaluations[0].invariance
+        summary["invariance"] = None if drawn is None else drawn.to_json()
         figures = {evaluation.property.name: evaluation.figures() for evaluation in evaluations}
         print(json.dumps({**summary, "properties": figures}))
     else:
@@ -107,6 +125,8 @@ def _print_tables(evaluation: "Evaluation", table: bool, groups: Any, by: str | 
         print()
     print(f"{name}, split {piece}:")
     print(format_table([{"method": method, **figures} for method, figures in evaluation.figures().items()]))
+    if evaluation.invariance is not None and evaluation.invariance.num_networks:
+        print(describe_copies(evaluation.invariance.to_json()))
     print()
     if groups is not None:
         print(f"{name}, by {by}:")

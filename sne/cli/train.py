@@ -1,11 +1,13 @@
 """`sne train`: a predictor from a zoo."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from sne.cli.kinds import describe_copies, split_kinds
 from sne.cli.tables import format_table
 
 
@@ -23,6 +25,16 @@ def train(
     patience: Annotated[int | None, typer.Option(help="Epochs without gain before stopping; 0: never.")] = None,
     accumulation: Annotated[int | None, typer.Option(help="Batches whose gradients make one step.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    invariance: Annotated[
+        float | None, typer.Option(help="Weight of the term for equal predictions on transformed copies; 0 for none.")
+    ] = None,
+    invariance_kinds: Annotated[
+        str | None, typer.Option(help="How copies are drawn: permutation, scaling, sign, or several with commas.")
+    ] = None,
+    invariance_draws: Annotated[int | None, typer.Option(help="Copies of each network and step.")] = None,
+    augment: Annotated[
+        bool, typer.Option("--augment", help="Train on transformed copies in place of the networks, without the term.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of initial values, order, folds and, without split.json, split.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")] = False,
@@ -49,6 +61,10 @@ def train(
         "patience": patience,
         "accumulation": accumulation,
         "precision": precision,
+        "invariance": invariance,
+        "invariance_kinds": None if invariance_kinds is None else split_kinds(invariance_kinds),
+        "invariance_draws": invariance_draws,
+        "augment": augment or None,
     }
     settings = preset_settings(preset, seed=seed, **{name: value for name, value in given.items() if value is not None})
     opened = Zoo.open(zoo)
@@ -68,10 +84,19 @@ def train(
             overwrite=overwrite,
             progress=progress,
         )
+    symmetry = predictor.record.get("symmetry", {})
+    if symmetry:
+        print(
+            f"sne: copies by {' and '.join(symmetry['kinds'])} were drawn of {symmetry['copied']} networks, not of "
+            f"{symmetry['unmoved']} that this encoder cannot tell from their copies, nor of {symmetry['unknown']} of "
+            "unknown symmetry",
+            file=sys.stderr,
+        )
     validation = predictor.metrics["validation"]
     if as_json:
         seconds = predictor.record.get("seconds")
-        print(json.dumps({"predictor": str(out), "validation": validation, "seconds": seconds}))
+        moved = predictor.metrics.get("invariance")
+        print(json.dumps({"predictor": str(out), "validation": validation, "invariance": moved, "seconds": seconds}))
         return
     rows = [
         {"property": name, **{key: value for key, value in figures.items() if key != "coverage"}}
@@ -79,3 +104,8 @@ def train(
     ]
     print(f"validation, {'out of fold' if len(predictor.members) > 1 else 'best epoch'}:")
     print(format_table(rows))
+    moved = predictor.metrics.get("invariance", {})
+    if moved.get("n"):
+        print()
+        print(describe_copies(moved) + ":")
+        print(format_table([{"property": name, **figures} for name, figures in moved["properties"].items()]))

@@ -33,8 +33,6 @@ class NetworkEncoder(nn.Module, abc.ABC):
     """
 
     dim: int
-    exact_kinds: tuple[str, ...] = ()
-    """Kinds of changes (`sne.symmetry.groups.KINDS`) that by construction leave embeddings alone, up to rounding."""
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -117,8 +117,6 @@ class TensorSetEncoder(NetworkEncoder):
         with few networks this decides (docs/default-encoder.md). Neurons' order is handled exactly.
     """
 
-    exact_kinds = ("permutation",)
-
     def __init__(
         self,
         *,

@@ -21,7 +21,8 @@ from sne.predictors import (
 )
 from sne.training.errors import TrainingError
 from sne.training.folds import Fold, cut_folds
-from sne.training.invariance import LearnedInvariance, learned_invariance
+from sne.training.invariance import LearnedInvariance, find_copies, learned_invariance
+from sne.training.invariance_error import held_out_invariance
 from sne.training.labels import labels_digest, target_column
 from sne.training.loop import Examples, train_member
 from sne.training.presets import preset_settings
@@ -52,7 +53,8 @@ def fit(
     """Trains a predictor on a zoo.
 
     The validation runs (of several members: all folds, each by the member that left it out) choose epochs
-    and give `metrics["validation"]` and the intervals. Networks of test runs are never read.
+    and give `metrics["validation"]`, `metrics["invariance"]` (see `held_out_invariance`) and the intervals. Networks of
+    test runs are never read.
 
     Args:
         zoo: networks and labels.
@@ -94,14 +96,17 @@ def fit(
         "split": split_digest(split),
         "zoo": labels_digest(zoo, list(labels)),
     }
-    invariance, symmetry_record = learned_invariance(zoo, rows, reader, settings)
-    if invariance:
+    copies, invariance, symmetry_record = find_copies(zoo, rows, settings), None, {}
+    if copies:
         fingerprint["symmetries"] = symmetries_digest(zoo, rows)
     store = StateStore(folder, fingerprint)
     if folder is not None:  # from here on, a kill leaves a folder that is seen to be unfinished
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with training_progress(progress) as bars:
         prepared = _prepare(reader, zoo, rows, bars)
+        if copies:
+            _fit_scale(reader, prepared)
+            invariance, symmetry_record = learned_invariance(copies, rows, reader, prepared, settings)
         encoded = np.stack([p.encode(labels[p.name]) for p in properties], axis=1)
         examples = Examples(prepared, torch.tensor(encoded, dtype=torch.float32), rows.tolist())
         trainer = _Trainer(make_member, examples, settings, invariance, store, where, resume, bars)
@@ -113,6 +118,9 @@ def fit(
             values[fold.held_out] = _values(member, examples.take(fold.held_out))
             members.append(member.cpu())
             states.append(state)
+        moved = held_out_invariance(
+            members, zoo, [fold.held_out for fold in folds], settings.invariance_kinds, seed=settings.seed
+        )
         judged = np.concatenate([fold.held_out for fold in positions])
         if settings.refit:
             everything = Fold(np.arange(len(rows)), np.arange(0))
@@ -126,7 +134,7 @@ def fit(
         members,
         half_widths=half_widths,
         record=training_record(zoo, rows, list(labels), name, settings, seconds, symmetry_record),
-        metrics={"validation": figures, "members": [_history(state) for state in states]},
+        metrics={"validation": figures, "invariance": moved, "members": [_history(state) for state in states]},
     )
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,10 +162,7 @@ class _Trainer:
         with own_randomness(derive_seed(self.settings.seed, name, "initial values"), self.device):
             member = self.make_member()
         learned = self.examples.take(fold.train)
-        try:
-            member.encoder.fit_scale(learned.prepared)
-        except ValueError as error:
-            raise TrainingError(f"the encoder cannot take its scale from the training networks: {error}") from None
+        _fit_scale(member.encoder, learned.prepared)
         epochs = stop_after or self.settings.epochs
 
         def draw(now: MemberState) -> None:
@@ -237,6 +242,13 @@ def _prepare(reader: NetworkEncoder, zoo: Zoo, rows: np.ndarray, bars: TrainingP
             raise TrainingError(f"{zoo.path}: {error}") from None
         bars.update("reading", len(prepared), len(rows), "networks")
     return prepared
+
+
+def _fit_scale(encoder: NetworkEncoder, prepared: Sequence[Any]) -> None:
+    try:
+        encoder.fit_scale(prepared)
+    except ValueError as error:
+        raise TrainingError(f"the encoder cannot take its scale from the training networks: {error}") from None
 
 
 def _values(member: Member, examples: Examples) -> np.ndarray:

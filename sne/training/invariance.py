@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -13,6 +14,12 @@ from sne.training.copies import Copies
 from sne.training.errors import TrainingError
 from sne.training.settings import TrainingSettings
 from sne.zoo import Zoo
+
+SMALLEST_MOVE = 2e-4
+"""A copy has moved if its embedding is farther away than this, in units of the spread of the embeddings."""
+
+_TRIED = 3  # networks of one symmetry, one of which may be dead
+_LEAST_TRIED = 32  # networks whose embeddings give the spread
 
 
 def invariance_term(
@@ -32,64 +39,119 @@ class LearnedInvariance:
 
     Args:
         copies: of the zoo's networks.
+        rows: of the networks that are copied.
         draws: copies of each network and step.
         weight: of the term in the loss; 0 where the copies take the originals' places (augmentation).
     """
 
     copies: Copies
+    rows: frozenset[int]
     draws: int
     weight: float
 
-    def replace(self, encoder: NetworkEncoder, rows: Sequence[int], *seed: object) -> list[Any]:
-        """One copy of each network, prepared; networks of unknown symmetry as they are."""
-        return encoder.prepare(self.copies.draw(rows, *seed, 0).networks(rows))
-
     def known(self, rows: Sequence[int]) -> list[int]:
-        """Places in `rows` of the networks that have copies."""
-        return [place for place, row in enumerate(rows) if self.copies.is_known(row)]
+        """Places in `rows` of the networks that are copied."""
+        return [place for place, row in enumerate(rows) if row in self.rows]
 
     def copy(self, encoder: NetworkEncoder, rows: Sequence[int], *seed: object) -> list[Any]:
-        """All draws of some networks of known symmetry, prepared, draw after draw."""
+        """All draws of some networks, prepared, draw after draw."""
         return [
             item
-            for number in range(self.draws)
-            for item in encoder.prepare(self.copies.draw(rows, *seed, number).networks(rows))
+            for draw in range(self.draws)
+            for item in encoder.prepare(self.copies.draw(rows, *seed, draw).networks(rows))
         ]
 
 
-def learned_invariance(
-    zoo: Zoo, rows: np.ndarray, encoder: NetworkEncoder, settings: TrainingSettings
-) -> tuple[LearnedInvariance | None, dict[str, Any]]:
-    """What the settings ask for, and what a predictor's record says about it.
+def find_copies(zoo: Zoo, rows: np.ndarray, settings: TrainingSettings) -> Copies | None:
+    """The copies that the settings ask for; None where they ask for none.
 
     Args:
         zoo: what is trained on.
         rows: of the training and validation runs.
-        encoder: kinds that leave its embeddings alone by construction are not drawn: the term would be 0.
-        settings: `invariance`, `invariance_kinds`, `invariance_draws` and `augment`.
-
-    Returns:
-        None where no copies are drawn; and kinds, networks of known and of unknown symmetry and, maybe, a note.
+        settings: `invariance`, `invariance_kinds` and `augment`.
 
     Raises:
         TrainingError: copies are asked for, and the symmetry of no network is known.
     """
     if not (settings.invariance or settings.augment):
-        return None, {}
-    kinds = [kind for kind in settings.invariance_kinds if kind not in encoder.exact_kinds]
-    exact = [kind for kind in settings.invariance_kinds if kind in encoder.exact_kinds]
-    record: dict[str, Any] = {"kinds": kinds}
-    if exact:
-        name, listed = type(encoder).__name__, " and ".join(exact)
-        record["note"] = f"{name} is invariant under {listed} by construction: no copies are drawn for it"
-    if not kinds:
-        return None, record
-    copies = Copies(zoo, kinds)
-    known = sum(copies.is_known(int(row)) for row in rows)
-    if not known:
+        return None
+    copies = Copies(zoo, settings.invariance_kinds)
+    if not any(copies.is_known(int(row)) for row in rows):
         raise TrainingError(
-            f"{zoo.path}: of none of the {len(rows)} networks to train on a symmetry of kind {' or '.join(kinds)} is "
-            "known; make the zoo again with `sne zoo make`, which keeps them, or train without invariance and augment"
+            f"{zoo.path}: no symmetry of kind {' or '.join(copies.kinds)} is known of any of the {len(rows)} networks "
+            "to train on; make the zoo again with `sne zoo make`, which keeps them, or train without invariance and "
+            "augment"
         )
-    record |= {"known": known, "unknown": len(rows) - known}
-    return LearnedInvariance(copies, settings.invariance_draws, settings.invariance), record
+    return copies
+
+
+def learned_invariance(
+    copies: Copies, rows: np.ndarray, encoder: NetworkEncoder, prepared: Sequence[Any], settings: TrainingSettings
+) -> tuple[LearnedInvariance | None, dict[str, Any]]:
+    """Leaves out networks whose embedding is the same for every copy, by the way the encoder is built.
+
+    An encoder with random parameters tells: if it does not tell a network from a copy, no training makes it do so, the
+    term is 0 and copies would cost time alone.
+
+    Args:
+        copies: of the zoo.
+        rows: of the training and validation runs.
+        encoder: with random parameters and its scale fitted.
+        prepared: the networks of the rows.
+        settings: `invariance` and `invariance_draws`.
+
+    Returns:
+        None where no network needs copies; and for the predictor's record: kinds, and numbers of networks that are
+        copied, that need no copies, and whose symmetry is unknown.
+    """
+    by_symmetry: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        if copies.is_known(int(row)):
+            by_symmetry.setdefault(id(copies.zoo.symmetry(int(row))), []).append(place)
+    tried = sorted(place for places in by_symmetry.values() for place in _spread(places, _TRIED))
+    beside = _spread(range(len(rows)), _LEAST_TRIED)
+    moved = dict(zip(tried, _moves(copies, rows, encoder, prepared, tried, beside), strict=True))
+    copied = {
+        int(rows[place])
+        for places in by_symmetry.values()
+        if any(moved.get(place) for place in places)
+        for place in places
+    }
+    known = sum(len(places) for places in by_symmetry.values())
+    record = {
+        "kinds": list(copies.kinds),
+        "copied": len(copied),
+        "unmoved": known - len(copied),
+        "unknown": len(rows) - known,
+    }
+    if not copied:
+        return None, record
+    return LearnedInvariance(copies, frozenset(copied), settings.invariance_draws, settings.invariance), record
+
+
+def _moves(
+    copies: Copies,
+    rows: np.ndarray,
+    encoder: NetworkEncoder,
+    prepared: Sequence[Any],
+    tried: Sequence[int],
+    beside: Sequence[int],
+) -> list[bool]:
+    """Whether copies of the tried networks are told from them."""
+    moved = encoder.prepare(list(copies.networks([int(rows[place]) for place in tried], "does it move")))
+    spread = _embed(encoder, [prepared[place] for place in beside]).std(0, unbiased=False).norm()
+    steps = (_embed(encoder, moved) - _embed(encoder, [prepared[place] for place in tried])).norm(dim=1)
+    return (steps > SMALLEST_MOVE * spread).tolist()
+
+
+@torch.inference_mode()
+def _embed(encoder: NetworkEncoder, prepared: Sequence[Any]) -> Float[Tensor, "networks dim"]:
+    encoder.eval()
+    blocks = [prepared[start : start + 64] for start in range(0, len(prepared), 64)]
+    return torch.cat([encoder(encoder.collate(block)).double() for block in blocks])
+
+
+def _spread(places: Sequence[int], most: int) -> list[int]:
+    """Some of the places, at equal distances, the ends among them."""
+    count = min(most, len(places))
+    return [places[number * (len(places) - 1) // max(count - 1, 1)] for number in range(count)]

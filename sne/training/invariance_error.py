@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sne.predictors import Predictor, Property
+from sne.predictors import Member, Predictor, Property
 from sne.training.copies import Copies
+from sne.zoo import Zoo
 
 MOST_NETWORKS = 1000
 """Networks that are copied; of more, so many are taken at equal distances."""
+
+MOST_HELD_OUT = 256
+"""The same after training, where only the predictor's card asks for it."""
 
 _BLOCK_WEIGHTS = 4_000_000
 
@@ -140,6 +144,39 @@ class CopiedRows:
             blocks[-1].append(row)
             weights += count
         return blocks
+
+
+def held_out_invariance(
+    members: Sequence[Member], zoo: Zoo, held_out: Sequence[np.ndarray], kinds: Sequence[str], *, seed: int
+) -> dict[str, Any]:
+    """How far the predictions of members move on networks that they were not trained on.
+
+    Args:
+        members: of one training run.
+        zoo: where the rows are.
+        held_out: the rows of each member, of which `MOST_HELD_OUT` together are copied, once each.
+        kinds: of changes.
+        seed: of the draws.
+
+    Returns:
+        Plain JSON values: kinds, draws, n, and of each property its figures.
+    """
+    copies = Copies(zoo, kinds)
+    n, totals = 0, {prop.name: np.zeros(2) for prop in members[0].heads.properties}
+    for member, rows in zip(members, held_out, strict=True):
+        chosen = CopiedRows(copies, rows, most=max(MOST_HELD_OUT // len(members), 1)).rows
+        predictor = Predictor([member])
+        values, logits = predictor.values_and_logits(zoo.networks(chosen))
+        changes = CopiedRows(copies, np.array(chosen), seed=seed).of_predictor(predictor, values, logits)
+        for name, pair in changes.items():
+            totals[name] += [part.sum() for part in pair]
+        n += len(chosen)
+    names = ("invariance_error", "value_change")
+    figures = {
+        name: dict(zip(names, (total / n).tolist() if n else (None, None), strict=True))
+        for name, total in totals.items()
+    }
+    return {"kinds": list(copies.kinds), "draws": 1, "n": n, "properties": figures}
 
 
 def decide(prop: Property, values: np.ndarray) -> np.ndarray:

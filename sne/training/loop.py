@@ -228,11 +228,12 @@ def _items(
     """What a batch is made of, and places of the networks whose copies follow the batch's own, draw after draw."""
     if invariance is None:
         return some.prepared, []
-    if not invariance.weight:
-        return invariance.replace(member.encoder, some.rows, *seed), []
     known = invariance.known(some.rows)
     copies = invariance.copy(member.encoder, [some.rows[place] for place in known], *seed) if known else []
-    return [*some.prepared, *copies], known
+    if invariance.weight:
+        return [*some.prepared, *copies], known
+    augmented = dict(zip(known, copies, strict=True))
+    return [augmented.get(place, item) for place, item in enumerate(some.prepared)], []
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def training_record(
         encoder: preset, or name of the function that made the encoder.
         settings: how it was trained.
         seconds: how long that took.
-        symmetry: what `learned_invariance` says; empty where no invariance was asked for.
+        symmetry: what `learned_invariance` says of copies; empty where none were asked for.
 
     Returns:
         Zoo with its digest, counts, settings and versions.

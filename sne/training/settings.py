@@ -107,6 +107,8 @@ class TrainingSettings:
         check_kinds(self.invariance_kinds)
         if self.augment and self.invariance:
             raise TrainingError(f"augment trains without the term, got invariance {self.invariance} with it; give one")
+        if self.augment and self.invariance_draws > 1:
+            raise TrainingError(f"augment takes one copy in place of a network, got {self.invariance_draws} draws")
 
     def to_json(self) -> dict[str, Any]:
         """The settings that decide the result, as plain JSON values."""

@@ -20,7 +20,7 @@ SCRIPT = Path(__file__).with_name("slow_training.py")
 
 @pytest.fixture(scope="module")
 def zoo_path(tmp_path_factory):
-    return write_tiny_zoo(tmp_path_factory.mktemp("zoo") / "tiny", runs=16)
+    return write_tiny_zoo(tmp_path_factory.mktemp("zoo") / "tiny", runs=16, known=lambda run: run % 3 > 0)
 
 
 def epochs_done(state: Path) -> int:
@@ -41,8 +41,10 @@ def kill_when(process: subprocess.Popen, state: Path, epochs: int) -> None:
 
 
 def test_kill_and_resume_ends_with_the_same_bits(zoo_path, tmp_path):
-    """Killed twice, in either member, by SIGKILL; dropout, running mean and accumulation are on."""
-    train(zoo_path, tmp_path / "whole")
+    """Killed twice, in either member, by SIGKILL; dropout, running mean, accumulation and invariance are on."""
+    whole = train(zoo_path, tmp_path / "whole")
+    assert whole.record["symmetry"]["copied"] and whole.record["symmetry"]["unknown"]
+    assert all(entry["invariance"] > 0 for member in whole.metrics["members"] for entry in member["history"])
     out = tmp_path / "killed"
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     for member, resume in (("member-0", "anew"), ("member-1", "resume")):
@@ -175,4 +177,5 @@ def test_replacing_a_predictor_that_is_cut_short_is_unfinished(zoo_path, tmp_pat
 
 
 def test_script_settings_exercise_the_hard_parts():
+    assert SETTINGS.invariance and SETTINGS.invariance_draws > 1
     assert SETTINGS.ema_decay and SETTINGS.dropout and SETTINGS.accumulation > 1 and SETTINGS.members > 1

@@ -1,0 +1,204 @@
+"""Learned invariance: copies, the term, what it does to a predictor, and how it is measured."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import ENCODERS, TinyEncoder, mlp_symmetry, write_tiny_zoo
+
+from sne.encoders import SetEncoder
+from sne.predictors import Predictor
+from sne.training import Copies, TrainingError, TrainingSettings, check_same_training, evaluate, fit
+from sne.training.invariance import invariance_term
+from sne.training.randomness import derive_seed
+from sne.zoo import Zoo
+from sne.zoo.store.layout import unflatten
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    return Zoo.open(write_tiny_zoo(tmp_path_factory.mktemp("zoo") / "tiny", runs=24, known=lambda run: True))
+
+
+@pytest.fixture(scope="module")
+def half_known(tmp_path_factory):
+    return Zoo.open(write_tiny_zoo(tmp_path_factory.mktemp("zoo") / "half", runs=24, known=lambda run: run % 4 > 1))
+
+
+def small_set_encoder():
+    """Chunks of 3: the 4 or 6 neurons that the last layer reads are cut apart, so that their order matters."""
+    return SetEncoder(chunk_size=3, dim=16, heads=2, inducing_points=2)
+
+
+def quick(**changes):
+    return TrainingSettings(**{"epochs": 3, "batch_size": 16, "learning_rate": 5e-3, **changes})
+
+
+def fitted(zoo, encoder=small_set_encoder, targets=("test_loss",), **changes):
+    return fit(zoo, list(targets), split=zoo.split, encoder=encoder, settings=quick(**changes))
+
+
+def test_the_term_against_a_loop():
+    generator = torch.Generator().manual_seed(0)
+    outputs, copies = torch.randn(4, 3, generator=generator), torch.randn(2, 4, 3, generator=generator)
+    total = 0.0
+    for network in range(4):
+        for draw in range(2):
+            total += sum(float(outputs[network, k] - copies[draw, network, k]) ** 2 for k in range(3)) / 2
+    assert float(invariance_term(outputs, copies)) == pytest.approx(total / 8, rel=1e-5)
+
+
+def test_copies_are_the_transformed_state_dicts_whatever_stands_beside_them(zoo):
+    copies = Copies(zoo, ("permutation", "scaling"))
+    alone, together = copies.draw([3], "seed", 7), copies.draw(range(6), "seed", 7)
+    state = unflatten(zoo.layout(3), zoo.weights(3))
+    expected = mlp_symmetry(6).sample(derive_seed("seed", 7, zoo.ids[3]), ("permutation", "scaling"))(state)
+    for name, tensor in unflatten(zoo.layout(3), alone.weights(3)).items():
+        torch.testing.assert_close(tensor, expected[name])
+    assert torch.equal(alone.weights(3), together.weights(3))
+    assert not torch.equal(copies.draw([3], "seed", 8).weights(3), alone.weights(3))
+    assert not torch.equal(together.weights(3), zoo.weights(3)) and torch.equal(alone.weights(2), zoo.weights(2))
+    (network,) = copies.networks([3], "seed", 7)
+    assert torch.equal(network.source.load("2.weight"), alone.network(3).source.load("2.weight"))
+
+
+def test_copies_of_known_networks_alone(half_known):
+    copies = Copies(half_known, ("permutation",))
+    known = [copies.is_known(row) for row in range(8)]
+    assert known == [False] * 4 + [True] * 4
+    drawn = copies.draw(range(8), 0)
+    assert [torch.equal(drawn.weights(row), half_known.weights(row)) for row in range(4)] == [True] * 4
+    assert not any(Copies(half_known, ("sign",)).is_known(row) for row in range(8))
+
+
+def test_the_term_lowers_the_invariance_error_of_held_out_networks(zoo):
+    test = zoo.split.rows(zoo.runs, "test")
+    errors, changes = [], []
+    for weight in (0.0, 10.0):
+        predictor = fitted(zoo, epochs=12, patience=0, invariance=weight, invariance_draws=2)
+        (evaluation,) = evaluate(predictor, zoo, test, invariance_draws=4)
+        figures = evaluation.figures()["sne"]
+        errors.append(figures["invariance_error"])
+        changes.append(figures["value_change"])
+        assert evaluation.invariance.to_json() == {"kinds": ["permutation"], "draws": 4, "n": len(test)}
+    assert errors[1] < errors[0] / 2 and changes[1] < changes[0] / 1.2
+
+
+def test_the_default_encoder_is_invariant_and_no_time_is_spent_on_copies(zoo):
+    settings = quick(epochs=2, invariance=0.5)
+    predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder="default", settings=settings)
+    known = predictor.record["networks"]
+    assert predictor.record["symmetry"] == {"kinds": ["permutation"], "copied": 0, "unmoved": known, "unknown": 0}
+    (evaluation,) = evaluate(predictor, zoo, np.arange(10))
+    assert evaluation.figures()["sne"]["invariance_error"] < 1e-6
+    assert "invariance" not in predictor.metrics["members"][0]["history"][0]
+    (by_scaling,) = evaluate(predictor, zoo, np.arange(10), invariance_kinds=("scaling",))
+    assert by_scaling.figures()["sne"]["invariance_error"] > 1e-6
+
+
+def test_augmentation_trains_on_copies_without_the_term(half_known):
+    plain, augmented = (fitted(half_known, augment=augment) for augment in (False, True))
+    assert "symmetry" not in plain.record
+    counts = augmented.record["symmetry"]
+    assert counts["copied"] + counts["unknown"] == augmented.record["networks"] and counts["unknown"] == 20
+    assert "invariance" not in augmented.metrics["members"][0]["history"][0]
+    losses = [p.metrics["members"][0]["history"][0]["loss"] for p in (plain, augmented)]
+    assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.5
+    again = fitted(half_known, augment=True)
+    tensors = augmented.members.state_dict()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in again.members.state_dict().items())
+
+
+def test_the_invariance_error_against_a_loop(half_known):
+    predictor = fitted(half_known, targets=("test_loss", "config.activation"), members=2, invariance=0.1)
+    rows = np.arange(2, 12)
+    loss, activation = evaluate(predictor, half_known, rows, invariance_draws=2, batch_size=3)
+    copies = Copies(half_known, ("permutation",))
+    moved = {"test_loss": [], "config.activation": []}
+    for row in rows.tolist():
+        for draw in range(2) if copies.is_known(row) else ():
+            (copy,) = copies.networks([row], "invariance error", 0, draw)
+            for name, errors in moved.items():
+                both = [predictor.values_and_logits(source)[1][name] for source in (half_known.network(row), copy)]
+                errors.append(np.mean([0.5 * ((a - b) ** 2).sum() for a, b in zip(*both, strict=True)]))
+    for evaluation in (loss, activation):
+        found = evaluation.figures()["sne"]["invariance_error"]
+        assert found == pytest.approx(np.mean(moved[evaluation.property.name]), rel=1e-3)
+        assert evaluation.invariance.num_networks == 4  # rows 4 to 7
+    groups = loss.figures_by(["a"] * 2 + ["b"] * 8)
+    assert groups["a"]["sne"]["invariance_error"] is None and groups["b"]["sne"]["invariance_error"] > 0
+    assert 0 <= activation.figures()["sne"]["value_change"] <= 1
+
+
+def test_baselines_are_measured_too(zoo):
+    predictor = fitted(zoo)
+    rows = zoo.split.rows(zoo.runs, "test")
+    arguments = {"training_zoo": zoo, "training_split": zoo.split}
+    for kinds, moves in ((("permutation",), False), (("scaling",), True)):
+        (evaluation,) = evaluate(predictor, zoo, rows, **arguments, invariance_kinds=kinds)
+        figures = evaluation.figures()
+        assert figures["mean"]["value_change"] == figures["hyperparameters"]["value_change"] == 0
+        assert figures["mean"]["invariance_error"] is None
+        for name in ("statistics_boosting", "statistics_mlp"):
+            assert (figures[name]["value_change"] > 1e-4) == moves, name
+
+
+def test_without_symmetries_nothing_is_said(tmp_path):
+    zoo = Zoo.open(write_tiny_zoo(tmp_path / "zoo", runs=12))
+    predictor = fitted(zoo, TinyEncoder)
+    assert predictor.metrics["invariance"]["n"] == 0
+    (evaluation,) = evaluate(predictor, zoo, np.arange(6))
+    assert "invariance_error" not in evaluation.figures()["sne"] and evaluation.invariance.num_networks == 0
+    for changes in ({"invariance": 0.1}, {"augment": True}):
+        with pytest.raises(TrainingError, match=r"no symmetry of kind permutation is known of any .* `sne zoo make`"):
+            fitted(zoo, TinyEncoder, **changes)
+
+
+def test_the_card_states_the_error_on_validation_networks(zoo, tmp_path):
+    settings = quick(members=2)
+    fit(zoo, ["test_loss"], split=zoo.split, encoder=small_set_encoder, settings=settings, out=tmp_path / "p")
+    stated = json.loads((tmp_path / "p" / "metrics.json").read_text())["invariance"]
+    assert stated["kinds"] == ["permutation"] and stated["draws"] == 1
+    assert stated["n"] == len(zoo.split.rows(zoo.runs, "train")) + len(zoo.split.rows(zoo.runs, "val"))
+    figures = stated["properties"]["test_loss"]
+    assert figures["invariance_error"] > 0 and figures["value_change"] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"invariance": -0.1}, "invariance is -0.1, expected 0 or more"),
+        ({"invariance": float("nan")}, "invariance is nan"),
+        ({"invariance_draws": 0}, "invariance_draws is 0, expected 1 or more"),
+        ({"invariance_kinds": ("mixing",)}, "invariance_kinds: 'mixing', expected some of permutation, scaling, sign"),
+        ({"invariance_kinds": ()}, "invariance_kinds: empty"),
+        ({"invariance": 0.1, "augment": True}, "augment trains without the term"),
+        ({"augment": True, "invariance_draws": 2}, "augment takes one copy"),
+    ],
+)
+def test_impossible_settings(changes, message):
+    with pytest.raises(TrainingError, match=message):
+        TrainingSettings(**changes)
+
+
+def test_settings_both_ways():
+    settings = TrainingSettings(invariance=0.3, invariance_kinds=("permutation", "sign"), invariance_draws=3)
+    plain = json.loads(json.dumps(settings.to_json()))
+    assert TrainingSettings(**plain) == settings and settings.invariance_kinds == ("permutation", "sign")
+
+
+def test_predictors_from_before_load_and_are_known_again(zoo, tmp_path):
+    fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=quick(), out=tmp_path / "p")
+    config = json.loads((tmp_path / "p" / "config.json").read_text())
+    for name in ("invariance", "invariance_kinds", "invariance_draws", "augment"):
+        del config["training"]["settings"][name]
+    metrics = json.loads((tmp_path / "p" / "metrics.json").read_text())
+    del metrics["invariance"]
+    (tmp_path / "p" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "p" / "metrics.json").write_text(json.dumps(metrics))
+    old = Predictor.load(tmp_path / "p", encoders=ENCODERS)
+    check_same_training(old, zoo, ["test_loss"], "TinyEncoder", quick())
+    with pytest.raises(TrainingError, match=r"was trained with invariance 0.0, not 0.1"):
+        check_same_training(old, zoo, ["test_loss"], "TinyEncoder", quick(invariance=0.1))
+    assert evaluate(old, zoo, np.arange(4))[0].invariance.num_networks == 4
