@@ -177,6 +177,17 @@ def _hub(name: str) -> Callable[[], Built]:
             heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
             config = hub.LlamaConfig(**{**small, **heads}, vocab_size=17, hidden_size=16)
             return hub.LlamaForCausalLM(config), {**words, "use_cache": False}
+        if name == "neox":
+            return hub.GPTNeoXForCausalLM(hub.GPTNeoXConfig(**small, vocab_size=17, hidden_size=12)), {
+                **words,
+                "use_cache": False,
+            }
+        if name == "bloom":
+            config = hub.BloomConfig(vocab_size=17, hidden_size=12, n_layer=2, n_head=2)
+            return hub.BloomForCausalLM(config), {**words, "use_cache": False}
+        if name == "swin":
+            sizes = {"image_size": 32, "patch_size": 2, "embed_dim": 6, "window_size": 4}
+            return hub.SwinForImageClassification(hub.SwinConfig(**sizes, depths=[2, 2], num_heads=[2, 2])), pixels
         if name == "bert":
             return hub.BertForSequenceClassification(hub.BertConfig(**small, vocab_size=17, hidden_size=12)), words
         if name == "t5":
@@ -200,7 +211,7 @@ def _hub(name: str) -> Callable[[], Built]:
     return build
 
 
-HUB = ("resnet", "convnext", "mobilenet", "hub_vit", "bert", "gpt2", "llama", "t5")
+HUB = ("resnet", "convnext", "mobilenet", "hub_vit", "bert", "gpt2", "llama", "t5", "neox", "bloom", "swin")
 ARCHITECTURES: dict[str, Callable[[], Built]] = {
     **{name: _family(name) for name in FAMILIES},
     "lstm_family": _family("gru", 2),

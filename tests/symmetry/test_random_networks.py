@@ -137,7 +137,7 @@ def draws(count):
 
 @pytest.mark.parametrize("is_image", [False, True])
 def test_random_networks(is_image):
-    @draws(25)
+    @draws(15)
     @given(st.lists(moves, min_size=2, max_size=7).filter(lambda plan: sane(plan, is_image)))
     def run(plan):
         assert_legal(plan, is_image)
@@ -148,7 +148,7 @@ def test_random_networks(is_image):
 @pytest.mark.slow
 @pytest.mark.parametrize("is_image", [False, True])
 def test_many_random_networks(is_image):
-    @draws(500)
+    @draws(200)
     @given(st.lists(moves, min_size=2, max_size=10).filter(lambda plan: sane(plan, is_image)))
     def run(plan):
         assert_legal(plan, is_image)

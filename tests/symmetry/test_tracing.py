@@ -46,6 +46,9 @@ EXPECTED = {
     "gpt2": (13, 12, 12, 8),
     "llama": (13, 15, 16, 4),
     "t5": (33, 39, 36, 24),
+    "neox": (13, 13, 13, 8),
+    "bloom": (11, 12, 12, 8),  # its heads have slopes of their own
+    "swin": (26, 27, 27, 16),
 }
 
 

@@ -103,6 +103,22 @@ def test_channels_that_do_not_meet_move_apart():
     assert [group.size for group in symmetry.groups] == [3, 3, 2]
 
 
+def test_entries_read_by_number():
+    rows = torch.tensor([[0, 2, 1, 1]]).expand(5, 4)
+    gathered = traced(Between(lambda x: x[..., None].expand(5, 6, 2).flatten(1).gather(1, rows), reads=4), X)
+    assert gathered.groups == ()
+    columns = torch.tensor([1, 0])[None, :, None].expand(5, 2, 3)
+    symmetry = traced(Between(lambda x: torch.relu(x.unflatten(1, (2, 3)).gather(1, columns).flatten(1))), X)
+    assert {group.size for group in symmetry.groups} == {3}
+
+
+def test_channels_that_become_positions():
+    module = nn.Sequential(nn.Conv2d(2, 12, 1), nn.PixelShuffle(2), nn.ReLU(), nn.Conv2d(3, 2, 1))
+    symmetry = traced(module, torch.randn(1, 2, 3, 3, dtype=torch.float64))
+    (group,) = (group for group in symmetry.groups if "permutation" in group.kinds)
+    assert group.size == 3 and [span.inner for span in group.spans] == [4, 4, 1]
+
+
 def test_pairs_of_neurons_stay():
     symmetry = traced(Between(lambda x: torch.tanh(torch.einsum("bi,bj->bij", x, x).flatten(1)), 3, 9), X)
     assert symmetry.groups == () and "pairs of the same neurons" in symmetry.not_understood[0].reason

@@ -3,6 +3,7 @@
 from sne.symmetry.axes import Axis, axis_size
 from sne.symmetry.call import Call
 from sne.symmetry.rules.elementwise import broadcast
+from sne.symmetry.scales import Passing
 from sne.symmetry.values import Value
 
 ROWS = "rows are read by number"
@@ -41,3 +42,20 @@ def index_select_rule(call: Call) -> Value:
     dim = call["dim"] % len(x.axes)
     call.workings.hold(x.axes[dim], ROWS)
     return Value((*x.axes[:dim], *numbers.axes, *x.axes[dim + 1 :]), x.from_parameters)
+
+
+def gather_rule(call: Call) -> Value:
+    """gather(x, dim, index): along `dim` entries are read by number, the other axes are those of the index too."""
+    workings, x, numbers = call.workings, call.value("self"), call.value("index")
+    dim = call["dim"] % len(x.axes)
+    workings.hold(x.axes[dim], ROWS)
+    axes = list(numbers.axes)
+    for place, (axis, number) in enumerate(zip(x.axes, numbers.axes, strict=True)):
+        if place == dim:
+            continue
+        if axis_size(axis) != axis_size(number):
+            workings.hold(axis, ROWS)
+            continue
+        workings.unify(axis, number)
+        axes[place] = axis if place in numbers.uniform else workings.passed(axis, Passing(1, 1))
+    return Value(tuple(axes), x.from_parameters)

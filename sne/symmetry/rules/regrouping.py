@@ -12,6 +12,7 @@ from sne.symmetry.scales import LINEAR, NONLINEAR
 from sne.symmetry.values import Stack, Value
 from sne.symmetry.workings import Workings, sizes
 
+SPACE = "positions of the input"
 _THROUGH = ("clone", "contiguous", "alias", "detach", "dropout", "_to_copy", "to", "lift_fresh_copy")
 
 
@@ -136,6 +137,16 @@ def expand_rule(call: Call) -> Value:
     widened = [dim for dim, size in enumerate(shape) if axis_size(value.axes[dim]) != size]
     axes = tuple(stretched[dim] if dim in widened else axis for dim, axis in enumerate(value.axes))
     return Value(axes, value.from_parameters, value.uniform | set(widened), value.is_zero)
+
+
+def pixel_shuffle_rule(call: Call) -> Value:
+    """pixel_shuffle: each channel's r * r inner ones become positions, and stay."""
+    x, factor = call.value("self"), call["upscale_factor"]
+    kept, inner = call.workings.split(x.axes[-3], factor * factor)
+    for axis in (inner, *x.axes[-2:]):
+        call.workings.hold(axis, SPACE)
+    space = [call.workings.fresh(size, SPACE) for size in call.shape[-2:]]
+    return Value((*x.axes[:-3], kept, *space), x.from_parameters)
 
 
 def repeat_rule(call: Call) -> Value:
