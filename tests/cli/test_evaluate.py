@@ -111,3 +111,26 @@ def test_a_zoo_without_the_property(sne_command, predictor_path, zoo_path):
     (predictor_path / "config.json").write_text(json.dumps(config))
     result = sne_command("evaluate", predictor_path, zoo_path)
     assert result.status == 2 and "no column 'speed'" in result.err
+
+
+def test_invariance_error_of_every_method(sne_command, tmp_path):
+    zoo = write_tiny_zoo(tmp_path / "zoo", runs=20, known=lambda run: run != 3)
+    arguments = ("--target", "test_loss", "--out", tmp_path / "p", "--preset", "tiny", "--epochs", 2)
+    assert sne_command("train", zoo, *arguments).status == 0
+    result = sne_command("evaluate", tmp_path / "p", zoo, "--split", "all", "--invariance-kinds", "scaling")
+    lines = result.out.splitlines()
+    assert lines[1].split() == ["method", *FIGURES, "invariance_error", "value_change"]
+    sne, mean = lines[2].split(), lines[3].split()
+    assert float(sne[-2]) > 0 and float(sne[-1]) > 0 and mean[-2:] == ["-", "0.0000"]
+    assert lines[4] == "invariance to scaling, 38 networks"
+    result = sne_command("evaluate", tmp_path / "p", zoo, "--json", "--by", "family", "--invariance-draws", 3)
+    *rows, summary = result.json()
+    assert summary["invariance"] == {"kinds": ["permutation"], "draws": 3, "n": summary["n"]}
+    figures = summary["properties"]["test_loss"]
+    assert figures["sne"]["invariance_error"] < 1e-9 and figures["mean"]["invariance_error"] is None
+    assert all("value_change" in row for row in rows)
+    result = sne_command("evaluate", tmp_path / "p", zoo, "--json", "--invariance-draws", 0)
+    assert result.json()[-1]["invariance"] is None
+    assert list(result.json()[-1]["properties"]["test_loss"]["sne"]) == FIGURES
+    result = sne_command("evaluate", tmp_path / "p", zoo, "--invariance-kinds", "rotation")
+    assert result.status == 2 and "'rotation', expected some of permutation" in result.err

@@ -88,3 +88,47 @@ def test_mistakes_are_one_line(sne_command, zoo_path, tmp_path, changes, message
 def test_no_zoo(sne_command, tmp_path):
     result = sne_command("train", tmp_path / "none", "--target", "a", "--out", tmp_path / "p")
     assert result.status == 2 and "is not a zoo" in result.err and result.err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def known_zoo_path(tmp_path_factory):
+    return write_tiny_zoo(tmp_path_factory.mktemp("zoo") / "known", runs=16, known=lambda run: run % 4 > 0)
+
+
+def test_invariance(sne_command, known_zoo_path, tmp_path):
+    """`TinyEncoder` sees no order of neurons, but it sees their scale."""
+    arguments = ("train", known_zoo_path, "--target", "test_loss", "--preset", "tiny", "--epochs", 2)
+    options = ("--invariance", 0.2, "--invariance-kinds", "permutation, scaling", "--invariance-draws", 2)
+    result = sne_command(*arguments, *options, "--out", tmp_path / "p")
+    assert result.status == 0, result.err
+    assert result.err.startswith("sne: copies by permutation and scaling were drawn of ")
+    lines = result.out.splitlines()
+    title = next(number for number, line in enumerate(lines) if line.startswith("invariance to"))
+    assert lines[title].startswith("invariance to permutation and scaling, ") and lines[title].endswith(" networks:")
+    assert lines[title + 1].split() == ["property", "invariance_error", "value_change"]
+    assert lines[title + 2].split()[0] == "test_loss"
+    training = json.loads((tmp_path / "p" / "config.json").read_text())["training"]
+    assert training["settings"]["invariance"] == 0.2 and training["settings"]["invariance_draws"] == 2
+    assert training["symmetry"]["copied"] and training["symmetry"]["unknown"]
+    result = sne_command(*arguments, *options, "--out", tmp_path / "p", "--resume", "--json")
+    assert result.json()[0]["invariance"]["properties"]["test_loss"]["invariance_error"] > 0
+    result = sne_command(*arguments, "--out", tmp_path / "p", "--resume")
+    assert result.status == 2 and "was trained with invariance 0.2, not 0.0" in result.err
+    result = sne_command(*arguments, "--augment", "--out", tmp_path / "a")
+    assert result.status == 0 and "drawn of 0 networks, not of " in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--invariance", -1), "invariance is -1.0, expected 0 or more"),
+        (("--invariance", 1, "--invariance-kinds", "mixing"), "invariance_kinds: 'mixing', expected some of"),
+        (("--invariance", 1, "--augment"), "augment trains without the term"),
+        (("--invariance", 1), "make the zoo again with `sne zoo make`"),
+        (("--augment",), "make the zoo again with `sne zoo make`"),
+    ],
+)
+def test_mistakes_with_invariance_are_one_line(sne_command, zoo_path, tmp_path, options, message):
+    arguments = ("train", zoo_path, "--target", "test_loss", "--preset", "tiny", "--out", tmp_path / "p")
+    result = sne_command(*arguments, *options)
+    assert result.status == 2 and message in result.err and result.err.count("\n") == 1
