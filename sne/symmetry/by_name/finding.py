@@ -10,6 +10,7 @@ from sne.symmetry.by_name.convnext import convnext
 from sne.symmetry.by_name.gpt2 import GPT2, NANO_GPT
 from sne.symmetry.by_name.known import Known, known
 from sne.symmetry.by_name.llama import LLAMA
+from sne.symmetry.by_name.prefixes import with_prefix, without_prefix
 from sne.symmetry.by_name.resnet import fits_resnet, read_resnet
 from sne.symmetry.by_name.stack import read_stack
 from sne.symmetry.by_name.t5 import T5
@@ -53,7 +54,8 @@ def symmetry_by_name(
             where it was read from a module, of which classes its layers are.
         heads: query heads of every attention, which are in no name and no shape; without them attention stays.
         config: of the checkpoint, for the number of heads and `tie_word_embeddings`, as transformers keeps them.
-        activation: of hidden layers, one of `ACTIVATIONS`: it allows scaling or sign flips besides permutations.
+        activation: of hidden layers: relu, leaky_relu, tanh, sine, none, gelu, sigmoid or silu, where nothing but it
+            and pooling stands between two layers. It allows scaling or sign flips besides permutations.
         assume_sequential: a plain stack is nothing but its layers one after the other: no skips, no layer used twice.
 
     Returns:
@@ -68,6 +70,10 @@ def symmetry_by_name(
         infos = network.source.infos
         hints = network.source.hints if isinstance(network.source, _Hinted) else {}
     assert not isinstance(infos, Network)
+    empty = next((name for name, info in infos.items() if info.num_entries == 0), None)
+    if empty is not None:
+        return nothing(infos, f"{empty} is empty")
+    prefix, infos, hints = without_prefix(infos, hints)
     aliases = _aliases(infos, hints)
     reasons = []
     for read in _readers(infos, facts, hints):
@@ -77,8 +83,8 @@ def symmetry_by_name(
         except UncertainError as error:
             reasons.append(str(error))
         else:
-            return claims.build()
-    return nothing(infos, "; ".join(reasons))
+            return with_prefix(claims.build(), prefix)
+    return with_prefix(nothing(infos, "; ".join(reasons)), prefix)
 
 
 def _readers(infos: Mapping[str, TensorInfo], facts: Known, hints: Mapping[str, Hint]) -> list[_Reader]:

@@ -1,5 +1,7 @@
 """Plain stacks, and modules that have their names and do something else."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from by_name_proof import largest_change, prove
@@ -157,6 +159,35 @@ def test_a_decoder_of_transposed_convolutions():
     assert prove(module, draw(2, 3)) == {"width.7": 7, "width.4": 4, "width.5": 5}
 
 
+def test_a_depthwise_convolution_at_the_end():
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 6, 1), nn.ReLU(), nn.Conv2d(6, 6, 2, groups=6))
+    assert prove(module, IMAGES) == {"width.4": 4}
+    assert prove(module, IMAGES, assume_sequential=True) == {"between.0": 4}
+
+
+@pytest.mark.parametrize("names", [("convs", "bns"), ("layers", "norms")])
+def test_norms_in_a_list_of_their_own(names):
+    def run(m, x):
+        layers, norms = (getattr(m, name) for name in names)
+        for layer, norm in zip(layers, norms, strict=False):
+            x = relu(norm(layer(x)))
+        return layers[-1](x)
+
+    def module(*widths):
+        linears, norms = [nn.Linear(a, b) for a, b in pairwise(widths)], [nn.BatchNorm1d(n) for n in widths[1:-1]]
+        return Named(run, **{names[0]: nn.ModuleList(linears), names[1]: nn.ModuleList(norms)})
+
+    assert prove(module(5, 7, 6, 2), draw(3, 5), assume_sequential=True) == {"between.0": 7, "between.1": 6}
+    # of one width with the output: it may be there
+    assert prove(module(5, 7, 6, 7), draw(3, 5), assume_sequential=True) == {"between.1": 6}
+
+
+def test_norms_by_number_stand_where_they_stand():
+    module = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Linear(7, 7), nn.BatchNorm1d(7))
+    assert prove(module, draw(3, 5), assume_sequential=True) == {"between.0": 7}
+    assert prove(module, draw(3, 5)) == {}
+
+
 class LastState(nn.Module):
     def __init__(self, cell, bidirectional, classes=3):
         super().__init__()
@@ -177,6 +208,18 @@ def test_recurrent_layers_behind_an_embedding(cell, bidirectional):
     assert prove(LastState(cell, bidirectional), TOKENS) == {"width.6": 6, "width.5": 5}
     sizes = prove(LastState(cell, bidirectional), TOKENS, assume_sequential=True, activation="tanh")
     assert sizes == {"between.0": 6, "between.1": 5, "between.2": 5}
+
+
+def test_a_norm_over_both_directions():
+    class Normed(LastState):
+        def __init__(self):
+            super().__init__(nn.LSTM, True)
+            self.ln = nn.LayerNorm(10)
+
+        def forward(self, tokens):
+            return self.fc(self.ln(self.rnn(self.embedding(tokens))[0].mean(1)))
+
+    assert prove(Normed(), TOKENS) == {"width.6": 6, "width.5": 5}
 
 
 def test_states_of_both_directions_in_any_order():
@@ -412,7 +455,7 @@ def reasons(**shapes):
         ({"rnn__weight_hh_l0": (), "fc__weight": (2, 2)}, "no recurrent weights"),
         ({"0__weight": (8, 4), "1__weight": (5,), "2__weight": (2, 8)}, "1 is 5 wide"),
         ({"0__weight": (8, 4), "1__weight": (8,), "1__bias": (4,), "2__weight": (2, 8)}, "unlike shapes"),
-        ({"0__weight": (0, 4), "1__weight": (2, 0)}, "one entry at most"),
+        ({"0__weight": (0, 4), "1__weight": (2, 0)}, "is empty"),
     ],
 )
 def test_whatever_comes_there_is_a_reason_and_no_exception(shapes, reason):

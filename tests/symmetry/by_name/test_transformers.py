@@ -220,3 +220,24 @@ def test_rows_stored_out_first():
 def test_what_the_caller_says_is_checked(options, message):
     with pytest.raises(SymmetryError, match=message):
         symmetry_by_name(infos_of(VisionTransformer((1, 8, 8), 3, 0.0, dim=8)), **options)
+
+
+@pytest.mark.parametrize("wrappers", ["module", "_orig_mod", "model", "module.model"])
+def test_wrappers(wrappers):
+    module, inputs = gpt2()
+    alone = symmetry_by_name(read_network(module), heads=2)
+    for wrapper in reversed(wrappers.split(".")):
+        module = Wrapped(wrapper, module)
+    wrapped = symmetry_by_name(read_network(module), heads=2)
+    assert prove(module, inputs, heads=2) == {group.name: group.size for group in alone.groups}
+    assert wrapped.aliases == {f"{wrappers}.{one}": f"{wrappers}.{other}" for one, other in alone.aliases.items()}
+
+
+class Wrapped(nn.Module):
+    def __init__(self, name, inner):
+        super().__init__()
+        self.name = name
+        self.add_module(name, inner)
+
+    def forward(self, x):
+        return getattr(self, self.name)(x)

@@ -1,0 +1,117 @@
+"""How the layers of a plain stack follow one another: what lies between each two."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+
+from sne.symmetry.by_name.claims import UncertainError
+from sne.symmetry.by_name.stack_layers import StackLayer, table, turned
+
+_SMALL = 4  # 2 and 3 times a width are rather a concatenation, of means and maxima say
+
+
+@dataclass(frozen=True)
+class Joint:
+    """What lies between two layers.
+
+    Args:
+        size: number of neurons.
+        fed_inner: entries of each that the first layer feeds side by side, an image that is unflattened then.
+        read_inner: entries of each that the second layer reads side by side, an image that was flattened.
+        read_outer: times that the second layer reads all of them: both directions of a recurrent layer.
+    """
+
+    size: int
+    fed_inner: int = 1
+    read_inner: int = 1
+    read_outer: int = 1
+
+    @property
+    def widths(self) -> set[int]:
+        """Entries on the axes that feed and read."""
+        return {self.size * self.fed_inner, self.size * self.read_inner * self.read_outer}
+
+    def layout(self, width: int) -> tuple[int, int]:
+        """How the neurons stand on a vector of one of the widths: outer and inner, as in a `Span`."""
+        times = width // self.size
+        return (times, 1) if self.read_outer > 1 else (1, times)
+
+
+def follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[StackLayer], list[Joint]]:
+    """Finds out how each layer reads what the one before feeds.
+
+    Args:
+        order: the layers in order of depth, two at least.
+        is_sequential: nothing stands between them that feeds and reads other widths.
+
+    Returns:
+        The layers, some read as embeddings or as transposed convolutions, and what lies between them.
+
+    Raises:
+        UncertainError: a layer does not read what the one before feeds, or does so in more ways than one.
+    """
+    done, joints = [order[0]], []
+    for layer in order[1:]:
+        options = [
+            (first, second, joint)
+            for first in (_readings(done[-1], is_first=True) if len(done) == 1 else done[-1:])
+            for second in _readings(layer, is_first=False)
+            if (joint := _joint(first, second, is_sequential)) is not None
+        ]
+        if is_sequential and options and options[0][:2] == (done[-1], layer):
+            options = options[:1]
+        if layer.may_be_bilinear:
+            raise UncertainError(f"{layer.path} may be a bilinear layer")
+        if options and not is_sequential and _may_concatenate(done, options[0][2]):
+            raise UncertainError(f"{layer.path} may read several layers side by side, as many as feed that width")
+        if len(options) > 1:
+            raise UncertainError(f"{layer.path} may follow {done[-1].path} in more ways than one")
+        if not options:
+            fed = done[-1].feeds * done[-1].directions
+            raise UncertainError(f"{layer.path} reads {layer.reads}, {done[-1].path} before it feeds {fed}")
+        done[-1], second, joint = options[0]
+        done.append(second)
+        joints.append(joint)
+    return done, joints
+
+
+def _may_concatenate(done: Sequence[StackLayer], joint: Joint) -> bool:
+    """Whether what seems flattened may be several layers of one width, side by side as in CNNs on text."""
+    return 1 < joint.read_inner <= sum(layer.feeds == joint.size for layer in done)
+
+
+def _readings(layer: StackLayer, is_first: bool) -> list[StackLayer]:
+    """The layer as it seems, and as an embedding or a transposed convolution where nothing speaks against that."""
+    if not layer.is_open:
+        return [layer]
+    if layer.kind == "linear":
+        return [layer, table(layer)] if is_first else [layer]
+    return [layer, turned(layer)]
+
+
+def _joint(first: StackLayer, second: StackLayer, is_sequential: bool) -> Joint | None:
+    """How the second layer reads what the first feeds; None where it cannot."""
+    size, reads = first.feeds, second.reads
+    if first.directions == 2:
+        outer = {size: 1, 2 * size: 2}.get(reads)
+        return Joint(size, read_outer=outer) if outer else None
+    if size == reads or (first.kind == "conv" and is_depthwise(second) and second.feeds == size):
+        return Joint(size)
+    kinds = first.kind, second.kind
+    if kinds == ("conv", "linear") and reads % size == 0 and _is_image(reads // size, first.spatial, is_sequential):
+        return Joint(size, read_inner=reads // size)
+    if kinds == ("linear", "conv") and size % reads == 0 and _is_image(size // reads, second.spatial, is_sequential):
+        return Joint(reads, fed_inner=size // reads)
+    return None
+
+
+def is_depthwise(layer: StackLayer) -> bool:
+    """Whether a convolution may read each channel by itself."""
+    return layer.kind == "conv" and layer.reads == 1 and layer.feeds > 1
+
+
+def _is_image(entries: int, spatial: int, is_sequential: bool) -> bool:
+    """Whether so many entries a channel are surely positions, rather than several statistics of the channel."""
+    if is_sequential:
+        return True
+    return entries >= _SMALL and (spatial != 2 or isqrt(entries) ** 2 == entries)
