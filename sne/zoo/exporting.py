@@ -17,12 +17,14 @@ from torch import Tensor
 from sne.zoo.errors import ZooError
 from sne.zoo.store.layout import Layout, unflatten
 from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.symmetries import SYMMETRIES, write_symmetries
 from sne.zoo.store.zoo import Zoo
 
 TABLE = "zoo.csv"
 FILES = ("safetensors", "pt")
 _PATH = "path"
 _NAMES = ("id", "run", "family", "dataset", "step")
+_SYMMETRY = "symmetry"
 _A_FOLDER = 1000  # files a folder, so that it can be listed
 _CODES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
@@ -40,8 +42,9 @@ def export_folder(
 
     The folder holds `zoo.csv` with the columns `path`, `id`, `run`, `family`, `dataset`, `step`, the
     properties and `config.*`; `networks/000/000000.safetensors` and so on, tensors in the types and the order in
-    which they came into the zoo (wider types first, where a safetensors file has several); and `split.json`, where
-    the zoo has one, of the runs that are exported. It appears whole or not at all. What is lost: a column of texts
+    which they came into the zoo (wider types first, where a safetensors file has several); `split.json`, where
+    the zoo has one, of the runs that are exported; and `symmetries.json` with a column `symmetry`, where any symmetry
+    is known. It appears whole or not at all. What is lost: a column of texts
     that all look like numbers is read back as numbers.
 
     Args:
@@ -64,7 +67,12 @@ def export_folder(
     rows = _choose(zoo, split, families)
     known = zoo.table.take(rows)
     measured = [*zoo.property_names, *zoo.hyperparameter_names]
-    columns = [*_NAMES, *(name for name in measured if known[name].null_count < len(known))]
+    symmetries = [] if _SYMMETRY not in known.column_names else known[_SYMMETRY].drop_null().to_pylist()
+    columns = [
+        *_NAMES,
+        *([_SYMMETRY] if symmetries else []),
+        *(name for name in measured if known[name].null_count < len(known)),
+    ]
     if _PATH in columns:
         raise ZooError(f"{zoo.path}: the property {_PATH!r} cannot be exported, that column names the files")
     table = known.select(columns).to_pydict()
@@ -80,6 +88,8 @@ def export_folder(
                 writer.writerow([name, *(_entry(table[column][number]) for column in columns)])
                 if progress:
                     progress(number + 1, len(rows))
+        if symmetries:
+            write_symmetries(draft / SYMMETRIES, {key: zoo.symmetries[key] for key in dict.fromkeys(symmetries)})
         if zoo.split is not None:
             chosen = {zoo.runs[row] for row in rows} if len(rows) < len(zoo) else None
             _restrict(zoo.split, chosen).save(draft / SPLIT)

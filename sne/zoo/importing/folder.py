@@ -7,6 +7,7 @@ from sne.zoo.errors import ZooError
 from sne.zoo.importing.rows import Checkpoint, import_each, split_in
 from sne.zoo.importing.tables import as_text, read_table
 from sne.zoo.importing.weights import read_state
+from sne.zoo.store.symmetries import SYMMETRIES, Symmetries
 from sne.zoo.store.writing import HYPERPARAMETER_PREFIX, Value
 from sne.zoo.store.zoo import Zoo
 
@@ -28,7 +29,8 @@ def import_folder(
 
     The column `path` of the CSV names the file, relative to the CSV. The columns `run` (checkpoints of one
     training run), `family`, `dataset`, `step` and `id` are used where present; columns that begin with
-    "config." are hyper-parameters, all others properties. A `split.json` beside the CSV is carried over.
+    "config." are hyper-parameters, all others properties. A `split.json` beside the CSV is carried over, and so is a
+    `symmetries.json`, whose ids stand in the column `symmetry`.
 
     Args:
         source: the CSV, or a folder with one CSV in it.
@@ -43,14 +45,16 @@ def import_folder(
         ZooError: the table does not fit, or a checkpoint cannot be imported; no zoo is written then.
     """
     file = _find_table(Path(source))
-    table = read_table(file, text=_TEXT)
+    symmetries = Symmetries.load(file.parent / SYMMETRIES)
+    known = (*_NAMES, "symmetry") if len(symmetries) else _NAMES  # else a column of that name is the user's own
+    table = read_table(file, text=(*_TEXT, "symmetry") if len(symmetries) else _TEXT)
     if "path" not in table:
         raise ZooError(f"{file} has no column 'path'; it has {', '.join(table)}")
     paths = as_text(table["path"])
     count = len(paths)
     if count == 0:
         raise ZooError(f"{file} has no rows")
-    names = {key: as_text(table[key]) if key in table else [None] * count for key in _NAMES}
+    names = {key: as_text(table[key]) if key in table else [None] * count for key in known}
     steps = table.get("step", [0] * count)
     if not all(isinstance(step, int) for step in steps):
         raise ZooError(f"{file}: column 'step' must hold whole numbers")
@@ -59,8 +63,11 @@ def import_folder(
         path = paths[row]
         if path is None:
             raise ZooError(f"row {row + 1}: path is empty")
-        values = {key: column[row] for key, column in table.items() if key not in _NAMES}
+        values = {key: column[row] for key, column in table.items() if key not in known}
         properties, hyperparameters = _sort(values)
+        symmetry = names["symmetry"][row] if len(symmetries) else None
+        if symmetry is not None and symmetry not in symmetries:
+            raise ZooError(f"row {row + 1}: {SYMMETRIES} does not describe symmetry {symmetry!r}")
         return Checkpoint(
             id=names["id"][row] or path,
             run=names["run"][row] or path,
@@ -70,6 +77,7 @@ def import_folder(
             state=read_state(file.parent / path),
             properties=properties,
             hyperparameters=hyperparameters,
+            symmetry=None if symmetry is None else symmetries[symmetry],
         )
 
     return import_each(

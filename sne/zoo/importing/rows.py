@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from sne.symmetry import Symmetry
 from sne.zoo.errors import ZooError
 from sne.zoo.store.splitting import SPLIT, Split
 from sne.zoo.store.writing import Value, ZooWriter
@@ -27,6 +28,7 @@ class Checkpoint:
     state: Mapping[str, Tensor]
     properties: Mapping[str, Value]
     hyperparameters: Mapping[str, Value]
+    symmetry: Symmetry | None = None
 
 
 def import_each(
