@@ -25,7 +25,7 @@ from proof import change, state_of, without_one_tensor  # noqa: E402
 KINDS = ("permutation", "scaling", "sign", "mixing")
 HEAD = """# Symmetries found by tracing
 
-Networks of `tests/symmetry/networks_to_trace.py`: every zoo family, eight architectures of `transformers` at small
+Networks of `tests/symmetry/networks_to_trace.py`: every zoo family, eleven architectures of `transformers` at small
 size, and modules made to be awkward. float64, all weights, biases, norms and running statistics random.
 
 - free: share of the entries of all tensors' axes that a permutation moves; kernel positions, inputs and outputs are

@@ -153,6 +153,38 @@ def test_first_states_hold_what_they_must():
     assert [group.kinds for group in traced(WithStates(False), X).groups] == [("permutation",)] * 2
 
 
+class OverChannels(nn.Module):
+    """A recurrent layer whose steps are another layer's neurons."""
+
+    def __init__(self, batch_first: bool):
+        super().__init__()
+        self.first, self.rnn = nn.Linear(4, 6), nn.GRU(1, 3, batch_first=batch_first)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x):
+        x = self.first(x)[..., None]
+        return self.head(self.rnn(x)[0].sum(1) if self.rnn.batch_first else self.rnn(x.transpose(0, 1))[0].sum(0))
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_steps_stay_in_their_order(batch_first):
+    assert [group.size for group in traced(OverChannels(batch_first), X).groups] == [3]
+
+
+def test_weights_that_are_normed():
+    module = Between(torch.relu)
+    nn.utils.parametrizations.weight_norm(module.first)
+    symmetry = traced(module, X)
+    assert symmetry.not_understood == ()
+    assert {span.tensor for span in symmetry.groups[0].spans} == {
+        "first.parametrizations.weight.original0",
+        "first.parametrizations.weight.original1",
+        "first.bias",
+        "last.weight",
+    }
+    assert symmetry.groups[0].kinds == ("permutation", "scaling")
+
+
 class Unread(nn.Module):
     """A layer that the run does not reach, an integer buffer, a buffer that is not kept."""
 

@@ -26,8 +26,8 @@ def recurrent_rule(call: Call) -> Result:
     each = 4 if call["has_biases"] else 2
     if not isinstance(x, Value) or len(weights) != each * directions * call["num_layers"] or not call.node.meta["val"]:
         return None
-    for axis in x.axes[:-1]:
-        workings.unscaled(axis)
+    workings.unscaled(*x.axes[:-1])
+    workings.hold(x.axes[len(x.axes) - 2 if call["batch_first"] else 0], "steps of a recurrent network")
     last, hidden, features = [], [], x.axes[-1]
     for layer in range(call["num_layers"]):
         last = []
