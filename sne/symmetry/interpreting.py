@@ -1,6 +1,8 @@
 """Runs a graph on axes in place of numbers."""
 
 import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -18,6 +20,8 @@ INPUT = "input of the network"
 OUTPUT = "output of the network"
 UNKNOWN = "not understood: {}"
 _PASSES = 50
+# A rule that meets a form it was not written for fails in one of these ways: then the operation is not understood.
+_FAILURES = (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, ZeroDivisionError)
 
 
 def interpret(exported: Exported) -> tuple[Workings, dict[str, Value]]:
@@ -81,43 +85,41 @@ def _called(node: Node, found: dict[Node, Any], workings: Workings) -> Any:
     schema = getattr(node.target, "_schema", None)
     if schema is not None and not schema.returns:
         return None  # an assertion
-    name = schema.name.partition("::")[2] if schema is not None else str(getattr(node.target, "__name__", node.target))
-    arguments: dict[str, Any] = {}
-    if schema is not None:
-        for place, argument in enumerate(schema.arguments):
-            if place < len(args):
-                arguments[argument.name] = args[place]
-            elif argument.name in kwargs:
-                arguments[argument.name] = kwargs[argument.name]
-            else:
-                arguments[argument.name] = argument.default_value if argument.has_default_value() else None
-    call = Call(node, name, workings, arguments)
-    rule = RULES.get(name)
-    inputs = tensors([args, kwargs])
-    made = node.meta.get("val")
+    space, _, name = (schema.name if schema is not None else str(node.target)).rpartition("::")
+    inputs, made = tensors([args, kwargs]), node.meta.get("val")
+    is_moved = any(value.from_parameters for value in inputs)
     result, failure = None, ""
-    if rule is not None and schema is not None:
+    if schema is not None and space == "aten" and name in RULES:
         try:
-            result = rule(call)
-        except (
-            KeyError,
-            IndexError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            AssertionError,
-            ZeroDivisionError,
-        ) as error:
-            failure = f", {error!r}"
+            result = RULES[name](Call(node, name, workings, _arguments(schema, args, kwargs)))
+        except _FAILURES as error:
+            failure = f", {type(error).__name__}"
     if result is not None and _fits(result, made):
-        return result
-    reason = UNKNOWN.format(f"{name} ({node.name}){failure}") if any(v.from_parameters for v in inputs) else INPUT
-    if any(value.from_parameters for value in inputs):
+        return _marked(result) if is_moved else result
+    called = name if space in ("", "aten") else f"{space}::{name}"
+    reason = UNKNOWN.format(f"{called} ({node.name}){failure}") if is_moved else INPUT
+    if is_moved:
         for value in inputs:
             workings.give_up(value, reason)
     if isinstance(made, tuple | list):
         return tuple(_outside(workings, one, reason) if isinstance(one, Tensor) else None for one in made)
     return _outside(workings, made, reason) if isinstance(made, Tensor) else None
+
+
+def _arguments(schema: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by name, defaults filled in."""
+    found = {one.name: one.default_value if one.has_default_value() else None for one in schema.arguments}
+    found |= {one.name: given for one, given in zip(schema.arguments, args, strict=False)}
+    return found | dict(kwargs)
+
+
+def _marked(result: Any) -> Any:
+    """The result as one that parameters went into."""
+    if isinstance(result, Value):
+        return replace(result, from_parameters=True)
+    if isinstance(result, Stack):
+        return Stack(result.dim, tuple(_marked(part) for part in result.parts))
+    return tuple(_marked(one) for one in result) if isinstance(result, tuple) else result
 
 
 def _outside(workings: Workings, example: Tensor, reason: str) -> Value:

@@ -109,3 +109,14 @@ def test_nothing_is_missed(name):
 def test_twenty_draws(name):
     assert_legal(name, draws=20)
     assert_others_are_illegal(name, most=100)
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "residual_cnn", "gru", "hub_vit", "gpt2", "llama"])
+def test_in_single_precision(name):
+    module, inputs = build(name)
+    symmetry = traced(name)[2]
+    items = inputs.items() if isinstance(inputs, dict) else enumerate(inputs)
+    single = {key: one.float() if getattr(one, "is_floating_point", bool)() else one for key, one in items}
+    inputs = single if isinstance(inputs, dict) else tuple(single.values())
+    for seed, kind in enumerate(KINDS):
+        assert change(module.float(), inputs, symmetry.sample(seed, (kind,))) <= 1e-5

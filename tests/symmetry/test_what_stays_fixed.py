@@ -132,6 +132,22 @@ def test_unknown_operations_are_named():
     assert {(one.tensor, one.dim) for one in symmetry.not_understood} >= {("first.weight", 0), ("last.weight", 1)}
 
 
+@torch.library.custom_op("sne_tests::relu", mutates_args=())
+def turned(x: torch.Tensor) -> torch.Tensor:
+    """No relu, for all its name."""
+    return x.flip(-1).clone()
+
+
+@turned.register_fake
+def _(x):
+    return torch.empty_like(x)
+
+
+def test_operations_of_others_are_not_taken_for_those_of_torch():
+    symmetry = traced(Between(lambda x: torch.ops.sne_tests.relu(x)), X)
+    assert symmetry.groups == () and "not understood: sne_tests::relu (relu)" in {one.reason for one in symmetry.not_understood}
+
+
 class WithStates(nn.Module):
     """A recurrent layer whose first states are learned, or ones."""
 
