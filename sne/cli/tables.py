@@ -11,7 +11,8 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
         rows: values by column; columns stand in the order in which they first appear.
 
     Returns:
-        The table, numbers to the right with 4 digits, "-" where a row has no value.
+        The table, numbers to the right with 4 digits, or as powers of ten where these are 0; "-" where a row has no
+        value.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
@@ -30,4 +31,6 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0e}" if 0 < abs(value) < 5e-5 else f"{value:.4f}"

@@ -33,6 +33,8 @@ class NetworkEncoder(nn.Module, abc.ABC):
     """
 
     dim: int
+    rounding: float = 1e-5
+    """How far rounding alone may move an embedding, in units of the spread of embeddings."""
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -117,6 +117,8 @@ class TensorSetEncoder(NetworkEncoder):
         with few networks this decides (docs/default-encoder.md). Neurons' order is handled exactly.
     """
 
+    rounding = 5e-4  # spectra and narrow quantile bins lose digits
+
     def __init__(
         self,
         *,

@@ -15,10 +15,7 @@ from sne.training.errors import TrainingError
 from sne.training.settings import TrainingSettings
 from sne.zoo import Zoo
 
-SMALLEST_MOVE = 2e-4
-"""A copy has moved if its embedding is farther away than this, in units of the spread of the embeddings."""
-
-_TRIED = 3  # networks of one symmetry, one of which may be dead
+_TRIED = 5  # networks of one symmetry: some may be dead, and one may sit on the edge of a bin
 _LEAST_TRIED = 32  # networks whose embeddings give the spread
 
 
@@ -90,8 +87,9 @@ def learned_invariance(
 ) -> tuple[LearnedInvariance | None, dict[str, Any]]:
     """Leaves out networks whose embedding is the same for every copy, by the way the encoder is built.
 
-    An encoder with random parameters tells: if it does not tell a network from a copy, no training makes it do so, the
-    term is 0 and copies would cost time alone.
+    Random parameters show it: where half of some networks of one symmetry, and their copies, get embeddings that are
+    equal but for rounding (`NetworkEncoder.rounding`), training would not tell them apart either. The term is 0 there,
+    and copies would cost time alone.
 
     Args:
         copies: of the zoo.
@@ -108,13 +106,13 @@ def learned_invariance(
     for place, row in enumerate(rows):
         if copies.is_known(int(row)):
             by_symmetry.setdefault(id(copies.zoo.symmetry(int(row))), []).append(place)
-    tried = sorted(place for places in by_symmetry.values() for place in _spread(places, _TRIED))
+    tried = [_spread(places, _TRIED) for places in by_symmetry.values()]
     beside = _spread(range(len(rows)), _LEAST_TRIED)
-    moved = dict(zip(tried, _moves(copies, rows, encoder, prepared, tried, beside), strict=True))
+    moved = _moved(copies, rows, encoder, prepared, [place for places in tried for place in places], beside)
     copied = {
         int(rows[place])
-        for places in by_symmetry.values()
-        if any(moved.get(place) for place in places)
+        for places, some in zip(by_symmetry.values(), tried, strict=True)
+        if 2 * len(moved.intersection(some)) >= len(some)
         for place in places
     }
     known = sum(len(places) for places in by_symmetry.values())
@@ -129,19 +127,19 @@ def learned_invariance(
     return LearnedInvariance(copies, frozenset(copied), settings.invariance_draws, settings.invariance), record
 
 
-def _moves(
+def _moved(
     copies: Copies,
     rows: np.ndarray,
     encoder: NetworkEncoder,
     prepared: Sequence[Any],
     tried: Sequence[int],
     beside: Sequence[int],
-) -> list[bool]:
-    """Whether copies of the tried networks are told from them."""
+) -> set[int]:
+    """Those of the tried networks that are told from a copy; the spread is that of the networks beside them."""
     moved = encoder.prepare(list(copies.networks([int(rows[place]) for place in tried], "does it move")))
     spread = _embed(encoder, [prepared[place] for place in beside]).std(0, unbiased=False).norm()
     steps = (_embed(encoder, moved) - _embed(encoder, [prepared[place] for place in tried])).norm(dim=1)
-    return (steps > SMALLEST_MOVE * spread).tolist()
+    return {place for place, step in zip(tried, steps, strict=True) if step > encoder.rounding * spread}
 
 
 @torch.inference_mode()
