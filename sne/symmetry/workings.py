@@ -90,9 +90,9 @@ class Workings(Structure):
             axes: unified here.
             powers: -1 for divisors; None for all 1.
         """
-        if len(axes) == 1 and powers is None:
-            return axes[0]
         powers = powers or [1] * len(axes)
+        if powers == [1]:
+            return axes[0]
         for other in axes[1:]:
             self.unify(axes[0], other)
         several = [resolve(axis) for axis in axes]
@@ -103,8 +103,6 @@ class Workings(Structure):
 
         def total(leaf: Leaf) -> Scales:
             column = next(columns)
-            if len(column) == 1 and powers == [1]:
-                return leaf.scales
             for one in column:
                 self.mixing.require_zero(one.scales.mixing)
             return Scales(

@@ -6,11 +6,9 @@ from string import ascii_letters
 from sne.symmetry.axes import ONE, Axis, axis_size, join
 from sne.symmetry.call import Call
 from sne.symmetry.rules.elementwise import add
+from sne.symmetry.rules.reasons import KERNEL, SPACE
 from sne.symmetry.values import Value
 from sne.symmetry.workings import Workings
-
-KERNEL = "kernel positions"
-SPACE = "positions of the input"
 
 
 def einsum(workings: Workings, values: Sequence[Value], labels: Sequence[str], out: str) -> Value:

@@ -79,7 +79,7 @@ def multiply(workings: Workings, values: Sequence[Value], powers: Sequence[int] 
     axes = []
     for column in broadcast(workings, values):
         present = [(axis, power) for axis, power in zip(column, powers, strict=True) if axis is not None]
-        axes.append(_product(workings, present))
+        axes.append(workings.product([axis for axis, _ in present], [power for _, power in present]))
     return _value(axes, values)
 
 
@@ -198,11 +198,6 @@ def unary(workings: Workings, value: Value, passing: Passing) -> Value:
 def joined_arguments(call: Call) -> list[object]:
     """All arguments, stacks joined."""
     return [call[name] for name in call.arguments]
-
-
-def _product(workings: Workings, present: list[tuple[Axis, int]]) -> Axis:
-    axes, powers = [axis for axis, _ in present], [power for _, power in present]
-    return workings.product(axes, None if powers == [1] else powers)
 
 
 def _operands(call: Call, names: Sequence[str]) -> tuple[list[Value], list[int | float]]:

@@ -3,10 +3,9 @@
 from sne.symmetry.axes import Axis, axis_size
 from sne.symmetry.call import Call
 from sne.symmetry.rules.elementwise import broadcast
+from sne.symmetry.rules.reasons import ROWS
 from sne.symmetry.scales import Passing
 from sne.symmetry.values import Value
-
-ROWS = "rows are read by number"
 
 
 def embedding_rule(call: Call) -> Value:

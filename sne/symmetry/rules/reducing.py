@@ -2,10 +2,9 @@
 
 from sne.symmetry.axes import ONE
 from sne.symmetry.call import Call, tensors
+from sne.symmetry.rules.reasons import SPACE
 from sne.symmetry.scales import LINEAR, NONLINEAR, RELU_LIKE, Passing
 from sne.symmetry.values import Result, Value
-
-SPACE = "positions of the input"
 
 
 def reduction_rule(call: Call) -> Value:

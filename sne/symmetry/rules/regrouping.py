@@ -8,11 +8,11 @@ from torch.fx import Node
 from sne.symmetry.axes import ONE, Axis, axis_size, join
 from sne.symmetry.call import Call
 from sne.symmetry.rules.elementwise import unary
+from sne.symmetry.rules.reasons import SPACE
 from sne.symmetry.scales import LINEAR, NONLINEAR
 from sne.symmetry.values import Stack, Value
 from sne.symmetry.workings import Workings, sizes
 
-SPACE = "positions of the input"
 _THROUGH = ("clone", "contiguous", "alias", "detach", "dropout", "_to_copy", "to", "lift_fresh_copy")
 
 
