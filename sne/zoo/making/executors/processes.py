@@ -4,7 +4,7 @@ import os
 import signal
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 
@@ -52,7 +52,7 @@ class ProcessPool:
                         if answer == FREE and (next_work := queue.take()):
                             worker.give(next_work)
                         elif answer == FREE:
-                            workers.pop(connection).end()
+                            workers.pop(connection).dismiss()
                     except (EOFError, ConnectionError):
                         workers.pop(connection).end(patience=5.0)
                         queue.put_back(worker.work)
@@ -152,6 +152,13 @@ class _Worker:
             self.connection.send_bytes(self._job)
             self._job = None
         self.connection.send(work)
+
+    def dismiss(self) -> None:
+        """Lets it end by itself: libraries in it may have to clean up."""
+        with suppress(OSError):
+            if self._job is None:
+                self.connection.send(())
+        self.end(patience=5.0 if self._job is None else 0.0)
 
     def end(self, patience: float = 0.0) -> None:
         """Ends it: it holds nothing that cannot be trained again.

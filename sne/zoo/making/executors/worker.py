@@ -14,7 +14,8 @@ FREE = "free"
 def serve(connection: Connection) -> None:
     """Says FREE and takes the job, then one work unit after another; after each unit says FREE again.
 
-    What is finished is sent as soon as it is. The process ends with the maker's at the latest, and leaves Ctrl-C to it.
+    What is finished is sent as soon as it is. An empty work unit is the last. The process ends with the maker's at the
+    latest, and leaves Ctrl-C to it.
 
     Args:
         connection: to the maker.
@@ -23,8 +24,8 @@ def serve(connection: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     connection.send(FREE)
     job = Job.from_bytes(connection.recv_bytes())
-    while True:
-        for answer in do_work(job, connection.recv()):
+    while work := connection.recv():
+        for answer in do_work(job, work):
             connection.send(answer)
         connection.send(FREE)
 
