@@ -1,5 +1,6 @@
 """The symmetry of a trained network, found in its module while that is at hand."""
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,8 +41,22 @@ def symmetry_of(module: nn.Module, family: Family, hyperparameters: Mapping[str,
     if key not in _known:
         if len(_known) >= _MOST_KNOWN:
             _known.clear()
+        _keep_locks_in_the_process()
         try:
             _known[key] = trace(module, (inputs,))
         except SymmetryError:
             _known[key] = None
     return _known[key]
+
+
+def _keep_locks_in_the_process() -> None:
+    """Gives tqdm, with which torch.export draws, a lock of this process.
+
+    Its own is a semaphore of the system: a worker that is killed would leave it behind, with a warning on stderr.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return
+    if not hasattr(tqdm, "_lock"):
+        tqdm.set_lock(threading.RLock())
