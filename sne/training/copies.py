@@ -10,7 +10,7 @@ from sne.symmetry import Symmetry, SymmetryError, flat_map
 from sne.symmetry.groups import KINDS
 from sne.training.errors import TrainingError
 from sne.training.randomness import derive_seed
-from sne.zoo import Zoo
+from sne.zoo import Zoo, ZooError
 
 
 def check_kinds(kinds: Sequence[str]) -> None:
@@ -41,8 +41,14 @@ class Copies:
         self._moves: dict[int, tuple[Symmetry, bool]] = {}  # by identity: a zoo reads each symmetry once
 
     def is_known(self, row: int) -> bool:
-        """Whether something may be changed in a network by these kinds."""
-        symmetry = self.zoo.symmetry(row)
+        """Whether something may be changed in a network by these kinds.
+
+        A symmetry that is damaged counts as unknown: it hurts no weights, and `sne zoo verify` tells of it.
+        """
+        try:
+            symmetry = self.zoo.symmetry(row)
+        except ZooError:
+            return False
         if symmetry is None:
             return False
         if id(symmetry) not in self._moves:

@@ -12,7 +12,7 @@ from sne.predictors import Predictor
 from sne.training import Copies, TrainingError, TrainingSettings, check_same_training, evaluate, fit
 from sne.training.invariance import invariance_term
 from sne.training.randomness import derive_seed
-from sne.zoo import Zoo
+from sne.zoo import Zoo, verify
 from sne.zoo.store.layout import unflatten
 
 
@@ -153,6 +153,18 @@ def test_without_symmetries_nothing_is_said(tmp_path):
     for changes in ({"invariance": 0.1}, {"augment": True}):
         with pytest.raises(TrainingError, match=r"no symmetry of kind permutation is known of any .* `sne zoo make`"):
             fitted(zoo, TinyEncoder, **changes)
+
+
+def test_a_damaged_symmetry_is_an_unknown_one(tmp_path):
+    path = write_tiny_zoo(tmp_path / "zoo", runs=12, known=lambda run: True)
+    lines = (path / "symmetries.json").read_text().splitlines(keepends=True)
+    lines[1] = lines[1].replace('"size":4', '"size":9')
+    (path / "symmetries.json").write_text("".join(lines))
+    zoo = Zoo.open(path)
+    predictor = fitted(zoo, epochs=1, invariance=0.1)
+    assert predictor.record["symmetry"]["unknown"] == predictor.record["families"]["narrow"]
+    (evaluation,) = evaluate(predictor, zoo, np.arange(8))
+    assert evaluation.invariance.num_networks == 4 and verify(path).faults
 
 
 def test_the_card_states_the_error_on_validation_networks(zoo, tmp_path):
