@@ -140,5 +140,8 @@ def test_someone_else_answers(image_file: Path, tmp_path: Path):
 
 
 def test_no_cluster_of_this_machine(tmp_path: Path):
+    from ray._private.services import find_gcs_addresses
+
+    wait_until(lambda: not find_gcs_addresses())  # those of other tests, on their way out
     address = refused("auto", tmp_path, "--networks", "1", "--steps", "2")
     assert address.startswith("sne: Ray cluster auto cannot be reached: Could not find any running Ray instance")
