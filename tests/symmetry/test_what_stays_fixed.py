@@ -145,7 +145,9 @@ def _(x):
 
 def test_operations_of_others_are_not_taken_for_those_of_torch():
     symmetry = traced(Between(lambda x: torch.ops.sne_tests.relu(x)), X)
-    assert symmetry.groups == () and "not understood: sne_tests::relu (relu)" in {one.reason for one in symmetry.not_understood}
+    assert symmetry.groups == () and "not understood: sne_tests::relu (relu)" in {
+        one.reason for one in symmetry.not_understood
+    }
 
 
 class WithStates(nn.Module):

@@ -1,10 +1,12 @@
 """Zoos made on real Ray clusters of this machine."""
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -19,8 +21,15 @@ from sne.zoo.making.executors import Job, ProcessPool, RayCluster
 from sne.zoo.making.make import make_recipe
 from sne.zoo.making.recipe import Unit
 
-pytestmark = pytest.mark.xdist_group("ray")  # one at a time: a cluster is found by whoever looks for one
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
+@pytest.fixture(autouse=True)
+def one_at_a_time() -> Iterator[None]:
+    """A cluster is found by whoever looks for one on this machine."""
+    with (Path(tempfile.gettempdir()) / "sne-tests-of-ray.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(autouse=True)
