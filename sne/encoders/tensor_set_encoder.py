@@ -99,7 +99,8 @@ class TensorSetEncoder(NetworkEncoder):
     Every tensor is one token: its descriptor (`sne.encoders.descriptors`), what uniform inputs do in its layer
     (`sne.encoders.signals`), its layer type, role and place in depth. The outputs of the last layer, which no symmetry
     exchanges, form one more token. Two attention blocks let the tokens read each other; a few learned seeds pool them.
-    Neurons may be permuted without any effect, exactly and by construction.
+    In plain stacks neurons may be permuted without any effect but rounding. Where branches meet (residual sums, heads)
+    some signals follow one branch alone and move a little: `sne evaluate` states how far predictions do.
 
     Args:
         dim: length of the embedding and width of a token.
@@ -114,7 +115,7 @@ class TensorSetEncoder(NetworkEncoder):
     Source: Andreis et al., arXiv 2305.16625, section 3 (layer vectors with type and level encodings, pooled by
         attention); seeds after Lee et al., arXiv 1810.00825.
     Differs: a tensor is described by statistics, spectrum and signals in place of a learned encoding of its chunks;
-        with few networks this decides (docs/default-encoder.md). Neurons' order is handled exactly.
+        with few networks this decides (docs/default-encoder.md). The order of neurons hardly enters.
     """
 
     rounding = 5e-4  # spectra and narrow quantile bins lose digits
