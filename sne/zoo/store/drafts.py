@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sne.zoo.store.atomic import sync
-from sne.zoo.store.index import INDEX
+from sne.zoo.store.index import COPY, INDEX
 from sne.zoo.store.splitting import SPLIT
 
 DRAFTS = ".writing"
@@ -16,13 +16,14 @@ def publish(folder: Path, names: Sequence[str]) -> None:
 
     The index decides: before it moves the zoo is the old one, after it the new one. Files that move earlier are
     such as the old index does not mind: new shards, and layouts and durations that hold the old ones too. The split
-    moves after it; until then `split_file` finds it among the drafts.
+    moves after it; until then `split_file` finds it among the drafts. The copy of the index comes last: an old one
+    is a copy of the old zoo.
 
     Args:
         folder: of the zoo.
         names: files to move, shards first.
     """
-    last = [name for name in (INDEX, SPLIT) if name in names]
+    last = [name for name in (INDEX, SPLIT, COPY) if name in names]
     for name in [name for name in names if name not in last]:
         (folder / DRAFTS / name).replace(folder / name)
     sync(folder)

@@ -11,6 +11,7 @@ from sne.zoo.errors import ZooError
 from sne.zoo.store.atomic import write_atomically
 
 INDEX = "networks.parquet"
+COPY = "networks.copy.parquet"  # of the index: without it nobody knows what a weight belongs to
 TIMINGS = "timings.parquet"
 RESERVED = ("id", "run", "family", "dataset", "step", "layout", "symmetry", "shard", "offset", "checksum")
 _LATER = ("symmetry", "offset")  # columns that older zoos lack
@@ -82,17 +83,35 @@ def join_tables(tables: Sequence[tuple[str, pa.Table]]) -> pa.Table:
     return pa.table(columns, names=names)
 
 
+def index_damage(folder: Path) -> str | None:
+    """Why the index itself cannot be read; None where it can."""
+    try:
+        _read_whole(folder / INDEX)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _read_either(folder: Path) -> pa.Table:
+    try:
+        return _read_whole(folder / INDEX)
+    except (pa.ArrowException, OSError, ValueError):
+        if not (folder / COPY).is_file():
+            raise
+        return _read_whole(folder / COPY)
+
+
 def read_index(folder: Path) -> pa.Table:
-    """Reads the index, and the durations where they are known, as one table.
+    """Reads the index, and the durations where they are known, as one table. Where it is damaged, its copy is read.
 
     Raises:
-        ZooError: the folder is no zoo, or the index is damaged or lacks a column.
+        ZooError: the folder is no zoo, the index lacks a column, or it and its copy are damaged.
     """
     path = folder / INDEX
     if not path.is_file():
         raise ZooError(f"{folder} is not a zoo: it has no {INDEX}")
     try:
-        table = _read_whole(path)
+        table = _read_either(folder)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ZooError(

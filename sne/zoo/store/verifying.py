@@ -8,7 +8,7 @@ from typing import Any
 
 from sne.zoo.errors import ZooError
 from sne.zoo.store.drafts import DRAFTS, split_file
-from sne.zoo.store.index import INDEX, TIMINGS, read_timings
+from sne.zoo.store.index import COPY, INDEX, TIMINGS, index_damage, read_timings
 from sne.zoo.store.layout import LAYOUTS
 from sne.zoo.store.shards import SHARD_NAME, checksum
 from sne.zoo.store.symmetries import SYMMETRIES, symmetry_id
@@ -105,6 +105,8 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
         counts[blame] = counts.get(blame, 0) + 1
     hurt = [HurtNetwork(zoo.ids[row], zoo.runs[row], zoo.families[row], file) for row, (file, _) in blames.items()]
     faults = [Fault(file, reason, count) for (file, reason), count in counts.items()] + _faults_beside(zoo)
+    if damage := index_damage(zoo.path):
+        faults.append(Fault(INDEX, f"cannot be read ({damage}); its copy {COPY} is read in its place", 0))
     return VerifyReport(str(zoo.path), len(zoo), bytes_read, tuple(faults), tuple(hurt), tuple(_notes(zoo)))
 
 

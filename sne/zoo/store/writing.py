@@ -13,10 +13,10 @@ from sne.symmetry import Symmetry
 from sne.zoo.errors import ZooError
 from sne.zoo.store.atomic import write_atomically
 from sne.zoo.store.drafts import DRAFTS, clear_drafts, publish
+from sne.zoo.store.index import COPY, TIMINGS, WALL_TIME, IndexRows, join_tables, read_index, write_index, write_timings
 from sne.zoo.store.index import HYPERPARAMETER_PREFIX as HYPERPARAMETER_PREFIX
 from sne.zoo.store.index import INDEX as INDEX
 from sne.zoo.store.index import RESERVED as RESERVED
-from sne.zoo.store.index import TIMINGS, WALL_TIME, IndexRows, join_tables, read_index, write_index, write_timings
 from sne.zoo.store.index import Value as Value
 from sne.zoo.store.layout import LAYOUTS as LAYOUTS
 from sne.zoo.store.layout import Layout, Layouts, flatten, write_layouts
@@ -30,7 +30,7 @@ LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not dep
 _MAKING = ".making"  # the maker of a zoo holds its lock; all other writers keep out
 SHARD_BYTES = 64 << 20
 _OURS = re.compile(
-    r"weights-\d{5,}\.safetensors|(layouts|symmetries|split|recipe)\.json|timings\.parquet|\.making|\.writing|\..*\.draft"
+    r"weights-\d{5,}\.safetensors|(layouts|symmetries|split|recipe)\.json|timings\.parquet|networks\.copy\.parquet|\.making|\.writing|\..*\.draft"
 )
 
 
@@ -283,6 +283,8 @@ class ZooWriter:
         elif not self._append:
             (self._path / TIMINGS).unlink(missing_ok=True)  # of a writer that died before its index moved
         write_index(drafts / INDEX, table)
+        write_index(drafts / COPY, table)
+        names.append(COPY)
         if self.split is not None:
             self.split.save(drafts / SPLIT)  # after the index, see `clear_drafts`
             names.append(SPLIT)

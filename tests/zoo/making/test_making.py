@@ -27,8 +27,8 @@ def test_what_a_made_zoo_holds(made_zoo: Zoo):
     assert np.isnan(made_zoo.column("config.depth")[:6]).all() and made_zoo.column("config.depth")[6:].min() >= 1
     assert not torch.equal(made_zoo.weights(0), made_zoo.weights(1))
     assert sorted(path.name for path in made_zoo.path.iterdir()) == [
-        "layouts.json", "networks.parquet", "recipe.json", "symmetries.json", "timings.parquet",
-        "weights-00000.safetensors",
+        "layouts.json", "networks.copy.parquet", "networks.parquet", "recipe.json", "symmetries.json",
+        "timings.parquet", "weights-00000.safetensors",
     ]  # fmt: skip
 
 

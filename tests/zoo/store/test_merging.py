@@ -189,13 +189,13 @@ for n in range(times):
 def test_a_writer_that_dies_leaves_the_old_zoo_or_the_new(first: Path, second: Path, tmp_path: Path):
     """Ends the process, with no clean-up, before each of the renames that an append is made of."""
     (tmp_path / "work").mkdir()
-    script = [sys.executable, "-c", KILL, first, second, tmp_path / "work", "12"]
+    script = [sys.executable, "-c", KILL, first, second, tmp_path / "work", "14"]
     codes = subprocess.run(script, capture_output=True, text=True, check=True, timeout=120).stdout.split()
     assert codes[0] == "9" and codes[-1] == "0"
-    old, whole = Zoo.open(first), Zoo.open(tmp_path / "work" / "11")
+    old, whole = Zoo.open(first), Zoo.open(tmp_path / "work" / "13")
     assert len(whole) == 12 and whole.split is not None
     grown = 0
-    for n in range(12):
+    for n in range(14):
         zoo, report = Zoo.open(tmp_path / "work" / str(n)), verify(tmp_path / "work" / str(n))
         assert report.is_whole
         assert (zoo.ids, zoo.split) == ((old.ids, old.split) if len(zoo) == 6 else (whole.ids, whole.split))

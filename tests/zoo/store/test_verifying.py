@@ -104,9 +104,20 @@ def test_a_missing_shard_raises_for_its_rows_alone(path: Path):
     assert len(zoo.weight_rows([2, 3, 4, 5])[1]) == 5
 
 
-def test_a_cut_index_says_what_remains(path: Path):
-    index = path / "networks.parquet"
+def test_a_cut_index_is_found_and_its_copy_read(path: Path):
+    before, index = Zoo.open(path), path / "networks.parquet"
     index.write_bytes(index.read_bytes()[:-100])
+    zoo = Zoo.open(path)
+    assert zoo.table.equals(before.table) and zoo.weights(0).equal(before.weights(0))
+    report = verify(path)
+    assert not report.is_whole and report.hurt == ()
+    assert [fault.file for fault in report.faults] == ["networks.parquet"]
+    assert "its copy networks.copy.parquet is read" in report.faults[0].reason
+
+
+def test_a_cut_index_and_copy_say_what_remains(path: Path):
+    for index in (path / "networks.parquet", path / "networks.copy.parquet"):
+        index.write_bytes(index.read_bytes()[:-100])
     with pytest.raises(
         ZooError, match=r"networks\.parquet cannot be read .* shards, layouts\.json, split\.json, timings"
     ):
