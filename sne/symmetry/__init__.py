@@ -9,6 +9,7 @@ from sne.symmetry.groups import Fixed as Fixed
 from sne.symmetry.groups import Group as Group
 from sne.symmetry.groups import Mixing as Mixing
 from sne.symmetry.groups import Span as Span
+from sne.symmetry.of_network import symmetry_of as symmetry_of
 from sne.symmetry.symmetry import Symmetry as Symmetry
 from sne.symmetry.tracing import trace as trace
 from sne.symmetry.transformation import Transformation as Transformation

@@ -271,6 +271,11 @@ class ZooTensors:
         """Every stored tensor, by name."""
         return self._layout.infos
 
+    @property
+    def symmetry(self) -> Symmetry | None:
+        """Which changes of the weights leave what the network does alone; None where that is not known."""
+        return self._zoo.symmetry(self._row)
+
     def load(self, name: str) -> Tensor:
         """The values of one tensor, float32."""
         slot = self._layout.slots[name]
