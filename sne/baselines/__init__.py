@@ -6,6 +6,7 @@ from functools import partial
 from sne.baselines.contract import Baseline as Baseline
 from sne.baselines.hyperparameters import HyperparameterBaseline as HyperparameterBaseline
 from sne.baselines.mean import MeanBaseline as MeanBaseline
+from sne.baselines.neural.contract import CannotTakeError as CannotTakeError
 from sne.baselines.statistics import StatisticsBaseline as StatisticsBaseline
 
 BASELINES: dict[str, Callable[[], Baseline]] = {
