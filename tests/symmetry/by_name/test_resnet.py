@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from by_name_proof import prove
 from torch import nn
 from torch.nn.functional import relu
@@ -139,7 +140,6 @@ def test_channels_added_without_weights():
 
 @pytest.mark.parametrize(("kind", "inner"), [("basic", 4), ("bottleneck", 8)])
 def test_transformers(kind, inner):
-    transformers = pytest.importorskip("transformers")
     config = transformers.ResNetConfig(
         embedding_size=8, hidden_sizes=[16, 24], depths=[2, 1], layer_type=kind, num_labels=3
     )

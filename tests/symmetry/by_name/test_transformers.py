@@ -4,6 +4,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+import transformers
 from by_name_proof import prove
 from torch import nn
 
@@ -12,7 +13,6 @@ from sne.networks import TensorInfo
 from sne.symmetry import SymmetryError, symmetry_by_name
 from sne.zoo.families.vit import VisionTransformer
 
-transformers = pytest.importorskip("transformers")
 SMALL = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12)
 TOKENS = torch.randint(0, 20, (2, 6), generator=torch.Generator().manual_seed(1))
 

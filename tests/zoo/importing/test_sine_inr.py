@@ -78,7 +78,7 @@ def test_labels_of_the_split(source: Path, tmp_path: Path):
     (source / "more" / "model_0.pth").unlink()
     files = {"train": [0], "val": [1], "test": [2]}
     split = {
-        piece: {"path": [f"/home/a/x/ssl-inrs/model_{i}.pth" for i in seeds], "label": [str(i) for i in seeds]}
+        piece: {"path": [f"/data/x/ssl-inrs/model_{i}.pth" for i in seeds], "label": [str(i) for i in seeds]}
         for piece, seeds in files.items()
     }
     (source / "mnist_splits.json").write_text(json.dumps(split))
@@ -160,7 +160,7 @@ def test_files_of_one_name_in_folders_of_their_own(tmp_path: Path):
     for seed, name in enumerate(names):
         (tmp_path / "inrs" / name).parent.mkdir(parents=True)
         save(tmp_path / "inrs" / name, seed)
-    files = [f"/home/someone/mnist-inrs/{name}" for name in names]
+    files = [f"/data/x/mnist-inrs/{name}" for name in names]
     split = {"train": files[:1], "val": files[1:2], "test": files[2:]}
     (tmp_path / "inrs" / "splits.json").write_text(json.dumps(split))
     zoo = import_zoo("sine-inr", tmp_path / "inrs", tmp_path / "zoo")
