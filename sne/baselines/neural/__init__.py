@@ -2,10 +2,30 @@
 
 from sne.baselines.neural.contract import CannotTakeError as CannotTakeError
 from sne.baselines.neural.contract import Maker as Maker
+from sne.baselines.neural.deep_sets import DeepSetsEncoder as DeepSetsEncoder
+from sne.baselines.neural.deep_sets import make_deep_sets
+from sne.baselines.neural.dwsnet import DWSNetEncoder as DWSNetEncoder
+from sne.baselines.neural.dwsnet import make_dwsnet
+from sne.baselines.neural.flat_mlp import FlatMLPEncoder as FlatMLPEncoder
+from sne.baselines.neural.flat_mlp import make_flat_mlp
+from sne.baselines.neural.nfn import NFNEncoder as NFNEncoder
+from sne.baselines.neural.nfn import make_nfn_hnp, make_nfn_np, make_nft
 from sne.encoders import NetworkEncoder
 
-NEURAL_BASELINES: dict[str, Maker] = {}
+NEURAL_BASELINES: dict[str, Maker] = {
+    "flat_mlp": make_flat_mlp,
+    "deep_sets": make_deep_sets,
+    "nfn_np": make_nfn_np,
+    "nfn_hnp": make_nfn_hnp,
+    "nft": make_nft,
+    "dwsnet": make_dwsnet,
+}
 """Makers by the names that studies use."""
 
-NEURAL_ENCODERS: dict[str, type[NetworkEncoder]] = {}
+NEURAL_ENCODERS: dict[str, type[NetworkEncoder]] = {
+    "FlatMLPEncoder": FlatMLPEncoder,
+    "DeepSetsEncoder": DeepSetsEncoder,
+    "NFNEncoder": NFNEncoder,
+    "DWSNetEncoder": DWSNetEncoder,
+}
 """Classes by the names that predictor folders use."""
