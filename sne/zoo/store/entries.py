@@ -1,14 +1,64 @@
 """Objects in JSON with one entry a line, parsed when it is asked for: a zoo may have one for each network."""
 
+import hashlib
 import json
 import re
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sne.zoo.errors import ZooError
 
+Item = TypeVar("Item")
 _LINE = re.compile(r'"([0-9a-f]{16})":(\[.*\]|\{.*\}),?')
+
+
+class Entries(ABC, Generic[Item]):
+    """What such a file describes, by id. Each entry is read when it is first asked for: a damaged one hurts no other.
+
+    Args:
+        values: from ids to plain JSON values, or to their text.
+        where: the file, for messages.
+    """
+
+    def __init__(self, values: Mapping[str, Any], where: Path | str) -> None:
+        self._values = values
+        self._where = where
+        self._known: dict[str, Item] = {}
+
+    @abstractmethod
+    def read(self, values: Any, where: str) -> Item:
+        """One entry from its plain JSON values, checked.
+
+        Args:
+            values: of the entry.
+            where: what messages call it.
+
+        Raises:
+            ZooError: they are no such entry.
+        """
+
+    def __getitem__(self, key: str) -> Item:
+        """The entry of an id.
+
+        Raises:
+            KeyError: there is none.
+            ZooError: it is damaged.
+        """
+        if key not in self._known:
+            where = f"{self._where}: {key}"
+            self._known[key] = self.read(parse_entry(self._values[key], where), where)
+        return self._known[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def read_entries(path: Path, expected: str) -> dict[str, Any]:
@@ -55,3 +105,12 @@ def write_entries(path: Path, texts: Mapping[str, str]) -> None:
     """Writes entries, given as JSON without line breaks, by id. Inverse: `read_entries`."""
     lines = (f"{json.dumps(key)}:{text}" for key, text in texts.items())
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def entry_id(text: str) -> str:
+    """A short name made from the content of an entry alone: equal entries of different zoos share it.
+
+    Args:
+        text: the entry as JSON.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,20 +1,19 @@
 """How a network's tensors lie in its flat vector."""
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sne.zoo.errors import ZooError
-from sne.zoo.store.entries import parse_entry, read_entries, write_entries
+from sne.zoo.store.entries import Entries, entry_id, read_entries, write_entries
 
 LAYOUTS = "layouts.json"
 
@@ -48,7 +47,7 @@ class Layout:
     @cached_property
     def id(self) -> str:
         """A short name made from the content alone: equal layouts of different zoos share it."""
-        return hashlib.sha256(json.dumps(self.to_json()).encode()).hexdigest()[:16]
+        return entry_id(json.dumps(self.to_json()))
 
     def to_json(self) -> list[dict[str, Any]]:
         """The slots as plain JSON values. Inverse: `from_json`."""
@@ -79,18 +78,9 @@ class Layout:
         return cls(slots)
 
 
-class Layouts:
-    """The layouts of a zoo by id. Each is read when it is first asked for: one that is damaged hurts no other.
-
-    Args:
-        values: from ids to plain JSON values, see `Layout.from_json`, or to their text.
-        where: the file, for messages.
-    """
-
-    def __init__(self, values: Mapping[str, Any], where: Path | str) -> None:
-        self._values = values
-        self._where = where
-        self._known: dict[str, Layout] = {}
+@final
+class Layouts(Entries[Layout]):
+    """The layouts of a zoo by id."""
 
     @classmethod
     def load(cls, path: Path) -> "Layouts":
@@ -101,26 +91,9 @@ class Layouts:
         """
         return cls(read_entries(path, "lists of tensors"), path)
 
-    def __getitem__(self, key: str) -> Layout:
-        """The layout of an id.
-
-        Raises:
-            KeyError: there is none.
-            ZooError: it is damaged.
-        """
-        if key not in self._known:
-            where = f"{self._where}: {key}"
-            self._known[key] = Layout.from_json(parse_entry(self._values[key], where), where)
-        return self._known[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+    def read(self, values: Any, where: str) -> Layout:
+        """A layout from its plain JSON values."""
+        return Layout.from_json(values, where)
 
 
 def write_layouts(path: Path, layouts: Mapping[str, Layout]) -> None:

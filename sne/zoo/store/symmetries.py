@@ -1,31 +1,21 @@
 """The symmetries of a zoo's networks: what may be changed in their weights without changing what they do."""
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from sne.symmetry import Symmetry, SymmetryError
 from sne.zoo.errors import ZooError
-from sne.zoo.store.entries import parse_entry, read_entries, write_entries
+from sne.zoo.store.entries import Entries, entry_id, read_entries, write_entries
 from sne.zoo.store.layout import Layout
 
 SYMMETRIES = "symmetries.json"
 
 
-class Symmetries:
-    """The symmetries of a zoo by id. Each is read when it is first asked for: one that is damaged hurts no other.
-
-    Args:
-        values: from ids to plain JSON values, or to their text.
-        where: the file, for messages.
-    """
-
-    def __init__(self, values: Mapping[str, Any], where: Path | str) -> None:
-        self._values = values
-        self._where = where
-        self._known: dict[str, Symmetry] = {}
+@final
+class Symmetries(Entries[Symmetry]):
+    """The symmetries of a zoo by id."""
 
     @classmethod
     def load(cls, path: Path) -> "Symmetries":
@@ -36,35 +26,17 @@ class Symmetries:
         """
         return cls(read_entries(path, "symmetries") if path.is_file() else {}, path)
 
-    def __getitem__(self, key: str) -> Symmetry:
-        """The symmetry of an id.
-
-        Raises:
-            KeyError: there is none.
-            ZooError: it is damaged.
-        """
-        if key not in self._known:
-            where = f"{self._where}: {key}"
-            text = json.dumps(parse_entry(self._values[key], where))
-            try:
-                self._known[key] = Symmetry.from_json(text, where)
-            except SymmetryError as error:
-                raise ZooError(str(error)) from None
-        return self._known[key]
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
+    def read(self, values: Any, where: str) -> Symmetry:
+        """A symmetry from its plain JSON values."""
+        try:
+            return Symmetry.from_json(json.dumps(values), where)
+        except SymmetryError as error:
+            raise ZooError(str(error)) from None
 
 
 def symmetry_id(symmetry: Symmetry) -> str:
     """A short name made from the content alone: equal symmetries of different zoos share it."""
-    return hashlib.sha256(symmetry.to_json().encode()).hexdigest()[:16]
+    return entry_id(symmetry.to_json())
 
 
 def write_symmetries(path: Path, symmetries: Mapping[str, Symmetry]) -> None:
