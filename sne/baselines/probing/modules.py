@@ -1,0 +1,154 @@
+"""From a row of a zoo back to the module that it was trained as: family and hyper-parameters say which."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from sne.baselines.neural.contract import CannotTakeError
+from sne.zoo import FAMILIES, Layout, Recipe, Zoo, ZooError
+from sne.zoo.families.siren import Siren
+
+InputShape = tuple[int, ...]
+"""Of one input: channels, height, width; or the coordinates of a point alone."""
+
+_RECIPE = "recipe.json"
+_CONFIG = "config."
+_USUAL_SIDES = (28, 32, 20)
+_SIDES = range(8, 65)
+_CHANNELS = (1, 3)
+
+
+def hyperparameters_of(zoo: Zoo, row: int) -> dict[str, Any]:
+    """The hyper-parameters that a row has, without their prefix; whole numbers are integers, as modules want them.
+
+    Args:
+        zoo: where the row is.
+        row: its number.
+    """
+    found: dict[str, Any] = {"dropout": 0.0}  # is off when a network is run, and not every zoo tells it
+    for name in zoo.hyperparameter_names:
+        value = zoo.table[name][row].as_py()
+        if value is not None and value == value:
+            is_whole = isinstance(value, float) and value.is_integer()
+            found[name.removeprefix(_CONFIG)] = int(value) if is_whole else value
+    return found
+
+
+def build_module(zoo: Zoo, row: int, shape: InputShape) -> nn.Module:
+    """The module of a row, in evaluation mode; its weights are not the row's, they are to be put in.
+
+    Args:
+        zoo: where the row is.
+        row: its number.
+        shape: of the inputs that it is to read.
+
+    Raises:
+        CannotTakeError: the family is not known here, or what it makes does not have the row's tensors.
+    """
+    name, layout = zoo.families[row], zoo.layout(row)
+    where = f"{zoo.path}: {zoo.ids[row]}"
+    if name not in FAMILIES:
+        raise CannotTakeError(
+            f"{where} is of family {name!r}, which cannot be run; expected one of {', '.join(FAMILIES)}"
+        )
+    family = FAMILIES[name]
+    images = shape if len(shape) == 3 else (layout.slots[-1].num_entries, 1, 1)
+    try:
+        if len(shape) == 3:
+            family.check(images)
+        module = family.module(hyperparameters_of(zoo, row), images, layout.slots[-1].num_entries)
+    except ZooError as error:
+        raise CannotTakeError(f"{where} cannot be run on inputs of {list(shape)}: {error}") from None
+    except KeyError as error:
+        raise CannotTakeError(f"{where} cannot be run: the family {name} needs the column config.{error.args[0]}") from None
+    except (ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise CannotTakeError(f"{where} cannot be run: the family {name} refuses its columns: {error}") from None
+    difference = _difference(layout, module)
+    if difference or (isinstance(module, Siren) != (len(shape) == 1)) or _coordinates(module) not in (None, shape):
+        raise CannotTakeError(
+            f"{where}: family {name} on inputs of {list(shape)} does not give its tensors"
+            + (f": {difference}" if difference else "")
+        )
+    return module.eval()
+
+
+def input_shape(zoo: Zoo, rows: NDArray[np.int64], side: int | None = None) -> InputShape:
+    """The shape of inputs that all these networks can read.
+
+    A zoo does not state it. It is the first that fits the tensors of every family and layout, of: `side`; the
+    recipe's size; 28, 32, 20; any side from 8 to 64; in one channel or three. Networks that end in a mean over places
+    take any side.
+
+    Args:
+        zoo: where the rows are.
+        rows: row numbers, at least one.
+        side: height and width of the images, where that is known.
+
+    Raises:
+        CannotTakeError: a network cannot be rebuilt, or they do not share a shape.
+    """
+    firsts = {(zoo.families[row], zoo.layout(row).id): row for row in reversed(rows.tolist())}
+    errors: dict[int, CannotTakeError] = {}
+    for shape in _candidates(zoo, min(firsts.values()), side):
+        failed = _first_failure(zoo, list(firsts.values()), shape)
+        if failed is None:
+            return shape
+        row, error = failed
+        errors.setdefault(row, error)
+        if zoo.families[row] not in FAMILIES:
+            break
+    raise next(reversed(errors.values()))
+
+
+def _first_failure(zoo: Zoo, rows: list[int], shape: InputShape) -> tuple[int, CannotTakeError] | None:
+    with torch.device("meta"):  # shapes alone
+        for row in rows:
+            try:
+                build_module(zoo, row, shape)
+            except CannotTakeError as error:
+                return row, error
+    return None
+
+
+def _candidates(zoo: Zoo, row: int, side: int | None) -> Iterator[InputShape]:
+    first = zoo.layout(row).slots[0].shape
+    sides = [side] if side is not None else [*_recipe_side(zoo), *_USUAL_SIDES, *_SIDES]
+    for size in dict.fromkeys(sides):
+        for channels in _CHANNELS:
+            yield channels, size, size
+    if len(first) == 2:
+        yield (first[1],)
+
+
+def _recipe_side(zoo: Zoo) -> list[int]:
+    """What the recipe says of the images' size, where there is a recipe."""
+    if not (zoo.path / _RECIPE).is_file():
+        return []
+    recipe = Recipe.load(zoo.path / _RECIPE)
+    if recipe.image_size is not None:
+        return [recipe.image_size]
+    return [20] if recipe.images == "digits" else []
+
+
+def _coordinates(module: nn.Module) -> InputShape | None:
+    """What a network reads that reads points in place of images."""
+    if not isinstance(module, Siren):
+        return None
+    first = module.layers[0]
+    assert isinstance(first, nn.Linear)
+    return (first.in_features,)
+
+
+def _difference(layout: Layout, module: nn.Module) -> str:
+    """The first tensor in which a module differs from a layout; empty where there is none."""
+    expected = {n: tuple(t.shape) for n, t in module.state_dict().items() if t.is_floating_point()}
+    found = {slot.name: slot.shape for slot in layout.slots}
+    for name in (*found, *expected):
+        if found.get(name) != expected.get(name):
+            came, wanted = (str(list(one[name])) if name in one else "nothing" for one in (found, expected))
+            return f"{name} is {came}, expected {wanted}"
+    return ""
