@@ -1,0 +1,139 @@
+"""What the two encoders that read neuron graphs share: input, a stack of layers, and the readout."""
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sne.baselines.neural.contract import CannotTakeError
+from sne.baselines.neural.graph_batch import (
+    GraphBatch,
+    GraphPlan,
+    GraphRun,
+    PreparedGraph,
+    join_graphs,
+    plan_of,
+)
+from sne.baselines.neural.graph_building import neuron_graph
+from sne.baselines.neural.graph_input import GraphInput
+from sne.encoders import NetworkEncoder
+from sne.networks import Network
+
+MAX_EDGES = 300_000
+"""The most edges a network may have."""
+KEPT_EDGES = 1 << 18
+"""Batches with more edges compute their activations again in the backward pass in place of keeping them."""
+
+
+class GraphLayer(nn.Module, abc.ABC):
+    """Lets the nodes of a graph read their neighbours, and the edges their nodes."""
+
+    @abc.abstractmethod
+    def forward(
+        self, nodes: Float[Tensor, "networks nodes dim"], edges: list[Tensor], plan: GraphPlan
+    ) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
+        """New nodes and edges; equivariant to the order of the nodes in each set."""
+
+
+class SetReadout(nn.Module):
+    """From nodes to one vector a network: the mean of every set of nodes, pooled by learned queries.
+
+    Args:
+        dim: width of a node, and length of the vector.
+        seeds: number of queries.
+    """
+
+    def __init__(self, dim: int, *, seeds: int = 4) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.SiLU())
+        self.keys = nn.Linear(dim, seeds)
+        self.values = nn.Linear(dim, dim)
+        self.out = nn.Sequential(nn.Linear(seeds * dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, nodes: Float[Tensor, "networks nodes dim"], plan: GraphPlan) -> Float[Tensor, "networks dim"]:
+        """Pools each set, then the sets."""
+        means = [one.mean(1) for one in self.inner(nodes).split(plan.set_sizes.tolist(), 1)]
+        tokens = torch.stack(means, 1)
+        shares = self.keys(tokens).softmax(1)
+        return self.out(torch.einsum("bts,btd->bsd", shares, self.values(tokens)).flatten(1))
+
+
+class GraphEncoder(NetworkEncoder):
+    """Reads networks as neuron graphs. Exactly invariant to the permutations that a network's symmetry knows.
+
+    Args:
+        dim: width of a node, and length of the embedding.
+        edge_dim: width of an edge.
+        layers: what the graph passes through.
+        dropout: share of entries of the embedding dropped while training.
+    """
+
+    rounding = 1e-4
+
+    def __init__(self, *, dim: int, edge_dim: int, layers: Sequence[GraphLayer], dropout: float) -> None:
+        super().__init__()
+        self.dim = dim
+        self.inputs = GraphInput(dim, edge_dim)
+        self.layers = nn.ModuleList(layers)
+        self.readout = SetReadout(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def prepare(self, networks: Sequence[Network]) -> list[PreparedGraph]:
+        """Reads the weights of every network in the order of its graph.
+
+        Raises:
+            CannotTakeError: a network that has no neuron graph, or too large a one; see `neuron_graph`.
+        """
+        plans = [plan_of(neuron_graph(network, max_edges=MAX_EDGES)) for network in networks]
+        return [PreparedGraph(plan, plan.read(network)) for plan, network in zip(plans, networks, strict=True)]
+
+    def fit_scale(self, prepared: Sequence[PreparedGraph]) -> None:
+        """Takes the scale of every kind of weights."""
+        self.inputs.fit(prepared)
+
+    def collate(self, prepared: Sequence[PreparedGraph]) -> GraphBatch:
+        """Joins prepared networks, those of one layout side by side."""
+        return join_graphs(prepared)
+
+    def forward(self, batch: GraphBatch) -> Float[Tensor, "networks dim"]:
+        """Encodes a batch."""
+        num_edges = sum(len(run.values) * run.plan.num_edges for run in batch.runs)
+        again = num_edges > KEPT_EDGES and torch.is_grad_enabled()
+        rows = [checkpoint(self._encode, run, use_reentrant=False) if again else self._encode(run) for run in batch.runs]
+        return self.dropout(torch.cat(rows)[batch.order])
+
+    def _encode(self, run: GraphRun) -> Float[Tensor, "networks dim"]:
+        nodes, edges = self.inputs(run)
+        for layer in self.layers:
+            nodes, edges = layer(nodes, edges, run.plan)
+        return self.readout(nodes, run.plan)
+
+
+def check_takes(networks: Sequence[Network]) -> None:
+    """Raises CannotTakeError if a network has no neuron graph, or too large a one."""
+    if not networks:
+        raise CannotTakeError("no network came, expected at least one to make the encoder for")
+    for network in networks:
+        neuron_graph(network, max_edges=MAX_EDGES)
+
+
+def add_to_nodes(
+    messages: Sequence[tuple[Tensor, Float[Tensor, "networks rows dim"]]], num_nodes: int
+) -> Float[Tensor, "networks nodes dim"]:
+    """Sums rows that belong to nodes, divided by the square root of how many a node has.
+
+    Args:
+        messages: the node of each row, and the rows.
+        num_nodes: number of nodes.
+    """
+    owners = torch.cat([owner for owner, _ in messages])
+    rows = torch.cat([row for _, row in messages], 1)
+    total = rows.new_zeros(len(rows), num_nodes, rows.shape[2]).index_add(1, owners, rows)
+    count = rows.new_zeros(num_nodes).index_add(0, owners, torch.ones_like(owners).to(rows))
+    return total / count.clamp_min(1).sqrt()[:, None]
+
+
