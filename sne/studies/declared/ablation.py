@@ -1,0 +1,49 @@
+"""Which parts of the paper's encoder matter."""
+
+from dataclasses import replace
+
+from sne.studies.declared.parts import design, image_zoo, sine_zoo
+from sne.studies.methods import SNE_PAPER, Method
+from sne.studies.study import SCALES, Design, HeldOut, Study, Task
+
+VARIANTS: tuple[Method, ...] = (
+    replace(SNE_PAPER, name="whole", label="sne paper"),
+    replace(SNE_PAPER, name="no_levels", label="without level encoding", options={"has_levels": False}),
+    replace(SNE_PAPER, name="no_types", label="without type encoding", options={"has_types": False}),
+    replace(SNE_PAPER, name="no_set_functions", label="means for set functions", options={"set_functions": "mean"}),
+    replace(SNE_PAPER, name="flat", label="without the hierarchy", options={"is_hierarchical": False}),
+    replace(SNE_PAPER, name="invariance", label="with the invariance term", training={"invariance": 10.0}),
+)
+
+
+def _design(scale: str) -> Design:
+    waves, images = sine_zoo(scale), image_zoo(scale, "small_cnn")
+    tasks = (
+        Task(
+            "frequency",
+            (waves.name,),
+            (HeldOut("sine waves", (waves.name,), "frequency"),),
+            target="frequency",
+            metric="mse",
+        ),
+        Task("accuracy", (images.name,), (HeldOut("small CNNs", (images.name,), "accuracy"),)),
+    )
+    return design(
+        scale,
+        zoos=(waves, images),
+        tasks=tasks,
+        methods=VARIANTS,
+        estimate={"ci": "1 min", "cpu": "60 min", "gpu": "4 h"}[scale],
+    )
+
+
+ABLATION = Study(
+    name="ablation",
+    title="Parts of the paper's encoder",
+    question=(
+        "What do level encoding, type encoding, set functions, hierarchy and the term for logit invariance each add to "
+        "the paper's encoder?"
+    ),
+    paper="table 6",
+    designs={scale: _design(scale) for scale in SCALES},
+)

@@ -1,0 +1,29 @@
+"""Networks of all data sets in one space."""
+
+from sne.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
+from sne.studies.study import SCALES, Design, HeldOut, Study, Task
+
+NO_EMBEDDINGS = ("mean", "hyperparameters", "statistics_boosting", "statistics_mlp", "probing")
+
+
+def _design(scale: str) -> Design:
+    zoos = names_of(needs := [image_zoo(scale, "small_cnn", images) for images in IMAGES[scale]])
+    return design(
+        scale,
+        zoos=tuple(needs),
+        tasks=(Task("accuracy", zoos, (HeldOut("all data sets", zoos),), has_map=True),),
+        methods=compared(scale, NO_EMBEDDINGS),
+        estimate={"ci": "1 min", "cpu": "80 min", "gpu": "1 day"}[scale],
+    )
+
+
+EMBEDDING_MAP = Study(
+    name="embedding-map",
+    title="Networks of all data sets in one space",
+    question=(
+        "A predictor learns the accuracy of networks of all data sets together, and is not told which is which. Do its "
+        "embeddings of unseen networks still lie together by data set?"
+    ),
+    paper="figure 2",
+    designs={scale: _design(scale) for scale in SCALES},
+)

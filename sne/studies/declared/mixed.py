@@ -1,0 +1,48 @@
+"""One predictor for all families, and families that it never saw."""
+
+from sne.studies.declared.parts import compared, design, image_zoo, names_of
+from sne.studies.study import SCALES, Design, HeldOut, Study, Task
+
+FAMILIES = {
+    "ci": ("mlp", "small_cnn", "cnn_s"),
+    "cpu": ("mlp", "small_cnn", "cnn_s", "gru", "residual_cnn", "vit"),
+    "gpu": ("mlp", "small_cnn", "cnn_s", "gru", "residual_cnn", "vit", "wild_cnn"),
+}
+TOO_SLOW = {"ci": (), "cpu": ("sne_paper",), "gpu": ()}
+"""What is left out: the paper's encoder takes the perceptrons' 50,000 weights at 200 ms a network and epoch."""
+
+
+def _design(scale: str) -> Design:
+    zoos = {
+        family: image_zoo(scale, family, networks=60 if scale == "cpu" else None) for family in FAMILIES[scale]
+    }
+    everything = Task(
+        "all families",
+        names_of(list(zoos.values())),
+        tuple(HeldOut(family, names_of([zoo]), "family seen") for family, zoo in zoos.items()),
+    )
+    others = tuple(
+        Task(
+            f"without {family}",
+            names_of([other for other in zoos.values() if other is not zoo]),
+            (HeldOut(family, names_of([zoo]), "family never seen", piece="all"),),
+        )
+        for family, zoo in zoos.items()
+    )
+    return design(
+        scale,
+        zoos=tuple(zoos.values()),
+        tasks=(everything, *others),
+        methods=compared(scale, TOO_SLOW[scale]),
+        estimate={"ci": "2 min", "cpu": "90 min", "gpu": "1 day"}[scale],
+    )
+
+
+MIXED = Study(
+    name="mixed",
+    title="One predictor for all families",
+    question=(
+        "How well does one predictor rank networks of every family that it saw, and of a family that it never saw?"
+    ),
+    designs={scale: _design(scale) for scale in SCALES},
+)

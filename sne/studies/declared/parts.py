@@ -1,0 +1,111 @@
+"""What several studies declare alike: sizes of zoos by scale, and the zoos that they share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sne.studies.images import DIGITS, TURNED
+from sne.studies.methods import METHODS, Method
+from sne.studies.study import Design, ZooNeed
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large zoos of one scale are.
+
+    Args:
+        networks: training runs of each family.
+        steps: optimiser steps of each run.
+        keep: steps after which a checkpoint is kept.
+        device: where they are made.
+    """
+
+    networks: int
+    steps: int
+    keep: tuple[int, ...]
+    device: str = "cpu"
+
+
+SIZES: Mapping[str, Size] = {
+    "ci": Size(networks=8, steps=30, keep=(10, 30)),
+    "cpu": Size(networks=100, steps=400, keep=(50, 400)),
+    "gpu": Size(networks=1000, steps=8000, keep=(100, 1000, 8000), device="cuda"),
+}
+"""Of image classifiers. On one core a small CNN of 400 steps takes 1.3 s and a zoo of 100 runs two minutes; a vision
+transformer or a residual network three to five times that."""
+
+IMAGES: Mapping[str, tuple[str, ...]] = {
+    "ci": (DIGITS, TURNED),
+    "cpu": ("mnist", "fashion_mnist", "cifar10_gs", "svhn_crops_gs"),
+    "gpu": ("mnist", "fashion_mnist", "cifar10_gs", "svhn_crops_gs"),
+}
+"""Data sets by scale. All have 28 x 28 grey images but the digits, which are 20 x 20."""
+
+
+def image_zoo(
+    scale: str,
+    family: str,
+    images: str | None = None,
+    *,
+    variant: str = "",
+    changes: Mapping[str, Any] | None = None,
+    networks: int | None = None,
+) -> ZooNeed:
+    """A zoo of image classifiers of one family.
+
+    Args:
+        scale: decides its size.
+        family: name.
+        images: name of the image set; None: the scale's first.
+        variant: what tells it from other zoos of the family, where hyper-parameters are changed.
+        changes: hyper-parameters in place of the family's own.
+        networks: training runs, in place of the scale's.
+    """
+    size, chosen = SIZES[scale], images or IMAGES[scale][0]
+    count = networks or size.networks
+    words = [scale, family, *([variant] if variant else []), chosen, *([str(count)] if networks else [])]
+    return ZooNeed(
+        "-".join(words),
+        (family,),
+        chosen,
+        networks=count,
+        steps=size.steps,
+        keep=size.keep,
+        overrides={family: dict(changes)} if changes else {},
+        eval_images=500 if scale == "ci" else 2000,
+        device=size.device,
+    )
+
+
+def sine_zoo(scale: str) -> ZooNeed:
+    """A zoo of sine waves fitted by small networks; the last checkpoint of each alone."""
+    networks, steps = {"ci": (16, 40), "cpu": (500, 600), "gpu": (3000, 2000)}[scale]
+    device = SIZES[scale].device
+    return ZooNeed(f"{scale}-sine_inr", ("sine_inr",), networks=networks, steps=steps, keep=(steps,), device=device)
+
+
+def names_of(zoos: Sequence[ZooNeed]) -> tuple[str, ...]:
+    """Their names."""
+    return tuple(zoo.name for zoo in zoos)
+
+
+def compared(scale: str, without: Sequence[str] = ()) -> tuple[Method, ...]:
+    """Every method but some; the smallest scale has a few of each kind."""
+    names = QUICK if scale == "ci" else tuple(METHODS)
+    return tuple(METHODS[name] for name in names if name in METHODS and name not in without)
+
+
+QUICK = ("sne_one", "sne_paper", "deep_sets", "flat_mlp", "graph_network", "mean", "statistics_boosting")
+"""What the smallest scale compares."""
+
+
+def design(scale: str, **given: Any) -> Design:
+    """A design with what all studies of a scale have in common; what is given wins."""
+    return Design(**{**_OF_SCALE[scale], **given})
+
+
+_OF_SCALE: Mapping[str, Mapping[str, Any]] = {
+    "ci": {"seeds": (0, 1), "configurations": 1, "most_epochs": 2, "most_members": 2},
+    "cpu": {"seeds": (0, 1, 2), "configurations": 2, "most_epochs": 40},
+    "gpu": {"seeds": (0, 1, 2, 3, 4), "configurations": 3, "device": "auto"},
+}

@@ -1,0 +1,177 @@
+"""The two contracts of methods, network encoders and baselines, as one thing that learns and predicts."""
+
+import abc
+from collections.abc import Callable
+from functools import partial
+from typing import Any, final
+
+import numpy as np
+
+from sne.baselines import BASELINES
+from sne.baselines.neural import NEURAL_BASELINES, CannotTakeError
+from sne.encoders import PRESETS, NetworkEncoder
+from sne.predictors import Predictor, Property, scores, selection_score
+from sne.studies.jobs import Job
+from sne.training import TrainingError, TrainingSettings, fit, preset_settings
+from sne.training.labels import target_column
+from sne.zoo import Split, Zoo
+
+
+class Learner(abc.ABC):
+    """Learns from the training and validation runs of a zoo, then predicts."""
+
+    @property
+    @abc.abstractmethod
+    def parameters(self) -> int | None:
+        """How many numbers it learned; None where nobody counts them."""
+
+    @abc.abstractmethod
+    def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
+        """Learns a property.
+
+        Returns:
+            Kendall tau (accuracy for classes) on validation runs that it had not learned from when it predicted them.
+
+        Raises:
+            CannotTakeError: it is not made for these networks.
+        """
+
+    @abc.abstractmethod
+    def predict(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
+        """Values or class names, one a row.
+
+        Raises:
+            CannotTakeError: it is not made for these networks.
+        """
+
+    def embed(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray | None:
+        """Vectors, one a row; None where it has none."""
+        return None
+
+
+def learner_of(job: Job) -> Learner:
+    """A fresh learner for a job."""
+    return BaselineLearner(job) if job.method.kind == "baseline" else EncoderLearner(job)
+
+
+@final
+class EncoderLearner(Learner):
+    """A network encoder with heads, trained by `sne.training.fit`.
+
+    Args:
+        job: says which, and how.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @property
+    def parameters(self) -> int:
+        """Of all members together."""
+        return sum(parameter.numel() for parameter in self.predictor.members.parameters())
+
+    def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
+        """Trains a predictor."""
+        self._target = target
+        self.predictor = _without_wrapping(
+            partial(
+                fit,
+                zoo,
+                [target],
+                split=split,
+                encoder=self._factory(zoo, split),
+                settings=self._settings(),
+                device=self._job.device,
+                progress=False,
+            )
+        )
+        return selection_score(self.predictor.properties[0], self.predictor.metrics["validation"][target])
+
+    def predict(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
+        """Predictions in the property's own unit."""
+        values, prop = self.predictor.values(zoo.networks(rows))[self._target], self.predictor.properties[0]
+        return np.array(prop.classes, dtype=object)[values.argmax(1)] if prop.kind == "class" else values
+
+    def embed(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
+        """Embeddings, the members' side by side."""
+        return self.predictor.embed(zoo.networks(rows))
+
+    def _factory(self, zoo: Zoo, split: Split) -> Callable[[], NetworkEncoder]:
+        method = self._job.method
+        if method.kind == "preset":
+            make: Any = PRESETS[method.source]
+            return partial(make, **method.options)
+        layouts: dict[Any, int] = {}
+        keys = zoo.table["layout"].to_pylist()
+        for piece in ("train", "val"):
+            for row in split.rows(zoo.runs, piece):
+                layouts.setdefault(keys[row], int(row))
+        return partial(NEURAL_BASELINES[method.source], zoo.networks(list(layouts.values())))
+
+    def _settings(self) -> TrainingSettings:
+        job = self._job
+        preset = job.method.source if job.method.kind == "preset" else ""
+        settings = preset_settings(preset, **job.training)
+        epochs = min(settings.epochs, job.most_epochs or settings.epochs)
+        members = min(settings.members, job.most_members or settings.members)
+        return TrainingSettings(**{**settings.to_json(), "epochs": epochs, "members": members})
+
+
+@final
+class BaselineLearner(Learner):
+    """A baseline: fitted on the training runs for its validation score, then on the validation runs as well.
+
+    Args:
+        job: says which.
+    """
+
+    parameters = None
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
+        """Fits twice: what selects is not what is judged."""
+        column = target_column(zoo, target)
+        train, val = (_known(split.rows(zoo.runs, piece), column) for piece in ("train", "val"))
+        both = np.sort(np.concatenate([train, val]))
+        self._property = Property.infer(target, column[both])
+        self._fit(zoo, train, column)
+        score = selection_score(self._property, scores(self._property, column[val], self.predict(zoo, val)))
+        self._fit(zoo, both, column)
+        return score
+
+    def predict(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
+        """Predictions in the property's own unit."""
+        values = np.asarray(self._fitted.predict(zoo, rows))
+        if self._property.kind != "class":
+            return values.astype(np.float64)
+        return np.array(self._property.classes, dtype=object)[values.astype(np.int64)]
+
+    def _fit(self, zoo: Zoo, rows: np.ndarray, column: np.ndarray) -> None:
+        prop, job = self._property, self._job
+        targets = prop.encode(column[rows])
+        self._fitted = BASELINES[job.method.source]()
+        self._fitted.fit(
+            zoo,
+            rows,
+            targets.astype(np.int64) if prop.kind == "class" else targets,
+            target=prop.name,
+            kind=prop.kind,
+            seed=job.seed,
+        )
+
+
+def _known(rows: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """The rows that have a label."""
+    return np.array([row for row in rows if column[row] is not None and column[row] == column[row]], dtype=np.int64)
+
+
+def _without_wrapping(work: Callable[[], Predictor]) -> Predictor:
+    """Training tells of an encoder's refusal as of its own errors; here the refusal itself is wanted."""
+    try:
+        return work()
+    except TrainingError as error:
+        if isinstance(error.__context__, CannotTakeError):
+            raise error.__context__ from None
+        raise

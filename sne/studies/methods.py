@@ -1,0 +1,118 @@
+"""What is compared: methods as data, each with the settings it may try."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sne.baselines import BASELINES
+from sne.baselines.neural import NEURAL_BASELINES
+from sne.studies.errors import StudyError
+
+KINDS = ("preset", "neural", "baseline")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method and its settings, as plain values.
+
+    Args:
+        name: what the command line calls it.
+        label: what tables and plots call it.
+        kind: "preset" of `sne.encoders.PRESETS`, "neural" of `NEURAL_BASELINES`, or "baseline" of `BASELINES`.
+        source: its name there.
+        options: of the encoder's constructor (presets alone).
+        training: changes to the training settings (encoders alone).
+        grid: the configurations it may try, best guess first: training settings, as `training`.
+        reads: what it looks at: "weights", "notes" (hyper-parameters), "labels" of the training networks alone, or
+            "runs" (the network is run).
+        x: its place on the axis of a curve; None where it has none.
+    """
+
+    name: str
+    label: str
+    kind: str
+    source: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    grid: tuple[Mapping[str, Any], ...] = ({},)
+    reads: str = "weights"
+    x: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise StudyError(f"method {self.name}: kind {self.kind!r}, expected one of {', '.join(KINDS)}")
+        if not self.grid:
+            raise StudyError(f"method {self.name}: its grid is empty, expected at least one configuration")
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides its results, as plain JSON values."""
+        values = asdict(self)
+        for name in ("label", "reads", "x"):
+            del values[name]
+        return values
+
+    @property
+    def is_sne(self) -> bool:
+        """Whether it is what the others are compared with, rather than a baseline."""
+        return self.kind == "preset"
+
+
+RATES: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 3e-4}, {"learning_rate": 3e-3})
+"""Configurations of methods whose own learning rate is 1e-3."""
+
+PROTOCOL: Mapping[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "patience": 15}
+"""How every neural baseline is trained; the epoch is chosen on the validation runs."""
+
+_OF_DEFAULT: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 1e-3}, {"learning_rate": 4e-3})
+_LABELS = {
+    "mean": "training mean",
+    "hyperparameters": "hyper-parameters, boosting",
+    "statistics_boosting": "weight statistics, boosting",
+    "statistics_mlp": "weight statistics, perceptron",
+    "probing": "function probing",
+    "flat_mlp": "perceptron on flat weights",
+    "deep_sets": "DeepSets",
+    "nfn_np": "NFN-NP",
+    "nfn_hnp": "NFN-HNP",
+    "nft": "NFT",
+    "dwsnet": "DWSNet",
+    "graph_network": "graph network",
+    "graph_transformer": "graph transformer",
+    "hyper_rep": "HyperRep",
+}
+_READS = {"mean": "labels", "hyperparameters": "notes", "probing": "runs"}
+
+
+def _baseline(name: str) -> Method:
+    return Method(name, _LABELS.get(name, name), "baseline", name, reads=_READS.get(name, "weights"))
+
+
+def _neural(name: str) -> Method:
+    return Method(name, _LABELS.get(name, name), "neural", name, training=PROTOCOL, grid=RATES)
+
+
+SNE = Method("sne", "sne default", "preset", "default", grid=_OF_DEFAULT)
+SNE_ONE = Method("sne_one", "sne default, one member", "preset", "default", training={"members": 1}, grid=_OF_DEFAULT)
+SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", grid=RATES)
+
+METHODS: dict[str, Method] = {
+    **{method.name: method for method in (SNE, SNE_ONE, SNE_PAPER)},
+    **{name: _neural(name) for name in NEURAL_BASELINES},
+    **{name: _baseline(name) for name in BASELINES},
+}
+"""Every method by name: SNE, the neural baselines that there are, and the simple ones."""
+
+
+def choose_methods(names: Iterable[str], among: Iterable[Method]) -> tuple[Method, ...]:
+    """The methods of these names.
+
+    Raises:
+        StudyError: a name is not among them; the message lists them.
+    """
+    known = {method.name: method for method in among}
+    chosen = list(dict.fromkeys(names))
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        came = f"method {unknown[0]!r} is not known here" if unknown else "no method was named"
+        raise StudyError(f"{came}; expected some of {', '.join(known)}")
+    return tuple(known[name] for name in chosen)

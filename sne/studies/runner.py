@@ -1,0 +1,170 @@
+"""Running a study: zoos, then jobs, then the report; stopped at any moment, the same call goes on."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sne.studies.jobs import Job, jobs_of, read_result
+from sne.studies.methods import Method
+from sne.studies.outcomes import Outcome, Outcomes
+from sne.studies.processes import Failure, do_jobs
+from sne.studies.study import Design, Study, Task
+from sne.studies.working import do_job
+from sne.studies.zoos import ZooShelf
+
+Progress = Callable[[str, int, int], None]
+JOBS = "jobs"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that was run.
+
+    Args:
+        study: which.
+        scale: at which scale.
+        design: as it was run.
+        outcomes: of every method, task and held-out set.
+        tried: results of all configurations, also of those that were not chosen.
+        failures: why a job has no result, by its name.
+        seconds: wall time of this call; what was finished before it is not in it.
+    """
+
+    study: Study
+    scale: str
+    design: Design
+    outcomes: Outcomes
+    tried: Sequence[dict[str, Any]]
+    failures: dict[str, Failure]
+    seconds: float
+
+
+@dataclass
+class _Run:
+    """What jobs need while a study runs."""
+
+    design: Design
+    shelf: ZooShelf
+    results: Path
+    workers: int
+    progress: Progress | None
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+    def do(self, stage: str, jobs: Sequence[Job]) -> None:
+        """Does the jobs that have no result yet."""
+        waiting = [job for job in jobs if read_result(self.results, job) is None]
+        done = len(jobs) - len(waiting)
+        self.say(stage, done, len(jobs))
+        work = partial(do_job, shelf=self.shelf.folder, results=self.results)
+        for job, failure in do_jobs(waiting, work, workers=self.workers) if waiting else ():
+            done += 1
+            if failure:
+                self.failures[job.name] = failure
+            self.say(stage, done, len(jobs))
+
+    def say(self, stage: str, done: int, total: int) -> None:
+        if self.progress:
+            self.progress(stage, done, total)
+
+
+def run_study(
+    study: Study,
+    scale: str,
+    out: Path | str,
+    *,
+    zoos: Path | str | None = None,
+    images: Path | str | None = None,
+    workers: int = 2,
+    seeds: Sequence[int] | None = None,
+    methods: Sequence[Method] | None = None,
+    progress: Progress | None = None,
+) -> Finished:
+    """Runs a study. Interrupted, the same call goes on: zoos and jobs that are finished are not done again.
+
+    A configuration is chosen by its validation score with the first seed; held-out networks are read once a job and
+    choose nothing.
+
+    Args:
+        study: which.
+        scale: one of `SCALES`.
+        out: folder of the results of jobs.
+        zoos: folder of the zoos, which studies may share; None: `zoos` in `out`.
+        images: folder of .npz files; None: what SNE_IMAGES names.
+        workers: processes of one thread each; 0 does all jobs in this process.
+        seeds: in place of the design's.
+        methods: in place of the design's.
+        progress: called with what is being done, how much of it is done, and how much there is.
+
+    Returns:
+        What was found. Jobs that failed are named in it, the others are done all the same.
+
+    Raises:
+        StudyError: the scale is unknown, or images are missing.
+        ZooError: a zoo cannot be made.
+    """
+    start, out = time.perf_counter(), Path(out)
+    design = study.design(scale)
+    changes: dict[str, Any] = {"seeds": tuple(seeds or design.seeds), "methods": tuple(methods or design.methods)}
+    design = dataclasses.replace(design, **changes)
+    shelf = ZooShelf(out / "zoos" if zoos is None else zoos)
+    run = _Run(design, shelf, out / JOBS, workers, progress)
+    _make_zoos(run, None if images is None else Path(images))
+    pairs = [(task, method) for task in design.tasks for method in design.methods]
+    tuning = {(task.name, method.name): _tuning_jobs(design, task, method) for task, method in pairs}
+    run.do("tuning", [job for jobs in tuning.values() for job in jobs])
+    chosen = {
+        (task.name, method.name): _chosen_jobs(design, task, method, run.results, tuning[task.name, method.name])
+        for task, method in pairs
+    }
+    run.do("seeds", [job for jobs in chosen.values() for job in jobs])
+    outcomes = [o for task, method in pairs for o in _outcomes(task, method, chosen[task.name, method.name], run)]
+    everything = {job.name: job for jobs in (*tuning.values(), *chosen.values()) for job in jobs}
+    tried = [result for job in everything.values() if (result := read_result(run.results, job)) is not None]
+    seconds = time.perf_counter() - start
+    return Finished(study, scale, design, Outcomes(outcomes), tried, run.failures, seconds)
+
+
+def _make_zoos(run: _Run, images: Path | None) -> None:
+    for need in run.design.zoos:
+        say = None if run.progress is None else partial(run.progress, f"zoo {need.name}")
+        run.shelf.make(need, images=images, workers=run.workers, progress=say)
+    for names in dict.fromkeys(task.train for task in run.design.tasks):
+        run.shelf.join(names)
+
+
+def _tuning_jobs(design: Design, task: Task, method: Method) -> list[Job]:
+    count = min(design.configurations, len(method.grid))
+    return jobs_of(design, task, method, range(count), design.seeds[:1])
+
+
+def _chosen_jobs(design: Design, task: Task, method: Method, results: Path, tuning: Sequence[Job]) -> list[Job]:
+    """The jobs of the configuration that validation chose, one a seed."""
+    found = [(job, read_result(results, job)) for job in tuning]
+    if any(result is not None and result["status"] == "cannot" for _, result in found):
+        return list(tuning[:1])
+    scored = [(job, result["validation"]) for job, result in found if result is not None]
+    scored = [(job, score) for job, score in scored if score is not None]
+    best = max(scored, key=lambda pair: pair[1])[0].configuration if scored else 0
+    return jobs_of(design, task, method, range(best, best + 1), design.seeds)
+
+
+def _outcomes(task: Task, method: Method, jobs: Sequence[Job], run: _Run) -> Iterator[Outcome]:
+    """One for each held-out set."""
+    results = [result for job in jobs if (result := read_result(run.results, job)) is not None]
+    failures = [run.failures[job.name] for job in jobs if job.name in run.failures]
+    for part in task.held_out:
+        status, reason = "done", None
+        refusals = [r["reason"] for r in (*results, *(r["held_out"].get(part.name, {}) for r in results)) if _cannot(r)]
+        if refusals:
+            status, reason = "cannot", str(refusals[0])
+        elif len(results) < len(jobs):
+            status, reason = "failed", failures[0].reason if failures else "no result"
+        yield Outcome(task, part, method, results, status, reason, jobs[0].configuration)
+
+
+def _cannot(entry: dict[str, Any]) -> bool:
+    return entry.get("status") == "cannot"

@@ -1,0 +1,130 @@
+"""Doing a job: a pure function of the job and its zoos, but for the clock."""
+
+import json
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sne import __version__
+from sne.baselines.neural import CannotTakeError
+from sne.predictors import write_atomically
+from sne.studies.jobs import Job
+from sne.studies.learners import Learner, learner_of
+from sne.studies.study import HeldOut
+from sne.studies.zoos import ShelvedZoo, ZooShelf
+from sne.training.labels import target_column
+
+
+def do_job(job: Job, shelf: Path, results: Path) -> None:
+    """Does a job and writes its result, whole or not at all.
+
+    Args:
+        job: what to do.
+        shelf: the folder of the zoos.
+        results: where the result is written, under the job's name.
+    """
+    result = run_job(job, ZooShelf(shelf))
+    results.mkdir(parents=True, exist_ok=True)
+    write_atomically(results / job.file_name, (json.dumps(result) + "\n").encode())
+
+
+def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
+    """Trains a method and lets it predict the held-out networks.
+
+    Args:
+        job: what to do.
+        shelf: where its zoos are.
+
+    Returns:
+        Plain JSON values: `status` is "done", or "cannot" with a `reason` where the method is not made for the
+        training networks; `held_out` holds the same for each held-out set, with labels and predictions.
+    """
+    learner, shelved = learner_of(job), shelf.open(job.task.train)
+    result: dict[str, Any] = {
+        "format": 1,
+        "fingerprint": job.fingerprint,
+        "job": {
+            "task": job.task.name,
+            "method": job.method.name,
+            "configuration": job.configuration,
+            "settings": {**job.method.options, **job.training},
+            "seed": job.seed,
+        },
+        "versions": {
+            "sne": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        validation = learner.learn(shelved.zoo, shelved.part(job.task.fraction, job.seed), job.task.target)
+    except CannotTakeError as error:
+        return {**result, "status": "cannot", "reason": str(error), "held_out": {}}
+    return {
+        **result,
+        "status": "done",
+        "reason": None,
+        "validation": validation,
+        "seconds": time.perf_counter() - wall,
+        "cpu_seconds": time.process_time() - cpu,
+        "parameters": learner.parameters,
+        "held_out": {part.name: _judge(job, learner, part, shelf) for part in job.task.held_out},
+    }
+
+
+def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[str, Any]:
+    """Labels and predictions of one held-out set."""
+    columns: dict[str, list[Any]] = {"runs": [], "measured": [], "predicted": []}
+    map_labels: dict[str, list[Any]] = {"dataset": [], "family": []}
+    embeddings: list[np.ndarray] = []
+    seconds = 0.0
+    for name in part.zoos:
+        shelved = shelf.open((name,))
+        zoo, rows, labels = _labelled(shelved, part.piece, job.task.target)
+        start = time.perf_counter()
+        try:
+            predicted = learner.predict(zoo, rows)
+        except CannotTakeError as error:
+            return {"status": "cannot", "reason": str(error)}
+        seconds += time.perf_counter() - start
+        columns["runs"] += [f"{name}/{zoo.runs[row]}" for row in rows]
+        columns["measured"] += _plain(labels)
+        columns["predicted"] += _plain(predicted)
+        if job.task.has_map:
+            found = learner.embed(zoo, rows)
+            embeddings += [] if found is None else [found]
+            for key in map_labels:
+                map_labels[key] += [str(value) for value in zoo.column(key)[rows]]
+    judged = {"status": "done", "reason": None, **columns, "ms_per_network": 1e3 * seconds / len(columns["runs"])}
+    if embeddings:
+        judged |= {**map_labels, "embeddings": _reduced(np.concatenate(embeddings)).round(4).tolist()}
+    return judged
+
+
+def _labelled(shelved: ShelvedZoo, piece: str, target: str) -> tuple[Any, np.ndarray, np.ndarray]:
+    """A zoo, the rows of a piece whose label is known, and the labels."""
+    zoo, rows = shelved.zoo, shelved.split.rows(shelved.zoo.runs, piece)
+    labels = target_column(zoo, target)[rows]
+    known = np.array([label is not None and label == label for label in labels], dtype=bool)
+    return zoo, rows[known], labels[known]
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    """Names as they are, numbers with seven digits."""
+    if values.dtype == object:
+        return [str(value) for value in values]
+    return [float(f"{value:.7g}") for value in values.tolist()]
+
+
+def _reduced(embeddings: np.ndarray, most: int = 50) -> np.ndarray:
+    """Standardised embeddings on their first principal axes, as t-SNE wants them."""
+    centred = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-8)
+    left, sizes, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    kept = min(most, len(sizes))
+    return left[:, :kept] * sizes[:kept]
