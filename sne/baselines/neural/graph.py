@@ -1,4 +1,4 @@
-"""The neuron graph of a network: neurons are nodes, the entries of matrices are edges, those of vectors belong to nodes."""
+"""The neuron graph of a network: neurons are nodes, matrices hold edges, vectors hold values of nodes."""
 
 from dataclasses import dataclass
 from enum import IntEnum

@@ -194,7 +194,7 @@ class _Builder:
             number = self.moved.set_of[neuron]
             rows = entries.setdefault(number, [[] for _ in self.moved.members[number]])
             rows[self.moved.order_of[neuron]].append(place)
-        for number, rows in entries.items():
+        for rows in entries.values():
             if len({len(row) for row in rows}) > 1:
                 raise CannotTakeError(
                     f"axis {dim} of {part.tensor} holds some of {len(rows)} neurons that trade places more often than "

@@ -2,7 +2,6 @@
 
 import abc
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -103,7 +102,9 @@ class GraphEncoder(NetworkEncoder):
         """Encodes a batch."""
         num_edges = sum(len(run.values) * run.plan.num_edges for run in batch.runs)
         again = num_edges > KEPT_EDGES and torch.is_grad_enabled()
-        rows = [checkpoint(self._encode, run, use_reentrant=False) if again else self._encode(run) for run in batch.runs]
+        rows = [
+            checkpoint(self._encode, run, use_reentrant=False) if again else self._encode(run) for run in batch.runs
+        ]
         return self.dropout(torch.cat(rows)[batch.order])
 
     def _encode(self, run: GraphRun) -> Float[Tensor, "networks dim"]:
@@ -135,5 +136,3 @@ def add_to_nodes(
     total = rows.new_zeros(len(rows), num_nodes, rows.shape[2]).index_add(1, owners, rows)
     count = rows.new_zeros(num_nodes).index_add(0, owners, torch.ones_like(owners).to(rows))
     return total / count.clamp_min(1).sqrt()[:, None]
-
-

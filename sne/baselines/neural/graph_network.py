@@ -61,7 +61,7 @@ class MessageLayer(GraphLayer):
 
 
 @final
-class GraphNetwork(GraphEncoder):
+class GraphNetworkEncoder(GraphEncoder):
     """A message-passing network on the neuron graph.
 
     Args:
@@ -89,11 +89,11 @@ class GraphNetwork(GraphEncoder):
         return dict(self._settings)
 
 
-def make_graph_network(networks: Sequence[Network], /) -> GraphNetwork:
+def make_graph_network(networks: Sequence[Network], /) -> GraphNetworkEncoder:
     """Makes the encoder, if it can read such networks.
 
     Raises:
         CannotTakeError: a network that has no neuron graph, or too large a one.
     """
     check_takes(networks)
-    return GraphNetwork()
+    return GraphNetworkEncoder()

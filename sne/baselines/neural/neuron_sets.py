@@ -14,8 +14,9 @@ Places = tuple[tuple[int, int], ...]
 class MovedNeurons:
     """The neurons that permutations move, in sets of those that may trade places.
 
-    An axis entry is known by its places in all groups that hold it. Entries of equal places are one neuron, wherever they stand:
-    in other tensors, several times on one axis (a flattened convolution, gates), or in heads that move as a whole.
+    An axis entry is known by its places in all groups that hold it. Entries of equal places are one neuron, wherever
+    they stand: in other tensors, several times on one axis (a flattened convolution, gates), or in heads that move as
+    a whole.
 
     Args:
         axes: of every axis that something moves, the neuron of each entry; () for entries that stay.
