@@ -11,6 +11,7 @@ from sne.cli.encode import encode
 from sne.cli.evaluate import evaluate
 from sne.cli.inspect import inspect
 from sne.cli.predict import predict
+from sne.cli.study import study
 from sne.cli.train import train
 from sne.cli.zoo import app as zoo
 
@@ -19,6 +20,7 @@ USER_ERRORS = {
     "sne.zoo": "ZooError",
     "sne.predictors": "PredictorError",
     "sne.training": "TrainingError",
+    "sne.studies": "StudyError",
 }
 """Rooms and the errors they raise about what a user gave. Looked up only where the room is loaded."""
 
@@ -28,6 +30,7 @@ EXAMPLES = {
     predict: "sne predict checkpoints/*.pt --predictor my_predictor",
     train: "sne train my_zoo --target test_accuracy --out my_predictor",
     evaluate: "sne evaluate my_predictor my_zoo --split test",
+    study: "sne study cross-dataset --scale ci --out cross-dataset",
 }
 """The commands, and what their help ends with."""
 

@@ -195,9 +195,7 @@ class Outcomes:
 
     def find(self, task: str, held_out: str, method: str) -> Outcome:
         """The outcome of these names."""
-        return next(
-            o for o in self.all if (o.task.name, o.held_out.name, o.method.name) == (task, held_out, method)
-        )
+        return next(o for o in self.all if (o.task.name, o.held_out.name, o.method.name) == (task, held_out, method))
 
     def total(self, method: Method, group: str) -> Total:
         """A method's total over a group; its metric is that of the group's first outcome."""

@@ -5,7 +5,9 @@ from sne.studies.study import SCALES, Design, HeldOut, Study, Task
 
 
 def _design(scale: str) -> Design:
-    chosen = {"ci": IMAGES["ci"][:1], "cpu": ("mnist", "cifar10_gs")}.get(scale, ("mnist", "cifar10_gs", "svhn_crops_gs"))
+    chosen = {"ci": IMAGES["ci"][:1], "cpu": ("mnist", "cifar10_gs")}.get(
+        scale, ("mnist", "cifar10_gs", "svhn_crops_gs")
+    )
     pairs = {images: (image_zoo(scale, "small_cnn", images), image_zoo(scale, "vit", images)) for images in chosen}
     tasks = tuple(
         Task(images, names_of([cnn]), (HeldOut("vit", names_of([vit]), piece="all"),))

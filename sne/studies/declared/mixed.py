@@ -13,9 +13,7 @@ TOO_SLOW = {"ci": (), "cpu": ("sne_paper",), "gpu": ()}
 
 
 def _design(scale: str) -> Design:
-    zoos = {
-        family: image_zoo(scale, family, networks=60 if scale == "cpu" else None) for family in FAMILIES[scale]
-    }
+    zoos = {family: image_zoo(scale, family, networks=60 if scale == "cpu" else None) for family in FAMILIES[scale]}
     everything = Task(
         "all families",
         names_of(list(zoos.values())),

@@ -27,7 +27,7 @@ class Size:
 
 
 SIZES: Mapping[str, Size] = {
-    "ci": Size(networks=8, steps=30, keep=(10, 30)),
+    "ci": Size(networks=16, steps=40, keep=(10, 40)),
     "cpu": Size(networks=100, steps=400, keep=(50, 400)),
     "gpu": Size(networks=1000, steps=8000, keep=(100, 1000, 8000), device="cuda"),
 }

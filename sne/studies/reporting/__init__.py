@@ -1,0 +1,4 @@
+"""What a study reports: tables, pictures, one page."""
+
+from sne.studies.reporting.report import to_results as to_results
+from sne.studies.reporting.report import write_report as write_report

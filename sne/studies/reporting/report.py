@@ -1,0 +1,188 @@
+"""The report of a study: report.md, results.json, pictures and one page."""
+
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sne import __version__
+from sne.predictors import write_atomically
+from sne.studies.outcomes import Comparison
+from sne.studies.reporting import tables
+from sne.studies.reporting.blocks import Block, Heading, Items, Paragraph
+from sne.studies.reporting.maps import draw_maps
+from sne.studies.reporting.markdown import to_markdown
+from sne.studies.reporting.numbers import figure, with_interval
+from sne.studies.reporting.page import to_page
+from sne.studies.reporting.plots import draw_all
+from sne.studies.resampling import DRAWS, interval_of
+from sne.studies.runner import Finished
+from sne.studies.study import LOWER_IS_BETTER, Task
+
+REPORT, RESULTS, PAGE = "report.md", "results.json", "report.html"
+
+
+def write_report(finished: Finished, folder: Path | str) -> None:
+    """Writes the report of a study that was run; what stood there is replaced.
+
+    Args:
+        finished: the study.
+        folder: where it goes.
+
+    Raises:
+        StudyError: matplotlib is not installed.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    blocks = report_blocks(finished, folder)
+    write_atomically(folder / RESULTS, (json.dumps(to_results(finished), indent=1) + "\n").encode())
+    write_atomically(folder / REPORT, to_markdown(blocks).encode())
+    write_atomically(folder / PAGE, to_page(finished.study.title, blocks, folder).encode())
+
+
+def report_blocks(finished: Finished, folder: Path) -> list[Block]:
+    """What the report says; draws its pictures into a folder."""
+    study, outcomes, design = finished.study, finished.outcomes, finished.design
+    blocks: list[Block] = [Heading(study.title, 1), Paragraph(study.question), Paragraph(_origin(finished))]
+    blocks += [Heading("Summary"), tables.summary(outcomes)]
+    said = [_sentence(c) for group in outcomes.groups if (c := outcomes.compare(group)) is not None]
+    blocks += [Items(said)] if said else []
+    blocks += draw_all(study, outcomes, folder)
+    if (drawn := draw_maps(outcomes, folder)) is not None:
+        blocks += [Heading("Map"), *drawn]
+    tasks = list({outcome.task.name: outcome.task for outcome in outcomes.all}.values())
+    blocks += [Heading("Task by task")]
+    for task in tasks:
+        trained = f"{task.target}, trained on {', '.join(task.train)}"
+        share = "" if task.fraction == 1 else f", {100 * task.fraction:g} % of it"
+        blocks += [Heading(task.name, 3), Paragraph(f"Predicted: {trained}{share}."), tables.of_task(outcomes, task)]
+    blocks += [Heading("All figures"), *(block for task in tasks for block in _details(finished, task))]
+    choices = tables.chosen_settings(outcomes, design.configurations)
+    if choices.rows:
+        blocks += [Heading("Configurations that validation chose"), choices]
+    reasons = {f"{o.method.label}, {o.task.name} to {o.held_out.name}: {o.reason}": o.status for o in outcomes.all}
+    for status, title in (("cannot", "What methods cannot take"), ("failed", "Jobs that failed")):
+        texts = [text for text, its_status in reasons.items() if its_status == status]
+        blocks += [Heading(title), Items(texts)] if texts else []
+    blocks += [Heading("How it was measured"), *_method(finished)]
+    return blocks
+
+
+def to_results(finished: Finished) -> dict[str, Any]:
+    """Everything but predictions, as plain JSON values: every seed, every configuration, versions and times."""
+    study, design, outcomes = finished.study, finished.design, finished.outcomes
+    totals = [outcomes.total(method, group) for group in outcomes.groups for method in outcomes.methods]
+    return {
+        "study": study.name,
+        "title": study.title,
+        "question": study.question,
+        "paper": study.paper,
+        "scale": finished.scale,
+        "seconds": finished.seconds,
+        "cpu_seconds_of_jobs": sum(result.get("cpu_seconds", 0.0) for result in finished.tried),
+        "versions": _versions(),
+        "machine": {"system": platform.platform(), "processor": platform.machine()},
+        "zoos": [zoo.to_json() for zoo in design.zoos],
+        "seeds": list(design.seeds),
+        "configurations": design.configurations,
+        "most_epochs": design.most_epochs,
+        "most_members": design.most_members,
+        "device": design.device,
+        "methods": [{**method.to_json(), "label": method.label, "reads": method.reads} for method in design.methods],
+        "totals": [
+            {
+                "group": total.group,
+                "method": total.method.name,
+                "metric": total.metric,
+                "mean": total.mean,
+                "interval": interval_of(total.draws) if total.outcomes else None,
+                "held_out_sets": len(total.outcomes),
+                "held_out_sets_asked": total.num_asked,
+            }
+            for total in totals
+        ],
+        "comparisons": [
+            {
+                "group": found.group,
+                "method": found.ours.method.name,
+                "best_baseline": found.theirs.method.name,
+                "gain": found.gain,
+                "interval": found.interval,
+                "p": found.share,
+            }
+            for group in outcomes.groups
+            if (found := outcomes.compare(group)) is not None
+        ],
+        "outcomes": [outcome.to_json() for outcome in outcomes.all],
+        "tried": [
+            {**result["job"], **{key: result.get(key) for key in ("status", "validation", "seconds", "cpu_seconds")}}
+            for result in finished.tried
+        ],
+        "failures": {name: failure.reason for name, failure in finished.failures.items()},
+    }
+
+
+def _origin(finished: Finished) -> str:
+    paper = f"It repeats {finished.study.paper} of the paper" if finished.study.paper else "The paper has no such table"
+    command = f"sne study {finished.study.name} --scale {finished.scale}"
+    note = " The ci scale shows that everything runs; its figures mean nothing." if finished.scale == "ci" else ""
+    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    return f"{paper}, with zoos of our own. Made by: {command}. Versions: {versions}.{note}"
+
+
+def _sentence(found: Comparison) -> str:
+    """SNE against the best baseline, in words."""
+    metric = found.ours.metric
+    ours, theirs = (figure(metric, total.mean) for total in (found.ours, found.theirs))
+    order = "ahead of" if found.gain > 0 else "behind"
+    sure = "more than its interval" if found.interval[0] > 0 or found.interval[1] < 0 else "not more than its interval"
+    where = "" if found.group == "all" else f"{found.group}: "
+    kind = "less" if metric in LOWER_IS_BETTER else "more"
+    gain = with_interval(metric, found.gain, found.interval)
+    return (
+        f"{where}{found.ours.method.label} ({ours}) is {order} {found.theirs.method.label} ({theirs}), the best other "
+        f"method that reads weights alone, by {gain}: {sure} ({kind} is better; p {found.share:.3g})."
+    )
+
+
+def _details(finished: Finished, task: Task) -> Sequence[Block]:
+    table = tables.details(finished.outcomes, task)
+    return [Heading(task.name, 3), table] if table.rows else []
+
+
+def _method(finished: Finished) -> list[Block]:
+    design = finished.design
+    seeds = ", ".join(str(seed) for seed in design.seeds)
+    limits = [f"at most {design.most_epochs} epochs"] if design.most_epochs else []
+    limits += [f"at most {design.most_members} members"] if design.most_members else []
+    texts = [
+        f"Training seeds {seeds}; splits by training run, the same for every method.",
+        f"Every method might try {design.configurations} configuration(s) with the first seed; the validation score "
+        "(Kendall tau, or accuracy for classes) chose one, which was then trained with every seed. A method with fewer "
+        "has nothing more to tune. Held-out networks chose nothing.",
+        "Encoders choose their epoch on the validation runs; baselines that need no such choice are fitted on these too. "
+        "The ensemble (sne default) leaves out a fold of training and validation runs for each member."
+        + (f" At this scale encoders train for {' and have '.join(limits)}." if limits else ""),
+        f"Brackets hold 95% intervals: {DRAWS:,} bootstrap draws of the training runs of the held-out networks (all "
+        "checkpoints of a run together) and of the training seeds. The p value is the doubled share of draws in which the "
+        "order is the other; the baseline is the best on the held-out networks themselves, which favours it. "
+        "results.json also has t intervals over seeds alone.",
+        "Tau is tau_b; ties in the labels keep it below the ceiling given beside it.",
+        "Training seconds are processor time on one thread, reading included; ms a network covers reading, preparing and "
+        "the forward pass, on one thread (of this machine, which may have been busy).",
+        f"Zoos: {', '.join(f'{zoo.name} ({zoo.networks} runs)' for zoo in design.zoos)}.",
+    ]
+    return [Items(texts)]
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "sne": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
