@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from sne.chunking import ChunkedNetworks, chunk_each
 from sne.encoders.contract import NetworkEncoder
+from sne.encoders.mean_sets import MeanChunkEncoder, MeanVectorSetEncoder
 from sne.encoders.positions import TypeLevelEncoding
 from sne.networks import Network
 from sne.nn import (
@@ -28,6 +29,9 @@ BUCKET_TOKENS = 1 << 15
 
 RESIDENT_CHUNKS = 1 << 17
 """Chunk vectors kept at once, or those of one part where it has more."""
+
+
+SET_FUNCTIONS = ("attention", "mean")
 
 
 class ChunkEncoder(nn.Module):
@@ -107,8 +111,12 @@ class SetEncoder(NetworkEncoder):
         inducing_points: learned points of the induced attention over large parts.
         full_up_to: parts of at most so many chunks attend to themselves, larger ones through the points.
         has_norm: whether the set blocks hold layer norms.
+        has_levels: whether the encodings tell levels; without, all parts are of one level.
+        has_types: whether the encodings tell types; without, all parts are of one type.
+        set_functions: "attention", or "mean" for maps of single elements and means in place of all set blocks.
+        is_hierarchical: whether chunks make parts before parts make a network; without, a network is a set of chunks.
 
-    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1.
+    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1. The last four are its ablation.
     Differs: what the paper leaves OPEN is chosen so. Every tensor, or piece of a fused one, is a layer of the
         hierarchy with a type of its own: layer type and role. Levels are sinusoidal, types learned. No layer
         norm, 4 heads, width 64, one linear layer and ReLU as rFF. Weights are raw but for one number, the
@@ -128,8 +136,14 @@ class SetEncoder(NetworkEncoder):
         inducing_points: int = 16,
         full_up_to: int = 128,
         has_norm: bool = False,
+        has_levels: bool = True,
+        has_types: bool = True,
+        set_functions: str = "attention",
+        is_hierarchical: bool = True,
     ) -> None:
         super().__init__()
+        if set_functions not in SET_FUNCTIONS:
+            raise ValueError(f"set_functions is {set_functions!r}, expected one of {', '.join(SET_FUNCTIONS)}")
         if inducing_points < 1:
             raise ValueError(f"inducing_points must be at least 1, got {inducing_points}")
         self.chunk_size = chunk_size
@@ -142,13 +156,28 @@ class SetEncoder(NetworkEncoder):
             "full_up_to": full_up_to,
             "has_norm": has_norm,
         }
-        self.chunk_encoder = ChunkEncoder(dim, heads=heads, has_norm=has_norm)
+        ablated = {
+            "has_levels": has_levels,
+            "has_types": has_types,
+            "set_functions": set_functions,
+            "is_hierarchical": is_hierarchical,
+        }
+        # Only what differs from the whole encoder: states and predictors of before these switches stay valid.
+        self._settings |= {name: value for name, value in ablated.items() if value not in (True, "attention")}
+        self.has_levels, self.has_types, self.is_hierarchical = has_levels, has_types, is_hierarchical
         self.full_up_to = full_up_to
-        self.layer_encoder = VectorSetEncoder(
-            dim, heads=heads, inducing_points=inducing_points, full_up_to=full_up_to, has_norm=has_norm
-        )
-        self.network_encoder = VectorSetEncoder(dim, heads=heads, inducing_points=0, full_up_to=0, has_norm=has_norm)
-        self.encodings = nn.ModuleList(TypeLevelEncoding(dim) for _ in range(3))
+
+        def vectors(points: int) -> nn.Module:
+            if set_functions == "mean":
+                return MeanVectorSetEncoder(dim)
+            most = full_up_to if points else 0
+            return VectorSetEncoder(dim, heads=heads, inducing_points=points, full_up_to=most, has_norm=has_norm)
+
+        is_mean = set_functions == "mean"
+        self.chunk_encoder = MeanChunkEncoder(dim) if is_mean else ChunkEncoder(dim, heads=heads, has_norm=has_norm)
+        self.layer_encoder = vectors(inducing_points) if is_hierarchical else None
+        self.network_encoder = vectors(0 if is_hierarchical else inducing_points)
+        self.encodings = nn.ModuleList(TypeLevelEncoding(dim) for _ in range(3 if is_hierarchical else 2))
         self.register_buffer("input_std", torch.ones(()))
 
     def settings(self) -> dict[str, Any]:
@@ -180,9 +209,9 @@ class SetEncoder(NetworkEncoder):
 
     def forward(self, batch: ChunkedNetworks) -> Float[Tensor, "networks dim"]:
         """Encodes a batch. Memory grows with `RESIDENT_CHUNKS` or the largest part, not with the batch."""
-        places = (batch.part_layer_types, batch.part_roles, batch.part_levels)
-        of_chunks, of_layers, of_networks = (encoding(*places) for encoding in self.encodings)
-        layers = []
+        places = self._places(batch)
+        of_chunks, *of_layers, of_networks = (encoding(*places) for encoding in self.encodings)
+        elements = []
         first_part = first_chunk = 0
         for num_parts, num_chunks in _groups(batch.part_chunks.tolist(), RESIDENT_CHUNKS):
             parts = slice(first_part, first_part + num_parts)
@@ -191,12 +220,26 @@ class SetEncoder(NetworkEncoder):
             vectors, position = self._encode_chunks(
                 batch.chunks[chunks], batch.lengths[chunks], of_chunks[parts], counts
             )
-            plan = bucket_sets(counts, boundary=self.full_up_to, max_tokens=BUCKET_TOKENS)
-            added = [rows.unsqueeze(1) for rows in plan.rows(of_layers[parts])]
-            layers.append(_encode_sets(self.layer_encoder, plan, plan.gather(vectors, position), added))
             first_part, first_chunk = parts.stop, chunks.stop
-        plan = bucket_sets(batch.network_parts, max_tokens=BUCKET_TOKENS)
-        return _encode_sets(self.network_encoder, plan, plan.gather(torch.cat(layers)), plan.gather(of_networks))
+            if self.layer_encoder is None:
+                elements.append(vectors[position])
+                continue
+            plan = bucket_sets(counts, boundary=self.full_up_to, max_tokens=BUCKET_TOKENS)
+            added = [rows.unsqueeze(1) for rows in plan.rows(of_layers[0][parts])]
+            elements.append(_encode_sets(self.layer_encoder, plan, plan.gather(vectors, position), added))
+        if self.layer_encoder is not None:
+            plan = bucket_sets(batch.network_parts, max_tokens=BUCKET_TOKENS)
+        else:
+            plan = bucket_sets(_network_chunks(batch), boundary=self.full_up_to, max_tokens=BUCKET_TOKENS)
+            of_networks = of_networks.repeat_interleave(batch.part_chunks, dim=0)
+        return _encode_sets(self.network_encoder, plan, plan.gather(torch.cat(elements)), plan.gather(of_networks))
+
+    def _places(self, batch: ChunkedNetworks) -> tuple[Tensor, Tensor, Tensor]:
+        """Layer type, role and level of every part; zeros for what the encodings shall not tell."""
+        types, roles, levels = batch.part_layer_types, batch.part_roles, batch.part_levels
+        if not self.has_types:
+            types, roles = torch.zeros_like(types), torch.zeros_like(roles)
+        return types, roles, levels if self.has_levels else torch.zeros_like(levels)
 
     def _encode_chunks(
         self,
@@ -216,8 +259,15 @@ class SetEncoder(NetworkEncoder):
         return torch.cat(results), plan.position
 
 
+def _network_chunks(batch: ChunkedNetworks) -> Int[Tensor, " networks"]:
+    """Chunks of each network, over all its parts."""
+    networks = torch.arange(len(batch.network_parts), device=batch.part_chunks.device)
+    owners = networks.repeat_interleave(batch.network_parts)
+    return torch.zeros_like(batch.network_parts).index_add(0, owners, batch.part_chunks.to(batch.network_parts.dtype))
+
+
 def _encode_sets(
-    encoder: VectorSetEncoder, plan: SetBuckets, tokens: list[Tensor], encodings: list[Tensor]
+    encoder: nn.Module, plan: SetBuckets, tokens: list[Tensor], encodings: list[Tensor]
 ) -> Float[Tensor, "sets dim"]:
     results = [encoder(x, added, bucket.mask) for bucket, x, added in zip(plan.buckets, tokens, encodings, strict=True)]
     return torch.cat(results)[plan.position]
