@@ -3,11 +3,15 @@
 from sne.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
 from sne.studies.study import SCALES, Design, HeldOut, Study, Task
 
+CHOSEN = {
+    "ci": IMAGES["ci"][:1],
+    "cpu": ("mnist", "cifar10_gs"),
+    "gpu": ("mnist", "cifar10_gs", "svhn_crops_gs"),
+}
+
 
 def _design(scale: str) -> Design:
-    chosen = {"ci": IMAGES["ci"][:1], "cpu": ("mnist", "cifar10_gs")}.get(
-        scale, ("mnist", "cifar10_gs", "svhn_crops_gs")
-    )
+    chosen = CHOSEN[scale]
     pairs = {images: (image_zoo(scale, "small_cnn", images), image_zoo(scale, "vit", images)) for images in chosen}
     tasks = tuple(
         Task(images, names_of([cnn]), (HeldOut("vit", names_of([vit]), piece="all"),))

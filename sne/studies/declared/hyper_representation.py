@@ -29,8 +29,8 @@ HYPER_REPRESENTATION = Study(
     name="hyper-representation",
     title="Zoos of CNN-s: from one data set to others",
     question=(
-        "Trained on networks of SVHN, how well are the CNN-s networks of SVHN, MNIST and CIFAR10 ranked: by a predictor "
-        "that saw CNN-s, as hyper-representations must, and by one that saw another architecture alone?"
+        "Trained on networks of SVHN, how well are the CNN-s networks of SVHN, MNIST and CIFAR10 ranked: by a "
+        "predictor that saw CNN-s, as hyper-representations must, and by one that saw another architecture alone?"
     ),
     paper="table 3",
     designs={scale: _design(scale) for scale in SCALES},
