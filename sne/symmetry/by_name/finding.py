@@ -12,6 +12,7 @@ from sne.symmetry.by_name.known import Known, known
 from sne.symmetry.by_name.llama import LLAMA
 from sne.symmetry.by_name.prefixes import with_prefix, without_prefix
 from sne.symmetry.by_name.resnet import fits_resnet, read_resnet
+from sne.symmetry.by_name.small_transformer import SMALL_TEXT, SMALL_VISION
 from sne.symmetry.by_name.stack import read_stack
 from sne.symmetry.by_name.t5 import T5
 from sne.symmetry.by_name.tables import Layout, fits, read_table
@@ -26,6 +27,8 @@ _LAYOUTS: Sequence[Layout] = (
     NANO_GPT,
     LLAMA,
     T5,
+    SMALL_VISION,
+    SMALL_TEXT,
     *(convnext(stages) for stages in (1, 2, 3, 4, 5)),
 )
 _Reader = Callable[[Claims], None]

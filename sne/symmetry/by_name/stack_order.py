@@ -13,7 +13,7 @@ _RANKS = tuple(
             r"embed|embeds|embedding|embeddings|emb|word_embeddings?|token_embeddings?|wte",
             r"input|input_layer|input_proj|inp|stem|first|conv_in|fc_in",
             r"conv|convs|conv_layers?|features|feature_extractor|encoder|backbone|body|trunk|layer|layers|blocks?|net"
-            r"|network|main|model|module|seq|sequential|hidden|hidden_layers?|cnn|mlp",
+            r"|network|main|model|module|module_list|seq|sequential|hidden|hidden_layers?|cnn|mlp",
             r"lstm|gru|rnn",
             r"fc|fcs|linear|linears|lin|dense|fc_layers?|linear_layers?|decoder",
             r"classifier|head|out|output|output_layer|out_proj|fc_out|conv_out|final|last|readout|logits|regressor",
