@@ -1,10 +1,10 @@
 """Zoos from what people already have."""
 
-from sne.zoo.importing.folder import import_folder as import_folder
 from sne.zoo.importing.formats import FORMATS as FORMATS
+from sne.zoo.importing.formats import import_folder as import_folder
+from sne.zoo.importing.formats import import_hugging_face as import_hugging_face
+from sne.zoo.importing.formats import import_schuerholt as import_schuerholt
+from sne.zoo.importing.formats import import_sine_inr as import_sine_inr
+from sne.zoo.importing.formats import import_small_cnn_zoo as import_small_cnn_zoo
+from sne.zoo.importing.formats import import_small_transformer_zoo as import_small_transformer_zoo
 from sne.zoo.importing.formats import import_zoo as import_zoo
-from sne.zoo.importing.hugging_face import import_hugging_face as import_hugging_face
-from sne.zoo.importing.schuerholt import import_schuerholt as import_schuerholt
-from sne.zoo.importing.sine_inr import import_sine_inr as import_sine_inr
-from sne.zoo.importing.small_cnn_zoo import import_small_cnn_zoo as import_small_cnn_zoo
-from sne.zoo.importing.small_transformer_zoo import import_small_transformer_zoo as import_small_transformer_zoo

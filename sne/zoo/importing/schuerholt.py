@@ -2,22 +2,25 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from sne.symmetry.by_name.known import Known
 from sne.zoo.errors import ZooError
-from sne.zoo.importing.rows import Checkpoint, import_each, split_in
+from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
+from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.importing.values import plain_values, read_json_object
-from sne.zoo.importing.weights import read_state
+from sne.zoo.importing.weights import read_weights
 from sne.zoo.store.writing import RESERVED, Value
-from sne.zoo.store.zoo import Zoo
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 _DEEPEST = 4  # folders between the source and a network: data set, zoo, hyper-parameters
 _FAMILIES = {"CNN": "cnn_s", "CNN2": "cnn_m", "CNN3": "cnn_l"}
+_PLAIN = ("MLP", "CNN", "CNN2", "CNN3")
+_ACTIVATIONS = {"leakyrelu": "leaky_relu", **{name: name for name in ("relu", "tanh", "sigmoid", "silu", "gelu")}}
 _NAMES = {
     "train_acc": "train_accuracy", "test_acc": "test_accuracy", "val_acc": "val_accuracy",
     "validation_acc": "val_accuracy", "validation_loss": "val_loss", "time_total_s": "wall_time",
@@ -31,47 +34,25 @@ _BOOKKEEPING = {
 }  # fmt: skip
 
 
-def import_schuerholt(
-    source: Path | str,
-    out: Path | str,
-    *,
-    dataset: str | None = None,
-    skip_bad: bool = False,
-    storage: str = "float32",
-    report: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Zoo:
-    """Imports folders of Ray Tune trials, one a network: one row a checkpoint.
+def find_schuerholt(source: Path, dataset: str | None, tell: Tell) -> Found:
+    """Finds folders of Ray Tune trials, one a network, in the source or below it: one row a checkpoint.
 
     A trial's folder holds `params.json`; `result.json`, one JSON line an epoch, with `training_iteration`,
     `train_loss`, `train_acc`, `test_loss`, `test_acc`; and folders `checkpoint_50` or `checkpoint_000050`, each
     with the state dict `checkpoints` (and an `optimizer`, which is not read). A run is a trial, its step an epoch.
     Lines are found by `training_iteration`, so epochs without a checkpoint, zoos that do and that do not measure
     the untrained network, and lines that a killed trial left half-written do no harm. A checkpoint
-    whose epoch was not measured is kept, its properties missing, and told.
+    whose epoch was not measured is kept, its properties missing, and told. The data set is called as the source
+    folder where nothing else is said.
 
     Source: Schuerholt et al., "Model Zoos: A Dataset of Diverse Populations of Neural Network Models", arXiv
         2209.14764; the layout as github.com/ModelZoos/ModelZooDataset writes and reads it (`def_NN_experiment.py`,
         `dataset_base.py`).
     Differs: `*_acc` is called `*_accuracy`; the generalisation gap is train minus test accuracy; -999, written
         for the training before the first epoch, is missing; what Ray adds for itself is left out.
-
-    Args:
-        source: a folder with such folders in it or below, or one of them.
-        out: the new zoo's folder.
-        dataset: what the networks were trained on; by default the name of the source folder.
-        skip_bad: leave out checkpoints that cannot be read, in place of an error.
-        storage: as `ZooWriter` takes it.
-        report: called with one line for each checkpoint that cannot be imported, and for what is missing.
-        progress: called with checkpoints done and checkpoints in all.
-
-    Raises:
-        ZooError: there are no such folders, or a checkpoint cannot be imported; no zoo is written then.
     """
-    source = Path(source)
     if not source.is_dir():
         raise ZooError(f"{source}: no such folder")
-    tell = report or (lambda line: None)
     items = [(run, step, path) for run in _runs(source) for step, path in _checkpoints(run)]
     if not items:
         raise ZooError(f"{source}: no folder with params.json, result.json and checkpoint_000050/checkpoints in it")
@@ -86,32 +67,23 @@ def import_schuerholt(
             tell(f"{run / 'result.json'} has no line of epoch {steps}; kept without properties")
         return read
 
-    def read(item: tuple[Path, int, Path]) -> Checkpoint:
-        run, step, path = item
-        known = trial(run)
+    symmetries = SymmetriesByName(tell)
+
+    def read(run: Path, step: int, path: Path) -> Checkpoint:
+        trained = trial(run)
         name = run.relative_to(source).as_posix() if run != source else source.resolve().name
         return Checkpoint(
             id=f"{name}@{step}",
             run=name,
-            family=known.family,
+            family=trained.family,
             dataset=dataset or source.resolve().name,
             step=step,
-            state=read_state(path / "checkpoints"),
-            properties=known.lines.get(step, {}),
-            hyperparameters=known.hyperparameters,
+            weights=read_weights(path / "checkpoints", symmetries, trained.known),
+            properties=trained.lines.get(step, {}),
+            hyperparameters=trained.hyperparameters,
         )
 
-    return import_each(
-        items,
-        read,
-        out,
-        source=source,
-        storage=storage,
-        split=split_in(source),
-        skip_bad=skip_bad,
-        report=report,
-        progress=progress,
-    )
+    return Found([partial(read, *item) for item in items], split_in(source))
 
 
 @dataclass(frozen=True)
@@ -122,7 +94,7 @@ class _Trial:
     lines: Mapping[int, Mapping[str, Value]]
 
     @classmethod
-    def read(cls, run: Path, tell: Callable[[str], None]) -> "_Trial":
+    def read(cls, run: Path, tell: Tell) -> "_Trial":
         params, result = run / "params.json", run / "result.json"
         if not params.is_file():
             tell(f"{params}: no such file; kept without hyper-parameters")
@@ -133,6 +105,13 @@ class _Trial:
     def family(self) -> str:
         kind = self.hyperparameters.get("model::type")
         return _FAMILIES.get(str(kind), str(kind).lower()) if kind else "unknown"
+
+    @property
+    def known(self) -> Known:
+        """All types but the residual one are layers one after the other, with one activation."""
+        if self.hyperparameters.get("model::type") not in _PLAIN:
+            return Known()
+        return Known(activation=_ACTIVATIONS.get(str(self.hyperparameters.get("model::nlin"))), is_sequential=True)
 
 
 def _runs(folder: Path, depth: int = 0) -> Iterator[Path]:
@@ -153,7 +132,7 @@ def _checkpoints(run: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), entry) for match, entry in matches if match)
 
 
-def _lines(path: Path, tell: Callable[[str], None]) -> Iterator[tuple[int, dict[str, Value]]]:
+def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, dict[str, Value]]]:
     """Epoch and properties of each line of a result.json; a later line of an epoch stands for the earlier."""
     try:
         lines = path.read_bytes().splitlines()

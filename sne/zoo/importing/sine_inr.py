@@ -1,43 +1,35 @@
 """Importing implicit networks of sine waves in the layout of Navon et al."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from torch import Tensor
-
-from sne.checkpoints import CheckpointError, read_network
+from sne.symmetry.by_name.known import Known
 from sne.zoo.errors import ZooError
 from sne.zoo.importing.beside_tensors import read_numbers
-from sne.zoo.importing.rows import Checkpoint, import_each
+from sne.zoo.importing.contract import Checkpoint, Found, Tell
+from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.importing.values import as_value, read_json_object
-from sne.zoo.importing.weights import used_tensors
+from sne.zoo.importing.weights import read_weights
 from sne.zoo.store.splitting import SPLIT, Split
 from sne.zoo.store.writing import Value
-from sne.zoo.store.zoo import Zoo
 
 _FAMILY = "sine_inr"
 _PIECES = ("train", "val", "test")
-_NOT_WEIGHTS = {"coef", "x", "y"}
+_NOT_WEIGHTS = ("coef", "x", "y")
+_SIREN = Known(activation="sine", is_sequential=True)
 
 
-def import_sine_inr(
-    source: Path | str,
-    out: Path | str,
-    *,
-    dataset: str | None = None,
-    skip_bad: bool = False,
-    storage: str = "float32",
-    report: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Zoo:
-    """Imports `.pth` files, one a network, and the JSON split beside them.
+def find_sine_inr(source: Path, dataset: str | None, tell: Tell) -> Found:
+    """Finds `.pth` files, one a network, and the JSON split beside them; or the split, and the files beside it.
 
     A file is the state dict of an INR 1-32-32-1 (`seq.0.weight`, `seq.0.bias`, `seq.1.weight`, ...) with three
     more entries: `coef`, a list [a, b] of the wave y = a sin(b x), and the NumPy arrays `x` and `y` it was fitted
     to. The properties are `amplitude` (a) and `frequency` (b); a `coef` of one number is a frequency.
-    The arrays are passed over; nothing of a pickle is executed.
+    The arrays are passed over; nothing of a pickle is executed. The data set is called "sine" where nothing else is
+    said.
 
     The split is a JSON file in the folder or the one above it: {"train": [paths], "val": ..., "test": ...}, or
     {"train": {"path": [paths], "label": [...]}, ...}, whose labels become the property `label`. The paths were
@@ -48,26 +40,14 @@ def import_sine_inr(
         `generate_data_splits.py`, `data/inr_dataset.py`; `experiments/mnist` for splits with labels).
     Differs: nothing but names. The files of the paper's sine regression (sine-regression-inrs.zip) were not seen
         and no published code reads them; they are taken to be laid out as the others.
-
-    Args:
-        source: a folder with such files in it or below, or the JSON split itself.
-        out: the new zoo's folder.
-        dataset: what the networks represent; by default "sine".
-        skip_bad: leave out networks that cannot be read, in place of an error.
-        storage: as `ZooWriter` takes it.
-        report: called with one line for each network that cannot be imported, and for files that only the split knows.
-        progress: called with networks done and networks in all.
-
-    Raises:
-        ZooError: there are no such files, or a network cannot be imported; no zoo is written then.
     """
-    source = Path(source)
     folder = source if source.is_dir() else source.parent
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.pth"))}
     if not source.exists() or not paths:
         raise ZooError(f"{source}: expected a folder of .pth files, or a JSON split with such files beside or below it")
     table = source if source.is_file() else _find_split(folder)
-    split, labels = _read_split(table, list(paths), report or (lambda line: None)) if table else (None, {})
+    split, labels = _read_split(table, list(paths), tell) if table else (None, {})
+    symmetries = SymmetriesByName(tell)
 
     def read(name: str) -> Checkpoint:
         return Checkpoint(
@@ -76,31 +56,12 @@ def import_sine_inr(
             family=_FAMILY,
             dataset=dataset or "sine",
             step=0,
-            state=_read_state(paths[name]),
+            weights=read_weights(paths[name], symmetries, _SIREN, left_out=_NOT_WEIGHTS),
             properties=_properties(paths[name], labels.get(name)),
             hyperparameters={},
         )
 
-    return import_each(
-        list(paths),
-        read,
-        out,
-        source=source,
-        storage=storage,
-        split=split,
-        skip_bad=skip_bad,
-        report=report,
-        progress=progress,
-    )
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        source = read_network(path).source
-        state = {name: source.load(name) for name in source.infos if name not in _NOT_WEIGHTS}
-        return used_tensors(read_network(state, name=str(path)))
-    except CheckpointError as error:
-        raise ZooError(str(error) if error.file == str(path) else f"{path}: {error.reason}") from None
+    return Found([partial(read, name) for name in paths], split)
 
 
 def _properties(path: Path, label: Value) -> dict[str, Value]:
@@ -137,7 +98,7 @@ def _is_split(path: Path) -> bool:
     return isinstance(values, dict) and all(piece in values for piece in _PIECES)
 
 
-def _read_split(path: Path, names: Sequence[str], tell: Callable[[str], None]) -> tuple[Split, dict[str, Value]]:
+def _read_split(path: Path, names: Sequence[str], tell: Tell) -> tuple[Split, dict[str, Value]]:
     """The split in terms of our names, and the labels of networks, where the file gives any."""
     values = read_json_object(path)
     ends = _index_ends(names)

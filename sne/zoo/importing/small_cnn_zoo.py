@@ -1,55 +1,39 @@
 """Importing the Small CNN Zoo in its published layout."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from sne.networks import TensorInfo
+from sne.symmetry.by_name.known import ACTIVATIONS, Known
 from sne.zoo.errors import ZooError
-from sne.zoo.importing.tables import as_text, read_table
+from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
+from sne.zoo.importing.symmetries import SymmetriesByName
+from sne.zoo.importing.tables import as_text, read_table, without_prefix
+from sne.zoo.importing.weights import Weights
 from sne.zoo.store.layout import Layout, Slot
-from sne.zoo.store.splitting import SPLIT, Split
-from sne.zoo.store.writing import HYPERPARAMETER_PREFIX, ZooWriter
-from sne.zoo.store.zoo import Zoo
+from sne.zoo.store.writing import Value
 
 _FAMILY = "small_cnn"
 _BLOCK = 4096  # rows that are turned at once
 
 
-def import_small_cnn_zoo(
-    source: Path | str,
-    out: Path | str,
-    *,
-    dataset: str | None = None,
-    skip_bad: bool = False,
-    storage: str = "float32",
-    report: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Zoo:
-    """Imports `weights.npy`, `layout.csv` and `metrics.csv.gz`, and `split.json` where there is one.
+def find_small_cnn_zoo(source: Path, dataset: str | None, tell: Tell) -> Found:
+    """Finds `weights.npy`, `layout.csv` and `metrics.csv.gz` in a folder, and `split.json` where there is one.
 
     Kernels are turned from TensorFlow's order (height, width, in, out) to torch's (out, in, height, width),
     dense layers from (in, out) to (out, in); tensors are called `layers.0.weight`, `layers.0.bias` and so on,
-    as in the family `small_cnn`. A run is a `modeldir`.
+    as in the family `small_cnn`. A run is a `modeldir`; by default the folder names the data set.
 
     Source: Unterthiner et al., "Predicting Neural Network Accuracy from Weights", arXiv 2002.11448, its data.
     Differs: nothing but order and names.
-
-    Args:
-        source: the folder of one data set.
-        out: the new zoo's folder.
-        dataset: what the networks were trained on; by default the name of the source folder.
-        skip_bad: leave out networks with weights that are not finite, in place of an error.
-        storage: as `ZooWriter` takes it.
-        report: called with one line for each network that cannot be imported.
-        progress: called with rows done and rows in all.
-
-    Raises:
-        ZooError: the files do not fit each other, or a network cannot be imported; no zoo is written then.
     """
-    source = Path(source)
     weights = _read_weights(source / "weights.npy")
     turned = _read_layout(source / "layout.csv", weights.shape[1])
     metrics = read_table(_find_metrics(source), text=("modeldir",))
@@ -58,42 +42,36 @@ def import_small_cnn_zoo(
             raise ZooError(f"{_find_metrics(source)} has no column {name!r}")
     if len(metrics["step"]) != len(weights):
         raise ZooError(f"{source}: weights.npy has {len(weights)} rows, metrics.csv.gz has {len(metrics['step'])}")
-    runs = as_text(metrics["modeldir"])
-    split = Split.load(source / SPLIT) if (source / SPLIT).is_file() else None
-    known = {n: c for n, c in metrics.items() if n not in ("modeldir", "step")}
-    properties = {n: c for n, c in known.items() if not n.startswith(HYPERPARAMETER_PREFIX)}
-    hyperparameters = {
-        n.removeprefix(HYPERPARAMETER_PREFIX): c for n, c in known.items() if n.startswith(HYPERPARAMETER_PREFIX)
-    }
-    bad = 0
-    with ZooWriter(out, storage=storage, split=split) as writer:
-        for start in range(0, len(weights), _BLOCK):
-            block = torch.from_numpy(np.asarray(weights[start : start + _BLOCK])[:, turned.order])
-            for row, vector in enumerate(block.to(torch.float32), start):
-                run, step = runs[row], metrics["step"][row]
-                try:
-                    if run is None or not isinstance(step, int):
-                        raise ZooError(f"{source}: row {row + 1} of the metrics lacks modeldir or step")
-                    writer.add_flat(
-                        id=f"{run}@{step}",
-                        run=run,
-                        family=_FAMILY,
-                        dataset=dataset or source.resolve().name,
-                        step=step,
-                        layout=turned.layout,
-                        vector=vector,
-                        properties={name: column[row] for name, column in properties.items()},
-                        hyperparameters={name: column[row] for name, column in hyperparameters.items()},
-                    )
-                except ZooError as error:
-                    bad += 1
-                    if report:
-                        report(str(error))
-            if progress:
-                progress(min(start + _BLOCK, len(weights)), len(weights))
-        if bad and (bad == len(weights) or not skip_bad):
-            raise ZooError(f"{bad} of {len(weights)} networks of {source} cannot be imported")
-    return Zoo.open(out)
+    runs, steps = as_text(metrics.pop("modeldir")), metrics.pop("step")
+    properties, hyperparameters = without_prefix(metrics)
+    infos = {slot.name: TensorInfo(slot.name, slot.shape, slot.dtype) for slot in turned.layout.slots}
+    symmetries = SymmetriesByName(tell)
+
+    @lru_cache(maxsize=1)  # rows are read in order
+    def block(start: int) -> Float[Tensor, "rows weights"]:
+        return torch.from_numpy(np.asarray(weights[start : start + _BLOCK])[:, turned.order]).to(torch.float32)
+
+    def read(row: int) -> Checkpoint:
+        run, step = runs[row], steps[row]
+        if run is None or not isinstance(step, int):
+            raise ZooError(f"{source}: row {row + 1} of the metrics lacks modeldir or step")
+        settings = {name: column[row] for name, column in hyperparameters.items()}
+        return Checkpoint(
+            id=f"{run}@{step}",
+            run=run,
+            family=_FAMILY,
+            dataset=dataset or source.resolve().name,
+            step=step,
+            weights=Weights(
+                turned.layout,
+                block(row - row % _BLOCK)[row % _BLOCK],
+                symmetries.find(infos, _known(settings), str(source)),
+            ),
+            properties={name: column[row] for name, column in properties.items()},
+            hyperparameters=settings,
+        )
+
+    return Found([partial(read, row) for row in range(len(weights))], split_in(source))
 
 
 @dataclass(frozen=True)
@@ -102,6 +80,12 @@ class _Turned:
 
     layout: Layout
     order: np.ndarray
+
+
+def _known(settings: Mapping[str, Value]) -> Known:
+    """All networks are layers one after the other, with one activation."""
+    activation = settings.get("activation")
+    return Known(activation=str(activation) if activation in ACTIVATIONS else None, is_sequential=True)
 
 
 def _find_metrics(source: Path) -> Path:

@@ -1,59 +1,41 @@
 """Importing the Small Transformer Zoo in its published layout."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 
+from sne.symmetry.by_name.known import Known
 from sne.zoo.errors import ZooError
-from sne.zoo.importing.rows import Checkpoint, import_each, split_in
+from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
+from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.importing.tables import read_table
-from sne.zoo.importing.weights import read_state
+from sne.zoo.importing.weights import read_weights
 from sne.zoo.store.writing import Value
-from sne.zoo.store.zoo import Zoo
 
 _FAMILY = "small_transformer"
 _ACCURACIES = ("test_top1_accuracy", "test_accuracy")
+_HEADS = "n_attention_heads"
 _TEXT = ("ckpt_epoch", "ckpt_file", "dataset")
 
 
-def import_small_transformer_zoo(
-    source: Path | str,
-    out: Path | str,
-    *,
-    dataset: str | None = None,
-    skip_bad: bool = False,
-    storage: str = "float32",
-    report: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Zoo:
-    """Imports the transformers that `metadata/NAME.csv` lists, from the folders NAME beside it.
+def find_small_transformer_zoo(source: Path, dataset: str | None, tell: Tell) -> Found:
+    """Finds the transformers that `metadata/NAME.csv` lists, in the folders NAME beside `metadata`.
 
-    NAME is `mnist` or `ag_news`. A checkpoint is `NAME/RUN_EPOCH_ACCURACY.pt`, a state dict with `embedding.*`
-    (vision only; those of text share the file `ag_news/embedding.pt`, which is no network and is left alone),
-    `encoder.I.attention.{queries, keys, values, out_projection}`, `encoder.I.fc1`, `fc2` and `classifier.fc1`,
-    `fc2`. The CSV has `ckpt_file`, `ckpt_epoch` (1, 50, 75, 100, or `best` or `best1` for the epoch of the best test
-    accuracy), `test_top1_accuracy` (mnist) or `test_accuracy` (ag_news), and a column for every setting.
-    A run is what stands before the first underscore; settings become hyper-parameters; a run's best checkpoint
-    is marked `is_best`, and because its epoch was not written down, its step is the length of the training.
+    The source is the unpacked archive, NAME is `mnist` or `ag_news`. A checkpoint is `NAME/RUN_EPOCH_ACCURACY.pt`, a
+    state dict with `embedding.*` (vision only; those of text share the file `ag_news/embedding.pt`, which is no
+    network and is left alone), `encoder.I.attention.{queries, keys, values, out_projection}`, `encoder.I.fc1`, `fc2`
+    and `classifier.fc1`, `fc2`. The CSV has `ckpt_file`, `ckpt_epoch` (1, 50, 75, 100, or `best` or `best1` for the
+    epoch of the best test accuracy), `test_top1_accuracy` (mnist) or `test_accuracy` (ag_news), and a column for every
+    setting. A run is what stands before the first underscore; settings become hyper-parameters; a run's best
+    checkpoint is marked `is_best`, and because its epoch was not written down, its step is the length of the training.
+    `n_attention_heads`, where it is among the settings, makes the symmetries of attention known.
 
     Source: Tran et al., "Equivariant Neural Functional Networks for Transformers", arXiv 2410.04209; the layout as
         github.com/Fsoft-AIC/Transformer-NFN writes and reads it (`vision_task/solver.py`, `generate_metadata.py`,
         `nfn_transformer/common/data_utils.py`, the README's commands for the published archives).
     Differs: `test_top1_accuracy` is called `test_accuracy`. The archives themselves were not seen. The authors
         draw their split anew each time, so there is none to carry over.
-
-    Args:
-        source: the unpacked archive: a folder with `metadata` and the folders of checkpoints.
-        out: the new zoo's folder.
-        dataset: what the networks were trained on; by default NAME.
-        skip_bad: leave out checkpoints that cannot be read, in place of an error.
-        storage: as `ZooWriter` takes it.
-        report: called with one line for each checkpoint that cannot be imported.
-        progress: called with checkpoints done and checkpoints in all.
-
-    Raises:
-        ZooError: the files do not fit each other, or a checkpoint cannot be imported; no zoo is written then.
     """
-    source = Path(source)
     tables = sorted((source / "metadata").glob("*.csv"))
     if not tables:
         raise ZooError(f"{source}: expected the folder metadata with mnist.csv or ag_news.csv in it")
@@ -61,10 +43,10 @@ def import_small_transformer_zoo(
     items = [(path, row) for path, table in columns.items() for row in range(len(table["ckpt_file"]))]
     if not items:
         raise ZooError(f"{source}: the tables in metadata have no rows")
+    symmetries = SymmetriesByName(tell)
 
-    def read(item: tuple[Path, int]) -> Checkpoint:
-        path = item[0]
-        row = {name: column[item[1]] for name, column in columns[path].items()}
+    def read(path: Path, number: int) -> Checkpoint:
+        row = {name: column[number] for name, column in columns[path].items()}
         file, step, is_best = _place(path, row)
         accuracy = next((row[name] for name in _ACCURACIES if row.get(name) is not None), None)
         settings = {n: v for n, v in row.items() if n not in (*_ACCURACIES, *_TEXT)}
@@ -74,22 +56,12 @@ def import_small_transformer_zoo(
             family=_FAMILY,
             dataset=dataset or path.stem,
             step=step,
-            state=read_state(file),
+            weights=read_weights(file, symmetries, _known(row)),
             properties={"test_accuracy": accuracy, "is_best": is_best},
             hyperparameters=settings,
         )
 
-    return import_each(
-        items,
-        read,
-        out,
-        source=source,
-        storage=storage,
-        split=split_in(source),
-        skip_bad=skip_bad,
-        report=report,
-        progress=progress,
-    )
+    return Found([partial(read, *item) for item in items], split_in(source))
 
 
 def _read_metadata(path: Path) -> dict[str, list[Value]]:
@@ -100,6 +72,11 @@ def _read_metadata(path: Path) -> dict[str, list[Value]]:
     if not any(name in table for name in _ACCURACIES):
         raise ZooError(f"{path} has neither of the columns {', '.join(_ACCURACIES)}")
     return table
+
+
+def _known(row: Mapping[str, Value]) -> Known:
+    heads = row.get(_HEADS)
+    return Known(heads=heads if isinstance(heads, int) else None, activation="relu")
 
 
 def _place(table: Path, row: Mapping[str, Value]) -> tuple[Path, int, bool]:

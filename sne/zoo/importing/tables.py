@@ -3,11 +3,14 @@
 import csv
 import gzip
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from sne.zoo.errors import ZooError
-from sne.zoo.store.writing import Value
+from sne.zoo.store.writing import HYPERPARAMETER_PREFIX, Value
+
+Item = TypeVar("Item")
 
 
 def read_table(path: Path, text: Collection[str] = ()) -> dict[str, list[Value]]:
@@ -51,6 +54,17 @@ def read_table(path: Path, text: Collection[str] = ()) -> dict[str, list[Value]]
 def as_text(values: Sequence[Value]) -> list[str | None]:
     """A column as text: names of runs may look like numbers."""
     return [None if value is None else str(value) for value in values]
+
+
+def without_prefix(columns: Mapping[str, Item]) -> tuple[dict[str, Item], dict[str, Item]]:
+    """Properties, and hyper-parameters without the "config." that marks them.
+
+    Args:
+        columns: by name; or the values of one row.
+    """
+    marked = {name for name in columns if name.startswith(HYPERPARAMETER_PREFIX)}
+    hyperparameters = {name.removeprefix(HYPERPARAMETER_PREFIX): columns[name] for name in columns if name in marked}
+    return {name: value for name, value in columns.items() if name not in marked}, hyperparameters
 
 
 def _typed(entries: list[str]) -> list[Value]:

@@ -1,22 +1,46 @@
 """The weights of a checkpoint, as a zoo keeps them."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
+from jaxtyping import Float
 from torch import Tensor
 
 from sne.checkpoints import CheckpointError, read_network
 from sne.networks import Network, TensorInfo, recognise
+from sne.symmetry import Symmetry
+from sne.symmetry.by_name.known import Known
 from sne.zoo.errors import ZooError
+from sne.zoo.importing.symmetries import SymmetriesByName
+from sne.zoo.store.layout import Layout, flatten
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a network as one flat vector.
+
+    Args:
+        layout: how the vector is cut into tensors.
+        vector: all entries.
+        symmetry: which changes of them leave what the network does alone; None where that is not known.
+    """
+
+    layout: Layout
+    vector: Float[Tensor, " entries"]
+    symmetry: Symmetry | None = None
+
+
+def read_weights(
+    path: Path, symmetries: SymmetriesByName | None, known: Known | None = None, left_out: Collection[str] = ()
+) -> Weights:
     """The tensors that a checkpoint's layers are made of, each once.
 
     Args:
         path: anything that `read_network` reads.
-
-    Returns:
-        Tensors by name, in the order of the file.
+        symmetries: where the network's symmetry is looked for; None to leave it open.
+        known: what the format says of the network beyond names and shapes.
+        left_out: tensors that stand in the file and are no part of the network.
 
     Raises:
         ZooError: there is no such file, it cannot be read whole, or a zoo could not tell its layers again.
@@ -24,16 +48,27 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise ZooError(f"{path}: no such file")
     try:
-        return used_tensors(read_network(path))
+        network = read_network(path)
+        if left_out:
+            network = _without(network, left_out)
+        layout, vector = flatten(_used_tensors(network))
     except CheckpointError as error:
         raise ZooError(str(error)) from None
+    symmetry = symmetries.find(network, known or Known(), str(path)) if symmetries else None
+    return Weights(layout, vector, symmetry if symmetry and _changes_nothing_else(symmetry, layout) else None)
 
 
-def used_tensors(network: Network) -> dict[str, Tensor]:
-    """The tensors that a network's layers are made of, each once; loads them.
+def _without(network: Network, names: Collection[str]) -> Network:
+    source = network.source
+    state = {name: source.load(name) for name in source.infos if name not in names}
+    try:
+        return read_network(state, name=network.name)
+    except CheckpointError as error:
+        raise CheckpointError(network.name, error.reason) from None
 
-    Args:
-        network: from `read_network`; its name is what messages call it.
+
+def _used_tensors(network: Network) -> dict[str, Tensor]:
+    """The tensors of a network's layers, loaded.
 
     Raises:
         ZooError: no layer was recognised, or names and shapes alone, which a zoo keeps, do not tell the layers.
@@ -48,3 +83,9 @@ def used_tensors(network: Network) -> dict[str, Tensor]:
     if [layer.parts for layer in layers] != [layer.parts for layer in network.layers]:
         raise ZooError(f"{network.name}: its layers cannot be told from names and shapes alone, as a zoo keeps them")
     return state
+
+
+def _changes_nothing_else(symmetry: Symmetry, layout: Layout) -> bool:
+    """Whether a zoo keeps all tensors that a symmetry changes: it keeps none that is no weight of a layer."""
+    kept = {symmetry.aliases.get(slot.name, slot.name) for slot in layout.slots}
+    return all(span.tensor in kept for one in (*symmetry.groups, *symmetry.mixings) for span in one.spans)

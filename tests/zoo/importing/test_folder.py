@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imported_proof import prove
 from safetensors.torch import save_file
 from torch import nn
 
@@ -41,6 +42,27 @@ def test_round_trip(folder: Path, tmp_path: Path):
         for name in network.source.infos:
             assert torch.equal(network.source.load(name), state[name])
     assert zoo.network(0).layers is zoo.network(2).layers
+
+
+def test_symmetries_by_names_alone(folder: Path, tmp_path: Path):
+    torch.save({"strange.weight": torch.randn(3, 3)}, folder / "d.pt")
+    with (folder / "zoo.csv").open("a") as file:
+        file.write("d.pt,r2,10,0.1,adam\n")
+    zoo = import_zoo("folder", folder, tmp_path / "zoo")
+    images = torch.randn(2, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for row in range(3):
+        assert prove(zoo, row, model(9), images, not_stored=("1.num_batches_tracked",)) == {"width.3": ("permutation",)}
+    assert zoo.symmetry(0) is zoo.symmetry(2) and zoo.symmetry(3) is None and len(zoo.symmetries) == 1
+
+
+def test_a_symmetry_of_tensors_that_are_not_kept(folder: Path, tmp_path: Path):
+    """Complex numbers are no weights for a zoo, and what moves with them would be torn apart."""
+    state = {"0.bias": torch.randn(5), "1.weight": torch.randn(2, 5), "1.bias": torch.randn(2)}
+    torch.save(state | {"0.weight": torch.randn(5, 3)}, folder / "a.pt")
+    torch.save(state | {"0.weight": torch.randn(5, 3, dtype=torch.complex64)}, folder / "c.pt")
+    zoo = import_zoo("folder", folder, tmp_path / "zoo")
+    assert zoo.symmetry(0).groups[0].size == 5 and zoo.symmetry(2) is None
+    assert list(zoo.network(2).source.infos) == list(state)
 
 
 def test_defaults_and_split(folder: Path, tmp_path: Path):

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
+from imported_proof import prove
 from safetensors.torch import save_file
 from torch import nn
 
@@ -149,11 +151,68 @@ def test_hub_cache(source: Path, tmp_path: Path):
     assert torch.equal(zoo.network(0).source.load("0.weight"), model(1).state_dict()["0.weight"])
 
 
+TOKENS = torch.randint(0, 11, (2, 6), generator=torch.Generator().manual_seed(1))
+ATTENTION = {f"attention.0.{place}" for place in ("heads", "0.key", "0.value", "1.key", "1.value")}
+
+
+def gpt2(kind: type) -> nn.Module:
+    torch.manual_seed(0)
+    return kind(transformers.GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=11, n_positions=16))
+
+
+class First(nn.Module):
+    """A module of transformers, giving its first output; names as without the wrapper."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = [inner]
+        for name, child in inner.named_children():
+            self.add_module(name, child)
+
+    def forward(self, x):
+        return self.inner[0].eval()(x, return_dict=True)[0]
+
+
+def test_symmetries(tmp_path: Path):
+    """Heads and tied word embeddings stand in the configs; without a head, the stream is the output."""
+    kinds = {"a": transformers.GPT2LMHeadModel, "b": transformers.GPT2Model, "c": transformers.GPT2LMHeadModel}
+    for name, kind in kinds.items():
+        gpt2(kind).save_pretrained(tmp_path / "models" / name)
+        path = tmp_path / "models" / name / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": True}))
+    zoo = import_zoo("hugging-face", tmp_path / "models", tmp_path / "zoo")
+    tied = prove(zoo, 0, First(gpt2(kinds["a"])), TOKENS, not_stored=("lm_head.weight",))
+    assert set(tied) == {"stream", "hidden.0", *ATTENTION}
+    headless = prove(zoo, 1, First(gpt2(kinds["b"])), TOKENS)
+    assert set(headless) == {"hidden.0", *ATTENTION} and zoo.symmetry(0) is zoo.symmetry(2)
+
+
+@pytest.mark.parametrize(
+    "settings, expected, message",
+    [
+        ({"n_head": None}, {"stream", "hidden.0"}, None),
+        (
+            {"n_head": [2]},
+            {"stream", "hidden.0"},
+            "heads is [2], expected a whole number from 1; kept without the symm",
+        ),
+        ({"n_head": 3}, None, "heads is 3, which does not cut queries of 8 and keys of 8; kept without its symmetry"),
+        ({"architectures": "GPT2LMHeadModel"}, {"hidden.0", *ATTENTION}, None),
+    ],
+)
+def test_configs_that_say_little_or_wrong(tmp_path: Path, settings: dict, expected: set | None, message: str | None):
+    gpt2(transformers.GPT2LMHeadModel).save_pretrained(tmp_path / "models" / "gpt")
+    path = tmp_path / "models" / "gpt" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": True} | settings))
+    lines = []
+    symmetry = import_zoo("hugging-face", tmp_path / "models", tmp_path / "zoo", report=lines.append).symmetry(0)
+    assert (symmetry and {group.name for group in symmetry.groups}) == expected
+    assert len(lines) == (message is not None) and all(message in line for line in lines)
+
+
 def test_a_module_of_transformers(tmp_path: Path):
     """Written by `save_pretrained`, tied weights and all."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    gpt = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=11, n_positions=16))
+    gpt = gpt2(transformers.GPT2LMHeadModel)
     gpt.save_pretrained(tmp_path / "models" / "gpt")
     zoo = import_zoo("hugging-face", tmp_path / "models", tmp_path / "zoo")
     assert zoo.families == ["gpt2"] and zoo.column("config.n_embd").tolist() == [8]

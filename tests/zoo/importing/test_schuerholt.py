@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imported_proof import prove
 from torch import nn
 
 from sne.zoo import Split, ZooError, import_zoo
@@ -21,12 +22,17 @@ PARAMS = {
 class Net(nn.Module):
     """The modules of the authors' `CNN`, as the names in their state dicts show them."""
 
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, activation: type[nn.Module] = nn.Tanh):
         super().__init__()
         torch.manual_seed(seed)
-        pool, act = nn.MaxPool2d(2, 2), nn.Tanh()
+        pool, act = nn.MaxPool2d(2, 2), activation()
         convolutions = [nn.Conv2d(1, 8, 5), pool, act, nn.Conv2d(8, 6, 5), pool, act, nn.Conv2d(6, 4, 2), act]
         self.module_list = nn.ModuleList([*convolutions, nn.Flatten(), nn.Linear(36, 20), act, nn.Linear(20, 10)])
+
+    def forward(self, x):
+        for module in self.module_list:
+            x = module(x)
+        return x
 
 
 def line(epoch: int) -> str:
@@ -84,6 +90,31 @@ def test_rows(source: Path, tmp_path: Path):
         assert list(network.source.infos) == list(state)
         assert all(torch.equal(network.source.load(name), value) for name, value in state.items())
     assert [layer.type.value for layer in zoo.network(0).layers] == ["conv2d"] * 3 + ["linear"] * 2
+
+
+def test_symmetries(source: Path, tmp_path: Path):
+    (runs(source)[1] / "params.json").write_text(json.dumps(PARAMS | {"model::nlin": "leakyrelu"}))
+    zoo = import_zoo("schuerholt", source, tmp_path / "zoo")
+    images = torch.randn(2, 1, 28, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    tanh, leaky = prove(zoo, 0, Net(0), images), prove(zoo, 4, Net(0, nn.LeakyReLU), images)
+    assert list(tanh) == list(leaky) == [f"between.{i}" for i in range(4)]
+    assert tanh["between.1"] == ("permutation",) and tanh["between.3"] == ("permutation", "sign")
+    assert leaky["between.1"] == leaky["between.3"] == ("permutation", "scaling")
+    assert [group.size for group in zoo.symmetry(0).groups] == [8, 6, 4, 20]
+    assert zoo.symmetry(0) is zoo.symmetry(2) and len(zoo.symmetries) == 2
+
+
+@pytest.mark.parametrize("settings", [{"model::type": "Resnet18"}, None])
+def test_nothing_is_taken_for_sequential_that_is_not_said_to_be(source: Path, tmp_path: Path, settings: dict | None):
+    """Widths are told apart by size alone; with skips, those that are equal would move together."""
+    for run in runs(source):
+        (run / "params.json").unlink()
+        if settings:
+            (run / "params.json").write_text(json.dumps(PARAMS | settings))
+    zoo = import_zoo("schuerholt", source, tmp_path / "zoo")
+    assert prove(zoo, 0, Net(0), torch.zeros(1, 1, 28, 28, dtype=torch.float64)) == {
+        f"width.{width}": ("permutation",) for width in (8, 6, 4, 20)
+    }
 
 
 def test_a_killed_trial(source: Path, tmp_path: Path):

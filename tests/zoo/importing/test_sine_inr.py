@@ -6,15 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imported_proof import prove
 from torch import nn
 
 from sne.zoo import Split, ZooError, import_zoo
 
 
+class Siren(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.seq = nn.Sequential(nn.Linear(1, 32), nn.Linear(32, 32), nn.Linear(32, 1))
+
+    def forward(self, x):
+        for layer in self.seq[:-1]:
+            x = torch.sin(30 * layer(x))
+        return self.seq[-1](x)
+
+
 def state(seed: int) -> dict:
     torch.manual_seed(seed)
-    layers = nn.Sequential(nn.Linear(1, 32), nn.Linear(32, 32), nn.Linear(32, 1))
-    return nn.ModuleDict({"seq": layers}).state_dict()
+    return Siren().state_dict()
 
 
 def save(path: Path, seed: int, **extra):
@@ -55,6 +66,15 @@ def test_rows(source: Path, tmp_path: Path):
         network = zoo.network(row)
         assert list(network.source.infos) == list(state(seed)) and len(network.layers) == 3
         assert all(torch.equal(network.source.load(name), value) for name, value in state(seed).items())
+
+
+def test_symmetries(source: Path, tmp_path: Path):
+    save(source / "model_0.pth", 0, x=torch.ones(20), y=torch.ones(5, 4))  # no part of the network
+    zoo = import_zoo("sine-inr", source, tmp_path / "zoo")
+    points = torch.linspace(-1, 1, 9, dtype=torch.float64)[:, None]
+    for row in range(4):
+        assert prove(zoo, row, Siren(), points) == {f"between.{i}": ("permutation", "sign") for i in range(2)}
+    assert len(zoo.symmetries) == 1 and zoo.symmetry(0) is zoo.symmetry(3)
 
 
 def test_neither_the_arrays_nor_the_label_become_weights(source: Path, tmp_path: Path):

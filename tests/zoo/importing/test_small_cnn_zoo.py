@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imported_proof import prove
 
 from sne.zoo import Split, ZooError, ZooWriter, import_zoo
 from sne.zoo.families.small_cnn import SmallCNN
@@ -84,6 +85,23 @@ def valid_conv(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     return out
 
 
+def test_symmetries(source: Path, tmp_path: Path):
+    zoo = import_zoo("small-cnn-zoo", source, tmp_path / "zoo")
+    images = torch.randn(3, 1, 15, 15, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    kinds = {"relu": ("permutation", "scaling"), "tanh": ("permutation",)}
+    for row, activation in enumerate(("relu", "relu", "tanh")):
+        found = prove(zoo, row, SmallCNN(1, 10, activation, 0.0), images)
+        assert len(found) == 3 and found["between.1"] == found["between.2"] == kinds[activation]
+    assert zoo.symmetry(0) is zoo.symmetry(1) and len(zoo.symmetries) == 2
+
+
+def test_an_activation_that_is_not_known(source: Path, tmp_path: Path):
+    write_metrics(source, HEAD + METRICS.replace("relu", "maxout").replace("tanh", ""))
+    zoo = import_zoo("small-cnn-zoo", source, tmp_path / "zoo")
+    assert zoo.symmetry(0) is zoo.symmetry(2)
+    assert {group.kinds for group in zoo.symmetry(0).groups} == {("permutation",)}
+
+
 def test_same_layout_as_a_made_small_cnn(source: Path, tmp_path: Path):
     zoo = import_zoo("small-cnn-zoo", source, tmp_path / "zoo")
     with ZooWriter(tmp_path / "made") as writer:
@@ -99,7 +117,7 @@ def test_networks_that_are_not_finite(source: Path, tmp_path: Path):
     weights[1, 5] = np.nan
     np.save(source / "weights.npy", weights)
     lines = []
-    with pytest.raises(ZooError, match="1 of 3 networks"):
+    with pytest.raises(ZooError, match="1 of 3 checkpoints"):
         import_zoo("small-cnn-zoo", source, tmp_path / "zoo", report=lines.append)
     zoo = import_zoo("small-cnn-zoo", source, tmp_path / "zoo", skip_bad=True, report=lines.append)
     assert zoo.ids == ["/cns/run_0@0", "/cns/run_1@86"]

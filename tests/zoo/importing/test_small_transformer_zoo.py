@@ -5,33 +5,63 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imported_proof import prove
 from torch import nn
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from sne.zoo import ZooError, import_zoo
 
 DIM, HEAD = 8, "batch_size,dataset,dropout,epochs,lr,optimizer,seed,is_cuda,ckpt_epoch,ckpt_file"
 
 
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        for name in ("queries", "keys", "values", "out_projection"):
+            self.add_module(name, nn.Linear(DIM, DIM, bias=False))
+
+    def forward(self, x, heads):
+        layers = (self.queries, self.keys, self.values)
+        parts = [layer(x).unflatten(-1, (heads, -1)).transpose(1, 2) for layer in layers]
+        return self.out_projection(scaled_dot_product_attention(*parts).transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention, self.fc1, self.fc2 = Attention(), nn.Linear(DIM, 2 * DIM), nn.Linear(2 * DIM, DIM)
+
+    def forward(self, x, heads, has_skips):
+        x = self.attention(layer_norm(x, (DIM,)), heads) + has_skips * x
+        return self.fc2(self.fc1(layer_norm(x, (DIM,))).relu()) + has_skips * x
+
+
+class Transformer(nn.Module):
+    """The paper's network; with `has_embedding` on images, else on embedded words."""
+
+    def __init__(self, has_embedding: bool, heads: int = 2, has_skips: bool = False):
+        super().__init__()
+        self.heads, self.has_skips, self.has_embedding = heads, has_skips, has_embedding
+        self.encoder = nn.ModuleList([Block(), Block()])
+        self.classifier = nn.Module()
+        self.classifier.fc1, self.classifier.fc2 = nn.Linear(DIM, DIM), nn.Linear(DIM, 10)
+        if has_embedding:
+            self.embedding = nn.Module()
+            self.embedding.pos_embedding = nn.Parameter(torch.randn(49, DIM))
+            self.embedding.conv1 = nn.Conv2d(1, DIM, 4, 4)
+
+    def forward(self, x):
+        if self.has_embedding:
+            x = self.embedding.conv1(x).flatten(2).mT + self.embedding.pos_embedding
+        for block in self.encoder:
+            x = block(x, self.heads, self.has_skips)
+        x = layer_norm(x, (DIM,)).mean(1)
+        return self.classifier.fc2(self.classifier.fc1(x).relu())
+
+
 def state(seed: int, *, has_embedding: bool) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
-
-    model = nn.Module()
-    model.encoder = nn.ModuleList()
-    for _ in range(2):
-        block = nn.Module()
-        block.attention = nn.Module()
-        for name in ("queries", "keys", "values", "out_projection"):
-            setattr(block.attention, name, nn.Linear(DIM, DIM, bias=False))
-        block.fc1, block.fc2 = nn.Linear(DIM, 2 * DIM), nn.Linear(2 * DIM, DIM)
-        model.encoder.append(block)
-    model.classifier = nn.Module()
-    model.classifier.fc1, model.classifier.fc2 = nn.Linear(DIM, DIM), nn.Linear(DIM, 10)
-    values = dict(model.state_dict())
-    if has_embedding:
-        conv = nn.Conv2d(1, DIM, 4, 4)
-        values |= {"embedding.pos_embedding": torch.randn(49, DIM), "embedding.conv1.weight": conv.weight.detach()}
-        values["embedding.conv1.bias"] = conv.bias.detach()
-    return values
+    return Transformer(has_embedding).state_dict()
 
 
 @pytest.fixture
@@ -80,6 +110,42 @@ def test_rows(source: Path, tmp_path: Path):
         assert set(network.source.infos) == set(expected)
         assert all(torch.equal(network.source.load(name), value) for name, value in expected.items())
         assert len({layer.name for layer in network.layers}) == 14 + 2 * (row > 0)
+
+
+def with_heads(source: Path, heads: str):
+    """Adds the column that the authors' settings have."""
+    for path in (source / "metadata").iterdir():
+        first, *lines = path.read_text().splitlines()
+        path.write_text("\n".join([f"{first},n_attention_heads", *(f"{line},{heads}" for line in lines)]) + "\n")
+
+
+@pytest.mark.parametrize("has_skips", [False, True])
+@pytest.mark.parametrize("heads", [None, 1, 2])
+def test_symmetries(source: Path, tmp_path: Path, heads: int | None, has_skips: bool):
+    """Names do not tell whether there are skips, so what is claimed holds either way."""
+    if heads:
+        with_heads(source, str(heads))
+    zoo = import_zoo("small-transformer-zoo", source, tmp_path / "zoo")
+    images = torch.randn(2, 1, 28, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    words = torch.randn(2, 6, DIM, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    vision = prove(zoo, 1, Transformer(True, heads or 2, has_skips), images)
+    text = prove(zoo, 0, Transformer(False, heads or 2, has_skips), words)
+    hidden = {f"hidden.{name}": ("permutation", "scaling") for name in ("0", "1", "classifier")}
+    assert {**hidden, "stream": ("permutation",)}.items() <= vision.items() and hidden.items() <= text.items()
+    per_head = {f"attention.{block}.{head}" for block in (0, 1) for head in range(heads or 0)}
+    between_heads = {f"attention.{block}.heads" for block in (0, 1) if heads == 2}
+    values, keys = ({f"{name}.{part}" for name in per_head} for part in ("value", "key"))
+    assert set(text) - set(hidden) == between_heads | values
+    assert set(vision) - set(hidden) - {"stream"} == between_heads | values | keys
+    assert zoo.symmetry(1) is zoo.symmetry(4) and len(zoo.symmetries) == 2
+
+
+def test_heads_that_do_not_fit(source: Path, tmp_path: Path):
+    with_heads(source, "3")
+    lines = []
+    zoo = import_zoo("small-transformer-zoo", source, tmp_path / "zoo", report=lines.append)
+    assert len(zoo) == 5 and [zoo.symmetry(row) for row in range(5)] == [None] * 5
+    assert len(lines) == 2 and all("heads is 3, which does not cut queries of 8" in line for line in lines)
 
 
 def test_damaged_and_missing_files(source: Path, tmp_path: Path):
