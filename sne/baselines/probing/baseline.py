@@ -1,6 +1,5 @@
 """A predictor that asks networks learned questions, and reads their answers."""
 
-from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 
 from sne.baselines.contract import Baseline
+from sne.baselines.neural.contract import CannotTakeError
 from sne.baselines.probing.modules import InputShape, input_shape
 from sne.baselines.probing.probes import DeepLinearProbes, FreeProbes
 from sne.baselines.probing.running import NetworkRunner
@@ -57,11 +57,16 @@ def probe_features(
         CannotTakeError: a network cannot be run on them.
     """
     runner = NetworkRunner(zoo, tuple(probes.shape[1:]), device)
-    blocks = [rows[start : start + _BLOCK].tolist() for start in range(0, len(rows), _BLOCK)]
     runner.outputs(rows.tolist())
-    with torch.inference_mode():
-        found = [answer_features(runner(block, probes.to(device))).cpu() for block in blocks]
-    return torch.cat(found).numpy()
+    return _features(runner, rows, probes.to(device)).cpu().numpy()
+
+
+@torch.inference_mode()
+def _features(
+    runner: NetworkRunner, rows: NDArray[np.int64], probes: Float[Tensor, "probes ..."]
+) -> Float[Tensor, "networks features"]:
+    blocks = [rows[start : start + _BLOCK].tolist() for start in range(0, len(rows), _BLOCK)]
+    return torch.cat([answer_features(runner(block, probes)) for block in blocks])
 
 
 class _Reader(nn.Sequential):
@@ -160,9 +165,13 @@ class ProbingBaseline(Baseline):
         Raises:
             CannotTakeError: a network cannot be run on the learned probes.
         """
-        features = torch.from_numpy(probe_features(zoo, rows, self.probes, device=self.device))
+        runner = NetworkRunner(zoo, self._shape, self.device)
+        outputs = runner.outputs(rows.tolist())
+        if outputs != self._outputs:
+            raise CannotTakeError(f"{zoo.path}: networks have {outputs} outputs, expected {self._outputs}")
+        features = _features(runner, rows, self.probes)
         with torch.inference_mode():
-            values = self._reader(features.to(self.device)).cpu()
+            values = self._reader(features).cpu()
         if self.kind == "class":
             return values.argmax(1).numpy()
         values = values[:, 0].double()

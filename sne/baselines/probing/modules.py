@@ -10,6 +10,7 @@ from torch import nn
 
 from sne.baselines.neural.contract import CannotTakeError
 from sne.zoo import FAMILIES, Layout, Recipe, Zoo, ZooError
+from sne.zoo.families.overriding import ends
 from sne.zoo.families.siren import Siren
 
 InputShape = tuple[int, ...]
@@ -23,18 +24,22 @@ _CHANNELS = (1, 3)
 
 
 def hyperparameters_of(zoo: Zoo, row: int) -> dict[str, Any]:
-    """The hyper-parameters that a row has, without their prefix; whole numbers are integers, as modules want them.
+    """The hyper-parameters that a row has, without their prefix, as its family wants them.
 
     Args:
         zoo: where the row is.
         row: its number.
     """
+    family = FAMILIES.get(zoo.families[row])
     found: dict[str, Any] = {"dropout": 0.0}  # is off when a network is run, and not every zoo tells it
-    for name in zoo.hyperparameter_names:
-        value = zoo.table[name][row].as_py()
-        if value is not None and value == value:
-            is_whole = isinstance(value, float) and value.is_integer()
-            found[name.removeprefix(_CONFIG)] = int(value) if is_whole else value
+    for column in zoo.hyperparameter_names:
+        value, name = zoo.table[column][row].as_py(), column.removeprefix(_CONFIG)
+        if value is None or value != value:
+            continue
+        if isinstance(value, float) and value.is_integer() and family and name in family.space:
+            is_whole = all(type(end) is int for end in ends(family.space[name]))
+            value = int(value) if is_whole else value  # where networks of other families have halves
+        found[name] = value
     return found
 
 
@@ -60,11 +65,14 @@ def build_module(zoo: Zoo, row: int, shape: InputShape) -> nn.Module:
     try:
         if len(shape) == 3:
             family.check(images)
-        module = family.module(hyperparameters_of(zoo, row), images, layout.slots[-1].num_entries)
+        with torch.random.fork_rng(devices=[]):  # modules draw first weights, which nobody needs
+            module = family.module(hyperparameters_of(zoo, row), images, layout.slots[-1].num_entries)
     except ZooError as error:
         raise CannotTakeError(f"{where} cannot be run on inputs of {list(shape)}: {error}") from None
     except KeyError as error:
-        raise CannotTakeError(f"{where} cannot be run: the family {name} needs the column config.{error.args[0]}") from None
+        raise CannotTakeError(
+            f"{where} cannot be run: the family {name} needs the column config.{error.args[0]}"
+        ) from None
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise CannotTakeError(f"{where} cannot be run: the family {name} refuses its columns: {error}") from None
     difference = _difference(layout, module)
@@ -91,17 +99,24 @@ def input_shape(zoo: Zoo, rows: NDArray[np.int64], side: int | None = None) -> I
     Raises:
         CannotTakeError: a network cannot be rebuilt, or they do not share a shape.
     """
-    firsts = {(zoo.families[row], zoo.layout(row).id): row for row in reversed(rows.tolist())}
+    firsts: dict[tuple[str, str], int] = {}
+    for row in rows.tolist():
+        firsts.setdefault((zoo.families[row], zoo.layout(row).id), row)
+    rows_left = list(firsts.values())
     errors: dict[int, CannotTakeError] = {}
-    for shape in _candidates(zoo, min(firsts.values()), side):
-        failed = _first_failure(zoo, list(firsts.values()), shape)
+    for shape in _candidates(zoo, rows_left[0], side):
+        failed = _first_failure(zoo, rows_left, shape)
         if failed is None:
             return shape
         row, error = failed
         errors.setdefault(row, error)
         if zoo.families[row] not in FAMILIES:
-            break
-    raise next(reversed(errors.values()))
+            raise error
+        rows_left.insert(0, rows_left.pop(rows_left.index(row)))  # the next shape is likely to fail there too
+    one, *others = errors
+    if not others:
+        raise errors[one]
+    raise CannotTakeError(f"{zoo.path}: {zoo.ids[one]} and {zoo.ids[others[0]]} share no shape of inputs")
 
 
 def _first_failure(zoo: Zoo, rows: list[int], shape: InputShape) -> tuple[int, CannotTakeError] | None:

@@ -1,0 +1,335 @@
+"""Hyper-representations: an autoencoder of weight tokens that learns without labels, and a linear head on its codes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression, RidgeCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+from torch.nn.utils.rnn import pad_sequence
+
+from sne.baselines.contract import Baseline
+from sne.baselines.estimators import Estimator, clipped
+from sne.baselines.neural.contract import CannotTakeError
+from sne.baselines.neural.weight_tokens import TokenPlan, TokenUnits, plan_tokens
+from sne.chunking import LAYER_TYPES
+from sne.encoders.positions import sinusoids
+from sne.nn import PreNormBlock
+from sne.symmetry import Symmetry, flat_map, symmetry_of
+from sne.zoo import Zoo
+
+_BLOCK = 32  # windows that are encoded at a time when nothing is learned
+_TEMPERATURE = 0.1
+
+
+@final
+class TokenAutoencoder(nn.Module):
+    """Tokens to small codes and back, every token in sight of its window.
+
+    Args:
+        token_size: entries of a token.
+        dim: width of the transformers.
+        code_size: entries of a token's code.
+        depth: transformer blocks before the codes, and as many after them.
+        heads: of attention.
+
+    Source: Schuerholt et al., arXiv 2110.15288, section 3, and arXiv 2406.09997, section 3.
+    Differs: sizes; sinusoidal positions; the decoder is given the positions again; weights pass through asinh.
+    """
+
+    def __init__(self, *, token_size: int, dim: int, code_size: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.enter = nn.Linear(token_size, dim)
+        self.types = nn.Embedding(len(LAYER_TYPES), dim)
+        self.place = nn.Linear(3 * dim, dim)
+        self.encoder = nn.Sequential(*(PreNormBlock(dim, heads=heads) for _ in range(depth)))
+        self.code = nn.Linear(dim, code_size)
+        self.leave = nn.Linear(code_size, dim)
+        self.decoder = nn.Sequential(*(PreNormBlock(dim, heads=heads) for _ in range(depth)))
+        self.out = nn.Linear(dim, token_size)
+        self.project = nn.Sequential(nn.Linear(code_size, dim), nn.SiLU(), nn.Linear(dim, code_size))
+        nn.init.normal_(self.types.weight, std=0.1)
+
+    def places(
+        self, layer_types: Int[Tensor, "windows tokens"], positions: Int[Tensor, "windows tokens 3"]
+    ) -> Float[Tensor, "windows tokens dim"]:
+        """What is known of tokens beside their weights."""
+        waves = [sinusoids(axis.flatten(), self.dim).view(*axis.shape, -1) for axis in positions.unbind(-1)]
+        return self.types(layer_types) + self.place(torch.cat(waves, -1))
+
+    def encode(
+        self,
+        tokens: Float[Tensor, "windows tokens token_size"],
+        places: Float[Tensor, "windows tokens dim"],
+        is_token: Bool[Tensor, "windows tokens"],
+    ) -> Float[Tensor, "windows tokens code_size"]:
+        """Codes of tokens. Approximate inverse: `decode`."""
+        x = self.enter(tokens) + places
+        for block in self.encoder:
+            x = block(x, is_token)
+        return self.code(x)
+
+    def decode(
+        self,
+        codes: Float[Tensor, "windows tokens code_size"],
+        places: Float[Tensor, "windows tokens dim"],
+        is_token: Bool[Tensor, "windows tokens"],
+    ) -> Float[Tensor, "windows tokens token_size"]:
+        """Tokens from their codes. Approximate inverse: `encode`."""
+        x = self.leave(codes) + places
+        for block in self.decoder:
+            x = block(x, is_token)
+        return self.out(x)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Windows of tokens side by side, the shorter ones padded."""
+
+    tokens: Float[Tensor, "windows tokens token_size"]
+    mask: Bool[Tensor, "windows tokens token_size"]
+    layer_types: Int[Tensor, "windows tokens"]
+    positions: Int[Tensor, "windows tokens 3"]
+
+    @property
+    def is_token(self) -> Bool[Tensor, "windows tokens"]:
+        """True on tokens."""
+        return self.mask[:, :, 0]
+
+    @classmethod
+    def join(cls, plans: Sequence[TokenPlan], values: Sequence[Tensor], device: torch.device) -> "_Windows":
+        """Pads windows to the longest."""
+        columns = (values, [p.mask for p in plans], [p.layer_types for p in plans], [p.positions for p in plans])
+        return cls(*(pad_sequence(list(column), batch_first=True).to(device) for column in columns))
+
+
+class _ZooTokens:
+    """The tokens of a zoo's networks, and of copies that compute the same."""
+
+    def __init__(self, zoo: Zoo, token_size: int, units: TokenUnits) -> None:
+        self._zoo = zoo
+        self._token_size = token_size
+        self._units = units
+        self._plans: dict[str, TokenPlan] = {}
+        self._symmetries: dict[str, Symmetry] = {}
+
+    def plan(self, row: int) -> TokenPlan:
+        """How a row is cut."""
+        layout = self._zoo.layout(row)
+        if layout.id not in self._plans:
+            try:
+                plan = plan_tokens(self._zoo.network(row).layers, layout, self._token_size)
+            except ValueError as error:
+                raise CannotTakeError(f"{self._zoo.path}: {self._zoo.ids[row]}: {error}") from None
+            self._plans[layout.id] = plan
+        return self._plans[layout.id]
+
+    def read(self, row: int, window: TokenPlan) -> Float[Tensor, "tokens token_size"]:
+        """A window of a row's weights, compressed to order 1."""
+        return self._compress(self._zoo.stored(row), window)
+
+    def read_copy(self, row: int, window: TokenPlan, generator: torch.Generator) -> Float[Tensor, "tokens token_size"]:
+        """The same window of a copy of the network, its neurons in another order."""
+        drawn = self._symmetry(row).sample(generator)
+        moved = flat_map(drawn, self._zoo.layout(row).slots, window.num_entries)
+        return self._compress(moved(self._zoo.weights(row)), window)
+
+    def _compress(self, vector: Tensor, window: TokenPlan) -> Tensor:
+        return (window.read(vector) / self._units.of(window)[:, None]).clamp(-1e6, 1e6).asinh()
+
+    def _symmetry(self, row: int) -> Symmetry:
+        kept = self._zoo.symmetry(row)
+        if kept is not None:
+            return kept
+        key = self._zoo.layout(row).id
+        if key not in self._symmetries:
+            self._symmetries[key] = symmetry_of(self._zoo.network(row))
+        return self._symmetries[key]
+
+
+def linear_head(kind: str) -> Estimator:
+    """Logistic regression for classes, else ridge regression whose penalty is chosen by leaving one out."""
+    model: Any = LogisticRegression(max_iter=2000) if kind == "class" else RidgeCV(np.logspace(-2, 4, 13))
+    pipeline: Any = make_pipeline(StandardScaler(), model)
+    return pipeline
+
+
+@final
+class HyperRepBaseline(Baseline):
+    """An autoencoder of the training networks' weights, trained without labels; a linear head on its codes.
+
+    Networks of any architecture are read as tokens. A step sees one window of each network; a network's features are
+    the mean and the deviation of its tokens' codes, over all tokens, and the means of its first and of its last level.
+
+    Args:
+        token_size: entries of a token.
+        window: tokens that see each other.
+        most_windows: of a network; of a longer one so many are read, evenly spread.
+        dim: width of the transformers.
+        code_size: entries of a token's code.
+        depth: transformer blocks before the codes, and as many after them.
+        heads: of attention.
+        epochs: over the training networks.
+        batch_size: networks a step.
+        learning_rate: the highest; it rises over the first steps and falls like a cosine.
+        contrast: weight of the term that brings together a network and a copy with permuted neurons, against the
+            others of its batch; 0 for none.
+        noise: deviation of what is added to tokens that are to be reconstructed.
+        device: where it is trained.
+
+    Source: Schuerholt et al., "Self-Supervised Representation Learning on Neural Network Weights", arXiv 2110.15288,
+        and "Towards Scalable and Versatile Weight Space Learning" (SANE), arXiv 2406.09997.
+    Differs: sizes and features are ours; copies are drawn from each network's own symmetry; weights are divided by
+        the mean size of their layer type and level and pass through asinh.
+    """
+
+    def __init__(
+        self,
+        *,
+        token_size: int = 64,
+        window: int = 128,
+        most_windows: int = 8,
+        dim: int = 64,
+        code_size: int = 32,
+        depth: int = 2,
+        heads: int = 4,
+        epochs: int = 30,
+        batch_size: int = 32,
+        learning_rate: float = 2e-3,
+        contrast: float = 0.1,
+        noise: float = 0.1,
+        device: str = "cpu",
+    ) -> None:
+        self.sizes = {"token_size": token_size, "dim": dim, "code_size": code_size, "depth": depth, "heads": heads}
+        self.window = window
+        self.most_windows = most_windows
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.contrast = contrast
+        self.noise = noise
+        self.device = torch.device(device)
+
+    def fit(
+        self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
+    ) -> None:
+        """Trains the autoencoder on the rows' weights, then the head on their targets.
+
+        Raises:
+            CannotTakeError: a network has no weights.
+        """
+        self.kind = kind
+        self._units = TokenUnits()
+        tokens = self._tokens(zoo)
+        for row in rows.tolist():
+            self._units.add(tokens.plan(row), zoo.stored(row))
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            self._model = TokenAutoencoder(**self.sizes).to(self.device)
+            self._train(tokens, rows, torch.Generator().manual_seed(seed))
+        self._head = linear_head(kind)
+        self._head.fit(self.features(zoo, rows), targets)
+
+    def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Predicts from the codes of the rows' weights.
+
+        Raises:
+            CannotTakeError: a network has no weights.
+        """
+        return clipped(self._head.predict(self.features(zoo, rows)), self.kind)
+
+    def features(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What the head reads: [rows, 4 * code_size].
+
+        Args:
+            zoo: where the rows are.
+            rows: row numbers.
+        """
+        tokens = self._tokens(zoo)
+        return np.stack([self._features(tokens, row) for row in rows.tolist()])
+
+    def _tokens(self, zoo: Zoo) -> _ZooTokens:
+        return _ZooTokens(zoo, self.sizes["token_size"], self._units)
+
+    @torch.inference_mode()
+    def _features(self, tokens: _ZooTokens, row: int) -> NDArray[np.float64]:
+        plan = tokens.plan(row)
+        count = -(-len(plan) // self.window)
+        chosen = range(count)
+        if count > self.most_windows:
+            chosen = [round(place) for place in np.linspace(0, count - 1, self.most_windows)]
+        windows = [plan.window(number * self.window, self.window) for number in chosen]
+        found = []
+        for start in range(0, len(windows), _BLOCK):
+            some = windows[start : start + _BLOCK]
+            batch = _Windows.join(some, [tokens.read(row, one) for one in some], self.device)
+            places = self._model.places(batch.layer_types, batch.positions)
+            found.append(self._model.encode(batch.tokens, places, batch.is_token)[batch.is_token].cpu())
+        codes = torch.cat(found).double()
+        levels = torch.cat([one.levels for one in windows])
+        ends = [codes[levels == level].mean(0) for level in (levels.min(), levels.max())]
+        return torch.cat([codes.mean(0), codes.std(0, unbiased=False), *ends]).numpy()
+
+    def _train(self, tokens: _ZooTokens, rows: NDArray[np.int64], generator: torch.Generator) -> None:
+        optimiser = torch.optim.AdamW(self._model.parameters(), lr=self.learning_rate, weight_decay=1e-2)
+        steps = self.epochs * -(-len(rows) // self.batch_size)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, self.learning_rate, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
+        )
+        self._model.train()
+        for _ in range(self.epochs):
+            order = torch.randperm(len(rows), generator=generator)
+            for places in order.split(self.batch_size):
+                optimiser.zero_grad()
+                self._loss(tokens, rows[places.numpy()].tolist(), generator).backward()
+                nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+                optimiser.step()
+                schedule.step()
+        self._model.eval()
+
+    def _loss(self, tokens: _ZooTokens, rows: list[int], generator: torch.Generator) -> Float[Tensor, ""]:
+        windows = []
+        for row in rows:
+            plan = tokens.plan(row)
+            last = max(len(plan) - self.window, 0)
+            windows.append(plan.window(int(torch.randint(last + 1, (), generator=generator)), self.window))
+        values = [tokens.read(row, one) for row, one in zip(rows, windows, strict=True)]
+        if self.contrast:
+            values += [tokens.read_copy(row, one, generator) for row, one in zip(rows, windows, strict=True)]
+            windows = windows * 2
+        batch = _Windows.join(windows, values, self.device)
+        places = self._model.places(batch.layer_types, batch.positions)
+        noisy = batch.tokens + self.noise * torch.randn_like(batch.tokens) * batch.mask
+        codes = self._model.encode(noisy, places, batch.is_token)
+        guesses = self._model.decode(codes, places, batch.is_token)
+        loss = (guesses - batch.tokens)[batch.mask].square().mean()
+        if self.contrast and len(rows) > 1:
+            shares = batch.is_token[:, :, None] / batch.is_token.sum(1)[:, None, None]
+            seen = normalize(self._model.project((codes * shares).sum(1)), dim=1)
+            loss = loss + self.contrast * contrastive_loss(*seen.chunk(2))
+        return loss
+
+
+def contrastive_loss(ones: Float[Tensor, "networks dim"], others: Float[Tensor, "networks dim"]) -> Float[Tensor, ""]:
+    """How badly each vector finds its partner among all others: NT-Xent.
+
+    Args:
+        ones: of length 1.
+        others: of length 1; each the partner of that in the same row.
+
+    Source: Chen et al., arXiv 2002.05709, section 2.1.
+    Differs: nothing; the temperature is 0.1.
+    """
+    both = torch.cat([ones, others])
+    logits = (both @ both.T / _TEMPERATURE).masked_fill(
+        torch.eye(len(both), dtype=torch.bool, device=both.device), -torch.inf
+    )
+    return cross_entropy(logits, torch.arange(len(both), device=both.device).roll(len(ones)))

@@ -1,0 +1,62 @@
+"""Zoos of untrained networks of any families, with the modules that they come from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from sne.symmetry import trace
+from sne.zoo import FAMILIES, Zoo, ZooWriter
+
+SHAPE, CLASSES = (1, 20, 20), 3
+
+
+def write_family_zoo(
+    path: Path,
+    families: Sequence[str],
+    *,
+    count: int = 3,
+    shape: tuple[int, int, int] = SHAPE,
+    classes: int = CLASSES,
+    traced: bool = False,
+    missing: Sequence[str] = (),
+) -> tuple[Zoo, list[nn.Module]]:
+    """So many networks a family; their `sharpness`, the size of their answers to noise, is at most 1.
+
+    Args:
+        path: of the new zoo.
+        families: names.
+        count: networks of each.
+        shape: of the images.
+        classes: outputs of classifiers.
+        traced: whether the symmetry of the first of each family is kept.
+        missing: hyper-parameters that are not kept.
+    """
+    modules = []
+    with ZooWriter(path) as writer:
+        for name in families:
+            for index in range(count):
+                rng = np.random.default_rng(index)
+                generator = torch.Generator().manual_seed(index)
+                drawn = FAMILIES[name].sample(rng)
+                module = FAMILIES[name].build(drawn, shape, classes, generator).eval()
+                gain = 2.0 ** (rng.choice((-1, 1)) * rng.uniform(0.7, 2))
+                with torch.no_grad():
+                    for tensor in module.state_dict().values():  # running statistics too are no longer 0 and 1
+                        if tensor.is_floating_point() and tensor.ndim == 1:
+                            tensor += 0.1 * torch.rand(tensor.shape, generator=generator)
+                    *_, weight, bias = (p for p in module.parameters())
+                    bias.zero_()
+                    one = shape if "inr" not in name else (1,) if name == "sine_inr" else (2,)
+                    inputs = torch.randn(8, *one, generator=generator)
+                    weight *= gain / module(inputs).square().mean().sqrt()
+                writer.add(
+                    id=f"{name}-{index}", run=f"{name}-{index}", family=name, dataset="noise", step=1,
+                    state=module.state_dict(), properties={"sharpness": gain / 4, "is_sharp": int(gain > 1)},
+                    hyperparameters={n: v for n, v in drawn.items() if n not in missing},
+                    symmetry=trace(module, (inputs[:2],)) if traced and not index else None,
+                )  # fmt: skip
+                modules.append(module)
+    return Zoo.open(path), modules
