@@ -23,13 +23,15 @@ class Estimator(Protocol):
         ...
 
 
-def boosting(kind: str, seed: int, categorical: list[bool] | None = None) -> Estimator:
-    """Gradient boosting on histograms, as scikit-learn sets it up."""
+def boosting(
+    kind: str, seed: int, categorical: list[bool] | None = None, *, learning_rate: float | None = None
+) -> Estimator:
+    """Gradient boosting on histograms, as scikit-learn sets it up but for another learning rate where one is given."""
     model: Any = HistGradientBoostingClassifier if kind == "class" else HistGradientBoostingRegressor
-    return model(random_state=seed, categorical_features=categorical)
+    return model(random_state=seed, categorical_features=categorical, learning_rate=learning_rate or 0.1)
 
 
-def perceptron(kind: str, seed: int) -> Estimator:
+def perceptron(kind: str, seed: int, *, learning_rate: float | None = None) -> Estimator:
     """A perceptron with two hidden layers of 256 on standardised features, stopped early on a tenth of the rows."""
     model = MLPClassifier if kind == "class" else MLPRegressor
     pipeline: Any = make_pipeline(
@@ -39,6 +41,7 @@ def perceptron(kind: str, seed: int) -> Estimator:
             early_stopping=True,
             n_iter_no_change=20,
             max_iter=300,
+            learning_rate_init=learning_rate or 1e-3,
             random_state=seed,
         ),
     )

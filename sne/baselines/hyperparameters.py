@@ -14,9 +14,15 @@ from sne.zoo import Zoo
 class HyperparameterBaseline(Baseline):
     """Gradient boosting on the `config.` columns, the step and the family of a network, but for the target itself.
 
+    Args:
+        learning_rate: of the boosting; None: scikit-learn's.
+
     Source: Unterthiner et al., arXiv 2002.11448, section 4 (hyper-parameters as features).
     Differs: scikit-learn's boosting; a column that another zoo lacks is missing there.
     """
+
+    def __init__(self, *, learning_rate: float | None = None) -> None:
+        self.learning_rate = learning_rate
 
     def fit(
         self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
@@ -33,7 +39,8 @@ class HyperparameterBaseline(Baseline):
         features = self._features(zoo, rows)
         self.used = [i for i in range(features.shape[1]) if np.isfinite(features[:, i]).any()]
         categorical = [self.names[i] in self.codes for i in self.used]
-        self.model: Estimator = boosting(kind, seed, categorical).fit(features[:, self.used], targets)
+        model = boosting(kind, seed, categorical, learning_rate=self.learning_rate)
+        self.model: Estimator = model.fit(features[:, self.used], targets)
 
     def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Predicts from the columns of the rows."""

@@ -1,6 +1,6 @@
 """Weight statistics: mean, variance and quantiles of every tensor, the field's strong simple baseline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -105,15 +105,20 @@ class StatisticsBaseline(Baseline):
     Args:
         model: "boosting" (gradient boosting on the statistics as they are, missing ones left missing) or "mlp"
             (a perceptron on their signed logarithms, standardised; missing ones are zero).
+        is_pooled: whether statistics are pooled whatever the training networks are, for predictions across
+            architectures; None: where their layouts differ.
+        learning_rate: of the estimator; None: its own.
 
     Source: Unterthiner et al., arXiv 2002.11448, section 4.
     Differs: scikit-learn's boosting in place of LightGBM; pooling by type is ours.
     """
 
-    def __init__(self, *, model: str) -> None:
+    def __init__(self, *, model: str, is_pooled: bool | None = None, learning_rate: float | None = None) -> None:
         if model not in ESTIMATORS:
             raise ValueError(f"unknown model {model!r}; known: {', '.join(ESTIMATORS)}")
         self.name = model
+        self.pooling = is_pooled
+        self.learning_rate = learning_rate
 
     def fit(
         self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
@@ -121,7 +126,7 @@ class StatisticsBaseline(Baseline):
         """Learns from the statistics of the rows' weights."""
         self.kind = kind
         networks = zoo.networks(rows)
-        self.is_pooled = len(_by_layout(networks)) > 1
+        self.is_pooled = len(_by_layout(networks)) > 1 if self.pooling is None else self.pooling
         self.kinds: list[str] | None = None
         self.width: int | None = None
         if self.is_pooled:
@@ -129,7 +134,7 @@ class StatisticsBaseline(Baseline):
         else:
             features = per_tensor(networks)
             self.width = features.shape[1] // STATISTICS_SIZE
-        self.model = ESTIMATORS[self.name](kind, seed)
+        self.model = ESTIMATORS[self.name](kind, seed, learning_rate=self.learning_rate)
         self.model.fit(self._inputs(features), targets)
 
     def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -145,4 +150,4 @@ class StatisticsBaseline(Baseline):
         return np.sign(known) * np.log1p(np.abs(known) / 1e-4)
 
 
-ESTIMATORS: dict[str, Callable[[str, int], Estimator]] = {"boosting": boosting, "mlp": perceptron}
+ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {"boosting": boosting, "mlp": perceptron}

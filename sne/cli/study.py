@@ -43,7 +43,7 @@ def study(
         str | None, typer.Option(help="Training seeds, as 0,1,2. [default: the study's, three or more]")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Compare these alone, as sne,mean,nfn_np. [default: the study's]")
+        str | None, typer.Option(help="Compare these, as sne,mean,nfn_np; --list names them. [default: the study's]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
     list_all: Annotated[bool, typer.Option("--list", help="Name the studies, what they answer, and leave.")] = False,
@@ -62,11 +62,11 @@ def study(
         raise StudyError(f"no study was named, expected one of {', '.join(STUDIES)}")
     if name not in STUDIES:
         raise StudyError(f"study {name!r} is not known, expected one of {', '.join(STUDIES)}")
-    from sne.studies import choose_methods, run_study, write_report
+    from sne.studies import METHODS, choose_methods, run_study, write_report
 
     chosen = STUDIES[name]
     folder = Path("studies") / f"{name}-{scale}" if out is None else out
-    known = chosen.design(scale).methods
+    known = {**METHODS, **{method.name: method for method in chosen.design(scale).methods}}
     with stopped_by_user(folder), disk_errors(), _progress() as progress:
         finished = run_study(
             chosen,
@@ -76,7 +76,7 @@ def study(
             images=images,
             workers=workers,
             seeds=None if seeds is None else _numbers(seeds),
-            methods=None if methods is None else choose_methods(methods.replace(" ", "").split(","), known),
+            methods=None if methods is None else choose_methods(methods.replace(" ", "").split(","), known.values()),
             progress=progress,
         )
         write_report(finished, folder)

@@ -7,11 +7,11 @@ from typing import Any, final
 
 import numpy as np
 
-from sne.baselines import BASELINES
 from sne.baselines.neural import NEURAL_BASELINES, CannotTakeError
 from sne.encoders import PRESETS, NetworkEncoder
 from sne.predictors import Predictor, Property, scores, selection_score
 from sne.studies.jobs import Job
+from sne.studies.methods import SIMPLE
 from sne.training import TrainingError, TrainingSettings, fit, preset_settings
 from sne.training.labels import target_column
 from sne.zoo import Split, Zoo
@@ -151,7 +151,10 @@ class BaselineLearner(Learner):
     def _fit(self, zoo: Zoo, rows: np.ndarray, column: np.ndarray) -> None:
         prop, job = self._property, self._job
         targets = prop.encode(column[rows])
-        self._fitted = BASELINES[job.method.source]()
+        options = {**job.method.options, **job.method.grid[job.configuration]}
+        if "epochs" in options and job.most_epochs:
+            options["epochs"] = min(options["epochs"], job.most_epochs)
+        self._fitted = SIMPLE[job.method.source](**options)
         self._fitted.fit(
             zoo,
             rows,

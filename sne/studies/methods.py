@@ -1,14 +1,17 @@
 """What is compared: methods as data, each with the settings it may try."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sne.baselines import BASELINES
+from sne.baselines import BASELINES, PROBING_BASELINES, SLOW_BASELINES, Baseline
 from sne.baselines.neural import NEURAL_BASELINES
 from sne.studies.errors import StudyError
 
 KINDS = ("preset", "neural", "baseline")
+
+SIMPLE: Mapping[str, Callable[..., Baseline]] = {**BASELINES, **SLOW_BASELINES, **PROBING_BASELINES}
+"""What is no encoder with heads, by name."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +21,11 @@ class Method:
     Args:
         name: what the command line calls it.
         label: what tables and plots call it.
-        kind: "preset" of `sne.encoders.PRESETS`, "neural" of `NEURAL_BASELINES`, or "baseline" of `BASELINES`.
+        kind: "preset" of `sne.encoders.PRESETS`, "neural" of `NEURAL_BASELINES`, or "baseline" of `SIMPLE`.
         source: its name there.
-        options: of the encoder's constructor (presets alone).
+        options: of the constructor (of presets and baselines).
         training: changes to the training settings (encoders alone).
-        grid: the configurations it may try, best guess first: training settings, as `training`.
+        grid: the configurations it may try, best guess first: training settings, or options of a baseline.
         reads: what it looks at: "weights", "notes" (hyper-parameters), "labels" of the training networks alone, or
             "runs" (the network is run).
         x: its place on the axis of a curve; None where it has none.
@@ -63,7 +66,12 @@ RATES: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 3e-4}, {"learning_
 PROTOCOL: Mapping[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "patience": 15}
 """How every neural baseline is trained; the epoch is chosen on the validation runs."""
 
-_OF_DEFAULT: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 1e-3}, {"learning_rate": 4e-3})
+RATES_OF_TWO: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 1e-3}, {"learning_rate": 4e-3})
+"""Of methods whose own learning rate is 2e-3."""
+
+RATES_OF_BOOSTING: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 0.05}, {"learning_rate": 0.2})
+"""Of gradient boosting, whose own is 0.1."""
+
 _LABELS = {
     "mean": "training mean",
     "hyperparameters": "hyper-parameters, boosting",
@@ -81,26 +89,48 @@ _LABELS = {
     "hyper_rep": "HyperRep",
 }
 _READS = {"mean": "labels", "hyperparameters": "notes", "probing": "runs"}
+_GRIDS = {
+    "hyperparameters": RATES_OF_BOOSTING,
+    "statistics_boosting": RATES_OF_BOOSTING,
+    "statistics_mlp": RATES,
+    "hyper_rep": RATES_OF_TWO,
+    "probing": RATES_OF_TWO,
+}
+_OPTIONS = {"hyper_rep": {"epochs": 30}, "probing": {"epochs": 30}}
 
 
 def _baseline(name: str) -> Method:
-    return Method(name, _LABELS.get(name, name), "baseline", name, reads=_READS.get(name, "weights"))
+    return Method(
+        name,
+        _LABELS.get(name, name),
+        "baseline",
+        name,
+        options=_OPTIONS.get(name, {}),
+        grid=_GRIDS.get(name, ({},)),
+        reads=_READS.get(name, "weights"),
+    )
 
 
 def _neural(name: str) -> Method:
     return Method(name, _LABELS.get(name, name), "neural", name, training=PROTOCOL, grid=RATES)
 
 
-SNE = Method("sne", "sne default", "preset", "default", grid=_OF_DEFAULT)
-SNE_ONE = Method("sne_one", "sne default, one member", "preset", "default", training={"members": 1}, grid=_OF_DEFAULT)
+SNE = Method("sne", "sne default", "preset", "default", grid=RATES_OF_TWO)
+SNE_ONE = Method("sne_one", "sne default, one member", "preset", "default", training={"members": 1}, grid=RATES_OF_TWO)
 SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", grid=RATES)
 
 METHODS: dict[str, Method] = {
     **{method.name: method for method in (SNE, SNE_ONE, SNE_PAPER)},
     **{name: _neural(name) for name in NEURAL_BASELINES},
-    **{name: _baseline(name) for name in BASELINES},
+    **{name: _baseline(name) for name in SIMPLE},
 }
-"""Every method by name: SNE, the neural baselines that there are, and the simple ones."""
+"""Every method by name: SNE, the neural baselines that there are, and the others."""
+
+POOLED: dict[str, Method] = {
+    name: replace(METHODS[name], label=f"{METHODS[name].label}, pooled", options={"is_pooled": True})
+    for name in ("statistics_boosting", "statistics_mlp")
+}
+"""What stands for the methods of these names where networks of other architectures are judged."""
 
 
 def choose_methods(names: Iterable[str], among: Iterable[Method]) -> tuple[Method, ...]:

@@ -204,10 +204,10 @@ class Outcomes:
         done = [o for o in asked if o.status == "done" and o.task.metric == metric]
         return Total(group, method, metric, done, len(asked))
 
-    def compare(self, group: str, ours: str = "sne") -> Comparison | None:
-        """SNE against the best baseline in a group; None where one of the two is missing."""
+    def compare(self, group: str) -> Comparison | None:
+        """SNE (its first method) against the best baseline in a group; None where one of the two is missing."""
         totals = {m.name: self.total(m, group) for m in self.methods}
-        mine = totals.get(ours)
+        mine = next((total for total in totals.values() if total.method.is_sne), None)
         others = [
             total
             for total in totals.values()

@@ -16,7 +16,7 @@ def target_column(zoo: Zoo, name: str) -> np.ndarray:
     Raises:
         TrainingError: the zoo has no such column; the message lists those it has.
     """
-    known = [*zoo.property_names, *zoo.hyperparameter_names, "family", "dataset"]
+    known = [*zoo.property_names, *zoo.hyperparameter_names, "family", "dataset", "step"]
     if name not in known:
         raise TrainingError(f"{zoo.path}: no column {name!r}, expected one of {', '.join(known)}")
     return zoo.column(name)

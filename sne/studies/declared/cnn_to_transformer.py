@@ -21,7 +21,7 @@ def _design(scale: str) -> Design:
         scale,
         zoos=tuple(zoo for pair in pairs.values() for zoo in pair),
         tasks=tasks,
-        methods=compared(scale),
+        methods=compared(scale, is_pooled=True),
         estimate={"ci": "1 min", "cpu": "60 min", "gpu": "1 day"}[scale],
     )
 

@@ -29,7 +29,7 @@ def _design(scale: str) -> Design:
         scale,
         zoos=tuple(zoos.values()),
         tasks=tasks,
-        methods=compared(scale),
+        methods=compared(scale, is_pooled=True),
         estimate={"ci": "1 min", "cpu": "90 min", "gpu": "1 day"}[scale],
     )
 

@@ -39,7 +39,7 @@ def _design(scale: str) -> Design:
         scale,
         zoos=tuple(zoo for pair in pairs.values() for zoo in pair),
         tasks=tasks,
-        methods=compared(scale),
+        methods=compared(scale, is_pooled=True),
         estimate={"ci": "2 min", "cpu": "85 min", "gpu": "1 day"}[scale],
     )
 

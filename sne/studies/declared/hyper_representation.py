@@ -20,7 +20,7 @@ def _design(scale: str) -> Design:
         scale,
         zoos=(*judged.values(), other),
         tasks=tasks,
-        methods=compared(scale),
+        methods=compared(scale, is_pooled=True),
         estimate={"ci": "1 min", "cpu": "50 min", "gpu": "1 day"}[scale],
     )
 

@@ -25,7 +25,7 @@ def _design(scale: str) -> Design:
         scale,
         zoos=tuple(needs),
         tasks=tasks,
-        methods=compared(scale, NOT_HERE[scale]),
+        methods=compared(scale, without=NOT_HERE[scale]),
         estimate={"ci": "2 min", "cpu": "90 min", "gpu": "1 day"}[scale],
     )
 

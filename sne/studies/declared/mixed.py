@@ -31,7 +31,7 @@ def _design(scale: str) -> Design:
         scale,
         zoos=tuple(zoos.values()),
         tasks=(everything, *others),
-        methods=compared(scale, TOO_SLOW[scale]),
+        methods=compared(scale, without=TOO_SLOW[scale], is_pooled=True),
         estimate={"ci": "2 min", "cpu": "90 min", "gpu": "1 day"}[scale],
     )
 

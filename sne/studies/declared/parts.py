@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sne.studies.images import DIGITS, TURNED
-from sne.studies.methods import METHODS, Method
+from sne.studies.methods import METHODS, POOLED, Method
 from sne.studies.study import Design, ZooNeed
 
 
@@ -89,13 +89,20 @@ def names_of(zoos: Sequence[ZooNeed]) -> tuple[str, ...]:
     return tuple(zoo.name for zoo in zoos)
 
 
-def compared(scale: str, without: Sequence[str] = ()) -> tuple[Method, ...]:
-    """Every method but some; the smallest scale has a few of each kind."""
+def compared(scale: str, *, without: Sequence[str] = (), is_pooled: bool = False) -> tuple[Method, ...]:
+    """Every method but some; the smallest scale has a few of each kind.
+
+    Args:
+        scale: decides whether all or a few.
+        without: names of those that are left out.
+        is_pooled: whether weight statistics are pooled by type, so that they cross architectures.
+    """
+    known = {**METHODS, **POOLED} if is_pooled else METHODS
     names = QUICK if scale == "ci" else tuple(METHODS)
-    return tuple(METHODS[name] for name in names if name in METHODS and name not in without)
+    return tuple(known[name] for name in names if name not in without)
 
 
-QUICK = ("sne_one", "sne_paper", "deep_sets", "flat_mlp", "graph_network", "mean", "statistics_boosting")
+QUICK = ("sne_one", "sne_paper", "flat_mlp", "deep_sets", "nfn_np", "graph_network", "mean", "statistics_boosting")
 """What the smallest scale compares."""
 
 

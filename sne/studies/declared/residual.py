@@ -21,7 +21,7 @@ def _design(scale: str) -> Design:
         scale,
         zoos=(plain, skipping, resnets),
         tasks=(task,),
-        methods=compared(scale),
+        methods=compared(scale, is_pooled=True),
         estimate={"ci": "2 min", "cpu": "60 min", "gpu": "1 day"}[scale],
     )
 
