@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 from by_name_proof import prove
+from small_transformer import DIM, Transformer
 from torch import nn
 
 from sne.checkpoints.read import read_network
@@ -150,6 +151,18 @@ def test_timm_names(residual):
     body = {"stream": 8, "hidden.0": 16, "hidden.1": 16}
     assert prove(module, torch.randn(2, 1, 8, 8, dtype=torch.float64)) == body
     assert prove(module, torch.randn(2, 1, 8, 8, dtype=torch.float64), heads=2) == {**body, **CHANNELS, **HEADS}
+
+
+@pytest.mark.parametrize("has_skips", [False, True])
+def test_small_transformers_with_and_without_skips(has_skips):
+    """Names do not tell which; those of texts do not store what they embed, so the stream stays there."""
+    hidden = {"hidden.0": 16, "hidden.1": 16, "hidden.classifier": 8}
+    images, words = torch.randn(2, 1, 28, 28, dtype=torch.float64), torch.randn(2, 6, DIM, dtype=torch.float64)
+    vision, text = Transformer(True, 2, has_skips), Transformer(False, 2, has_skips)
+    assert prove(vision, images) == {"stream": 8, **hidden} and prove(text, words) == hidden
+    values = {name: size for name, size in CHANNELS.items() if name.endswith("value")}
+    assert prove(vision, images, heads=2, activation="relu") == {"stream": 8, **hidden, **CHANNELS, **HEADS}
+    assert prove(text, words, heads=2, activation="relu") == {**hidden, **values, **HEADS}
 
 
 def infos_of(module, **changes):
