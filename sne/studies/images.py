@@ -44,14 +44,13 @@ def _turned_digits(path: Path) -> Path:
     from sne.zoo import load_images
 
     digits = load_images(DIGITS)
-    arrays = {
-        "x_train": np.rot90(digits.x_train[:, 0].numpy(), axes=(1, 2)),
-        "y_train": digits.y_train.numpy(),
-        "x_test": np.rot90(digits.x_test[:, 0].numpy(), axes=(1, 2)),
-        "y_test": digits.y_test.numpy(),
-    }
+    x_train, x_test = (
+        np.ascontiguousarray(np.rot90(images[:, 0].numpy(), axes=(1, 2))) for images in (digits.x_train, digits.x_test)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft.npz")
-    np.savez_compressed(draft, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    np.savez_compressed(
+        draft, x_train=x_train, y_train=digits.y_train.numpy(), x_test=x_test, y_test=digits.y_test.numpy()
+    )
     draft.replace(path)
     return path

@@ -19,7 +19,9 @@ def _design(scale: str) -> Design:
             Task("frequency", (zoo.name,), (HeldOut("sine waves", (zoo.name,)),), target="frequency", metric="mse"),
         ),
         methods=tuple(
-            replace(SNE_PAPER, name=f"chunk_{size}", label=f"chunks of {size}", options={"chunk_size": size}, x=size)
+            replace(
+                SNE_PAPER, name=f"chunk_{size}", label=f"chunks of {size}", options={"chunk_size": size}, x=float(size)
+            )
             for size in SIZES[scale]
         ),
         estimate={"ci": "1 min", "cpu": "60 min", "gpu": "4 h"}[scale],

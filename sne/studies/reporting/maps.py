@@ -1,6 +1,5 @@
 """Maps of embeddings: t-SNE pictures, and how well neighbours agree on the data set."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def neighbours_agree(outcome: Outcome) -> tuple[float, float]:
     return float(np.mean(shares)), float(np.mean(chances))
 
 
-def _draw(figure: Any, row: Sequence[Any], label: str, outcome: Outcome) -> None:
+def _draw(figure: Any, row: np.ndarray, label: str, outcome: Outcome) -> None:
     """Two panels: the same points by data set and by measured value."""
     from sklearn.manifold import TSNE
 

@@ -64,9 +64,8 @@ def report_blocks(finished: Finished, folder: Path) -> list[Block]:
     choices = tables.chosen_settings(outcomes, design.configurations)
     if choices.rows:
         blocks += [Heading("Configurations that validation chose"), choices]
-    reasons = {f"{o.method.label}, {o.task.name} to {o.held_out.name}: {o.reason}": o.status for o in outcomes.all}
-    for status, title in (("cannot", "What methods cannot take"), ("failed", "Jobs that failed")):
-        texts = [text for text, its_status in reasons.items() if its_status == status]
+    for status, title in (("cannot", "What methods cannot take"), ("failed", "What failed")):
+        texts = _reasons(finished, status)
         blocks += [Heading(title), Items(texts)] if texts else []
     blocks += [Heading("How it was measured"), *_method(finished)]
     return blocks
@@ -147,6 +146,16 @@ def _sentence(found: Comparison) -> str:
         f"{where}{found.ours.method.label} ({ours}) is {order} {found.theirs.method.label} ({theirs}), the best other "
         f"method that reads weights alone, by {gain}: {sure} ({kind} is better; p {found.share:.3g})."
     )
+
+
+def _reasons(finished: Finished, status: str) -> list[str]:
+    """A line for each method and task: where it has no figures, and why."""
+    where: dict[tuple[str, str, str], list[str]] = {}
+    for outcome in finished.outcomes.all:
+        if outcome.status == status:
+            key = (outcome.method.label, outcome.task.name, str(outcome.reason))
+            where.setdefault(key, []).append(outcome.held_out.name)
+    return [f"{label}, {task} to {', '.join(names)}: {reason}" for (label, task, reason), names in where.items()]
 
 
 def _details(finished: Finished, task: Task) -> Sequence[Block]:

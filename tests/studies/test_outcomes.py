@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from study_cases import outcome, outcomes
+
+from sne.metrics import kendall_tau
+from sne.studies import METHODS
+from sne.studies.outcomes import Outcomes, figures_of
+
+
+def test_means_are_over_seeds():
+    found = outcome(METHODS["sne"], 0.1)
+    taus = [kendall_tau(found.measured, predicted) for predicted in found.predicted]
+    assert len(taus) == 3 and len(set(taus)) == 3
+    assert found.mean("kendall_tau") == pytest.approx(np.mean(taus))
+    low, high = np.quantile(found.draws, (0.025, 0.975))
+    assert low < found.mean("kendall_tau") < high
+    assert found.cost("ms_per_network") == 1.5 and found.cost("parameters") == 10
+
+
+def test_json_holds_every_seed_and_no_predictions():
+    plain = outcome(METHODS["sne"], 0.1).to_json()
+    assert [row["seed"] for row in plain["seeds"]] == [0, 1, 2]
+    assert {"kendall_tau", "tau_ceiling", "r2", "mae", "mse", "validation", "versions"} <= set(plain["seeds"][0])
+    assert "predicted" not in str(plain)
+
+
+def test_cannot_is_no_figure():
+    plain = outcome(METHODS["nft"], 0.0, status="cannot").to_json()
+    assert plain["status"] == "cannot" and plain["reason"] == "too small" and "mean" not in plain
+
+
+def test_the_comparison_is_with_the_best_that_reads_weights():
+    found = outcomes(("sne", 0.05), ("mean", 5.0), ("deep_sets", 0.5), ("hyperparameters", 0.0), ("nft", -1.0))
+    compared = found.compare("all")
+    assert compared.theirs.method.name == "deep_sets"
+    assert compared.gain > 0 and compared.interval[0] > 0 and compared.share < 0.05
+
+
+def test_equal_methods_are_not_told_apart():
+    compared = outcomes(("sne", 0.3), ("deep_sets", 0.3)).compare("all")
+    assert compared.interval[0] < 0 < compared.interval[1] and compared.share > 0.05
+
+
+def test_less_is_better_for_squared_errors():
+    from dataclasses import replace
+
+    from study_cases import TASK
+
+    compared = outcomes(("sne", 0.05), ("deep_sets", 0.5), task=replace(TASK, metric="mse")).compare("all")
+    assert compared.gain > 0 and compared.ours.mean < compared.theirs.mean
+
+
+def test_no_comparison_without_sne_or_baselines():
+    assert outcomes(("mean", 1.0), ("deep_sets", 1.0)).compare("all") is None
+    assert outcomes(("sne", 1.0), ("hyperparameters", 1.0)).compare("all") is None
+    assert Outcomes([outcome(METHODS["sne"], 1.0)]).compare("all") is None
+
+
+def test_figures_of_classes():
+    names = np.array(["a", "b"], dtype=object)
+    assert figures_of(names, names) == {"accuracy": 1.0}
+    assert figures_of(np.ones(3), np.ones(3))["r2"] is None

@@ -1,0 +1,110 @@
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from study_cases import TASK, outcomes, tiny_study
+
+from sne.studies import HeldOut, Study, write_report
+from sne.studies.processes import Failure
+from sne.studies.reporting.blocks import Cell, Heading, Items, Paragraph, Table
+from sne.studies.reporting.maps import neighbours_agree
+from sne.studies.reporting.markdown import to_markdown
+from sne.studies.reporting.page import to_page
+from sne.studies.runner import Finished
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def finished(found, **changes):
+    study: Study = replace(tiny_study("sne", "mean"), **changes)
+    return Finished(study, "ci", study.designs["ci"], found, [], {"a-job": Failure("broke")}, 3.0)
+
+
+class Links(HTMLParser):
+    """What a page would have to fetch, and the tags that are open."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.open = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.links += [value for name, value in attrs if name in ("src", "href") and not value.startswith("data:")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_writes_report_results_pictures_and_one_page(tmp_path):
+    found = outcomes(("sne", 0.1), ("deep_sets", 0.4), ("mean", 3.0), ("hyperparameters", 0.2), ("nft", -1.0))
+    write_report(finished(found), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.md", "report.html", "results.json", "bars.png", "scatter.png",
+    }  # fmt: skip
+    assert (tmp_path / "bars.png").read_bytes().startswith(PNG)
+    text = (tmp_path / "report.md").read_text()
+    assert "sne default" in text and "| cannot |" in text and "NFT, accuracy to own: too small" in text
+    assert "is ahead of DeepSets" in text and "![" in text
+    page = (tmp_path / "report.html").read_text()
+    reader = Links()
+    reader.feed(page)
+    assert reader.links == [] and reader.open == [] and page.count("data:image/png;base64,") == 2
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["failures"] == {"a-job": "broke"} and results["versions"]["torch"]
+    statuses = {row["method"]: row["status"] for row in results["outcomes"]}
+    assert statuses["nft"] == "cannot" and statuses["sne"] == "done"
+    assert results["comparisons"][0]["best_baseline"] == "deep_sets"
+
+
+def test_curves_over_tasks(tmp_path):
+    tasks = [replace(TASK, name=f"{share}", x=float(share), metric="mse") for share in (10, 100)]
+    found = [outcomes(("sne", 0.5 / task.x), ("deep_sets", 0.5), task=task) for task in tasks]
+    joined = replace(found[0], all=[*found[0].all, *found[1].all])
+    write_report(finished(joined, curve="share, %", has_bars=False, has_scatter=False), tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["curve.png"]
+
+
+def test_maps_of_embeddings(tmp_path):
+    found = outcomes(("sne", 0.1), ("deep_sets", 0.4), task=replace(TASK, has_map=True))
+    share, chance = neighbours_agree(found.all[0])
+    assert 0 <= share <= 1 and chance == pytest.approx(18 / 38)
+    write_report(finished(found, has_bars=False, has_scatter=False), tmp_path)
+    assert (tmp_path / "map.png").read_bytes().startswith(PNG)
+    assert "nearest of the same data set" in (tmp_path / "report.md").read_text()
+
+
+def test_pairs_are_drawn_as_a_matrix(tmp_path):
+    parts = (HeldOut("a", ("tiny",), "own"), HeldOut("b", ("tiny",), "other"))
+    rows = []
+    for name in ("a", "b"):
+        for part in parts:
+            rows += [
+                replace(o, task=replace(TASK, name=name, held_out=parts), held_out=part, results=[
+                    {**r, "held_out": {p.name: r["held_out"]["own"] for p in parts}} for r in o.results
+                ])
+                for o in outcomes(("sne", 0.1), ("mean", 2.0), ("deep_sets", 0.3)).all
+            ]  # fmt: skip
+    write_report(finished(replace(outcomes(("sne", 0.1)), all=rows), has_scatter=False), tmp_path)
+    assert (tmp_path / "matrix.png").is_file()
+    assert "own: Kendall tau" in (tmp_path / "report.md").read_text()
+
+
+def test_same_results_give_the_same_files(tmp_path):
+    for name in ("one", "two"):
+        write_report(finished(outcomes(("sne", 0.1), ("mean", 1.0))), tmp_path / name)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_text_is_escaped(tmp_path):
+    blocks = [
+        Heading("a < b", 1),
+        Paragraph("<script>"),
+        Items(["&"]),
+        Table(["x", "|"], [[Cell("a|b"), Cell("1", True)]]),
+    ]
+    page, text = to_page("t", blocks, tmp_path), to_markdown(blocks)
+    assert "<script>" not in page and "&lt;script&gt;" in page and "<b>1</b>" in page
+    assert "| a\\|b | **1** |" in text and "| x | \\| |" in text
