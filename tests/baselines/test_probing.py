@@ -161,9 +161,7 @@ def test_the_side_is_that_of_the_tensors(tmp_path, traced):
 
 def test_unknown_families_are_refused(tmp_path, traced):
     zoo = Zoo.open(write_tiny_zoo(tmp_path / "tiny", runs=4))
-    with pytest.raises(
-        CannotTakeError, match=r"tiny: run00\d-\d is of family '(narrow|wide)', .* expected one of small_cnn, "
-    ):
+    with pytest.raises(CannotTakeError, match=r"tiny: run00.-. is of family '\w+', .* expected one of small_cnn"):
         fitted(zoo, target="test_loss")
     with pytest.raises(CannotTakeError, match="'narrow'"):
         fitted(traced).predict(zoo, np.arange(2))

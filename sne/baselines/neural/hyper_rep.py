@@ -1,114 +1,25 @@
 """Hyper-representations: an autoencoder of weight tokens that learns without labels, and a linear head on its codes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize
-from torch.nn.utils.rnn import pad_sequence
+from torch.nn.functional import normalize
 
 from sne.baselines.contract import Baseline
 from sne.baselines.estimators import Estimator, clipped
-from sne.baselines.neural.contract import CannotTakeError
+from sne.baselines.neural.token_autoencoder import TokenAutoencoder, TokenWindows, contrastive_loss
 from sne.baselines.neural.weight_tokens import TokenPlan, TokenUnits, plan_tokens
-from sne.chunking import LAYER_TYPES
-from sne.encoders.positions import sinusoids
-from sne.nn import PreNormBlock
 from sne.symmetry import Symmetry, flat_map, symmetry_of
 from sne.zoo import Zoo
 
 _BLOCK = 32  # windows that are encoded at a time when nothing is learned
-_TEMPERATURE = 0.1
-
-
-@final
-class TokenAutoencoder(nn.Module):
-    """Tokens to small codes and back, every token in sight of its window.
-
-    Args:
-        token_size: entries of a token.
-        dim: width of the transformers.
-        code_size: entries of a token's code.
-        depth: transformer blocks before the codes, and as many after them.
-        heads: of attention.
-
-    Source: Schuerholt et al., arXiv 2110.15288, section 3, and arXiv 2406.09997, section 3.
-    Differs: sizes; sinusoidal positions; the decoder is given the positions again; weights pass through asinh.
-    """
-
-    def __init__(self, *, token_size: int, dim: int, code_size: int, depth: int, heads: int) -> None:
-        super().__init__()
-        self.dim = dim
-        self.enter = nn.Linear(token_size, dim)
-        self.types = nn.Embedding(len(LAYER_TYPES), dim)
-        self.place = nn.Linear(3 * dim, dim)
-        self.encoder = nn.Sequential(*(PreNormBlock(dim, heads=heads) for _ in range(depth)))
-        self.code = nn.Linear(dim, code_size)
-        self.leave = nn.Linear(code_size, dim)
-        self.decoder = nn.Sequential(*(PreNormBlock(dim, heads=heads) for _ in range(depth)))
-        self.out = nn.Linear(dim, token_size)
-        self.project = nn.Sequential(nn.Linear(code_size, dim), nn.SiLU(), nn.Linear(dim, code_size))
-        nn.init.normal_(self.types.weight, std=0.1)
-
-    def places(
-        self, layer_types: Int[Tensor, "windows tokens"], positions: Int[Tensor, "windows tokens 3"]
-    ) -> Float[Tensor, "windows tokens dim"]:
-        """What is known of tokens beside their weights."""
-        waves = [sinusoids(axis.flatten(), self.dim).view(*axis.shape, -1) for axis in positions.unbind(-1)]
-        return self.types(layer_types) + self.place(torch.cat(waves, -1))
-
-    def encode(
-        self,
-        tokens: Float[Tensor, "windows tokens token_size"],
-        places: Float[Tensor, "windows tokens dim"],
-        is_token: Bool[Tensor, "windows tokens"],
-    ) -> Float[Tensor, "windows tokens code_size"]:
-        """Codes of tokens. Approximate inverse: `decode`."""
-        x = self.enter(tokens) + places
-        for block in self.encoder:
-            x = block(x, is_token)
-        return self.code(x)
-
-    def decode(
-        self,
-        codes: Float[Tensor, "windows tokens code_size"],
-        places: Float[Tensor, "windows tokens dim"],
-        is_token: Bool[Tensor, "windows tokens"],
-    ) -> Float[Tensor, "windows tokens token_size"]:
-        """Tokens from their codes. Approximate inverse: `encode`."""
-        x = self.leave(codes) + places
-        for block in self.decoder:
-            x = block(x, is_token)
-        return self.out(x)
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """Windows of tokens side by side, the shorter ones padded."""
-
-    tokens: Float[Tensor, "windows tokens token_size"]
-    mask: Bool[Tensor, "windows tokens token_size"]
-    layer_types: Int[Tensor, "windows tokens"]
-    positions: Int[Tensor, "windows tokens 3"]
-
-    @property
-    def is_token(self) -> Bool[Tensor, "windows tokens"]:
-        """True on tokens."""
-        return self.mask[:, :, 0]
-
-    @classmethod
-    def join(cls, plans: Sequence[TokenPlan], values: Sequence[Tensor], device: torch.device) -> "_Windows":
-        """Pads windows to the longest."""
-        columns = (values, [p.mask for p in plans], [p.layer_types for p in plans], [p.positions for p in plans])
-        return cls(*(pad_sequence(list(column), batch_first=True).to(device) for column in columns))
 
 
 class _ZooTokens:
@@ -125,11 +36,7 @@ class _ZooTokens:
         """How a row is cut."""
         layout = self._zoo.layout(row)
         if layout.id not in self._plans:
-            try:
-                plan = plan_tokens(self._zoo.network(row).layers, layout, self._token_size)
-            except ValueError as error:
-                raise CannotTakeError(f"{self._zoo.path}: {self._zoo.ids[row]}: {error}") from None
-            self._plans[layout.id] = plan
+            self._plans[layout.id] = plan_tokens(self._zoo.network(row).layers, layout, self._token_size)
         return self._plans[layout.id]
 
     def read(self, row: int, window: TokenPlan) -> Float[Tensor, "tokens token_size"]:
@@ -221,11 +128,7 @@ class HyperRepBaseline(Baseline):
     def fit(
         self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
     ) -> None:
-        """Trains the autoencoder on the rows' weights, then the head on their targets.
-
-        Raises:
-            CannotTakeError: a network has no weights.
-        """
+        """Trains the autoencoder on the rows' weights, then the head on their targets."""
         self.kind = kind
         self._units = TokenUnits()
         tokens = self._tokens(zoo)
@@ -239,11 +142,7 @@ class HyperRepBaseline(Baseline):
         self._head.fit(self.features(zoo, rows), targets)
 
     def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Predicts from the codes of the rows' weights.
-
-        Raises:
-            CannotTakeError: a network has no weights.
-        """
+        """Predicts from the codes of the rows' weights."""
         return clipped(self._head.predict(self.features(zoo, rows)), self.kind)
 
     def features(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -270,7 +169,7 @@ class HyperRepBaseline(Baseline):
         found = []
         for start in range(0, len(windows), _BLOCK):
             some = windows[start : start + _BLOCK]
-            batch = _Windows.join(some, [tokens.read(row, one) for one in some], self.device)
+            batch = TokenWindows.join(some, [tokens.read(row, one) for one in some], self.device)
             places = self._model.places(batch.layer_types, batch.positions)
             found.append(self._model.encode(batch.tokens, places, batch.is_token)[batch.is_token].cpu())
         codes = torch.cat(found).double()
@@ -305,7 +204,7 @@ class HyperRepBaseline(Baseline):
         if self.contrast:
             values += [tokens.read_copy(row, one, generator) for row, one in zip(rows, windows, strict=True)]
             windows = windows * 2
-        batch = _Windows.join(windows, values, self.device)
+        batch = TokenWindows.join(windows, values, self.device)
         places = self._model.places(batch.layer_types, batch.positions)
         noisy = batch.tokens + self.noise * torch.randn_like(batch.tokens) * batch.mask
         codes = self._model.encode(noisy, places, batch.is_token)
@@ -316,20 +215,3 @@ class HyperRepBaseline(Baseline):
             seen = normalize(self._model.project((codes * shares).sum(1)), dim=1)
             loss = loss + self.contrast * contrastive_loss(*seen.chunk(2))
         return loss
-
-
-def contrastive_loss(ones: Float[Tensor, "networks dim"], others: Float[Tensor, "networks dim"]) -> Float[Tensor, ""]:
-    """How badly each vector finds its partner among all others: NT-Xent.
-
-    Args:
-        ones: of length 1.
-        others: of length 1; each the partner of that in the same row.
-
-    Source: Chen et al., arXiv 2002.05709, section 2.1.
-    Differs: nothing; the temperature is 0.1.
-    """
-    both = torch.cat([ones, others])
-    logits = (both @ both.T / _TEMPERATURE).masked_fill(
-        torch.eye(len(both), dtype=torch.bool, device=both.device), -torch.inf
-    )
-    return cross_entropy(logits, torch.arange(len(both), device=both.device).roll(len(ones)))

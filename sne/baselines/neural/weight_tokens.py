@@ -107,7 +107,7 @@ def plan_tokens(layers: Sequence[Layer], layout: Layout, token_size: int) -> Tok
     return TokenPlan(torch.cat(tokens), torch.cat(types), torch.cat(positions), torch.cat(scales), layout.num_entries)
 
 
-def _rows(matrices: Sequence[Float[Tensor, "out entries"]]) -> list[Float[Tensor, "rows length"]]:
+def _rows(matrices: Sequence[Tensor]) -> list[Tensor]:
     """The places of a layer's parts as rows: parts of equally many neurons side by side, lone vectors flat."""
     by_height: dict[int, list[Tensor]] = {}
     for matrix in matrices:
