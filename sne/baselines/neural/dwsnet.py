@@ -96,6 +96,7 @@ class DWSNetEncoder(FixedLayoutEncoder):
 
     Args:
         layout: what `FixedLayout.to_json` gives; linear layers alone, at least two.
+        compression: of standardised weights, see `FixedLayoutEncoder`.
         channels: of the equivariant layers, for each weight.
         hidden: width of the layer after pooling.
         dim: width of the embedding.
@@ -104,7 +105,8 @@ class DWSNetEncoder(FixedLayoutEncoder):
 
     Source: Navon et al., "Equivariant Architectures for Learning in Deep Weight Spaces", arXiv 2301.12780, sections 4
         and 5.
-    Differs: weights are standardised part by part; the invariant layer takes mean and largest value of each array; a
+    Differs: weights are standardised part by part and compressed, which helped on zoos of
+        many initial spreads; the invariant layer takes mean and largest value of each array; a
         missing bias is read as zero; wide inputs are mixed, since the cost grows with their square.
     """
 
@@ -112,6 +114,7 @@ class DWSNetEncoder(FixedLayoutEncoder):
         self,
         *,
         layout: Sequence[Sequence[Any]],
+        compression: float = 5.0,
         channels: Sequence[int] = (32, 32, 32),
         hidden: int = 256,
         dim: int = 128,
@@ -126,7 +129,9 @@ class DWSNetEncoder(FixedLayoutEncoder):
             "most_inputs": most_inputs,
             "mixed_inputs": mixed_inputs,
         }
-        super().__init__(given, method=METHOD, scales=one_scale_a_part(given), settings=settings)
+        super().__init__(
+            given, method=METHOD, scales=one_scale_a_part(given), compression=compression, settings=settings
+        )
         self.dim = dim
         self.stack = plain_stack(given, types=LINEAR, method=METHOD)
         num_in = self.stack.shapes[0][1]

@@ -1,6 +1,7 @@
 """What encoders of networks of one layout have in common: reading, standardising, batching."""
 
 import abc
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,9 @@ class FixedLayoutEncoder(NetworkEncoder):
         layout: of every network that it reads.
         method: what messages call it.
         scales: for each entry, the number of the statistics that it shares; None: each has its own.
-        settings: the constructor's keyword arguments but the layout.
+        compression: a standardised weight x is read as asinh(compression x) / asinh(compression), so that networks
+            of small weights are told apart beside those of large ones; 0 leaves x as it is.
+        settings: the constructor's keyword arguments but layout and compression.
     """
 
     mean: Tensor
@@ -28,11 +31,20 @@ class FixedLayoutEncoder(NetworkEncoder):
     scale_of: Tensor
 
     def __init__(
-        self, layout: FixedLayout, *, method: str, scales: Int[Tensor, " entries"] | None, settings: dict[str, Any]
+        self,
+        layout: FixedLayout,
+        *,
+        method: str,
+        scales: Int[Tensor, " entries"] | None,
+        compression: float,
+        settings: dict[str, Any],
     ) -> None:
         super().__init__()
+        if not 0 <= compression < float("inf"):
+            raise ValueError(f"compression is {compression}, expected 0 or more")
         self.layout = layout
         self.method = method
+        self.compression = compression
         self._settings = settings
         places = torch.arange(layout.num_entries) if scales is None else scales
         self.register_buffer("scale_of", places, persistent=False)
@@ -42,7 +54,7 @@ class FixedLayoutEncoder(NetworkEncoder):
 
     def settings(self) -> dict[str, Any]:
         """The constructor's keyword arguments as plain JSON values."""
-        return {"layout": self.layout.to_json(), **self._settings}
+        return {"layout": self.layout.to_json(), "compression": self.compression, **self._settings}
 
     def prepare(self, networks: Sequence[Network]) -> list[FlatWeights]:
         """Reads networks, one item each, in order.
@@ -60,9 +72,9 @@ class FixedLayoutEncoder(NetworkEncoder):
         """
         values = torch.cat([item.values for item in prepared]).double()
         if not values.isfinite().all():
-            raise ValueError("expected finite weights, got some that are not")
+            raise ValueError("expected finite weights that differ, got some that are not finite")
         if values.min() == values.max():
-            raise ValueError(f"expected weights that differ, got {values.numel()} equal ones")
+            raise ValueError(f"expected finite weights that differ, got {values.numel()} equal ones")
         count = len(self.mean)
         numbers = torch.bincount(self.scale_of.cpu(), minlength=count).double() * len(values)
         mean = torch.zeros(count).double().index_add_(0, self.scale_of.cpu(), values.sum(0)) / numbers
@@ -78,7 +90,10 @@ class FixedLayoutEncoder(NetworkEncoder):
 
     def forward(self, batch: FlatWeights) -> Float[Tensor, "networks dim"]:
         """Encodes a batch."""
-        return self.encode((batch.values - self.mean[self.scale_of]) / self.std[self.scale_of])
+        x = (batch.values - self.mean[self.scale_of]) / self.std[self.scale_of]
+        if self.compression:
+            x = (self.compression * x).asinh() / math.asinh(self.compression)
+        return self.encode(x)
 
     @abc.abstractmethod
     def encode(self, weights: Float[Tensor, "networks entries"]) -> Float[Tensor, "networks dim"]:

@@ -22,6 +22,7 @@ class FlatMLPEncoder(FixedLayoutEncoder):
 
     Args:
         layout: what `FixedLayout.to_json` gives.
+        compression: of standardised weights, see `FixedLayoutEncoder`.
         hidden: widths of the hidden layers.
         dim: width of the embedding.
         dropout: share of entries dropped after each hidden layer.
@@ -34,13 +35,14 @@ class FlatMLPEncoder(FixedLayoutEncoder):
         self,
         *,
         layout: Sequence[Sequence[Any]],
+        compression: float = 0.0,
         hidden: Sequence[int] = (512, 256),
         dim: int = 128,
         dropout: float = 0.1,
     ) -> None:
         given = FixedLayout.from_json(layout)
         settings = {"hidden": list(hidden), "dim": dim, "dropout": dropout}
-        super().__init__(given, method=METHOD, scales=None, settings=settings)
+        super().__init__(given, method=METHOD, scales=None, compression=compression, settings=settings)
         self.dim = dim
         widths = [given.num_entries, *hidden]
         layers: list[nn.Module] = []

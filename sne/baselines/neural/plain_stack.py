@@ -23,6 +23,7 @@ class PlainStack:
             several positions; these stand as its kernel positions.
         has_bias: for each layer.
     """
+
     shapes: tuple[tuple[int, int, int], ...]
     has_bias: tuple[bool, ...]
 
