@@ -74,7 +74,7 @@ class HyperRepBaseline(Baseline):
     """An autoencoder of the training networks' weights, trained without labels; a linear head on its codes.
 
     Networks of any architecture are read as tokens. A step sees one window of each network; a network's features are
-    the mean and the deviation of its tokens' codes, over all tokens, and the means of its first and of its last level.
+    mean and deviation of its tokens' codes: of all tokens, of its first level's, of its last level's.
 
     Args:
         token_size: entries of a token.
@@ -146,7 +146,7 @@ class HyperRepBaseline(Baseline):
         return clipped(self._head.predict(self.features(zoo, rows)), self.kind)
 
     def features(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What the head reads: [rows, 4 * code_size].
+        """What the head reads: [rows, 6 * code_size].
 
         Args:
             zoo: where the rows are.
@@ -174,8 +174,8 @@ class HyperRepBaseline(Baseline):
             found.append(self._model.encode(batch.tokens, places, batch.is_token)[batch.is_token].cpu())
         codes = torch.cat(found).double()
         levels = torch.cat([one.levels for one in windows])
-        ends = [codes[levels == level].mean(0) for level in (levels.min(), levels.max())]
-        return torch.cat([codes.mean(0), codes.std(0, unbiased=False), *ends]).numpy()
+        sets = codes, codes[levels == levels.min()], codes[levels == levels.max()]
+        return torch.cat([moment for one in sets for moment in (one.mean(0), one.std(0, unbiased=False))]).numpy()
 
     def _train(self, tokens: _ZooTokens, rows: NDArray[np.int64], generator: torch.Generator) -> None:
         optimiser = torch.optim.AdamW(self._model.parameters(), lr=self.learning_rate, weight_decay=1e-2)

@@ -111,11 +111,11 @@ class ProbingBaseline(Baseline):
         *,
         num_probes: int = 64,
         generator: str = "deep_linear",
-        epochs: int = 30,
+        epochs: int = 15,
         batch_size: int = 32,
         learning_rate: float = 2e-3,
         hidden: int = 256,
-        dropout: float = 0.1,
+        dropout: float = 0.3,
         side: int | None = None,
         device: str = "cpu",
     ) -> None:
