@@ -86,7 +86,7 @@ class GraphPlan:
     set_levels: Int64[Tensor, " sets"]
     num_levels: int
     num_values: int
-    gathered: tuple[tuple[str, Int64[Tensor, " entries"]], ...]
+    gathered: tuple[tuple[str, Int64[Tensor, " _"]], ...]
 
     @property
     def num_edges(self) -> int:

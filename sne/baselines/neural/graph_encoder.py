@@ -26,6 +26,8 @@ MAX_EDGES = 300_000
 """The most edges a network may have."""
 KEPT_EDGES = 1 << 18
 """Batches with more edges compute their activations again in the backward pass in place of keeping them."""
+SMALLEST_VARIANCE = 1e-4
+"""Keeps the gradient of a spread finite where the nodes of a set are equal, or one."""
 
 
 class GraphLayer(nn.Module, abc.ABC):
@@ -39,24 +41,26 @@ class GraphLayer(nn.Module, abc.ABC):
 
 
 class SetReadout(nn.Module):
-    """From nodes to one vector a network: the mean of every set of nodes, pooled by learned queries.
+    """From nodes to one vector a network: mean and spread of every set of nodes, pooled by learned queries.
 
     Args:
         dim: width of a node, and length of the vector.
         seeds: number of queries.
+        dropout: share of entries dropped while training.
     """
 
-    def __init__(self, dim: int, *, seeds: int = 4) -> None:
+    def __init__(self, dim: int, *, seeds: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
-        self.inner = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.SiLU())
-        self.keys = nn.Linear(dim, seeds)
-        self.values = nn.Linear(dim, dim)
-        self.out = nn.Sequential(nn.Linear(seeds * dim, dim), nn.SiLU(), nn.Linear(dim, dim))
+        self.inner = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.SiLU(), nn.Dropout(dropout))
+        self.keys = nn.Linear(2 * dim, seeds)
+        self.values = nn.Linear(2 * dim, dim)
+        self.out = nn.Sequential(nn.Linear(seeds * dim, dim), nn.SiLU(), nn.Dropout(dropout), nn.Linear(dim, dim))
 
     def forward(self, nodes: Float[Tensor, "networks nodes dim"], plan: GraphPlan) -> Float[Tensor, "networks dim"]:
         """Pools each set, then the sets."""
-        means = [one.mean(1) for one in self.inner(nodes).split(plan.set_sizes.tolist(), 1)]
-        tokens = torch.stack(means, 1)
+        sets = self.inner(nodes).split(plan.set_sizes.tolist(), 1)
+        spreads = [(one.var(1, unbiased=False) + SMALLEST_VARIANCE).sqrt() for one in sets]
+        tokens = torch.cat([torch.stack([one.mean(1) for one in sets], 1), torch.stack(spreads, 1)], -1)
         shares = self.keys(tokens).softmax(1)
         return self.out(torch.einsum("bts,btd->bsd", shares, self.values(tokens)).flatten(1))
 
@@ -68,7 +72,7 @@ class GraphEncoder(NetworkEncoder):
         dim: width of a node, and length of the embedding.
         edge_dim: width of an edge.
         layers: what the graph passes through.
-        dropout: share of entries of the embedding dropped while training.
+        dropout: share of entries dropped in the readout while training.
     """
 
     rounding = 1e-4
@@ -78,8 +82,7 @@ class GraphEncoder(NetworkEncoder):
         self.dim = dim
         self.inputs = GraphInput(dim, edge_dim)
         self.layers = nn.ModuleList(layers)
-        self.readout = SetReadout(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.readout = SetReadout(dim, dropout=dropout)
 
     def prepare(self, networks: Sequence[Network]) -> list[PreparedGraph]:
         """Reads the weights of every network in the order of its graph.
@@ -105,7 +108,7 @@ class GraphEncoder(NetworkEncoder):
         rows = [
             checkpoint(self._encode, run, use_reentrant=False) if again else self._encode(run) for run in batch.runs
         ]
-        return self.dropout(torch.cat(rows)[batch.order])
+        return torch.cat(rows)[batch.order]
 
     def _encode(self, run: GraphRun) -> Float[Tensor, "networks dim"]:
         nodes, edges = self.inputs(run)
@@ -123,7 +126,7 @@ def check_takes(networks: Sequence[Network]) -> None:
 
 
 def add_to_nodes(
-    messages: Sequence[tuple[Tensor, Float[Tensor, "networks rows dim"]]], num_nodes: int
+    messages: Sequence[tuple[Tensor, Float[Tensor, "networks _ dim"]]], num_nodes: int
 ) -> Float[Tensor, "networks nodes dim"]:
     """Sums rows that belong to nodes, divided by the square root of how many a node has.
 

@@ -45,7 +45,12 @@ def waves(positions: int) -> Float[Tensor, "positions waves"]:
 
 
 def _cosines(size: int, orders: int) -> Float[Tensor, "orders size"]:
-    rows = torch.cos(math.pi * torch.arange(orders)[:, None] * (torch.arange(size, dtype=torch.float64) + 0.5) / size)
+    rows = torch.cos(
+        math.pi
+        * torch.arange(orders, dtype=torch.float64)[:, None]
+        * (torch.arange(size, dtype=torch.float64) + 0.5)
+        / size
+    )
     return rows / rows.norm(dim=1, keepdim=True)
 
 
@@ -74,7 +79,7 @@ class ScaledWeights(nn.Module):
         nn.init.zeros_(self.gain.weight)
         nn.init.normal_(self.shift.weight, std=0.3)
 
-    def fit(self, kind: int, values: Sequence[Float[Tensor, " values"]]) -> None:
+    def fit(self, kind: int, values: Sequence[Float[Tensor, " _"]]) -> None:
         """Takes the scale of one kind from all values that the training networks have of it."""
         whole = torch.cat(list(values)).double()
         logs = torch.stack([one.double().square().mean().sqrt().clamp_min(TINY).log() for one in values])

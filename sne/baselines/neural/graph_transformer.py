@@ -40,7 +40,7 @@ class EdgeAttention(nn.Module):
     def forward(
         self,
         nodes: Float[Tensor, "networks nodes dim"],
-        blocks: Sequence[tuple[Int64[Tensor, " rows"], Int64[Tensor, " others"], Tensor]],
+        blocks: Sequence[tuple[Int64[Tensor, " _"], Int64[Tensor, " _"], Tensor]],
     ) -> Float[Tensor, "networks nodes dim"]:
         """What every node reads; zero-weighted, but for the bias, where it has no edges.
 
@@ -93,16 +93,17 @@ class RelationalLayer(GraphLayer):
         edge_dim: width of an edge.
         hidden: width of queries, keys and values, all heads together.
         heads: attention heads.
+        dropout: share of entries dropped in the update of nodes while training.
         is_last: whether nothing reads the edges afterwards.
     """
 
-    def __init__(self, dim: int, edge_dim: int, hidden: int, heads: int, *, is_last: bool) -> None:
+    def __init__(self, dim: int, edge_dim: int, hidden: int, heads: int, *, dropout: float, is_last: bool) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.forwards = EdgeAttention(dim, edge_dim, hidden, heads)
         self.backwards = EdgeAttention(dim, edge_dim, hidden, heads)
         self.before_update = nn.LayerNorm(dim)
-        self.update = nn.Sequential(nn.Linear(dim, 2 * dim), nn.SiLU(), nn.Linear(2 * dim, dim))
+        self.update = nn.Sequential(nn.Linear(dim, 2 * dim), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim))
         self.edge_update = None if is_last else EdgeUpdate(dim, edge_dim)
 
     def forward(
@@ -154,7 +155,7 @@ class GraphTransformerEncoder(GraphEncoder):
         hidden: width of queries, keys and values, all heads together.
         heads: attention heads.
         layers: rounds of attention.
-        dropout: share of entries of the embedding dropped while training.
+        dropout: share of entries dropped in updates and readout while training.
 
     Source: Kofinas et al., arXiv 2403.12143, section 3 (transformer with relational attention, after Diao and Loynd,
         arXiv 2210.05062).
@@ -170,7 +171,7 @@ class GraphTransformerEncoder(GraphEncoder):
         hidden: int = 32,
         heads: int = 4,
         layers: int = 4,
-        dropout: float = 0.1,
+        dropout: float = 0.2,
     ) -> None:
         if hidden % heads:
             raise ValueError(f"hidden {hidden} is not a multiple of heads {heads}")
@@ -183,7 +184,8 @@ class GraphTransformerEncoder(GraphEncoder):
             "dropout": dropout,
         }
         stack = [
-            RelationalLayer(dim, edge_dim, hidden, heads, is_last=number == layers - 1) for number in range(layers)
+            RelationalLayer(dim, edge_dim, hidden, heads, dropout=dropout, is_last=number == layers - 1)
+            for number in range(layers)
         ]
         super().__init__(dim=dim, edge_dim=edge_dim, layers=stack, dropout=dropout)
 
