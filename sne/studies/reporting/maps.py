@@ -32,7 +32,7 @@ def draw_maps(outcomes: Outcomes, folder: Path) -> tuple[Picture, Table] | None:
     found = dict(list(found.items())[:MOST_METHODS])
     if not found:
         return None
-    figure = new_figure(8.6, 3.5 * len(found))
+    figure = new_figure(8.2, 2.9 * len(found))
     grid = figure.subplots(len(found), 2, squeeze=False)
     for (label, outcome), row in zip(found.items(), grid, strict=True):
         _draw(figure, row, label, outcome)
