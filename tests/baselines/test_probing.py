@@ -139,6 +139,12 @@ def test_same_seed_same_bits_and_one_prediction_a_row(traced):
     assert not np.array_equal(one, fitted(traced, seed=1).predict(traced, asked))
 
 
+def test_parameters_are_counted(traced):
+    baseline = fitted(traced, generator="free", epochs=0)
+    reader = (36 * 16 + 16) + (16 * 16 + 16) + (16 + 1)  # 6 probes of 3 outputs, twice
+    assert baseline.num_parameters == 6 * 20 * 20 + reader
+
+
 def test_features_are_of_order_one_whatever_the_logits(traced):
     huge = torch.tensor([[[1e6, -1e6, 0.0]]])
     assert float(answer_features(huge).abs().max()) < 20

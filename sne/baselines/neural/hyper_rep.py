@@ -125,6 +125,11 @@ class HyperRepBaseline(Baseline):
         self.noise = noise
         self.device = torch.device(device)
 
+    @property
+    def num_parameters(self) -> int:
+        """Learned numbers of the autoencoder, once fitted."""
+        return sum(p.numel() for p in self._model.parameters())
+
     def fit(
         self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
     ) -> None:

@@ -137,6 +137,11 @@ class ProbingBaseline(Baseline):
         with torch.no_grad():
             return self._probes().detach()
 
+    @property
+    def num_parameters(self) -> int:
+        """Learned numbers of probes and reader, once fitted."""
+        return sum(p.numel() for module in (self._probes, self._reader) for p in module.parameters())
+
     def fit(
         self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
     ) -> None:

@@ -126,7 +126,7 @@ def test_training_without_labels_lowers_the_loss(tiny):
     assert losses[1] < 0.8 * losses[0]
 
 
-@pytest.mark.parametrize("target, kind", [("test_loss", "real"), ("test_accuracy", "fraction"), ("family", "class")])
+@pytest.mark.parametrize("target, kind", [("test_loss", "real"), ("test_accuracy", "fraction"), ("config.activation", "class")])
 def test_the_head_learns_from_the_codes(target, kind, tiny):
     values = tiny.column(target)
     known = np.flatnonzero([value == value for value in values])
@@ -148,7 +148,8 @@ def test_any_architecture_is_read_and_long_ones_in_part(mixed, tiny):
     assert np.isfinite(baseline.predict(mixed, rows)).all()  # architectures that it has not seen
     baseline = fitted(mixed, target="sharpness", most_windows=2)
     features = baseline.features(mixed, rows)
-    assert features.shape[0] == len(mixed) and np.isfinite(features).all()
+    assert baseline.num_parameters == sum(p.numel() for p in baseline._model.parameters()) > 1000
+    assert features.shape == (len(mixed), 6 * 8) and np.isfinite(features).all()
     longest = int(np.argmax([mixed.num_weights(row) for row in rows.tolist()]))
     unread = plan_of(mixed, longest).window(12, 12)  # between the two windows, at its ends
     weights = mixed.weights(longest)
