@@ -7,6 +7,7 @@ from typing import Any, final
 
 import numpy as np
 
+from sne.baselines import BASELINES
 from sne.baselines.neural import NEURAL_BASELINES, CannotTakeError
 from sne.encoders import PRESETS, NetworkEncoder
 from sne.predictors import Predictor, Property, scores, selection_score
@@ -24,6 +25,13 @@ class Learner(abc.ABC):
     @abc.abstractmethod
     def parameters(self) -> int | None:
         """How many numbers it learned; None where nobody counts them."""
+
+    def check(self, zoo: Zoo, split: Split, judged: Zoo, row: int) -> None:  # noqa: B027 (most refuse nothing)
+        """Refuses a network before anything is learned, where that can be known.
+
+        Raises:
+            CannotTakeError: having learned from the runs of the split, it could not take this network.
+        """
 
     @abc.abstractmethod
     def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
@@ -69,6 +77,11 @@ class EncoderLearner(Learner):
     def parameters(self) -> int:
         """Of all members together."""
         return sum(parameter.numel() for parameter in self.predictor.members.parameters())
+
+    def check(self, zoo: Zoo, split: Split, judged: Zoo, row: int) -> None:
+        """Lets a fresh encoder prepare the network."""
+        if self._job.method.kind == "neural":
+            self._factory(zoo, split)().prepare(judged.networks([row]))
 
     def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
         """Trains a predictor."""
@@ -119,7 +132,7 @@ class EncoderLearner(Learner):
 
 @final
 class BaselineLearner(Learner):
-    """A baseline: fitted on the training runs for its validation score, then on the validation runs as well.
+    """A baseline: fitted on the training runs for its validation score; a quick one then on the validation runs too.
 
     Args:
         job: says which.
@@ -134,14 +147,15 @@ class BaselineLearner(Learner):
         return None
 
     def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
-        """Fits twice: what selects is not what is judged."""
+        """Fits once, or twice: what selects is then not what is judged."""
         column = target_column(zoo, target)
         train, val = (_known(split.rows(zoo.runs, piece), column) for piece in ("train", "val"))
         both = np.sort(np.concatenate([train, val]))
         self._property = Property.infer(target, column[both])
         self._fit(zoo, train, column)
         score = selection_score(self._property, scores(self._property, column[val], self.predict(zoo, val)))
-        self._fit(zoo, both, column)
+        if self._job.method.source in BASELINES:
+            self._fit(zoo, both, column)
         return score
 
     def predict(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from sne.studies.learners import Learner, learner_of
 from sne.studies.study import HeldOut
 from sne.studies.zoos import ShelvedZoo, ZooShelf
 from sne.training.labels import target_column
+from sne.zoo import Split, Zoo
 
 
 def do_job(job: Job, shelf: Path, results: Path) -> None:
@@ -61,9 +62,13 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
             "python": platform.python_version(),
         },
     }
+    split = shelved.part(job.task.fraction, job.seed)
+    refusals = [_refusal(job, learner, shelved.zoo, split, part, shelf) for part in job.task.held_out]
+    if all(refusals):  # then there is nothing to train for
+        return {**result, "status": "cannot", "reason": refusals[0], "held_out": {}}
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        validation = learner.learn(shelved.zoo, shelved.part(job.task.fraction, job.seed), job.task.target)
+        validation = learner.learn(shelved.zoo, split, job.task.target)
     except CannotTakeError as error:
         return {**result, "status": "cannot", "reason": str(error), "held_out": {}}
     return {
@@ -76,6 +81,17 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
         "parameters": learner.parameters,
         "held_out": {part.name: _judge(job, learner, part, shelf) for part in job.task.held_out},
     }
+
+
+def _refusal(job: Job, learner: Learner, zoo: Zoo, split: Split, part: HeldOut, shelf: ZooShelf) -> str | None:
+    """Why a held-out set cannot be predicted, where that is known without training."""
+    for name in part.zoos:
+        judged, rows, _ = _labelled(shelf.open((name,)), part.piece, job.task.target)
+        try:
+            learner.check(zoo, split, judged, int(rows[0]))
+        except CannotTakeError as error:
+            return str(error)
+    return None
 
 
 def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[str, Any]:
@@ -107,7 +123,7 @@ def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[s
     return judged
 
 
-def _labelled(shelved: ShelvedZoo, piece: str, target: str) -> tuple[Any, np.ndarray, np.ndarray]:
+def _labelled(shelved: ShelvedZoo, piece: str, target: str) -> tuple[Zoo, np.ndarray, np.ndarray]:
     """A zoo, the rows of a piece whose label is known, and the labels."""
     zoo, rows = shelved.zoo, shelved.split.rows(shelved.zoo.runs, piece)
     labels = target_column(zoo, target)[rows]

@@ -22,7 +22,7 @@ def _design(scale: str) -> Design:
         zoos=tuple(zoo for pair in pairs.values() for zoo in pair),
         tasks=tasks,
         methods=compared(scale, is_pooled=True),
-        estimate={"ci": "1 min", "cpu": "60 min", "gpu": "1 day"}[scale],
+        estimate={"ci": "1 min", "cpu": "45 min", "gpu": "1 day"}[scale],
     )
 
 

@@ -22,7 +22,7 @@ def _design(scale: str) -> Design:
         zoos=tuple(zoos.values()),
         tasks=tasks,
         methods=compared(scale),
-        estimate={"ci": "1 min", "cpu": "85 min", "gpu": "1 day"}[scale],
+        estimate={"ci": "1 min", "cpu": "75 min", "gpu": "1 day"}[scale],
     )
 
 

@@ -13,7 +13,7 @@ def _design(scale: str) -> Design:
         zoos=tuple(needs),
         tasks=(Task("accuracy", zoos, (HeldOut("all data sets", zoos),), has_map=True),),
         methods=compared(scale, without=NO_EMBEDDINGS),
-        estimate={"ci": "1 min", "cpu": "80 min", "gpu": "1 day"}[scale],
+        estimate={"ci": "1 min", "cpu": "60 min", "gpu": "1 day"}[scale],
     )
 
 

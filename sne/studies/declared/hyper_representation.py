@@ -21,7 +21,7 @@ def _design(scale: str) -> Design:
         zoos=(*judged.values(), other),
         tasks=tasks,
         methods=compared(scale, is_pooled=True),
-        estimate={"ci": "1 min", "cpu": "50 min", "gpu": "1 day"}[scale],
+        estimate={"ci": "1 min", "cpu": "40 min", "gpu": "1 day"}[scale],
     )
 
 

@@ -210,7 +210,8 @@ def _scatter(outcomes: Outcomes, folder: Path) -> Picture | None:
         axes.set_title(_wrapped(" to ".join(dict.fromkeys(parts))), fontsize=9)
     for axes in list(grid.flat)[len(shown) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"measured {shown[0].task.target}", fontsize=9.5)
+    targets = {outcome.task.target for outcome in shown}
+    figure.supxlabel("measured" + (f" {targets.pop()}" if len(targets) == 1 else ""), fontsize=9.5)
     figure.supylabel(f"predicted by {method.label}", fontsize=9.5)
     save(figure, folder, "scatter.png")
     return Picture("scatter.png", f"Each held-out network once, {method.label}, first seed; the line is equality.")
