@@ -174,7 +174,7 @@ def test_unknown_families_are_refused(tmp_path, traced):
 
 
 def test_what_does_not_fit_is_refused(tmp_path, traced):
-    lacking, _ = write_family_zoo(tmp_path / "lacking", ["mlp"], missing=["taper"])
+    lacking, _ = write_family_zoo(tmp_path / "lacking", ["small_cnn", "mlp"], shape=(3, 20, 20), missing=["taper"])
     with pytest.raises(CannotTakeError, match=r"mlp-0 cannot be run: the family mlp needs the column config\.taper"):
         fitted(lacking)
     colour, _ = write_family_zoo(tmp_path / "colour", ["small_cnn", "mlp"], shape=(3, 20, 20))

@@ -23,6 +23,10 @@ _SIDES = range(8, 65)
 _CHANNELS = (1, 3)
 
 
+class _NoModuleError(CannotTakeError):
+    """No shape of inputs would help."""
+
+
 def hyperparameters_of(zoo: Zoo, row: int) -> dict[str, Any]:
     """The hyper-parameters that a row has, without their prefix, as its family wants them.
 
@@ -57,7 +61,7 @@ def build_module(zoo: Zoo, row: int, shape: InputShape) -> nn.Module:
     name, layout = zoo.families[row], zoo.layout(row)
     where = f"{zoo.path}: {zoo.ids[row]}"
     if name not in FAMILIES:
-        raise CannotTakeError(
+        raise _NoModuleError(
             f"{where} is of family {name!r}, which cannot be run; expected one of {', '.join(FAMILIES)}"
         )
     family = FAMILIES[name]
@@ -70,7 +74,7 @@ def build_module(zoo: Zoo, row: int, shape: InputShape) -> nn.Module:
     except ZooError as error:
         raise CannotTakeError(f"{where} cannot be run on inputs of {list(shape)}: {error}") from None
     except KeyError as error:
-        raise CannotTakeError(
+        raise _NoModuleError(
             f"{where} cannot be run: the family {name} needs the column config.{error.args[0]}"
         ) from None
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
@@ -110,7 +114,7 @@ def input_shape(zoo: Zoo, rows: NDArray[np.int64], side: int | None = None) -> I
             return shape
         row, error = failed
         errors.setdefault(row, error)
-        if zoo.families[row] not in FAMILIES:
+        if isinstance(error, _NoModuleError):
             raise error
         rows_left.insert(0, rows_left.pop(rows_left.index(row)))  # the next shape is likely to fail there too
     one, *others = errors
