@@ -73,7 +73,7 @@ class ScaledWeights(nn.Module):
         self.register_buffer("mean", torch.zeros(NUM_KINDS))
         self.register_buffer("spread", torch.ones(NUM_KINDS))
         self.register_buffer("size", torch.ones(NUM_KINDS))
-        self.table = nn.Parameter(torch.randn(2, NUM_WAVES, dim))
+        self.table = nn.Parameter(2 * torch.randn(2, NUM_WAVES, dim))
         self.gain = nn.Embedding(NUM_KINDS, dim)
         self.shift = nn.Embedding(NUM_KINDS, dim)
         nn.init.zeros_(self.gain.weight)

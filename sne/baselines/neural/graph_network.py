@@ -53,14 +53,21 @@ class MessageLayer(GraphLayer):
                 + at(written, stack.to_nodes)[:, :, :, None]
                 + at(read, stack.from_nodes)[:, :, None]
             )
-            carried = torch.einsum("btijc,btjc->btic", message, at(reads, stack.from_nodes)) / num_from
-            returned = torch.einsum("btijc,btic->btjc", message, at(writes, stack.to_nodes)) / num_to
-            to_written.append((stack.to_nodes, torch.cat([message.mean(3), carried], -1).flatten(1, 2)))
-            to_read.append((stack.from_nodes, torch.cat([message.mean(2), returned], -1).flatten(1, 2)))
+            # Channels first, once, so that sums and products with the other node are two batches of small matrices.
+            channels = message.permute(0, 1, 4, 2, 3).contiguous()
+            carried = channels @ _beside_ones(at(reads, stack.from_nodes)) / num_from
+            returned = channels.transpose(-1, -2) @ _beside_ones(at(writes, stack.to_nodes)) / num_to
+            to_written.append((stack.to_nodes, carried.permute(0, 1, 3, 4, 2).flatten(3).flatten(1, 2)))
+            to_read.append((stack.from_nodes, returned.permute(0, 1, 3, 4, 2).flatten(3).flatten(1, 2)))
             if self.to_edges is not None:
                 changed.append(edge + self.to_edges(message))
         gathered = [add_to_nodes(several, nodes.shape[1]) for several in (to_written, to_read)]
         return nodes + self.update(torch.cat([normed, *gathered], -1)), changed
+
+
+def _beside_ones(rows: Float[Tensor, "networks blocks nodes dim"]) -> Float[Tensor, "networks blocks dim nodes 2"]:
+    rows = rows.transpose(-1, -2)
+    return torch.stack([torch.ones_like(rows), rows], -1)
 
 
 @final
