@@ -6,7 +6,7 @@ from sne.studies.study import SCALES, Design, HeldOut, Study, Task
 
 FRACTIONS = {"ci": (0.5, 1.0), "cpu": (0.1, 0.25, 0.5, 1.0), "gpu": (0.05, 0.1, 0.25, 0.5, 1.0)}
 NAMES = {
-    "ci": ("sne_one", "deep_sets", "statistics_boosting"),
+    "ci": ("sne", "deep_sets", "statistics_boosting"),
     "cpu": ("sne", "sne_paper", "statistics_boosting", "deep_sets", "dwsnet", "nfn_np", "nft"),
     "gpu": tuple(METHODS),
 }

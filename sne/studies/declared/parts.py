@@ -107,7 +107,7 @@ def compared(scale: str, *, without: Sequence[str] = (), is_pooled: bool = False
     return tuple(known[name] for name in names if name not in without)
 
 
-QUICK = ("sne_one", "sne_paper", "flat_mlp", "deep_sets", "nfn_np", "graph_network", "mean", "statistics_boosting")
+QUICK = ("sne", "sne_paper", "flat_mlp", "deep_sets", "nfn_np", "graph_network", "mean", "statistics_boosting")
 """What the smallest scale compares."""
 
 

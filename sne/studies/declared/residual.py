@@ -16,7 +16,7 @@ def _design(scale: str) -> Design:
         names_of([plain]),
         (
             HeldOut("plain CNNs", names_of([plain]), "as trained on"),
-            HeldOut("the same with connections around layers", names_of([skipping]), "residual", piece="all"),
+            HeldOut("CNNs with skips", names_of([skipping]), "residual", piece="all"),
             HeldOut("small ResNets", names_of([resnets]), "residual", piece="all"),
         ),
     )

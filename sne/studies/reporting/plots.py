@@ -102,7 +102,9 @@ def _bars(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
     for axes in list(grid.flat)[len(groups) :]:
         axes.set_visible(False)
     save(figure, folder, "bars.png")
-    caption = "Means over seeds and held-out sets, with 95% intervals. Blue: sne; sand: reads more than weights"
+    caption = "Means over seeds and held-out sets, with 95% intervals. Blue: sne"
+    if any(_colour(method) == APART_COLOUR for method in methods):
+        caption += "; sand: reads more than weights"
     if any(not t.is_whole and t.outcomes for t in totals.values()):
         caption += "; hatched: of some held-out sets alone"
     return Picture("bars.png", caption + ".")
@@ -194,7 +196,7 @@ def _scatter(outcomes: Outcomes, folder: Path) -> Picture | None:
         return None
     columns = min(len(shown), 4)
     rows = -(-len(shown) // columns)
-    figure = new_figure(max(2.7 * columns, 3.4), 2.9 * rows)
+    figure = new_figure(max(2.7 * columns, 3.4), 3.1 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     for outcome, axes in zip(shown, grid.flat, strict=False):
         tidy(axes)
@@ -204,7 +206,7 @@ def _scatter(outcomes: Outcomes, folder: Path) -> Picture | None:
         axes.scatter(measured, predicted, s=12, color=SNE_COLOUR, alpha=0.55, linewidths=0)
         axes.set_xlim(low, high)
         axes.set_ylim(low, high)
-        axes.set_aspect("equal")
+        axes.set_box_aspect(1)
         axes.locator_params(nbins=5)
         parts = [outcome.task.name, outcome.held_out.name]
         axes.set_title(_wrapped(" to ".join(dict.fromkeys(parts))), fontsize=9)

@@ -126,11 +126,13 @@ def to_results(finished: Finished) -> dict[str, Any]:
 
 
 def _origin(finished: Finished) -> str:
-    paper = f"It repeats {finished.study.paper} of the paper" if finished.study.paper else "The paper has no such table"
+    paper = (
+        f"It repeats {finished.study.paper} of the paper" if finished.study.paper else "The paper has nothing like it"
+    )
     command = f"sne study {finished.study.name} --scale {finished.scale}"
     note = " The ci scale shows that everything runs; its figures mean nothing." if finished.scale == "ci" else ""
     versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
-    return f"{paper}, with zoos of our own. Made by: {command}. Versions: {versions}.{note}"
+    return f"{paper}; all zoos are our own. Made by: {command}. Versions: {versions}.{note}"
 
 
 def _sentence(found: Comparison) -> str:
@@ -138,13 +140,13 @@ def _sentence(found: Comparison) -> str:
     metric = found.ours.metric
     ours, theirs = (figure(metric, total.mean) for total in (found.ours, found.theirs))
     order = "ahead of" if found.gain > 0 else "behind"
-    sure = "more than its interval" if found.interval[0] > 0 or found.interval[1] < 0 else "not more than its interval"
+    sure = "does not hold zero" if found.interval[0] > 0 or found.interval[1] < 0 else "holds zero"
     where = "" if found.group == "all" else f"{found.group}: "
     kind = "less" if metric in LOWER_IS_BETTER else "more"
     gain = with_interval(metric, found.gain, found.interval)
     return (
         f"{where}{found.ours.method.label} ({ours}) is {order} {found.theirs.method.label} ({theirs}), the best other "
-        f"method that reads weights alone, by {gain}: {sure} ({kind} is better; p {found.share:.3g})."
+        f"method that reads weights alone ({kind} is better). Gain {gain}: the interval {sure}; p {found.share:.3g}."
     )
 
 
