@@ -28,17 +28,17 @@ class FlatMLPEncoder(FixedLayoutEncoder):
         dropout: share of entries dropped after each hidden layer.
 
     Source: the baseline "MLP" of Andreis et al., arXiv 2305.16625, section 5.
-    Differs: each weight is standardised by its own mean and deviation over the training networks.
+    Differs: each weight is standardised by its own mean and deviation over the training networks, and compressed.
     """
 
     def __init__(
         self,
         *,
         layout: Sequence[Sequence[Any]],
-        compression: float = 0.0,
+        compression: float = 5.0,
         hidden: Sequence[int] = (512, 256),
         dim: int = 128,
-        dropout: float = 0.1,
+        dropout: float = 0.5,
     ) -> None:
         given = FixedLayout.from_json(layout)
         settings = {"hidden": list(hidden), "dim": dim, "dropout": dropout}
