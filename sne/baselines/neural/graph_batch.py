@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from sne.baselines.neural.graph import MEMBERSHIP, Edges, NeuronGraph, Vector
@@ -86,7 +86,7 @@ class GraphPlan:
     set_levels: Int64[Tensor, " sets"]
     num_levels: int
     num_values: int
-    gathered: tuple[tuple[str, Int64[Tensor, " _"]], ...]
+    gathered: tuple[tuple[str, Int32[Tensor, " _"]], ...]
 
     @property
     def num_edges(self) -> int:
@@ -103,7 +103,7 @@ class GraphPlan:
                 continue
             if tensor not in loaded:
                 loaded[tensor] = network.source.load(tensor).to(torch.float32).flatten().clamp(-LARGEST, LARGEST)
-            pieces.append(loaded[tensor][entries])
+            pieces.append(loaded[tensor][entries.long()])
         return torch.cat(pieces)
 
 
@@ -162,7 +162,6 @@ def join_graphs(prepared: Sequence[PreparedGraph]) -> GraphBatch:
     return GraphBatch(tuple(runs), torch.tensor(order, dtype=torch.int64).argsort())
 
 
-@lru_cache(maxsize=4096)
 def plan_of(graph: NeuronGraph) -> GraphPlan:
     """Lays a graph out: blocks of edges of one shape in one stack, vectors of as many positions in another."""
     sizes = torch.tensor([one.size for one in graph.sets])
@@ -208,7 +207,7 @@ def plan_of(graph: NeuronGraph) -> GraphPlan:
         torch.tensor([one.level for one in graph.sets]),
         graph.num_levels,
         start,
-        tuple(gathered),
+        tuple((tensor, entries.to(torch.int32)) for tensor, entries in gathered),
     )
 
 

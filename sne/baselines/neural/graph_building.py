@@ -1,8 +1,9 @@
 """From a network's layers and its symmetry to its neuron graph."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import prod
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Int64
@@ -10,17 +11,19 @@ from torch import Tensor
 
 from sne.baselines.neural.contract import CannotTakeError
 from sne.baselines.neural.graph import MEMBERSHIP, Edges, NeuronGraph, NodeKind, NodeSet, Vector
+from sne.baselines.neural.graph_batch import GraphPlan, plan_of
 from sne.baselines.neural.neuron_sets import MovedNeurons, Places, find_moved
 from sne.chunking import LAYER_TYPES, ROLES
 from sne.networks import Layer, Network, Part
 from sne.symmetry import Group, symmetry_of
 
+Made = TypeVar("Made")
 Segment = tuple[int, list[list[int]]]
 """A set of nodes, and for each of them its entries on an axis."""
 
 
 def neuron_graph(network: Network, *, max_edges: int) -> NeuronGraph:
-    """Makes the neuron graph of a network, or finds the one that was made for its layout.
+    """Makes the neuron graph of a network.
 
     Axes that one permutation moves share nodes: a residual stream is one set, written and read by many layers. Neurons
     inside heads have an edge to every head, which says whether it holds them. Where the symmetry says nothing, an axis
@@ -31,12 +34,30 @@ def neuron_graph(network: Network, *, max_edges: int) -> NeuronGraph:
         max_edges: the most edges it may have.
 
     Raises:
-        CannotTakeError: it has no weights, too many edges, or a tensor with more than two axes of neurons that move.
+        CannotTakeError: it has no matrix, too many edges, or a tensor with more than two axes of neurons that move.
 
     Source: Kofinas et al., arXiv 2403.12143, section 2 (neurons as nodes, biases on nodes, weights on edges).
     Differs: which axes share nodes is read from the network's symmetry, so that any architecture has a graph; the
         parameters of norms stay on nodes.
     """
+    return _named(network, max_edges, _build)
+
+
+def graph_plan(network: Network, *, max_edges: int) -> GraphPlan:
+    """The plan of a network's neuron graph, which is made once for all networks of one layout and symmetry.
+
+    Args:
+        network: any network.
+        max_edges: the most edges it may have.
+
+    Raises:
+        CannotTakeError: see `neuron_graph`.
+    """
+    return _named(network, max_edges, _plan)
+
+
+def _named(network: Network, max_edges: int, make: Callable[..., Made]) -> Made:
+    """What `make` makes of a network's layout and symmetry; the network stands in its errors."""
     if network.num_weights == 0:
         raise CannotTakeError(f"{network.name}: no weights, expected at least one")
     shapes = [part.canonical_shape for _, part in network.parts()]
@@ -46,12 +67,11 @@ def neuron_graph(network: Network, *, max_edges: int) -> NeuronGraph:
     symmetry = symmetry_of(network)
     stored = tuple((name, info.shape) for name, info in network.source.infos.items())
     try:
-        return _build(network.layers, stored, symmetry.groups, tuple(sorted(symmetry.aliases.items())))
+        return make(network.layers, stored, symmetry.groups, tuple(sorted(symmetry.aliases.items())))
     except CannotTakeError as error:
         raise CannotTakeError(f"{network.name}: {error.reason}") from None
 
 
-@lru_cache(maxsize=4096)
 def _build(
     layers: tuple[Layer, ...],
     stored: tuple[tuple[str, tuple[int, ...]], ...],
@@ -63,8 +83,15 @@ def _build(
     moved = find_moved(groups, {names.get(name, name): shapes[name] for name in used})
     builder = _Builder(moved, shapes, names)
     builder.add_layers(layers)
+    if not builder.edges:
+        raise CannotTakeError("no matrix, expected at least one tensor with inputs and outputs")
     builder.add_heads()
     return builder.finish()
+
+
+@lru_cache(maxsize=4096)
+def _plan(*layout: Any) -> GraphPlan:
+    return plan_of(_build(*layout))
 
 
 class _Builder:

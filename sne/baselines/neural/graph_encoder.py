@@ -15,9 +15,8 @@ from sne.baselines.neural.graph_batch import (
     GraphRun,
     PreparedGraph,
     join_graphs,
-    plan_of,
 )
-from sne.baselines.neural.graph_building import neuron_graph
+from sne.baselines.neural.graph_building import graph_plan
 from sne.baselines.neural.graph_input import GraphInput
 from sne.encoders import NetworkEncoder
 from sne.networks import Network
@@ -90,7 +89,7 @@ class GraphEncoder(NetworkEncoder):
         Raises:
             CannotTakeError: a network that has no neuron graph, or too large a one; see `neuron_graph`.
         """
-        plans = [plan_of(neuron_graph(network, max_edges=MAX_EDGES)) for network in networks]
+        plans = [graph_plan(network, max_edges=MAX_EDGES) for network in networks]
         return [PreparedGraph(plan, plan.read(network)) for plan, network in zip(plans, networks, strict=True)]
 
     def fit_scale(self, prepared: Sequence[PreparedGraph]) -> None:
@@ -122,7 +121,7 @@ def check_takes(networks: Sequence[Network]) -> None:
     if not networks:
         raise CannotTakeError("no network came, expected at least one to make the encoder for")
     for network in networks:
-        neuron_graph(network, max_edges=MAX_EDGES)
+        graph_plan(network, max_edges=MAX_EDGES)
 
 
 def add_to_nodes(

@@ -79,14 +79,22 @@ class ScaledWeights(nn.Module):
         nn.init.zeros_(self.gain.weight)
         nn.init.normal_(self.shift.weight, std=0.3)
 
-    def fit(self, kind: int, values: Sequence[Float[Tensor, " _"]]) -> None:
-        """Takes the scale of one kind from all values that the training networks have of it."""
-        whole = torch.cat(list(values)).double()
-        logs = torch.stack([one.double().square().mean().sqrt().clamp_min(TINY).log() for one in values])
-        spread = float(whole.std(unbiased=False))
-        self.mean[kind] = float(whole.mean())
+    def fit(self, kind: int, means: Sequence[float], squares: Sequence[float]) -> None:
+        """Takes the scale of one kind from the tensors that the training networks have of it.
+
+        Medians over tensors, so that a few networks whose weights have run away change nothing.
+
+        Args:
+            kind: number of layer type and role.
+            means: of the entries of each tensor.
+            squares: mean squares of the entries of each tensor.
+        """
+        mean, square = (torch.tensor(one, dtype=torch.float64) for one in (means, squares))
+        centre = mean.median()
+        spread = float((square - 2 * centre * mean + centre.square()).clamp_min(0).sqrt().median())
+        self.mean[kind] = float(centre)
         self.spread[kind] = spread if spread > TINY else 1.0
-        self.size[kind] = float(logs.mean().exp())
+        self.size[kind] = float(square.sqrt().clamp_min(TINY).log().mean().exp())
 
     def forward(
         self, values: Float[Tensor, "networks *edges positions"], kinds: Int64[Tensor, " *kinds"]
@@ -129,20 +137,21 @@ class GraphInput(nn.Module):
 
     def fit(self, prepared: Sequence[PreparedGraph]) -> None:
         """Takes the scale of every kind of weights from the training networks."""
-        edges: dict[int, list[Tensor]] = {}
-        vectors: dict[int, list[Tensor]] = {}
+        edges: dict[int, list[tuple[float, float]]] = {}
+        vectors: dict[int, list[tuple[float, float]]] = {}
         for item in prepared:
             for stack in item.plan.edges:
                 blocks = item.values[stack.start : stack.start + stack.num_values].view(len(stack.kinds), -1)
                 for kind, block in zip(stack.kinds.tolist(), blocks, strict=True):
-                    edges.setdefault(kind, []).append(block)
+                    edges.setdefault(kind, []).append(_moments(block))
             for stack in item.plan.vectors:
                 values = item.values[stack.start :][: len(stack.nodes) * stack.positions].view(-1, stack.positions)
                 for kind in stack.kinds.unique().tolist():
-                    vectors.setdefault(kind, []).append(values[stack.kinds == kind].flatten())
+                    vectors.setdefault(kind, []).append(_moments(values[stack.kinds == kind]))
         for weights, found in ((self.edge_weights, edges), (self.node_weights, vectors)):
-            for kind, values in found.items():
-                weights.fit(kind, values)
+            for kind, moments in found.items():
+                means, squares = zip(*moments, strict=True)
+                weights.fit(kind, means, squares)
 
     def forward(self, run: GraphRun) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
         """Nodes, and for each stack its edges: [networks, blocks, to, from, edge_dim]."""
@@ -154,7 +163,7 @@ class GraphInput(nn.Module):
             own = values[:, stack.start :][:, : len(stack.nodes) * stack.positions].unflatten(1, (-1, stack.positions))
             place = self.node_place(_depth(stack.levels, plan).to(values))
             vectors = self.from_vectors(self.node_weights(own, stack.kinds) + place)
-            total = total.index_add(1, stack.nodes, vectors)
+            total = total.index_add(1, stack.nodes, vectors.to(total.dtype))
             count = count.index_add(0, stack.nodes, torch.ones_like(stack.nodes).to(values))
         return nodes + total / count.clamp_min(1).sqrt()[:, None], edges
 
@@ -181,6 +190,12 @@ class GraphInput(nn.Module):
                 )
             pieces.append(piece)
         return torch.cat(pieces)
+
+
+def _moments(values: Tensor) -> tuple[float, float]:
+    """Mean and mean square."""
+    values = values.double()
+    return float(values.mean()), float(values.square().mean())
 
 
 def _depth(levels: Int64[Tensor, " parts"], plan: GraphPlan) -> Float[Tensor, "parts 6"]:

@@ -10,8 +10,7 @@ from torch import nn
 from sne import read_network
 from sne.baselines.neural import CannotTakeError
 from sne.baselines.neural.graph import MEMBERSHIP, NeuronGraph, NodeKind
-from sne.baselines.neural.graph_batch import plan_of
-from sne.baselines.neural.graph_building import neuron_graph
+from sne.baselines.neural.graph_building import graph_plan, neuron_graph
 from sne.networks import Network
 from sne.symmetry import Group, Span, Symmetry
 from sne.zoo import FAMILIES
@@ -106,7 +105,7 @@ def test_every_weight_is_there_once():
 def test_values_are_read_in_the_order_of_the_plan():
     module = family("cnn_s")
     read = read_network(module.state_dict())
-    plan = plan_of(neuron_graph(read, max_edges=MANY))
+    plan = graph_plan(read, max_edges=MANY)
     values = plan.read(read)
     assert len(values) == plan.num_values == read.num_weights
     stack = next(one for one in plan.edges if one.shape == (1, 20, 4, 9))
@@ -116,9 +115,9 @@ def test_values_are_read_in_the_order_of_the_plan():
 
 def test_one_layout_is_worked_out_once():
     first, second = (read_network(family("small_cnn").state_dict()) for _ in range(2))
-    assert neuron_graph(first, max_edges=MANY) is neuron_graph(second, max_edges=MANY)
+    assert graph_plan(first, max_edges=MANY) is graph_plan(second, max_edges=MANY)
     other = read_network(family("cnn_s").state_dict())
-    assert neuron_graph(other, max_edges=MANY) is not neuron_graph(first, max_edges=MANY)
+    assert graph_plan(other, max_edges=MANY) is not graph_plan(first, max_edges=MANY)
 
 
 def test_without_a_symmetry_axes_are_apart():
@@ -147,6 +146,8 @@ def test_what_cannot_be_read_is_refused():
         neuron_graph(read, max_edges=3000)
     with pytest.raises(CannotTakeError, match="hollow: no weights"):
         neuron_graph(Network("hollow", (), handmade.TensorsInMemory({})), max_edges=MANY)
+    with pytest.raises(CannotTakeError, match="no matrix"):
+        graph_of({"norm.weight": torch.ones(4), "norm.bias": torch.ones(4)})
 
 
 def test_three_moving_axes_are_refused():

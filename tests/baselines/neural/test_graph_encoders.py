@@ -173,6 +173,25 @@ def test_preparing_depends_on_no_parameter_and_collating_changes_nothing(encoder
     assert encoder.collate(plain).to("cpu").num_networks == len(some)
 
 
+def test_half_precision_is_finite_and_near(encoder):
+    expected = encode(encoder, networks())
+    with torch.autocast("cpu", torch.bfloat16):
+        half = encode(encoder, networks())
+    assert half.isfinite().all() and (half.float() - expected).abs().max() < 0.1 * expected.abs().max()
+
+
+def test_runaway_networks_do_not_set_the_scale(encoder):
+    some = [handmade.network(handmade.mlp(), seed=seed) for seed in range(5)]
+    huge = {name: 1e6 * some[0].source.load(name) for name in some[0].source.infos}
+    found = []
+    for others in ([], [Network("huge", some[0].layers, handmade.TensorsInMemory(huge))]):
+        fresh = type(encoder)()
+        fresh.fit_scale(fresh.prepare(some + others))
+        found.append(fresh.inputs.edge_weights.spread)
+    assert not torch.equal(found[0], torch.ones_like(found[0]))
+    torch.testing.assert_close(found[0], found[1], rtol=0.2, atol=0.0)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_every_parameter(name):
     encoder = fitted(name).train()
