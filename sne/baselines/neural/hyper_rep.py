@@ -19,6 +19,8 @@ from sne.baselines.neural.weight_tokens import TokenPlan, TokenUnits, plan_token
 from sne.symmetry import Symmetry, flat_map, symmetry_of
 from sne.zoo import Zoo
 
+_UNIT = 0.1  # part of the mean size from which on weights are compressed: initial spreads differ by decades
+_LARGEST = 1e6
 _BLOCK = 32  # windows that are encoded at a time when nothing is learned
 
 
@@ -40,7 +42,7 @@ class _ZooTokens:
         return self._plans[layout.id]
 
     def read(self, row: int, window: TokenPlan) -> Float[Tensor, "tokens token_size"]:
-        """A window of a row's weights, compressed to order 1."""
+        """A window of a row's weights, compressed to a few units."""
         return self._compress(self._zoo.stored(row), window)
 
     def read_copy(self, row: int, window: TokenPlan, generator: torch.Generator) -> Float[Tensor, "tokens token_size"]:
@@ -50,7 +52,8 @@ class _ZooTokens:
         return self._compress(moved(self._zoo.weights(row)), window)
 
     def _compress(self, vector: Tensor, window: TokenPlan) -> Tensor:
-        return (window.read(vector) / self._units.of(window)[:, None]).clamp(-1e6, 1e6).asinh()
+        units = _UNIT * self._units.of(window)[:, None]
+        return (window.read(vector) / units).clamp(-_LARGEST, _LARGEST).asinh()
 
     def _symmetry(self, row: int) -> Symmetry:
         kept = self._zoo.symmetry(row)
@@ -94,8 +97,8 @@ class HyperRepBaseline(Baseline):
 
     Source: Schuerholt et al., "Self-Supervised Representation Learning on Neural Network Weights", arXiv 2110.15288,
         and "Towards Scalable and Versatile Weight Space Learning" (SANE), arXiv 2406.09997.
-    Differs: sizes and features are ours; copies are drawn from each network's own symmetry; weights are divided by
-        the mean size of their layer type and level and pass through asinh.
+    Differs: sizes and features are ours; copies are drawn from each network's own symmetry; weights are divided by a
+        tenth of the mean size of their layer type and level and pass through asinh.
     """
 
     def __init__(
@@ -111,7 +114,7 @@ class HyperRepBaseline(Baseline):
         epochs: int = 30,
         batch_size: int = 32,
         learning_rate: float = 2e-3,
-        contrast: float = 0.1,
+        contrast: float = 1.0,
         noise: float = 0.1,
         device: str = "cpu",
     ) -> None:

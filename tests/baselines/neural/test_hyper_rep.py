@@ -135,7 +135,8 @@ def test_the_head_learns_from_the_codes(target, kind, tiny):
     got = baseline.predict(tiny, order[50:])
     assert got.shape == (len(order) - 50,)
     if kind == "class":
-        assert (got == (values[order[50:]] > 1.5)).mean() > 0.8
+        truth = values[order[50:]] > 1.5
+        assert (got == truth).mean() > 0.7 > 0.6 > max(truth.mean(), 1 - truth.mean())
         return
     assert np.corrcoef(got, values[order[50:]])[0, 1] > 0.6
     if kind == "fraction":
