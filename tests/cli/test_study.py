@@ -14,7 +14,7 @@ def tiny(monkeypatch):
 
 
 def run(sne_command, tmp_path, *more):
-    place = ("--out", tmp_path / "out", "--zoos", tmp_path / "zoos", "--workers", 0)
+    place = ("--out", tmp_path / "out", "--zoos", tmp_path.parent / "study-zoos", "--workers", 0)
     return sne_command("study", "tiny", "--scale", "ci", *place, *more)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from sne.studies.outcomes import Outcome, Outcomes
 from sne.studies.reporting.blocks import Cell, Picture, Table
-from sne.studies.reporting.plots import LINE_COLOURS, first_by_method, new_figure, save
+from sne.studies.reporting.plots import LINE_COLOURS, new_figure, save
 from sne.studies.study import METRICS
 
 NEIGHBOURS = 5
@@ -24,11 +24,10 @@ def draw_maps(outcomes: Outcomes, folder: Path) -> tuple[Picture, Table] | None:
     Returns:
         The picture, and a table of how often neighbours in the whole embedding are of one data set.
     """
-    found = {
-        label: outcome
-        for label, outcome in first_by_method(outcomes.all).items()
-        if outcome.task.has_map and "embeddings" in outcome.judged[0]
-    }
+    drawable = [o for o in outcomes.all if o.status == "done" and o.task.has_map and "embeddings" in o.judged[0]]
+    found: dict[str, Outcome] = {}
+    for outcome in drawable:
+        found.setdefault(outcome.method.label, outcome)
     found = dict(list(found.items())[:MOST_METHODS])
     if not found:
         return None

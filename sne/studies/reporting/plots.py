@@ -1,6 +1,5 @@
 """The plots of a report, as PNG."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -240,12 +239,3 @@ def _colour(method: Method) -> str:
     if method.is_sne:
         return SNE_COLOUR
     return OTHER_COLOUR if method.reads in ("weights", "labels") else APART_COLOUR
-
-
-def first_by_method(outcomes: Sequence[Outcome]) -> dict[str, Outcome]:
-    """One outcome of each method, by its label: the first that is done."""
-    found: dict[str, Outcome] = {}
-    for outcome in outcomes:
-        if outcome.status == "done":
-            found.setdefault(outcome.method.label, outcome)
-    return found
