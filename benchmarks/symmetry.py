@@ -1,15 +1,16 @@
 """Learned invariance: what the logit-invariance term does to error and ranking, by zoo size, against its absence.
 
     python benchmarks/symmetry.py ZOO --name small_cnn --work WORK [--sizes 50,100,200,400,800] [--seeds 0,1,2]
-        [--weights 0,10] [--epochs 25]
+        [--weights 0,3] [--kinds permutation,scaling,sign]
 
 ZOO is a zoo that `sne zoo make` made, so that it knows the symmetry of each network:
 
     sne zoo make small_cnn --family small_cnn --images mnist.npz --networks 400
-    sne zoo make mixed --family mlp,small_cnn,cnn_s,gru,residual_cnn,vit --images mnist.npz --networks 80
+    sne zoo make mixed --family mlp,small_cnn,cnn_s,gru,residual_cnn,vit --images mnist.npz --networks 70
 
 One fifth of the runs tests, one tenth selects; of the others as many checkpoints train as a size says, whole runs drawn
-by the training seed. Every predictor is kept in WORK, and a benchmark that was stopped goes on. Writes
+by the training seed. `paper` trains for fewer epochs the more networks there are (`EPOCHS`). Every predictor is kept in
+WORK, and a benchmark that was stopped goes on; what is missing is left out of the tables. Writes
 results/symmetry_NAME.json and results/symmetry_NAME.md beside this file.
 """
 
@@ -23,13 +24,23 @@ import numpy as np
 import torch
 
 from sne import Predictor, Zoo, fit
-from sne.networks import Network
 from sne.training import evaluate, is_finished, preset_settings
 from sne.zoo import Split, split_by_run
+from sne.zoo.families.known import FAMILIES
 
 TARGET = "test_accuracy"
 RESULTS = Path(__file__).parent / "results"
-DRAWS = 4
+DRAWS = 2
+EPOCHS = {50: 60, 100: 40, 200: 25, 400: 15, 800: 10}
+"""Of `paper`, by zoo size: steps grow more slowly than the zoo."""
+SOME_SIZES = (200,)
+"""Where augmentation, and `default` with the term, are tried."""
+CHUNK = 32
+SHAPE = (1, 28, 28)
+CHANGES = {
+    "chunks": "Entries shuffled inside chunks of 32 weights, or inside kernels",
+    "rows": "The rows of each matrix swapped, and nothing with them",
+}
 
 
 def part_of(zoo: Zoo, split: Split, size: int, seed: int) -> Split:
@@ -46,12 +57,17 @@ def part_of(zoo: Zoo, split: Split, size: int, seed: int) -> Split:
     return Split(tuple(chosen), split.val, split.test)
 
 
-def variants(weights: list[float]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Name, preset and settings of everything that is compared."""
+def variants(weights: list[float], kinds: tuple[str, ...], size: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Name, preset and settings of everything that is compared at a zoo size."""
+    epochs = {"epochs": EPOCHS[size], "patience": 0, "invariance_kinds": kinds}
     for weight in weights:
-        yield f"paper, lambda {weight:g}", "paper", {"invariance": weight}
-    yield "paper, augmented", "paper", {"augment": True}
+        yield f"paper, lambda {weight:g}", "paper", {"invariance": weight, **epochs}
     yield "default", "default", {}
+    if size in SOME_SIZES:
+        yield "paper, augmented", "paper", {"augment": True, **epochs}
+        for weight in weights:
+            if weight:
+                yield f"default, lambda {weight:g}", "default", {"invariance": weight, "invariance_kinds": kinds}
 
 
 def train(zoo: Zoo, split: Split, preset: str, changes: dict[str, Any], out: Path) -> Predictor:
@@ -61,8 +77,8 @@ def train(zoo: Zoo, split: Split, preset: str, changes: dict[str, Any], out: Pat
     return Predictor.load(out)
 
 
-def shuffled_chunks(zoo: Zoo, rows: np.ndarray, size: int) -> list[Network]:
-    """Networks whose matrices have their entries shuffled inside pieces of `size` of a row: other functions."""
+def changed_weights(zoo: Zoo, rows: np.ndarray, what: str) -> Zoo:
+    """The zoo as if its networks were others: entries shuffled inside chunks, or rows of each matrix swapped."""
     generator = torch.Generator().manual_seed(0)
     vectors = {}
     for row in rows.tolist():
@@ -71,18 +87,42 @@ def shuffled_chunks(zoo: Zoo, rows: np.ndarray, size: int) -> list[Network]:
             if len(slot.shape) < 2:
                 continue
             matrix = vector[slot.offset : slot.offset + slot.num_entries].view(slot.shape[0], -1)
+            if what == "rows":
+                matrix[:] = matrix[torch.randperm(len(matrix), generator=generator)]
+                continue
+            size = CHUNK if len(slot.shape) == 2 else matrix.shape[1] // slot.shape[1]  # a kernel is a chunk
             for start in range(0, matrix.shape[1], size):
                 piece = matrix[:, start : start + size]
                 order = torch.rand(piece.shape, generator=generator).argsort(1)
                 matrix[:, start : start + size] = piece.gather(1, order)
         vectors[row] = vector
-    return zoo.with_weights(vectors).networks(rows)
+    return zoo.with_weights(vectors)
 
 
-def over_invariance(zoo: Zoo, rows: np.ndarray, predictor: Predictor, size: int) -> float:
-    """How far embeddings move, against how far they lie apart, when weights are shuffled inside chunks."""
-    embeddings = predictor.embed(zoo.networks(rows))
-    moved = predictor.embed(shuffled_chunks(zoo, rows, size))
+def outputs_moved(zoo: Zoo, other: Zoo, rows: np.ndarray) -> float:
+    """Share of random images that networks of both zoos give other classes."""
+    images = torch.randn(64, *SHAPE, generator=torch.Generator().manual_seed(0))
+    shares = []
+    for row in rows.tolist():
+        family = FAMILIES[zoo.families[row]]
+        drawn = {name.removeprefix("config."): zoo.column(name)[row] for name in zoo.hyperparameter_names}
+        numbers = {n: v for n, v in drawn.items() if isinstance(v, float) and not np.isnan(v)}
+        drawn.update({n: int(v) if v == round(v) else v for n, v in numbers.items()})
+        module = family.module(drawn, SHAPE, 10).eval()
+        answers = []
+        for version in (zoo, other):
+            layout, vector = version.layout(row), version.weights(row)
+            state = {s.name: vector[s.offset : s.offset + s.num_entries].view(s.shape) for s in layout.slots}
+            module.load_state_dict(state, strict=False)
+            with torch.no_grad():
+                answers.append(module(images).argmax(1))
+        shares.append((answers[0] != answers[1]).float().mean().item())
+    return float(np.mean(shares))
+
+
+def over_invariance(zoo: Zoo, other: Zoo, rows: np.ndarray, predictor: Predictor) -> float:
+    """How far embeddings move, against how far they lie apart, when networks become others."""
+    embeddings, moved = predictor.embed(zoo.networks(rows)), predictor.embed(other.networks(rows))
     apart = np.linalg.norm(embeddings - embeddings.mean(0), axis=1).mean()
     return float(np.linalg.norm(moved - embeddings, axis=1).mean() / apart)
 
@@ -92,11 +132,56 @@ def summary(rows: list[dict[str, Any]], names: list[str], sizes: list[int], key:
     for name in names:
         cells = []
         for size in sizes:
-            values = [row[key] for row in rows if row["name"] == name and row["size"] == size and row[key] is not None]
+            found = [row.get(key) for row in rows if row["name"] == name and row["size"] == size]
+            values = [value for value in found if value is not None]
             spread = f" ± {format(np.std(values, ddof=1), form)}" if len(values) > 1 else ""
             cells.append(f"{format(np.mean(values), form)}{spread}" if values else "-")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def measure(zoo: Zoo, test: np.ndarray, predictor: Predictor, kinds: tuple[str, ...], is_largest: bool) -> dict:
+    """Ranking and invariance on the test networks; at the largest size also permutations alone, and blindness."""
+    found = evaluate(predictor, zoo, test, invariance_kinds=kinds, invariance_draws=DRAWS)[0].figures()["sne"]
+    row = {name: found[name] for name in ("kendall_tau", "tau_ceiling", "invariance_error", "value_change")}
+    if is_largest:
+        alone = evaluate(predictor, zoo, test, invariance_draws=1)[0].figures()["sne"]
+        row["permutation_error"] = alone["invariance_error"]
+        some = test[:: max(len(test) // 100, 1)]
+        for what in CHANGES:
+            row[what] = over_invariance(zoo, changed_weights(zoo, some, what), some, predictor)
+    return row
+
+
+def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """The JSON and the tables of what has been measured so far."""
+    report = {**head, "rows": rows}
+    (RESULTS / f"symmetry_{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+    names, sizes = list(dict.fromkeys(row["name"] for row in rows)), sorted({row["size"] for row in rows})
+    names.sort(key=lambda text: (text.startswith("default"), "augmented" in text))
+    tables = [
+        ("Kendall tau on the test runs", "kendall_tau", ".3f", sizes),
+        (
+            f"Invariance error E_g[1/2 (f(W) - f(gW))^2] of the logit, {', '.join(head['kinds'])}",
+            "invariance_error",
+            ".2e",
+            sizes,
+        ),
+        ("The same for permutations alone", "permutation_error", ".2e", sizes[-1:]),
+        ("Mean absolute change of the predicted accuracy", "value_change", ".4f", sizes),
+    ]
+    text = f"# Learned invariance: {name}\n\n{head['networks']} networks of {', '.join(head['families'])}, "
+    text += f"{head['test']} of them test. Mean ± standard deviation over training seeds.\n"
+    for title, key, form, columns in tables:
+        text += f"\n## {title}\n\n{summary(rows, names, columns, key, form)}\n"
+    text += (
+        "\n## Over-invariance\n\nMovement of the embedding, as a share of how far embeddings lie apart, when a network "
+    )
+    text += "becomes another function; 0 is blind.\n"
+    for what, title in CHANGES.items():
+        moved = f"{head['outputs moved'][what]:.0%} of random images get another class"
+        text += f"\n{title}: {moved}\n\n{summary(rows, names, sizes[-1:], what, '.5f')}\n"
+    (RESULTS / f"symmetry_{name}.md").write_text(text)
 
 
 def main() -> None:
@@ -106,50 +191,37 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--sizes", default="50,100,200,400,800")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--weights", default="0,10")
-    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--weights", default="0,3")
+    parser.add_argument("--kinds", default="permutation,scaling,sign")
     options = parser.parse_args()
     zoo = Zoo.open(options.zoo)
     split = split_by_run(zoo.runs, val=0.1, test=0.2, seed=0, families=zoo.families)
     test = split.rows(zoo.runs, "test")
     sizes, seeds = ([int(n) for n in text.split(",")] for text in (options.sizes, options.seeds))
-    compared = list(variants([float(weight) for weight in options.weights.split(",")]))
-    rows = []
-    for size in sizes:
-        for seed in seeds:
-            for name, preset, changes in compared:
-                out = options.work / f"{options.name}-{name.replace(', ', '-').replace(' ', '-')}-{size}-{seed}"
-                changes = {**changes, "seed": seed} | ({"epochs": options.epochs} if preset == "paper" else {})
-                predictor = train(zoo, part_of(zoo, split, size, seed), preset, changes, out)
-                found = evaluate(predictor, zoo, test, invariance_draws=DRAWS)[0].figures()["sne"]
-                rows.append({"name": name, "size": size, "seed": seed, "seconds": predictor.record["seconds"], **found})
-                if size == sizes[-1]:
-                    rows[-1]["shuffled"] = over_invariance(zoo, test[:100], predictor, 32)
-                print(json.dumps(rows[-1]), flush=True)
-    report = {
+    weights, kinds = [float(weight) for weight in options.weights.split(",")], tuple(options.kinds.split(","))
+    some = test[:: max(len(test) // 100, 1)]
+    head = {
         "networks": len(zoo),
         "families": sorted(set(zoo.families)),
         "test": len(test),
         "draws": DRAWS,
-        "rows": rows,
+        "kinds": kinds,
+        "outputs moved": {what: outputs_moved(zoo, changed_weights(zoo, some, what), some) for what in CHANGES},
     }
-    (RESULTS / f"symmetry_{options.name}.json").write_text(json.dumps(report, indent=1) + "\n")
-    names = [name for name, _, _ in compared]
-    tables = [
-        ("Kendall tau on the test runs", "kendall_tau", ".3f"),
-        ("Invariance error E_g[1/2 (f(W) - f(gW))^2] of the logit, permutations", "invariance_error", ".2e"),
-        ("Mean absolute change of the predicted accuracy under permutations", "value_change", ".5f"),
-    ]
-    text = f"# Learned invariance: {options.name}\n\n"
-    text += f"{len(test)} test networks, mean ± deviation over {len(seeds)} seeds.\n"
-    for title, key, form in tables:
-        text += f"\n## {title}\n\n{summary(rows, names, sizes, key, form)}\n"
-    text += "\n## Over-invariance: weights shuffled inside chunks of 32, which changes what a network computes\n\n"
-    text += "Movement of the embedding, as a share of how far embeddings lie apart; 0 is blind.\n\n"
-    shuffled = [row for row in rows if "shuffled" in row]
-    text += summary(shuffled, names, sizes[-1:], "shuffled", ".4f") + "\n"
-    (RESULTS / f"symmetry_{options.name}.md").write_text(text)
-    print(text)
+    rows: list[dict[str, Any]] = []
+    for seed in seeds:
+        for size in sizes:
+            for name, preset, changes in variants(weights, kinds, size):
+                out = options.work / f"{options.name}-{name.replace(', ', '-').replace(' ', '-')}-{size}-{seed}"
+                part = part_of(zoo, split, size, seed)
+                predictor = train(zoo, part, preset, {**changes, "seed": seed}, out)
+                kept = out / "measured.json"
+                if not kept.is_file():
+                    kept.write_text(json.dumps(measure(zoo, test, predictor, kinds, size == sizes[-1])))
+                about = {"name": name, "size": size, "seed": seed, "trained on": len(part.rows(zoo.runs, "train"))}
+                rows.append({**about, "seconds": predictor.record["seconds"], **json.loads(kept.read_text())})
+                print(json.dumps(rows[-1]), flush=True)
+                write(options.name, head, rows)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,14 @@ class Flow:
     is_linear: bool = True
     """Whether the values have passed their activation, or a norm that is followed by none."""
     stream: Tensor | None = None
+    """What the last norm of a transformer read, to which its block may give its result back."""
+    is_opened: bool = False
+    """Whether a matrix has read that norm, so that the next one may close the block."""
     level: int = -1
+    before: "Flow | None" = None
+    """What the layers at this level read."""
+    norm_level: int = -1
+    """Where the last norm stood: another one at its level belongs to a branch."""
 
 
 def part_of(layer: Layer, role: Role) -> Part | None:

@@ -10,6 +10,9 @@ from sne.encoders.flow import Flow
 MAX_ALIGNED = 512
 """Wider layers are compared over evenly spaced neurons."""
 
+LEAST_SPREAD = 1e-6
+"""Spreads below this share of the size of values are rounding."""
+
 RESPONSE_SIZE = 8
 POWERS = 3
 MEETING_SIZE = 9 + 6 * POWERS
@@ -20,8 +23,9 @@ SIGNAL_SIZE = 2 * RESPONSE_SIZE + GROWTH_SIZE + MEETING_SIZE
 def _response(values: Float[Tensor, "act batch probe n"]) -> Float[Tensor, "batch features"]:
     """Size, spread over neurons, sensitivity to the input, sign, saturation and agreement of a layer's values."""
     magnitude = values.abs().mean((2, 3))
-    over_neurons = values.std(3, unbiased=False).mean(2)
-    over_probes = values.std(2, unbiased=False).mean(2)
+    least = LEAST_SPREAD * magnitude
+    over_neurons = values.std(3, unbiased=False).mean(2).maximum(least)
+    over_probes = values.std(2, unbiased=False).mean(2).maximum(least)
     negative = (values <= 0).float().mean((2, 3))
     saturated = (values.abs() > 2).float().mean((2, 3))
     mean = values.mean((2, 3))

@@ -8,6 +8,7 @@ not meet, the inputs start anew. The network is never run, and no code of its ow
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -52,10 +53,11 @@ def _norm(flow: Flow, layer: Layer, read: Read) -> None:
     parts = {part.role: read(part).flatten(1) for part in layer.parts}
     values = flow.values
     width = next(iter(parts.values())).shape[1] if parts else 0
-    if values is None or values.shape[-1] != width:
+    if values is None or values.shape[-1] != width or layer.level == flow.norm_level:
         return
+    flow.norm_level = layer.level
     if layer.type in TOKEN_NORMS:
-        flow.stream = values
+        flow.stream, flow.is_opened = values, False
         flow.is_linear = True
     if layer.type is LayerType.BATCH_NORM and Role.RUNNING_VAR in parts:
         mean = parts.get(Role.RUNNING_MEAN, torch.zeros_like(parts[Role.RUNNING_VAR]))
@@ -85,8 +87,14 @@ def _matrix_layer(flow: Flow, layer: Layer, part: Part, read: Read, has_attentio
     if bias is not None and bias.shape[1] != num_out:
         bias = None
     is_branch = layer.level == flow.level and layer.type not in ATTENTION_TYPES
+    if is_branch and flow.before is not None:
+        flow = replace(flow.before)
+    elif not is_branch:
+        flow.before = replace(flow, before=None)
     if layer.type in ATTENTION_TYPES:
         flow.is_linear = True
+    if layer.type is LayerType.ATTENTION_OUT and flow.values is not None and flow.values.shape[-1] != num_in:
+        flow.values = flow.incoming = None  # values are shared by heads, and weights do not tell how
     matrix = weights.sum(-1)
     meeting = meeting_features(flow, weights)
     depthwise = num_in == 1 and flow.values is not None and flow.values.shape[-1] == num_out and kernel > 1
@@ -104,7 +112,9 @@ def _matrix_layer(flow: Flow, layer: Layer, part: Part, read: Read, has_attentio
     features = signal(out, gain, num_in, meeting)
     if layer.type in SIDE_TYPES or is_branch:
         return features
-    if has_attention and flow.stream is not None and flow.stream.shape == out.shape:
+    closes = flow.is_opened and layer.type is not LayerType.ATTENTION_VALUE
+    flow.is_opened = True
+    if has_attention and closes and flow.stream is not None and flow.stream.shape == out.shape:
         # A transformer's block gives its result back to the residual stream.
         out = out + flow.stream
         flow.is_linear = True

@@ -15,7 +15,7 @@ from sne.predictors import Member, scores, selection_score
 from sne.training.errors import TrainingError
 from sne.training.invariance import LearnedInvariance, invariance_term
 from sne.training.randomness import derive_seed, own_randomness
-from sne.training.schedule import learning_rate
+from sne.training.schedule import invariance_weight, learning_rate
 from sne.training.settings import TrainingSettings
 from sne.training.state import MemberState, StateStore, optimizer_tensors, restore_optimizer
 
@@ -195,7 +195,8 @@ def _train_epoch(
     total, term_total = torch.zeros((), device=device), torch.zeros((), device=device)
     for number in range(steps_an_epoch):
         step = epoch * steps_an_epoch + number
-        rate = learning_rate(settings, step, settings.epochs * steps_an_epoch)
+        steps = settings.epochs * steps_an_epoch
+        rate, weight = learning_rate(settings, step, steps), invariance_weight(settings, step, steps)
         for group in optimizer.param_groups:
             group["lr"] = rate
         rows = order[number * per_step : (number + 1) * per_step]
@@ -210,7 +211,7 @@ def _train_epoch(
             if invariance and known:
                 of_copies = outputs[len(some) :].float().unflatten(0, (-1, len(known)))
                 term = invariance_term(own[known].float(), of_copies)
-                loss = loss + invariance.weight * term
+                loss = loss + weight * term
                 term_total += term.detach() * len(some)
             (loss * (len(some) / len(rows))).backward()
             total += loss.detach() * len(some)

@@ -11,6 +11,7 @@ SETTINGS_ADDED_LATER: dict[str, Any] = {
     "invariance": 0.0,
     "invariance_kinds": ["permutation"],
     "invariance_draws": 1,
+    "invariance_ramp": 0.0,
     "augment": False,
 }
 """What predictors and states whose settings lack these were trained with."""
@@ -44,6 +45,7 @@ class TrainingSettings:
         invariance_kinds: the changes of weights that are drawn for it, and for `augment`: some of "permutation",
             "scaling" and "sign".
         invariance_draws: transformed copies of each network and step.
+        invariance_ramp: share of all steps over which that weight rises from 0, in [0, 1).
         augment: train on transformed copies in place of the networks themselves, with the task's loss alone.
         checkpoint_seconds: least time between two saved states, which are saved at ends of epochs.
     """
@@ -69,6 +71,7 @@ class TrainingSettings:
     invariance: float = 0.0
     invariance_kinds: Sequence[str] = ("permutation",)
     invariance_draws: int = 1
+    invariance_ramp: float = 0.7
     augment: bool = False
     checkpoint_seconds: float = 5.0
 
@@ -92,6 +95,7 @@ class TrainingSettings:
             "ema_decay": (0, 1),
             "dropout": (0, 1),
             "rank_weight": (0, 1),
+            "invariance_ramp": (0, 1),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)

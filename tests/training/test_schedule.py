@@ -1,7 +1,7 @@
 import pytest
 
 from sne.training import TrainingError, TrainingSettings
-from sne.training.schedule import learning_rate
+from sne.training.schedule import invariance_weight, learning_rate
 
 
 def test_rises_then_falls_to_zero():
@@ -31,3 +31,11 @@ def test_constant_without_warmup():
 def test_settings_are_checked(values, message):
     with pytest.raises(TrainingError, match=message):
         TrainingSettings(**values)
+
+
+def test_weight_of_the_invariance_term_rises_over_its_ramp():
+    settings = TrainingSettings(invariance=4.0, invariance_ramp=0.5)
+    weights = [invariance_weight(settings, step, 20) for step in range(20)]
+    assert weights[0] == pytest.approx(4 / 11) and weights[4] == pytest.approx(20 / 11) and weights[10:] == [4.0] * 10
+    at_once = TrainingSettings(invariance=4.0, invariance_ramp=0.0)
+    assert {invariance_weight(at_once, step, 20) for step in range(20)} == {4.0}
