@@ -108,3 +108,11 @@ def test_text_is_escaped(tmp_path):
     page, text = to_page("t", blocks, tmp_path), to_markdown(blocks)
     assert "<script>" not in page and "&lt;script&gt;" in page and "<b>1</b>" in page
     assert "| a\\|b | **1** |" in text and "| x | \\| |" in text
+
+
+def test_figures_are_short_and_nothing_has_no_sign():
+    from sne.studies.reporting.numbers import figure, with_interval
+
+    assert figure("kendall_tau", -0.0001) == "0.000" and figure("mse", 0.01234) == "0.0123"
+    assert with_interval("accuracy", 0.5, (0.25, 0.75)) == "0.500 [0.250, 0.750]"
+    assert figure("kendall_tau", None) == with_interval("mse", None, (0.0, 1.0)) == "-"

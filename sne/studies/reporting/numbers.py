@@ -5,7 +5,8 @@ def figure(metric: str, value: float | None) -> str:
     """A figure of a metric: squared errors with three digits, others with three decimals; "-" for none."""
     if value is None:
         return "-"
-    return f"{value:.3g}" if metric in ("mse", "mae") else f"{value:.3f}"
+    text = f"{value:.3g}" if metric in ("mse", "mae") else f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def with_interval(metric: str, value: float | None, interval: tuple[float, float] | None) -> str:
