@@ -8,8 +8,8 @@ ZOO is a zoo that `sne zoo make` made, so that it knows the symmetry of each net
     sne zoo make small_cnn --family small_cnn --images mnist.npz --networks 400
     sne zoo make mixed --family mlp,small_cnn,cnn_s,gru,residual_cnn,vit --images mnist.npz --networks 70
 
-One fifth of the runs tests, one tenth selects; of the others as many checkpoints train as a size says, whole runs drawn
-by the training seed. `paper` trains for fewer epochs the more networks there are (`EPOCHS`). Every predictor is kept in
+One fifth of the runs tests; of the others as many checkpoints train as a size says, and up to a quarter as many select
+the epoch, whole runs drawn by the training seed. `paper` trains for fewer epochs the more networks there are (`EPOCHS`). Every predictor is kept in
 WORK, and a benchmark that was stopped goes on; what is missing is left out of the tables. Writes
 results/symmetry_NAME.json and results/symmetry_NAME.md beside this file.
 """
@@ -44,17 +44,22 @@ CHANGES = {
 
 
 def part_of(zoo: Zoo, split: Split, size: int, seed: int) -> Split:
-    """The split with as many training checkpoints as asked for, in whole runs."""
+    """The split with as many training checkpoints as asked for, and a quarter as many that select, in whole runs."""
     counts: dict[str, int] = {}
     for run in zoo.runs:
         counts[run] = counts.get(run, 0) + 1
-    chosen, total = [], 0
-    for run in np.random.default_rng(seed).permutation(sorted(split.train)):
-        if total + counts[run] > size:
-            break
-        chosen.append(str(run))
-        total += counts[run]
-    return Split(tuple(chosen), split.val, split.test)
+    generator = np.random.default_rng(seed)
+
+    def some(runs: tuple[str, ...], most: int) -> tuple[str, ...]:
+        chosen, total = [], 0
+        for run in generator.permutation(sorted(runs)):
+            if total + counts[run] > most:
+                break
+            chosen.append(str(run))
+            total += counts[run]
+        return tuple(chosen)
+
+    return Split(some(split.train, size), some(split.val, size // 4), split.test)
 
 
 def variants(weights: list[float], kinds: tuple[str, ...], size: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
