@@ -1,7 +1,7 @@
 """Learned invariance: what the logit-invariance term does to error and ranking, by zoo size, against its absence.
 
-    python benchmarks/symmetry.py ZOO --name small_cnn --work WORK [--sizes 50,100,200,400,800] [--seeds 0,1,2]
-        [--weights 0,3] [--kinds permutation,scaling,sign]
+    python benchmarks/symmetry.py ZOO --name small_cnn --work WORK [--sizes 50,100,200,400,800]
+        [--epochs 60,40,25,15,10] [--seeds 0,1,2] [--weights 0,3] [--kinds permutation,scaling,sign]
 
 ZOO is a zoo that `sne zoo make` made, so that it knows the symmetry of each network:
 
@@ -9,8 +9,8 @@ ZOO is a zoo that `sne zoo make` made, so that it knows the symmetry of each net
     sne zoo make mixed --family mlp,small_cnn,cnn_s,gru,residual_cnn,vit --images mnist.npz --networks 70
 
 One fifth of the runs tests; of the others as many checkpoints train as a size says, and up to a quarter as many select
-the epoch, whole runs drawn by the training seed. `paper` trains for fewer epochs the more networks there are (`EPOCHS`). Every predictor is kept in
-WORK, and a benchmark that was stopped goes on; what is missing is left out of the tables. Writes
+the epoch, whole runs drawn by the training seed. `paper` trains for the epochs that --epochs says, size by size: steps
+grow more slowly than the zoo. Every predictor is kept in WORK, and a benchmark that was stopped goes on. Writes
 results/symmetry_NAME.json and results/symmetry_NAME.md beside this file.
 """
 
@@ -31,8 +31,6 @@ from sne.zoo.families.known import FAMILIES
 TARGET = "test_accuracy"
 RESULTS = Path(__file__).parent / "results"
 DRAWS = 2
-EPOCHS = {50: 60, 100: 40, 200: 25, 400: 15, 800: 10}
-"""Of `paper`, by zoo size: steps grow more slowly than the zoo."""
 SOME_SIZES = (200,)
 """Where augmentation, and `default` with the term, are tried."""
 CHUNK = 32
@@ -62,14 +60,16 @@ def part_of(zoo: Zoo, split: Split, size: int, seed: int) -> Split:
     return Split(some(split.train, size), some(split.val, size // 4), split.test)
 
 
-def variants(weights: list[float], kinds: tuple[str, ...], size: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+def variants(
+    weights: list[float], kinds: tuple[str, ...], size: int, epochs: int
+) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Name, preset and settings of everything that is compared at a zoo size."""
-    epochs = {"epochs": EPOCHS[size], "patience": 0, "invariance_kinds": kinds}
+    longer = {"epochs": epochs, "patience": 0, "invariance_kinds": kinds}
     for weight in weights:
-        yield f"paper, lambda {weight:g}", "paper", {"invariance": weight, **epochs}
+        yield f"paper, lambda {weight:g}", "paper", {"invariance": weight, **longer}
     yield "default", "default", {}
     if size in SOME_SIZES:
-        yield "paper, augmented", "paper", {"augment": True, **epochs}
+        yield "paper, augmented", "paper", {"augment": True, **longer}
         for weight in weights:
             if weight:
                 yield f"default, lambda {weight:g}", "default", {"invariance": weight, "invariance_kinds": kinds}
@@ -195,6 +195,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--sizes", default="50,100,200,400,800")
+    parser.add_argument("--epochs", default="60,40,25,15,10")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--weights", default="0,3")
     parser.add_argument("--kinds", default="permutation,scaling,sign")
@@ -202,7 +203,7 @@ def main() -> None:
     zoo = Zoo.open(options.zoo)
     split = split_by_run(zoo.runs, val=0.1, test=0.2, seed=0, families=zoo.families)
     test = split.rows(zoo.runs, "test")
-    sizes, seeds = ([int(n) for n in text.split(",")] for text in (options.sizes, options.seeds))
+    sizes, seeds, epochs = ([int(n) for n in t.split(",")] for t in (options.sizes, options.seeds, options.epochs))
     weights, kinds = [float(weight) for weight in options.weights.split(",")], tuple(options.kinds.split(","))
     some = test[:: max(len(test) // 100, 1)]
     head = {
@@ -211,12 +212,13 @@ def main() -> None:
         "test": len(test),
         "draws": DRAWS,
         "kinds": kinds,
+        "epochs of paper": dict(zip(sizes, epochs, strict=True)),
         "outputs moved": {what: outputs_moved(zoo, changed_weights(zoo, some, what), some) for what in CHANGES},
     }
     rows: list[dict[str, Any]] = []
     for seed in seeds:
-        for size in sizes:
-            for name, preset, changes in variants(weights, kinds, size):
+        for size, passes in zip(sizes, epochs, strict=True):
+            for name, preset, changes in variants(weights, kinds, size, passes):
                 out = options.work / f"{options.name}-{name.replace(', ', '-').replace(' ', '-')}-{size}-{seed}"
                 part = part_of(zoo, split, size, seed)
                 predictor = train(zoo, part, preset, {**changes, "seed": seed}, out)

@@ -142,9 +142,9 @@ class BaselineLearner(Learner):
         self._job = job
 
     @property
-    def parameters(self) -> None:
-        """Not counted: trees and perceptrons of other libraries."""
-        return None
+    def parameters(self) -> int | None:
+        """Of what counts its own; trees and perceptrons of other libraries do not."""
+        return getattr(self._fitted, "num_parameters", None)
 
     def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
         """Fits once, or twice: what selects is then not what is judged."""

@@ -16,6 +16,7 @@ from sne.baselines.contract import Baseline
 from sne.baselines.estimators import Estimator, clipped
 from sne.baselines.neural.token_autoencoder import TokenAutoencoder, TokenWindows, contrastive_loss
 from sne.baselines.neural.weight_tokens import TokenPlan, TokenUnits, plan_tokens
+from sne.baselines.one_cycle import one_cycle
 from sne.symmetry import Symmetry, flat_map, symmetry_of
 from sne.zoo import Zoo
 
@@ -188,9 +189,7 @@ class HyperRepBaseline(Baseline):
     def _train(self, tokens: _ZooTokens, rows: NDArray[np.int64], generator: torch.Generator) -> None:
         optimiser = torch.optim.AdamW(self._model.parameters(), lr=self.learning_rate, weight_decay=1e-2)
         steps = self.epochs * -(-len(rows) // self.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.learning_rate, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
-        )
+        schedule = one_cycle(optimiser, self.learning_rate, steps)
         self._model.train()
         for _ in range(self.epochs):
             order = torch.randperm(len(rows), generator=generator)

@@ -11,6 +11,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from sne.baselines.contract import Baseline
 from sne.baselines.neural.contract import CannotTakeError
+from sne.baselines.one_cycle import one_cycle
 from sne.baselines.probing.modules import InputShape, input_shape
 from sne.baselines.probing.probes import DeepLinearProbes, FreeProbes
 from sne.baselines.probing.running import NetworkRunner
@@ -200,9 +201,7 @@ class ProbingBaseline(Baseline):
         parameters = [*self._probes.parameters(), *self._reader.parameters()]
         optimiser = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=1e-2)
         steps = self.epochs * -(-len(rows) // self.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, self.learning_rate, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False
-        )
+        schedule = one_cycle(optimiser, self.learning_rate, steps)
         self._reader.train()
         for _ in range(self.epochs):
             for places in torch.randperm(len(rows)).split(self.batch_size):
