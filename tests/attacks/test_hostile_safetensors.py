@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_files import write_safetensors
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from safetensors.torch import save, save_file
 
 from sne.checkpoints import CheckpointError, read_network
-from tests.checkpoints.files import write_safetensors
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 HEADERS = {

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import transformers
+from network_modules import order, timm_vit, torchvision_resnet
 from torch import nn
 
 from sne.checkpoints import read_network
 from sne.networks import LayerType, Network
-from tests.networks.modules import order, timm_vit, torchvision_resnet
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
 T = transformers

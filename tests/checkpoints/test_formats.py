@@ -5,12 +5,12 @@ import sys
 
 import pytest
 import torch
+from checkpoint_files import branching, layout, same_values, write_safetensors
 from safetensors.torch import save_file
 from torch import nn
 
 from sne.checkpoints import CheckpointError, StateDictSource, read_network
 from sne.networks import LayerType
-from tests.checkpoints.files import branching, layout, same_values, write_safetensors
 
 WRITERS = {
     "state.pt": lambda m, p: torch.save(m.state_dict(), p),

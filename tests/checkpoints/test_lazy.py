@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from tests.checkpoints.files import write_safetensors
+from checkpoint_files import write_safetensors
 
 LAYERS, WIDTH = 40, 8192  # 40 matrices of 256 MiB: 10 GiB
 MOST_MEMORY = 300 * 2**20

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from network_modules import module, read, vector
 from torch import nn
 
 from sne.networks import Hint, LayerType, Network, Role
-from tests.networks.modules import module, read, vector
 
 TYPES = {
     "linear": (nn.Linear(3, 4), LayerType.LINEAR),

@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from network_modules import Held, module, order, read, timm_vit, torchvision_resnet, vector
 from torch import nn
 
 from sne.networks import recognise
-from tests.networks.modules import Held, module, order, read, timm_vit, torchvision_resnet, vector
 
 
 def test_sequential_in_natural_order():
