@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from encoder_checks import assert_same, assert_same_items, encode
 from oracles import handmade
 
 from sne.encoders import ENCODERS, PRESETS, EncoderBatch, NetworkEncoder
@@ -29,21 +30,6 @@ def fitted(preset: str, seed: int = 0) -> NetworkEncoder:
         for parameter in encoder.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     return encoder.eval()
-
-
-def encode(encoder: NetworkEncoder, some: list[Network]) -> torch.Tensor:
-    with torch.no_grad():
-        return encoder(encoder.collate(encoder.prepare(some)))
-
-
-def assert_same(a: torch.Tensor, b: torch.Tensor) -> None:
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
-
-
-def assert_same_items(a: list, b: list) -> None:
-    for one, other in zip(a, b, strict=True):
-        for name, value in vars(one).items():
-            assert torch.equal(value, vars(other)[name]), name
 
 
 def test_settings_rebuild_it(preset):

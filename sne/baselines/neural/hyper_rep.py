@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from sne.baselines.contract import Baseline
+from sne.baselines.descent import descend
 from sne.baselines.estimators import Estimator, clipped
 from sne.baselines.neural.token_autoencoder import TokenAutoencoder, TokenWindows, contrastive_loss
 from sne.baselines.neural.weight_tokens import TokenPlan, TokenUnits, plan_tokens
-from sne.baselines.one_cycle import one_cycle
 from sne.symmetry import Symmetry, flat_map, symmetry_of
 from sne.zoo import Zoo
 
@@ -187,18 +187,16 @@ class HyperRepBaseline(Baseline):
         return torch.cat([moment for one in sets for moment in (one.mean(0), one.std(0, unbiased=False))]).numpy()
 
     def _train(self, tokens: _ZooTokens, rows: NDArray[np.int64], generator: torch.Generator) -> None:
-        optimiser = torch.optim.AdamW(self._model.parameters(), lr=self.learning_rate, weight_decay=1e-2)
-        steps = self.epochs * -(-len(rows) // self.batch_size)
-        schedule = one_cycle(optimiser, self.learning_rate, steps)
         self._model.train()
-        for _ in range(self.epochs):
-            order = torch.randperm(len(rows), generator=generator)
-            for places in order.split(self.batch_size):
-                optimiser.zero_grad()
-                self._loss(tokens, rows[places.numpy()].tolist(), generator).backward()
-                nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
-                optimiser.step()
-                schedule.step()
+        descend(
+            list(self._model.parameters()),
+            lambda places: self._loss(tokens, rows[places].tolist(), generator),
+            len(rows),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            generator=generator,
+        )
         self._model.eval()
 
     def _loss(self, tokens: _ZooTokens, rows: list[int], generator: torch.Generator) -> Float[Tensor, ""]:

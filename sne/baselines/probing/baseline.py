@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 
 from sne.baselines.contract import Baseline
+from sne.baselines.descent import descend
 from sne.baselines.neural.contract import CannotTakeError
-from sne.baselines.one_cycle import one_cycle
 from sne.baselines.probing.modules import InputShape, input_shape
 from sne.baselines.probing.probes import DeepLinearProbes, FreeProbes
 from sne.baselines.probing.running import NetworkRunner
@@ -198,20 +198,19 @@ class ProbingBaseline(Baseline):
         return torch.from_numpy(values).float().to(self.device)
 
     def _train(self, runner: NetworkRunner, rows: NDArray[np.int64], wanted: Tensor) -> None:
-        parameters = [*self._probes.parameters(), *self._reader.parameters()]
-        optimiser = torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=1e-2)
-        steps = self.epochs * -(-len(rows) // self.batch_size)
-        schedule = one_cycle(optimiser, self.learning_rate, steps)
+        def loss(places: NDArray[np.int64]) -> Float[Tensor, ""]:
+            answers = runner(rows[places].tolist(), self._probes())
+            return self._loss(self._reader(answer_features(answers)), wanted[torch.from_numpy(places).to(self.device)])
+
         self._reader.train()
-        for _ in range(self.epochs):
-            for places in torch.randperm(len(rows)).split(self.batch_size):
-                optimiser.zero_grad()
-                answers = runner(rows[places.numpy()].tolist(), self._probes())
-                guesses = self._reader(answer_features(answers))
-                self._loss(guesses, wanted[places.to(self.device)]).backward()
-                nn.utils.clip_grad_norm_(parameters, 1.0)
-                optimiser.step()
-                schedule.step()
+        descend(
+            [*self._probes.parameters(), *self._reader.parameters()],
+            loss,
+            len(rows),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+        )
         self._reader.eval()
 
     def _loss(self, guesses: Float[Tensor, "networks outputs"], wanted: Tensor) -> Float[Tensor, ""]:

@@ -47,11 +47,6 @@ def fitted(method: str, some: list[Network]) -> NetworkEncoder:
     return encoder.eval()
 
 
-def encode(encoder: NetworkEncoder, some: list[Network]) -> torch.Tensor:
-    with torch.no_grad():
-        return encoder(encoder.collate(encoder.prepare(some)))
-
-
 def traced(name: str) -> tuple[dict[str, torch.Tensor], Symmetry, Callable[[Mapping[str, torch.Tensor]], Network]]:
     """Weights of an architecture, its symmetry, and what makes a network of such weights."""
     module, inputs = build(name)

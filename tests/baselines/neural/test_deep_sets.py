@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from neural_cases import encode, fitted
+from encoder_checks import encode
+from neural_cases import fitted
 from oracles import handmade
 
 from sne.baselines.neural.deep_sets import DeepSetsEncoder

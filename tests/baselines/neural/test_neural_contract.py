@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from neural_cases import LAYOUTS, METHODS, OF_ONE_LAYOUT, encode, fitted, networks
+from encoder_checks import assert_same, assert_same_items, encode
+from neural_cases import LAYOUTS, METHODS, OF_ONE_LAYOUT, fitted, networks
 from oracles import handmade
 from tiny import write_tiny_zoo
 
@@ -23,16 +24,6 @@ pytestmark = pytest.mark.parametrize("method", METHODS)
 @pytest.fixture(scope="module")
 def encoders():
     return {method: fitted(method, networks(method)) for method in METHODS}
-
-
-def assert_same(a: torch.Tensor, b: torch.Tensor) -> None:
-    torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
-
-
-def assert_same_items(a: list, b: list) -> None:
-    for one, other in zip(a, b, strict=True):
-        for name, value in vars(one).items():
-            assert torch.equal(value, vars(other)[name]), name
 
 
 def test_settings_rebuild_it(method, encoders):

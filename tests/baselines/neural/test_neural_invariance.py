@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from neural_cases import encode, fitted, traced
+from encoder_checks import encode
+from neural_cases import fitted, traced
 
 from sne.baselines.neural import NEURAL_BASELINES, CannotTakeError
 from sne.baselines.neural.input_mixing import InputMixing
