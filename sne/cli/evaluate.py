@@ -26,7 +26,7 @@ def evaluate(
     baselines: Annotated[bool, typer.Option(help="Fit the baselines on the predictor's training zoo.")] = True,
     invariance_kinds: Annotated[
         str | None,
-        typer.Option(help="Changes for the invariance error: permutation, scaling, sign. [default: as it was trained]"),
+        typer.Option(help="For the invariance error: permutation, scaling, sign, mixing. [default: as it was trained]"),
     ] = None,
     invariance_draws: Annotated[
         int, typer.Option(min=0, help="Transformed copies of each network for the invariance error; 0 for none.")

@@ -29,7 +29,7 @@ def train(
         float | None, typer.Option(help="Weight of the term for equal predictions on transformed copies; 0 for none.")
     ] = None,
     invariance_kinds: Annotated[
-        str | None, typer.Option(help="How copies are drawn: permutation, scaling, sign, or several with commas.")
+        str | None, typer.Option(help="How copies are drawn: permutation, scaling, sign, mixing, or several.")
     ] = None,
     invariance_draws: Annotated[int | None, typer.Option(help="Copies of each network and step.")] = None,
     augment: Annotated[

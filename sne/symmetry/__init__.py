@@ -3,6 +3,7 @@
 from sne.symmetry.by_name import symmetry_by_name as symmetry_by_name
 from sne.symmetry.errors import SymmetryError as SymmetryError
 from sne.symmetry.flat import FlatMap as FlatMap
+from sne.symmetry.flat import change_flat as change_flat
 from sne.symmetry.flat import flat_map as flat_map
 from sne.symmetry.flat import join_flat_maps as join_flat_maps
 from sne.symmetry.groups import Fixed as Fixed

@@ -92,6 +92,33 @@ def flat_map(transformation: Transformation, slots: Iterable[Slot], length: int 
     return FlatMap(index, factors)
 
 
+def change_flat(
+    transformation: Transformation, slots: Iterable[Slot], vector: Float[Tensor, " entries"]
+) -> Float[Tensor, " entries"]:
+    """One network's flat vector, transformed; with mixings too, which `flat_map` cannot say.
+
+    Args:
+        transformation: of any kinds.
+        slots: of the network's tensors; entries of the vector in no slot stay as they are.
+        vector: the network's weights.
+
+    Returns:
+        A new vector.
+
+    Raises:
+        SymmetryError: a tensor is missing, or has another shape than in the symmetry.
+    """
+    slots = list(slots)
+    if not transformation.has_mixings:
+        return flat_map(transformation, slots, len(vector))(vector)
+    ends = [slot.offset + prod(slot.shape) for slot in slots]
+    state = {slot.name: vector[slot.offset : end].view(slot.shape) for slot, end in zip(slots, ends, strict=True)}
+    changed, new = transformation(state), vector.clone()
+    for slot, end in zip(slots, ends, strict=True):
+        new[slot.offset : end] = changed[slot.name].reshape(-1)
+    return new
+
+
 def join_flat_maps(maps: Sequence[FlatMap]) -> FlatMap:
     """One map for flat vectors joined end to end: a ragged batch is changed by one gather.
 

@@ -10,6 +10,10 @@ from torch import Tensor
 from sne.symmetry.errors import SymmetryError
 
 KINDS = ("permutation", "scaling", "sign")
+"""Of changes that map single neurons, which groups allow."""
+
+ALL_KINDS = (*KINDS, "mixing")
+"""All that can be drawn."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from torch import Tensor
 
 from sne.symmetry.axis_map import AxisMap, AxisMixing
 from sne.symmetry.errors import SymmetryError
-from sne.symmetry.groups import KINDS, Group, Mixing
+from sne.symmetry.groups import ALL_KINDS, Group, Mixing
 from sne.symmetry.symmetry import Symmetry
 from sne.symmetry.transformation import Axis, Step, Transformation
-
-ALL_KINDS = (*KINDS, "mixing")
 
 
 def draw(symmetry: Symmetry, seed: int | torch.Generator, kinds: Sequence[str], fraction: float) -> Transformation:

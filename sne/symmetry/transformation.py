@@ -104,13 +104,18 @@ class Transformation:
             steps[-1:] = [merged] if merged else [*steps[-1:], step]
         return Transformation({**first.shapes, **self.shapes}, {**first.aliases, **self.aliases}, tuple(steps))
 
+    @property
+    def has_mixings(self) -> bool:
+        """Whether it does more than move, scale and flip single neurons."""
+        return any(step.mixings for step in self.steps)
+
     def maps(self, tensor: str) -> Mapping[int, AxisMap]:
         """The maps of a tensor's axes, for transformations without mixings.
 
         Raises:
             SymmetryError: there are mixings.
         """
-        if any(step.mixings for step in self.steps):
+        if self.has_mixings:
             raise SymmetryError("mixings are no maps of axes; draw without the kind 'mixing'")
         tensor = self.aliases.get(tensor, tensor)
         return {dim: one for step in self.steps for (name, dim), one in step.maps.items() if name == tensor}

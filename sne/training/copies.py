@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.networks import Network
-from sne.symmetry import Symmetry, SymmetryError, flat_map
-from sne.symmetry.groups import KINDS
+from sne.symmetry import Symmetry, SymmetryError, change_flat
+from sne.symmetry.groups import ALL_KINDS
 from sne.training.errors import TrainingError
 from sne.training.randomness import derive_seed
 from sne.zoo import Zoo, ZooError
@@ -15,10 +15,10 @@ from sne.zoo import Zoo, ZooError
 
 def check_kinds(kinds: Sequence[str]) -> None:
     """Raises TrainingError unless these are kinds of changes that copies can be drawn by."""
-    unknown = [kind for kind in kinds if kind not in KINDS]  # mixings are no maps of single weights
+    unknown = [kind for kind in kinds if kind not in ALL_KINDS]
     if unknown or not kinds:
         came = repr(unknown[0]) if unknown else "empty"
-        raise TrainingError(f"invariance_kinds: {came}, expected some of {', '.join(KINDS)}")
+        raise TrainingError(f"invariance_kinds: {came}, expected some of {', '.join(ALL_KINDS)}")
 
 
 class Copies:
@@ -28,7 +28,7 @@ class Copies:
 
     Args:
         zoo: networks, with the symmetries that are known of them.
-        kinds: of changes, some of `sne.symmetry.groups.KINDS`.
+        kinds: of changes, some of `sne.symmetry.groups.ALL_KINDS`.
 
     Raises:
         TrainingError: a kind is not known.
@@ -54,7 +54,8 @@ class Copies:
         if id(symmetry) not in self._moves:
             self._moves[id(symmetry)] = (
                 symmetry,
-                any(
+                ("mixing" in self.kinds and bool(symmetry.mixings))
+                or any(
                     kind in self.kinds and (group.size > 1 or kind != "permutation")
                     for group in symmetry.groups
                     for kind in group.kinds
@@ -84,6 +85,6 @@ class Copies:
         assert symmetry is not None
         drawn = symmetry.sample(derive_seed(*seed, self.zoo.ids[row]), self.kinds)
         try:
-            return flat_map(drawn, layout.slots, layout.num_entries)(self.zoo.weights(row))
+            return change_flat(drawn, layout.slots, self.zoo.weights(row))
         except SymmetryError as error:
             raise TrainingError(f"{self.zoo.path}: {self.zoo.ids[row]}: its symmetry does not fit: {error}") from None

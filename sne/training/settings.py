@@ -43,7 +43,7 @@ class TrainingSettings:
         invariance: weight of the term that makes predictions equal for networks that compute the same function, see
             `invariance_term`; 0 for none.
         invariance_kinds: the changes of weights that are drawn for it, and for `augment`: some of "permutation",
-            "scaling" and "sign".
+            "scaling", "sign" and "mixing".
         invariance_draws: transformed copies of each network and step.
         invariance_ramp: share of all steps over which that weight rises from 0, in [0, 1).
         augment: train on transformed copies in place of the networks themselves, with the task's loss alone.

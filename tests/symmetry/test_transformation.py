@@ -15,6 +15,7 @@ from sne.symmetry import (
     Span,
     Symmetry,
     SymmetryError,
+    change_flat,
     flat_map,
     join_flat_maps,
 )
@@ -174,6 +175,7 @@ def test_flat_vectors_and_ragged_batches():
         g = by_hand().sample(seed, kinds)
         maps.append(flat_map(g, slots, len(vector)))
         expected.append(torch.cat([*(tensor.reshape(-1) for tensor in g(state).values()), vector[-3:]]))
+        assert torch.equal(change_flat(g, slots, vector), maps[-1](vector))
         torch.testing.assert_close(maps[-1](vector), expected[-1])
         torch.testing.assert_close(maps[-1](torch.stack([vector, 2 * vector]))[1], 2 * expected[-1])
     torch.testing.assert_close(join_flat_maps(maps)(torch.cat([vector] * 3)), torch.cat(expected))

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from family_zoo import SHAPE, write_family_zoo
 from tiny import ENCODERS, TinyEncoder, mlp_symmetry, write_tiny_zoo
 
 from sne.encoders import SetEncoder
@@ -61,6 +62,18 @@ def test_copies_are_the_transformed_state_dicts_whatever_stands_beside_them(zoo)
     assert not torch.equal(together.weights(3), zoo.weights(3)) and torch.equal(alone.weights(2), zoo.weights(2))
     (network,) = copies.networks([3], "seed", 7)
     assert torch.equal(network.source.load("2.weight"), alone.network(3).source.load("2.weight"))
+
+
+@pytest.mark.parametrize("kinds", [("mixing",), ("permutation", "scaling", "sign", "mixing")])
+def test_copies_of_a_transformer_compute_the_same(tmp_path, kinds):
+    zoo, (module,) = write_family_zoo(tmp_path / "zoo", ["vit"], count=1, traced=True)
+    copies, inputs = Copies(zoo, kinds), torch.randn(4, *SHAPE)
+    assert copies.is_known(0)
+    expected = module(inputs)
+    other = copies.draw([0], 1)
+    assert (other.weights(0) - zoo.weights(0)).abs().max() > 0.01
+    module.load_state_dict(unflatten(zoo.layout(0), other.weights(0)))
+    torch.testing.assert_close(module(inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_copies_of_known_networks_alone(half_known):
@@ -183,7 +196,7 @@ def test_the_card_states_the_error_on_validation_networks(zoo, tmp_path):
         ({"invariance": -0.1}, "invariance is -0.1, expected 0 or more"),
         ({"invariance": float("nan")}, "invariance is nan"),
         ({"invariance_draws": 0}, "invariance_draws is 0, expected 1 or more"),
-        ({"invariance_kinds": ("mixing",)}, "invariance_kinds: 'mixing', expected some of permutation, scaling, sign"),
+        ({"invariance_kinds": ("melting",)}, "'melting', expected some of permutation, scaling, sign, mixing"),
         ({"invariance_kinds": ()}, "invariance_kinds: empty"),
         ({"invariance": 0.1, "augment": True}, "augment trains without the term"),
         ({"augment": True, "invariance_draws": 2}, "augment takes one copy"),

@@ -16,7 +16,7 @@ from sne.zoo.families.optimising import make_optimiser
 from sne.zoo.images import ImageSet
 from sne.zoo.making.randomness import CounterDraws, Draws, Seeds, SequentialDraws
 from sne.zoo.making.recipe import Recipe, Unit
-from sne.zoo.making.tracing import symmetry_of
+from sne.zoo.making.tracing import symmetry_of_module
 from sne.zoo.store.layout import Layout, flatten
 from sne.zoo.store.writing import LARGEST_WEIGHT, Value
 from sne.zoo.tasks import Task
@@ -83,7 +83,7 @@ class Trainee:
         labels = dict(self.task.labels) | {name: self.hyperparameters[name] for name in self.family.labels}
         others = {name: v for name, v in self.hyperparameters.items() if name not in self.family.labels}
         rows = [Kept(row.step, row.vector, labels | row.properties) for row in kept]
-        symmetry = symmetry_of(self.module, self.family, self.hyperparameters, self.task)
+        symmetry = symmetry_of_module(self.module, self.family, self.hyperparameters, self.task)
         return TrainedRun(layout, others, tuple(rows), self.task.dataset, symmetry)
 
 

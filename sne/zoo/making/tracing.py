@@ -21,7 +21,9 @@ _MOST_KNOWN = 4096
 _known: dict[object, Symmetry | None] = {}
 
 
-def symmetry_of(module: nn.Module, family: Family, hyperparameters: Mapping[str, Any], task: Task) -> Symmetry | None:
+def symmetry_of_module(
+    module: nn.Module, family: Family, hyperparameters: Mapping[str, Any], task: Task
+) -> Symmetry | None:
     """Which changes of a network's weights leave what it computes alone; None where its module cannot be traced.
 
     Tracing takes a tenth of a second or two, so networks that differ in their training alone are traced once by each

@@ -10,7 +10,7 @@ from sne.zoo.families import FAMILIES
 from sne.zoo.making import tracing
 from sne.zoo.making.recipe import Unit
 from sne.zoo.making.running import prepare_unit
-from sne.zoo.making.tracing import symmetry_of
+from sne.zoo.making.tracing import symmetry_of_module
 from sne.zoo.store.layout import flatten, unflatten
 
 
@@ -26,7 +26,7 @@ def test_copies_compute_the_same_and_others_do_not(image_file):
     trainee = prepare_unit(recipe, Unit("mlp", 0), images)
     module = trainee.module.double().eval()
     layout, vector = flatten(module.state_dict())
-    symmetry = symmetry_of(module, trainee.family, trainee.hyperparameters, trainee.task)
+    symmetry = symmetry_of_module(module, trainee.family, trainee.hyperparameters, trainee.task)
     inputs = trainee.task.batch(torch.arange(5))[0].double()
     before = module(inputs)
     module.load_state_dict(unflatten(layout, flat_map(symmetry.sample(0), layout.slots)(vector)))
@@ -43,10 +43,10 @@ def test_networks_that_differ_in_training_alone_are_traced_once(image_file, monk
     monkeypatch.setattr(tracing, "trace", lambda *given: calls.append(given) or real(*given))
     monkeypatch.setattr(tracing, "_known", {})
     first, second = (
-        symmetry_of(t.module, t.family, {**t.hyperparameters, "activation": "relu"}, t.task) for t in trainees
+        symmetry_of_module(t.module, t.family, {**t.hyperparameters, "activation": "relu"}, t.task) for t in trainees
     )
     assert first is second and len(calls) == 1
-    symmetry_of(trainees[0].module, trainees[0].family, {**trainees[0].hyperparameters, "activation": "tanh"},
+    symmetry_of_module(trainees[0].module, trainees[0].family, {**trainees[0].hyperparameters, "activation": "tanh"},
                 trainees[0].task)  # fmt: skip
     assert len(calls) == 2
 
@@ -63,4 +63,4 @@ class Unexportable(nn.Module):
 def test_a_module_that_cannot_be_traced_has_none(image_file):
     recipe, images = tiny_recipe(image_file)
     task = prepare_unit(recipe, Unit("mlp", 0), images).task
-    assert symmetry_of(Unexportable(), FAMILIES["mlp"], {}, task) is None
+    assert symmetry_of_module(Unexportable(), FAMILIES["mlp"], {}, task) is None
