@@ -33,7 +33,11 @@ def train(
     ] = None,
     invariance_draws: Annotated[int | None, typer.Option(help="Copies of each network and step.")] = None,
     augment: Annotated[
-        bool, typer.Option("--augment", help="Train on transformed copies in place of the networks, without the term.")
+        bool,
+        typer.Option(
+            "--augment",
+            help="Learn from transformed copies: in place of the networks, or beside them with --invariance.",
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of initial values, order, folds and, without split.json, split.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

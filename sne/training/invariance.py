@@ -38,7 +38,7 @@ class LearnedInvariance:
         copies: of the zoo's networks.
         rows: of the networks that are copied.
         draws: copies of each network and step.
-        weight: of the term in the loss; 0 where the copies take the originals' places (augmentation).
+        weight: of the term in the loss; 0 where the copies take the originals' places (augmentation alone).
     """
 
     copies: Copies

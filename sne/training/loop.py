@@ -206,8 +206,12 @@ def _train_epoch(
             items, known = _items(member, some, invariance, (*seed, number, start))
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16):
                 outputs = member(member.encoder.collate(items).to(device))
-            own = outputs[: len(some)]
-            loss = member.heads.loss(own, some.targets.to(device))
+            own, targets = outputs[: len(some)], some.targets
+            if settings.augment:  # then what follows the batch's own outputs counts as well
+                targets = torch.cat(
+                    [targets, targets[known].repeat(len(outputs[len(some) :]) // max(len(known), 1), 1)]
+                )
+            loss = member.heads.loss(outputs[: len(targets)], targets.to(device))
             if invariance and known:
                 of_copies = outputs[len(some) :].float().unflatten(0, (-1, len(known)))
                 term = invariance_term(own[known].float(), of_copies)

@@ -46,7 +46,8 @@ class TrainingSettings:
             "scaling", "sign" and "mixing".
         invariance_draws: transformed copies of each network and step.
         invariance_ramp: share of all steps over which that weight rises from 0, in [0, 1).
-        augment: train on transformed copies in place of the networks themselves, with the task's loss alone.
+        augment: learn the task from transformed copies: in place of the networks themselves, or with `invariance`
+            beside them, from the copies that are drawn for the term.
         checkpoint_seconds: least time between two saved states, which are saved at ends of epochs.
     """
 
@@ -109,9 +110,7 @@ class TrainingSettings:
         if self.refit and self.members > 1:
             raise TrainingError(f"refit is for one member, got {self.members}: folds see every run already")
         check_kinds(self.invariance_kinds)
-        if self.augment and self.invariance:
-            raise TrainingError(f"augment trains without the term, got invariance {self.invariance} with it; give one")
-        if self.augment and self.invariance_draws > 1:
+        if self.augment and not self.invariance and self.invariance_draws > 1:
             raise TrainingError(f"augment takes one copy in place of a network, got {self.invariance_draws} draws")
 
     def to_json(self) -> dict[str, Any]:

@@ -123,7 +123,6 @@ def test_invariance(sne_command, known_zoo_path, tmp_path):
     [
         (("--invariance", -1), "invariance is -1.0, expected 0 or more"),
         (("--invariance", 1, "--invariance-kinds", "melting"), "invariance_kinds: 'melting', expected some of"),
-        (("--invariance", 1, "--augment"), "augment trains without the term"),
         (("--invariance", 1), "make the zoo again with `sne zoo make`"),
         (("--augment",), "make the zoo again with `sne zoo make`"),
     ],

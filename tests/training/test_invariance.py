@@ -123,6 +123,32 @@ def test_augmentation_trains_on_copies_without_the_term(half_known):
     assert all(torch.equal(tensors[name], tensor) for name, tensor in again.members.state_dict().items())
 
 
+def test_with_the_term_augmentation_learns_the_task_from_copies_too(zoo):
+    """Copies with permuted neurons are other networks to an encoder of chunks, so that more examples are learned."""
+    with_task, without = (fitted(zoo, epochs=1, invariance=0.1, augment=augment) for augment in (True, False))
+    first, second = (p.metrics["members"][0]["history"][0] for p in (with_task, without))
+    assert first["loss"] != second["loss"] and first["invariance"] != second["invariance"]
+    assert with_task.record["settings"]["augment"] and not without.record["settings"]["augment"]
+
+
+def test_the_loss_with_term_and_augmentation_against_a_loop(zoo):
+    rows = zoo.split.rows(zoo.runs, "train")
+    settings = {"epochs": 1, "batch_size": len(rows), "invariance": 2.0, "invariance_draws": 2, "invariance_ramp": 0.0}
+    predictor = fitted(zoo, augment=True, learning_rate=0.0, **settings)  # nothing is learned: the loss is that of now
+    entry = predictor.metrics["members"][0]["history"][0]
+    copies = Copies(zoo, ("permutation",))
+    heads, encoder = predictor.members[0].heads, predictor.members[0].encoder
+    seed = (0, "member-0", 0, 0, 0)
+    with torch.no_grad():
+        networks = [zoo.networks(rows), *(copies.draw(rows.tolist(), *seed, draw).networks(rows) for draw in range(2))]
+        outputs = [heads(encoder(encoder.collate(encoder.prepare(some)))) for some in networks]
+        labels = torch.tensor(zoo.column("test_loss")[rows], dtype=torch.float32)[:, None]
+        task = torch.stack([heads.loss(some, labels) for some in outputs]).mean()
+        term = torch.stack([0.5 * (some - outputs[0]).square().sum(1).mean() for some in outputs[1:]]).mean()
+    assert entry["invariance"] == pytest.approx(float(term), rel=1e-3)
+    assert entry["loss"] == pytest.approx(float(task + 2 * term), rel=1e-3)
+
+
 def test_the_invariance_error_against_a_loop(half_known):
     predictor = fitted(half_known, targets=("test_loss", "config.activation"), members=2, invariance=0.1)
     rows = np.arange(2, 12)
@@ -198,7 +224,6 @@ def test_the_card_states_the_error_on_validation_networks(zoo, tmp_path):
         ({"invariance_draws": 0}, "invariance_draws is 0, expected 1 or more"),
         ({"invariance_kinds": ("melting",)}, "'melting', expected some of permutation, scaling, sign, mixing"),
         ({"invariance_kinds": ()}, "invariance_kinds: empty"),
-        ({"invariance": 0.1, "augment": True}, "augment trains without the term"),
         ({"augment": True, "invariance_draws": 2}, "augment takes one copy"),
     ],
 )
