@@ -67,12 +67,16 @@ def variants(
     longer = {"epochs": epochs, "patience": 0, "invariance_kinds": kinds}
     for weight in weights:
         yield f"paper, lambda {weight:g}", "paper", {"invariance": weight, **longer}
+        if weight:
+            yield f"paper, lambda {weight:g}, augmented", "paper", {"invariance": weight, "augment": True, **longer}
     yield "default", "default", {}
     if size in SOME_SIZES:
         yield "paper, augmented", "paper", {"augment": True, **longer}
+        yield "default, augmented", "default", {"augment": True, "invariance_kinds": kinds}
         for weight in weights:
             if weight:
-                yield f"default, lambda {weight:g}", "default", {"invariance": weight, "invariance_kinds": kinds}
+                both = {"invariance": weight, "augment": True, "invariance_kinds": kinds}
+                yield f"default, lambda {weight:g}, augmented", "default", both
 
 
 def train(zoo: Zoo, split: Split, preset: str, changes: dict[str, Any], out: Path) -> Predictor:
