@@ -10,14 +10,14 @@ from sne.studies.reporting.blocks import Block, Cell, Heading, Items, Paragraph,
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; color: #1f2933; background: #fff;
-  max-width: 1080px; margin: 0 auto; padding: 32px 28px 80px; }
+  max-width: 1240px; margin: 0 auto; padding: 32px 28px 80px; }
 h1 { font-size: 28px; line-height: 1.25; margin: 0 0 14px; }
 h2 { font-size: 20px; margin: 42px 0 10px; padding-top: 14px; border-top: 1px solid #e4e7eb; }
 h3 { font-size: 16px; margin: 26px 0 8px; }
 p, ul { max-width: 820px; margin: 0 0 12px; }
 .scroll { overflow-x: auto; margin: 0 0 18px; }
 table { border-collapse: collapse; font-size: 13.5px; font-variant-numeric: tabular-nums; }
-th, td { padding: 5px 12px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e7eb; }
+th, td { padding: 5px 9px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e7eb; }
 th { font-weight: 600; color: #52606d; vertical-align: bottom; border-bottom: 2px solid #cbd2d9; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 tr:hover td { background: #f5f7fa; }
