@@ -1,17 +1,18 @@
 """SNE itself: chunks, layers and networks, each read as a set (the `paper` preset)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sne.chunking import ChunkedNetworks, chunk_each
+from sne.chunking import ROLES, ChunkedNetworks, chunk_each
 from sne.encoders.contract import NetworkEncoder
 from sne.encoders.mean_sets import MeanChunkEncoder, MeanVectorSetEncoder
 from sne.encoders.positions import TypeLevelEncoding
-from sne.networks import Network
+from sne.networks import Network, Role
 from sne.nn import (
     InducedSetAttentionBlock,
     PoolingByAttention,
@@ -120,7 +121,8 @@ class SetEncoder(NetworkEncoder):
     Differs: what the paper leaves OPEN is chosen so. Every tensor, or piece of a fused one, is a layer of the
         hierarchy with a type of its own: layer type and role. Levels are sinusoidal, types learned. No layer
         norm, 4 heads, width 64, one linear layer and ReLU as rFF. Weights are raw but for one number, the
-        training zoo's standard deviation, which the first linear map could absorb. Parts of more than
+        training zoo's standard deviation, which the first linear map could absorb; running variances enter as
+        deviations, for a single one may be a hundred times the size of every weight. Parts of more than
         `full_up_to` chunks take ISAB, linear in the chunks, with SAB's own weights as outer block; the low
         threshold lets a predictor see both forms even in a zoo of small networks.
     """
@@ -186,7 +188,7 @@ class SetEncoder(NetworkEncoder):
 
     def prepare(self, networks: Sequence[Network]) -> list[ChunkedNetworks]:
         """Reads and cuts networks into chunks, one batch of one network each, in order."""
-        return chunk_each(networks, self.chunk_size)
+        return [_with_deviations(item) for item in chunk_each(networks, self.chunk_size)]
 
     def fit_scale(self, prepared: Sequence[ChunkedNetworks]) -> None:
         """Sets the one number that weights are divided by: the standard deviation of all real entries.
@@ -264,6 +266,17 @@ def _network_chunks(batch: ChunkedNetworks) -> Int[Tensor, " networks"]:
     networks = torch.arange(len(batch.network_parts), device=batch.part_chunks.device)
     owners = networks.repeat_interleave(batch.network_parts)
     return torch.zeros_like(batch.network_parts).index_add(0, owners, batch.part_chunks.to(batch.network_parts.dtype))
+
+
+def _with_deviations(item: ChunkedNetworks) -> ChunkedNetworks:
+    """The same chunks, with the square roots of running variances in their places."""
+    is_variance = item.part_roles == ROLES[Role.RUNNING_VAR]
+    if not is_variance.any():
+        return item
+    chunks = item.chunks.clone()
+    rows = is_variance.repeat_interleave(item.part_chunks)
+    chunks[rows] = chunks[rows].clamp(min=0).sqrt()
+    return replace(item, chunks=chunks)
 
 
 def _encode_sets(

@@ -4,11 +4,11 @@ import pytest
 import torch
 from oracles import handmade, sne_by_loop
 
-from sne.chunking import chunk
+from sne.chunking import ROLES, chunk, chunk_each
 from sne.encoders import set_encoder
 from sne.encoders.positions import TypeLevelEncoding, sinusoids
 from sne.encoders.set_encoder import SetEncoder
-from sne.networks import Network
+from sne.networks import Network, Role
 
 LAYOUTS = {
     "mlp": handmade.mlp(),
@@ -200,3 +200,13 @@ def test_same_on_a_gpu():
     batch = module.collate(module.prepare(networks)).to("cuda")
     got = module.to("cuda")(batch).cpu()
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_running_variances_enter_as_deviations():
+    network = handmade.network(handmade.resnet())
+    (item,) = encoder().prepare([network])
+    (raw,) = chunk_each([network], encoder().chunk_size)
+    is_variance = (raw.part_roles == ROLES[Role.RUNNING_VAR]).repeat_interleave(raw.part_chunks)
+    assert is_variance.any() and not is_variance.all()
+    torch.testing.assert_close(item.chunks[is_variance].square(), raw.chunks[is_variance])
+    assert torch.equal(item.chunks[~is_variance], raw.chunks[~is_variance])
