@@ -4,6 +4,7 @@ import pytest
 import torch
 from oracles import handmade, sne_by_loop
 
+from sne import read_network
 from sne.chunking import ROLES, chunk, chunk_each
 from sne.encoders import set_encoder
 from sne.encoders.positions import TypeLevelEncoding, sinusoids
@@ -203,7 +204,9 @@ def test_same_on_a_gpu():
 
 
 def test_running_variances_enter_as_deviations():
-    network = handmade.network(handmade.resnet())
+    norm = torch.nn.BatchNorm2d(4)
+    norm.running_var = torch.tensor([0.0, 0.5, 4.0, 150.0])
+    network = read_network(torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), norm))
     (item,) = encoder().prepare([network])
     (raw,) = chunk_each([network], encoder().chunk_size)
     is_variance = (raw.part_roles == ROLES[Role.RUNNING_VAR]).repeat_interleave(raw.part_chunks)
