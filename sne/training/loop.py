@@ -207,10 +207,8 @@ def _train_epoch(
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=use_bf16):
                 outputs = member(member.encoder.collate(items).to(device))
             own, targets = outputs[: len(some)], some.targets
-            if settings.augment:  # then what follows the batch's own outputs counts as well
-                targets = torch.cat(
-                    [targets, targets[known].repeat(len(outputs[len(some) :]) // max(len(known), 1), 1)]
-                )
+            if invariance and known and settings.augment:  # the task is learned from the copies too
+                targets = torch.cat([targets, targets[known].repeat(invariance.draws, 1)])
             loss = member.heads.loss(outputs[: len(targets)], targets.to(device))
             if invariance and known:
                 of_copies = outputs[len(some) :].float().unflatten(0, (-1, len(known)))
