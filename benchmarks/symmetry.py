@@ -1,7 +1,7 @@
 """Learned invariance: what the logit-invariance term does to error and ranking, by zoo size, against its absence.
 
     python benchmarks/symmetry.py ZOO --name small_cnn --work WORK [--sizes 50,100,200,400,800]
-        [--epochs 60,40,25,15,10] [--seeds 0,1,2] [--weights 0,3] [--kinds permutation,scaling,sign]
+        [--epochs 60,40,25,15,10] [--seeds 0,1,2] [--weights 0,3] [--kinds permutation,scaling,sign] [--largest N]
 
 ZOO is a zoo that `sne zoo make` made, so that it knows the symmetry of each network:
 
@@ -31,8 +31,6 @@ from sne.zoo.families.known import FAMILIES
 TARGET = "test_accuracy"
 RESULTS = Path(__file__).parent / "results"
 DRAWS = 2
-SOME_SIZES = (200,)
-"""Where augmentation is tried, alone and with the term."""
 CHUNK = 32
 SHAPE = (1, 28, 28)
 CHANGES = {
@@ -60,15 +58,23 @@ def part_of(zoo: Zoo, split: Split, size: int, seed: int) -> Split:
     return Split(some(split.train, size), some(split.val, size // 4), split.test)
 
 
+def without_large(zoo: Zoo, split: Split, largest: int) -> Split:
+    """The split without runs whose networks have more weights."""
+    large = {run for row, run in enumerate(zoo.runs) if zoo.num_weights(row) > largest}
+    return Split(*(tuple(run for run in part if run not in large) for part in (split.train, split.val, split.test)))
+
+
 def variants(
-    weights: list[float], kinds: tuple[str, ...], size: int, epochs: int
+    weights: list[float], kinds: tuple[str, ...], epochs: int, is_augmented: bool
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Name, preset and settings of everything that is compared at a zoo size."""
     longer = {"epochs": epochs, "patience": 0, "invariance_kinds": kinds}
     for weight in weights:
         yield f"paper, lambda {weight:g}", "paper", {"invariance": weight, **longer}
+    yield "paper, canonical", "paper-canonical", {"epochs": epochs, "patience": 0, "invariance_kinds": kinds}
     yield "default", "default", {}
-    if size in SOME_SIZES:
+    yield "default, canonical", "default-canonical", {"invariance_kinds": kinds}
+    if is_augmented:
         yield "paper, augmented", "paper", {"augment": True, **longer}
         yield "default, augmented", "default", {"augment": True, "invariance_kinds": kinds}
         for weight in weights:
@@ -202,15 +208,22 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--weights", default="0,3")
     parser.add_argument("--kinds", default="permutation,scaling,sign")
+    parser.add_argument(
+        "--augmented", default="200", help="sizes at which augmentation is tried, alone and with the term"
+    )
+    parser.add_argument("--largest", type=int, help="leave larger networks out, for their time alone")
     options = parser.parse_args()
     zoo = Zoo.open(options.zoo)
     split = split_by_run(zoo.runs, val=0.1, test=0.2, seed=0, families=zoo.families)
+    if options.largest:
+        split = without_large(zoo, split, options.largest)
     test = split.rows(zoo.runs, "test")
     sizes, seeds, epochs = ([int(n) for n in t.split(",")] for t in (options.sizes, options.seeds, options.epochs))
     weights, kinds = [float(weight) for weight in options.weights.split(",")], tuple(options.kinds.split(","))
     some = test[:: max(len(test) // 100, 1)]
     head = {
-        "networks": len(zoo),
+        "networks": sum(len(split.rows(zoo.runs, part)) for part in ("train", "val", "test")),
+        "weights at most": options.largest,
         "families": sorted(set(zoo.families)),
         "test": len(test),
         "draws": DRAWS,
@@ -221,7 +234,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         for size, passes in zip(sizes, epochs, strict=True):
-            for name, preset, changes in variants(weights, kinds, size, passes):
+            for name, preset, changes in variants(weights, kinds, passes, str(size) in options.augmented.split(",")):
                 out = options.work / f"{options.name}-{name.replace(', ', '-').replace(' ', '-')}-{size}-{seed}"
                 part = part_of(zoo, split, size, seed)
                 predictor = train(zoo, part, preset, {**changes, "seed": seed}, out)

@@ -21,6 +21,7 @@ from sne.nn import (
     SetBuckets,
     bucket_sets,
 )
+from sne.symmetry import canonical_network
 
 SLICE_TOKENS = 8192
 """Tokens of the chunk encoder in flight at once: a few tensors of so many rows fit a core's cache."""
@@ -116,8 +117,11 @@ class SetEncoder(NetworkEncoder):
         has_types: whether the encodings tell types; without, all parts are of one type.
         set_functions: "attention", or "mean" for maps of single elements and means in place of all set blocks.
         is_hierarchical: whether chunks make parts before parts make a network; without, a network is a set of chunks.
+        canonical: whether networks are read at the canonical point of their orbit under scalings and sign flips, see
+            `sne.symmetry.Symmetry.canonical`.
 
-    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1. The last four are its ablation.
+    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1. `has_levels` to `is_hierarchical` are its
+        ablation; `canonical` is ours.
     Differs: what the paper leaves OPEN is chosen so. Every tensor, or piece of a fused one, is a layer of the
         hierarchy with a type of its own: layer type and role. Levels are sinusoidal, types learned. No layer
         norm, 4 heads, width 64, one linear layer and ReLU as rFF. Weights are raw but for one number, the
@@ -142,6 +146,7 @@ class SetEncoder(NetworkEncoder):
         has_types: bool = True,
         set_functions: str = "attention",
         is_hierarchical: bool = True,
+        canonical: bool = False,
     ) -> None:
         super().__init__()
         if set_functions not in SET_FUNCTIONS:
@@ -166,6 +171,8 @@ class SetEncoder(NetworkEncoder):
         }
         # Only what differs from the whole encoder: states and predictors of before these switches stay valid.
         self._settings |= {name: value for name, value in ablated.items() if value not in (True, "attention")}
+        self._settings |= {"canonical": True} if canonical else {}
+        self.canonical = canonical
         self.has_levels, self.has_types, self.is_hierarchical = has_levels, has_types, is_hierarchical
         self.full_up_to = full_up_to
 
@@ -188,6 +195,8 @@ class SetEncoder(NetworkEncoder):
 
     def prepare(self, networks: Sequence[Network]) -> list[ChunkedNetworks]:
         """Reads and cuts networks into chunks, one batch of one network each, in order."""
+        if self.canonical:
+            networks = [canonical_network(network) for network in networks]
         return [_with_deviations(item) for item in chunk_each(networks, self.chunk_size)]
 
     def fit_scale(self, prepared: Sequence[ChunkedNetworks]) -> None:

@@ -15,6 +15,7 @@ from sne.networks import Network
 from sne.nn import bucket_sets
 from sne.nn.attention import attend
 from sne.nn.transformer import PreNormBlock
+from sne.symmetry import canonical_network
 
 DEPTH_SIZE = 6
 SMALLEST_SPREAD = 1e-4
@@ -111,6 +112,8 @@ class TensorSetEncoder(NetworkEncoder):
         noise: standard deviation of the noise added to scaled features while training.
         type_dropout: share of tokens that lose their layer type while training, so that unseen types can be read.
         bins: quantile bins of every feature, see `InputScale`.
+        canonical: whether networks are read at the canonical point of their orbit under scalings and sign flips, see
+            `sne.symmetry.Symmetry.canonical`.
 
     Source: Andreis et al., arXiv 2305.16625, section 3 (layer vectors with type and level encodings, pooled by
         attention); seeds after Lee et al., arXiv 1810.00825.
@@ -131,6 +134,7 @@ class TensorSetEncoder(NetworkEncoder):
         noise: float = 0.1,
         type_dropout: float = 0.0,
         bins: int = 16,
+        canonical: bool = False,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -146,6 +150,8 @@ class TensorSetEncoder(NetworkEncoder):
             "type_dropout": type_dropout,
             "bins": bins,
         }
+        self._settings |= {"canonical": True} if canonical else {}  # states of before this switch stay valid
+        self.canonical = canonical
         self.token_scale = InputScale(2, TOKEN_SIZE, bins=bins)
         self.output_scale = InputScale(1, OUTPUT_SIZE, bins=bins)
         self.token_input = nn.Sequential(
@@ -174,7 +180,7 @@ class TensorSetEncoder(NetworkEncoder):
 
     def prepare(self, networks: Sequence[Network]) -> list[TensorTokens]:
         """Describes every tensor; see `sne.encoders.tensor_tokens.tokenize`."""
-        return tokenize(networks)
+        return tokenize([canonical_network(network) for network in networks] if self.canonical else networks)
 
     def fit_scale(self, prepared: Sequence[TensorTokens]) -> None:
         """Takes the scale of every feature from the training networks, for matrices and vectors apart."""

@@ -1,6 +1,7 @@
 """Which changes of a network's weights leave its function alone; drawing and applying them."""
 
 from sne.symmetry.by_name import symmetry_by_name as symmetry_by_name
+from sne.symmetry.canonical_network import canonical_network as canonical_network
 from sne.symmetry.errors import SymmetryError as SymmetryError
 from sne.symmetry.flat import FlatMap as FlatMap
 from sne.symmetry.flat import change_flat as change_flat

@@ -1,6 +1,6 @@
 """Drawing transformations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Int64
@@ -21,20 +21,37 @@ def draw(symmetry: Symmetry, seed: int | torch.Generator, kinds: Sequence[str], 
     if not 0 <= fraction <= 1:
         raise SymmetryError(f"fraction is {fraction}, expected 0 to 1")
     generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-    maps: dict[Axis, AxisMap] = {}
-    for group in symmetry.groups:
-        wanted = [kind for kind in group.kinds if kind in kinds]
-        if wanted:
-            order, factor = _draw_group(group, wanted, fraction, generator)
-            _enter(maps, symmetry.shapes, group, order, factor)
+    changes = [
+        (group, *_draw_group(group, wanted, fraction, generator))
+        for group in symmetry.groups
+        if (wanted := [kind for kind in group.kinds if kind in kinds])
+    ]
     mixings: dict[Axis, list[AxisMixing]] = {}
     for mixing in symmetry.mixings if "mixing" in kinds else ():
         if float(torch.rand((), generator=generator)) < fraction:
             _enter_mixing(mixings, mixing, draw_invertible(mixing.size, generator))
-    steps = [Step(maps)] if maps else []
-    if mixings:
-        steps.append(Step({}, {axis: tuple(several) for axis, several in mixings.items()}))
-    return Transformation(symmetry.shapes, symmetry.aliases, tuple(steps))
+    moved = transformation_of(symmetry, changes)
+    if not mixings:
+        return moved
+    mixed = Step({}, {axis: tuple(several) for axis, several in mixings.items()})
+    return Transformation(symmetry.shapes, symmetry.aliases, (*moved.steps, mixed))
+
+
+def transformation_of(
+    symmetry: Symmetry,
+    changes: Iterable[tuple[Group, Int64[Tensor, " _"] | None, Float[Tensor, " _"] | None]],
+) -> Transformation:
+    """The transformation that orders and scales the neurons of some groups.
+
+    Args:
+        symmetry: of the network.
+        changes: groups of it, in its order, each with the old place and the factor of every new neuron, float64; None
+            where they stay.
+    """
+    maps: dict[Axis, AxisMap] = {}
+    for group, order, factor in changes:
+        _enter(maps, symmetry.shapes, group, torch.arange(group.size) if order is None else order, factor)
+    return Transformation(symmetry.shapes, symmetry.aliases, (Step(maps),) if maps else ())
 
 
 def draw_invertible(size: int, generator: torch.Generator) -> Float[Tensor, "size size"]:

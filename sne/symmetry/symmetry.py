@@ -1,10 +1,11 @@
 """What may be changed in a network without changing its function, as plain data."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from sne.symmetry.errors import SymmetryError
 from sne.symmetry.groups import KINDS, Fixed, Group, Mixing, check_spans
@@ -75,6 +76,31 @@ class Symmetry:
         from sne.symmetry.sampling import draw
 
         return draw(self, seed, kinds, fraction)
+
+    def canonical(self, state: Mapping[str, Tensor], kinds: Sequence[str] = ("scaling", "sign")) -> Transformation:
+        """Finds what brings a network to the canonical point of its orbit: the same weights for all its copies.
+
+        Scales are those at which the sum of all squared weights is least; signs are those at which what flips with a
+        neuron has a sum that is not negative, group after group. Signs cannot be told where two groups flip the same
+        entries, as channels and heads of grouped-query attention do; there some stay as they are.
+
+        Args:
+            state: tensors by name.
+            kinds: "scaling", "sign" or both.
+
+        Returns:
+            g, so that g(state) equals what it gives for every copy of the network by these kinds, to rounding.
+
+        Raises:
+            SymmetryError: a kind has no canonical point, or a tensor is missing or has another shape.
+
+        Source: scales that minimise weights are those of Stock et al., "Equi-normalization of neural networks", arXiv
+            1902.10416.
+        Differs: any groups, all spans of a neuron at once.
+        """
+        from sne.symmetry.canonical import canonical_transformation
+
+        return canonical_transformation(self, state, kinds)
 
     def to_json(self) -> str:
         """The symmetry as JSON. Inverse: `from_json`."""

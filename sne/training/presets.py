@@ -29,10 +29,11 @@ def preset_settings(preset: str, **changes: Any) -> TrainingSettings:
     """The training settings of a preset, with changes.
 
     Args:
-        preset: a name of `sne.encoders.PRESETS`; one without an entry here gets `TrainingSettings()`.
+        preset: a name of `sne.encoders.PRESETS`; one without an entry here gets `TrainingSettings()`, and a
+            canonical one is trained as the other.
         changes: settings that replace the preset's.
 
     Returns:
         The settings.
     """
-    return TrainingSettings(**{**PRESET_SETTINGS.get(preset, {}), **changes})
+    return TrainingSettings(**{**PRESET_SETTINGS.get(preset.removesuffix("-canonical"), {}), **changes})

@@ -1,0 +1,172 @@
+"""The canonical point of an orbit: the same for every copy, the least of all, and no other function."""
+
+from dataclasses import replace
+from functools import lru_cache
+from itertools import pairwise
+
+import pytest
+import torch
+from networks_to_trace import ARCHITECTURES, build
+from proof import change, state_of
+from torch import nn
+
+from sne import read_network
+from sne.symmetry import Group, Span, Symmetry, SymmetryError, canonical_network, trace
+
+KINDS = ("scaling", "sign")
+SIGNS_UNTOLD = ("llama",)  # channels and heads flip the same entries
+
+
+@lru_cache(None)
+def traced(name):
+    module, inputs = build(name)
+    module = module.double()
+    if isinstance(inputs, tuple):
+        inputs = tuple(x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs)
+    return module, inputs, trace(module, inputs)
+
+
+def furthest(one, other):
+    return max(float((one[name] - other[name]).abs().max()) for name in one if one[name].is_floating_point())
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_all_copies_come_to_one_point(name):
+    module, _, symmetry = traced(name)
+    state = {key: tensor.detach() for key, tensor in state_of(module).items()}
+    kinds = ("scaling",) if name in SIGNS_UNTOLD else KINDS
+    canonical = symmetry.canonical(state, kinds)(state)
+    for seed in range(3):
+        copy = symmetry.sample(seed, kinds)(state)
+        assert furthest(canonical, symmetry.canonical(copy, kinds)(copy)) < 1e-6
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "cnn_s", "vit", "rnn_relu", "residual_cnn", "grouped", "bert"])
+def test_the_function_stays(name):
+    module, inputs, symmetry = traced(name)
+    state = {key: tensor.detach() for key, tensor in state_of(module).items()}
+    assert change(module, inputs, symmetry.canonical(state)) < 1e-10
+
+
+def mlp(*widths, activation=nn.ReLU):
+    torch.manual_seed(0)
+    layers = [layer for i, o in pairwise(widths) for layer in (nn.Linear(i, o), activation())]
+    module = nn.Sequential(*layers[:-1]).double()
+    return module, trace(module, (torch.randn(2, widths[0], dtype=torch.float64),))
+
+
+@pytest.mark.parametrize("widths", [(3, 5, 2), (6, 9, 4, 7, 3), (8,) * 20], ids=str)
+def test_the_scales_are_those_of_the_least_weights(widths):
+    module, symmetry = mlp(*widths)
+    state = {key: 3 * tensor.detach() for key, tensor in module.state_dict().items()}
+    least = sum(float(t.square().sum()) for t in symmetry.canonical(state)(state).values())
+    logs = [torch.zeros(width, dtype=torch.float64, requires_grad=True) for width in widths[1:-1]]
+
+    def total():
+        sums, before = torch.zeros((), dtype=torch.float64), torch.zeros(widths[0], dtype=torch.float64)
+        for number, after in enumerate([*logs, torch.zeros(widths[-1], dtype=torch.float64)]):
+            weight, bias = state[f"{2 * number}.weight"], state[f"{2 * number}.bias"]
+            sums = sums + (weight * after.exp()[:, None] / before.exp()).square().sum()
+            sums = sums + (bias * after.exp()).square().sum()
+            before = after
+        return sums
+
+    optimiser = torch.optim.LBFGS(
+        logs, max_iter=2000, tolerance_grad=1e-12, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimiser.zero_grad()
+        loss = total()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    assert least == pytest.approx(total().item(), rel=1e-9)
+    assert least < sum(float(t.square().sum()) for t in state.values())
+
+
+def test_what_flips_with_a_neuron_has_no_negative_sum():
+    module, symmetry = mlp(5, 7, 6, 3, activation=nn.Tanh)
+    state = module.state_dict()
+    canonical = symmetry.canonical(state)(state)
+    assert bool((canonical["0.weight"].sum(1) + canonical["0.bias"] >= 0).all())
+    second = canonical["2.weight"].sum(1) + canonical["2.bias"] + canonical["4.weight"].sum(0)
+    assert bool((second >= 0).all())
+    assert any(not torch.equal(canonical[name], state[name]) for name in state)
+
+
+def test_again_it_stays():
+    module, symmetry = mlp(5, 7, 6, 3)
+    state = symmetry.canonical(module.state_dict())(module.state_dict())
+    assert furthest(state, symmetry.canonical(state)(state)) < 1e-9
+
+
+def test_neurons_that_one_side_of_which_is_zero():
+    module, symmetry = mlp(4, 3, 2)
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    state["2.weight"][:, 0] = 0
+    state["0.weight"][1], state["0.bias"][1] = 0, 0
+    state["2.weight"][:, 2], state["0.weight"][2], state["0.bias"][2] = 0, 0, 0
+    canonical = symmetry.canonical(state)(state)
+    read = canonical["0.weight"].square().sum(1) + canonical["0.bias"].square()
+    assert read[0].item() == pytest.approx(1) and read[1:].eq(0).all()
+    assert canonical["2.weight"][:, 1].square().sum().item() == pytest.approx(1)
+    copy = symmetry.sample(1, ("scaling",))(state)
+    assert furthest(canonical, symmetry.canonical(copy)(copy)) < 1e-9
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_spoil_no_others(bad):
+    module, symmetry = mlp(4, 3, 2)
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    state["0.weight"][1, 2] = bad
+    canonical = symmetry.canonical(state)(state)
+    assert all(int((~tensor.isfinite()).sum()) == (name == "0.weight") for name, tensor in canonical.items())
+
+
+def test_tied_tensors_by_any_name():
+    spans = (Span("a", 0, power=1), Span("b", 1, power=-1))
+    symmetry = Symmetry((Group("g", 2, spans, ("scaling",)),), (), {"a": (2, 3), "b": (3, 2)}, {"also a": "a"})
+    a, b = torch.ones(2, 3), torch.full((3, 2), 16.0)
+    changed = symmetry.canonical({"also a": a, "b": b})({"also a": a, "b": b})
+    assert torch.allclose(changed["also a"], torch.full((2, 3), 4.0))
+    assert torch.allclose(changed["b"], torch.full((3, 2), 4.0))
+
+
+def test_powers_above_one():
+    spans = (Span("a", 0, power=2), Span("b", 0, power=-1))
+    symmetry = Symmetry((Group("g", 2, spans, ("scaling", "sign")),), (), {"a": (2,), "b": (2,)})
+    a, b = torch.tensor([3.0, 2.0]), torch.tensor([-5.0, 7.0])
+    changed = symmetry.canonical({"a": a, "b": b})({"a": a, "b": b})
+    assert torch.allclose(2 * changed["a"].square(), changed["b"].square())
+    assert bool((changed["b"] > 0).all()) and bool((changed["a"] > 0).all())
+
+
+def test_what_is_refused():
+    module, symmetry = mlp(4, 3, 2)
+    state = module.state_dict()
+    with pytest.raises(SymmetryError, match=r"'permutation' has no canonical point, expected scaling or sign"):
+        symmetry.canonical(state, ("permutation",))
+    with pytest.raises(SymmetryError, match=r"the state dict has no 0\.weight"):
+        symmetry.canonical({"2.weight": state["2.weight"]})
+    with pytest.raises(SymmetryError, match=r"0\.bias is \[1\], expected \[3\]"):
+        symmetry.canonical({**state, "0.bias": torch.zeros(1)})
+
+
+class _Known:
+    """A state dict that knows its symmetry."""
+
+    def __init__(self, network, symmetry):
+        self.name, self.infos, self.load, self.symmetry = "known", network.source.infos, network.source.load, symmetry
+
+
+def test_a_network_is_read_at_its_point():
+    module, symmetry = mlp(5, 7, 3)
+    state = module.state_dict()
+    network = read_network(state)
+    known = canonical_network(replace(network, source=_Known(network, symmetry)))
+    expected = symmetry.canonical(state)(state)
+    assert all(torch.allclose(known.source.load(name), expected[name]) for name in state)
+    assert known.source.name == "known" and known.source.infos == network.source.infos
+    assert canonical_network(network) is network  # names tell nothing of activations
