@@ -11,7 +11,7 @@ ZOO is a zoo that `sne zoo make` made, so that it knows the symmetry of each net
 One fifth of the runs tests; of the others as many checkpoints train as a size says, and up to a quarter as many select
 the epoch, whole runs drawn by the training seed. `paper` trains for the epochs that --epochs says, size by size: steps
 grow more slowly than the zoo. Every predictor is kept in WORK, and a benchmark that was stopped goes on. Writes
-results/symmetry_NAME.json and results/symmetry_NAME.md beside this file.
+results/learned_invariance_NAME.json and, of all zoos, results/symmetry.md beside this file.
 """
 
 import argparse
@@ -167,35 +167,77 @@ def measure(zoo: Zoo, test: np.ndarray, predictor: Predictor, kinds: tuple[str, 
     return row
 
 
-def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """The JSON and the tables of what has been measured so far."""
-    report = {**head, "rows": rows}
-    (RESULTS / f"symmetry_{name}.json").write_text(json.dumps(report, indent=1) + "\n")
+def against_plain(rows: list[dict[str, Any]], names: list[str], sizes: list[int]) -> str:
+    """By which factor each method's error is below that of its encoder without it, and what that does to tau."""
+    lines = ["| | " + " | ".join(f"{size} networks" for size in sizes) + " |", "|" + "---|" * (1 + len(sizes))]
+    found = {(row["name"], row["size"], row["seed"]): row for row in rows}
+    for name in names:
+        plain = "default" if name.startswith("default") else "paper, lambda 0"
+        cells = []
+        for size in sizes:
+            pairs = [
+                (found[plain, size, seed], row)
+                for (other, count, seed), row in found.items()
+                if other == name and count == size and (plain, size, seed) in found
+            ]
+            if not pairs or name == plain:
+                cells.append("-")
+                continue
+            least = 1e-12  # below it, rounding alone is left
+            ratios = [np.log(old["invariance_error"] / max(new["invariance_error"], least)) for old, new in pairs]
+            tau = np.mean([new["kendall_tau"] - old["kendall_tau"] for old, new in pairs])
+            factor = float(np.exp(np.mean(ratios)))
+            cells.append(f"{f'{factor:.1f}' if factor < 1000 else f'{factor:.0e}'} x, {tau:+.3f}")
+        if set(cells) != {"-"}:
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def section(name: str, report: dict[str, Any]) -> str:
+    """The tables of one zoo."""
+    rows = report["rows"]
     names, sizes = list(dict.fromkeys(row["name"] for row in rows)), sorted({row["size"] for row in rows})
     names.sort(key=lambda text: (text.startswith("default"), "augmented" in text))
+    kinds = ", ".join(report["kinds"])
     tables = [
-        ("Kendall tau on the test runs", "kendall_tau", ".3f", sizes),
+        ("Kendall tau on the test runs", summary(rows, names, sizes, "kendall_tau", ".3f")),
         (
-            f"Invariance error E_g[1/2 (f(W) - f(gW))^2] of the logit, {', '.join(head['kinds'])}",
-            "invariance_error",
-            ".2e",
-            sizes,
+            f"Invariance error E_g[1/2 (f(W) - f(gW))^2] of the logit ({kinds})",
+            summary(rows, names, sizes, "invariance_error", ".2e"),
         ),
-        ("The same for permutations alone", "permutation_error", ".2e", sizes[-1:]),
-        ("Mean absolute change of the predicted accuracy", "value_change", ".4f", sizes),
+        (
+            "Against the same encoder without it: the error falls by (geometric mean over seeds), tau changes by",
+            against_plain(rows, names, sizes),
+        ),
+        ("The error for permutations alone", summary(rows, names, sizes[-1:], "permutation_error", ".2e")),
+        (
+            "Mean absolute change of the predicted accuracy",
+            summary(rows, names, sizes, "value_change", ".4f"),
+        ),
     ]
-    text = f"# Learned invariance: {name}\n\n{head['networks']} networks of {', '.join(head['families'])}, "
-    text += f"{head['test']} of them test. Mean ± standard deviation over training seeds.\n"
-    for title, key, form, columns in tables:
-        text += f"\n## {title}\n\n{summary(rows, names, columns, key, form)}\n"
-    text += (
-        "\n## Over-invariance\n\nMovement of the embedding, as a share of how far embeddings lie apart, when a network "
-    )
-    text += "becomes another function; 0 is blind.\n"
+    seeds = len({row["seed"] for row in rows})
+    text = f"## {name}\n\n{report['networks']} networks of {', '.join(report['families'])}"
+    text += f", none above {report['weights at most']:,} weights" if report.get("weights at most") else ""
+    text += f"; {report['test']} of them test. {seeds} seeds, mean ± standard deviation.\n"
+    for title, table in tables:
+        text += f"\n### {title}\n\n{table}\n"
+    text += "\n### Over-invariance\n\nMovement of the embedding, as a share of how far embeddings lie apart, when a "
+    text += "network becomes another function; 0 is blind.\n"
     for what, title in CHANGES.items():
-        moved = f"{head['outputs moved'][what]:.0%} of random images get another class"
+        moved = f"{report['outputs moved'][what]:.0%} of random images get another class"
         text += f"\n{title}: {moved}\n\n{summary(rows, names, sizes[-1:], what, '.5f')}\n"
-    (RESULTS / f"symmetry_{name}.md").write_text(text)
+    return text
+
+
+def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """The JSON of what has been measured of one zoo so far, and the tables of all zoos."""
+    (RESULTS / f"learned_invariance_{name}.json").write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
+    text = "# Invariance: learned, built in, and absent\n\n"
+    text += "`paper` and `default` plain, with the logit-invariance term (lambda), with augmentation, and read at the "
+    text += "canonical point of each network's orbit under scalings and sign flips (docs/symmetry.md).\n"
+    for path in sorted(RESULTS.glob("learned_invariance_*.json"), reverse=True):
+        text += "\n" + section(path.stem.removeprefix("learned_invariance_"), json.loads(path.read_text()))
+    (RESULTS / "symmetry.md").write_text(text)
 
 
 def main() -> None:

@@ -28,11 +28,15 @@ def predict(
     The table is sorted, highest first; the intervals are meant to hold 9 of 10 measured values.
     """
     from sne.predictors import Predictor, choose_device
+    from sne.symmetry import canonical_network
 
     loaded = Predictor.load(predictor).to(choose_device(device))
     num = len(loaded.properties)
+    as_stored: list[str] = []
 
     def work(networks: list["Network"]) -> list[list["Prediction"]]:
+        if loaded.is_canonical:
+            as_stored.extend(one.name for one in networks if canonical_network(one) is one)
         predictions = loaded.predict(networks, batch_size=batch_size)
         return [predictions[start : start + num] for start in range(0, len(predictions), num)]
 
@@ -48,6 +52,12 @@ def predict(
                 print(json.dumps({"file": path, **_as_json(prediction)}))
     elif found:
         print(format_table([_row(path, predictions) for path, predictions in found]))
+    if as_stored:
+        typer.echo(
+            f"{len(as_stored)} of {len(found)} networks are read as they are stored: names and shapes do not tell "
+            "which neurons may be scaled or change sign. A predictor without -canonical is the surer one for them.",
+            err=True,
+        )
     report_failures(failures)
 
 

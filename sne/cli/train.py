@@ -15,7 +15,12 @@ def train(
     zoo: Annotated[Path, typer.Argument(help="Folder of the zoo.")],
     target: Annotated[list[str], typer.Option(help="A property to predict; may be given several times.")],
     out: Annotated[Path, typer.Option(help="Folder for the predictor.")],
-    preset: Annotated[str, typer.Option(help="Encoder: default, or paper (faithful to it).")] = "default",
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="default, or paper (faithful to it); -canonical behind it undoes scalings and sign flips first."
+        ),
+    ] = "default",
     epochs: Annotated[int | None, typer.Option(help="Passes over the training networks.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Networks a batch.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Its peak.")] = None,

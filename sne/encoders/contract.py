@@ -35,6 +35,8 @@ class NetworkEncoder(nn.Module, abc.ABC):
     dim: int
     rounding: float = 1e-5
     """How far rounding alone may move an embedding, in units of the spread of embeddings."""
+    canonical: bool = False
+    """Whether networks are read at the canonical point of their orbit, as far as their symmetry is known."""
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:

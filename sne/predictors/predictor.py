@@ -84,6 +84,11 @@ class Predictor:
         return len(self.members) * self._first.encoder.dim
 
     @property
+    def is_canonical(self) -> bool:
+        """Whether networks are read at the canonical point of their orbit under scalings and sign flips."""
+        return self._first.encoder.canonical
+
+    @property
     def _first(self) -> Member:
         first = self.members[0]
         assert isinstance(first, Member)

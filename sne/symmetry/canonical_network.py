@@ -60,7 +60,7 @@ class _Loaded(Mapping[str, Tensor]):
     def __contains__(self, name: object) -> bool:
         return name in self._source.infos
 
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self):
         return iter(self._source.infos)
 
     def __len__(self) -> int:

@@ -99,3 +99,13 @@ def test_predictor_is_checked(sne_command, predictor_path, checkpoints):
     (predictor_path / "config.json").write_text(json.dumps({**config, "format": 7}))
     result = sne_command("predict", checkpoints, "--predictor", predictor_path)
     assert result.status == 2 and "newer sne" in result.err and result.err.count("\n") == 1
+
+
+def test_networks_that_a_canonical_predictor_reads_as_stored(sne_command, zoo_path, tmp_path, checkpoints):
+    path = tmp_path / "canonical"
+    options = ("--preset", "default-canonical", "--epochs", 1, "--members", 1)
+    result = sne_command("train", zoo_path, "--target", "test_accuracy", "--out", path, *options)
+    assert result.status == 0, result.err
+    result = sne_command("predict", checkpoints, "--predictor", path, "--json")
+    assert result.status == 0 and len(result.json()) == 3
+    assert "3 of 3 networks are read as they are stored" in result.err
