@@ -8,7 +8,7 @@ from sne.baselines import BASELINES, PROBING_BASELINES, SLOW_BASELINES, Baseline
 from sne.baselines.neural import NEURAL_BASELINES
 from sne.studies.errors import StudyError
 
-KINDS = ("preset", "neural", "baseline")
+KINDS = ("preset", "neural", "baseline", "average")
 
 SIMPLE: Mapping[str, Callable[..., Baseline]] = {**BASELINES, **SLOW_BASELINES, **PROBING_BASELINES}
 """What is no encoder with heads, by name."""
@@ -21,8 +21,9 @@ class Method:
     Args:
         name: what the command line calls it.
         label: what tables and plots call it.
-        kind: "preset" of `sne.encoders.PRESETS`, "neural" of `NEURAL_BASELINES`, or "baseline" of `SIMPLE`.
-        source: its name there.
+        kind: "preset" of `sne.encoders.PRESETS`, "neural" of `NEURAL_BASELINES`, "baseline" of `SIMPLE`, or "average"
+            of the predictions of other methods.
+        source: its name there; of an average the names of its parts, joined by +.
         options: of the constructor (of presets and baselines).
         training: changes to the training settings (encoders alone).
         grid: the configurations it may try, best guess first: training settings, or options of a baseline.
@@ -57,7 +58,12 @@ class Method:
     @property
     def is_sne(self) -> bool:
         """Whether it is what the others are compared with, rather than a baseline."""
-        return self.kind == "preset"
+        return self.kind == "preset" or "sne" in self.parts
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the methods that it averages; none for others."""
+        return tuple(self.source.split("+")) if self.kind == "average" else ()
 
 
 RATES: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 3e-4}, {"learning_rate": 3e-3})
@@ -119,12 +125,15 @@ SNE = Method("sne", "sne default", "preset", "default", grid=RATES_OF_TWO)
 SNE_ONE = Method("sne_one", "sne default, one member", "preset", "default", training={"members": 1}, grid=RATES_OF_TWO)
 SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", grid=RATES)
 
+SNE_PROBING = Method("sne_probing", "sne default and probing", "average", "sne+probing", reads="runs")
+
 METHODS: dict[str, Method] = {
     **{method.name: method for method in (SNE, SNE_ONE, SNE_PAPER)},
     **{name: _neural(name) for name in NEURAL_BASELINES},
     **{name: _baseline(name) for name in SIMPLE},
+    SNE_PROBING.name: SNE_PROBING,
 }
-"""Every method by name: SNE, the neural baselines that there are, and the others."""
+"""Every method by name: SNE, the neural baselines that there are, the others, and averages."""
 
 POOLED: dict[str, Method] = {
     name: replace(METHODS[name], label=f"{METHODS[name].label}, pooled", options={"is_pooled": True})
@@ -145,4 +154,8 @@ def choose_methods(names: Iterable[str], among: Iterable[Method]) -> tuple[Metho
     if unknown or not chosen:
         came = f"method {unknown[0]!r} is not known here" if unknown else "no method was named"
         raise StudyError(f"{came}; expected some of {', '.join(known)}")
+    for name in chosen:
+        missing = [part for part in known[name].parts if part not in chosen]
+        if missing:
+            raise StudyError(f"method {name!r} averages {' and '.join(known[name].parts)}: name {missing[0]!r} too")
     return tuple(known[name] for name in chosen)

@@ -154,10 +154,11 @@ class Total:
 
 @dataclass(frozen=True)
 class Comparison:
-    """SNE against the best of the others that read weights alone, on the same networks.
+    """SNE against the best of the others that look at the same, on the same networks.
 
     Args:
         group: where.
+        reads: what both look at, see `Method`.
         ours: SNE's total.
         theirs: that of the best other method that is whole; the best on the held-out networks, which favours it.
         gain: how much better ours is: positive where it is, whatever the metric.
@@ -166,6 +167,7 @@ class Comparison:
     """
 
     group: str
+    reads: str
     ours: Total
     theirs: Total
     gain: float
@@ -204,15 +206,16 @@ class Outcomes:
         done = [o for o in asked if o.status == "done" and o.task.metric == metric]
         return Total(group, method, metric, done, len(asked))
 
-    def compare(self, group: str) -> Comparison | None:
-        """SNE (its first method) against the best baseline in a group; None where one of the two is missing."""
-        totals = {m.name: self.total(m, group) for m in self.methods}
-        mine = next((total for total in totals.values() if total.method.is_sne), None)
-        others = [
-            total
-            for total in totals.values()
-            if not total.method.is_sne and total.method.reads == "weights" and total.is_whole
-        ]
+    def compare(self, group: str, reads: str = "weights") -> Comparison | None:
+        """SNE (its first method) against the best baseline in a group; None where one of the two is missing.
+
+        Args:
+            group: name.
+            reads: what both look at: "weights", or "runs" for methods that run the networks.
+        """
+        totals = [self.total(method, group) for method in self.methods if method.reads == reads]
+        mine = next((total for total in totals if total.method.is_sne), None)
+        others = [total for total in totals if not total.method.is_sne and total.is_whole]
         if mine is None or not mine.is_whole or not others:
             return None
         sign = -1.0 if mine.metric in LOWER_IS_BETTER else 1.0
@@ -222,7 +225,7 @@ class Outcomes:
         draws = sign * (mine.draws - best.draws)
         share = 2 * min(float((draws <= 0).mean()), float((draws >= 0).mean()))
         gain = sign * (mine.mean - best.mean)
-        return Comparison(group, mine, best, gain, interval_of(draws), min(max(share, 1 / len(draws)), 1.0))
+        return Comparison(group, reads, mine, best, gain, interval_of(draws), min(max(share, 1 / len(draws)), 1.0))
 
 
 def figures_of(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:

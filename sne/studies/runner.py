@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sne.studies.averages import average_outcome
 from sne.studies.jobs import Job, jobs_of, read_result
 from sne.studies.methods import Method
 from sne.studies.outcomes import Outcome, Outcomes
@@ -113,7 +114,7 @@ def run_study(
     shelf = ZooShelf(out / "zoos" if zoos is None else zoos)
     run = _Run(design, shelf, out / JOBS, workers, progress)
     _make_zoos(run, None if images is None else Path(images))
-    pairs = [(task, method) for task in design.tasks for method in design.methods]
+    pairs = [(task, method) for task in design.tasks for method in design.methods if not method.parts]
     tuning = {(task.name, method.name): _tuning_jobs(design, task, method) for task, method in pairs}
     run.do("tuning", [job for jobs in tuning.values() for job in jobs])
     chosen = {
@@ -122,6 +123,7 @@ def run_study(
     }
     run.do("seeds", [job for jobs in chosen.values() for job in jobs])
     outcomes = [o for task, method in pairs for o in _outcomes(task, method, chosen[task.name, method.name], run)]
+    outcomes += _averages(design, Outcomes(outcomes))
     everything = {job.name: job for jobs in (*tuning.values(), *chosen.values()) for job in jobs}
     tried = [result for job in everything.values() if (result := read_result(run.results, job)) is not None]
     seconds = time.perf_counter() - start
@@ -164,6 +166,14 @@ def _outcomes(task: Task, method: Method, jobs: Sequence[Job], run: _Run) -> Ite
         elif len(results) < len(jobs):
             status, reason = "failed", failures[0].reason if failures else "no result"
         yield Outcome(task, part, method, results, status, reason, jobs[0].configuration)
+
+
+def _averages(design: Design, outcomes: Outcomes) -> Iterator[Outcome]:
+    """Those of methods that average others."""
+    for task in design.tasks:
+        for method in design.methods:
+            for part in task.held_out if method.parts else ():
+                yield average_outcome(method, [outcomes.find(task.name, part.name, name) for name in method.parts])
 
 
 def _cannot(entry: dict[str, Any]) -> bool:

@@ -91,6 +91,8 @@ def test_methods_are_chosen_by_name():
     assert [m.name for m in choose_methods(["mean", "sne", "mean"], METHODS.values())] == ["mean", "sne"]
     with pytest.raises(StudyError, match="method 'magic' is not known here; expected some of sne"):
         choose_methods(["magic"], METHODS.values())
+    with pytest.raises(StudyError, match="'sne_probing' averages sne and probing: name 'probing' too"):
+        choose_methods(["sne", "sne_probing"], METHODS.values())
 
 
 def test_zoos_of_a_task_stand_once():

@@ -4,6 +4,7 @@ from study_cases import outcome, outcomes
 
 from sne.metrics import kendall_tau
 from sne.studies import METHODS
+from sne.studies.averages import average_outcome
 from sne.studies.outcomes import Outcomes, figures_of
 
 
@@ -60,3 +61,28 @@ def test_figures_of_classes():
     names = np.array(["a", "b"], dtype=object)
     assert figures_of(names, names) == {"accuracy": 1.0}
     assert figures_of(np.ones(3), np.ones(3))["r2"] is None
+
+
+def test_an_average_is_of_the_same_seed_and_network():
+    parts = [outcome(METHODS[name], 0.3) for name in ("sne", "probing")]
+    found = average_outcome(METHODS["sne_probing"], parts)
+    assert found.status == "done" and len(found.predicted) == 3
+    for seed, predicted in enumerate(found.predicted):
+        assert predicted == pytest.approx((parts[0].predicted[seed] + parts[1].predicted[seed]) / 2)
+    assert found.mean("mse") < min(part.mean("mse") for part in parts)
+    assert found.cost("parameters") == 20 and found.cost("ms_per_network") == 3.0 and found.cost("cpu_seconds") == 2.0
+    assert found.to_json()["method"] == "sne_probing" and found.to_json()["seeds"][1]["seed"] == 1
+
+
+def test_an_average_of_what_cannot():
+    parts = [outcome(METHODS["sne"], 0.3), outcome(METHODS["probing"], 0.0, status="cannot")]
+    found = average_outcome(METHODS["sne_probing"], parts)
+    assert found.status == "cannot" and found.reason == "function probing: too small"
+
+
+def test_methods_that_run_networks_are_compared_apart():
+    pairs = (("sne", 0.05), ("deep_sets", 0.5), ("probing", 0.4), ("sne_probing", 0.1))
+    found = outcomes(*pairs)
+    assert found.compare("all").theirs.method.name == "deep_sets"
+    apart = found.compare("all", "runs")
+    assert (apart.ours.method.name, apart.theirs.method.name) == ("sne_probing", "probing") and apart.gain > 0

@@ -8,7 +8,7 @@ import pytest
 from study_cases import OTHER, TASK, ZOO, tiny_study
 
 from sne.metrics import kendall_tau
-from sne.studies import METHODS, HeldOut, StudyError, Task, run_study
+from sne.studies import METHODS, HeldOut, Method, StudyError, Task, run_study, write_report
 from sne.studies import learners as learners_room
 from sne.studies.images import find_images
 from sne.studies.zoos import ZooShelf
@@ -191,3 +191,16 @@ def test_methods_are_replaced_on_demand(zoos, tmp_path):
     found = run_study(tiny_study("sne_one"), "ci", tmp_path, zoos=zoos, workers=0, seeds=[5], methods=[METHODS["mean"]])
     assert [o.method.name for o in found.outcomes.all] == ["mean"]
     assert [r["job"]["seed"] for r in found.outcomes.all[0].results] == [5]
+
+
+def test_averages_train_nothing(zoos, tmp_path):
+    both = Method("both", "both", "average", "mean+hyperparameters")
+    study = tiny_study("mean", "hyperparameters")
+    methods = [*study.design("ci").methods, both]
+    found = run_study(study, "ci", tmp_path, zoos=zoos, workers=0, methods=methods)
+    outcomes = by_method(found)
+    expected = (outcomes["mean"].predicted[1] + outcomes["hyperparameters"].predicted[1]) / 2
+    assert outcomes["both"].predicted[1] == pytest.approx(expected)
+    assert not [path for path in (tmp_path / "jobs").iterdir() if "both" in path.name]
+    write_report(found, tmp_path)
+    assert "both" in (tmp_path / "report.md").read_text()

@@ -103,8 +103,8 @@ def compared(scale: str, *, without: Sequence[str] = (), is_pooled: bool = False
         is_pooled: whether weight statistics are pooled by type, so that they cross architectures.
     """
     known = {**METHODS, **POOLED} if is_pooled else METHODS
-    names = QUICK if scale == "ci" else tuple(METHODS)
-    return tuple(known[name] for name in names if name not in without)
+    names = [name for name in (QUICK if scale == "ci" else METHODS) if name not in without]
+    return tuple(known[name] for name in names if all(part in names for part in known[name].parts))
 
 
 QUICK = ("sne", "sne_paper", "flat_mlp", "deep_sets", "nfn_np", "graph_network", "mean", "statistics_boosting")

@@ -165,7 +165,7 @@ def _matrices(outcomes: Outcomes, folder: Path) -> Picture | None:
     if len(tasks) < 2 or len(names) < 2 or any([part.name for part in task.held_out] != names for task in tasks):
         return None
     whole = [m for m in ordered_methods(outcomes) if all(o.status == "done" for o in outcomes.all if o.method == m)]
-    ours = [m for m in whole if m.is_sne][:1]
+    ours = [m for m in whole if m.is_sne and m.reads == "weights"][:1]
     shown = [*ours, *[m for m in whole if not m.is_sne and m.reads == "weights"][:1]]
     if not shown:
         return None

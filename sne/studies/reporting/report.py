@@ -25,6 +25,9 @@ from sne.studies.study import LOWER_IS_BETTER, Task
 
 REPORT, RESULTS, PAGE = "report.md", "results.json", "report.html"
 
+COMPARED = {"weights": "reads weights alone", "runs": "runs the networks"}
+"""What methods look at where they are compared, and how it is said."""
+
 
 def write_report(finished: Finished, folder: Path | str) -> None:
     """Writes the report of a study that was run; what stood there is replaced.
@@ -49,7 +52,8 @@ def report_blocks(finished: Finished, folder: Path) -> list[Block]:
     study, outcomes, design = finished.study, finished.outcomes, finished.design
     blocks: list[Block] = [Heading(study.title, 1), Paragraph(study.question), Paragraph(_origin(finished))]
     blocks += [Heading("Summary"), tables.summary(outcomes)]
-    said = [_sentence(c) for group in outcomes.groups if (c := outcomes.compare(group)) is not None]
+    compared = [outcomes.compare(group, reads) for reads in COMPARED for group in outcomes.groups]
+    said = [_sentence(found) for found in compared if found is not None]
     blocks += [Items(said)] if said else []
     blocks += draw_all(study, outcomes, folder)
     if (drawn := draw_maps(outcomes, folder)) is not None:
@@ -107,6 +111,7 @@ def to_results(finished: Finished) -> dict[str, Any]:
         "comparisons": [
             {
                 "group": found.group,
+                "reads": found.reads,
                 "method": found.ours.method.name,
                 "best_baseline": found.theirs.method.name,
                 "gain": found.gain,
@@ -114,7 +119,8 @@ def to_results(finished: Finished) -> dict[str, Any]:
                 "p": found.share,
             }
             for group in outcomes.groups
-            if (found := outcomes.compare(group)) is not None
+            for reads in COMPARED
+            if (found := outcomes.compare(group, reads)) is not None
         ],
         "outcomes": [outcome.to_json() for outcome in outcomes.all],
         "tried": [
@@ -146,7 +152,8 @@ def _sentence(found: Comparison) -> str:
     gain = with_interval(metric, found.gain, found.interval)
     return (
         f"{where}{found.ours.method.label} ({ours}) is {order} {found.theirs.method.label} ({theirs}), the best other "
-        f"method that reads weights alone ({kind} is better). Gain {gain}: the interval {sure}; p {found.share:.3g}."
+        f"method that {COMPARED[found.reads]} ({kind} is better). Gain {gain}: the interval {sure}; "
+        f"p {found.share:.3g}."
     )
 
 
