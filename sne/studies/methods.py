@@ -123,12 +123,13 @@ def _neural(name: str) -> Method:
 
 SNE = Method("sne", "sne default", "preset", "default", grid=RATES_OF_TWO)
 SNE_ONE = Method("sne_one", "sne default, one member", "preset", "default", training={"members": 1}, grid=RATES_OF_TWO)
+SNE_CANONICAL = Method("sne_canonical", "sne default, canonical", "preset", "default-canonical", grid=RATES_OF_TWO)
 SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", grid=RATES)
 
 SNE_PROBING = Method("sne_probing", "sne default and probing", "average", "sne+probing", reads="runs")
 
 METHODS: dict[str, Method] = {
-    **{method.name: method for method in (SNE, SNE_ONE, SNE_PAPER)},
+    **{method.name: method for method in (SNE, SNE_ONE, SNE_CANONICAL, SNE_PAPER)},
     **{name: _neural(name) for name in NEURAL_BASELINES},
     **{name: _baseline(name) for name in SIMPLE},
     SNE_PROBING.name: SNE_PROBING,
