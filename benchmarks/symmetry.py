@@ -17,6 +17,7 @@ results/learned_invariance_NAME.json and, of all zoos, results/symmetry.md besid
 import argparse
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ import numpy as np
 import torch
 
 from sne import Predictor, Zoo, fit
+from sne.metrics import kendall_tau
+from sne.networks import TensorSource
 from sne.training import evaluate, is_finished, preset_settings
 from sne.zoo import Split, split_by_run
 from sne.zoo.families.known import FAMILIES
@@ -209,6 +212,10 @@ def section(name: str, report: dict[str, Any]) -> str:
             "Against the same encoder without it: the error falls by (geometric mean over seeds), tau changes by",
             against_plain(rows, names, sizes),
         ),
+        (
+            "Kendall tau of the canonical ones where files do not tell what may be scaled or flipped",
+            summary(rows, [name for name in names if "canonical" in name], sizes, "tau_as_stored", ".3f"),
+        ),
         ("The error for permutations alone", summary(rows, names, sizes[-1:], "permutation_error", ".2e")),
         (
             "Mean absolute change of the predicted accuracy",
@@ -227,6 +234,20 @@ def section(name: str, report: dict[str, Any]) -> str:
         moved = f"{report['outputs moved'][what]:.0%} of random images get another class"
         text += f"\n{title}: {moved}\n\n{summary(rows, names, sizes[-1:], what, '.5f')}\n"
     return text
+
+
+class AsStored:
+    """The tensors of a row of a zoo, as a file would hold them: nothing tells of activations."""
+
+    def __init__(self, source: TensorSource) -> None:
+        self.name, self.infos, self.load = source.name, source.infos, source.load
+
+
+def tau_as_stored(zoo: Zoo, test: np.ndarray, predictor: Predictor) -> float:
+    """Ranking of the test networks where names and shapes alone tell what may be scaled or flipped."""
+    networks = [replace(network, source=AsStored(network.source)) for network in zoo.networks(test)]
+    values = np.asarray(predictor.values(networks)[TARGET], dtype=np.float64)
+    return kendall_tau(zoo.column(TARGET)[test], values)
 
 
 def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -283,8 +304,13 @@ def main() -> None:
                 kept = out / "measured.json"
                 if not kept.is_file():
                     kept.write_text(json.dumps(measure(zoo, test, predictor, kinds, size == sizes[-1])))
+                measured, stored = json.loads(kept.read_text()), out / "as_stored.json"
+                if predictor.is_canonical:
+                    if not stored.is_file():
+                        stored.write_text(json.dumps({"tau_as_stored": tau_as_stored(zoo, test, predictor)}))
+                    measured |= json.loads(stored.read_text())
                 about = {"name": name, "size": size, "seed": seed, "trained on": len(part.rows(zoo.runs, "train"))}
-                rows.append({**about, "seconds": predictor.record["seconds"], **json.loads(kept.read_text())})
+                rows.append({**about, "seconds": predictor.record["seconds"], **measured})
                 print(json.dumps(rows[-1]), flush=True)
                 write(options.name, head, rows)
 

@@ -155,8 +155,16 @@ def choose_methods(names: Iterable[str], among: Iterable[Method]) -> tuple[Metho
     if unknown or not chosen:
         came = f"method {unknown[0]!r} is not known here" if unknown else "no method was named"
         raise StudyError(f"{came}; expected some of {', '.join(known)}")
-    for name in chosen:
-        missing = [part for part in known[name].parts if part not in chosen]
+    methods = tuple(known[name] for name in chosen)
+    check_parts(methods)
+    return methods
+
+
+def check_parts(methods: Iterable[Method]) -> None:
+    """Raises StudyError unless the parts of every average are among the methods, and are no averages."""
+    methods = tuple(methods)
+    single = {method.name for method in methods if not method.parts}
+    for method in methods:
+        missing = [part for part in method.parts if part not in single]
         if missing:
-            raise StudyError(f"method {name!r} averages {' and '.join(known[name].parts)}: name {missing[0]!r} too")
-    return tuple(known[name] for name in chosen)
+            raise StudyError(f"method {method.name!r} averages {' and '.join(method.parts)}: name {missing[0]!r} too")

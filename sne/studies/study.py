@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sne.studies.errors import StudyError
-from sne.studies.methods import Method
+from sne.studies.methods import Method, check_parts
 
 SCALES = ("ci", "cpu", "gpu")
 """ci: minutes, digits alone, proves that it runs. cpu: an hour or so on two cores. gpu: as large as the paper."""
@@ -129,6 +129,7 @@ class Design:
         _check_unique("zoo", [zoo.name for zoo in self.zoos])
         _check_unique("task", [task.name for task in self.tasks])
         _check_unique("method", [method.name for method in self.methods])
+        check_parts(self.methods)
         known = {zoo.name for zoo in self.zoos}
         for task in self.tasks:
             _check_unique(f"held-out set of task {task.name}", [part.name for part in task.held_out])
