@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sne.symmetry.errors import SymmetryError
@@ -17,7 +17,8 @@ CANONICAL_KINDS = ("scaling", "sign")
 when a weight moves a little. Encoders that read neurons as sets need none."""
 
 _CONVERGED = 1e-9
-_MOST_SWEEPS = 1000
+_MOST_SWEEPS = 300
+_LARGEST_LOG = 100.0  # of a scale: what lies beyond has no point
 _MEMORY = 12  # sweeps whose results are mixed
 
 
@@ -32,7 +33,7 @@ def canonical_transformation(
     tensors = _tensors(symmetry, wanted, state)
     factors = {group.name: torch.ones(group.size, dtype=torch.float64) for group in wanted}
     if "scaling" in kinds:
-        for group, scale in _balance([group for group in wanted if "scaling" in group.kinds], tensors):
+        for group, scale in _Balance([group for group in wanted if "scaling" in group.kinds], tensors).scales():
             factors[group.name] *= scale
             _multiply(tensors, group, scale)
     if "sign" in kinds:
@@ -69,90 +70,146 @@ def _multiply(tensors: dict[str, Tensor], group: Group, factor: Float[Tensor, " 
 
 
 class _Squares:
-    """Sums of squares of one tensor while its axes are scaled."""
+    """Sums of squares of one tensor while neurons on its axes are scaled, or do not count."""
 
     def __init__(self, tensor: Tensor, dims: list[int]) -> None:
         rest = [dim for dim in range(tensor.ndim) if dim not in dims]
-        squares = tensor.square()
+        squares = tensor.square().nan_to_num(nan=0.0, posinf=0.0)  # what is not finite weighs nothing
         self._sums = squares.sum(rest) if rest else squares
         self._places = {dim: place for place, dim in enumerate(dims)}
         self.logs = {dim: tensor.new_zeros(tensor.shape[dim]) for dim in dims}
-
-    def reset(self) -> None:
-        """Forgets all scales."""
-        for logs in self.logs.values():
-            logs.zero_()
+        self.counts = {dim: tensor.new_ones(tensor.shape[dim]) for dim in dims}
 
     def along(self, dim: int) -> Float[Tensor, " axis"]:
-        """The sum of squares at each entry of an axis."""
+        """The sum of squares at each entry of an axis, of what counts on the others."""
         sums = self._sums
         for other, place in sorted(self._places.items(), reverse=True):
             if other != dim:
-                sums = sums.movedim(place, -1) @ (2 * self.logs[other]).exp()
+                sums = sums.movedim(place, -1) @ (self.counts[other] * (2 * self.logs[other]).exp())
         return sums * (2 * self.logs[dim]).exp()
 
 
-def _balance(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterator[tuple[Group, Float[Tensor, " _"]]]:
+class _Balance:
     """Scales at which all weights together have the least sum of squares.
 
     That sum is convex in the logarithms of the scales, so that the point does not depend on where the network was. At
-    it, what is multiplied by a neuron's scale and what is divided by it have equal sums of squares. A neuron of which
-    one side is zero has no such point: its other side is brought to norm 1.
+    it, what is multiplied by a neuron's scale and what is divided by it have equal sums of squares.
 
-    Sweeps balance one group after the other. Of deep stacks they would need hundreds; mixing their results as Anderson
-    does needs tens.
+    A neuron of which one side is zero, as in a pruned network, has no such point. It is left out, then those that have
+    nothing on one side without it, and so on. Once the others are balanced they come back, the last one first, and the
+    side that is not zero is brought to norm 1.
+
+    Args:
+        groups: that may be scaled.
+        tensors: the weights.
     """
-    dims: dict[str, list[int]] = {}
-    for group in groups:
-        for span in group.spans:
-            if span.power and span.dim not in dims.setdefault(span.tensor, []):
-                dims[span.tensor].append(span.dim)
-    squares = {name: _Squares(tensors[name], sorted(some)) for name, some in dims.items()}
-    sizes = [group.size for group in groups]
-    logs = torch.zeros(sum(sizes), dtype=torch.float64)
-    points, steps = [], []
-    for _ in range(_MOST_SWEEPS if groups else 0):
-        for tensor in squares.values():
-            tensor.reset()
-        for group, own in zip(groups, logs.split(sizes), strict=True):
-            _scale(group, squares, own)
-        step = torch.cat([_balance_one(group, squares) for group in groups])
-        if float(step.abs().max()) < _CONVERGED:
-            logs = logs + step
-            break
-        points, steps = [*points[-_MEMORY:], logs], [*steps[-_MEMORY:], step]
-        logs = logs + step
-        if len(steps) > 1:
-            changes, moves = (torch.stack(several, 1).diff(dim=1) for several in (steps, points))
+
+    def __init__(self, groups: list[Group], tensors: Mapping[str, Tensor]) -> None:
+        dims: dict[str, list[int]] = {}
+        for group in groups:
+            for span in group.spans:
+                if span.power and span.dim not in dims.setdefault(span.tensor, []):
+                    dims[span.tensor].append(span.dim)
+        self._groups = groups
+        self._squares = {name: _Squares(tensors[name], sorted(some)) for name, some in dims.items()}
+        self._logs = torch.zeros(sum(group.size for group in groups), dtype=torch.float64)
+
+    def scales(self) -> list[tuple[Group, Float[Tensor, " _"]]]:
+        """Every group with the scales of its neurons."""
+        left_out = self._leave_out()
+        counted = self._per_group(torch.ones_like(self._logs))
+        for number, neurons in left_out:
+            counted[number][neurons] = 0
+        self._balance(counted)
+        for number, neurons in reversed(left_out):
+            self._count(number, neurons, 1.0)
+            up, down = self._sides(number)
+            step = torch.where(up > 0, -_half_log(up), torch.where(down > 0, _half_log(down), 0.0))
+            self._move(number, torch.where(neurons, step / self._largest_power(number), 0.0))
+        self._logs.clamp_(-_LARGEST_LOG, _LARGEST_LOG)
+        return list(zip(self._groups, (own.exp() for own in self._per_group(self._logs)), strict=True))
+
+    def _leave_out(self) -> list[tuple[int, Bool[Tensor, " _"]]]:
+        """Leaves out neurons that have nothing on one side; groups by number, and which of their neurons, in order."""
+        counted = [torch.ones(group.size, dtype=torch.bool) for group in self._groups]
+        found: list[tuple[int, Bool[Tensor, " _"]]] = []
+        seen = -1
+        while len(found) > seen:
+            seen = len(found)
+            for number in range(len(self._groups)):
+                up, down = self._sides(number)
+                one_sided = counted[number] & ((up == 0) | (down == 0))
+                if one_sided.any():
+                    counted[number] &= ~one_sided
+                    self._count(number, one_sided, 0.0)
+                    found.append((number, one_sided))
+        return found
+
+    def _balance(self, counted: Sequence[Float[Tensor, " _"]]) -> None:
+        """Balances the neurons that count. Sweeps take one group after the other.
+
+        Of deep stacks they would need hundreds; mixing the results of some, as Anderson does, needs tens.
+        """
+        points, steps = [], []
+        for _ in range(_MOST_SWEEPS if counted else 0):
+            point = self._logs.clone()
+            for number, counts in enumerate(counted):
+                up, down = self._sides(number)
+                step = (_half_log(down) - _half_log(up)) / sum(self._powers(number))
+                self._move(number, torch.where(counts > 0, step, 0.0))
+            step = self._logs - point
+            if float(step.abs().max()) < _CONVERGED:
+                return
+            points, steps = [*points[-_MEMORY:], point], [*steps[-_MEMORY:], step]
+            if len(steps) == 1:
+                continue
+            moves, changes = (torch.stack(several, 1).diff(dim=1) for several in (points, steps))
             weights = torch.linalg.lstsq(changes, step[:, None], driver="gelsd").solution
-            logs = logs - ((moves + changes) @ weights)[:, 0]
-    for group, own in zip(groups, logs.split(sizes), strict=True):
-        yield group, own.exp()
+            mixed = self._logs - ((moves + changes) @ weights)[:, 0]
+            if float(mixed.abs().max()) < _LARGEST_LOG:
+                for number, (new, old) in enumerate(zip(*map(self._per_group, (mixed, self._logs)), strict=True)):
+                    self._move(number, new - old)
+
+    def _sides(self, number: int) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
+        """Of each neuron, the sum of squares of what is multiplied by its scale, and of what is divided by it."""
+        group = self._groups[number]
+        up, down = (torch.zeros(group.size, dtype=torch.float64) for _ in range(2))
+        for span, positions in group.places:
+            if span.power:
+                side = up if span.power > 0 else down
+                side += abs(span.power) * self._squares[span.tensor].along(span.dim)[positions].sum(1)
+        return up, down
+
+    def _powers(self, number: int) -> tuple[int, int]:
+        """The largest exponents of a group's scale, on both sides."""
+        powers = [span.power for span in self._groups[number].spans]
+        return max([1, *powers]), max([1, *(-power for power in powers)])
+
+    def _largest_power(self, number: int) -> int:
+        return max(self._powers(number))
+
+    def _move(self, number: int, step: Float[Tensor, " _"]) -> None:
+        """Scales the neurons of a group by exp(step)."""
+        self._per_group(self._logs)[number].add_(step)
+        group = self._groups[number]
+        for span, positions in group.places:
+            if span.power:
+                self._squares[span.tensor].logs[span.dim][positions] += span.power * step[:, None]
+
+    def _count(self, number: int, neurons: Bool[Tensor, " _"], count: float) -> None:
+        """Lets neurons of a group count, or not."""
+        for span, positions in self._groups[number].places:
+            if span.power:
+                self._squares[span.tensor].counts[span.dim][positions[neurons]] = count
+
+    def _per_group(self, neurons: Float[Tensor, " _"]) -> Sequence[Float[Tensor, " _"]]:
+        """Views of a vector over all neurons, one a group."""
+        return neurons.split([group.size for group in self._groups])
 
 
-def _scale(group: Group, squares: Mapping[str, _Squares], logs: Float[Tensor, " size"]) -> None:
-    for span, positions in group.places:
-        if span.power:
-            squares[span.tensor].logs[span.dim][positions] += span.power * logs[:, None]
-
-
-def _balance_one(group: Group, squares: Mapping[str, _Squares]) -> Float[Tensor, " size"]:
-    """Scales a group so that its two sides are equal, the others staying; returns the logarithms of its scales."""
-    sides = torch.zeros(2, group.size, dtype=torch.float64)
-    powers = [1, 1]
-    for span, positions in group.places:
-        if span.power:
-            side = int(span.power < 0)
-            sides[side] += abs(span.power) * squares[span.tensor].along(span.dim)[positions].sum(1)
-            powers[side] = max(powers[side], abs(span.power))
-    logs = sides.clamp_min(torch.finfo(torch.float64).tiny).log()
-    has_up, has_down = sides > 0
-    step = (logs[1] - logs[0]) / (2 * sum(powers))
-    step = torch.where(has_down, step, -logs[0] / (2 * powers[0]))
-    step = torch.where(has_up, step, logs[1] / (2 * powers[1]))
-    step = torch.where((has_up | has_down) & step.isfinite(), step, 0.0)
-    _scale(group, squares, step)
-    return step
+def _half_log(squares: Float[Tensor, " _"]) -> Float[Tensor, " _"]:
+    """The logarithm of a norm."""
+    return squares.clamp_min(torch.finfo(torch.float64).tiny).log() / 2
 
 
 def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterator[tuple[Group, Float[Tensor, " _"]]]:

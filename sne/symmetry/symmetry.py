@@ -82,7 +82,8 @@ class Symmetry:
 
         Scales are those at which the sum of all squared weights is least; signs are those at which what flips with a
         neuron has a sum that is not negative, group after group. Signs cannot be told where two groups flip the same
-        entries, as channels and heads of grouped-query attention do; there some stay as they are.
+        entries, as channels and heads of grouped-query attention do; there some stay as they are. So may scales of
+        neurons that are cut off from inputs and outputs alike.
 
         Args:
             state: tensors by name.

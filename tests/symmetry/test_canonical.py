@@ -116,6 +116,35 @@ def test_neurons_that_one_side_of_which_is_zero():
     assert furthest(canonical, symmetry.canonical(copy)(copy)) < 1e-9
 
 
+def pruned(module, share, seed, has_bias):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: tensor * (torch.rand(tensor.shape, generator=generator) < share) * (has_bias or "bias" not in name)
+        for name, tensor in module.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("share", [0.25, 0.5])
+@pytest.mark.parametrize("has_bias", [False, True])
+def test_pruned_networks_have_one_point_too(seed, share, has_bias):
+    module, symmetry = mlp(6, 12, 10, 8, 9, 4)
+    state = pruned(module, share, seed, has_bias)
+    canonical = symmetry.canonical(state)(state)
+    for draw in range(3):
+        copy = symmetry.sample(draw, ("scaling",))(state)
+        assert furthest(canonical, symmetry.canonical(copy)(copy)) < 1e-7
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_parts_of_pruned_networks_that_are_cut_off_do_no_harm(seed):
+    module, symmetry = mlp(6, 12, 10, 8, 9, 4)
+    state = pruned(module, 0.1, seed, has_bias=False)
+    canonical = symmetry.canonical(state)(state)
+    assert all(bool((canonical[name].abs() < 10).all()) for name in state)
+    assert all(torch.equal(canonical[name] == 0, state[name] == 0) for name in state)
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_weights_that_are_not_finite_spoil_no_others(bad):
     module, symmetry = mlp(4, 3, 2)
