@@ -27,6 +27,9 @@ def train(
     members: Annotated[
         int | None, typer.Option(help="Predictors to average; above 1, each leaves out one fold of the runs.")
     ] = None,
+    trees: Annotated[
+        int | None, typer.Option(help="Trees of each member beside its encoder, of presets default*; 0 for none.")
+    ] = None,
     patience: Annotated[int | None, typer.Option(help="Epochs without gain before stopping; 0: never.")] = None,
     accumulation: Annotated[int | None, typer.Option(help="Batches whose gradients make one step.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
@@ -67,6 +70,7 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "members": members,
+        "trees": trees,
         "patience": patience,
         "accumulation": accumulation,
         "precision": precision,

@@ -58,6 +58,13 @@ class NetworkEncoder(nn.Module, abc.ABC):
     def collate(self, prepared: Sequence[Any]) -> EncoderBatch:
         """Joins prepared networks into one ragged batch."""
 
+    def summarize(self, prepared: Sequence[Any]) -> Float[Tensor, "networks features"] | None:
+        """Each network in a fixed number of plain numbers, for trees to read; None where an encoder has none.
+
+        Uses no learned parameter and no fitted scale.
+        """
+        return None
+
     @abc.abstractmethod
     def forward(self, batch: Any) -> Float[Tensor, "networks dim"]:
         """Encodes a batch."""

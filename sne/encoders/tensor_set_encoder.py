@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sne.chunking import LAYER_TYPES, ROLES
 from sne.encoders.contract import NetworkEncoder
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_SIZE
-from sne.encoders.tensor_tokens import TOKEN_SIZE, TensorTokens, tokenize
+from sne.encoders.tensor_tokens import TOKEN_SIZE, TensorTokens, summary, tokenize
 from sne.networks import Network
 from sne.nn import bucket_sets
 from sne.nn.attention import attend
@@ -181,6 +181,10 @@ class TensorSetEncoder(NetworkEncoder):
     def prepare(self, networks: Sequence[Network]) -> list[TensorTokens]:
         """Describes every tensor; see `sne.encoders.tensor_tokens.tokenize`."""
         return tokenize([canonical_network(network) for network in networks] if self.canonical else networks)
+
+    def summarize(self, prepared: Sequence[TensorTokens]) -> Float[Tensor, "networks features"]:
+        """Ends, means and spreads of the features; see `sne.encoders.tensor_tokens.summary`."""
+        return torch.stack([summary(item) for item in prepared])
 
     def fit_scale(self, prepared: Sequence[TensorTokens]) -> None:
         """Takes the scale of every feature from the training networks, for matrices and vectors apart."""

@@ -64,6 +64,28 @@ class TensorTokens:
         return TensorTokens(**{name: torch.cat([getattr(item, name) for item in items]) for name in vars(items[0])})
 
 
+def summary(item: TensorTokens) -> Float[Tensor, " numbers"]:
+    """A network of any depth in a fixed number of plain numbers.
+
+    Args:
+        item: one network.
+
+    Returns:
+        Of its matrices, then of its vectors: the features of the first, second, last but one and last (those at hand,
+        where there are fewer), the mean and the spread of all; zeros where there is none. Then mean, spread, least and
+        largest of its output rows.
+    """
+    numbers = []
+    for some in (item.features[item.is_matrix], item.features[~item.is_matrix]):
+        rows = some if len(some) else item.features.new_zeros(1, TOKEN_SIZE)
+        last = len(rows) - 1
+        ends = rows[[0, min(1, last), max(last - 1, 0), last]]
+        numbers += [*ends, rows.mean(0), rows.std(0, unbiased=False)]
+    outputs = item.outputs if len(item.outputs) else item.outputs.new_zeros(1, OUTPUT_SIZE)
+    numbers += [outputs.mean(0), outputs.std(0, unbiased=False), outputs.amin(0), outputs.amax(0)]
+    return torch.cat(numbers)
+
+
 def _signature(network: Network) -> tuple[Any, ...]:
     return tuple((layer.type, layer.level, layer.parts) for layer in network.layers)
 

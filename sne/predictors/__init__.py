@@ -6,6 +6,7 @@ from sne.predictors.device import choose_device as choose_device
 from sne.predictors.encoding import encode as encode
 from sne.predictors.errors import PredictorError as PredictorError
 from sne.predictors.folder import write_atomically as write_atomically
+from sne.predictors.forest import Forest as Forest
 from sne.predictors.heads import PropertyHeads as PropertyHeads
 from sne.predictors.member import Member as Member
 from sne.predictors.predictor import Prediction as Prediction

@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from sne.encoders import NetworkEncoder
 from sne.predictors.errors import PredictorError
+from sne.predictors.forest import Forest
 from sne.predictors.heads import PropertyHeads
 from sne.predictors.member import Member
 from sne.predictors.predictor import Predictor
 from sne.predictors.properties import Property
 
-FORMAT = 1
+FORMAT = 2
+"""2: members may have forests."""
 MAX_MEMBERS = 1000
 CONFIG, MODEL, METRICS = "config.json", "model.safetensors", "metrics.json"
 
@@ -47,6 +49,9 @@ def save_predictor(predictor: Predictor, folder: Path) -> None:
         ],
         "training": predictor.record,
     }
+    forests = [[forest.settings() for forest in _forests(member)] for member in predictor.members]
+    if any(forests):
+        config["forests"] = forests
     state = predictor.members.state_dict()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +72,7 @@ def load_predictor(folder: Path, *, encoders: Mapping[str, type[NetworkEncoder]]
     config, metrics = _read_json(folder / CONFIG), _read_json(folder / METRICS)
     version = config.get("format")
     if not isinstance(version, int) or version < 1:
-        raise PredictorError(f"{folder / CONFIG}: format is {version!r}, expected {FORMAT}")
+        raise PredictorError(f"{folder / CONFIG}: format is {version!r}, expected 1 to {FORMAT}")
     if version > FORMAT:
         raise PredictorError(
             f"{folder / CONFIG}: written by a newer sne (format {version}, this one reads {FORMAT}): upgrade"
@@ -77,13 +82,25 @@ def load_predictor(folder: Path, *, encoders: Mapping[str, type[NetworkEncoder]]
         half_widths = {str(v["name"]): _half_width(v.get("half_width")) for v in config["properties"]}
         name, settings = str(config["encoder"]["name"]), config["encoder"]["settings"]
         num_members, heads = int(config["members"]), config["heads"]
+        forests = list(config.get("forests") or [[]] * num_members)
         record = dict(config.get("training", {}))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise PredictorError(f"{folder / CONFIG}: damaged, {type(error).__name__}: {error}") from None
-    members = _build(folder, _encoder_class(folder, name, encoders), settings, heads, properties, num_members)
+    if len(forests) != num_members:
+        raise PredictorError(f"{folder / CONFIG}: {num_members} members, forests of {len(forests)}")
+    members = _build(folder, _encoder_class(folder, name, encoders), settings, heads, properties, forests)
     predictor = Predictor(members, half_widths=half_widths, record=record, metrics=metrics)
     predictor.members.load_state_dict(_read_tensors(folder / MODEL, predictor.members.state_dict()))
+    try:
+        for forest in _forests(predictor.members):
+            forest.check()
+    except ValueError as error:
+        raise PredictorError(f"{folder / MODEL}: {error}") from None
     return predictor
+
+
+def _forests(module: nn.Module) -> list[Forest]:
+    return [forest for forest in module.modules() if isinstance(forest, Forest)]
 
 
 def _encoder_class(
@@ -105,14 +122,16 @@ def _build(
     settings: Any,  # as found in the file
     heads: Any,
     properties: list[Property],
-    num_members: int,
+    forests: list[Any],  # of each member, the settings of its forests
 ) -> list[Member]:
-    if not 1 <= num_members <= MAX_MEMBERS or not properties:
-        raise PredictorError(f"{folder / CONFIG}: {num_members} members, {len(properties)} properties")
+    if not 1 <= len(forests) <= MAX_MEMBERS or not properties:
+        raise PredictorError(f"{folder / CONFIG}: {len(forests)} members, {len(properties)} properties")
     try:
         with torch.random.fork_rng(devices=[]):  # initial values are drawn, then overwritten
-            built = [encoder(**settings) for _ in range(num_members)]
-            return [Member(e, PropertyHeads(e.dim, properties, **heads)) for e in built]
+            return [
+                Member(e, PropertyHeads(e.dim, properties, **heads), [Forest(**trees) for trees in own])
+                for e, own in ((encoder(**settings), own) for own in forests)
+            ]
     except (TypeError, ValueError, RuntimeError) as error:
         raise PredictorError(f"{folder / CONFIG}: these settings build no predictor: {error}") from None
 

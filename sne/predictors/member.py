@@ -1,4 +1,4 @@
-"""One encoder with its heads: what training trains and a predictor averages over."""
+"""What training trains and a predictor averages over: an encoder with its heads, and trees beside them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,21 +8,44 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sne.encoders import NetworkEncoder
+from sne.predictors.forest import Forest
 from sne.predictors.heads import PropertyHeads
 
 
 class Member(nn.Module):
-    """An encoder and the heads that read its embeddings.
+    """An encoder and the heads that read its embeddings; perhaps a forest for each property beside them.
+
+    A forest reads `encoder.summarize` in place of the embedding: trees see in the same description of a network what
+    attention does not, and the other way round. A property's value is the weighted mean of what its head and its forest
+    say.
 
     Args:
         encoder: networks to embeddings.
         heads: embeddings to properties.
+        forests: one a property, in order; none where heads speak alone.
     """
 
-    def __init__(self, encoder: NetworkEncoder, heads: PropertyHeads):
+    forest_shares: Tensor
+
+    def __init__(self, encoder: NetworkEncoder, heads: PropertyHeads, forests: Sequence[Forest] = ()):
         super().__init__()
         self.encoder = encoder
         self.heads = heads
+        self.forests = nn.ModuleList()
+        if forests:
+            self.plant(forests, [0.5] * len(forests))
+
+    def plant(self, forests: Sequence[Forest], shares: Sequence[float]) -> None:
+        """Puts forests beside the heads.
+
+        Args:
+            forests: one a property, in order.
+            shares: what each has in its property's value, in [0, 1].
+        """
+        if not len(forests) == len(shares) == len(self.heads.properties):
+            raise ValueError(f"{len(forests)} forests, {len(shares)} shares, {len(self.heads.properties)} properties")
+        self.forests = nn.ModuleList(forests)
+        self.register_buffer("forest_shares", torch.tensor(shares, dtype=torch.float64))
 
     def forward(self, batch: Any) -> Float[Tensor, "networks outputs"]:
         """Raw outputs of the heads for a batch that the encoder's `collate` made."""
@@ -41,12 +64,37 @@ class Member(nn.Module):
     @torch.inference_mode()
     def values(self, prepared: Sequence[Any]) -> Float[Tensor, "networks outputs"]:
         """Properties of prepared networks in their own units, as one batch, on the CPU; dropout is off."""
-        return self.heads.values(self._evaluate(prepared)[1])
+        return self.values_and_logits(prepared)[0]
 
     @torch.inference_mode()
-    def logits(self, prepared: Sequence[Any]) -> Float[Tensor, "networks outputs"]:
-        """What the heads put out before sigmoid, softmax or scale, as one batch, on the CPU; dropout is off."""
-        return self._evaluate(prepared)[1]
+    def values_and_logits(
+        self, prepared: Sequence[Any]
+    ) -> tuple[Float[Tensor, "networks outputs"], Float[Tensor, "networks outputs"]]:
+        """Values as `values` gives them, and what the heads put out before sigmoid, softmax or scale."""
+        logits = self._evaluate(prepared)[1]
+        values = self.heads.values(logits)
+        if not self.forests:
+            return values, logits
+        shares = torch.cat(
+            [share.expand(p.num_outputs) for share, p in zip(self.forest_shares, self.heads.properties, strict=True)]
+        )
+        return torch.lerp(values.double(), self.forest_values(prepared).double(), shares.cpu()), logits
+
+    @torch.inference_mode()
+    def forest_values(self, prepared: Sequence[Any]) -> Float[Tensor, "networks outputs"]:
+        """Properties of prepared networks as the forests alone see them, on the CPU.
+
+        Raises:
+            ValueError: the encoder has no summaries.
+        """
+        rows = self.encoder.summarize(prepared)
+        if rows is None:
+            raise ValueError(f"{type(self.encoder).__name__} gives no summaries for trees to read")
+        columns = []
+        for prop, forest in zip(self.heads.properties, self.forests, strict=True):
+            outputs = forest(rows).cpu()
+            columns.append(outputs if prop.kind == "class" else prop.at_ranks(outputs))
+        return torch.cat(columns, dim=1)
 
     def _evaluate(self, prepared: Sequence[Any]) -> tuple[Tensor, Tensor]:
         was_training = self.training

@@ -43,8 +43,8 @@ class Predictor:
     """Predicts properties of networks from their weights.
 
     Args:
-        members: encoders with heads, of one kind of encoder, one list of properties; predictions are averaged
-            over them as fractions, real values and probabilities.
+        members: encoders with heads, and trees beside them, of one kind of encoder, one list of properties; predictions
+            are averaged over them as fractions, real values and probabilities.
         half_widths: of the 90% interval of each property that has one.
         record: how it was trained (zoo, split, settings, versions), plain JSON values.
         metrics: its validation figures, plain JSON values.
@@ -66,8 +66,11 @@ class Predictor:
                 type(member.encoder) is not type(first.encoder)
                 or member.encoder.settings() != first.encoder.settings()
                 or member.heads.properties != first.heads.properties
+                or len(member.forests) != len(first.forests)
             ):
-                raise PredictorError("the members of a predictor share encoder settings and properties")
+                raise PredictorError(
+                    "the members of a predictor share encoder settings and properties, and have trees or none"
+                )
         self.members = torch.nn.ModuleList(members).eval()
         self.half_widths = dict(half_widths or {})
         self.record = dict(record or {})
@@ -157,7 +160,7 @@ class Predictor:
 
         Returns:
             Of each property: as `values` gives it; and the outputs of each member's head before sigmoid, softmax or
-            scale, float32.
+            scale, float32. Trees, where there are any, have a part in the values alone.
         """
         pairs = [self._block_values(block) for block in blocks(read_sources(sources), batch_size)]
         first, num_outputs = self._first.heads, sum(p.num_outputs for p in self.properties)
@@ -223,13 +226,12 @@ class Predictor:
     ) -> tuple[Float[np.ndarray, "networks outputs"], Float[np.ndarray, "members networks outputs"]]:
         """Values, averaged over the members, and each member's logits."""
         prepared = self._first.encoder.prepare(block)
-        logits = [self._member(k).logits(prepared) for k in range(len(self.members))]
-        parts = [self._member(k).heads.values(part) for k, part in enumerate(logits)]
-        values = torch.stack(parts).double().mean(dim=0)
+        pairs = [self._member(k).values_and_logits(prepared) for k in range(len(self.members))]
+        values = torch.stack([own.double() for own, _ in pairs]).mean(dim=0)
         for network, row in zip(block, values, strict=True):
             if not row.isfinite().all():
                 raise PredictorError(f"{network.name}: gives no finite prediction; are its weights of a sane size?")
-        return values.numpy(), torch.stack(logits).numpy()
+        return values.numpy(), torch.stack([logits for _, logits in pairs]).numpy()
 
     def _prediction(self, source: str, prop: Property, values: np.ndarray) -> Prediction:
         if prop.kind == "class":

@@ -112,6 +112,13 @@ class Property:
         share = (wide - knots[right - 1]) / (knots[right] - knots[right - 1])
         return torch.lerp(ranks[right - 1], ranks[right], share).to(values.dtype)
 
+    def at_ranks(self, ranks: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """The values at shares of the training labels, interpolated between knots. Inverse: `ranks`."""
+        if len(self.knots) < 2:
+            return torch.full_like(ranks, self.knots[0] if self.knots else self.mean)
+        values = np.interp(ranks.double().cpu().numpy(), self.knot_ranks, self.knots)
+        return torch.as_tensor(values).to(ranks)
+
     def encode(self, labels: ArrayLike) -> np.ndarray:
         """Labels as float64 numbers: values as they are, class numbers for names, nan where missing.
 

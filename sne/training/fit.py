@@ -1,6 +1,7 @@
 """Training a predictor on a zoo."""
 
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from sne.encoders import NetworkEncoder
 from sne.predictors import (
+    Forest,
     Member,
     Predictor,
     Property,
@@ -21,6 +23,7 @@ from sne.predictors import (
 )
 from sne.training.errors import TrainingError
 from sne.training.folds import Fold, cut_folds
+from sne.training.forests import grow, stacked_share
 from sne.training.invariance import LearnedInvariance, find_copies, learned_invariance
 from sne.training.invariance_error import held_out_invariance
 from sne.training.labels import labels_digest, target_column
@@ -112,12 +115,18 @@ def fit(
         trainer = _Trainer(make_member, examples, settings, invariance, store, where, resume, bars)
         positions = [Fold(np.searchsorted(rows, fold.train), np.searchsorted(rows, fold.held_out)) for fold in folds]
         members, states = [], []
-        values = np.full((len(rows), sum(p.num_outputs for p in properties)), np.nan)
         for number, fold in enumerate(positions):
             member, state = trainer.train(f"member-{number}", fold)
-            values[fold.held_out] = _values(member, examples.take(fold.held_out))
             members.append(member.cpu())
             states.append(state)
+        shares: list[float] = []
+        started = time.monotonic()
+        if settings.trees:
+            shares = _plant_forests(members, positions, examples, settings, bars)
+        tree_seconds = time.monotonic() - started
+        values = np.full((len(rows), sum(p.num_outputs for p in properties)), np.nan)
+        for member, fold in zip(members, positions, strict=True):
+            values[fold.held_out] = _values(member, examples.take(fold.held_out))
         moved = held_out_invariance(
             members, zoo, [fold.held_out for fold in folds], settings.invariance_kinds, seed=settings.seed
         )
@@ -127,9 +136,11 @@ def fit(
             member, state = trainer.train("refit", everything, stop_after=states[0].best_epoch + 1)
             members = [member.cpu()]
             states.append(state)
+            if settings.trees:
+                members[0].plant(_grow_forests(members[0], everything, examples, settings, "refit"), shares)
     half_widths, figures = _validate(members[0].heads, labels, values, judged)
     name = encoder if isinstance(encoder, str) else getattr(encoder, "__name__", type(encoder).__name__)
-    seconds = sum(state.seconds for state in states)
+    seconds = sum(state.seconds for state in states) + tree_seconds
     predictor = Predictor(
         members,
         half_widths=half_widths,
@@ -183,6 +194,59 @@ class _Trainer:
             on_epoch=draw,
         )
         return member, finished
+
+
+def _plant_forests(
+    members: Sequence[Member],
+    folds: Sequence[Fold],
+    examples: Examples,
+    settings: TrainingSettings,
+    bars: TrainingProgress,
+) -> list[float]:
+    """Gives each member the forests that its own fold grows; returns the shares, which all members have alike."""
+    heads, numbers = members[0].heads, range(len(members))
+    grown = []
+    for number, member, fold in zip(numbers, members, folds, strict=True):
+        bars.update("trees", number, len(members), "members")
+        grown.append(_grow_forests(member, fold, examples, settings, f"member-{number}"))
+    bars.update("trees", len(members), len(members), "members")
+    judged = np.concatenate([fold.held_out for fold in folds])
+    targets = examples.targets.double().numpy()[judged]
+    parts: list[list[np.ndarray]] = []
+    for member, fold, forests in zip(members, folds, grown, strict=True):
+        own = _values(member, examples.take(fold.held_out))
+        member.plant(forests, [1.0] * len(forests))
+        parts.append([own, _values(member, examples.take(fold.held_out))])
+    of_heads, of_forests = (np.concatenate(side) for side in zip(*parts, strict=True))
+    shares = [
+        stacked_share(prop, targets[:, column], of_heads[:, where], of_forests[:, where])
+        for column, (prop, where) in enumerate(zip(heads.properties, heads.slices, strict=True))
+    ]
+    for member, forests in zip(members, grown, strict=True):
+        member.plant(forests, shares)
+    return shares
+
+
+def _grow_forests(
+    member: Member, fold: Fold, examples: Examples, settings: TrainingSettings, name: str
+) -> list[Forest]:
+    """A forest for each property, from a fold's training networks."""
+    learned = examples.take(fold.train)
+    rows = member.encoder.summarize(learned.prepared)
+    if rows is None:
+        kind = type(member.encoder).__name__
+        raise TrainingError(f"trees is {settings.trees}, but {kind} gives no summaries for trees to read; give 0")
+    targets = learned.targets.double().numpy()
+    return [
+        grow(
+            rows.numpy(),
+            targets[:, column],
+            prop,
+            trees=settings.trees,
+            seed=derive_seed(settings.seed, name, "trees", prop.name),
+        )
+        for column, prop in enumerate(member.heads.properties)
+    ]
 
 
 def is_finished(folder: Path) -> bool:

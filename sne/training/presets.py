@@ -15,6 +15,7 @@ PRESET_SETTINGS: dict[str, dict[str, Any]] = {
         "dropout": 0.2,
         "rank_weight": 0.5,
         "members": 5,
+        "trees": 100,
     },
 }
 """Where they differ from `TrainingSettings()`.
@@ -31,9 +32,13 @@ def preset_settings(preset: str, **changes: Any) -> TrainingSettings:
     Args:
         preset: a name of `sne.encoders.PRESETS`; one without an entry here gets `TrainingSettings()`, and a
             canonical one is trained as the other.
-        changes: settings that replace the preset's.
+        changes: settings that replace the preset's. With `invariance` there are no trees unless they are asked for:
+            trees would not learn it, and predictions would move with them.
 
     Returns:
         The settings.
     """
-    return TrainingSettings(**{**PRESET_SETTINGS.get(preset.removesuffix("-canonical"), {}), **changes})
+    settings = {**PRESET_SETTINGS.get(preset.removesuffix("-canonical"), {}), **changes}
+    if settings.get("invariance") and "trees" not in changes:
+        settings["trees"] = 0
+    return TrainingSettings(**settings)

@@ -13,6 +13,7 @@ SETTINGS_ADDED_LATER: dict[str, Any] = {
     "invariance_draws": 1,
     "invariance_ramp": 0.0,
     "augment": False,
+    "trees": 0,
 }
 """What predictors and states whose settings lack these were trained with."""
 
@@ -48,6 +49,8 @@ class TrainingSettings:
         invariance_ramp: share of all steps over which that weight rises from 0, in [0, 1).
         augment: learn the task from transformed copies: in place of the networks themselves, or with `invariance`
             beside them, from the copies that are drawn for the term.
+        trees: of each property and member, beside the heads; 0 for none. They read `NetworkEncoder.summarize` of the
+            networks themselves, not of transformed copies, and get the share that the held-out networks ask for.
         checkpoint_seconds: least time between two saved states, which are saved at ends of epochs.
     """
 
@@ -74,6 +77,7 @@ class TrainingSettings:
     invariance_draws: int = 1
     invariance_ramp: float = 0.7
     augment: bool = False
+    trees: int = 0
     checkpoint_seconds: float = 5.0
 
     def __post_init__(self) -> None:
@@ -83,6 +87,7 @@ class TrainingSettings:
             "batch_size": (1, None),
             "accumulation": (1, None),
             "members": (1, None),
+            "trees": (0, None),
             "invariance": (0, None),
             "invariance_draws": (1, None),
             "patience": (0, None),

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from oracles import handmade
 
 from sne.encoders import tensor_tokens
 from sne.encoders.descriptors import describe
-from sne.encoders.tensor_tokens import TensorTokens, tokenize
+from sne.encoders.tensor_tokens import TensorTokens, summary, tokenize
 from sne.networks import Layer, LayerType, Network, Part, Role
 
 LAYOUTS = [handmade.mlp(), handmade.cnn(), handmade.gru(), handmade.mlp(), handmade.transformer(), handmade.cnn()]
@@ -45,6 +47,28 @@ def test_joined_batches_hold_the_items_in_order():
     for name, rows in (("features", batch.lengths), ("outputs", batch.output_lengths)):
         for piece, item in zip(getattr(batch, name).split(rows.tolist()), items, strict=True):
             assert torch.equal(piece, getattr(item, name))
+
+
+def test_summaries_have_one_length_and_hold_the_ends():
+    items = tokenize(networks())
+    found = torch.stack([summary(item) for item in items])
+    size = items[0].features.shape[1]
+    for row, item in zip(found, items, strict=True):
+        matrices, vectors = item.features[item.is_matrix], item.features[~item.is_matrix]
+        assert torch.equal(row[:size], matrices[0]) and torch.equal(row[3 * size : 4 * size], matrices[-1])
+        torch.testing.assert_close(row[4 * size : 5 * size], matrices.mean(0))
+        assert torch.equal(row[6 * size : 7 * size], vectors[0])
+    assert found.isfinite().all()
+
+
+def test_a_network_of_one_matrix_has_a_summary():
+    (layer,) = handmade.mlp()[:1]
+    (item,) = tokenize([handmade.network((replace(layer, parts=layer.parts[:1]),), seed=0)])
+    assert item.is_matrix.tolist() == [True]
+    size = item.features.shape[1]
+    row = summary(item)
+    assert torch.equal(row[:size], row[3 * size : 4 * size])
+    assert (row[6 * size : 12 * size] == 0).all()
 
 
 def test_items_own_their_memory():

@@ -120,7 +120,7 @@ NUMBER = {"name": "a", "kind": "real", "classes": [], "mean": 0.0, "std": 1.0}
         (lambda p: (p / "config.json").write_text("{"), "not readable as JSON"),
         (lambda p: (p / "config.json").write_text("[]"), "holds a list, expected a JSON object"),
         (lambda p: (p / "config.json").write_bytes(b"\xff\xfe\x00"), "not readable as JSON"),
-        (lambda p: edit(p, format=99), r"newer sne \(format 99, this one reads 1\)"),
+        (lambda p: edit(p, format=99), r"newer sne \(format 99, this one reads 2\)"),
         (lambda p: edit(p, format="x"), "format is 'x', expected 1"),
         (lambda p: edit(p, encoder={"name": "os.system", "settings": {}}), "unknown encoder 'os.system'"),
         (
