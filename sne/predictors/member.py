@@ -68,28 +68,41 @@ class Member(nn.Module):
 
     @torch.inference_mode()
     def values_and_logits(
-        self, prepared: Sequence[Any]
+        self, prepared: Sequence[Any], rows: Float[Tensor, "networks features"] | None = None
     ) -> tuple[Float[Tensor, "networks outputs"], Float[Tensor, "networks outputs"]]:
-        """Values as `values` gives them, and what the heads put out before sigmoid, softmax or scale."""
+        """Values as `values` gives them, and what the heads put out before sigmoid, softmax or scale.
+
+        Args:
+            prepared: the networks.
+            rows: what `summarize` says of them, where that is known already.
+        """
         logits = self._evaluate(prepared)[1]
         values = self.heads.values(logits)
         if not self.forests:
             return values, logits
+        rows = self.summarize(prepared) if rows is None else rows
+        assert rows is not None
         shares = torch.cat(
             [share.expand(p.num_outputs) for share, p in zip(self.forest_shares, self.heads.properties, strict=True)]
         )
-        return torch.lerp(values.double(), self.forest_values(prepared).double(), shares.cpu()), logits
+        return torch.lerp(values.double(), self.forest_values(rows).double(), shares.cpu()), logits
 
-    @torch.inference_mode()
-    def forest_values(self, prepared: Sequence[Any]) -> Float[Tensor, "networks outputs"]:
-        """Properties of prepared networks as the forests alone see them, on the CPU.
+    def summarize(self, prepared: Sequence[Any]) -> Float[Tensor, "networks features"] | None:
+        """What the forests read of prepared networks; None where there are no forests.
 
         Raises:
-            ValueError: the encoder has no summaries.
+            ValueError: there are, and the encoder has no summaries.
         """
+        if not self.forests:
+            return None
         rows = self.encoder.summarize(prepared)
         if rows is None:
             raise ValueError(f"{type(self.encoder).__name__} gives no summaries for trees to read")
+        return rows
+
+    @torch.inference_mode()
+    def forest_values(self, rows: Float[Tensor, "networks features"]) -> Float[Tensor, "networks outputs"]:
+        """Properties of networks as the forests alone see them, on the CPU."""
         columns = []
         for prop, forest in zip(self.heads.properties, self.forests, strict=True):
             outputs = forest(rows).cpu()

@@ -226,7 +226,8 @@ class Predictor:
     ) -> tuple[Float[np.ndarray, "networks outputs"], Float[np.ndarray, "members networks outputs"]]:
         """Values, averaged over the members, and each member's logits."""
         prepared = self._first.encoder.prepare(block)
-        pairs = [self._member(k).values_and_logits(prepared) for k in range(len(self.members))]
+        rows = self._first.summarize(prepared)
+        pairs = [self._member(k).values_and_logits(prepared, rows) for k in range(len(self.members))]
         values = torch.stack([own.double() for own, _ in pairs]).mean(dim=0)
         for network, row in zip(block, values, strict=True):
             if not row.isfinite().all():

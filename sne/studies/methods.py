@@ -122,7 +122,14 @@ def _neural(name: str) -> Method:
 
 
 SNE = Method("sne", "sne default", "preset", "default", grid=RATES_OF_TWO)
-SNE_ONE = Method("sne_one", "sne default, one member", "preset", "default", training={"members": 1}, grid=RATES_OF_TWO)
+SNE_ONE = Method(
+    "sne_one",
+    "sne default, one member, no trees",
+    "preset",
+    "default",
+    training={"members": 1, "trees": 0},
+    grid=RATES_OF_TWO,
+)
 SNE_CANONICAL = Method("sne_canonical", "sne default, canonical", "preset", "default-canonical", grid=RATES_OF_TWO)
 SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", grid=RATES)
 

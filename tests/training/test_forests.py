@@ -89,7 +89,9 @@ def test_values_are_the_weighted_mean_of_heads_and_trees(zoo):
     member = predictor.members[0]
     share = float(member.forest_shares[0])
     logits = member.values_and_logits(prepared)[1]
-    expected = (1 - share) * logits.sigmoid().double() + share * member.forest_values(prepared).double()
+    expected = (1 - share) * logits.sigmoid().double() + share * member.forest_values(
+        member.summarize(prepared)
+    ).double()
     assert torch.allclose(member.values(prepared), expected, atol=1e-6)
     assert 0 <= share <= 1 and share == float(predictor.members[1].forest_shares[0])
 
