@@ -27,8 +27,8 @@ class Method:
         options: of the constructor (of presets and baselines).
         training: changes to the training settings (encoders alone).
         grid: the configurations it may try, best guess first: training settings, or options of a baseline.
-        reads: what it looks at: "weights", "notes" (hyper-parameters), "labels" of the training networks alone, or
-            "runs" (the network is run).
+        reads: what it looks at: "weights", "notes" (hyper-parameters), "labels" of the training networks alone,
+            "activations" (weights, and the symmetry that follows from activations), or "runs" (the network is run).
         x: its place on the axis of a curve; None where it has none.
     """
 
@@ -130,7 +130,14 @@ SNE_ONE = Method(
     training={"members": 1, "trees": 0},
     grid=RATES_OF_TWO,
 )
-SNE_CANONICAL = Method("sne_canonical", "sne default, canonical", "preset", "default-canonical", grid=RATES_OF_TWO)
+SNE_CANONICAL = Method(
+    "sne_canonical",
+    "sne default, canonical",
+    "preset",
+    "default-canonical",
+    grid=RATES_OF_TWO,
+    reads="activations",
+)
 SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", grid=RATES)
 
 SNE_PROBING = Method("sne_probing", "sne default and probing", "average", "sne+probing", reads="runs")

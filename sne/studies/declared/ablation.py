@@ -36,7 +36,7 @@ def _design(scale: str) -> Design:
         zoos=(waves, images),
         tasks=tasks,
         methods=VARIANTS,
-        estimate={"ci": "1 min", "cpu": "55 min", "gpu": "4 h"}[scale],
+        estimate={"ci": "1 min", "cpu": "35 min", "gpu": "4 h"}[scale],
     )
 
 

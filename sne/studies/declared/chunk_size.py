@@ -24,7 +24,7 @@ def _design(scale: str) -> Design:
             )
             for size in SIZES[scale]
         ),
-        estimate={"ci": "1 min", "cpu": "60 min", "gpu": "4 h"}[scale],
+        estimate={"ci": "1 min", "cpu": "30 min", "gpu": "4 h"}[scale],
     )
 
 

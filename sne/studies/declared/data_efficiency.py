@@ -31,7 +31,7 @@ def _design(scale: str) -> Design:
         zoos=(zoo,),
         tasks=tasks,
         methods=tuple(METHODS[name] for name in NAMES[scale] if name in METHODS),
-        estimate={"ci": "1 min", "cpu": "45 min", "gpu": "6 h"}[scale],
+        estimate={"ci": "1 min", "cpu": "25 min", "gpu": "6 h"}[scale],
     )
 
 

@@ -89,7 +89,7 @@ def image_zoo(
 
 def sine_zoo(scale: str) -> ZooNeed:
     """A zoo of sine waves fitted by small networks; the last checkpoint of each alone."""
-    networks, steps = {"ci": (16, 40), "cpu": (1000, 600), "gpu": (3000, 2000)}[scale]
+    networks, steps = {"ci": (16, 40), "cpu": (500, 600), "gpu": (3000, 2000)}[scale]
     device = SIZES[scale].device
     return ZooNeed(f"{scale}-sine_inr", ("sine_inr",), networks=networks, steps=steps, keep=(steps,), device=device)
 

@@ -9,7 +9,13 @@ from sne.studies.reporting.numbers import count, duration, figure, with_interval
 from sne.studies.resampling import interval_of
 from sne.studies.study import LOWER_IS_BETTER, METRICS, Task
 
-READS = {"weights": "weights", "notes": "notes", "labels": "nothing", "runs": "runs the network"}
+READS = {
+    "weights": "weights",
+    "notes": "notes",
+    "labels": "nothing",
+    "activations": "weights, activations",
+    "runs": "runs the network",
+}
 
 
 def ordered_methods(outcomes: Outcomes) -> list[Method]:
