@@ -26,8 +26,8 @@ NOT_HERE = {
     ),
     "gpu": ("sne_canonical",),
 }
-"""What is left out: `sne_canonical`, for symmetries tell activations, which are among the targets; and what would take a
-day on two cores, with six targets on the networks of all data sets."""
+"""What is left out: `sne_canonical`, for symmetries tell activations, which are among the targets; and what would take
+a day on two cores, with six targets on the networks of all data sets."""
 
 
 def _design(scale: str) -> Design:
