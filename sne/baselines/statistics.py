@@ -1,10 +1,12 @@
 """Weight statistics: mean, variance and quantiles of every tensor, the field's strong simple baseline."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 from sne.baselines.contract import Baseline
 from sne.baselines.estimators import Estimator, boosting, clipped, perceptron
@@ -135,7 +137,9 @@ class StatisticsBaseline(Baseline):
             features = per_tensor(networks)
             self.width = features.shape[1] // STATISTICS_SIZE
         self.model = ESTIMATORS[self.name](kind, seed, learning_rate=self.learning_rate)
-        self.model.fit(self._inputs(features), targets)
+        with warnings.catch_warnings():  # that a perceptron stopped at its last iteration concerns no reader of a table
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.model.fit(self._inputs(features), targets)
 
     def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Predicts from the statistics of the rows' weights."""
