@@ -107,6 +107,9 @@ def fit(
         (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     with training_progress(progress) as bars:
         prepared = _prepare(reader, zoo, rows, bars)
+        if settings.trees and reader.summarize(prepared[:1]) is None:
+            kind = type(reader).__name__
+            raise TrainingError(f"trees is {settings.trees}, but {kind} gives no summaries for trees to read; give 0")
         if copies:
             _fit_scale(reader, prepared)
             invariance, symmetry_record = learned_invariance(copies, rows, reader, prepared, settings)
@@ -233,9 +236,7 @@ def _grow_forests(
     """A forest for each property, from a fold's training networks."""
     learned = examples.take(fold.train)
     rows = member.encoder.summarize(learned.prepared)
-    if rows is None:
-        kind = type(member.encoder).__name__
-        raise TrainingError(f"trees is {settings.trees}, but {kind} gives no summaries for trees to read; give 0")
+    assert rows is not None
     targets = learned.targets.double().numpy()
     return [
         grow(

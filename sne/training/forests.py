@@ -35,7 +35,8 @@ def grow(
         seed: of the draws.
 
     Returns:
-        The forest: of numbers it gives ranks, see `Property.at_ranks`; of classes probabilities.
+        The forest: of numbers it gives ranks, see `Property.at_ranks`; of classes probabilities. Without any label it
+        gives the middle rank, or all classes alike.
 
     Source: Geurts et al., "Extremely randomized trees", Machine Learning 63, 2006, as in scikit-learn.
     Differs: leaves of at least 3 networks and 3 of 10 features a split, chosen out of fold (docs/default-encoder.md).
@@ -43,6 +44,10 @@ def grow(
     from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor  # slow to import
 
     known = ~np.isnan(targets)
+    if not known.any():
+        forest = Forest(1, 1, rows.shape[1], prop.num_outputs)
+        forest.outputs.fill_(1 / prop.num_outputs if prop.kind == "class" else 0.5)
+        return forest
     rows, targets = rows[known], targets[known]
     settings: dict[str, Any] = {
         "n_estimators": trees,

@@ -53,6 +53,12 @@ def test_classes_become_probabilities_also_where_some_are_missing_among_the_know
     assert (found[:, 1] == 0).all()
 
 
+def test_without_labels_nothing_is_preferred(rows):
+    nothing = np.full(len(rows), np.nan)
+    for prop, expected in ((Property("x", "real"), 0.5), (Property("x", "class", ("a", "b", "c", "d")), 0.25)):
+        assert (grow(rows, nothing, prop, trees=3, seed=0)(torch.from_numpy(rows)) == expected).all()
+
+
 def test_ranks_and_values_are_inverse():
     prop = Property.infer("accuracy", [0.1, 0.1, 0.4, 0.9])
     values = torch.tensor([0.1, 0.2, 0.4, 0.65, 0.9], dtype=torch.float64)
