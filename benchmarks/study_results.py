@@ -3,26 +3,36 @@
     python benchmarks/study_results.py OUT
 
 OUT holds a folder for each study, as `sne study NAME --scale cpu --out OUT/NAME` makes them. Reports, figures and
-pictures are copied to results/studies/NAME beside this file; what trainings predicted and the page stay in OUT. Between
+pictures are kept in results/studies/NAME beside this file; what trainings predicted and the page stay in OUT. Between
 the marks of docs/results.md one row a study and group is written anew; the words around it are ours.
 """
 
 import argparse
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
+
+from sne.studies.study import LOWER_IS_BETTER
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "studies"
 PAGE = HERE.parent / "docs" / "results.md"
 START, END = "<!-- studies -->", "<!-- /studies -->"
-KEPT = ("report.md", "results.json", "*.png")
-COLUMNS = {"sne": "default", "sne_canonical": "canonical", "sne_paper": "paper", "probing": "probing"}
+KEPT = ("report.md", "*.png")
+DIGITS = 5
+COLUMNS = {
+    "sne": "default",
+    "sne_canonical": "canonical",
+    "sne_paper": "paper",
+    "probing": "probing",
+    "sne_probing": "default and probing",
+}
 
 
 def keep(study: Path) -> Path:
-    """Copies what is committed of a study's folder; returns where it lies."""
+    """Copies what is committed of a study's folder, figures shortened; returns where it lies."""
     where = RESULTS / study.name
     where.mkdir(parents=True, exist_ok=True)
     for old in where.iterdir():
@@ -30,7 +40,26 @@ def keep(study: Path) -> Path:
     for pattern in KEPT:
         for path in study.glob(pattern):
             shutil.copy(path, where / path.name)
+    found = json.loads((study / "results.json").read_text())
+    lines = [f"{json.dumps(key)}: {lines_of(rounded(value))}" for key, value in found.items()]
+    (where / "results.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
     return where
+
+
+def rounded(value: Any) -> Any:
+    """The same with every float at DIGITS significant digits, which is more than any interval asks for."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [rounded(item) for item in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def lines_of(value: Any) -> str:
+    """JSON, a list of records with each on a line of its own."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(json.dumps(item) for item in value) + "\n]"
+    return json.dumps(value)
 
 
 def figure(value: float | None) -> str:
@@ -48,19 +77,34 @@ def rows_of(name: str, found: dict[str, Any]) -> list[str]:
         cells += [next(iter(totals.values()))["metric"].replace("kendall_tau", "tau")]
         cells += [figure(whole[method]["mean"]) if method in whole else "-" for method in COLUMNS]
         if compared is None:
-            cells += ["-", "-"]
+            cells += ["-", "-", "-"]
         else:
             best = compared["best_baseline"]
             low, high = compared["interval"]
             cells += [f"{figure(whole[best]['mean'])} ({best})"]
             gain = f"{compared['gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
             cells += [f"**{gain}**" if low > 0 else gain]
+            cells += [firsts(found, group, compared["method"])]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
+def firsts(found: dict[str, Any], group: str, ours: str) -> str:
+    """Of how many held-out sets our method is ahead of every baseline that reads weights alone, in their means."""
+    weights_alone = [method for method in found["methods"] if method["reads"] == "weights"]
+    others = [method["name"] for method in weights_alone if method["kind"] != "preset"]
+    sets: dict[tuple[str, str], dict[str, float]] = {}
+    for outcome in found["outcomes"]:
+        if outcome["group"] == group and outcome["status"] == "done" and outcome["method"] in (ours, *others):
+            sign = -1 if outcome["metric"] in LOWER_IS_BETTER else 1
+            sets.setdefault((outcome["task"], outcome["held_out"]), {})[outcome["method"]] = sign * outcome["mean"]
+    first = sum(means.get(ours, -math.inf) == max(means.values()) for means in sets.values())
+    return f"{first} of {len(sets)}"
+
+
 def table(studies: list[Path]) -> str:
-    heads = ["study", "held out", "metric", *COLUMNS.values(), "best other that reads weights", "gain of default [95%]"]
+    heads = ["study", "held out", "metric", *COLUMNS.values()]
+    heads += ["best other that reads weights", "gain of default [95%]", "sets where first"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for study in studies:
         lines += rows_of(study.name, json.loads((study / "results.json").read_text()))

@@ -1,6 +1,7 @@
 """Doing a job: a pure function of the job and its zoos, but for the clock."""
 
 import json
+import os
 import platform
 import time
 from pathlib import Path
@@ -70,7 +71,7 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
     try:
         validation = learner.learn(shelved.zoo, split, job.task.target)
     except CannotTakeError as error:
-        return {**result, "status": "cannot", "reason": str(error), "held_out": {}}
+        return {**result, "status": "cannot", "reason": _reason(error, shelf), "held_out": {}}
     return {
         **result,
         "status": "done",
@@ -90,8 +91,13 @@ def _refusal(job: Job, learner: Learner, zoo: Zoo, split: Split, part: HeldOut, 
         try:
             learner.check(zoo, split, judged, int(rows[0]))
         except CannotTakeError as error:
-            return str(error)
+            return _reason(error, shelf)
     return None
+
+
+def _reason(error: CannotTakeError, shelf: ZooShelf) -> str:
+    """What a method says, with zoos by name alone: reports are passed on, and the folder means nothing elsewhere."""
+    return str(error).replace(f"{shelf.folder}{os.sep}", "")
 
 
 def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[str, Any]:
@@ -107,7 +113,7 @@ def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[s
         try:
             predicted = learner.predict(zoo, rows)
         except CannotTakeError as error:
-            return {"status": "cannot", "reason": str(error)}
+            return {"status": "cannot", "reason": _reason(error, shelf)}
         seconds += time.perf_counter() - start
         columns["runs"] += [f"{name}/{zoo.runs[row]}" for row in rows]
         columns["measured"] += _plain(labels)

@@ -165,6 +165,18 @@ def test_the_side_is_that_of_the_tensors(tmp_path, traced):
     assert input_shape(zoo, np.arange(len(zoo))) == (3, 24, 24)
 
 
+def test_probes_are_brought_to_the_side_that_networks_read(tmp_path):
+    zoos = [write_family_zoo(tmp_path / str(side), ["mlp"], shape=(1, side, side)) for side in (20, 24)]
+    (small, _), (large, modules) = zoos
+    baseline = fitted(small)
+    rows = np.arange(len(large))
+    with torch.no_grad():
+        probes = torch.nn.functional.interpolate(baseline.probes, size=24, mode="bilinear")
+        answers = torch.stack([module(probes) for module in modules])
+        expected = baseline._reader(answer_features(answers))[:, 0].double() * baseline._spread + baseline._middle
+    np.testing.assert_allclose(baseline.predict(large, rows), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_unknown_families_are_refused(tmp_path, traced):
     zoo = Zoo.open(write_tiny_zoo(tmp_path / "tiny", runs=4))
     with pytest.raises(CannotTakeError, match=r"tiny: run00.-. is of family '\w+', .* expected one of small_cnn"):

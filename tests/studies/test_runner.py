@@ -114,16 +114,22 @@ def test_a_failing_job_does_not_stop_the_others(zoos, tmp_path, monkeypatch):
 
 
 def test_what_a_method_cannot_take_is_kept_as_such(zoos, tmp_path):
-    """A perceptron on flat weights cannot read another architecture; DWSNet cannot read convolutions at all."""
+    """A perceptron on flat weights cannot read another architecture, probes that are images can ask no network of
+    points; DWSNet cannot read convolutions at all."""
     task = dataclasses.replace(TASK, held_out=(*TASK.held_out, HeldOut("waves", ("tiny-sine",))), target="test_loss")
-    found = run_study(tiny_study("flat_mlp", "dwsnet", tasks=(task,)), "ci", tmp_path, zoos=zoos, workers=0)
+    methods = ("flat_mlp", "probing", "dwsnet")
+    found = run_study(tiny_study(*methods, tasks=(task,)), "ci", tmp_path, zoos=zoos, workers=0)
     status = {(o.method.name, o.held_out.name): o.status for o in found.outcomes.all}
     assert status == {
         ("flat_mlp", "own"): "done",
         ("flat_mlp", "waves"): "cannot",
+        ("probing", "own"): "done",
+        ("probing", "waves"): "cannot",
         ("dwsnet", "own"): "cannot",
         ("dwsnet", "waves"): "cannot",
     }
+    asked = next(o for o in found.outcomes.all if o.method.name == "probing" and o.held_out.name == "waves")
+    assert asked.reason is not None and asked.reason.startswith("tiny-sine: sine_inr-")
     assert not found.failures and "linear" in by_method(found)["dwsnet"].reason
 
 

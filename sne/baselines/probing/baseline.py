@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, interpolate, smooth_l1_loss
 
 from sne.baselines.contract import Baseline
 from sne.baselines.descent import descend
@@ -104,7 +104,8 @@ class ProbingBaseline(Baseline):
         device: where networks run.
 
     Source: Kahana et al., "Deep Linear Probe Generators for Weight Space Learning", arXiv 2410.10811.
-    Differs: sizes, schedule and the features of answers are ours.
+    Differs: sizes, schedule and the features of answers are ours; so is that probes learned on networks of one side of
+        images are brought to the side of others.
     """
 
     def __init__(
@@ -166,22 +167,40 @@ class ProbingBaseline(Baseline):
             self._train(runner, rows, wanted)
 
     def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Asks the rows' networks.
+        """Asks the rows' networks. Those that read images of another side alone are asked enlarged or reduced probes.
 
         Raises:
             CannotTakeError: a network cannot be run on the learned probes.
         """
-        runner = NetworkRunner(zoo, self._shape, self.device)
+        shape = self._readable_shape(zoo, rows)
+        runner = NetworkRunner(zoo, shape, self.device)
         outputs = runner.outputs(rows.tolist())
         if outputs != self._outputs:
             raise CannotTakeError(f"{zoo.path}: networks have {outputs} outputs, expected {self._outputs}")
-        features = _features(runner, rows, self.probes)
+        probes = self.probes
+        if shape != self._shape:
+            probes = interpolate(probes, size=shape[1:], mode="bilinear", antialias=True)
+        features = _features(runner, rows, probes)
         with torch.inference_mode():
             values = self._reader(features).cpu()
         if self.kind == "class":
             return values.argmax(1).numpy()
         values = values[:, 0].double()
         return (values.sigmoid() if self.kind == "fraction" else values * self._spread + self._middle).numpy()
+
+    def _readable_shape(self, zoo: Zoo, rows: NDArray[np.int64]) -> InputShape:
+        """That of the probes where the networks can read it, else the one that differs from it in the side alone."""
+        try:
+            NetworkRunner(zoo, self._shape, self.device).outputs(rows.tolist())
+        except CannotTakeError:
+            try:
+                shape = input_shape(zoo, rows)
+            except CannotTakeError:
+                shape = ()
+            if len(self._shape) != 3 or len(shape) != 3 or shape[0] != self._shape[0]:
+                raise
+            return shape
+        return self._shape
 
     def _make_probes(self, shape: InputShape) -> nn.Module:
         if self.generator == "free" or len(shape) != 3:

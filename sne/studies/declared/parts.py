@@ -48,7 +48,8 @@ IMAGES: Mapping[str, tuple[str, ...]] = {
     "cpu": ("mnist", "fashion_mnist", "cifar10_gs", "svhn_crops_gs"),
     "gpu": ("mnist", "fashion_mnist", "cifar10_gs", "svhn_crops_gs"),
 }
-"""Data sets by scale. All have 28 x 28 grey images but the digits, which are 20 x 20."""
+"""Data sets by scale, all of grey images: 28 x 28 of MNIST and Fashion-MNIST, 32 x 32 of CIFAR-10 and SVHN, 20 x 20 of
+digits."""
 
 
 def image_zoo(
