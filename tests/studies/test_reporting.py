@@ -84,11 +84,13 @@ def test_pairs_are_drawn_as_a_matrix(tmp_path):
                 replace(o, task=replace(TASK, name=name, held_out=parts), held_out=part, results=[
                     {**r, "held_out": {p.name: r["held_out"]["own"] for p in parts}} for r in o.results
                 ])
-                for o in outcomes(("sne", 0.1), ("mean", 2.0), ("deep_sets", 0.3)).all
+                for o in outcomes(("sne", 0.3), ("sne_one", 0.1), ("mean", 2.0), ("deep_sets", 0.3)).all
             ]  # fmt: skip
-    write_report(finished(replace(outcomes(("sne", 0.1)), all=rows), has_scatter=False), tmp_path)
+    write_report(finished(replace(outcomes(("sne", 0.3), ("sne_one", 0.1)), all=rows), has_scatter=False), tmp_path)
     assert (tmp_path / "matrix.png").is_file()
-    assert "own: Kendall tau" in (tmp_path / "report.md").read_text()
+    report = (tmp_path / "report.md").read_text()
+    assert "own: Kendall tau" in report
+    assert "of each pair: sne default, and the best of the others, DeepSets." in report  # not the better sne_one
 
 
 def test_same_results_give_the_same_files(tmp_path):

@@ -159,13 +159,13 @@ def _log_ticks(axes: Any) -> None:
 
 
 def _matrices(outcomes: Outcomes, folder: Path) -> Picture | None:
-    """Training sets against held-out sets, for sne and the best of the others; where all tasks share held-out sets."""
+    """Training sets against held-out sets, for the first sne method and the best of the others; where tasks share them."""
     tasks = list({o.task.name: o.task for o in outcomes.all}.values())
     names = [part.name for part in tasks[0].held_out]
     if len(tasks) < 2 or len(names) < 2 or any([part.name for part in task.held_out] != names for task in tasks):
         return None
     whole = [m for m in ordered_methods(outcomes) if all(o.status == "done" for o in outcomes.all if o.method == m)]
-    ours = [m for m in whole if m.is_sne and m.reads == "weights"][:1]
+    ours = [m for m in outcomes.methods if m in whole and m.is_sne and m.reads == "weights"][:1]
     shown = [*ours, *[m for m in whole if not m.is_sne and m.reads == "weights"][:1]]
     if not shown:
         return None
@@ -182,7 +182,8 @@ def _matrices(outcomes: Outcomes, folder: Path) -> Picture | None:
         axes.set_ylabel("trained on", fontsize=9)
         axes.set_title(method.label, fontsize=10.5)
     save(figure, folder, "matrix.png")
-    return Picture("matrix.png", f"{METRICS[tasks[0].metric]} of each pair: sne, and the best of the others.")
+    labels = ", and the best of the others, ".join(method.label for method in shown)
+    return Picture("matrix.png", f"{METRICS[tasks[0].metric]} of each pair: {labels}.")
 
 
 def _scatter(outcomes: Outcomes, folder: Path) -> Picture | None:
