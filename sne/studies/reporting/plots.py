@@ -159,7 +159,7 @@ def _log_ticks(axes: Any) -> None:
 
 
 def _matrices(outcomes: Outcomes, folder: Path) -> Picture | None:
-    """Training sets against held-out sets, for the first sne method and the best of the others; where tasks share them."""
+    """Training sets against held-out sets, for the first sne method and the best other; where tasks share them."""
     tasks = list({o.task.name: o.task for o in outcomes.all}.values())
     names = [part.name for part in tasks[0].held_out]
     if len(tasks) < 2 or len(names) < 2 or any([part.name for part in task.held_out] != names for task in tasks):

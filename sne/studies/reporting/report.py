@@ -1,6 +1,7 @@
 """The report of a study: report.md, results.json, pictures and one page."""
 
 import json
+import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,10 +86,11 @@ def to_results(finished: Finished) -> dict[str, Any]:
         "question": study.question,
         "paper": study.paper,
         "scale": finished.scale,
-        "seconds": finished.seconds,
-        "cpu_seconds_of_jobs": sum(result.get("cpu_seconds", 0.0) for result in finished.tried),
+        "seconds_of_last_sitting": finished.seconds,
+        "seconds_of_jobs": sum(result.get("seconds", 0.0) for result in finished.tried),
+        "cpu_seconds_of_jobs": _processor_seconds(finished),
         "versions": _versions(),
-        "machine": {"system": platform.platform(), "processor": platform.machine()},
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "zoos": [zoo.to_json() for zoo in design.zoos],
         "seeds": list(design.seeds),
         "configurations": design.configurations,
@@ -191,10 +193,16 @@ def _method(finished: Finished) -> list[Block]:
         "results.json also has t intervals over seeds alone.",
         "Tau is tau_b; ties in the labels keep it below the ceiling given beside it.",
         "Training seconds are processor time on one thread, reading included; ms a network covers reading, preparing "
-        "and the forward pass, on one thread (of this machine, which may have been busy).",
+        "and the forward pass, on one thread (of this machine, which may have been busy). All trainings together took "
+        f"{_processor_seconds(finished) / 60:.0f} min of processor time, zoos not counted.",
         f"Zoos: {', '.join(f'{zoo.name} ({zoo.networks} runs)' for zoo in design.zoos)}.",
     ]
     return [Items(texts)]
+
+
+def _processor_seconds(finished: Finished) -> float:
+    """Of all trainings, in whichever sitting they were done."""
+    return sum(result.get("cpu_seconds", 0.0) for result in finished.tried)
 
 
 def _versions() -> dict[str, str]:
