@@ -1,6 +1,7 @@
 """The report of a study: report.md, results.json, pictures and one page."""
 
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -202,7 +203,7 @@ def _method(finished: Finished) -> list[Block]:
 
 def _processor_seconds(finished: Finished) -> float:
     """Of all trainings, in whichever sitting they were done."""
-    return sum(result.get("cpu_seconds", 0.0) for result in finished.tried)
+    return math.fsum(result.get("cpu_seconds", 0.0) for result in finished.tried)
 
 
 def _versions() -> dict[str, str]:
