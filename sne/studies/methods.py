@@ -70,7 +70,7 @@ RATES: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 3e-4}, {"learning_
 """Configurations of methods whose own learning rate is 1e-3."""
 
 PROTOCOL: Mapping[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "patience": 15}
-"""How every neural baseline is trained; the epoch is chosen on the validation runs."""
+"""How every neural baseline and the paper's encoder are trained; the epoch is chosen on the validation runs."""
 
 RATES_OF_TWO: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 1e-3}, {"learning_rate": 4e-3})
 """Of methods whose own learning rate is 2e-3."""
@@ -138,7 +138,7 @@ SNE_CANONICAL = Method(
     grid=RATES_OF_TWO,
     reads="activations",
 )
-SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", grid=RATES)
+SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", training=PROTOCOL, grid=RATES)
 
 SNE_PROBING = Method("sne_probing", "sne default and probing", "average", "sne+probing", reads="runs")
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sne.studies.declared.parts import design, image_zoo, sine_zoo
-from sne.studies.methods import SNE_PAPER, Method
+from sne.studies.methods import PROTOCOL, SNE_PAPER, Method
 from sne.studies.study import SCALES, Design, HeldOut, Study, Task
 
 INVARIANCE = {"invariance": 10.0, "invariance_kinds": ("permutation", "scaling", "sign")}
@@ -15,7 +15,7 @@ VARIANTS: tuple[Method, ...] = (
     replace(SNE_PAPER, name="no_types", label="without type encoding", options={"has_types": False}),
     replace(SNE_PAPER, name="no_set_functions", label="means for set functions", options={"set_functions": "mean"}),
     replace(SNE_PAPER, name="flat", label="without the hierarchy", options={"is_hierarchical": False}),
-    replace(SNE_PAPER, name="invariance", label="with the invariance term", training=INVARIANCE),
+    replace(SNE_PAPER, name="invariance", label="with the invariance term", training={**PROTOCOL, **INVARIANCE}),
 )
 
 

@@ -2,21 +2,28 @@
 
 from dataclasses import replace
 
-from sne.studies.declared.parts import design, sine_zoo
+from sne.studies.declared.parts import design, image_zoo, sine_zoo
 from sne.studies.methods import SNE_PAPER
 from sne.studies.study import SCALES, Design, HeldOut, Study, Task
 
 SIZES = {"ci": (8, 32), "cpu": (2, 4, 8, 16, 32), "gpu": (2, 4, 8, 16, 32)}
-"""Rows of the networks have 32 weights: larger chunks would be padding."""
+"""Rows of the sine waves' networks have 32 weights, larger chunks are padding; kernels of the small CNNs have 9."""
 
 
 def _design(scale: str) -> Design:
-    zoo = sine_zoo(scale)
+    waves, images = sine_zoo(scale), image_zoo(scale, "small_cnn")
     return design(
         scale,
-        zoos=(zoo,),
+        zoos=(waves, images),
         tasks=(
-            Task("frequency", (zoo.name,), (HeldOut("sine waves", (zoo.name,)),), target="frequency", metric="mse"),
+            Task(
+                "frequency",
+                (waves.name,),
+                (HeldOut("sine waves", (waves.name,), "frequency"),),
+                target="frequency",
+                metric="mse",
+            ),
+            Task("accuracy", (images.name,), (HeldOut("small CNNs", (images.name,), "accuracy"),)),
         ),
         methods=tuple(
             replace(
@@ -24,7 +31,7 @@ def _design(scale: str) -> Design:
             )
             for size in SIZES[scale]
         ),
-        estimate={"ci": "1 min", "cpu": "30 min", "gpu": "4 h"}[scale],
+        estimate={"ci": "1 min", "cpu": "50 min", "gpu": "4 h"}[scale],
     )
 
 

@@ -1,5 +1,6 @@
 """The plots of a report, as PNG."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,19 +111,27 @@ def _bars(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
 
 
 def _curve(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
-    """A line a method over tasks, or one line over methods."""
+    """A panel a metric, and in it a line a method over tasks, or one line over methods."""
     done = [o for o in outcomes.all if o.status == "done"]
+    metrics = list(dict.fromkeys(outcome.task.metric for outcome in done))
     if not done:
         return None
+    figure = new_figure(7.6 if len(metrics) == 1 else 4.4 * len(metrics), 4.6)
+    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        _curve_panel(axes, metric, [outcome for outcome in done if outcome.task.metric == metric])
+        axes.set_xlabel(study.curve)
+    save(figure, folder, "curve.png")
+    return Picture("curve.png", "Means over seeds, with 95% intervals; methods are set a little apart for the eye.")
+
+
+def _curve_panel(axes: Any, metric: str, done: Sequence[Outcome]) -> None:
+    """The lines of one metric."""
     lines: dict[str, list[tuple[float, Outcome]]] = {}
     for outcome in done:
         over_tasks = outcome.task.x is not None
         x = outcome.task.x if over_tasks else outcome.method.x
         if x is not None:
             lines.setdefault(outcome.method.label if over_tasks else "sne paper", []).append((x, outcome))
-    metric = done[0].task.metric
-    figure = new_figure(7.6, 4.6)
-    axes = figure.subplots()
     tidy(axes)
     for number, (label, points) in enumerate(lines.items()):
         points.sort(key=lambda point: point[0])
@@ -140,12 +149,9 @@ def _curve(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
     axes.minorticks_off()
     if metric == "mse":
         _log_ticks(axes)
-    axes.set_xlabel(study.curve)
     axes.set_ylabel(METRICS[metric])
     if len(lines) > 1:
         axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    save(figure, folder, "curve.png")
-    return Picture("curve.png", "Means over seeds, with 95% intervals; methods are set a little apart for the eye.")
 
 
 def _log_ticks(axes: Any) -> None:
