@@ -31,7 +31,7 @@ def result(job: Job, parts: Mapping[str, Mapping[str, Any]], **given: Any) -> di
     }
     return {
         "fingerprint": job.fingerprint,
-        "job": {**described, "settings": job.training, "seed": job.seed},
+        "job": {**described, "settings": job.settings, "seed": job.seed},
         "versions": {"sne": "0"},
         "status": "done",
         "reason": None,

@@ -39,6 +39,13 @@ def study(
         ),
     ] = None,
     workers: Annotated[int, typer.Option(help="Processes of one thread each.", min=0)] = 2,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Work on a Ray cluster: auto, HOST:PORT, or local for a fresh one. Nodes need no disk in common.",
+        ),
+    ] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Training seeds, as 0,1,2. [default: the study's, three or more]")
     ] = None,
@@ -62,7 +69,9 @@ def study(
         raise StudyError(f"no study was named, expected one of {', '.join(STUDIES)}")
     if name not in STUDIES:
         raise StudyError(f"study {name!r} is not known, expected one of {', '.join(STUDIES)}")
-    from sne.studies import METHODS, choose_methods, run_study, write_report
+    from sne.studies import METHODS, check_can_draw, choose_methods, run_study, write_report
+
+    check_can_draw()
 
     chosen = STUDIES[name]
     folder = Path("studies") / f"{name}-{scale}" if out is None else out
@@ -75,6 +84,7 @@ def study(
             zoos=folder.parent / "zoos" if zoos is None else zoos,
             images=images,
             workers=workers,
+            ray=ray,
             seeds=None if seeds is None else _numbers(seeds),
             methods=None if methods is None else choose_methods(methods.replace(" ", "").split(","), known.values()),
             progress=progress,
@@ -83,7 +93,11 @@ def study(
     _print_totals(finished, folder, as_json)
     for job, failure in finished.failures.items():
         print(f"sne: job {job} failed: {failure.reason}", file=sys.stderr)
-    if finished.failures:
+    broken = [outcome for outcome in finished.outcomes.all if outcome.status == "failed"]
+    for outcome in broken if not finished.failures else ():
+        where = f"{outcome.task.name} to {outcome.held_out.name}"
+        print(f"sne: {outcome.method.name} failed on {where}: {outcome.reason}", file=sys.stderr)
+    if finished.failures or broken:
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ from sne.studies.errors import StudyError as StudyError
 from sne.studies.methods import METHODS as METHODS
 from sne.studies.methods import Method as Method
 from sne.studies.methods import choose_methods as choose_methods
+from sne.studies.reporting import check_can_draw as check_can_draw
 from sne.studies.reporting import write_report as write_report
 from sne.studies.runner import Finished as Finished
 from sne.studies.runner import run_study as run_study

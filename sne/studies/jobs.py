@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sne.studies.methods import Method
 from sne.studies.study import Design, Task
+from sne.training import TrainingSettings, preset_settings
 
 FORMAT = 1
 """Results of another format are made again."""
@@ -22,7 +24,7 @@ class Job:
         method: who learns.
         configuration: number in the method's grid.
         seed: of training.
-        recipes: of the task's zoos, by name, as plain JSON values.
+        zoos: digests of the task's zoos, by name, see `ZooShelf.digest`.
         most_epochs: limit on an encoder's epochs.
         most_members: limit on the members of a predictor.
         device: where encoders train.
@@ -32,7 +34,7 @@ class Job:
     method: Method
     configuration: int
     seed: int
-    recipes: dict[str, dict[str, Any]]
+    zoos: Mapping[str, str]
     most_epochs: int | None = None
     most_members: int | None = None
     device: str = "cpu"
@@ -53,26 +55,56 @@ class Job:
         """A digest of everything that decides its result, but for the versions of the software."""
         task = asdict(self.task)
         del task["x"]
-        decides = [FORMAT, task, self.method.to_json(), self.configuration, self.seed, self.recipes]
-        limits = [self.most_epochs, self.most_members, self.device]
-        return hashlib.sha256(json.dumps([decides, limits], sort_keys=True).encode()).hexdigest()
+        decides = [FORMAT, task, self.method.to_json(), self.seed, self.settings, dict(self.zoos), self.device]
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     @property
-    def training(self) -> dict[str, Any]:
-        """Changes to the training settings: the method's, its configuration's and the seed."""
-        return {**self.method.training, **self.method.grid[self.configuration], "seed": self.seed}
+    def settings(self) -> dict[str, Any]:
+        """Everything that its method is given: training settings in full, or options of a baseline."""
+        method, chosen = self.method, self.method.grid[self.configuration]
+        if method.kind == "baseline":
+            options = {**method.options, **chosen}
+            if "epochs" in options and self.most_epochs:
+                options["epochs"] = min(options["epochs"], self.most_epochs)
+            return {**options, "seed": self.seed}
+        return {**method.options, **self.training.to_json()}
+
+    @property
+    def training(self) -> TrainingSettings:
+        """How an encoder is trained: as its preset is, with the method's changes, its configuration's and the seed."""
+        preset = self.method.source if self.method.kind == "preset" else ""
+        changes = {**self.method.training, **self.method.grid[self.configuration], "seed": self.seed}
+        settings = preset_settings(preset, **changes)
+        epochs = min(settings.epochs, self.most_epochs or settings.epochs)
+        members = min(settings.members, self.most_members or settings.members)
+        return TrainingSettings(**{**settings.to_json(), "epochs": epochs, "members": members})
 
 
-def jobs_of(design: Design, task: Task, method: Method, configurations: range, seeds: tuple[int, ...]) -> list[Job]:
-    """Jobs of one method on one task: each configuration with each seed."""
-    recipes = {name: design.zoo(name).to_json() for name in task.zoos}
+def jobs_of(
+    design: Design,
+    task: Task,
+    method: Method,
+    configurations: range,
+    seeds: tuple[int, ...],
+    zoos: Mapping[str, str],
+) -> list[Job]:
+    """Jobs of one method on one task: each configuration with each seed.
+
+    Args:
+        design: gives limits and the device.
+        task: what is learned.
+        method: who learns.
+        configurations: numbers in the method's grid.
+        seeds: of training.
+        zoos: digests of the design's zoos, by name.
+    """
     return [
         Job(
             task,
             method,
             number,
             seed,
-            recipes,
+            {name: zoos[name] for name in task.zoos},
             most_epochs=design.most_epochs,
             most_members=design.most_members,
             device=design.device,

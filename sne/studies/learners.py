@@ -10,10 +10,10 @@ import numpy as np
 from sne.baselines import BASELINES
 from sne.baselines.neural import NEURAL_BASELINES, CannotTakeError
 from sne.encoders import PRESETS, NetworkEncoder
-from sne.predictors import Predictor, Property, scores, selection_score
+from sne.predictors import Predictor, Property, choose_device, scores, selection_score
 from sne.studies.jobs import Job
-from sne.studies.methods import SIMPLE
-from sne.training import TrainingError, TrainingSettings, fit, preset_settings
+from sne.studies.methods import ON_DEVICE, SIMPLE
+from sne.training import TrainingError, fit
 from sne.training.labels import target_column
 from sne.zoo import Split, Zoo
 
@@ -93,7 +93,7 @@ class EncoderLearner(Learner):
                 [target],
                 split=split,
                 encoder=self._factory(zoo, split),
-                settings=self._settings(),
+                settings=self._job.training,
                 device=self._job.device,
                 progress=False,
             )
@@ -120,14 +120,6 @@ class EncoderLearner(Learner):
             for row in split.rows(zoo.runs, piece):
                 layouts.setdefault(keys[row], int(row))
         return partial(NEURAL_BASELINES[method.source], zoo.networks(list(layouts.values())))
-
-    def _settings(self) -> TrainingSettings:
-        job = self._job
-        preset = job.method.source if job.method.kind == "preset" else ""
-        settings = preset_settings(preset, **job.training)
-        epochs = min(settings.epochs, job.most_epochs or settings.epochs)
-        members = min(settings.members, job.most_members or settings.members)
-        return TrainingSettings(**{**settings.to_json(), "epochs": epochs, "members": members})
 
 
 @final
@@ -168,9 +160,9 @@ class BaselineLearner(Learner):
     def _fit(self, zoo: Zoo, rows: np.ndarray, column: np.ndarray) -> None:
         prop, job = self._property, self._job
         targets = prop.encode(column[rows])
-        options = {**job.method.options, **job.method.grid[job.configuration]}
-        if "epochs" in options and job.most_epochs:
-            options["epochs"] = min(options["epochs"], job.most_epochs)
+        options = {name: value for name, value in job.settings.items() if name != "seed"}
+        if job.method.source in ON_DEVICE:
+            options["device"] = str(choose_device(job.device))
         self._fitted = SIMPLE[job.method.source](**options)
         self._fitted.fit(
             zoo,

@@ -7,11 +7,16 @@ from typing import Any
 from sne.baselines import BASELINES, PROBING_BASELINES, SLOW_BASELINES, Baseline
 from sne.baselines.neural import NEURAL_BASELINES
 from sne.studies.errors import StudyError
+from sne.training import TrainingSettings
+from sne.training.presets import PRESET_SETTINGS
 
 KINDS = ("preset", "neural", "baseline", "average")
 
 SIMPLE: Mapping[str, Callable[..., Baseline]] = {**BASELINES, **SLOW_BASELINES, **PROBING_BASELINES}
 """What is no encoder with heads, by name."""
+
+ON_DEVICE = (*SLOW_BASELINES, *PROBING_BASELINES)
+"""Those that train on the device of encoders."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ RATES: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 3e-4}, {"learning_
 """Configurations of methods whose own learning rate is 1e-3."""
 
 PROTOCOL: Mapping[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "patience": 15}
-"""How every neural baseline and the paper's encoder are trained; the epoch is chosen on the validation runs."""
+"""How every neural baseline and the paper's encoder are trained; the epoch is chosen on the validation runs. So is
+`sne_plain`, one member of `default` without trees and without the settings that were chosen for it."""
 
 RATES_OF_TWO: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 1e-3}, {"learning_rate": 4e-3})
 """Of methods whose own learning rate is 2e-3."""
@@ -130,6 +136,14 @@ SNE_ONE = Method(
     training={"members": 1, "trees": 0},
     grid=RATES_OF_TWO,
 )
+SNE_PLAIN = Method(
+    "sne_plain",
+    "sne default, trained as the baselines",
+    "preset",
+    "default",
+    training={**{name: getattr(TrainingSettings(), name) for name in PRESET_SETTINGS["default"]}, **PROTOCOL},
+    grid=RATES,
+)
 SNE_CANONICAL = Method(
     "sne_canonical",
     "sne default, canonical",
@@ -143,7 +157,7 @@ SNE_PAPER = Method("sne_paper", "sne paper", "preset", "paper", training=PROTOCO
 SNE_PROBING = Method("sne_probing", "sne default and probing", "average", "sne+probing", reads="runs")
 
 METHODS: dict[str, Method] = {
-    **{method.name: method for method in (SNE, SNE_ONE, SNE_CANONICAL, SNE_PAPER)},
+    **{method.name: method for method in (SNE, SNE_ONE, SNE_PLAIN, SNE_CANONICAL, SNE_PAPER)},
     **{name: _neural(name) for name in NEURAL_BASELINES},
     **{name: _baseline(name) for name in SIMPLE},
     SNE_PROBING.name: SNE_PROBING,

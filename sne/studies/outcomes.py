@@ -59,8 +59,13 @@ class Outcome:
 
     @cached_property
     def draws(self) -> np.ndarray:
-        """The task's metric under resampled runs and seeds."""
-        runs, run_of = np.unique(self.judged[0]["runs"], return_inverse=True)
+        """The task's metric under resampled runs and seeds.
+
+        Runs of one name are drawn together, whichever zoo they are of: where zoos differ in their images alone these
+        are networks of the same hyper-parameters and first weights, and more zoos do not make more of them.
+        """
+        names = [run.rpartition("/")[2] for run in self.judged[0]["runs"]]
+        runs, run_of = np.unique(names, return_inverse=True)
         weights = run_weights([str(run) for run in runs])
         by_seed = [
             resampled_metric(self.task.metric, self.measured, predicted, run_of, weights)

@@ -1,18 +1,20 @@
 """Jobs in processes of one thread each; a job that fails, or is lost with its process, does not stop the others."""
 
-import os
-import threading
 import traceback
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 
+from sne.studies.errors import StudyError
 from sne.studies.jobs import Job
+from sne.zoo.making.executors.children import begin_child, interrupts_held
 
 Work = Callable[[Job], None]
 MOST_LOSSES = 3
+"""How often a job may be lost with its process before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,11 @@ class Failure:
     trace: str = ""
 
 
-def do_jobs(jobs: Sequence[Job], work: Work, *, workers: int) -> Iterator[tuple[Job, Failure | None]]:
-    """Does jobs in whatever order they end.
+Done = Iterator[tuple[Job, Failure | None]]
+
+
+def do_jobs(jobs: Sequence[Job], work: Work, *, workers: int) -> Done:
+    """Does jobs in whatever order they end. Closing the iterator, or an error, ends everything in flight.
 
     Args:
         jobs: what to do.
@@ -38,36 +43,47 @@ def do_jobs(jobs: Sequence[Job], work: Work, *, workers: int) -> Iterator[tuple[
 
     Yields:
         Each job, with why it failed or None.
+
+    Raises:
+        StudyError: no process can be started.
     """
     if workers == 0:
         for job in jobs:
-            yield job, _guarded(work, job)
+            yield job, guarded(work, job)
         return
-    waiting = list(jobs)
-    for _ in range(MOST_LOSSES):
-        done: set[int] = set()
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool:
-            futures: dict[Future[Failure | None], int] = {
-                pool.submit(_guarded, work, job): number for number, job in enumerate(waiting)
-            }
-            try:
-                for future in as_completed(futures):
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        continue
-                    number, error = futures[future], future.exception()
-                    done.add(number)
-                    yield waiting[number], Failure(str(error)) if error else future.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        waiting = [job for number, job in enumerate(waiting) if number not in done]
-        if not waiting:
-            return
-    for job in waiting:
-        yield job, Failure(f"its process was lost, {MOST_LOSSES} times; perhaps out of memory")
+    waiting, losses = deque(jobs), Counter[str]()
+    working: dict[Connection, _Worker] = {}
+    try:
+        while waiting or working:
+            while waiting and len(working) < workers:
+                worker = _Worker(work, waiting.popleft())
+                working[worker.connection] = worker
+            for connection in wait(list(working)):
+                assert isinstance(connection, Connection)
+                worker = working[connection]
+                job = worker.job
+                try:
+                    failure = worker.answer()
+                except (EOFError, OSError):
+                    working.pop(connection).end()
+                    losses[job.name] += 1
+                    if losses[job.name] < MOST_LOSSES:
+                        waiting.append(job)  # last, so that the others come before it is tried again
+                    else:
+                        yield job, Failure(f"its process was lost, {MOST_LOSSES} times; perhaps out of memory")
+                    continue
+                if waiting:
+                    worker.give(waiting.popleft())
+                else:
+                    working.pop(connection).end()
+                yield job, failure
+    finally:
+        for worker in working.values():
+            worker.end()
 
 
-def _guarded(work: Work, job: Job) -> Failure | None:
+def guarded(work: Work, job: Job) -> Failure | None:
+    """Does a job; says why it could not."""
     try:
         work(job)
     except Exception as error:
@@ -76,19 +92,63 @@ def _guarded(work: Work, job: Job) -> Failure | None:
     return None
 
 
-def _begin() -> None:
-    """A process starts: as many processes as there are cores, so threads of one would get in the way of another."""
+class _Worker:
+    """This side of a process that does one job after another.
+
+    Args:
+        work: does a job.
+        job: the first.
+
+    Raises:
+        StudyError: the process cannot be started.
+    """
+
+    def __init__(self, work: Work, job: Job) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, work), daemon=True)
+        try:
+            with interrupts_held():
+                self._process.start()
+        except OSError as error:
+            raise StudyError(f"a process cannot be started: {error}") from None
+        theirs.close()  # or the end of the process would not be seen
+        self.give(job)
+
+    def give(self, job: Job) -> None:
+        """Gives it a job; where the process has ended, `answer` will tell."""
+        self.job = job
+        with suppress(OSError):
+            self.connection.send(job)
+
+    def answer(self) -> Failure | None:
+        """Why its job failed, or None.
+
+        Raises:
+            EOFError: the process has ended.
+            OSError: it has ended in the middle of a word.
+        """
+        return self.connection.recv()
+
+    def end(self) -> None:
+        """Ends it: results are written whole or not at all, so nothing is lost but time."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+def _serve(connection: Connection, work: Work) -> None:
+    """Does the jobs that come; ends with the process that sends them, and leaves Ctrl-C to it."""
+    begin_child()
+    use_one_thread()
+    while True:
+        connection.send(guarded(work, connection.recv()))
+
+
+def use_one_thread() -> None:
+    """There are as many processes as cores, so threads of one would get in the way of another."""
     import torch
     from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
     threadpool_limits(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """The pool's processes would wait for work for ever after a kill of the one that gives it."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -59,13 +59,16 @@ class HeldOut:
         name: how tables call it.
         zoos: names of the zoos.
         group: tasks are summed up group by group, for example "same data set" and "another data set".
-        piece: "test" for the test runs; "all" for every run of zoos that the task does not train on.
+        piece: "test" for the test runs; "all" for every run of zoos that the task does not train on, made with another
+            seed where they are of a family that it trains on.
+        where: a column of the zoos and a text that must stand in it: other networks are not judged; None judges all.
     """
 
     name: str
     zoos: tuple[str, ...]
     group: str = "all"
     piece: str = "test"
+    where: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Design:
         most_members: limit on the members of a predictor; None for none.
         device: where encoders train: "cpu", "cuda" or "auto".
         estimate: how long it is expected to take, for people.
+        left_out: names of methods that are not compared, with the reason; reports say it.
     """
 
     zoos: tuple[ZooNeed, ...]
@@ -124,6 +128,7 @@ class Design:
     most_members: int | None = None
     device: str = "cpu"
     estimate: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_unique("zoo", [zoo.name for zoo in self.zoos])
@@ -142,14 +147,34 @@ class Design:
                 seen = set(part.zoos) & set(task.train)
                 if part.piece not in ("test", "all") or (part.piece == "all" and seen):
                     raise StudyError(f"task {task.name}, {part.name}: piece {part.piece!r} of zoos {sorted(seen)} seen")
+                self._check_twins(task, part)
             if not 0 < task.fraction <= 1:
                 raise StudyError(f"task {task.name}: fraction is {task.fraction}, expected above 0 and at most 1")
-        if not self.seeds or self.configurations < 1:
-            raise StudyError(f"{len(self.seeds)} seeds and {self.configurations} configurations, expected at least 1")
+        _check_unique("seed", [str(seed) for seed in self.seeds])
+        if min(self.seeds) < 0 or self.configurations < 1:
+            came = f"{min(self.seeds)} is the least seed and configurations are {self.configurations}"
+            raise StudyError(f"{came}, expected at least 0 and at least 1")
 
     def zoo(self, name: str) -> ZooNeed:
         """The zoo of that name."""
         return next(zoo for zoo in self.zoos if zoo.name == name)
+
+    def _check_twins(self, task: Task, part: HeldOut) -> None:
+        """Refuses to judge networks drawn with the seed and family of networks that were learned from.
+
+        Seed, family and number decide a network's hyper-parameters and first weights: of two zoos that share seed and
+        family, the runs of one number are twins. Their splits agree where both have as many runs, so test runs may be
+        judged there; all runs may not.
+        """
+        for name in part.zoos:
+            judged = self.zoo(name)
+            for other in (self.zoo(train) for train in task.train):
+                related = judged.seed == other.seed and set(judged.families) & set(other.families)
+                if related and (part.piece == "all" or judged.networks != other.networks):
+                    raise StudyError(
+                        f"task {task.name}, {part.name}: zoo {name} has family and seed of {other.name}, which is "
+                        "learned from; expected another seed, or the test runs of as large a zoo"
+                    )
 
 
 @dataclass(frozen=True)

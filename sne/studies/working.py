@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ import torch
 
 from sne import __version__
 from sne.baselines.neural import CannotTakeError
-from sne.predictors import write_atomically
+from sne.predictors import PredictorError, write_atomically
+from sne.studies.errors import StudyError
 from sne.studies.jobs import Job
 from sne.studies.learners import Learner, learner_of
 from sne.studies.study import HeldOut
 from sne.studies.zoos import ShelvedZoo, ZooShelf
+from sne.training import TrainingError
 from sne.training.labels import target_column
 from sne.zoo import Split, Zoo
 
@@ -29,7 +32,11 @@ def do_job(job: Job, shelf: Path, results: Path) -> None:
         shelf: the folder of the zoos.
         results: where the result is written, under the job's name.
     """
-    result = run_job(job, ZooShelf(shelf))
+    write_result(results, job, run_job(job, ZooShelf(shelf)))
+
+
+def write_result(results: Path, job: Job, result: Mapping[str, Any]) -> None:
+    """Writes what a job found, whole or not at all."""
     results.mkdir(parents=True, exist_ok=True)
     write_atomically(results / job.file_name, (json.dumps(result) + "\n").encode())
 
@@ -42,8 +49,9 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
         shelf: where its zoos are.
 
     Returns:
-        Plain JSON values: `status` is "done", or "cannot" with a `reason` where the method is not made for the
-        training networks; `held_out` holds the same for each held-out set, with labels and predictions.
+        Plain JSON values: `status` is "done", or with a `reason` "cannot" where the method is not made for the
+        training networks, and "failed" where its training did not come to an end; `held_out` holds the same for each
+        held-out set, with labels and predictions.
     """
     learner, shelved = learner_of(job), shelf.open(job.task.train)
     result: dict[str, Any] = {
@@ -53,7 +61,7 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
             "task": job.task.name,
             "method": job.method.name,
             "configuration": job.configuration,
-            "settings": {**job.method.options, **job.training},
+            "settings": job.settings,
             "seed": job.seed,
         },
         "versions": {
@@ -72,6 +80,8 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
         validation = learner.learn(shelved.zoo, split, job.task.target)
     except CannotTakeError as error:
         return {**result, "status": "cannot", "reason": _reason(error, shelf), "held_out": {}}
+    except (TrainingError, PredictorError) as error:  # with the same settings it would come to the same
+        return {**result, "status": "failed", "reason": _reason(error, shelf), "validation": None, "held_out": {}}
     return {
         **result,
         "status": "done",
@@ -87,7 +97,7 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
 def _refusal(job: Job, learner: Learner, zoo: Zoo, split: Split, part: HeldOut, shelf: ZooShelf) -> str | None:
     """Why a held-out set cannot be predicted, where that is known without training."""
     for name in part.zoos:
-        judged, rows, _ = _labelled(shelf.open((name,)), part.piece, job.task.target)
+        judged, rows, _ = _labelled(shelf.open((name,)), part, job.task.target)
         try:
             learner.check(zoo, split, judged, int(rows[0]))
         except CannotTakeError as error:
@@ -95,7 +105,7 @@ def _refusal(job: Job, learner: Learner, zoo: Zoo, split: Split, part: HeldOut, 
     return None
 
 
-def _reason(error: CannotTakeError, shelf: ZooShelf) -> str:
+def _reason(error: Exception, shelf: ZooShelf) -> str:
     """What a method says, with zoos by name alone: reports are passed on, and the folder means nothing elsewhere."""
     return str(error).replace(f"{shelf.folder}{os.sep}", "")
 
@@ -108,7 +118,7 @@ def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[s
     seconds = 0.0
     for name in part.zoos:
         shelved = shelf.open((name,))
-        zoo, rows, labels = _labelled(shelved, part.piece, job.task.target)
+        zoo, rows, labels = _labelled(shelved, part, job.task.target)
         start = time.perf_counter()
         try:
             predicted = learner.predict(zoo, rows)
@@ -129,11 +139,16 @@ def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[s
     return judged
 
 
-def _labelled(shelved: ShelvedZoo, piece: str, target: str) -> tuple[Zoo, np.ndarray, np.ndarray]:
-    """A zoo, the rows of a piece whose label is known, and the labels."""
-    zoo, rows = shelved.zoo, shelved.split.rows(shelved.zoo.runs, piece)
+def _labelled(shelved: ShelvedZoo, part: HeldOut, target: str) -> tuple[Zoo, np.ndarray, np.ndarray]:
+    """A zoo, the rows of a held-out set whose label is known, and the labels."""
+    zoo, rows = shelved.zoo, shelved.split.rows(shelved.zoo.runs, part.piece)
+    if part.where is not None:
+        column, text = part.where
+        rows = rows[[text in str(value) for value in zoo.column(column)[rows]]]
     labels = target_column(zoo, target)[rows]
     known = np.array([label is not None and label == label for label in labels], dtype=bool)
+    if not known.any():
+        raise StudyError(f"{part.name}: none of the {len(rows)} networks of {zoo.path.name} has a label for {target}")
     return zoo, rows[known], labels[known]
 
 

@@ -1,6 +1,8 @@
 """The zoos of studies: made where they are missing, joined where a task learns from several."""
 
 import hashlib
+import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
@@ -10,10 +12,10 @@ import numpy as np
 
 from sne.studies.errors import StudyError
 from sne.studies.images import find_images
-from sne.studies.study import ZooNeed
+from sne.studies.study import Task, ZooNeed
 from sne.zoo import FAMILIES, Settings, Split, Zoo, merge, split_by_run
 from sne.zoo.families.overriding import override
-from sne.zoo.making.executors import ProcessPool
+from sne.zoo.making.executors import Executor, ProcessPool
 from sne.zoo.making.make import make_recipe
 from sne.zoo.making.stacked import group_units, train_stack
 
@@ -32,9 +34,16 @@ class ZooShelf:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self._digests: dict[str, str] = {}
 
-    def make(self, need: ZooNeed, *, images: Path | None, workers: int, progress: Progress | None = None) -> None:
+    def make(self, need: ZooNeed, *, images: Path | None, executor: Executor, progress: Progress | None = None) -> None:
         """Makes a zoo, or what is missing of it.
+
+        Args:
+            need: which.
+            images: folder of image sets; None: what SNE_IMAGES names.
+            executor: trains the networks, but for those of a GPU.
+            progress: called with networks done and networks in all.
 
         Raises:
             StudyError: its images are missing, or there is no GPU for it.
@@ -60,7 +69,7 @@ class ZooShelf:
         ).plan()
         self.folder.mkdir(parents=True, exist_ok=True)
         if need.device == "cpu":
-            make_recipe(self.folder / need.name, recipe, loaded, ProcessPool(max(workers, 1)), progress=progress)
+            make_recipe(self.folder / need.name, recipe, loaded, executor, progress=progress)
             return
         import torch
 
@@ -78,14 +87,18 @@ class ZooShelf:
 
     def join(self, names: Sequence[str]) -> None:
         """Writes the zoo that holds all networks of several, unless it is there."""
-        out = self._joined(names)
-        if len(names) == 1 or out.is_dir():
+        if len(names) == 1 or (out := self._joined(names)).is_dir():
             return
-        draft = out.with_name(f".{out.name}.draft")
+        draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
         shutil.rmtree(draft, ignore_errors=True)
         draft.parent.mkdir(parents=True, exist_ok=True)
         merge(draft, [self.folder / name for name in names], prefix=True)
-        draft.replace(out)
+        try:
+            draft.replace(out)
+        except OSError:
+            if not out.is_dir():  # else another study has just made the same
+                raise
+            shutil.rmtree(draft)
 
     def open(self, names: Sequence[str]) -> "ShelvedZoo":
         """The zoo of one name, or the joined zoo of several, which `join` has made."""
@@ -97,9 +110,22 @@ class ZooShelf:
         zoo = Zoo.open(self.folder / name)
         return zoo.split or split_by_run(zoo.runs, val=VALIDATION, test=TEST, seed=0, families=zoo.families)
 
+    def digest(self, name: str) -> str:
+        """Tells a zoo from every other: of all labels, notes and checksums of weights."""
+        if name not in self._digests:
+            table = Zoo.open(self.folder / name).table
+            text = json.dumps(table.to_pydict(), sort_keys=True, default=str)
+            self._digests[name] = hashlib.sha256(text.encode()).hexdigest()
+        return self._digests[name]
+
+    def paths(self, task: Task) -> list[Path]:
+        """Folders of every zoo that a task reads."""
+        joined = [self._joined(task.train)] if len(task.train) > 1 else []
+        return [self.folder / name for name in task.zoos] + joined
+
     def _joined(self, names: Sequence[str]) -> Path:
-        digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
-        return self.folder / "joined" / digest
+        text = "\n".join(f"{name} {self.digest(name)}" for name in names)
+        return self.folder / "joined" / hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 class ShelvedZoo:

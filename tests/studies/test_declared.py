@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from study_cases import TASK, tiny_study
 
-from sne.studies import METHODS, SCALES, STUDIES, StudyError, Task, choose_methods
+from sne.studies import METHODS, SCALES, STUDIES, Design, StudyError, Task, ZooNeed, choose_methods
 from sne.studies.declared.ablation import VARIANTS
 from sne.studies.study import HeldOut
 from sne.zoo import FAMILIES
@@ -40,6 +40,16 @@ def test_declares_what_can_be_made(study, scale):
     if study.curve:
         places = [task.x for task in design.tasks] + [method.x for method in design.methods]
         assert any(x is not None for x in places)
+
+
+def test_twins_of_what_was_learned_from_are_not_judged():
+    zoo = ZooNeed("one", ("mlp", "gru"), networks=9)
+    for other, piece in (({"networks": 9}, "all"), ({"networks": 8}, "test"), ({"families": ("mlp",)}, "all")):
+        twin = dataclasses.replace(zoo, name="two", **other)
+        task = Task("t", ("one",), (HeldOut("h", ("two",), piece=piece),))
+        with pytest.raises(StudyError, match=r"zoo two has family and seed of one, .* another seed"):
+            Design((zoo, twin), (task,), (METHODS["mean"],))
+        Design((zoo, dataclasses.replace(twin, seed=1)), (task,), (METHODS["mean"],))
 
 
 def test_a_zoo_of_one_name_is_the_same_in_every_study():

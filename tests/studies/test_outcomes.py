@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from study_cases import outcome, outcomes
@@ -23,6 +25,21 @@ def test_json_holds_every_seed_and_no_predictions():
     assert [row["seed"] for row in plain["seeds"]] == [0, 1, 2]
     assert {"kendall_tau", "tau_ceiling", "r2", "mae", "mse", "validation", "versions"} <= set(plain["seeds"][0])
     assert "predicted" not in str(plain)
+
+
+def test_twins_of_two_zoos_are_drawn_together():
+    found = outcome(METHODS["sne"], 0.1)
+    [judged] = {id(judged): judged for judged in found.judged[:1]}.values()
+
+    def renamed(change):
+        columns = {"runs": [change(i, run) for i, run in enumerate(judged["runs"])]}
+        results = [{**r, "held_out": {"own": {**r["held_out"]["own"], **columns}}} for r in found.results]
+        return replace(found, results=results).draws
+
+    one, two = renamed(lambda i, run: f"zoo/{run}"), renamed(lambda i, run: f"other/{run}")
+    assert np.array_equal(one, two) and np.array_equal(one, found.draws)
+    twins = renamed(lambda i, run: f"{'zoo' if i < 20 else 'other'}/run{i % 20}")
+    assert np.array_equal(twins, renamed(lambda i, run: f"run{i % 20}")) and not np.array_equal(twins, one)
 
 
 def test_cannot_is_no_figure():

@@ -1,12 +1,14 @@
 import json
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from study_cases import TASK, outcomes, tiny_study
 
-from sne.studies import HeldOut, Study, write_report
+from sne.studies import HeldOut, Study, StudyError, check_can_draw, write_report
 from sne.studies.processes import Failure
+from sne.studies.reporting import tables
 from sne.studies.reporting.blocks import Cell, Heading, Items, Paragraph, Table
 from sne.studies.reporting.maps import neighbours_agree
 from sne.studies.reporting.markdown import to_markdown
@@ -18,7 +20,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 def finished(found, **changes):
     study: Study = replace(tiny_study("sne", "mean"), **changes)
-    return Finished(study, "ci", study.designs["ci"], found, [], {"a-job": Failure("broke")}, 3.0)
+    tried = [result for outcome in found.all for result in outcome.results]
+    return Finished(study, "ci", study.designs["ci"], found, tried, {"a-job": Failure("broke")}, 3.0)
 
 
 class Links(HTMLParser):
@@ -52,7 +55,7 @@ def test_writes_report_results_pictures_and_one_page(tmp_path):
     reader.feed(page)
     assert reader.links == [] and reader.open == [] and page.count("data:image/png;base64,") == 2
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results["failures"] == {"a-job": "broke"} and results["versions"]["torch"]
+    assert results["failures"] == {"a-job": "broke"} and results["versions"] == {"sne": "0"}
     statuses = {row["method"]: row["status"] for row in results["outcomes"]}
     assert statuses["nft"] == "cannot" and statuses["sne"] == "done"
     assert results["comparisons"][0]["best_baseline"] == "deep_sets"
@@ -118,3 +121,35 @@ def test_figures_are_short_and_nothing_has_no_sign():
     assert figure("kendall_tau", -0.0001) == "0.000" and figure("mse", 0.01234) == "0.0123"
     assert with_interval("accuracy", 0.5, (0.25, 0.75)) == "0.500 [0.250, 0.750]"
     assert figure("kendall_tau", None) == with_interval("mse", None, (0.0, 1.0)) == "-"
+
+
+def test_says_what_is_left_out_what_failed_and_what_was_changed(tmp_path):
+    found = finished(outcomes(("sne", 0.1), ("mean", 3.0)))
+    design = replace(found.design, left_out={"nft": "too slow", "dwsnet": "too slow"}, seeds=(5,))
+    broken = {**found.tried[0], "status": "failed", "reason": "the loss is no longer finite"}
+    write_report(replace(found, design=design, tried=[*found.tried, broken]), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    assert "- Not compared here: NFT, DWSNet: too slow." in text
+    assert "sne default, accuracy, configuration 0, seed 0: the loss is no longer finite" in text
+    assert "Made by: sne study tiny --scale ci --seeds 5. Versions: sne 0." in text
+    assert "Made by: sne study tiny --scale ci. " in markdown(finished(outcomes(("sne", 0.1), ("mean", 3.0))), tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["methods"][0]["settings"]["rank_weight"] == 0.5
+
+
+def markdown(found, folder):
+    write_report(found, folder)
+    return (folder / "report.md").read_text()
+
+
+def test_costs_stand_in_every_table():
+    found = outcomes(("sne", 0.1), ("mean", 3.0))
+    for table in (tables.summary(found), tables.of_task(found, TASK), tables.details(found, TASK)):
+        assert list(table.columns[-3:]) == ["parameters", "ms a network", "training, s"]
+        assert all(len(row) == len(table.columns) for row in table.rows) and len(table.rows) == 2
+
+
+def test_a_lack_of_matplotlib_is_told_before_anything_is_trained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(StudyError, match=r"plots need matplotlib: pip install 'sne\[studies\]'"):
+        check_can_draw()

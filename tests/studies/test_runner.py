@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from sne.studies import METHODS, HeldOut, Method, StudyError, Task, run_study, w
 from sne.studies import learners as learners_room
 from sne.studies.images import find_images
 from sne.studies.zoos import ZooShelf
+from sne.zoo.making.executors import ProcessPool
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +22,7 @@ def zoos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("zoos")
     shelf = ZooShelf(folder)
     for need in (ZOO, OTHER):
-        shelf.make(need, images=None, workers=1)
+        shelf.make(need, images=None, executor=ProcessPool(1))
     return folder
 
 
@@ -148,6 +151,59 @@ def test_several_zoos_are_learned_from_and_test_runs_stay_out(zoos, tmp_path):
     half, whole = joined.part(0.5, 3), joined.part(0.9, 3)
     assert set(half.train) < set(whole.train) <= set(joined.split.train)
     assert half.test == joined.split.test
+
+
+def test_networks_can_be_judged_by_what_was_noted(zoos, tmp_path):
+    everyone, tanh, nobody = (
+        HeldOut(name, ("tiny",), where=where)
+        for name, where in (
+            ("all", None),
+            ("tanh", ("config.activation", "tanh")),
+            ("none", ("config.activation", "?")),
+        )
+    )
+    task = Task("accuracy", ("tiny",), (everyone, tanh))
+    found = run_study(tiny_study("mean", tasks=(task,), seeds=(0,)), "ci", tmp_path, zoos=zoos, workers=0)
+    zoo = ZooShelf(zoos).open(("tiny",)).zoo
+    chosen = {
+        f"tiny/{run}" for run, kind in zip(zoo.runs, zoo.column("config.activation"), strict=True) if kind == "tanh"
+    }
+    runs = {o.held_out.name: set(o.judged[0]["runs"]) for o in found.outcomes.all}
+    assert runs["tanh"] == runs["all"] & chosen and 0 < len(runs["tanh"]) < len(runs["all"])
+    task = replace(task, held_out=(nobody,))
+    lost = run_study(tiny_study("mean", tasks=(task,), seeds=(0,)), "ci", tmp_path / "b", zoos=zoos, workers=0)
+    assert lost.outcomes.all[0].status == "failed"
+    assert "none: none of the 0 networks of tiny has a label for test_accuracy" in str(lost.outcomes.all[0].reason)
+
+
+def test_a_training_that_cannot_end_is_told_and_not_tried_again(zoos, tmp_path):
+    study = tiny_study("mean")
+    rates = ({"learning_rate": 1e30, "gradient_clip": 1e30}, {})
+    broken = Method("broken", "broken", "neural", "flat_mlp", grid=rates)
+    study = replace(study, designs={"ci": replace(study.designs["ci"], methods=(broken,), configurations=2)})
+    found = run_study(study, "ci", tmp_path, zoos=zoos, workers=0)
+    assert found.failures == {}
+    assert [r["status"] for r in found.tried if r["job"]["configuration"] == 0] == ["failed"]
+    assert "finite" in next(r["reason"] for r in found.tried if r["status"] == "failed")
+    assert found.outcomes.all[0].status == "done" and found.outcomes.all[0].configuration == 1 and not found.failures
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "jobs").iterdir()}
+    run_study(study, "ci", tmp_path, zoos=zoos, workers=0)
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "jobs").iterdir()}
+    alone = replace(study, designs={"ci": replace(study.designs["ci"], configurations=1)})
+    assert run_study(alone, "ci", tmp_path, zoos=zoos, workers=0).outcomes.all[0].status == "failed"
+
+
+def test_a_zoo_that_was_made_anew_is_learned_from_anew(tmp_path):
+    shelf, images = ZooShelf(tmp_path / "zoos"), ProcessPool(1)
+    task = Task("both", ("tiny", "tiny-sine"), (HeldOut("own", ("tiny", "tiny-sine")),), target="test_loss")
+    study = tiny_study("mean", tasks=(task,), seeds=(0,))
+    first = run_study(study, "ci", tmp_path / "out", zoos=shelf.folder, workers=0)
+    shutil.rmtree(shelf.folder / "tiny")
+    shelf.make(replace(ZOO, seed=5), images=None, executor=images)
+    other = replace(study.designs["ci"], zoos=(replace(ZOO, seed=5), OTHER))
+    second = run_study(replace(study, designs={"ci": other}), "ci", tmp_path / "out", zoos=shelf.folder, workers=0)
+    labels = [set(found.outcomes.all[0].judged[0]["measured"]) for found in (first, second)]
+    assert labels[0] != labels[1] and len(list((shelf.folder / "joined").iterdir())) == 2
 
 
 def test_classes_are_judged_by_accuracy(zoos, tmp_path):

@@ -1,6 +1,6 @@
 """What several studies declare alike: sizes of zoos by scale, and the zoos that they share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,6 +60,7 @@ def image_zoo(
     variant: str = "",
     changes: Mapping[str, Any] | None = None,
     networks: int | None = None,
+    seed: int = 0,
 ) -> ZooNeed:
     """A zoo of image classifiers of one family.
 
@@ -70,6 +71,7 @@ def image_zoo(
         variant: what tells it from other zoos of the family, where hyper-parameters are changed.
         changes: hyper-parameters in place of the family's own.
         networks: training runs, in place of the scale's.
+        seed: of the zoo: another one where the same family is learned from and judged whole.
     """
     size = (SLOW_SIZES if family in SLOW_FAMILIES else SIZES)[scale]
     chosen = images or IMAGES[scale][0]
@@ -82,6 +84,7 @@ def image_zoo(
         networks=count,
         steps=size.steps,
         keep=size.keep,
+        seed=seed,
         overrides={family: dict(changes)} if changes else {},
         eval_images=500 if scale == "ci" else 2000,
         device=size.device,
@@ -100,12 +103,12 @@ def names_of(zoos: Sequence[ZooNeed]) -> tuple[str, ...]:
     return tuple(zoo.name for zoo in zoos)
 
 
-def compared(scale: str, *, without: Sequence[str] = (), is_pooled: bool = False) -> tuple[Method, ...]:
+def compared(scale: str, *, without: Iterable[str] = (), is_pooled: bool = False) -> tuple[Method, ...]:
     """Every method but some; the smallest scale has a few of each kind.
 
     Args:
         scale: decides whether all or a few.
-        without: names of those that are left out.
+        without: names of those that are left out; a design says why in `left_out`.
         is_pooled: whether weight statistics are pooled by type, so that they cross architectures.
     """
     known = {**METHODS, **POOLED} if is_pooled else METHODS

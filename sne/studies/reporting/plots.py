@@ -10,7 +10,7 @@ from sne.studies.errors import StudyError
 from sne.studies.methods import Method
 from sne.studies.outcomes import Outcome, Outcomes
 from sne.studies.reporting.blocks import Picture
-from sne.studies.reporting.tables import ordered_methods
+from sne.studies.reporting.tables import ordered_methods, total_text
 from sne.studies.resampling import interval_of
 from sne.studies.study import LOWER_IS_BETTER, METRICS, Study, Task
 
@@ -42,16 +42,23 @@ def draw_all(study: Study, outcomes: Outcomes, folder: Path) -> list[Picture]:
     return [picture for picture in drawn if picture is not None]
 
 
+def check_can_draw() -> None:
+    """Raises StudyError where matplotlib is not installed: before hours of training rather than after."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise StudyError("plots need matplotlib: pip install 'sne[studies]'") from None
+
+
 def new_figure(width: float, height: float) -> Any:
     """An empty figure, in inches, drawn without a window.
 
     Raises:
         StudyError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise StudyError("plots need matplotlib: pip install 'sne[studies]'") from None
+    check_can_draw()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained", dpi=130)
 
 
@@ -86,7 +93,7 @@ def _bars(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
         for place, method in enumerate(methods):
             total = totals[method.name, panel]
             if total.mean is None:
-                axes.text(0.01, place, "cannot", va="center", fontsize=8, color="#6b7280",
+                axes.text(0.01, place, total_text(total, outcomes), va="center", fontsize=8, color="#6b7280",
                           transform=axes.get_yaxis_transform())  # fmt: skip
                 continue
             low, high = interval_of(total.draws)

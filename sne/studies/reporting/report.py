@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from sne import __version__
 from sne.predictors import write_atomically
+from sne.studies.methods import METHODS, Method
 from sne.studies.outcomes import Comparison
 from sne.studies.reporting import tables
 from sne.studies.reporting.blocks import Block, Heading, Items, Paragraph
@@ -43,8 +40,8 @@ def write_report(finished: Finished, folder: Path | str) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    blocks = report_blocks(finished, folder)
     write_atomically(folder / RESULTS, (json.dumps(to_results(finished), indent=1) + "\n").encode())
+    blocks = report_blocks(finished, folder)
     write_atomically(folder / REPORT, to_markdown(blocks).encode())
     write_atomically(folder / PAGE, to_page(finished.study.title, blocks, folder).encode())
 
@@ -71,7 +68,7 @@ def report_blocks(finished: Finished, folder: Path) -> list[Block]:
     if choices.rows:
         blocks += [Heading("Configurations that validation chose"), choices]
     for status, title in (("cannot", "What methods cannot take"), ("failed", "What failed")):
-        texts = _reasons(finished, status)
+        texts = _reasons(finished, status) + (_failed_configurations(finished) if status == "failed" else [])
         blocks += [Heading(title), Items(texts)] if texts else []
     blocks += [Heading("How it was measured"), *_method(finished)]
     return blocks
@@ -90,7 +87,7 @@ def to_results(finished: Finished) -> dict[str, Any]:
         "seconds_of_last_sitting": finished.seconds,
         "seconds_of_jobs": sum(result.get("seconds", 0.0) for result in finished.tried),
         "cpu_seconds_of_jobs": _processor_seconds(finished),
-        "versions": _versions(),
+        "versions": _versions(finished),
         "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
         "zoos": [zoo.to_json() for zoo in design.zoos],
         "seeds": list(design.seeds),
@@ -98,7 +95,11 @@ def to_results(finished: Finished) -> dict[str, Any]:
         "most_epochs": design.most_epochs,
         "most_members": design.most_members,
         "device": design.device,
-        "methods": [{**method.to_json(), "label": method.label, "reads": method.reads} for method in design.methods],
+        "methods": [
+            {**method.to_json(), "label": method.label, "reads": method.reads, "settings": _settings(finished, method)}
+            for method in design.methods
+        ],
+        "left_out": dict(design.left_out),
         "totals": [
             {
                 "group": total.group,
@@ -134,13 +135,19 @@ def to_results(finished: Finished) -> dict[str, Any]:
     }
 
 
+def _settings(finished: Finished, method: Method) -> dict[str, Any]:
+    """What a method was given in full, its first configuration and seed."""
+    jobs = (result["job"] for result in finished.tried)
+    return next((job["settings"] for job in jobs if job["method"] == method.name), {})
+
+
 def _origin(finished: Finished) -> str:
     paper = (
         f"It repeats {finished.study.paper} of the paper" if finished.study.paper else "The paper has nothing like it"
     )
-    command = f"sne study {finished.study.name} --scale {finished.scale}"
+    command = _command(finished)
     note = " The ci scale shows that everything runs; its figures mean nothing." if finished.scale == "ci" else ""
-    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    versions = ", ".join(f"{name} {version}" for name, version in _versions(finished).items())
     return f"{paper}; all zoos are our own. Made by: {command}. Versions: {versions}.{note}"
 
 
@@ -155,7 +162,7 @@ def _sentence(found: Comparison) -> str:
     gain = with_interval(metric, found.gain, found.interval)
     return (
         f"{where}{found.ours.method.label} ({ours}) is {order} {found.theirs.method.label} ({theirs}), the best other "
-        f"method that {COMPARED[found.reads]} ({kind} is better). Gain {gain}: the interval {sure}; "
+        f"method here that {COMPARED[found.reads]} ({kind} is better). Gain {gain}: the interval {sure}; "
         f"p {found.share:.3g}."
     )
 
@@ -170,6 +177,16 @@ def _reasons(finished: Finished, status: str) -> list[str]:
     return [f"{label}, {task} to {', '.join(names)}: {reason}" for (label, task, reason), names in where.items()]
 
 
+def _failed_configurations(finished: Finished) -> list[str]:
+    """Those that were tried and whose training did not come to an end."""
+    labels = {method.name: method.label for method in finished.design.methods}
+    broken = [result for result in finished.tried if result["status"] == "failed"]
+    return [
+        f"{labels[job['method']]}, {job['task']}, configuration {job['configuration']}, seed {job['seed']}: {reason}"
+        for job, reason in ((result["job"], result["reason"]) for result in broken)
+    ]
+
+
 def _details(finished: Finished, task: Task) -> Sequence[Block]:
     table = tables.details(finished.outcomes, task)
     return [Heading(task.name, 3), table] if table.rows else []
@@ -182,6 +199,7 @@ def _method(finished: Finished) -> list[Block]:
     limits += [f"at most {design.most_members} members"] if design.most_members else []
     texts = [
         f"Training seeds {seeds}; splits by training run, the same for every method.",
+        *(f"Not compared here: {labels}: {reason}." for reason, labels in _left_out(finished).items()),
         f"Every method might try {design.configurations} configuration(s) with the first seed; the validation score "
         "(Kendall tau, or accuracy for classes) chose one, which was then trained with every seed. A method with fewer "
         "has nothing more to tune. Held-out networks chose nothing.",
@@ -193,12 +211,21 @@ def _method(finished: Finished) -> list[Block]:
         "the order is the other; the baseline is the best on the held-out networks themselves, which favours it. "
         "results.json also has t intervals over seeds alone.",
         "Tau is tau_b; ties in the labels keep it below the ceiling given beside it.",
-        "Training seconds are processor time on one thread, reading included; ms a network covers reading, preparing "
-        "and the forward pass, on one thread (of this machine, which may have been busy). All trainings together took "
-        f"{_processor_seconds(finished) / 60:.0f} min of processor time, zoos not counted.",
+        "Training seconds are processor time, reading included, of the host where training ran on a GPU; ms a network "
+        "covers reading, preparing and the forward pass, on one thread where work was done by processes (of a machine "
+        "that may have been busy). Parameters are those of encoders and heads: trees are not counted. All "
+        f"trainings together took {_processor_seconds(finished) / 60:.0f} min of processor time, zoos not counted.",
         f"Zoos: {', '.join(f'{zoo.name} ({zoo.networks} runs)' for zoo in design.zoos)}.",
     ]
     return [Items(texts)]
+
+
+def _left_out(finished: Finished) -> dict[str, str]:
+    """By reason, the labels of the methods that the study leaves out."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in finished.design.left_out.items():
+        by_reason.setdefault(reason, []).append(METHODS[name].label if name in METHODS else name)
+    return {reason: ", ".join(labels) for reason, labels in by_reason.items()}
 
 
 def _processor_seconds(finished: Finished) -> float:
@@ -206,10 +233,23 @@ def _processor_seconds(finished: Finished) -> float:
     return math.fsum(result.get("cpu_seconds", 0.0) for result in finished.tried)
 
 
-def _versions() -> dict[str, str]:
+def _versions(finished: Finished) -> dict[str, str]:
+    """Those that trainings ran with; several of one are joined by "and"."""
+    names = dict.fromkeys(name for result in finished.tried for name in result["versions"])
     return {
-        "sne": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
+        name: " and ".join(dict.fromkeys(result["versions"].get(name, "?") for result in finished.tried))
+        for name in names
     }
+
+
+def _command(finished: Finished) -> str:
+    """What repeats the study; seeds and methods are named where they are not its own."""
+    words, declared = (
+        ["sne study", finished.study.name, "--scale", finished.scale],
+        finished.study.design(finished.scale),
+    )
+    if finished.design.seeds != declared.seeds:
+        words += ["--seeds", ",".join(map(str, finished.design.seeds))]
+    if finished.design.methods != declared.methods:
+        words += ["--methods", ",".join(method.name for method in finished.design.methods)]
+    return " ".join(words)

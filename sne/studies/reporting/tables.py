@@ -1,5 +1,7 @@
 """The tables of a report."""
 
+from typing import Any
+
 import numpy as np
 
 from sne.studies.methods import Method
@@ -16,6 +18,8 @@ READS = {
     "activations": "weights, activations",
     "runs": "runs the network",
 }
+
+COSTS = ("parameters", "ms a network", "training, s")
 
 
 def ordered_methods(outcomes: Outcomes) -> list[Method]:
@@ -50,7 +54,7 @@ def summary(outcomes: Outcomes) -> Table:
         for method in methods
     ]
     heads = [_head(group, totals[methods[0].name, group].metric, len(groups)) for group in groups]
-    return Table(["", "reads", *heads, "parameters", "ms a network", "training, s"], rows)
+    return Table(["", "reads", *heads, *COSTS], rows)
 
 
 def total_text(total: Total, outcomes: Outcomes) -> str:
@@ -67,8 +71,9 @@ def of_task(outcomes: Outcomes, task: Task) -> Table:
     rows = []
     for method in ordered_methods(outcomes):
         found = [outcomes.find(task.name, part.name, method.name) for part in task.held_out]
-        rows.append([Cell(method.label), *(Cell(outcome_text(outcome)) for outcome in found)])
-    return Table([METRICS[task.metric], *(part.name for part in task.held_out)], rows)
+        costs = _costs([outcome for outcome in found if outcome.status == "done"])
+        rows.append([Cell(method.label), *(Cell(outcome_text(outcome)) for outcome in found), *costs])
+    return Table([METRICS[task.metric], *(part.name for part in task.held_out), *COSTS], rows)
 
 
 def outcome_text(outcome: Outcome) -> str:
@@ -90,13 +95,14 @@ def details(outcomes: Outcomes, task: Task) -> Table:
             *(Cell(figure(name, o.mean(name))) for name in names),
             Cell(_spread([figures.get(task.metric) for figures in o.figures], task.metric)),
             Cell(str(len(o.measured))),
+            *_costs([o]),
         ]
         for part in task.held_out
         for method in ordered_methods(outcomes)
         if (o := outcomes.find(task.name, part.name, method.name)).status == "done"
     ]
     heads = {"kendall_tau": "tau", "tau_ceiling": "ceiling of tau", "r2": "R2", "mae": "MAE", "mse": "MSE"}
-    return Table(["", "held out", *(heads.get(n, n) for n in names), "sd over seeds", "networks"], rows)
+    return Table(["", "held out", *(heads.get(n, n) for n in names), "sd over seeds", "networks", *COSTS], rows)
 
 
 def chosen_settings(outcomes: Outcomes, configurations: int) -> Table:
@@ -109,11 +115,15 @@ def chosen_settings(outcomes: Outcomes, configurations: int) -> Table:
             if outcome.status != "done" or outcome.configuration is None or tried < 2:
                 continue
             settings = method.grid[outcome.configuration]
-            text = ", ".join(f"{key} {value:g}" for key, value in settings.items()) or "its own"
+            text = ", ".join(f"{key} {_plain(value)}" for key, value in settings.items()) or "its own"
             validations = [r["validation"] for r in outcome.results if r["validation"] is not None]
             mean = figure("kendall_tau", float(np.mean(validations)) if validations else None)
             rows.append([Cell(task.name), Cell(method.label), Cell(str(tried)), Cell(text), Cell(mean)])
     return Table(["task", "method", "tried", "chosen", "validation"], rows)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _costs(done: list[Outcome]) -> list[Cell]:

@@ -1,12 +1,10 @@
 """Zoos made on real Ray clusters of this machine."""
 
-import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -15,6 +13,7 @@ from pathlib import Path
 import making_cases
 import pytest
 from making_cases import assert_same_bytes, children, killed_at, refuses, tiny_recipe, wait_until, waiting
+from ray_lock import ray_to_itself
 
 from sne.zoo import ZooError
 from sne.zoo.making.executors import Job, ProcessPool, RayCluster
@@ -26,9 +25,7 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 @pytest.fixture(autouse=True)
 def one_at_a_time() -> Iterator[None]:
-    """A cluster is found by whoever looks for one on this machine."""
-    with (Path(tempfile.gettempdir()) / "sne-tests-of-ray.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ray_to_itself():
         yield
 
 

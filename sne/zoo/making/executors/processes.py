@@ -1,14 +1,13 @@
 """Worker processes of this machine, one thread each."""
 
-import os
-import signal
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 
 from sne.zoo.errors import ZooError
+from sne.zoo.making.executors.children import interrupts_held
 from sne.zoo.making.executors.executor import LOSSES
 from sne.zoo.making.executors.work import Failure, Finished, Job, WorkUnit
 from sne.zoo.making.executors.worker import FREE, serve
@@ -97,7 +96,7 @@ class _Worker:
         self._process = context.Process(target=serve, args=(theirs,), daemon=True)
         self._job: bytes | None = job
         self.work: WorkUnit = ()  # given and not brought back
-        with _interrupts_held():
+        with interrupts_held():
             self._process.start()
         theirs.close()  # or the end of the process would not be seen
 
@@ -185,16 +184,3 @@ def _count_loss(worker: _Worker, losses: Counter[Unit | None]) -> None:
             f"{lost.run} was lost {LOSSES} times with its worker process ({worker.cause}); "
             "what is finished is kept, the same call goes on"
         )
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """A process started now begins with Ctrl-C held back; `serve` then ignores it."""
-    if os.name != "posix":
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
