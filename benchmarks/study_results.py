@@ -24,6 +24,7 @@ KEPT = ("report.md", "*.png")
 DIGITS = 5
 COLUMNS = {
     "sne": "default",
+    "sne_plain": "one, as baselines",
     "sne_canonical": "canonical",
     "sne_paper": "paper",
     "probing": "probing",
