@@ -151,9 +151,10 @@ class Design:
             if not 0 < task.fraction <= 1:
                 raise StudyError(f"task {task.name}: fraction is {task.fraction}, expected above 0 and at most 1")
         _check_unique("seed", [str(seed) for seed in self.seeds])
-        if min(self.seeds) < 0 or self.configurations < 1:
-            came = f"{min(self.seeds)} is the least seed and configurations are {self.configurations}"
-            raise StudyError(f"{came}, expected at least 0 and at least 1")
+        if min(self.seeds) < 0:
+            raise StudyError(f"seed is {min(self.seeds)}, expected at least 0")
+        if self.configurations < 1:
+            raise StudyError(f"configurations is {self.configurations}, expected at least 1")
 
     def zoo(self, name: str) -> ZooNeed:
         """The zoo of that name."""

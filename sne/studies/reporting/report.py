@@ -203,13 +203,15 @@ def _method(finished: Finished) -> list[Block]:
         f"Every method might try {design.configurations} configuration(s) with the first seed; the validation score "
         "(Kendall tau, or accuracy for classes) chose one, which was then trained with every seed. A method with fewer "
         "has nothing more to tune. Held-out networks chose nothing.",
-        "Encoders choose their epoch on the validation runs; quick baselines, which need no such choice, are "
-        "fitted on these too. The ensemble (sne default) leaves out a fold of training and validation runs for each "
-        "member." + (f" At this scale encoders train for {' and have '.join(limits)}." if limits else ""),
+        "Encoders choose their epoch on the validation runs; HyperRep and probing take a fixed number of epochs of the "
+        "training runs; quick baselines, which need no such choice, are fitted on both. The ensemble (sne default) "
+        "leaves out a fold of training and validation runs for each member, and is trained as was found best for it "
+        "elsewhere; the other encoders follow one protocol."
+        + (f" At this scale encoders train for {' and have '.join(limits)}." if limits else ""),
         f"Brackets hold 95% intervals: {DRAWS:,} bootstrap draws of the training runs of the held-out networks (all "
-        "checkpoints of a run together) and of the training seeds. The p value is the doubled share of draws in which "
-        "the order is the other; the baseline is the best on the held-out networks themselves, which favours it. "
-        "results.json also has t intervals over seeds alone.",
+        "checkpoints of a run together, and runs of one number in several zoos) and of the training seeds. The p value "
+        "is the doubled share of draws in which the order is the other; the baseline is the best on the held-out "
+        "networks themselves, which favours it. results.json also has t intervals over seeds alone.",
         "Tau is tau_b; ties in the labels keep it below the ceiling given beside it.",
         "Training seconds are processor time, reading included, of the host where training ran on a GPU; ms a network "
         "covers reading, preparing and the forward pass, on one thread where work was done by processes (of a machine "
