@@ -17,13 +17,12 @@ class RayCluster:
     share no disk, but have the same version of `sne`. A work unit that is lost with its node is done again.
 
     Args:
-        address: "auto" for the cluster that this machine belongs to, HOST:PORT of one that it belongs to, or
-            "local" for a fresh one of this machine's cores alone.
+        address: "auto", HOST:PORT or "local", see `RayConnection`.
         workers: cores of a "local" cluster.
         patience: seconds in which a cluster has to answer.
 
     Raises:
-        ZooError: Ray is not installed, or the address is not one.
+        ZooError: as `RayConnection`.
     """
 
     def __init__(self, address: str, *, workers: int = 2, patience: float = 30.0) -> None:
