@@ -4,7 +4,8 @@
 
 OUT holds a folder for each study, as `sne study NAME --scale cpu --out OUT/NAME` makes them. Reports, figures and
 pictures are kept in results/studies/NAME beside this file; what trainings predicted and the page stay in OUT. Between
-the marks of docs/results.md one row a study and group is written anew; the words around it are ours.
+the marks of docs/results.md one row a study and group is written anew; the words around it are ours. A study of variants,
+without any method of COLUMNS, has no row.
 """
 
 import argparse
@@ -108,7 +109,9 @@ def table(studies: list[Path]) -> str:
     heads += ["best other that reads weights", "gain of default [95%]", "sets where first"]
     lines = [f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for study in studies:
-        lines += rows_of(study.name, json.loads((study / "results.json").read_text()))
+        found = json.loads((study / "results.json").read_text())
+        if any(method["name"] in COLUMNS for method in found["methods"]):
+            lines += rows_of(study.name, found)
     return "\n".join(lines)
 
 

@@ -127,6 +127,8 @@ def _curve(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
     for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
         _curve_panel(axes, metric, [outcome for outcome in done if outcome.task.metric == metric])
         axes.set_xlabel(study.curve)
+        targets = dict.fromkeys(outcome.task.target for outcome in done if outcome.task.metric == metric)
+        axes.set_title(", ".join(targets) if len(metrics) > 1 else "", fontsize=10.5)
     save(figure, folder, "curve.png")
     return Picture("curve.png", "Means over seeds, with 95% intervals; methods are set a little apart for the eye.")
 
@@ -166,7 +168,9 @@ def _log_ticks(axes: Any) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    low, high = axes.get_ylim()
+    marks = (1.0, 2.0, 5.0) if high > 5 * low else tuple(range(1, 10))
+    axes.yaxis.set_major_locator(LogLocator(subs=marks, numticks=12))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
