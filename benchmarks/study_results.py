@@ -4,8 +4,8 @@
 
 OUT holds a folder for each study, as `sne study NAME --scale cpu --out OUT/NAME` makes them. Reports, figures and
 pictures are kept in results/studies/NAME beside this file; what trainings predicted and the page stay in OUT. Between
-the marks of docs/results.md one row a study and group is written anew; the words around it are ours. A study of variants,
-without any method of COLUMNS, has no row.
+the marks of docs/results.md one row a study and group is written anew; the words around it are ours. A study of
+variants, without any method of COLUMNS, has no row.
 """
 
 import argparse
