@@ -44,7 +44,7 @@ def _design(scale: str) -> Design:
         left_out=dict.fromkeys(
             (name for name in METHODS if name not in NAMES[scale]), "one of a kind is enough on a curve"
         ),
-        estimate={"ci": "1 min", "cpu": "25 min", "gpu": "6 h"}[scale],
+        estimate={"ci": "1 min", "cpu": "20 min", "gpu": "6 h"}[scale],
     )
 
 

@@ -12,7 +12,7 @@ def _design(scale: str) -> Design:
         zoos=(zoo,),
         tasks=(Task("frequency", (zoo.name,), (held_out,), target="frequency", metric="mse"),),
         methods=compared(scale),
-        estimate={"ci": "1 min", "cpu": "25 min", "gpu": "2 h"}[scale],
+        estimate={"ci": "1 min", "cpu": "15 min", "gpu": "2 h"}[scale],
     )
 
 
