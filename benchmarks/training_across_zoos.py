@@ -27,7 +27,8 @@ from sne.zoo import Split
 TARGET = "test_accuracy"
 DATASETS = ("mnist", "fashion_mnist", "cifar10_gs", "svhn_crops_gs")
 FOLDS, VALIDATION = 6, 0.18
-KINDS = ("same data set", "another data set", "CNN-s")
+FROM_SVHN, FROM_OTHERS = "of them from SVHN", "from the others"
+KINDS = ("same data set", "another data set", FROM_SVHN, FROM_OTHERS, "CNN-s")
 
 ONE = {"members": 1, "trees": 0}
 PLAIN = {**{name: getattr(TrainingSettings(), name) for name in PRESET_SETTINGS["default"]}, **PROTOCOL}
@@ -73,7 +74,11 @@ def measure(shelf: ZooShelf, settings: TrainingSettings) -> dict[str, list[float
             for target in DATASETS:
                 other = f"cpu-small_cnn-{target}"
                 found = tau(other, without_fold(shelf, other, fold).test)
-                taus["same data set" if source == target else "another data set"].append(found)
+                if source == target:
+                    taus["same data set"].append(found)
+                    continue
+                taus["another data set"].append(found)
+                taus[FROM_SVHN if source == DATASETS[-1] else FROM_OTHERS].append(found)
             if (shelf.folder / (cnn_s := f"cpu-cnn_s-{source}")).is_dir():
                 given = shelf.split(cnn_s)
                 taus["CNN-s"].append(tau(cnn_s, (*given.train, *given.val)))

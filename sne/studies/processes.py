@@ -11,10 +11,9 @@ from multiprocessing.connection import Connection, wait
 from sne.studies.errors import StudyError
 from sne.studies.jobs import Job
 from sne.zoo.making.executors.children import begin_child, interrupts_held
+from sne.zoo.making.executors.executor import LOSSES
 
 Work = Callable[[Job], None]
-MOST_LOSSES = 3
-"""How often a job may be lost with its process before it is given up."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +66,10 @@ def do_jobs(jobs: Sequence[Job], work: Work, *, workers: int) -> Done:
                 except (EOFError, OSError):
                     working.pop(connection).end()
                     losses[job.name] += 1
-                    if losses[job.name] < MOST_LOSSES:
+                    if losses[job.name] < LOSSES:
                         waiting.append(job)  # last, so that the others come before it is tried again
                     else:
-                        yield job, Failure(f"its process was lost, {MOST_LOSSES} times; perhaps out of memory")
+                        yield job, Failure(f"its process was lost, {LOSSES} times; perhaps out of memory")
                     continue
                 if waiting:
                     worker.give(waiting.popleft())

@@ -1,16 +1,15 @@
 """Jobs on the machines of a Ray cluster, one core each."""
 
-import json
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from sne.studies.jobs import Job
-from sne.studies.processes import MOST_LOSSES, Done, Failure, guarded, use_one_thread
-from sne.studies.working import do_job, write_result
+from sne.studies.processes import Done, Failure, guarded, use_one_thread
+from sne.studies.working import run_job, write_result
 from sne.studies.zoos import ZooShelf
+from sne.zoo.making.executors.executor import LOSSES
 from sne.zoo.making.executors.ray_connection import RayConnection, import_ray
 from sne.zoo.making.executors.ray_tasks import Lost, RayTasks
 
@@ -47,7 +46,7 @@ def do_jobs_on_ray(jobs: Sequence[Job], shelf: ZooShelf, results: Path, *, addre
         tasks: RayTasks[Job] = RayTasks(ray, _do_remotely, arguments=arguments, name=lambda job: job.name)
         for job, answer in tasks.run(jobs):
             if isinstance(answer, Lost):
-                yield job, Failure(f"its Ray worker was lost, {MOST_LOSSES} times; perhaps out of memory")
+                yield job, Failure(f"its Ray worker was lost, {LOSSES} times; perhaps out of memory")
             elif isinstance(answer, Failure):
                 yield job, answer
             else:
@@ -59,12 +58,12 @@ def _do_remotely(job: Job, parcels: dict[str, list[Any]]) -> dict[str, Any] | Fa
     """Does a job on a node: unpacks the zoos, and hands back what would have been written."""
     use_one_thread()
     ray = import_ray()
-    with TemporaryDirectory(prefix="sne-study-") as place:
-        folder = Path(place)
+    found: list[dict[str, Any]] = []
+    with TemporaryDirectory(prefix="sne-study-") as folder:
         for name, stored in parcels.items():
-            _unpack(ray.get(stored[0]), folder / "zoos" / name)
-        failure = guarded(partial(do_job, shelf=folder / "zoos", results=folder), job)
-        return failure or json.loads((folder / job.file_name).read_text())
+            _unpack(ray.get(stored[0]), Path(folder) / name)
+        failure = guarded(lambda job: found.append(run_job(job, ZooShelf(folder))), job)
+    return failure or found[0]
 
 
 def _pack(folder: Path) -> Files:

@@ -164,14 +164,15 @@ class Design:
         """Refuses to judge networks drawn with the seed and family of networks that were learned from.
 
         Seed, family and number decide a network's hyper-parameters and first weights: of two zoos that share seed and
-        family, the runs of one number are twins. Their splits agree where both have as many runs, so test runs may be
-        judged there; all runs may not.
+        family, the runs of one number are twins. Their splits agree where both have the same families and as many runs,
+        so test runs may be judged there; all runs may not.
         """
         for name in part.zoos:
             judged = self.zoo(name)
             for other in (self.zoo(train) for train in task.train):
                 related = judged.seed == other.seed and set(judged.families) & set(other.families)
-                if related and (part.piece == "all" or judged.networks != other.networks):
+                is_split_alike = (judged.families, judged.networks) == (other.families, other.networks)
+                if related and (part.piece == "all" or not is_split_alike):
                     raise StudyError(
                         f"task {task.name}, {part.name}: zoo {name} has family and seed of {other.name}, which is "
                         "learned from; expected another seed, or the test runs of as large a zoo"

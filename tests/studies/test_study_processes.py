@@ -72,7 +72,7 @@ def test_jobs_lost_with_their_process_are_done_again(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_job_that_is_always_lost_is_given_up_alone(tmp_path, workers, monkeypatch):
-    monkeypatch.setattr("sne.studies.processes.MOST_LOSSES", 2)
+    monkeypatch.setattr("sne.studies.processes.LOSSES", 2)
     found = run(die, tmp_path, range(5), workers)
     assert "lost, 2 times" in found.pop(1).reason
     assert list(found.values()) == [None] * 4

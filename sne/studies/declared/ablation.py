@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from sne.studies.declared.parts import design, image_zoo, sine_zoo
+from sne.studies.declared.parts import design, two_tasks
 from sne.studies.methods import PROTOCOL, SNE_PAPER, Method
-from sne.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.studies.study import SCALES, Design, Study
 
 INVARIANCE = {"invariance": 10.0, "invariance_kinds": ("permutation", "scaling", "sign")}
 """Chunks hold whole rows here, so that permuted copies are told apart by nothing: the term is of scaling and sign."""
@@ -20,21 +20,9 @@ VARIANTS: tuple[Method, ...] = (
 
 
 def _design(scale: str) -> Design:
-    waves, images = sine_zoo(scale), image_zoo(scale, "small_cnn")
-    tasks = (
-        Task(
-            "frequency",
-            (waves.name,),
-            (HeldOut("sine waves", (waves.name,), "frequency"),),
-            target="frequency",
-            metric="mse",
-        ),
-        Task("accuracy", (images.name,), (HeldOut("small CNNs", (images.name,), "accuracy"),)),
-    )
     return design(
         scale,
-        zoos=(waves, images),
-        tasks=tasks,
+        **two_tasks(scale),
         methods=VARIANTS,
         estimate={"ci": "1 min", "cpu": "35 min", "gpu": "4 h"}[scale],
     )

@@ -2,29 +2,18 @@
 
 from dataclasses import replace
 
-from sne.studies.declared.parts import design, image_zoo, sine_zoo
+from sne.studies.declared.parts import design, two_tasks
 from sne.studies.methods import SNE_PAPER
-from sne.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.studies.study import SCALES, Design, Study
 
 SIZES = {"ci": (8, 32), "cpu": (2, 4, 8, 16, 32), "gpu": (2, 4, 8, 16, 32)}
 """Rows of the sine waves' networks have 32 weights, larger chunks are padding; kernels of the small CNNs have 9."""
 
 
 def _design(scale: str) -> Design:
-    waves, images = sine_zoo(scale), image_zoo(scale, "small_cnn")
     return design(
         scale,
-        zoos=(waves, images),
-        tasks=(
-            Task(
-                "frequency",
-                (waves.name,),
-                (HeldOut("sine waves", (waves.name,), "frequency"),),
-                target="frequency",
-                metric="mse",
-            ),
-            Task("accuracy", (images.name,), (HeldOut("small CNNs", (images.name,), "accuracy"),)),
-        ),
+        **two_tasks(scale),
         methods=tuple(
             replace(
                 SNE_PAPER, name=f"chunk_{size}", label=f"chunks of {size}", options={"chunk_size": size}, x=float(size)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sne.studies.images import DIGITS, TURNED
 from sne.studies.methods import METHODS, POOLED, Method
-from sne.studies.study import Design, ZooNeed
+from sne.studies.study import Design, HeldOut, Task, ZooNeed
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,18 @@ def sine_zoo(scale: str) -> ZooNeed:
     networks, steps = {"ci": (16, 40), "cpu": (500, 600), "gpu": (3000, 2000)}[scale]
     device = SIZES[scale].device
     return ZooNeed(f"{scale}-sine_inr", ("sine_inr",), networks=networks, steps=steps, keep=(steps,), device=device)
+
+
+def two_tasks(scale: str) -> dict[str, Any]:
+    """Zoos and tasks of studies of variants: the frequency of sine waves, and the accuracy of small CNNs."""
+    waves, images = sine_zoo(scale), image_zoo(scale, "small_cnn")
+    of_waves = HeldOut("sine waves", (waves.name,), "frequency")
+    of_images = HeldOut("small CNNs", (images.name,), "accuracy")
+    tasks = (
+        Task("frequency", (waves.name,), (of_waves,), target="frequency", metric="mse"),
+        Task("accuracy", (images.name,), (of_images,)),
+    )
+    return {"zoos": (waves, images), "tasks": tasks}
 
 
 def names_of(zoos: Sequence[ZooNeed]) -> tuple[str, ...]:
