@@ -23,8 +23,6 @@ from sne.networks import Network
 
 MAX_EDGES = 300_000
 """The most edges a network may have."""
-KEPT_EDGES = 1 << 18
-"""Batches with more edges compute their activations again in the backward pass in place of keeping them."""
 SMALLEST_VARIANCE = 1e-4
 """Keeps the gradient of a spread finite where the nodes of a set are equal, or one."""
 
@@ -36,7 +34,13 @@ class GraphLayer(nn.Module, abc.ABC):
     def forward(
         self, nodes: Float[Tensor, "networks nodes dim"], edges: list[Tensor], plan: GraphPlan
     ) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
-        """New nodes and edges; equivariant to the order of the nodes in each set."""
+        """New nodes and edges; equivariant to the order of the nodes in each set.
+
+        Args:
+            nodes: of every network.
+            edges: for each stack of the plan: [networks, blocks, edge_dim, to, from].
+            plan: that all networks share.
+        """
 
 
 class SetReadout(nn.Module):
@@ -75,6 +79,8 @@ class GraphEncoder(NetworkEncoder):
     """
 
     rounding = 1e-4
+    kept_edges = 1 << 18
+    """Batches with more edges compute their activations again in the backward pass in place of keeping them."""
 
     def __init__(self, *, dim: int, edge_dim: int, layers: Sequence[GraphLayer], dropout: float) -> None:
         super().__init__()
@@ -103,7 +109,7 @@ class GraphEncoder(NetworkEncoder):
     def forward(self, batch: GraphBatch) -> Float[Tensor, "networks dim"]:
         """Encodes a batch."""
         num_edges = sum(len(run.values) * run.plan.num_edges for run in batch.runs)
-        again = num_edges > KEPT_EDGES and torch.is_grad_enabled()
+        again = num_edges > self.kept_edges and torch.is_grad_enabled()
         rows = [
             checkpoint(self._encode, run, use_reentrant=False) if again else self._encode(run) for run in batch.runs
         ]

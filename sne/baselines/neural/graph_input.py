@@ -154,7 +154,7 @@ class GraphInput(nn.Module):
                 weights.fit(kind, means, squares)
 
     def forward(self, run: GraphRun) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
-        """Nodes, and for each stack its edges: [networks, blocks, to, from, edge_dim]."""
+        """Nodes, and for each stack its edges: [networks, blocks, edge_dim, to, from]."""
         plan, values = run.plan, run.values
         edges = [self._edges(plan, stack, values) for stack in plan.edges]
         nodes = self._places(plan).to(values).expand(len(values), -1, -1)
@@ -172,7 +172,8 @@ class GraphInput(nn.Module):
         own = values[:, stack.start : stack.start + stack.num_values].unflatten(1, stack.shape)
         sizes = torch.tensor([num_to, num_from, positions], device=values.device).log().expand(blocks, 3)
         place = self.edge_place(torch.cat([_depth(stack.levels, plan), sizes], 1).to(values))
-        return self.edge_weights(own, stack.kinds[:, None, None]) + place[:, None, None]
+        edges = self.edge_weights(own, stack.kinds[:, None, None]) + place[:, None, None]
+        return edges.movedim(-1, 2).contiguous()
 
     def _places(self, plan: GraphPlan) -> Float[Tensor, "nodes dim"]:
         """What is known of nodes without their weights."""

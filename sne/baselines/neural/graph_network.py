@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn.functional import silu
 
 from sne.baselines.neural.graph_batch import GraphPlan
 from sne.baselines.neural.graph_encoder import GraphEncoder, GraphLayer, add_to_nodes, check_takes
+from sne.baselines.neural.graph_messages import pass_messages
 from sne.networks import Network
 
 
@@ -40,34 +40,39 @@ class MessageLayer(GraphLayer):
     ) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
         """One round of messages."""
         normed = self.norm(nodes)
-        written, read, writes, reads = self.from_nodes(normed).chunk(4, -1)
+        per_node = self.from_nodes(normed)
         to_written, to_read, changed = [], [], []
         for stack, edge in zip(plan.edges, edges, strict=True):
-            blocks, num_to, num_from, _ = stack.shape
-
-            def at(rows: Tensor, owners: Tensor, blocks: int = blocks) -> Tensor:
-                return rows.index_select(1, owners).unflatten(1, (blocks, -1))
-
-            message = silu(
-                self.from_edges(edge)
-                + at(written, stack.to_nodes)[:, :, :, None]
-                + at(read, stack.from_nodes)[:, :, None]
+            blocks = edge.shape[:2]
+            written, _, writes, _ = _in_blocks(per_node, stack.to_nodes, stack.shape[0]).chunk(4, 1)
+            _, read, _, reads = _in_blocks(per_node, stack.from_nodes, stack.shape[0]).chunk(4, 1)
+            carried, returned, change = pass_messages(
+                edge.flatten(0, 1),
+                inward=self.from_edges.weight,
+                outward=None if self.to_edges is None else self.to_edges.weight,
+                written=written + self.from_edges.bias[:, None],
+                read=read,
+                writes=writes,
+                reads=reads,
             )
-            # Channels first, once, so that sums and products with the other node are two batches of small matrices.
-            channels = message.permute(0, 1, 4, 2, 3).contiguous()
-            carried = channels @ _beside_ones(at(reads, stack.from_nodes)) / num_from
-            returned = channels.transpose(-1, -2) @ _beside_ones(at(writes, stack.to_nodes)) / num_to
-            to_written.append((stack.to_nodes, carried.permute(0, 1, 3, 4, 2).flatten(3).flatten(1, 2)))
-            to_read.append((stack.from_nodes, returned.permute(0, 1, 3, 4, 2).flatten(3).flatten(1, 2)))
-            if self.to_edges is not None:
-                changed.append(edge + self.to_edges(message))
+            to_written.append((stack.to_nodes, _by_node(carried, blocks)))
+            to_read.append((stack.from_nodes, _by_node(returned, blocks)))
+            if change is not None and self.to_edges is not None:
+                changed.append(edge + change.unflatten(0, blocks) + self.to_edges.bias[:, None, None])
         gathered = [add_to_nodes(several, nodes.shape[1]) for several in (to_written, to_read)]
         return nodes + self.update(torch.cat([normed, *gathered], -1)), changed
 
 
-def _beside_ones(rows: Float[Tensor, "networks blocks nodes dim"]) -> Float[Tensor, "networks blocks dim nodes 2"]:
-    rows = rows.transpose(-1, -2)
-    return torch.stack([torch.ones_like(rows), rows], -1)
+def _in_blocks(
+    rows: Float[Tensor, "networks nodes dim"], owners: Int64[Tensor, " owners"], blocks: int
+) -> Float[Tensor, "all_blocks dim owners_a_block"]:
+    return rows.index_select(1, owners).unflatten(1, (blocks, -1)).flatten(0, 1).transpose(1, 2)
+
+
+def _by_node(
+    sums: Float[Tensor, "all_blocks dim nodes 2"], blocks: torch.Size
+) -> Float[Tensor, "networks owners width"]:
+    return sums.permute(0, 2, 3, 1).flatten(2).unflatten(0, blocks).flatten(1, 2)
 
 
 @final
@@ -86,6 +91,8 @@ class GraphNetworkEncoder(GraphEncoder):
     Differs: means in place of several aggregators, edges narrower than nodes, sets of nodes pooled by attention.
         Kernels enter as waves, so that all sizes share parameters. Dense blocks in place of scattered edges.
     """
+
+    kept_edges = 1 << 20  # at 1 kB each
 
     def __init__(
         self, *, dim: int = 64, edge_dim: int = 16, hidden: int = 32, layers: int = 4, dropout: float = 0.2

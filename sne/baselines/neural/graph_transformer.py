@@ -111,13 +111,14 @@ class RelationalLayer(GraphLayer):
     ) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
         """One round."""
         normed = self.norm(nodes)
+        edges = [edge.movedim(2, -1).contiguous() for edge in edges]
         written = [(stack.to_nodes, stack.from_nodes, edge) for stack, edge in zip(plan.edges, edges, strict=True)]
         read = [(there, here, edge.transpose(2, 3)) for here, there, edge in written]
         nodes = nodes + self.forwards(normed, written) + self.backwards(normed, read)
         normed = self.before_update(nodes)
         if self.edge_update is not None:
             edges = self.edge_update(normed, edges, plan)
-        return nodes + self.update(normed), edges
+        return nodes + self.update(normed), [edge.movedim(-1, 2) for edge in edges]
 
 
 class EdgeUpdate(nn.Module):

@@ -205,7 +205,7 @@ def test_gradients_reach_every_parameter(name):
 def test_saving_memory_changes_no_gradient(name, monkeypatch):
     encoder, found = fitted(name), []
     for kept, at_once in ((1 << 30, 1 << 30), (0, 1000)):
-        monkeypatch.setattr(encoders, "KEPT_EDGES", kept)
+        monkeypatch.setattr(encoder, "kept_edges", kept)
         monkeypatch.setattr(batches, "MAX_EDGES_AT_ONCE", at_once)
         encoder.zero_grad()
         batch = encoder.collate(encoder.prepare(networks() + networks()))
@@ -277,7 +277,8 @@ def single_edges(plan, edges, network: int):
 def test_messages_agree_with_a_loop():
     plan, nodes, edges = one_graph(6, 5)
     layer = MessageLayer(6, 5, 4, dropout=0.0, is_last=False).double()
-    found, changed = layer(nodes, edges, plan)
+    found, changed = layer(nodes, [edge.movedim(-1, 2) for edge in edges], plan)
+    changed = [edge.movedim(2, -1) for edge in changed]
     width = 4
     for network in range(2):
         normed = layer.norm(nodes[network])
