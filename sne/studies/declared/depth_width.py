@@ -21,8 +21,8 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "cpu": dict.fromkeys(("sne_paper", "graph_transformer"), TOO_SLOW),
     "gpu": {},
 }
-"""The first layer of a perceptron has 12,000 - 31,000 weights: of one network and epoch that is about 100 ms for the
-paper's encoder, and more for the graph transformer."""
+"""The first layer of a perceptron has 12,000 - 31,000 weights. Of one network and epoch that is estimated at 100 ms for
+the paper's encoder and 300 for the graph transformer, from their times on CNNs."""
 
 
 def _design(scale: str) -> Design:
