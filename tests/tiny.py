@@ -81,6 +81,7 @@ def write_tiny_zoo(
     seed: int = 0,
     split: bool = True,
     start: int = 0,
+    dataset: str = "digits",
     known: Callable[[int], bool] = lambda run: False,
 ) -> Path:
     """Two checkpoints a run; the accuracy grows with the spread of the weights; of some the symmetry is known."""
@@ -97,7 +98,7 @@ def write_tiny_zoo(
                     id=f"run{run:03d}-{step}",
                     run=f"run{run:03d}",
                     family=family,
-                    dataset="digits",
+                    dataset=dataset,
                     step=step,
                     state=mlp_state(generator, width=4 + 2 * (run % 2), gain=gain * step),
                     properties={

@@ -88,7 +88,7 @@ def train(
         predictor = fit(
             opened,
             target,
-            split=opened.split or split_by_run(opened.runs, seed=seed, families=opened.families),
+            split=opened.split or split_by_run(opened.runs, seed=seed, families=opened.families, groups=opened.groups),
             encoder=preset,
             settings=settings,
             device=device,

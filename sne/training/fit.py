@@ -83,7 +83,7 @@ def fit(
     folder = None if out is None else Path(out)
     _check_folder(folder, resume, overwrite)
     where = choose_device(device)
-    folds = cut_folds(zoo.runs, zoo.families, split, members=settings.members, seed=settings.seed)
+    folds = cut_folds(zoo.runs, zoo.families, split, members=settings.members, seed=settings.seed, groups=zoo.groups)
     rows = np.unique(np.concatenate([part for fold in folds for part in (fold.train, fold.held_out)]))
     labels = {name: target_column(zoo, name)[rows] for name in targets}
     if not labels:

@@ -1,4 +1,4 @@
-"""Which rows a member trains on and which it is judged by; whole runs, never parts of one."""
+"""Which rows a member trains on and which it is judged by; whole runs and groups of twins, never parts of one."""
 
 import random
 from dataclasses import dataclass
@@ -17,11 +17,20 @@ class Fold:
     held_out: np.ndarray
 
 
-def cut_folds(runs: list[str], families: list[str], split: Split, *, members: int, seed: int) -> list[Fold]:
+def cut_folds(
+    runs: list[str],
+    families: list[str],
+    split: Split,
+    *,
+    members: int,
+    seed: int,
+    groups: list[str] | None = None,
+) -> list[Fold]:
     """Gives each member its rows.
 
     One member trains on the split's training runs and is judged by its validation runs. Several share all of
-    these: the runs are dealt into as many folds, family by family, and each member is judged by its own.
+    these: the runs are dealt into as many folds, family by family, twins together, and each member is judged by its
+    own.
 
     Args:
         runs: the run of each row of the zoo.
@@ -29,12 +38,13 @@ def cut_folds(runs: list[str], families: list[str], split: Split, *, members: in
         split: the zoo's split; its test runs are not touched.
         members: number of members.
         seed: of the dealing.
+        groups: the group of each row, `zoo.groups`; None: each run is its own.
 
     Returns:
         One fold a member.
 
     Raises:
-        TrainingError: too few runs.
+        TrainingError: too few runs or groups.
     """
     train, held_out = split.rows(runs, "train"), split.rows(runs, "val")
     if members == 1:
@@ -44,15 +54,17 @@ def cut_folds(runs: list[str], families: list[str], split: Split, *, members: in
             )
         return [Fold(train, held_out)]
     rows = np.sort(np.concatenate([train, held_out]))
-    family_of = {runs[row]: families[row] for row in rows}
+    groups = groups or runs
+    family_of = {groups[row]: families[row] for row in rows}
     if len(family_of) < members:
-        raise TrainingError(f"{members} members need as many runs, the training split has {len(family_of)}")
+        of_twins = "" if groups == runs else ", twins counted once"
+        raise TrainingError(f"{members} members need as many runs, the training split has {len(family_of)}{of_twins}")
     dealer = random.Random(seed)
     fold_of: dict[str, int] = {}
     for family in sorted(set(family_of.values())):
-        of_family = sorted(run for run, its_family in family_of.items() if its_family == family)
+        of_family = sorted(group for group, its_family in family_of.items() if its_family == family)
         dealer.shuffle(of_family)
-        for run in of_family:  # the deal goes on where the last family stopped, so that folds stay even
-            fold_of[run] = len(fold_of) % members
-    folds = np.array([fold_of[runs[row]] for row in rows])
+        for group in of_family:  # the deal goes on where the last family stopped, so that folds stay even
+            fold_of[group] = len(fold_of) % members
+    folds = np.array([fold_of[groups[row]] for row in rows])
     return [Fold(rows[folds != k], rows[folds == k]) for k in range(members)]

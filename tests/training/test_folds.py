@@ -20,6 +20,18 @@ def test_one_member_follows_the_split():
     assert set(np.array(RUNS)[fold.held_out]) == set(SPLIT.val)
 
 
+def test_members_hold_out_twins_together():
+    groups = [f"r{int(run[1:]) % 10}" if family == "a" else run for run, family in zip(RUNS, FAMILIES, strict=True)]
+    folds = cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0, groups=groups)
+    for fold in folds:
+        assert not {groups[i] for i in fold.train} & {groups[i] for i in fold.held_out}
+    assert len(np.concatenate([fold.held_out for fold in folds])) == 32
+    assert all(len(fold.held_out) > 6 for fold in folds)
+    alone = cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0, groups=RUNS)
+    plain = cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0)
+    assert all((a.held_out == b.held_out).all() for a, b in zip(alone, plain, strict=True))
+
+
 def test_members_hold_out_every_run_once_and_no_test_run():
     folds = cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0)
     held_out = np.concatenate([fold.held_out for fold in folds])
@@ -43,5 +55,7 @@ def test_folds_are_even_in_every_family_and_follow_the_seed():
 def test_too_few_runs_are_told():
     with pytest.raises(TrainingError, match="17 members need as many runs, the training split has 16"):
         cut_folds(RUNS, FAMILIES, SPLIT, members=17, seed=0)
+    with pytest.raises(TrainingError, match="training split has 2, twins counted once"):
+        cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0, groups=FAMILIES)
     with pytest.raises(TrainingError, match="24 training and 0 validation rows"):
         cut_folds(RUNS, FAMILIES, Split(SPLIT.train, (), SPLIT.test), members=1, seed=0)

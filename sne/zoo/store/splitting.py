@@ -97,8 +97,9 @@ def split_by_run(
     test: float = 0.2,
     seed: int = 0,
     families: Sequence[str] | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Split:
-    """Draws a split in which all checkpoints of one run stay together.
+    """Draws a split in which all checkpoints of one run stay together, and all runs of one group.
 
     Args:
         runs: the run of every row.
@@ -106,30 +107,39 @@ def split_by_run(
         test: fraction of the runs for the test.
         seed: of the draw; does not depend on the order of the rows.
         families: the family of every row; if given, each family is cut in these fractions by itself.
+        groups: the group of every row, `zoo.groups`; the fractions are then of groups. None: each run is its own.
 
     Returns:
-        The split; each piece sorted. Of three runs or more, each piece whose fraction is above zero gets one.
+        The split; each piece sorted. Of three groups or more, each piece whose fraction is above zero gets one.
 
     Raises:
         ZooError: the fractions leave no run to train on.
     """
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise ZooError(f"split fractions val={val}, test={test}: expected each in [0, 1) and a sum below 1")
-    if families is not None and len(families) != len(runs):
-        raise ZooError(f"{len(families)} families came for {len(runs)} rows")
-    groups: dict[str, set[str]] = {}
-    for i, run in enumerate(runs):
-        groups.setdefault(families[i] if families is not None else "", set()).add(run)
-    if families is not None and sum(map(len, groups.values())) > len(set(runs)):
-        raise ZooError("a run has checkpoints of two families")
+    for name, of_rows in (("families", families), ("groups", groups)):
+        if of_rows is not None and len(of_rows) != len(runs):
+            raise ZooError(f"{len(of_rows)} {name} came for {len(runs)} rows")
+    members: dict[str, set[str]] = {}
+    for run, group in zip(runs, groups or runs, strict=True):
+        members.setdefault(group, set()).add(run)
+    if sum(map(len, members.values())) > len(set(runs)):
+        raise ZooError("a run has checkpoints of two groups")
+    by_family: dict[str, set[str]] = {}
+    for i, group in enumerate(groups or runs):
+        by_family.setdefault(families[i] if families is not None else "", set()).add(group)
+    if sum(map(len, by_family.values())) > len(members):
+        raise ZooError(f"a {'run' if groups is None else 'group'} has checkpoints of two families")
     rng = np.random.default_rng(seed)
     pieces: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    for family in sorted(groups):
-        order = [str(run) for run in rng.permutation(sorted(groups[family]))]
+    for family in sorted(by_family):
+        order = [str(group) for group in rng.permutation(sorted(by_family[family]))]
         least = 1 if len(order) >= 3 else 0
         num_val = max(round(val * len(order)), least if val > 0 else 0)
         num_test = max(round(test * len(order)), least if test > 0 else 0)
         pieces["val"] += order[:num_val]
         pieces["test"] += order[num_val : num_val + num_test]
         pieces["train"] += order[num_val + num_test :]
-    return Split(*(tuple(sorted(pieces[name])) for name in ("train", "val", "test")))
+    return Split(
+        *(tuple(sorted(run for group in pieces[name] for run in members[group])) for name in ("train", "val", "test"))
+    )

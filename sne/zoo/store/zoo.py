@@ -22,6 +22,7 @@ from sne.zoo.store.layout import LAYOUTS, Layout, Layouts, Slot
 from sne.zoo.store.shards import Shards
 from sne.zoo.store.splitting import Split
 from sne.zoo.store.symmetries import SYMMETRIES, Symmetries
+from sne.zoo.store.twins import group_runs
 
 _MOST_RECOGNISED = 4096  # layouts whose layers are kept at hand; a zoo of MLPs may have one for each network
 
@@ -80,6 +81,11 @@ class Zoo:
     def families(self) -> list[str]:
         """The family of each row."""
         return self._list("family")
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The group of each row: what no split may part (see `sne.zoo.store.twins`); its run, where it has no twins."""
+        return group_runs(self.table)
 
     @property
     def property_names(self) -> list[str]:

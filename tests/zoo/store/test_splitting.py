@@ -63,3 +63,9 @@ def test_mistakes():
         split_by_run(["a", "a"], families=["x"])
     with pytest.raises(ZooError, match="'dev'"):
         Split(("a",), (), ()).rows(["a"], "dev")
+    with pytest.raises(ZooError, match="1 groups came for 2 rows"):
+        split_by_run(["a", "b"], groups=["x"])
+    with pytest.raises(ZooError, match="run has checkpoints of two groups"):
+        split_by_run(["a", "a"], groups=["x", "y"])
+    with pytest.raises(ZooError, match="group has checkpoints of two families"):
+        split_by_run(["a", "b"], groups=["x", "x"], families=["f", "g"])
