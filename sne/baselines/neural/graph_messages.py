@@ -26,7 +26,8 @@ def pass_messages(
     """Makes the message of every edge from the edge and its two nodes, `m = silu(inward e + written + read)`, and sums.
 
     Nothing but sums leaves, so that a message is written once and kept nowhere: the backward pass computes it again
-    from what was before the activation. On a core a large block takes half the time of single steps.
+    from what was before the activation. On a core a large block takes half the time of single steps
+    (`benchmarks/bench_graph_messages.py`).
 
     Args:
         edges: channels first.
