@@ -52,6 +52,14 @@ def evaluate(
     if seen:
         _warn(f"{seen} of {len(rows)} networks were used for training or validation: not a held-out figure")
     source = _baseline_zoo(loaded, own_split, opened) if baselines else None
+    twins = None
+    if source is not None and own_split is not None:
+        twins = training.count_twins(opened, rows, source, own_split)
+    if twins:
+        _warn(
+            f"{twins} of {len(rows)} networks are twins of networks that were learned from: same number and "
+            f"hyper-parameters, other images{'; --split test judges the others' if piece == 'all' else ''}"
+        )
     trained_with = loaded.record.get("settings", {}).get("invariance_kinds", ["permutation"])
     evaluations = training.evaluate(
         loaded,
@@ -76,7 +84,8 @@ def evaluate(
         families = {opened.ids[row]: str(opened.families[row]) for row in rows}
         write_scatter(evaluations, plot, families=families)
     if as_json:
-        summary = {"predictor": str(predictor), "zoo": str(zoo), "split": piece, "n": len(rows), "seen": seen}
+        summary = {"predictor": str(predictor), "zoo": str(zoo), "split": piece, "n": len(rows)}
+        summary |= {"seen": seen, "twins": twins}
         drawn = evaluations[0].invariance
         summary["invariance"] = None if drawn is None else drawn.to_json()
         figures = {evaluation.property.name: evaluation.figures() for evaluation in evaluations}

@@ -3,6 +3,7 @@
 from sne.training.copies import Copies as Copies
 from sne.training.errors import TrainingError as TrainingError
 from sne.training.evaluation import Evaluation as Evaluation
+from sne.training.evaluation import count_twins as count_twins
 from sne.training.evaluation import evaluate as evaluate
 from sne.training.evaluation import rows_to_evaluate as rows_to_evaluate
 from sne.training.fit import fit as fit

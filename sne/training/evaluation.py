@@ -15,7 +15,7 @@ from sne.training.errors import TrainingError
 from sne.training.invariance_error import CopiedRows, Figures, InvarianceError, Predict, decide
 from sne.training.labels import target_column
 from sne.training.record import is_training_zoo
-from sne.zoo import Split, Zoo
+from sne.zoo import Split, Zoo, has_twin
 
 
 @dataclass(frozen=True)
@@ -152,14 +152,14 @@ def rows_to_evaluate(
         The rows, the piece, and how many of the rows the predictor has seen in training or validation.
 
     Raises:
-        TrainingError: an unknown piece, or a zoo without a split.
+        TrainingError: an unknown piece, or a zoo without a split, whose runs the predictor's split does not name.
     """
     recorded = predictor.record.get("zoo")
     seen_zoo = is_training_zoo(predictor, zoo) or recorded == str(Path(zoo.path).resolve())
     piece = piece or ("test" if seen_zoo else "all")
     if piece not in ("train", "val", "test", "all"):
         raise TrainingError(f"split {piece!r}, expected train, val, test or all")
-    split = zoo.split or (own_split if seen_zoo else None)
+    split = zoo.split or (own_split if seen_zoo or _names_all(own_split, zoo.runs) else None)
     if piece == "all":
         rows = np.arange(len(zoo))
     elif split is None:
@@ -170,6 +170,27 @@ def rows_to_evaluate(
         return rows, piece, 0
     seen = {*own_split.train, *own_split.val}
     return rows, piece, sum(zoo.runs[row] in seen for row in rows)
+
+
+def _names_all(split: Split | None, runs: Sequence[str]) -> bool:
+    return split is not None and set(runs) <= {*split.train, *split.val, *split.test}
+
+
+def count_twins(zoo: Zoo, rows: np.ndarray, training_zoo: Zoo, split: Split) -> int:
+    """How many networks are twins, on other images, of networks that were learned from.
+
+    Args:
+        zoo: where a predictor is measured.
+        rows: on which networks.
+        training_zoo: the zoo it was trained on.
+        split: its split.
+
+    Returns:
+        The number of rows whose run had the number and the hyper-parameters, and so the first weights, of a training
+        or validation run.
+    """
+    learned = np.concatenate([split.rows(training_zoo.runs, piece) for piece in ("train", "val")])
+    return int(has_twin(zoo.table.take(rows), training_zoo.table.take(learned)).sum())
 
 
 def _baselines(

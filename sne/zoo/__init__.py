@@ -15,6 +15,7 @@ from sne.zoo.store.merging import append as append
 from sne.zoo.store.merging import merge as merge
 from sne.zoo.store.splitting import Split as Split
 from sne.zoo.store.splitting import split_by_run as split_by_run
+from sne.zoo.store.twins import has_twin as has_twin
 from sne.zoo.store.verifying import VerifyReport as VerifyReport
 from sne.zoo.store.verifying import verify as verify
 from sne.zoo.store.writing import ZooWriter as ZooWriter

@@ -47,6 +47,19 @@ def test_another_zoo_is_evaluated_whole_against_baselines_of_the_training_zoo(sn
     assert result.status == 2 and "has no split.json; give --split all" in result.err
 
 
+def test_twins_of_networks_learned_from_are_told(sne_command, predictor_path, zoo_path, tmp_path):
+    other = write_tiny_zoo(tmp_path / "other", dataset="letters", split=False)
+    result = sne_command("evaluate", predictor_path, other, "--json")
+    summary = result.json()[-1]
+    assert (summary["split"], summary["n"], summary["seen"], summary["twins"]) == ("all", 60, 0, 48)
+    assert "48 of 60 networks are twins of networks that were learned from" in result.err
+    assert "--split test judges the others" in result.err
+    result = sne_command("evaluate", predictor_path, other, "--json", "--split", "test")
+    assert (result.json()[-1]["n"], result.json()[-1]["twins"]) == (12, 0) and "twins" not in result.err
+    own = sne_command("evaluate", predictor_path, zoo_path, "--json", "--split", "all").json()[-1]
+    assert (own["seen"], own["twins"]) == (48, 0)
+
+
 def test_a_moved_training_zoo_is_recognised_and_a_lost_one_told(sne_command, zoo_path, tmp_path):
     first, moved = tmp_path / "first", tmp_path / "moved"
     shutil.copytree(zoo_path, first)

@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 from tiny import write_tiny_zoo
 
-from sne.zoo import Zoo, merge, split_by_run
+from sne.zoo import Zoo, has_twin, merge, split_by_run
 from sne.zoo.store.twins import group_runs
 
 
@@ -12,7 +12,13 @@ def _table(*rows, **columns):
 
 
 ROWS = (("a/0", "cnn", "mnist"), ("a/0", "cnn", "mnist"), ("a/1", "cnn", "mnist"), ("b/0", "cnn", "svhn"))
-RATES = {"config.learning_rate": [0.1, 0.1, 0.2, 0.1]}
+
+
+def _rates(*rates):
+    return {"config.learning_rate": list(rates)}
+
+
+RATES = _rates(0.1, 0.1, 0.2, 0.1)
 
 
 def test_the_same_run_on_other_images_is_a_twin():
@@ -31,7 +37,7 @@ def test_hyper_parameters_that_neither_noted_are_alike():
         pytest.param(("b/0", "cnn", "mnist"), RATES, id="same data set"),
         pytest.param(("b/0", "cnn", None), RATES, id="data set unknown"),
         pytest.param(("b0", "cnn", "svhn"), RATES, id="not merged with prefixes"),
-        pytest.param(("b/0", "cnn", "svhn"), {"config.learning_rate": [0.1, 0.1, 0.2, 0.3]}, id="other rate"),
+        pytest.param(("b/0", "cnn", "svhn"), _rates(0.1, 0.1, 0.2, 0.3), id="other rate"),
         pytest.param(("b/0", "cnn", "svhn"), {"config.learning_rate": [None] * 4}, id="nothing noted"),
         pytest.param(("b/0", "cnn", "svhn"), {}, id="no hyper-parameters"),
     ],
@@ -39,6 +45,15 @@ def test_hyper_parameters_that_neither_noted_are_alike():
 def test_others_are_groups_of_their_own(row, columns):
     table = _table(*ROWS[:3], row, **columns)
     assert group_runs(table) == ["a/0", "a/0", "a/1", row[0]]
+
+
+def test_twins_among_networks_that_were_learned_from():
+    learned = _table(*ROWS[1:3], **{"config.learning_rate": [0.1, 0.2], "config.dropout": [None] * 2})
+    judged = _table(("0", "cnn", "svhn"), ("1", "cnn", "mnist"), ("2", "cnn", "svhn"), **_rates(0.1, 0.2, 0.1))
+    assert has_twin(judged, learned).tolist() == [True, False, False]
+    assert not has_twin(learned, learned).any()
+    assert not has_twin(_table(("0", "cnn", None), **_rates(0.1)), learned).any()
+    assert not has_twin(_table(("0", "cnn", "svhn")), _table(("0", "cnn", "mnist"))).any()
 
 
 def test_merged_zoos_are_split_by_twins(tmp_path):
