@@ -55,7 +55,7 @@ def _design(scale: str) -> Design:
         tasks=(everything, *others),
         methods=compared(scale, without=NOT_COMPARED[scale], is_pooled=True),
         left_out=NOT_COMPARED[scale],
-        estimate={"ci": "2 min", "cpu": "85 min", "gpu": "1 day"}[scale],
+        estimate={"ci": "2 min", "cpu": "90 min", "gpu": "1 day"}[scale],
     )
 
 
