@@ -85,7 +85,7 @@ def rows_of(name: str, found: dict[str, Any]) -> list[str]:
             low, high = compared["interval"]
             cells += [f"{figure(whole[best]['mean'])} ({best})"]
             gain = f"{compared['gain']:+.3f} [{low:+.3f}, {high:+.3f}]"
-            cells += [f"**{gain}**" if low > 0 else gain]
+            cells += [f"**{gain}**" if low > 0 or high < 0 else gain]
             cells += [firsts(found, group, compared["method"])]
         rows.append(f"| {' | '.join(cells)} |")
     return rows

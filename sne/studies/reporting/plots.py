@@ -86,6 +86,7 @@ def _bars(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
     rows = -(-len(groups) // columns)
     height = rows * (0.9 + 0.29 * len(methods))
     figure = new_figure(3.2 + 3.1 * columns, height + 0.3)
+    figure.get_layout_engine().set(hspace=0.06)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for panel, axes in zip(groups, grid.flat, strict=False):
         metric = totals[methods[0].name, panel].metric
