@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+from sklearn.ensemble import ExtraTreesClassifier
 
+from sne.baselines.estimators import boosting
 from sne.baselines.statistics import per_tensor
 from sne.encoders import TensorSetEncoder
 from sne.studies.declared.labels import LABELS, TARGETS
@@ -26,7 +27,7 @@ FOLDS, CUTS, TREES = 5, 3, 100
 def learner(kind: str, seed: int) -> Any:
     """The trees that stand beside the heads of `default`, or the boosting of the baselines."""
     if kind == "boosting":
-        return HistGradientBoostingClassifier(random_state=seed)
+        return boosting("class", seed)
     settings: dict[str, Any] = {"min_samples_leaf": LEAST_IN_A_LEAF, "max_features": SHARE_OF_FEATURES}
     return ExtraTreesClassifier(TREES, random_state=seed, **settings)
 
