@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from sne.encoders import PRESETS
+from sne.making import FAMILIES, load_images
 from sne.predictors import Member, Property, PropertyHeads
 from sne.symmetry import trace
 from sne.training import Copies
 from sne.training.invariance import LearnedInvariance, invariance_term
-from sne.zoo import FAMILIES, Zoo, ZooWriter, load_images
+from sne.zoo import Zoo, ZooWriter
 
 RESULTS = Path(__file__).parent / "results" / "invariance_cost.json"
 

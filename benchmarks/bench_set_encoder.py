@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sne.chunking import ChunkedNetworks
+from sne.encoders.chunking import ChunkedNetworks
 from sne.encoders.set_encoder import SetEncoder
 from sne.networks import Layer, LayerType, Network, Part, Role, TensorInfo
 from sne.nn import PoolingByAttention, ScalarSetAttentionBlock, SetAttentionBlock

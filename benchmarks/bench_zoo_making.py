@@ -24,12 +24,13 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from sne.zoo import Zoo, load_images, make
-from sne.zoo.families import FAMILIES
-from sne.zoo.families.dropout import ByteDropout
-from sne.zoo.images import ImageSet
-from sne.zoo.making.randomness import Seeds
-from sne.zoo.making.recipe import Unit
+from sne.making import load_images, make
+from sne.making.families import FAMILIES
+from sne.making.families.dropout import ByteDropout
+from sne.making.images import ImageSet
+from sne.making.randomness import Seeds
+from sne.making.recipe import Unit
+from sne.zoo import Zoo
 
 FAMILY = FAMILIES["small_cnn"]
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {

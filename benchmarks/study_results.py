@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sne.studies.study import LOWER_IS_BETTER
+from sne.lab.studies.study import LOWER_IS_BETTER
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "studies"

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 
 from sne import Predictor, Zoo, fit
+from sne.making.families.known import FAMILIES
 from sne.metrics import kendall_tau
 from sne.networks import TensorSource
 from sne.training import evaluate, is_finished, preset_settings
 from sne.zoo import Split, split_by_run
-from sne.zoo.families.known import FAMILIES
 
 TARGET = "test_accuracy"
 RESULTS = Path(__file__).parent / "results"

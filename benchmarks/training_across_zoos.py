@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from sne import Zoo, fit
+from sne.lab.studies.methods import PROTOCOL
+from sne.lab.studies.zoos import ZooShelf
 from sne.metrics import kendall_tau
-from sne.studies.methods import PROTOCOL
-from sne.studies.zoos import ZooShelf
 from sne.training import TrainingSettings, preset_settings
 from sne.training.presets import PRESET_SETTINGS
 from sne.zoo import Split

@@ -1,6 +1,6 @@
 """sne reads any neural network by its weights alone.
 
-Names are imported when they are first used, so that importing `sne` costs nothing.
+Names and packages are imported when they are first used, so that importing `sne` is quick.
 """
 
 from importlib import import_module
@@ -9,48 +9,76 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    import sne.symmetry as symmetry  # noqa: F401
-    from sne.checkpoints import CheckpointError as CheckpointError
+    from sne import baselines as baselines
+    from sne import checkpoints as checkpoints
+    from sne import encoders as encoders
+    from sne import making as making
+    from sne import metrics as metrics
+    from sne import networks as networks
+    from sne import nn as nn
+    from sne import predictors as predictors
+    from sne import symmetry as symmetry
+    from sne import training as training
+    from sne import zoo as zoo
     from sne.checkpoints import read_network as read_network
     from sne.encoders import NetworkEncoder as NetworkEncoder
+    from sne.errors import CheckpointError as CheckpointError
+    from sne.errors import PredictorError as PredictorError
+    from sne.errors import SneError as SneError
+    from sne.errors import SymmetryError as SymmetryError
+    from sne.errors import TrainingError as TrainingError
+    from sne.errors import ZooError as ZooError
     from sne.networks import Network as Network
     from sne.predictors import Predictor as Predictor
-    from sne.predictors import PredictorError as PredictorError
     from sne.predictors import encode as encode
     from sne.symmetry import Symmetry as Symmetry
-    from sne.symmetry import SymmetryError as SymmetryError
-    from sne.training import TrainingError as TrainingError
     from sne.training import TrainingSettings as TrainingSettings
+    from sne.training import evaluate as evaluate
     from sne.training import fit as fit
+    from sne.zoo import Split as Split
     from sne.zoo import Zoo as Zoo
-    from sne.zoo import ZooError as ZooError
 
-_ROOMS = {
-    "CheckpointError": "checkpoints",
+_PACKAGES = (
+    "baselines",
+    "checkpoints",
+    "encoders",
+    "making",
+    "metrics",
+    "networks",
+    "nn",
+    "predictors",
+    "symmetry",
+    "training",
+    "zoo",
+)
+_PACKAGE_OF = {
+    "CheckpointError": "errors",
     "Network": "networks",
     "NetworkEncoder": "encoders",
     "Predictor": "predictors",
-    "PredictorError": "predictors",
+    "PredictorError": "errors",
+    "SneError": "errors",
+    "Split": "zoo",
     "Symmetry": "symmetry",
-    "SymmetryError": "symmetry",
-    "TrainingError": "training",
+    "SymmetryError": "errors",
+    "TrainingError": "errors",
     "TrainingSettings": "training",
     "Zoo": "zoo",
-    "ZooError": "zoo",
+    "ZooError": "errors",
     "encode": "predictors",
+    "evaluate": "training",
     "fit": "training",
     "read_network": "checkpoints",
 }
-_MODULES = ("symmetry",)  # used as sne.symmetry.trace
-__all__ = ["__version__", *sorted((*_ROOMS, *_MODULES))]
+__all__ = ["__version__", *sorted((*_PACKAGE_OF, *_PACKAGES))]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _PACKAGES:
         return import_module(f"sne.{name}")
-    if name not in _ROOMS:
+    if name not in _PACKAGE_OF:
         raise AttributeError(f"module 'sne' has no attribute {name!r}")
-    return getattr(import_module(f"sne.{_ROOMS[name]}"), name)
+    return getattr(import_module(f"sne.{_PACKAGE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from sne.making import FAMILIES
 from sne.symmetry import trace
-from sne.zoo import FAMILIES, Zoo, ZooWriter
+from sne.zoo import Zoo, ZooWriter
 
 SHAPE, CLASSES = (1, 20, 20), 3
 

@@ -5,9 +5,10 @@ import signal
 import time
 from pathlib import Path
 
-from sne.zoo import Recipe, Zoo, ZooError, load_images
-from sne.zoo.images import ImageSet
-from sne.zoo.making.executors import train_each
+from sne.making import Recipe, load_images
+from sne.making.executors import train_each
+from sne.making.images import ImageSet
+from sne.zoo import Zoo, ZooError
 
 LENGTH = {"steps": 12, "keep": [0, 4, 12]}
 FAMILIES = ["small_cnn", "mlp"]

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from sne.studies import METHODS, Design, HeldOut, Study, Task, ZooNeed
-from sne.studies.jobs import Job
-from sne.studies.methods import Method
-from sne.studies.outcomes import Outcome, Outcomes
+from sne.lab.studies import METHODS, Design, HeldOut, Study, Task, ZooNeed
+from sne.lab.studies.jobs import Job
+from sne.lab.studies.methods import Method
+from sne.lab.studies.outcomes import Outcome, Outcomes
 
 ZOO = ZooNeed("tiny", ("small_cnn",), networks=8, steps=6, keep=(2, 6), eval_images=50)
 OTHER = ZooNeed("tiny-sine", ("sine_inr",), networks=6, steps=3, keep=(3,))

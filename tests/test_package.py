@@ -5,7 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from test_layering import FLOORS
+from test_layering import LEVELS
 
 import sne
 
@@ -43,13 +43,13 @@ def test_the_licence_is_the_whole_apache_licence():
 def test_every_extra_that_errors_name_exists():
     named = set()
     for path in (ROOT / "sne").rglob("*.py"):
-        named |= set(re.findall(r"pip install '?sne\[(\w+)\]", path.read_text()))
+        named |= set(re.findall(r"install_hint\(['\"](\w+)['\"]\)", path.read_text()))
     assert named == set(PROJECT["optional-dependencies"]) - {"dev"}
 
 
-def test_the_architecture_names_every_room():
+def test_the_architecture_names_every_package():
     text = (ROOT / "docs" / "architecture.md").read_text()
     rows = re.findall(r"^\| (\d) \| `(\w+)(?:/|\.py)` \|", text, flags=re.MULTILINE)
-    rooms = {path.stem for path in (ROOT / "sne").iterdir() if not path.name.startswith("_")}
-    assert {name for _, name in rows} == rooms
-    assert all(FLOORS[name] == int(floor) for floor, name in rows)
+    packages = {path.stem for path in (ROOT / "sne").iterdir() if not path.name.startswith("_")}
+    assert {name for _, name in rows} == packages
+    assert all(LEVELS[name] == int(level) for level, name in rows)

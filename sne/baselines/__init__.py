@@ -6,9 +6,6 @@ from functools import partial
 from sne.baselines.contract import Baseline as Baseline
 from sne.baselines.hyperparameters import HyperparameterBaseline as HyperparameterBaseline
 from sne.baselines.mean import MeanBaseline as MeanBaseline
-from sne.baselines.neural.contract import CannotTakeError as CannotTakeError
-from sne.baselines.neural.hyper_rep import HyperRepBaseline as HyperRepBaseline
-from sne.baselines.probing import ProbingBaseline as ProbingBaseline
 from sne.baselines.statistics import StatisticsBaseline as StatisticsBaseline
 
 BASELINES: dict[str, Callable[[], Baseline]] = {
@@ -17,9 +14,3 @@ BASELINES: dict[str, Callable[[], Baseline]] = {
     "statistics_boosting": partial(StatisticsBaseline, model="boosting"),
     "statistics_mlp": partial(StatisticsBaseline, model="mlp"),
 }
-
-SLOW_BASELINES: dict[str, Callable[[], Baseline]] = {"hyper_rep": HyperRepBaseline}
-"""Those that train minutes: left to studies."""
-
-PROBING_BASELINES: dict[str, Callable[[], Baseline]] = {"probing": ProbingBaseline}
-"""Those that run the networks, and so need more than weights."""

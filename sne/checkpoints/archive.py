@@ -4,7 +4,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sne.checkpoints.errors import CheckpointError
+from sne.errors import CheckpointError
 
 MAX_PICKLE = 200_000_000
 _LOCAL_HEADER = 30

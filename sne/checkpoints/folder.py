@@ -8,10 +8,10 @@ from typing import final
 
 from torch import Tensor
 
-from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.kinds import SUFFIXES
 from sne.checkpoints.plain_json import parse_json
 from sne.checkpoints.source import CheckpointSource
+from sne.errors import CheckpointError
 from sne.networks import Hint
 
 USUAL = ("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model", "consolidated")

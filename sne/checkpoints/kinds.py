@@ -4,7 +4,7 @@ import zipfile
 from enum import StrEnum
 from pathlib import Path
 
-from sne.checkpoints.errors import CheckpointError
+from sne.errors import CheckpointError
 
 MAX_HEADER = 100_000_000
 """Bytes that a safetensors header may take."""

@@ -7,10 +7,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.regions import DTYPES, read_tensor
 from sne.checkpoints.scales import Scaling
 from sne.checkpoints.source import CheckpointSource
+from sne.errors import CheckpointError, install_hint
 from sne.networks import Hint, LayerType, TensorInfo
 
 _DTYPES = {
@@ -56,7 +56,7 @@ class OnnxSource(CheckpointSource):
         try:
             import onnx
         except ImportError as error:
-            raise CheckpointError(file, "reading ONNX needs the extra: pip install 'sne[onnx]'") from error
+            raise CheckpointError(file, f"reading ONNX needs the package onnx; {install_hint('onnx')}") from error
         try:
             model = onnx.load(str(file), load_external_data=False)
         except Exception as error:  # protobuf's errors have no common class

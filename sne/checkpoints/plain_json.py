@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sne.checkpoints.errors import CheckpointError
+from sne.errors import CheckpointError
 
 
 def parse_json(text: bytes, file: Path, what: str) -> Any:

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import nn
 
-from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.folder import folder_source, index_source
 from sne.checkpoints.kinds import Kind, kind_of
 from sne.checkpoints.module import module_source
@@ -16,6 +15,7 @@ from sne.checkpoints.source import CheckpointSource, StateDictSource
 from sne.checkpoints.torch_file import torch_source
 from sne.checkpoints.torchscript import TorchScriptSource
 from sne.checkpoints.unwrap import unwrap
+from sne.errors import CheckpointError
 from sne.networks import Network, Note, build_network
 
 

@@ -7,11 +7,11 @@ from typing import Any, final
 
 from torch import Tensor
 
-from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.kinds import MAX_HEADER
 from sne.checkpoints.plain_json import parse_json
 from sne.checkpoints.regions import DTYPES, read_tensor
 from sne.checkpoints.source import CheckpointSource
+from sne.errors import CheckpointError
 from sne.networks import TensorInfo
 
 STORED_DTYPES = {

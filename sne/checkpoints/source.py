@@ -8,8 +8,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.scales import Scaling, apply_scaling, find_scalings
+from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
 
 _KEPT = (torch.float64, torch.float32, torch.float16, torch.bfloat16)

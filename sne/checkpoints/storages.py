@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, final
 
 from sne.checkpoints.archive import Record
-from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.regions import DTYPES, read_bytes
+from sne.errors import CheckpointError
 
 STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32",

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 
 from sne.checkpoints.archive import read_directory
-from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.inert import inert_numpy
 from sne.checkpoints.source import StateDictSource
 from sne.checkpoints.storages import check_storages
 from sne.checkpoints.unwrap import unwrap
+from sne.errors import CheckpointError
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|[Cc]an only build Tensor|global ([\w.]+)")
 

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from sne.checkpoints.archive import Record, read_directory
 from sne.checkpoints.classes import class_hint
-from sne.checkpoints.errors import CheckpointError
 from sne.checkpoints.regions import DTYPES, read_bytes
 from sne.checkpoints.source import CheckpointSource, tied_hints
 from sne.checkpoints.storages import STORAGES
+from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
 
 _MAX_DEPTH = 100

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sne.checkpoints.errors import CheckpointError
+from sne.errors import CheckpointError
 
 WRAPPERS = (
     "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "params", "weights",

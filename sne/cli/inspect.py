@@ -67,7 +67,7 @@ def _describe(path: str, network: "Network", chunk_size: int, stats: bool) -> di
 
 
 def _describe_part(network: "Network", layer: "Layer", part: "Part", chunk_size: int, stats: bool) -> dict[str, Any]:
-    from sne.chunking import num_chunks
+    from sne.encoders.chunking import num_chunks
 
     described: dict[str, Any] = {
         "tensor": part.tensor,

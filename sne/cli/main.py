@@ -20,7 +20,7 @@ USER_ERRORS = {
     "sne.zoo": "ZooError",
     "sne.predictors": "PredictorError",
     "sne.training": "TrainingError",
-    "sne.studies": "StudyError",
+    "sne.lab.studies": "StudyError",
 }
 """Rooms and the errors they raise about what a user gave. Looked up only where the room is loaded."""
 

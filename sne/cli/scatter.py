@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from sne.errors import install_hint
+
 if TYPE_CHECKING:
     from sne.training import Evaluation
 
@@ -34,7 +36,7 @@ def write_scatter(
     try:
         import plotly.graph_objects as go
     except ImportError:
-        raise typer.BadParameter("needs plotly: pip install 'sne[plot]'", param_hint="--plot") from None
+        raise typer.BadParameter(f"needs plotly; {install_hint('plot')}", param_hint="--plot") from None
     numeric = [evaluation for evaluation in evaluations if evaluation.property.kind != "class"]
     if not numeric:
         raise typer.BadParameter("draws numbers, every property here is a class", param_hint="--plot")

@@ -13,7 +13,7 @@ from sne.cli.tables import format_table
 from sne.cli.zoo.feedback import Pace, disk_errors, stopped_by_user
 
 if TYPE_CHECKING:
-    from sne.studies import Finished
+    from sne.lab.studies import Finished
 
 
 def study(
@@ -60,7 +60,7 @@ def study(
     Stopped, or killed, the same command goes on where it was. OUT then holds report.md, report.html (one file, with
     its pictures), results.json and the pictures; OUT/jobs holds one file a training, with its predictions.
     """
-    from sne.studies import STUDIES, StudyError
+    from sne.lab.studies import STUDIES, StudyError
 
     if list_all:
         _print_list(scale, as_json)
@@ -69,7 +69,7 @@ def study(
         raise StudyError(f"no study was named, expected one of {', '.join(STUDIES)}")
     if name not in STUDIES:
         raise StudyError(f"study {name!r} is not known, expected one of {', '.join(STUDIES)}")
-    from sne.studies import METHODS, check_can_draw, choose_methods, run_study, write_report
+    from sne.lab.studies import METHODS, check_can_draw, choose_methods, run_study, write_report
 
     check_can_draw()
 
@@ -102,7 +102,7 @@ def study(
 
 
 def _print_list(scale: str, as_json: bool) -> None:
-    from sne.studies import STUDIES
+    from sne.lab.studies import STUDIES
 
     for study in STUDIES.values():
         design = study.design(scale)
@@ -119,7 +119,7 @@ def _print_list(scale: str, as_json: bool) -> None:
 
 def _print_totals(finished: "Finished", folder: Path, as_json: bool) -> None:
     """A row a method and group."""
-    from sne.studies.reporting import to_results
+    from sne.lab.studies.reporting import to_results
 
     totals = to_results(finished)["totals"]
     if as_json:
@@ -136,7 +136,7 @@ def _print_totals(finished: "Finished", folder: Path, as_json: bool) -> None:
 
 
 def _numbers(text: str) -> list[int]:
-    from sne.studies import StudyError
+    from sne.lab.studies import StudyError
 
     try:
         return [int(part) for part in text.split(",")]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sne.chunking import LAYER_TYPES, ROLES
+from sne.encoders.chunking import LAYER_TYPES, ROLES
 
 
 def sinusoids(levels: Int[Tensor, " parts"], dim: int) -> Float[Tensor, "parts dim"]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sne.chunking import ROLES, ChunkedNetworks, chunk_each
+from sne.encoders.chunking import ROLES, ChunkedNetworks, chunk_each
 from sne.encoders.contract import NetworkEncoder
 from sne.encoders.mean_sets import MeanChunkEncoder, MeanVectorSetEncoder
 from sne.encoders.positions import TypeLevelEncoding

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sne.chunking import LAYER_TYPES, ROLES
+from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.contract import NetworkEncoder
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_SIZE
 from sne.encoders.tensor_tokens import TOKEN_SIZE, TensorTokens, summary, tokenize

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sne.chunking import LAYER_TYPES, ROLES
+from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.descriptors import DESCRIPTOR_SIZE, describe, is_described_as_matrix
 from sne.encoders.layer_signals import SIGNAL_SIZE
 from sne.encoders.signals import OUTPUT_SIZE, follow
@@ -27,8 +27,8 @@ class TensorTokens:
 
     Args:
         features: descriptor and signal of every part.
-        types: number of the part's layer type (`sne.chunking.LAYER_TYPES`).
-        roles: number of the part's role (`sne.chunking.ROLES`).
+        types: number of the part's layer type (`sne.encoders.chunking.LAYER_TYPES`).
+        roles: number of the part's role (`sne.encoders.chunking.ROLES`).
         is_matrix: whether the part has neurons on both sides, rather than being a vector.
         levels: position in depth, from 0.
         heights: levels between the part and the last level of its network.

@@ -1,10 +1,10 @@
 """Encoder, heads, target scales and intervals: from networks to properties, saved and loaded."""
 
+from sne.errors import PredictorError as PredictorError
 from sne.predictors.calibration import conformal_half_width as conformal_half_width
 from sne.predictors.calibration import interval as interval
 from sne.predictors.device import choose_device as choose_device
 from sne.predictors.encoding import encode as encode
-from sne.predictors.errors import PredictorError as PredictorError
 from sne.predictors.folder import write_atomically as write_atomically
 from sne.predictors.forest import Forest as Forest
 from sne.predictors.heads import PropertyHeads as PropertyHeads

@@ -2,7 +2,7 @@
 
 import torch
 
-from sne.predictors.errors import PredictorError
+from sne.errors import PredictorError
 
 
 def choose_device(name: str) -> torch.device:

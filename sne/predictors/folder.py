@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from sne.encoders import NetworkEncoder
-from sne.predictors.errors import PredictorError
+from sne.errors import PredictorError
 from sne.predictors.forest import Forest
 from sne.predictors.heads import PropertyHeads
 from sne.predictors.member import Member

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 
 from sne.encoders import NetworkEncoder
+from sne.errors import PredictorError
 from sne.networks import Network
 from sne.predictors.calibration import interval
-from sne.predictors.errors import PredictorError
 from sne.predictors.member import Member
 from sne.predictors.properties import Property
 from sne.predictors.sources import Source, blocks, read_sources

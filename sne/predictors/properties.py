@@ -11,8 +11,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from sne.errors import PredictorError
 from sne.metrics import is_missing
-from sne.predictors.errors import PredictorError
 
 Kind = Literal["fraction", "real", "class"]
 

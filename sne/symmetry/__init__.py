@@ -1,8 +1,8 @@
 """Which changes of a network's weights leave its function alone; drawing and applying them."""
 
+from sne.errors import SymmetryError as SymmetryError
 from sne.symmetry.by_name import symmetry_by_name as symmetry_by_name
 from sne.symmetry.canonical_network import canonical_network as canonical_network
-from sne.symmetry.errors import SymmetryError as SymmetryError
 from sne.symmetry.flat import FlatMap as FlatMap
 from sne.symmetry.flat import change_flat as change_flat
 from sne.symmetry.flat import flat_map as flat_map

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sne.symmetry.errors import SymmetryError
+from sne.errors import SymmetryError
 from sne.symmetry.groups import Group, Span
 from sne.symmetry.sampling import transformation_of
 from sne.symmetry.symmetry import Symmetry

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 from torch.fx import Graph
 
-from sne.symmetry.errors import SymmetryError
+from sne.errors import SymmetryError
 
 
 @dataclass(frozen=True)

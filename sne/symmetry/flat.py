@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from sne.symmetry.errors import SymmetryError
+from sne.errors import SymmetryError
 from sne.symmetry.transformation import Transformation
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from sne.symmetry.errors import SymmetryError
+from sne.errors import SymmetryError
 
 KINDS = ("permutation", "scaling", "sign")
 """Of changes that map single neurons, which groups allow."""

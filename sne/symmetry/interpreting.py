@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 from torch.fx import Node
 
+from sne.errors import SymmetryError
 from sne.symmetry.axes import Axis
 from sne.symmetry.call import Call, tensors
-from sne.symmetry.errors import SymmetryError
 from sne.symmetry.exporting import Exported
 from sne.symmetry.rules.known import RULES
 from sne.symmetry.values import Stack, Value

@@ -3,7 +3,7 @@
 from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
-from sne.symmetry.errors import SymmetryError
+from sne.errors import SymmetryError
 from sne.symmetry.groups import Fixed, Group, Mixing, Span
 from sne.symmetry.symmetry import Symmetry
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from sne.errors import SymmetryError
 from sne.symmetry.axis_map import AxisMap, AxisMixing
-from sne.symmetry.errors import SymmetryError
 from sne.symmetry.groups import ALL_KINDS, Group, Mixing
 from sne.symmetry.symmetry import Symmetry
 from sne.symmetry.transformation import Axis, Step, Transformation

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sne.symmetry.errors import SymmetryError
+from sne.errors import SymmetryError
 from sne.symmetry.groups import KINDS, Fixed, Group, Mixing, check_spans
 from sne.symmetry.transformation import Transformation
 

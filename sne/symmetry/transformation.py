@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from sne.errors import SymmetryError
 from sne.symmetry.axis_map import AxisMap, AxisMixing
-from sne.symmetry.errors import SymmetryError
 
 Axis = tuple[str, int]
 

@@ -1,7 +1,7 @@
 """Training predictors on zoos, and measuring them."""
 
+from sne.errors import TrainingError as TrainingError
 from sne.training.copies import Copies as Copies
-from sne.training.errors import TrainingError as TrainingError
 from sne.training.evaluation import Evaluation as Evaluation
 from sne.training.evaluation import count_twins as count_twins
 from sne.training.evaluation import evaluate as evaluate

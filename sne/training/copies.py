@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.errors import TrainingError
 from sne.networks import Network
 from sne.symmetry import Symmetry, SymmetryError, change_flat
 from sne.symmetry.groups import ALL_KINDS
-from sne.training.errors import TrainingError
 from sne.training.randomness import derive_seed
 from sne.zoo import Zoo, ZooError
 

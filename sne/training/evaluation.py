@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from sne.errors import TrainingError
 from sne.metrics import is_missing
 from sne.predictors import Predictor, Property, interval, scores
 from sne.training.copies import Copies
-from sne.training.errors import TrainingError
 from sne.training.invariance_error import CopiedRows, Figures, InvarianceError, Predict, decide
 from sne.training.labels import target_column
 from sne.training.record import is_training_zoo

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sne.encoders import NetworkEncoder
+from sne.errors import TrainingError
 from sne.predictors import (
     Forest,
     Member,
@@ -21,7 +22,6 @@ from sne.predictors import (
     conformal_half_width,
     scores,
 )
-from sne.training.errors import TrainingError
 from sne.training.folds import Fold, cut_folds
 from sne.training.forests import grow, stacked_share
 from sne.training.invariance import LearnedInvariance, find_copies, learned_invariance

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sne.training.errors import TrainingError
+from sne.errors import TrainingError
 from sne.zoo import Split
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.encoders import NetworkEncoder
+from sne.errors import TrainingError
 from sne.training.copies import Copies
-from sne.training.errors import TrainingError
 from sne.training.settings import TrainingSettings
 from sne.zoo import Zoo
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sne.training.errors import TrainingError
+from sne.errors import TrainingError
 from sne.zoo import Zoo
 
 

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.errors import TrainingError
 from sne.predictors import Member, scores, selection_score
-from sne.training.errors import TrainingError
 from sne.training.invariance import LearnedInvariance, invariance_term
 from sne.training.randomness import derive_seed, own_randomness
 from sne.training.schedule import invariance_weight, learning_rate

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from sne import __version__
+from sne.errors import TrainingError
 from sne.predictors import Predictor
-from sne.training.errors import TrainingError
 from sne.training.labels import labels_digest
 from sne.training.settings import SETTINGS_ADDED_LATER, TrainingSettings
 from sne.zoo import Split, Zoo

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sne.errors import TrainingError
 from sne.training.copies import check_kinds
-from sne.training.errors import TrainingError
 
 SETTINGS_ADDED_LATER: dict[str, Any] = {
     "invariance": 0.0,

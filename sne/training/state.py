@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from sne.errors import TrainingError
 from sne.predictors import write_atomically
-from sne.training.errors import TrainingError
 from sne.training.settings import SETTINGS_ADDED_LATER
 
 FOLDER = ".training"

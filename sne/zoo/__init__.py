@@ -1,15 +1,8 @@
-"""Model zoos: trained networks with measured properties; making, storing, importing, splitting them."""
+"""Model zoos: trained networks with measured properties, on disk."""
 
-from sne.zoo.errors import ZooError as ZooError
+from sne.errors import ZooError as ZooError
 from sne.zoo.exporting import export_folder as export_folder
-from sne.zoo.families import FAMILIES as FAMILIES
-from sne.zoo.images import ImageSet as ImageSet
-from sne.zoo.images import load_images as load_images
 from sne.zoo.importing import import_zoo as import_zoo
-from sne.zoo.making.make import make as make
-from sne.zoo.making.recipe import Recipe as Recipe
-from sne.zoo.making.recipe_file import read_recipe as read_recipe
-from sne.zoo.making.settings import Settings as Settings
 from sne.zoo.store.layout import Layout as Layout
 from sne.zoo.store.merging import append as append
 from sne.zoo.store.merging import merge as merge

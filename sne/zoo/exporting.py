@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.layout import Layout, unflatten
 from sne.zoo.store.splitting import SPLIT, Split
 from sne.zoo.store.symmetries import SYMMETRIES, write_symmetries

@@ -5,14 +5,14 @@ import json
 import pytest
 from study_cases import tiny_study
 
-import sne.studies
-from sne.studies import STUDIES
+import sne.lab.studies
+from sne.lab.studies import STUDIES
 
 
 @pytest.fixture
 def tiny(monkeypatch):
     """A study of two quick methods, in place of the others."""
-    monkeypatch.setattr(sne.studies, "STUDIES", {"tiny": tiny_study("mean", "statistics_boosting")})
+    monkeypatch.setattr(sne.lab.studies, "STUDIES", {"tiny": tiny_study("mean", "statistics_boosting")})
 
 
 def run(sne_command, tmp_path, *more):
@@ -42,7 +42,7 @@ def test_runs_and_writes_a_report(sne_command, tmp_path, tiny):
 
 
 def test_a_failing_job_fails_the_command_at_its_end(sne_command, tmp_path, tiny, monkeypatch):
-    from sne.studies import learners
+    from sne.lab.studies import learners
 
     def broken(**options):
         raise RuntimeError("no luck")

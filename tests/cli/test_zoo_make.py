@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sne.zoo import FAMILIES, Recipe, Settings, Zoo
+from sne.making import FAMILIES, Recipe, Settings
+from sne.zoo import Zoo
 
 SHORT = ("--networks", 1, "--steps", 2, "--workers", 1, "--json")
 

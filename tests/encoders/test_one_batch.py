@@ -10,7 +10,7 @@ from torch import nn
 
 import sne
 from sne.encoders import TensorSetEncoder
-from sne.zoo.families import FAMILIES
+from sne.making.families import FAMILIES
 
 
 class Reader(nn.Module):

@@ -5,8 +5,8 @@ import torch
 from oracles import handmade, sne_by_loop
 
 from sne import read_network
-from sne.chunking import ROLES, chunk, chunk_each
 from sne.encoders import set_encoder
+from sne.encoders.chunking import ROLES, chunk, chunk_each
 from sne.encoders.positions import TypeLevelEncoding, sinusoids
 from sne.encoders.set_encoder import SetEncoder
 from sne.networks import Network, Role

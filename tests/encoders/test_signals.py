@@ -9,8 +9,8 @@ from sne.encoders import TensorSetEncoder, layer_signals
 from sne.encoders.flow import NUM_PROBES
 from sne.encoders.recurrent_signals import RECURRENT_STEPS
 from sne.encoders.tensor_tokens import tokenize
+from sne.making.families import FAMILIES
 from sne.networks import Network
-from sne.zoo.families import FAMILIES
 
 LEVELS = torch.linspace(-1.0, 1.0, NUM_PROBES)
 SLOTS = {"relu": 0, "tanh": 1}

@@ -7,8 +7,8 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, ResNetC
 
 from sne import read_network
 from sne.encoders.tensor_tokens import tokenize
+from sne.making import FAMILIES
 from sne.symmetry import trace
-from sne.zoo import FAMILIES
 
 
 def family_module(name):

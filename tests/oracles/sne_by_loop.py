@@ -5,7 +5,7 @@ from oracles import set_blocks as loops
 from oracles.pad_and_chunk import chunks_of
 from torch import Tensor
 
-from sne.chunking import LAYER_TYPES, ROLES
+from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.set_encoder import SetEncoder
 from sne.networks import Network
 

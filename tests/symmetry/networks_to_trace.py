@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sne.zoo import FAMILIES
+from sne.making import FAMILIES
 
 Built = tuple[nn.Module, Any]  # module, example inputs
 

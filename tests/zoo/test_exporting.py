@@ -6,9 +6,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from sne.zoo import FAMILIES, Split, Zoo, ZooError, ZooWriter, export_folder, import_zoo
+from sne.making import FAMILIES
+from sne.making.families.space import sample
+from sne.zoo import Split, Zoo, ZooError, ZooWriter, export_folder, import_zoo
 from sne.zoo.exporting import tensors_as_they_came
-from sne.zoo.families.space import sample
 from sne.zoo.store.layout import Slot, flatten
 
 

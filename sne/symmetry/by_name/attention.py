@@ -1,7 +1,7 @@
 """Heads and their channels, once the number of heads is known."""
 
+from sne.errors import SymmetryError
 from sne.symmetry.by_name.claims import Claims, UncertainError
-from sne.symmetry.errors import SymmetryError
 from sne.symmetry.groups import Mixing, Span
 
 NO_HEADS = "heads: their number is in no name and no shape; pass heads="

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sne.symmetry.errors import SymmetryError
+from sne.errors import SymmetryError
 
 _HEADS = ("num_attention_heads", "n_head", "num_heads")
 _POSITIVE = frozenset({"relu", "leaky_relu", "none"})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.inert import inert_numpy
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 
 _MOST = 64
 

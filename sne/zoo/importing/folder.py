@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
 from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.importing.tables import as_text, read_table, without_prefix

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.importing.contract import Checkpoint, Format
 from sne.zoo.importing.folder import find_folder
 from sne.zoo.importing.hugging_face import find_hugging_face

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sne.errors import ZooError
 from sne.symmetry import SymmetryError
 from sne.symmetry.by_name.known import Known, known
-from sne.zoo.errors import ZooError
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
 from sne.zoo.importing.model_card import card_dataset, card_properties, read_model_card
 from sne.zoo.importing.symmetries import SymmetriesByName

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError, install_hint
 from sne.zoo.importing.values import as_value
 from sne.zoo.store.writing import HYPERPARAMETER_PREFIX, RESERVED, Value
 
@@ -41,7 +41,7 @@ def read_model_card(path: Path) -> dict[str, Any]:
     try:
         import yaml
     except ImportError:
-        raise ZooError(f"{path}: model cards need PyYAML; pip install 'sne[cards]'") from None
+        raise ZooError(f"{path}: reading model cards needs PyYAML; {install_hint('cards')}") from None
     try:
         values = yaml.safe_load(front[1])
     except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as error:

@@ -8,8 +8,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from sne.errors import ZooError
 from sne.symmetry.by_name.known import Known
-from sne.zoo.errors import ZooError
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
 from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.importing.values import plain_values, read_json_object

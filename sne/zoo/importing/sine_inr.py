@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from sne.errors import ZooError
 from sne.symmetry.by_name.known import Known
-from sne.zoo.errors import ZooError
 from sne.zoo.importing.beside_tensors import read_numbers
 from sne.zoo.importing.contract import Checkpoint, Found, Tell
 from sne.zoo.importing.symmetries import SymmetriesByName

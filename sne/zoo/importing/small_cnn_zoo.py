@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.errors import ZooError
 from sne.networks import TensorInfo
 from sne.symmetry.by_name.known import ACTIVATIONS, Known
-from sne.zoo.errors import ZooError
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
 from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.importing.tables import as_text, read_table, without_prefix

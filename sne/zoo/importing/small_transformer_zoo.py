@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from sne.errors import ZooError
 from sne.symmetry.by_name.known import Known
-from sne.zoo.errors import ZooError
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
 from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.importing.tables import read_table

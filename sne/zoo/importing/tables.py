@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.writing import HYPERPARAMETER_PREFIX, Value
 
 Item = TypeVar("Item")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.writing import Value
 
 _LARGEST_INTEGER = 2**63 - 1

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.checkpoints import CheckpointError, read_network
+from sne.errors import ZooError
 from sne.networks import Network, TensorInfo, recognise
 from sne.symmetry import Symmetry
 from sne.symmetry.by_name.known import Known
-from sne.zoo.errors import ZooError
 from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.store.layout import Layout, flatten
 

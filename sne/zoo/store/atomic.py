@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

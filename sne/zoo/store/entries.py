@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 
 Item = TypeVar("Item")
 _LINE = re.compile(r'"([0-9a-f]{16})":(\[.*\]|\{.*\}),?')

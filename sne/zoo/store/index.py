@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.atomic import write_atomically
 
 INDEX = "networks.parquet"

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.entries import Entries, entry_id, read_entries, write_entries
 
 LAYOUTS = "layouts.json"

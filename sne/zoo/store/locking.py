@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 
 _HELD: set[Path] = set()  # by this process
 _TAKEN = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)

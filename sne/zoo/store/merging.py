@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from torch import Tensor
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.index import join_tables
 from sne.zoo.store.layout import Layout
 from sne.zoo.store.shards import checksum

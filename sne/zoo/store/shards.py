@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.atomic import write_atomically
 
 STORAGE = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

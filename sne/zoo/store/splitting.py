@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.atomic import write_atomically
 
 SPLIT = "split.json"

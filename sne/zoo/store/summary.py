@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.index import INDEX
 from sne.zoo.store.zoo import Zoo
 

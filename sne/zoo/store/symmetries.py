@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
+from sne.errors import ZooError
 from sne.symmetry import Symmetry, SymmetryError
-from sne.zoo.errors import ZooError
 from sne.zoo.store.entries import Entries, entry_id, read_entries, write_entries
 from sne.zoo.store.layout import Layout
 

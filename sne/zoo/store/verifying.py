@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sne.zoo.errors import ZooError
+from sne.errors import ZooError
 from sne.zoo.store.drafts import DRAFTS, split_file
 from sne.zoo.store.index import COPY, INDEX, TIMINGS, index_damage, read_timings
 from sne.zoo.store.layout import LAYOUTS

@@ -9,8 +9,8 @@ import pyarrow as pa
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.errors import ZooError
 from sne.symmetry import Symmetry
-from sne.zoo.errors import ZooError
 from sne.zoo.store.atomic import write_atomically
 from sne.zoo.store.drafts import DRAFTS, clear_drafts, publish
 from sne.zoo.store.index import COPY, TIMINGS, WALL_TIME, IndexRows, join_tables, read_index, write_index, write_timings

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sne.errors import ZooError
 from sne.networks import Layer, Network, Note, TensorInfo, recognise
 from sne.symmetry import Symmetry
-from sne.zoo.errors import ZooError
 from sne.zoo.store.drafts import split_file
 from sne.zoo.store.index import HYPERPARAMETER_PREFIX, RESERVED, read_index
 from sne.zoo.store.layout import LAYOUTS, Layout, Layouts, Slot

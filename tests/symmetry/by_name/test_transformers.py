@@ -10,9 +10,9 @@ from small_transformer import DIM, Transformer
 from torch import nn
 
 from sne.checkpoints.read import read_network
+from sne.making.families.vit import VisionTransformer
 from sne.networks import TensorInfo
 from sne.symmetry import SymmetryError, symmetry_by_name
-from sne.zoo.families.vit import VisionTransformer
 
 SMALL = dict(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12)
 TOKENS = torch.randint(0, 20, (2, 6), generator=torch.Generator().manual_seed(1))

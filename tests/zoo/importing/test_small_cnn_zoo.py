@@ -8,8 +8,8 @@ import pytest
 import torch
 from imported_proof import prove
 
+from sne.making.families.small_cnn import SmallCNN
 from sne.zoo import Split, ZooError, ZooWriter, import_zoo
-from sne.zoo.families.small_cnn import SmallCNN
 
 SHAPES = {
     "sequential/conv2d/bias:0": (16,), "sequential/conv2d/kernel:0": (3, 3, 1, 16),

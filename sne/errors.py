@@ -1,0 +1,76 @@
+"""The errors that sne raises for input it cannot use, and the hint about a package that is not installed."""
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+
+class SneError(ValueError):
+    """Base class of all errors raised by sne: one line that says what came, what was expected, and where."""
+
+
+class CheckpointError(SneError):
+    """A checkpoint cannot be read whole: one line, "file: reason".
+
+    Args:
+        file: The file, the folder, or the name of the object that was read.
+        reason: What came, and what was expected.
+    """
+
+    def __init__(self, file: str | Path, reason: str):
+        self.file = str(file)
+        self.reason = " ".join(reason.split())
+        super().__init__(f"{self.file}: {self.reason}")
+
+    def __reduce__(self) -> tuple[type["CheckpointError"], tuple[str, str]]:
+        return CheckpointError, (self.file, self.reason)
+
+
+class SymmetryError(SneError):
+    """A symmetry cannot be traced, read, drawn or applied."""
+
+
+class ZooError(SneError):
+    """A zoo folder, a recipe or an image set is not usable."""
+
+
+class PredictorError(SneError):
+    """A predictor folder, or a request to a predictor, is not usable."""
+
+
+class TrainingError(SneError):
+    """Training cannot start or continue."""
+
+
+class StudyError(SneError):
+    """A study, a scale or a method is not known, or something that a study needs is missing."""
+
+
+def install_hint(extra: str) -> str:
+    """Says how to install the packages of an optional extra, in a way that works with and without a clone of sne.
+
+    Args:
+        extra: Name of the extra in pyproject.toml.
+
+    Returns:
+        The end of an error message.
+
+    Example:
+        >>> install_hint("ray")
+        "install the extra 'ray': pip install 'ray>=2.45', or in a clone of sne: pip install '.[ray]'"
+    """
+    clone = f"pip install '.[{extra}]'"
+    packages = _packages_of_extra(extra)
+    if not packages:
+        return f"install the extra {extra!r}, in a clone of sne: {clone}"
+    quoted = " ".join(f"'{package}'" for package in packages)
+    return f"install the extra {extra!r}: pip install {quoted}, or in a clone of sne: {clone}"
+
+
+def _packages_of_extra(extra: str) -> list[str]:
+    try:
+        requirements = requires("sne") or []
+    except PackageNotFoundError:  # sne is on the path, but not installed
+        return []
+    marker = re.compile(rf"""extra\s*==\s*["']{re.escape(extra)}["']""")
+    return [line.split(";")[0].strip() for line in requirements if marker.search(line)]

@@ -1,0 +1,69 @@
+"""An MLP on all weights of a network, one after the other."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sne.lab.neural.contract import CannotTakeError
+from sne.lab.neural.fixed_encoder import FixedLayoutEncoder
+from sne.lab.neural.layout import FixedLayout
+from sne.networks import Network
+
+METHOD = "flat_mlp"
+MOST_WEIGHTS = 1 << 21
+"""Above this, the first layer alone would be of the size of a language model."""
+
+
+class FlatMLPEncoder(FixedLayoutEncoder):
+    """Reads every weight of a network at its place: knows all of a layout, and nothing of symmetry.
+
+    Args:
+        layout: what `FixedLayout.to_json` gives.
+        compression: of standardised weights, see `FixedLayoutEncoder`.
+        hidden: widths of the hidden layers.
+        dim: width of the embedding.
+        dropout: share of entries dropped after each hidden layer.
+
+    Source: the baseline "MLP" of Andreis et al., arXiv 2305.16625, section 5.
+    Differs: each weight is standardised by its own mean and deviation over the training networks, and compressed.
+    """
+
+    def __init__(
+        self,
+        *,
+        layout: Sequence[Sequence[Any]],
+        compression: float = 5.0,
+        hidden: Sequence[int] = (512, 256),
+        dim: int = 128,
+        dropout: float = 0.5,
+    ) -> None:
+        given = FixedLayout.from_json(layout)
+        settings = {"hidden": list(hidden), "dim": dim, "dropout": dropout}
+        super().__init__(given, method=METHOD, scales=None, compression=compression, settings=settings)
+        self.dim = dim
+        widths = [given.num_entries, *hidden]
+        layers: list[nn.Module] = []
+        for width, following in pairwise(widths):
+            layers += [nn.Linear(width, following), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers, nn.Linear(widths[-1], dim), nn.ReLU())
+
+    def encode(self, weights: Float[Tensor, "networks entries"]) -> Float[Tensor, "networks dim"]:
+        """Encodes standardised weights."""
+        return self.layers(weights)
+
+
+def make_flat_mlp(networks: Sequence[Network]) -> FlatMLPEncoder:
+    """Makes the encoder for the one layout of some networks.
+
+    Raises:
+        CannotTakeError: they have several layouts, or too many weights.
+    """
+    layout = FixedLayout.shared_by(networks, METHOD)
+    if layout.num_entries > MOST_WEIGHTS:
+        raise CannotTakeError(
+            f"{METHOD} takes networks of at most {MOST_WEIGHTS} weights, {networks[0].name} has {layout.num_entries}"
+        )
+    return FlatMLPEncoder(layout=layout.to_json())

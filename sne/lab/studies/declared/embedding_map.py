@@ -1,0 +1,44 @@
+"""Networks of all data sets in one space."""
+
+from collections.abc import Mapping
+
+from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+
+NO_EMBEDDINGS: Mapping[str, str] = dict.fromkeys(
+    ("mean", "hyperparameters", "statistics_boosting", "statistics_mlp", "hyper_rep", "probing", "sne_probing"),
+    "gives no embeddings that were trained for the task",
+)
+TOO_MANY: Mapping[str, str] = dict.fromkeys(
+    ("sne_one", "sne_plain", "sne_canonical", "nfn_hnp", "nft", "dwsnet", "graph_transformer"),
+    "one of a kind is enough on a map",
+)
+LEFT_OUT: Mapping[str, Mapping[str, str]] = {
+    "ci": NO_EMBEDDINGS,
+    "cpu": {**NO_EMBEDDINGS, **TOO_MANY},
+    "gpu": NO_EMBEDDINGS,
+}
+
+
+def _design(scale: str) -> Design:
+    zoos = names_of(needs := [image_zoo(scale, "small_cnn", images) for images in IMAGES[scale]])
+    return design(
+        scale,
+        zoos=tuple(needs),
+        tasks=(Task("accuracy", zoos, (HeldOut("all data sets", zoos),), has_map=True),),
+        methods=compared(scale, without=LEFT_OUT[scale]),
+        left_out=LEFT_OUT[scale],
+        estimate={"ci": "1 min", "cpu": "40 min", "gpu": "1 day"}[scale],
+    )
+
+
+EMBEDDING_MAP = Study(
+    name="embedding-map",
+    title="Networks of all data sets in one space",
+    question=(
+        "A predictor learns the accuracy of networks of all data sets together, and is not told which is which. Do its "
+        "embeddings of unseen networks still lie together by data set?"
+    ),
+    paper="figure 2",
+    designs={scale: _design(scale) for scale in SCALES},
+)

@@ -1,0 +1,154 @@
+"""The tables of a report."""
+
+from typing import Any
+
+import numpy as np
+
+from sne.lab.studies.methods import Method
+from sne.lab.studies.outcomes import Outcome, Outcomes, Total
+from sne.lab.studies.reporting.blocks import Cell, Table
+from sne.lab.studies.reporting.numbers import count, duration, figure, with_interval
+from sne.lab.studies.resampling import interval_of
+from sne.lab.studies.study import LOWER_IS_BETTER, METRICS, Task
+
+READS = {
+    "weights": "weights",
+    "notes": "notes",
+    "labels": "nothing",
+    "activations": "weights, activations",
+    "runs": "runs the network",
+}
+
+COSTS = ("parameters", "ms a network", "training, s")
+
+
+def ordered_methods(outcomes: Outcomes) -> list[Method]:
+    """Methods, best first by the last group, where that is the harder one; those that are not whole come last."""
+    group = outcomes.groups[-1]
+
+    def place(method: Method) -> tuple[int, float]:
+        total = outcomes.total(method, group)
+        if total.mean is None:
+            return 2, 0.0
+        sign = 1.0 if total.metric in LOWER_IS_BETTER else -1.0
+        return (0 if total.is_whole else 1), sign * total.mean
+
+    return sorted(outcomes.methods, key=place)
+
+
+def summary(outcomes: Outcomes) -> Table:
+    """A row a method: every group's mean, and what the method costs."""
+    methods, groups = ordered_methods(outcomes), outcomes.groups
+    totals = {(m.name, group): outcomes.total(m, group) for m in methods for group in groups}
+    best = {group: _best([totals[m.name, group] for m in methods if m.reads == "weights"]) for group in groups}
+    rows = [
+        [
+            Cell(method.label),
+            Cell(READS[method.reads]),
+            *(
+                Cell(total_text(totals[method.name, group], outcomes), totals[method.name, group] is best[group])
+                for group in groups
+            ),
+            *_costs([o for o in outcomes.all if o.method.name == method.name and o.status == "done"]),
+        ]
+        for method in methods
+    ]
+    heads = [_head(group, totals[methods[0].name, group].metric, len(groups)) for group in groups]
+    return Table(["", "reads", *heads, *COSTS], rows)
+
+
+def total_text(total: Total, outcomes: Outcomes) -> str:
+    """A group's mean with its interval; how many held-out sets it is of, where some are missing."""
+    if not total.outcomes:
+        asked = [o for o in outcomes.all if o.method.name == total.method.name and o.held_out.group == total.group]
+        return "cannot" if all(o.status == "cannot" for o in asked) else "failed"
+    text = with_interval(total.metric, total.mean, interval_of(total.draws))
+    return text if total.is_whole else f"{text} ({len(total.outcomes)} of {total.num_asked})"
+
+
+def of_task(outcomes: Outcomes, task: Task) -> Table:
+    """A row a method, a column a held-out set: the task's metric."""
+    rows = []
+    for method in ordered_methods(outcomes):
+        found = [outcomes.find(task.name, part.name, method.name) for part in task.held_out]
+        costs = _costs([outcome for outcome in found if outcome.status == "done"])
+        rows.append([Cell(method.label), *(Cell(outcome_text(outcome)) for outcome in found), *costs])
+    return Table([METRICS[task.metric], *(part.name for part in task.held_out), *COSTS], rows)
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """The task's metric with its interval, or why there is none."""
+    if outcome.status != "done":
+        return outcome.status
+    metric = outcome.task.metric
+    return with_interval(metric, outcome.mean(metric), interval_of(outcome.draws))
+
+
+def details(outcomes: Outcomes, task: Task) -> Table:
+    """A row a method and held-out set: every figure, averaged over the seeds."""
+    done = [o for o in outcomes.all if o.task.name == task.name and o.status == "done"]
+    names = list(dict.fromkeys(name for o in done for name in o.figures[0]))
+    rows = [
+        [
+            Cell(o.method.label),
+            Cell(o.held_out.name),
+            *(Cell(figure(name, o.mean(name))) for name in names),
+            Cell(_spread([figures.get(task.metric) for figures in o.figures], task.metric)),
+            Cell(str(len(o.measured))),
+            *_costs([o]),
+        ]
+        for part in task.held_out
+        for method in ordered_methods(outcomes)
+        if (o := outcomes.find(task.name, part.name, method.name)).status == "done"
+    ]
+    heads = {"kendall_tau": "tau", "tau_ceiling": "ceiling of tau", "r2": "R2", "mae": "MAE", "mse": "MSE"}
+    return Table(["", "held out", *(heads.get(n, n) for n in names), "sd over seeds", "networks", *COSTS], rows)
+
+
+def chosen_settings(outcomes: Outcomes, configurations: int) -> Table:
+    """A row a task and method: which configuration validation chose."""
+    rows = []
+    for task in {o.task.name: o.task for o in outcomes.all}.values():
+        for method in outcomes.methods:
+            outcome = outcomes.find(task.name, task.held_out[0].name, method.name)
+            tried = min(configurations, len(method.grid))
+            if outcome.status != "done" or outcome.configuration is None or tried < 2:
+                continue
+            settings = method.grid[outcome.configuration]
+            text = ", ".join(f"{key} {_plain(value)}" for key, value in settings.items()) or "its own"
+            validations = [r["validation"] for r in outcome.results if r["validation"] is not None]
+            mean = figure("kendall_tau", float(np.mean(validations)) if validations else None)
+            rows.append([Cell(task.name), Cell(method.label), Cell(str(tried)), Cell(text), Cell(mean)])
+    return Table(["task", "method", "tried", "chosen", "validation"], rows)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _costs(done: list[Outcome]) -> list[Cell]:
+    """Parameters, time a network and training time, averaged over tasks."""
+
+    def mean(name: str) -> float | None:
+        values = [value for outcome in done if (value := outcome.cost(name)) is not None]
+        return float(np.mean(values)) if values else None
+
+    times = (mean("ms_per_network"), mean("cpu_seconds"))
+    return [Cell(count(mean("parameters"))), *(Cell(duration(time)) for time in times)]
+
+
+def _best(totals: list[Total]) -> Total | None:
+    whole = [total for total in totals if total.is_whole and total.mean is not None]
+    if not whole:
+        return None
+    sign = -1.0 if whole[0].metric in LOWER_IS_BETTER else 1.0
+    return max(whole, key=lambda total: sign * (total.mean or 0.0))
+
+
+def _head(group: str, metric: str, num_groups: int) -> str:
+    return METRICS[metric] if num_groups == 1 and group == "all" else f"{group}: {METRICS[metric]}"
+
+
+def _spread(values: list[float | None], metric: str) -> str:
+    known = [value for value in values if value is not None]
+    return figure(metric, float(np.std(known, ddof=1))) if len(known) > 1 else "-"

@@ -1,0 +1,94 @@
+"""Residual CNNs with batch norm, a ResNet made small."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sne.making.families.dropout import ByteDropout
+from sne.making.families.family import ACTIVATIONS, Family, ImageShape
+from sne.making.families.space import Choice, LogUniform, Uniform
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with batch norm, added to the input; a 1 x 1 convolution where shapes differ."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, activation: str) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.activation = ACTIVATIONS[activation]()
+        self.downsample: nn.Sequential | None = None
+        if stride != 1 or channels_in != channels:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels_in, channels, 1, stride=stride, bias=False), nn.BatchNorm2d(channels)
+            )
+
+    def forward(self, x: Float[Tensor, "batch in height width"]) -> Float[Tensor, "batch out h w"]:
+        """One residual step."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.activation(self.bn1(self.conv1(x)))
+        return self.activation(self.bn2(self.conv2(x)) + shortcut)
+
+
+class ResidualCNN(nn.Module):
+    """A strided stem, two stages of residual blocks, global mean, one linear layer. Names as in torchvision.
+
+    Source: He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385, section 4.2.
+    Differs: two stages of 8 to 32 channels, and a strided stem, so that one trains in seconds.
+    """
+
+    def __init__(self, channels: int, classes: int, width: int, depth: int, activation: str, dropout: float) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.activation = ACTIVATIONS[activation]()
+        self.layer1 = _stage(width, width, depth, 1, activation)
+        self.layer2 = _stage(width, 2 * width, depth, 2, activation)
+        self.dropout = ByteDropout(dropout)
+        self.fc = nn.Linear(2 * width, classes)
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
+        """Images to logits."""
+        x = self.activation(self.bn1(self.conv1(x)))
+        x = self.layer2(self.layer1(x)).mean((2, 3))
+        return self.fc(self.dropout(x))
+
+
+def _stage(channels_in: int, channels: int, depth: int, stride: int, activation: str) -> nn.Sequential:
+    first = ResidualBlock(channels_in, channels, stride, activation)
+    return nn.Sequential(first, *(ResidualBlock(channels, channels, 1, activation) for _ in range(depth - 1)))
+
+
+def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:
+    return ResidualCNN(
+        shape[0],
+        classes,
+        hyperparameters["width"],
+        hyperparameters["depth"],
+        hyperparameters["activation"],
+        hyperparameters["dropout"],
+    )
+
+
+RESIDUAL_CNN = Family(
+    name="residual_cnn",
+    space={
+        "width": Choice((4, 6, 8, 12)),
+        "depth": Choice((1, 2)),
+        "optimizer": Choice(("adam", "sgd", "rmsprop")),
+        "learning_rate": LogUniform(1e-4, 5e-2),
+        "weight_decay": LogUniform(1e-8, 1e-2),
+        "dropout": Uniform(0.0, 0.7),
+        "init": Choice(("glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal")),
+        "init_std": LogUniform(1e-3, 0.5),
+        "activation": Choice(("relu", "tanh", "gelu")),
+        "train_fraction": Choice((0.02, 0.1, 0.25, 1.0)),
+        "batch_size": Choice((64,)),
+    },
+    module=_module,
+    smallest=8,
+)

@@ -1,0 +1,98 @@
+"""Bringing images to the channels and the size that a recipe asks for; still bytes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from sne.errors import ZooError
+
+CHANNELS = ("as_is", "grey", "rgb")
+_PIECE = 4096  # images at a time, so that floats never need much memory
+_LUMA = (19595, 38470, 7471)  # of 65,536: ITU-R 601 as Pillow rounds it
+
+
+@dataclass(frozen=True)
+class Form:
+    """What images are made into.
+
+    Args:
+        size: height and width to resample to; None keeps their own.
+        channels: "as_is", "grey" (one, by luminance) or "rgb" (three).
+
+    Raises:
+        ZooError: a setting is impossible.
+    """
+
+    size: int | None = None
+    channels: str = "as_is"
+
+    def __post_init__(self) -> None:
+        if self.size is not None and self.size < 1:
+            raise ZooError(f"image_size is {self.size}, expected at least 1")
+        if self.channels not in CHANNELS:
+            raise ZooError(f"channels {self.channels!r} is not known, expected one of {', '.join(CHANNELS)}")
+
+    def apply(
+        self, images: UInt8[Tensor, "n channels height width"], where: str
+    ) -> UInt8[Tensor, "n out_channels out_height out_width"]:
+        """Images of one shape, in this form.
+
+        Args:
+            images: as they are stored.
+            where: what messages call them.
+
+        Raises:
+            ZooError: they have neither one channel nor three, and grey or RGB is asked for.
+        """
+        if self.channels != "as_is" and images.shape[1] not in (1, 3):
+            raise ZooError(f"{where}: {images.shape[1]} channels cannot be made {self.channels}, expected 1 or 3")
+        if self.channels == "grey" and images.shape[1] == 3:
+            images = torch.cat([_grey(piece) for piece in images.split(_PIECE)])
+        elif self.channels == "rgb" and images.shape[1] == 1:
+            images = images.expand(-1, 3, -1, -1).contiguous()
+        if self.size is None or tuple(images.shape[2:]) == (self.size, self.size):
+            return images
+        return torch.cat([_resample(piece, self.size) for piece in images.split(_PIECE)])
+
+    def collect(
+        self, images: Iterable[tuple[str, UInt8[Tensor, "_ _ _"]]]
+    ) -> UInt8[Tensor, "n out_channels out_height out_width"]:
+        """Images one by one, in this form, as one tensor.
+
+        Args:
+            images: pairs of what messages call the image, and the image [channels, height, width]. At least one.
+
+        Raises:
+            ZooError: they differ in size or channels after that; the message names two that differ.
+        """
+        collected: list[Tensor] = []
+        first = ""
+        for where, image in images:
+            image = self.apply(image[None], where)
+            if collected and image.shape != collected[0].shape:
+                raise ZooError(_mixed(first, collected[0], where, image))
+            first = first or where
+            collected.append(image)
+        return torch.cat(collected)
+
+
+def _mixed(first: str, one: Tensor, second: str, other: Tensor) -> str:
+    if one.shape[2:] != other.shape[2:]:
+        sizes = [f"{image.shape[2]} x {image.shape[3]}" for image in (one, other)]
+        return f"images of mixed sizes: {first} is {sizes[0]}, {second} is {sizes[1]}; give an image_size"
+    counts = f"{first} has {one.shape[1]} channels, {second} has {other.shape[1]}"
+    return f"images of mixed channels: {counts}; set channels to grey or rgb"
+
+
+def _grey(images: Tensor) -> Tensor:
+    red, green, blue = (images[:, i : i + 1].to(torch.int32) * _LUMA[i] for i in range(3))
+    return ((red + green + blue + (1 << 15)) >> 16).to(torch.uint8)
+
+
+def _resample(images: Tensor, size: int) -> Tensor:
+    floats = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+    return floats.round().clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,169 @@
+"""What a zoo is made from: the settings that decide its content, and nothing else."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from sne.errors import ZooError
+from sne.making.families import FAMILIES, Family, find_families
+from sne.making.families.plain import dimension_from_plain, space_to_plain
+from sne.making.families.space import Space
+from sne.making.images import CHANNELS, NORMALISATIONS
+from sne.zoo.store.writing import STORAGE
+
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One network to train: its family, and its number within the family."""
+
+    family: str
+    index: int
+
+    @property
+    def run(self) -> str:
+        """Name of the training run."""
+        return f"{self.family}-{self.index:05d}"
+
+    def seeds(self, seed: int) -> np.random.SeedSequence:
+        """The source of all this network's randomness: the zoo's seed, the family and the number."""
+        return np.random.SeedSequence([seed, crc32(self.family.encode()), self.index])
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings that decide what a made zoo holds; kept in it as `recipe.json`.
+
+    Args:
+        families: names of the families.
+        images: name of the image set.
+        images_checksum: of its images and labels, at the size used.
+        image_size: height and width to resample to; None keeps the set's own.
+        networks: training runs of each family.
+        length: steps (or epochs) each network is trained for.
+        unit: "steps", or "epochs" of the network's own part of the training images.
+        keep: the steps (or epochs) after which a checkpoint is kept; 0 is the untrained network.
+        eval_images: images that training and test accuracy are measured on, at most, the first of each.
+        seed: of the zoo.
+        storage: how weights are stored, see `STORAGE`.
+        channels: of the images: "as_is", "grey" or "rgb".
+        normalisation: of the images: "unit", "zero_one" or "standard", see `load_images`.
+        device: "cpu", where each network is trained by itself, or "cuda", where those of one shape are stacked;
+            orders and masks are drawn differently there, and a device rounds in its own way.
+        classes: names of the classes, where the image set has them.
+        spaces: what hyper-parameters are drawn from, by family; what is not in here is the family's own.
+
+    Raises:
+        ZooError: a setting is impossible.
+    """
+
+    families: tuple[str, ...]
+    images: str
+    images_checksum: str
+    image_size: int | None
+    networks: int
+    length: int
+    unit: str
+    keep: tuple[int, ...]
+    eval_images: int
+    seed: int
+    storage: str = "float32"
+    channels: str = "as_is"
+    normalisation: str = "unit"
+    device: str = "cpu"
+    classes: tuple[str, ...] = ()
+    spaces: Mapping[str, Space] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        find_families(self.families)
+        for name, least in (("networks", 1), ("length", 1), ("eval_images", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ZooError(f"{name} is {value}, expected at least {least}")
+        known = (
+            ("unit", ("steps", "epochs")),
+            ("storage", STORAGE),
+            ("channels", CHANNELS),
+            ("normalisation", NORMALISATIONS),
+            ("device", DEVICES),
+        )
+        for name, values in known:
+            value = getattr(self, name)
+            if value not in values:
+                raise ZooError(f"{name} {value!r} is not known, expected one of {', '.join(values)}")
+        if not self.keep or list(self.keep) != sorted(set(self.keep)):
+            raise ZooError(f"keep is {list(self.keep)}, expected rising {self.unit}")
+        if self.keep[0] < 0 or self.keep[-1] > self.length:
+            raise ZooError(f"keep is {list(self.keep)}, expected {self.unit} in 0..{self.length}")
+
+    def units(self) -> list[Unit]:
+        """Every network to train, in the order of the index."""
+        return [Unit(family, index) for family in self.families for index in range(self.networks)]
+
+    def family(self, name: str) -> Family:
+        """A family, drawing hyper-parameters from this recipe's space."""
+        family = FAMILIES[name]
+        return replace(family, space={**family.space, **self.spaces.get(name, {})})
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as plain JSON values, the spaces of all its families in full. Inverse: `from_json`."""
+        plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        plain |= {name: list(value) for name, value in plain.items() if isinstance(value, tuple)}
+        return plain | {"spaces": {name: space_to_plain(self.family(name).space) for name in self.families}}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], where: str = "recipe") -> "Recipe":
+        """Rebuilds a recipe from plain JSON values, checking them. Inverse of `to_json`.
+
+        Raises:
+            ZooError: they are not a recipe.
+        """
+        try:
+            lists = {name: tuple(values[name]) for name in ("families", "keep", "classes") if name in values}
+            spaces = {
+                family: {key: dimension_from_plain(value, f"{family}.{key}") for key, value in space.items()}
+                for family, space in values.get("spaces", {}).items()
+            }
+            settings: dict[str, Any] = {**values, **lists, "spaces": spaces}
+            return cls(**settings)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ZooError(f"{where} is not a recipe: {error}") from None
+
+    def save(self, path: Path) -> None:
+        """Writes the recipe as JSON. Inverse of `load`."""
+        path.write_text(json.dumps(self.to_json(), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Recipe":
+        """Reads a recipe. Inverse of `save`.
+
+        Raises:
+            ZooError: the file is not a recipe.
+        """
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise ZooError(f"{path} is not a recipe: {error}") from None
+        if not isinstance(values, dict):
+            raise ZooError(f"{path} is not a recipe: expected an object")
+        return cls.from_json(values, str(path))
+
+    def differences(self, other: "Recipe") -> list[str]:
+        """Names of the settings in which two recipes differ; family.hyper-parameter where spaces do."""
+        mine, theirs = self.to_json(), other.to_json()
+        names = [name for name in mine if name != "spaces" and mine[name] != theirs[name]]
+        for family in (name for name in mine["spaces"] if name in theirs["spaces"]):
+            one, two = mine["spaces"][family], theirs["spaces"][family]
+            names += [f"{family}.{key}" for key in {**one, **two} if one.get(key) != two.get(key)]
+        return names
+
+
+def default_keep(length: int) -> tuple[int, ...]:
+    """Where to keep checkpoints when nothing is said: at the end, a third of it, a ninth."""
+    return tuple(sorted({max(round(length / 3**i), 1) for i in range(3)}))

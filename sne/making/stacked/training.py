@@ -1,0 +1,191 @@
+"""Training a stack of networks."""
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int32
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sne.making.families.dropout import ByteDropout
+from sne.making.images import ImageSet
+from sne.making.randomness import dropouts
+from sne.making.recipe import Recipe, Unit
+from sne.making.running import Kept, TrainedRun, Trainee, prepare_unit
+from sne.making.stacked.layers import use_stackable_layers
+from sne.making.stacked.optimisers import StackedOptimiser
+from sne.making.stacked.tasks import stack_tasks
+from sne.making.stacked.weights import StackedWeights
+from sne.zoo.hashing import key_of, mask_keys
+from sne.zoo.store.writing import LARGEST_WEIGHT, Value
+
+_CHECK_EVERY = 50
+
+
+def train_stack(
+    recipe: Recipe, units: Sequence[Unit], images: ImageSet, *, device: str = "cuda"
+) -> Iterator[tuple[Unit, TrainedRun]]:
+    """Trains networks of one shape together; a `Trainer`.
+
+    Each network has its own first weights, data order, masks, learning rate and decay, and becomes, up to rounding,
+    what `train_run` makes of it alone with `counted` draws; rounding alone depends on the stack.
+
+    Args:
+        recipe: of the zoo.
+        units: which networks, of one group of `group_units`.
+        images: the image set of the recipe.
+        device: where they are trained.
+
+    Yields:
+        Each network with its finished run; `wall_time` is its share of the stack's time.
+    """
+    trainees = [prepare_unit(recipe, unit, images) for unit in units]
+    yield from zip(units, _Stack(trainees, device).train(), strict=True)
+
+
+class _Stack:
+    """The networks of a stack while they are trained."""
+
+    def __init__(self, trainees: Sequence[Trainee], device: str) -> None:
+        first = trainees[0]
+        self._trainees = trainees
+        self._weights = StackedWeights([trainee.module for trainee in trainees], device)
+        self._task = stack_tasks([trainee.task for trainee in trainees], device)
+        self._template = copy.deepcopy(first.module).to(device)
+        use_stackable_layers(self._template)
+        self._dropouts = dropouts(self._template)
+        self._thresholds = self._stack_thresholds(device)
+        self._data_keys = torch.cat([key_of(t.seeds.data, device) for t in trainees])
+        self._mask_keys = torch.cat([key_of(t.seeds.masks, device) for t in trainees])
+        self._optimiser = StackedOptimiser(
+            first.hyperparameters["optimizer"],
+            self._weights.flat,
+            *(self._column(name, device) for name in ("learning_rate", "weight_decay")),
+        )
+        self._moving = torch.ones(len(trainees), dtype=torch.bool, device=device)
+        self._diverged = torch.zeros_like(self._moving)
+        self._ended = torch.full((len(trainees),), first.last_step, device=device)
+        self._kept: list[list[Kept]] = [[] for _ in trainees]
+        self._started = time.perf_counter()
+
+    def train(self) -> list[TrainedRun]:
+        """Trains to the end."""
+        first = self._trainees[0]
+        if 0 in first.keep:
+            self._keep(0, self._moving)
+        for step in range(1, first.last_step + 1):
+            self._step(step)
+            if step in first.keep:
+                self._keep(step, self._moving)
+            if step % _CHECK_EVERY == 0 and not bool(self._moving.any()):
+                break
+        self._keep_ended()
+        self._keep_at_least_one()
+        return self._finish()
+
+    def _step(self, step: int) -> None:
+        first = self._trainees[0]
+        self._template.train()
+        inputs, targets = self._task.batch(self._data_keys, first.batch_size, step)
+        masks = [mask_keys(self._mask_keys, step, layer.salt) for layer in self._dropouts]
+
+        def loss(
+            parameters: dict[str, Tensor],
+            buffers: dict[str, Tensor],
+            inputs: Tensor,
+            targets: Tensor,
+            masks: list[Tensor],
+            thresholds: list[Tensor],
+        ) -> Tensor:
+            for layer, key, threshold in zip(self._dropouts, masks, thresholds, strict=True):
+                layer.key, layer.threshold = key, threshold
+            outputs = functional_call(self._template, (parameters, buffers), (inputs,))
+            return first.task.loss(outputs, targets)
+
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels cannot run under vmap everywhere
+            losses = vmap(loss)(
+                self._weights.parameters, self._weights.buffers, inputs, targets, masks, self._thresholds
+            )
+        gradients = self._weights.gradients(losses)
+        self._end(step, losses.detach())
+        self._optimiser.step(gradients, self._moving[:, None].float())
+
+    def _end(self, step: int, losses: Float[Tensor, " networks"]) -> None:
+        """Stops networks whose loss is not finite, or small enough: they stay as they were before this step."""
+        diverged = ~losses.isfinite()
+        ends = diverged
+        stop_loss = self._trainees[0].family.stop_loss
+        if stop_loss is not None:
+            ends = ends | (losses < stop_loss)
+        ends = ends & self._moving
+        self._diverged |= ends & diverged
+        self._ended = torch.where(ends, step - 1, self._ended)
+        self._moving = self._moving & ~ends
+
+    def _keep(self, step: int, which: Bool[Tensor, " networks"]) -> None:
+        """Keeps the networks as they are now."""
+        vectors, measured = self._weights.vectors(), self._measure()
+        seconds = (time.perf_counter() - self._started) / len(self._trainees)
+        sane = (vectors.abs() <= LARGEST_WEIGHT).all(1) & which.cpu()
+        for row in sane.nonzero().flatten().tolist():
+            self._kept[row].append(Kept(step, vectors[row].clone(), {**measured[row], "wall_time": seconds}))
+
+    def _keep_ended(self) -> None:
+        """Keeps what networks were when they ended early, where that is not kept yet."""
+        missing = [
+            not still and (not kept or kept[-1].step < ended)
+            for still, ended, kept in zip(self._moving.tolist(), self._ended.tolist(), self._kept, strict=True)
+        ]
+        if any(missing):
+            ends = self._ended.tolist()
+            before = [len(kept) for kept in self._kept]
+            self._keep(0, torch.tensor(missing))
+            for row, kept in enumerate(self._kept):
+                if len(kept) > before[row]:
+                    kept[-1] = Kept(ends[row], kept[-1].vector, kept[-1].properties)
+
+    def _keep_at_least_one(self) -> None:
+        """Keeps the first weights of networks that went beyond all bounds before the first were to be kept."""
+        none = torch.tensor([not kept for kept in self._kept])
+        if bool(none.any()):
+            self._diverged |= none.to(self._diverged.device)
+            self._weights.start_over(none.nonzero().flatten())
+            self._keep(0, none)
+
+    def _measure(self) -> list[dict[str, Value]]:
+        self._template.eval()
+
+        def output(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
+            return functional_call(self._template, (parameters, buffers), (inputs,))
+
+        def forward(inputs: Tensor, dim: int | None) -> Tensor:
+            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+                return vmap(output, in_dims=(0, 0, dim))(self._weights.parameters, self._weights.buffers, inputs)
+
+        return self._task.measure(forward)
+
+    def _finish(self) -> list[TrainedRun]:
+        runs = []
+        for trainee, kept, diverged in zip(self._trainees, self._kept, self._diverged.tolist(), strict=True):
+            for row in kept:
+                row.properties["diverged"] = diverged
+            runs.append(trainee.finish(self._weights.layout, kept))
+        return runs
+
+    def _column(self, name: str, device: str) -> Float[Tensor, "networks 1"]:
+        return torch.tensor([[t.hyperparameters[name]] for t in self._trainees], device=device)
+
+    def _stack_thresholds(self, device: str) -> list[Int32[Tensor, " networks"]]:
+        layers = [dropouts(trainee.module) for trainee in self._trainees]
+        return [
+            torch.tensor([_threshold(own[place]) for own in layers], dtype=torch.int32, device=device)
+            for place in range(len(self._dropouts))
+        ]
+
+
+def _threshold(layer: ByteDropout) -> int:
+    assert isinstance(layer.threshold, int)
+    return layer.threshold

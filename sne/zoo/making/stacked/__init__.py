@@ -1,4 +1,0 @@
-"""Training networks of one shape together, each with its own data order, dropout and learning rate."""
-
-from sne.zoo.making.stacked.grouping import group_units as group_units
-from sne.zoo.making.stacked.training import train_stack as train_stack
