@@ -42,6 +42,18 @@ class TrainingError(SneError):
     """Training cannot start or continue."""
 
 
+class CannotTakeError(SneError):
+    """A method of the laboratory cannot read a network, or the networks of a zoo together.
+
+    Args:
+        reason: One line: what came, what was expected, and which layer or network.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 class StudyError(SneError):
     """A study, a scale or a method is not known, or something that a study needs is missing."""
 

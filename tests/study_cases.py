@@ -5,17 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from sne.lab.studies import METHODS, Design, HeldOut, Study, Task, ZooNeed
+from sne.lab.studies import METHODS, Design, HeldOut, Study, StudyTask, ZooNeed
 from sne.lab.studies.jobs import Job
 from sne.lab.studies.methods import Method
 from sne.lab.studies.outcomes import Outcome, Outcomes
 
 ZOO = ZooNeed("tiny", ("small_cnn",), networks=8, steps=6, keep=(2, 6), eval_images=50)
 OTHER = ZooNeed("tiny-sine", ("sine_inr",), networks=6, steps=3, keep=(3,))
-TASK = Task("accuracy", ("tiny",), (HeldOut("own", ("tiny",)),))
+TASK = StudyTask("accuracy", ("tiny",), (HeldOut("own", ("tiny",)),))
 
 
-def tiny_study(*methods: str, tasks: tuple[Task, ...] = (TASK,), **design: Any) -> Study:
+def tiny_study(*methods: str, tasks: tuple[StudyTask, ...] = (TASK,), **design: Any) -> Study:
     """A study of tiny zoos, at the scale ci."""
     given = {"seeds": (0, 1), "most_epochs": 1, "most_members": 2, **design}
     chosen = tuple(METHODS[name] for name in methods)
@@ -44,7 +44,7 @@ def result(job: Job, parts: Mapping[str, Mapping[str, Any]], **given: Any) -> di
     }
 
 
-def outcome(method: Method, noise: float, *, task: Task = TASK, seeds: int = 3, status: str = "done") -> Outcome:
+def outcome(method: Method, noise: float, *, task: StudyTask = TASK, seeds: int = 3, status: str = "done") -> Outcome:
     """Labels, and predictions that miss them by some noise."""
     part = task.held_out[0]
     rng = np.random.default_rng(0)
@@ -62,7 +62,7 @@ def outcome(method: Method, noise: float, *, task: Task = TASK, seeds: int = 3, 
     return Outcome(task, part, method, results, status, None if status == "done" else "too small", 0)
 
 
-def outcomes(*pairs: tuple[str, float], task: Task = TASK) -> Outcomes:
+def outcomes(*pairs: tuple[str, float], task: StudyTask = TASK) -> Outcomes:
     """Outcomes of methods by name, with their noise; a noise below 0 stands for "cannot"."""
     return Outcomes(
         [outcome(METHODS[name], noise, task=task, status="done" if noise >= 0 else "cannot") for name, noise in pairs]

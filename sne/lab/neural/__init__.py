@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sne.baselines import Baseline
 from sne.encoders import NetworkEncoder
-from sne.lab.neural.contract import CannotTakeError as CannotTakeError
+from sne.errors import CannotTakeError as CannotTakeError
 from sne.lab.neural.contract import Maker as Maker
 from sne.lab.neural.deep_sets import DeepSetsEncoder as DeepSetsEncoder
 from sne.lab.neural.deep_sets import make_deep_sets

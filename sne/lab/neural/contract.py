@@ -4,22 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sne.encoders import NetworkEncoder
-from sne.errors import SneError
 from sne.networks import Network
-
-
-class CannotTakeError(SneError):
-    """A method cannot read a network, or the networks of a zoo together.
-
-    Raised by a `Maker` or by an encoder's `prepare`.
-
-    Args:
-        reason: one line: what came, what was expected, and which layer or network.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Maker(Protocol):

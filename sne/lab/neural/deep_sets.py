@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sne.encoders import NetworkEncoder
 from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.positions import TypeLevelEncoding
-from sne.lab.neural.contract import CannotTakeError
+from sne.errors import CannotTakeError
 from sne.networks import Network
 
 METHOD = "deep_sets"

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sne.lab.neural.contract import CannotTakeError
+from sne.errors import CannotTakeError
 from sne.lab.neural.fixed_encoder import FixedLayoutEncoder
 from sne.lab.neural.layout import FixedLayout
 from sne.networks import Network

@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from sne.encoders.chunking import LAYER_TYPES, ROLES
-from sne.lab.neural.contract import CannotTakeError
+from sne.errors import CannotTakeError
 from sne.lab.neural.graph import MEMBERSHIP, Edges, NeuronGraph, NodeKind, NodeSet, Vector
 from sne.lab.neural.graph_batch import GraphPlan, plan_of
 from sne.lab.neural.neuron_sets import MovedNeurons, Places, find_moved

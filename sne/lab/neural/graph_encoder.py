@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sne.encoders import NetworkEncoder
-from sne.lab.neural.contract import CannotTakeError
+from sne.errors import CannotTakeError
 from sne.lab.neural.graph_batch import (
     GraphBatch,
     GraphPlan,

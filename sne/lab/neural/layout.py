@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.lab.neural.contract import CannotTakeError
+from sne.errors import CannotTakeError
 from sne.networks import LayerType, Network, Role
 
 LARGEST = 1e9

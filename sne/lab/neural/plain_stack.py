@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.lab.neural.contract import CannotTakeError
+from sne.errors import CannotTakeError
 from sne.lab.neural.layout import FixedLayout, PartShape
 from sne.networks import LayerType, Network, Role
 from sne.symmetry.of_network import KnowsSymmetry

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, interpolate, smooth_l1_loss
 
 from sne.baselines.contract import Baseline
+from sne.errors import CannotTakeError
 from sne.lab.descent import descend
-from sne.lab.neural.contract import CannotTakeError
 from sne.lab.probing.modules import InputShape, input_shape
 from sne.lab.probing.probes import DeepLinearProbes, FreeProbes
 from sne.lab.probing.running import NetworkRunner

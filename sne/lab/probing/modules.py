@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from sne.lab.neural.contract import CannotTakeError
+from sne.errors import CannotTakeError
 from sne.making import FAMILIES, Recipe
 from sne.making.families.overriding import ends
 from sne.making.families.siren import Siren

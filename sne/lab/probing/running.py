@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sne.lab.neural.contract import CannotTakeError
+from sne.errors import CannotTakeError
 from sne.lab.probing.modules import InputShape, build_module, hyperparameters_of
 from sne.making.stacked.layers import use_stackable_layers
 from sne.zoo import Zoo

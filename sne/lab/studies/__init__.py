@@ -13,5 +13,5 @@ from sne.lab.studies.study import SCALES as SCALES
 from sne.lab.studies.study import Design as Design
 from sne.lab.studies.study import HeldOut as HeldOut
 from sne.lab.studies.study import Study as Study
-from sne.lab.studies.study import Task as Task
+from sne.lab.studies.study import StudyTask as StudyTask
 from sne.lab.studies.study import ZooNeed as ZooNeed

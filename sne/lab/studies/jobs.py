@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sne.lab.studies.methods import Method
-from sne.lab.studies.study import Design, Task
+from sne.lab.studies.study import Design, StudyTask
 from sne.training import TrainingSettings, preset_settings
 
 FORMAT = 1
@@ -30,7 +30,7 @@ class Job:
         device: where encoders train.
     """
 
-    task: Task
+    task: StudyTask
     method: Method
     configuration: int
     seed: int
@@ -82,7 +82,7 @@ class Job:
 
 def jobs_of(
     design: Design,
-    task: Task,
+    task: StudyTask,
     method: Method,
     configurations: range,
     seeds: tuple[int, ...],

@@ -10,7 +10,7 @@ import numpy as np
 from sne import metrics
 from sne.lab.studies.methods import Method
 from sne.lab.studies.resampling import interval_of, over_seeds, resampled_metric, run_weights, seed_interval
-from sne.lab.studies.study import LOWER_IS_BETTER, HeldOut, Task
+from sne.lab.studies.study import LOWER_IS_BETTER, HeldOut, StudyTask
 
 Result = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ class Outcome:
         configuration: number of the chosen one.
     """
 
-    task: Task
+    task: StudyTask
     held_out: HeldOut
     method: Method
     results: Sequence[Result]

@@ -15,7 +15,7 @@ from sne.lab.studies.methods import Method
 from sne.lab.studies.outcomes import Outcome, Outcomes
 from sne.lab.studies.processes import Done, Failure, do_jobs
 from sne.lab.studies.ray_jobs import do_jobs_on_ray
-from sne.lab.studies.study import Design, Study, Task
+from sne.lab.studies.study import Design, Study, StudyTask
 from sne.lab.studies.working import do_job
 from sne.lab.studies.zoos import ZooShelf
 from sne.making.executors import Executor, ProcessPool, RayCluster
@@ -156,12 +156,14 @@ def _make_zoos(run: _Run, images: Path | None) -> dict[str, str]:
     return {need.name: run.shelf.digest(need.name) for need in run.design.zoos}
 
 
-def _tuning_jobs(design: Design, task: Task, method: Method, zoos: Mapping[str, str]) -> list[Job]:
+def _tuning_jobs(design: Design, task: StudyTask, method: Method, zoos: Mapping[str, str]) -> list[Job]:
     count = min(design.configurations, len(method.grid))
     return jobs_of(design, task, method, range(count), design.seeds[:1], zoos)
 
 
-def _chosen_jobs(run: _Run, task: Task, method: Method, zoos: Mapping[str, str], tuning: Sequence[Job]) -> list[Job]:
+def _chosen_jobs(
+    run: _Run, task: StudyTask, method: Method, zoos: Mapping[str, str], tuning: Sequence[Job]
+) -> list[Job]:
     """The jobs of the configuration that validation chose, one a seed."""
     design, found = run.design, [(job, read_result(run.results, job)) for job in tuning]
     if any(result is not None and result["status"] == "cannot" for _, result in found):
@@ -174,7 +176,7 @@ def _chosen_jobs(run: _Run, task: Task, method: Method, zoos: Mapping[str, str],
     return jobs_of(design, task, method, range(best, best + 1), design.seeds, zoos)
 
 
-def _outcomes(task: Task, method: Method, jobs: Sequence[Job], run: _Run) -> Iterator[Outcome]:
+def _outcomes(task: StudyTask, method: Method, jobs: Sequence[Job], run: _Run) -> Iterator[Outcome]:
     """One for each held-out set."""
     results = [result for job in jobs if (result := read_result(run.results, job)) is not None]
     failures = [run.failures[job.name] for job in jobs if job.name in run.failures]

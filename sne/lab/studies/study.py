@@ -72,7 +72,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Task:
+class StudyTask:
     """What a method learns, and where it is judged.
 
     Args:
@@ -120,7 +120,7 @@ class Design:
     """
 
     zoos: tuple[ZooNeed, ...]
-    tasks: tuple[Task, ...]
+    tasks: tuple[StudyTask, ...]
     methods: tuple[Method, ...]
     seeds: tuple[int, ...] = (0, 1, 2)
     configurations: int = 1
@@ -160,7 +160,7 @@ class Design:
         """The zoo of that name."""
         return next(zoo for zoo in self.zoos if zoo.name == name)
 
-    def _check_twins(self, task: Task, part: HeldOut) -> None:
+    def _check_twins(self, task: StudyTask, part: HeldOut) -> None:
         """Refuses to judge networks drawn with the seed and family of networks that were learned from.
 
         Seed, family and number decide a network's hyper-parameters and first weights: of two zoos that share seed and

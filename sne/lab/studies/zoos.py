@@ -12,7 +12,7 @@ import numpy as np
 
 from sne.errors import StudyError
 from sne.lab.studies.images import find_images
-from sne.lab.studies.study import Task, ZooNeed
+from sne.lab.studies.study import StudyTask, ZooNeed
 from sne.making import FAMILIES, Settings
 from sne.making.executors import Executor, ProcessPool
 from sne.making.families.overriding import override
@@ -119,7 +119,7 @@ class ZooShelf:
             self._digests[name] = hashlib.sha256(text.encode()).hexdigest()
         return self._digests[name]
 
-    def paths(self, task: Task) -> list[Path]:
+    def paths(self, task: StudyTask) -> list[Path]:
         """Folders of every zoo that a task reads."""
         joined = [self._joined(task.train)] if len(task.train) > 1 else []
         return [self.folder / name for name in task.zoos] + joined

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from study_cases import TASK, tiny_study
 
-from sne.lab.studies import METHODS, SCALES, STUDIES, Design, StudyError, Task, ZooNeed, choose_methods
+from sne.lab.studies import METHODS, SCALES, STUDIES, Design, StudyError, StudyTask, ZooNeed, choose_methods
 from sne.lab.studies.declared.ablation import VARIANTS
 from sne.lab.studies.study import HeldOut
 from sne.making import FAMILIES
@@ -46,7 +46,7 @@ def test_twins_of_what_was_learned_from_are_not_judged():
     zoo = ZooNeed("one", ("mlp", "gru"), networks=9)
     for other, piece in (({"networks": 9}, "all"), ({"networks": 8}, "test"), ({"families": ("mlp",)}, "test")):
         twin = dataclasses.replace(zoo, name="two", **other)
-        task = Task("t", ("one",), (HeldOut("h", ("two",), piece=piece),))
+        task = StudyTask("t", ("one",), (HeldOut("h", ("two",), piece=piece),))
         with pytest.raises(StudyError, match=r"zoo two has family and seed of one, .* another seed"):
             Design((zoo, twin), (task,), (METHODS["mean"],))
         Design((zoo, dataclasses.replace(twin, seed=1)), (task,), (METHODS["mean"],))
@@ -106,5 +106,5 @@ def test_methods_are_chosen_by_name():
 
 
 def test_zoos_of_a_task_stand_once():
-    task = Task("t", ("a", "b"), (HeldOut("x", ("b", "c")),))
+    task = StudyTask("t", ("a", "b"), (HeldOut("x", ("b", "c")),))
     assert task.zoos == ("a", "b", "c")

@@ -7,7 +7,7 @@ import pytest
 from ray_lock import ray_to_itself
 from study_cases import OTHER, TASK, ZOO, tiny_study
 
-from sne.lab.studies import HeldOut, StudyError, Task, ZooNeed, run_study
+from sne.lab.studies import HeldOut, StudyError, StudyTask, ZooNeed, run_study
 from sne.lab.studies.ray_jobs import do_jobs_on_ray
 from sne.lab.studies.zoos import ZooShelf
 from sne.zoo import ZooError
@@ -25,7 +25,7 @@ def without_times(held_out: dict) -> dict:
 
 
 def test_a_cluster_finds_what_this_process_finds(tmp_path, capsys):
-    both = Task("both", ("tiny", "tiny-sine"), (HeldOut("own", ("tiny", "tiny-sine")),), target="test_loss")
+    both = StudyTask("both", ("tiny", "tiny-sine"), (HeldOut("own", ("tiny", "tiny-sine")),), target="test_loss")
     study = tiny_study("mean", "statistics_boosting", "dwsnet", tasks=(TASK, both), seeds=(0,))
     here = run_study(study, "ci", tmp_path / "here", workers=0)
     with ray_to_itself():

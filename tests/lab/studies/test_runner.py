@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from study_cases import OTHER, TASK, ZOO, tiny_study
 
-from sne.lab.studies import METHODS, HeldOut, Method, StudyError, Task, run_study, write_report
+from sne.lab.studies import METHODS, HeldOut, Method, StudyError, StudyTask, run_study, write_report
 from sne.lab.studies import learners as learners_room
 from sne.lab.studies.images import find_images
 from sne.lab.studies.zoos import ZooShelf
@@ -137,7 +137,7 @@ def test_what_a_method_cannot_take_is_kept_as_such(zoos, tmp_path):
 
 
 def test_several_zoos_are_learned_from_and_test_runs_stay_out(zoos, tmp_path):
-    task = Task(
+    task = StudyTask(
         "both", ("tiny", "tiny-sine"), (HeldOut("own", ("tiny", "tiny-sine")),), target="test_loss", fraction=0.6
     )
     found = run_study(tiny_study("statistics_boosting", tasks=(task,)), "ci", tmp_path, zoos=zoos, workers=0)
@@ -162,7 +162,7 @@ def test_networks_can_be_judged_by_what_was_noted(zoos, tmp_path):
             ("none", ("config.activation", "?")),
         )
     )
-    task = Task("accuracy", ("tiny",), (everyone, tanh))
+    task = StudyTask("accuracy", ("tiny",), (everyone, tanh))
     found = run_study(tiny_study("mean", tasks=(task,), seeds=(0,)), "ci", tmp_path, zoos=zoos, workers=0)
     zoo = ZooShelf(zoos).open(("tiny",)).zoo
     chosen = {
@@ -195,7 +195,7 @@ def test_a_training_that_cannot_end_is_told_and_not_tried_again(zoos, tmp_path):
 
 def test_a_zoo_that_was_made_anew_is_learned_from_anew(tmp_path):
     shelf, images = ZooShelf(tmp_path / "zoos"), ProcessPool(1)
-    task = Task("both", ("tiny", "tiny-sine"), (HeldOut("own", ("tiny", "tiny-sine")),), target="test_loss")
+    task = StudyTask("both", ("tiny", "tiny-sine"), (HeldOut("own", ("tiny", "tiny-sine")),), target="test_loss")
     study = tiny_study("mean", tasks=(task,), seeds=(0,))
     first = run_study(study, "ci", tmp_path / "out", zoos=shelf.folder, workers=0)
     shutil.rmtree(shelf.folder / "tiny")
@@ -207,7 +207,9 @@ def test_a_zoo_that_was_made_anew_is_learned_from_anew(tmp_path):
 
 
 def test_classes_are_judged_by_accuracy(zoos, tmp_path):
-    task = Task("activation", ("tiny",), (HeldOut("own", ("tiny",)),), target="config.activation", metric="accuracy")
+    task = StudyTask(
+        "activation", ("tiny",), (HeldOut("own", ("tiny",)),), target="config.activation", metric="accuracy"
+    )
     found = run_study(tiny_study("mean", "sne_one", tasks=(task,)), "ci", tmp_path, zoos=zoos, workers=0)
     for outcome in found.outcomes.all:
         assert outcome.status == "done" and 0 <= outcome.mean("accuracy") <= 1
@@ -215,7 +217,7 @@ def test_classes_are_judged_by_accuracy(zoos, tmp_path):
 
 
 def test_steps_can_be_predicted_and_embeddings_kept(zoos, tmp_path):
-    task = Task("step", ("tiny",), (HeldOut("own", ("tiny",)),), target="step", has_map=True)
+    task = StudyTask("step", ("tiny",), (HeldOut("own", ("tiny",)),), target="step", has_map=True)
     found = run_study(tiny_study("sne_one", tasks=(task,), seeds=(0,)), "ci", tmp_path, zoos=zoos, workers=0)
     judged = found.outcomes.all[0].judged[0]
     assert set(judged["measured"]) == {2.0, 6.0} and set(judged["dataset"]) == {"digits"}

@@ -1,7 +1,7 @@
 """From convolutional networks to vision transformers."""
 
 from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 CHOSEN = {
     "ci": IMAGES["ci"][:1],
@@ -14,7 +14,7 @@ def _design(scale: str) -> Design:
     chosen = CHOSEN[scale]
     pairs = {images: (image_zoo(scale, "small_cnn", images), image_zoo(scale, "vit", images)) for images in chosen}
     tasks = tuple(
-        Task(images, names_of([cnn]), (HeldOut("vit", names_of([vit]), piece="all"),))
+        StudyTask(images, names_of([cnn]), (HeldOut("vit", names_of([vit]), piece="all"),))
         for images, (cnn, vit) in pairs.items()
     )
     return design(

@@ -1,7 +1,7 @@
 """Train on networks of one architecture, rank networks of another, and back."""
 
 from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 PAIR = ("small_cnn", "cnn_s")
 
@@ -10,7 +10,7 @@ def _design(scale: str) -> Design:
     chosen = IMAGES["ci"][:1] if scale == "ci" else ("mnist", "cifar10_gs", "svhn_crops_gs")
     zoos = {(family, images): image_zoo(scale, family, images) for images in chosen for family in PAIR}
     tasks = tuple(
-        Task(
+        StudyTask(
             f"{family}, {images}",
             names_of([zoos[family, images]]),
             tuple(

@@ -1,13 +1,13 @@
 """Train on networks of one data set, rank networks of another: all ordered pairs."""
 
 from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 
 def _design(scale: str) -> Design:
     zoos = {images: image_zoo(scale, "small_cnn", images) for images in IMAGES[scale]}
     tasks = tuple(
-        Task(
+        StudyTask(
             images,
             names_of([zoos[images]]),
             tuple(

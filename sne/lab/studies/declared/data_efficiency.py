@@ -2,7 +2,7 @@
 
 from sne.lab.studies.declared.parts import design, sine_zoo
 from sne.lab.studies.methods import METHODS
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 FRACTIONS = {"ci": (0.5, 1.0), "cpu": (0.1, 0.25, 0.5, 1.0), "gpu": (0.05, 0.1, 0.25, 0.5, 1.0)}
 NAMES = {
@@ -25,7 +25,7 @@ NAMES = {
 def _design(scale: str) -> Design:
     zoo = sine_zoo(scale)
     tasks = tuple(
-        Task(
+        StudyTask(
             f"{round(100 * fraction)} %",
             (zoo.name,),
             (HeldOut(f"trained on {round(100 * fraction)} %", (zoo.name,), f"{round(100 * fraction)} %"),),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sne.lab.studies.declared.parts import compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 SMALL: Mapping[str, Mapping[str, Any]] = {
     "wild_cnn": {"depth": [2, 3, 4], "widest": 16},
@@ -34,7 +34,7 @@ def _design(scale: str) -> Design:
         for family in SMALL
     }
     tasks = tuple(
-        Task(
+        StudyTask(
             family,
             names_of([small]),
             (

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 NO_EMBEDDINGS: Mapping[str, str] = dict.fromkeys(
     ("mean", "hyperparameters", "statistics_boosting", "statistics_mlp", "hyper_rep", "probing", "sne_probing"),
@@ -25,7 +25,7 @@ def _design(scale: str) -> Design:
     return design(
         scale,
         zoos=tuple(needs),
-        tasks=(Task("accuracy", zoos, (HeldOut("all data sets", zoos),), has_map=True),),
+        tasks=(StudyTask("accuracy", zoos, (HeldOut("all data sets", zoos),), has_map=True),),
         methods=compared(scale, without=LEFT_OUT[scale]),
         left_out=LEFT_OUT[scale],
         estimate={"ci": "1 min", "cpu": "40 min", "gpu": "1 day"}[scale],

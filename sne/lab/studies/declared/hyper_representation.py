@@ -1,7 +1,7 @@
 """From networks of SVHN to those of other data sets, within CNN-s and from another architecture to it."""
 
 from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 
 def _design(scale: str) -> Design:
@@ -9,7 +9,7 @@ def _design(scale: str) -> Design:
     own, other = image_zoo(scale, "cnn_s", chosen[0]), image_zoo(scale, "small_cnn", chosen[0])
     judged = {images: image_zoo(scale, "cnn_s", images) for images in chosen}
     tasks = tuple(
-        Task(
+        StudyTask(
             zoo.families[0],
             names_of([zoo]),
             tuple(HeldOut(f"cnn_s, {images}", names_of([judged[images]]), group) for images in chosen),

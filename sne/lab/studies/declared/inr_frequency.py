@@ -1,7 +1,7 @@
 """The frequency of a sine wave, read from the weights of the network that represents it."""
 
 from sne.lab.studies.declared.parts import compared, design, sine_zoo
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 
 def _design(scale: str) -> Design:
@@ -10,7 +10,7 @@ def _design(scale: str) -> Design:
     return design(
         scale,
         zoos=(zoo,),
-        tasks=(Task("frequency", (zoo.name,), (held_out,), target="frequency", metric="mse"),),
+        tasks=(StudyTask("frequency", (zoo.name,), (held_out,), target="frequency", metric="mse"),),
         methods=compared(scale),
         estimate={"ci": "1 min", "cpu": "15 min", "gpu": "2 h"}[scale],
     )

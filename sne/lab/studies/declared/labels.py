@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 TARGETS = {
     "data set": ("dataset", "accuracy"),
@@ -27,7 +27,7 @@ def _design(scale: str) -> Design:
     needs = [image_zoo(scale, "small_cnn", images) for images in IMAGES[scale]]
     zoos = names_of(needs)
     tasks = tuple(
-        Task(name, zoos, (HeldOut("small CNNs", zoos, name),), target=target, metric=metric)
+        StudyTask(name, zoos, (HeldOut("small CNNs", zoos, name),), target=target, metric=metric)
         for name, (target, metric) in TARGETS.items()
     )
     return design(

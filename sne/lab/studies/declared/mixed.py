@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sne.lab.studies.declared.parts import compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task, ZooNeed
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask, ZooNeed
 
 FAMILIES = {
     "ci": ("mlp", "small_cnn", "cnn_s"),
@@ -35,13 +35,13 @@ def _zoo(scale: str, family: str) -> ZooNeed:
 
 def _design(scale: str) -> Design:
     zoos = {family: _zoo(scale, family) for family in FAMILIES[scale]}
-    everything = Task(
+    everything = StudyTask(
         "all families",
         names_of(list(zoos.values())),
         tuple(HeldOut(family, names_of([zoo]), "family seen") for family, zoo in zoos.items()),
     )
     others = tuple(
-        Task(
+        StudyTask(
             f"without {family}",
             names_of([other for other in zoos.values() if other is not zoo]),
             (HeldOut(family, names_of([zoo]), "family never seen", piece="all"),),

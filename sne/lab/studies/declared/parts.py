@@ -6,7 +6,7 @@ from typing import Any
 
 from sne.lab.studies.images import DIGITS, TURNED
 from sne.lab.studies.methods import METHODS, POOLED, Method
-from sne.lab.studies.study import Design, HeldOut, Task, ZooNeed
+from sne.lab.studies.study import Design, HeldOut, StudyTask, ZooNeed
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def two_tasks(scale: str) -> dict[str, Any]:
     of_waves = HeldOut("sine waves", (waves.name,), "frequency")
     of_images = HeldOut("small CNNs", (images.name,), "accuracy")
     tasks = (
-        Task("frequency", (waves.name,), (of_waves,), target="frequency", metric="mse"),
-        Task("accuracy", (images.name,), (of_images,)),
+        StudyTask("frequency", (waves.name,), (of_waves,), target="frequency", metric="mse"),
+        StudyTask("accuracy", (images.name,), (of_images,)),
     )
     return {"zoos": (waves, images), "tasks": tasks}
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sne.lab.studies.declared.parts import compared, design, image_zoo, names_of
-from sne.lab.studies.study import SCALES, Design, HeldOut, Study, Task
+from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 TOO_SLOW = "too slow for this scale"
 LEFT_OUT: Mapping[str, Mapping[str, str]] = {
@@ -20,7 +20,7 @@ def _design(scale: str) -> Design:
     plain = image_zoo(scale, "wild_cnn", variant="plain", changes={"skip_rate": 0.0})
     skipping = image_zoo(scale, "wild_cnn", variant="skipping", changes={"skip_rate": 1.0}, seed=1)
     resnets = image_zoo(scale, "residual_cnn")
-    task = Task(
+    task = StudyTask(
         "plain",
         names_of([plain]),
         (

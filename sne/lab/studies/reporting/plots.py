@@ -12,7 +12,7 @@ from sne.lab.studies.outcomes import Outcome, Outcomes
 from sne.lab.studies.reporting.blocks import Picture
 from sne.lab.studies.reporting.tables import ordered_methods, total_text
 from sne.lab.studies.resampling import interval_of
-from sne.lab.studies.study import LOWER_IS_BETTER, METRICS, Study, Task
+from sne.lab.studies.study import LOWER_IS_BETTER, METRICS, Study, StudyTask
 
 SNE_COLOUR, OTHER_COLOUR, APART_COLOUR = "#2563eb", "#94a3b8", "#d6a35c"
 LINE_COLOURS = (
@@ -237,7 +237,7 @@ def _scatter(outcomes: Outcomes, folder: Path) -> Picture | None:
     return Picture("scatter.png", f"Each held-out network once, {method.label}, first seed; the line is equality.")
 
 
-def _mean_of(outcomes: Outcomes, task: Task, held_out: str, method: Method) -> float:
+def _mean_of(outcomes: Outcomes, task: StudyTask, held_out: str, method: Method) -> float:
     value = outcomes.find(task.name, held_out, method.name).mean(task.metric)
     return np.nan if value is None else value
 

@@ -19,7 +19,7 @@ from sne.lab.studies.reporting.page import to_page
 from sne.lab.studies.reporting.plots import draw_all
 from sne.lab.studies.resampling import DRAWS, interval_of
 from sne.lab.studies.runner import Finished
-from sne.lab.studies.study import LOWER_IS_BETTER, Task
+from sne.lab.studies.study import LOWER_IS_BETTER, StudyTask
 from sne.predictors import write_atomically
 
 REPORT, RESULTS, PAGE = "report.md", "results.json", "report.html"
@@ -187,7 +187,7 @@ def _failed_configurations(finished: Finished) -> list[str]:
     ]
 
 
-def _details(finished: Finished, task: Task) -> Sequence[Block]:
+def _details(finished: Finished, task: StudyTask) -> Sequence[Block]:
     table = tables.details(finished.outcomes, task)
     return [Heading(task.name, 3), table] if table.rows else []
 

@@ -9,7 +9,7 @@ from sne.lab.studies.outcomes import Outcome, Outcomes, Total
 from sne.lab.studies.reporting.blocks import Cell, Table
 from sne.lab.studies.reporting.numbers import count, duration, figure, with_interval
 from sne.lab.studies.resampling import interval_of
-from sne.lab.studies.study import LOWER_IS_BETTER, METRICS, Task
+from sne.lab.studies.study import LOWER_IS_BETTER, METRICS, StudyTask
 
 READS = {
     "weights": "weights",
@@ -66,7 +66,7 @@ def total_text(total: Total, outcomes: Outcomes) -> str:
     return text if total.is_whole else f"{text} ({len(total.outcomes)} of {total.num_asked})"
 
 
-def of_task(outcomes: Outcomes, task: Task) -> Table:
+def of_task(outcomes: Outcomes, task: StudyTask) -> Table:
     """A row a method, a column a held-out set: the task's metric."""
     rows = []
     for method in ordered_methods(outcomes):
@@ -84,7 +84,7 @@ def outcome_text(outcome: Outcome) -> str:
     return with_interval(metric, outcome.mean(metric), interval_of(outcome.draws))
 
 
-def details(outcomes: Outcomes, task: Task) -> Table:
+def details(outcomes: Outcomes, task: StudyTask) -> Table:
     """A row a method and held-out set: every figure, averaged over the seeds."""
     done = [o for o in outcomes.all if o.task.name == task.name and o.status == "done"]
     names = list(dict.fromkeys(name for o in done for name in o.figures[0]))
