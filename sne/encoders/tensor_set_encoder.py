@@ -12,9 +12,7 @@ from sne.encoders.contract import NetworkEncoder
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_SIZE
 from sne.encoders.tensor_tokens import TOKEN_SIZE, TensorTokens, summary, tokenize
 from sne.networks import Network
-from sne.nn import bucket_sets
-from sne.nn.attention import attend
-from sne.nn.transformer import PreNormBlock
+from sne.nn import PreNormBlock, attend, bucket_sets
 from sne.symmetry import canonical_network
 
 DEPTH_SIZE = 6

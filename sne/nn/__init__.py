@@ -1,16 +1,14 @@
-"""Set functions: attention blocks, ragged sets, exact fast forms. Knows tensors only."""
+"""Set functions on tensors: attention blocks, ragged sets and exact fast forms."""
 
 from sne.nn.attention import attend as attend
 from sne.nn.attention import softmax_over_set as softmax_over_set
 from sne.nn.blocks import InducedSetAttentionBlock as InducedSetAttentionBlock
 from sne.nn.blocks import MultiheadAttentionBlock as MultiheadAttentionBlock
+from sne.nn.blocks import PoolingByAttention as PoolingByAttention
+from sne.nn.blocks import PreNormBlock as PreNormBlock
 from sne.nn.blocks import SetAttentionBlock as SetAttentionBlock
-from sne.nn.feedforward import RowFeedForward as RowFeedForward
-from sne.nn.pooling import PoolingByAttention as PoolingByAttention
-from sne.nn.projection import projection as projection
 from sne.nn.ragged import Bucket as Bucket
 from sne.nn.ragged import SetBuckets as SetBuckets
 from sne.nn.ragged import bucket_sets as bucket_sets
 from sne.nn.scalar import ScalarSetAttentionBlock as ScalarSetAttentionBlock
 from sne.nn.scalar import tilted_means as tilted_means
-from sne.nn.transformer import PreNormBlock as PreNormBlock

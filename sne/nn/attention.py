@@ -1,4 +1,4 @@
-"""Multihead attention inside many sets at once, with a form of its own for many small sets."""
+"""Multihead attention within many sets at once, with a fast form for many small sets on the CPU."""
 
 from typing import Any
 
@@ -8,8 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sne.errors import SneError
+
 SMALL_SET = 32
-"""Up to this many tokens a set goes through `_SmallSetAttention` on the CPU."""
+"""Largest set, in tokens, that is computed by `_SmallSetAttention` on the CPU."""
 
 
 def attend(
@@ -20,24 +22,32 @@ def attend(
     heads: int,
     mask: Bool[Tensor, "sets tokens"] | None = None,
 ) -> Float[Tensor, "sets targets dim"]:
-    """Multihead softmax attention, heads side by side in the last axis, no output projection.
+    """Computes multihead softmax attention without an output projection; heads are concatenated along the last axis.
 
     Args:
-        queries: what asks, already projected.
-        keys: what is compared with the queries, already projected.
-        values: what is averaged, already projected.
-        heads: number of heads; divides dim.
-        mask: True on real tokens; every set has at least one. None when all are real.
+        queries: Projected queries.
+        keys: Projected keys, which are compared with the queries.
+        values: Projected values, which are averaged.
+        heads: Number of attention heads; must divide dim.
+        mask: True on real tokens, of which each set has at least one; None if all tokens are real.
 
     Returns:
-        For every query the averaged values, one average a head.
+        The averaged values per query, one average per head.
+
+    Raises:
+        SneError: If dim is not a multiple of heads.
+
+    Example:
+        >>> zeros, values = torch.zeros(1, 3, 2), torch.tensor([[[1.0, 2.0], [3.0, 4.0], [5.0, 9.0]]])
+        >>> attend(zeros[:, :1], zeros, values, heads=2)  # equal weights: the mean of the values
+        tensor([[[3., 5.]]])
 
     Source: Lee et al., arXiv 1810.00825, section 2.1.
     Differs: logits are divided by the square root of the width of a head, dim / heads, as in Vaswani et al.,
-        arXiv 1706.03762; the Set Transformer's published code divides by the square root of dim.
+        arXiv 1706.03762. The Set Transformer's published code divides by the square root of dim.
     """
     if queries.shape[-1] % heads:
-        raise ValueError(f"dim {queries.shape[-1]} is not a multiple of heads {heads}")
+        raise SneError(f"dim {queries.shape[-1]} is not a multiple of heads {heads}")
     is_small = max(queries.shape[1], keys.shape[1]) <= SMALL_SET
     if mask is None and is_small and queries.device.type == "cpu":
         return _SmallSetAttention.apply(queries, keys, values, heads)  # pyright: ignore[reportReturnType]
@@ -50,14 +60,18 @@ def attend(
 def softmax_over_set(
     logits: Float[Tensor, "sets rows tokens"], mask: Bool[Tensor, "sets tokens"] | None = None
 ) -> Float[Tensor, "sets rows tokens"]:
-    """Softmax over the tokens of each set.
+    """Computes a softmax over the tokens of each set.
 
     Args:
-        logits: any finite numbers.
-        mask: True on real tokens, at least one a set. None when all are real.
+        logits: Finite numbers.
+        mask: True on real tokens, of which each set has at least one; None if all tokens are real.
 
     Returns:
-        Weights that sum to one over the real tokens; exactly 0 elsewhere.
+        Weights that sum to one over the real tokens and are exactly 0 elsewhere.
+
+    Example:
+        >>> softmax_over_set(torch.zeros(1, 1, 3), torch.tensor([[True, True, False]]))
+        tensor([[[0.5000, 0.5000, 0.0000]]])
     """
     if mask is not None:
         logits = logits.masked_fill(~mask[:, None, :], -torch.inf)
@@ -67,7 +81,7 @@ def softmax_over_set(
 
 
 def _small_softmax(logits: Tensor) -> Tensor:
-    # torch.softmax is 5 times slower on such short rows: its kernel does not vectorise them.
+    # torch.softmax is 5 times slower on such short rows because its kernel does not vectorise them.
     weights = torch.exp_(logits - logits.amax(-1, keepdim=True))
     return weights.div_(weights.sum(-1, keepdim=True))
 
@@ -94,7 +108,7 @@ class _SmallSoftmax(torch.autograd.Function):
 
 
 class _SmallSetAttention(torch.autograd.Function):
-    """Attention in very many very small sets: batched products over sets x heads, softmax by hand."""
+    """Attention within many small sets: batched products over sets x heads, and `_small_softmax`."""
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:

@@ -1,34 +1,105 @@
-"""The attention blocks of the Set Transformer: MAB, SAB and ISAB, on sets of equal or masked size."""
+"""Attention blocks on sets of equal size or with a mask: those of the Set Transformer, and a pre-norm block."""
+
+from typing import final
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sne.nn.attention import attend
-from sne.nn.feedforward import ResidualFeedForward
-from sne.nn.projection import BRANCH_GAIN, projection
+from sne.errors import SneError
+from sne.nn.attention import attend, softmax_over_set
+
+BRANCH_GAIN = 0.5
+"""Initial gain of maps whose result is added to their input. With a gain of 1 the sums grow from block to block, and
+embeddings start ten times too large for a head to learn from."""
 
 
+def projection(dim: int, *, has_bias: bool = True, gain: float = 1.0) -> nn.Linear:
+    """Returns a linear layer dim -> dim that initially preserves the size of its input, times a gain.
+
+    PyTorch's own initialisation divides the variance by 3. A network passes about twenty such maps on its way to an
+    embedding, so two networks would start with almost equal embeddings.
+
+    Args:
+        dim: Width of the input and of the output.
+        has_bias: Whether the layer has a bias, which starts at zero.
+        gain: Factor on the initial weights; `BRANCH_GAIN` for maps whose result is added to their input.
+
+    Returns:
+        The layer.
+
+    Source: Glorot and Bengio, AISTATS 2010.
+    Differs: nothing.
+    """
+    layer = nn.Linear(dim, dim, bias=has_bias)
+    nn.init.xavier_uniform_(layer.weight, gain)
+    if has_bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+@final
+class RowFeedForward(nn.Module):
+    """Row-wise feed-forward layer (rFF): the same map on every token, `relu(x W + b)`.
+
+    Args:
+        dim: Width of a token, in and out.
+        gain: Factor on the initial weights.
+
+    Source: Lee et al., arXiv 1810.00825, section 3.1.
+    Differs: nothing. The paper leaves the depth OPEN; one linear layer and a ReLU, as in its published code.
+    """
+
+    def __init__(self, dim: int, *, gain: float = 1.0) -> None:
+        super().__init__()
+        self.linear = projection(dim, gain=gain)
+
+    def forward(self, x: Float[Tensor, "*tokens dim"]) -> Float[Tensor, "*tokens dim"]:
+        """Maps every token independently of the others."""
+        return self.linear(x).relu_()
+
+
+@final
+class ResidualFeedForward(nn.Module):
+    """Last step of a multihead attention block: `H -> H + rFF(H)`, with optional layer norms.
+
+    Args:
+        dim: Width of a token.
+        has_norm: Whether to include the two layer norms of the Set Transformer's published code.
+    """
+
+    def __init__(self, dim: int, *, has_norm: bool = False) -> None:
+        super().__init__()
+        self.feedforward = RowFeedForward(dim, gain=BRANCH_GAIN)
+        self.norm_in = nn.LayerNorm(dim) if has_norm else nn.Identity()
+        self.norm_out = nn.LayerNorm(dim) if has_norm else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "*tokens dim"]) -> Float[Tensor, "*tokens dim"]:
+        """Maps every token independently of the others."""
+        x = self.norm_in(x)
+        return self.norm_out(x + self.feedforward(x))
+
+
+@final
 class MultiheadAttentionBlock(nn.Module):
     """Multihead attention block (MAB): `MAB(X, Y) = H + rFF(H)`, `H = X W_q + Multihead(X, Y, Y)`.
 
-    Equivariant to the order of X, invariant to the order of Y.
+    The block is equivariant to the order of X and invariant to the order of Y.
 
     Args:
-        dim: width of a token, in and out.
-        heads: number of heads; divides dim.
-        has_norm: whether layer norms stand before and after the feed-forward layer.
+        dim: Width of a token, in and out.
+        heads: Number of attention heads; must divide dim.
+        has_norm: Whether layer norms stand before and after the feed-forward layer.
 
     Source: Lee et al., arXiv 1810.00825, section 3.1; method.md, section 1.
-    Differs: softmax scaled by the width of a head (see `attend`). Keys have no bias, for it cancels in the
-        softmax. Heads are put side by side without an output projection, as in the published code. Layer norm
-        is OPEN in SNE: off by default, so that the scale of weights is not lost.
+    Differs: the softmax is scaled by the width of a head (see `attend`). Keys have no bias, because it cancels in the
+        softmax. Heads are concatenated without an output projection, as in the published code. Layer norm is OPEN in
+        SNE; it is off by default so that the scale of the weights is preserved.
     """
 
     def __init__(self, dim: int, *, heads: int, has_norm: bool = False) -> None:
         super().__init__()
-        if dim % heads:
-            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
+        _check_heads(dim, heads)
         self.heads = heads
         self.query = projection(dim)
         self.key = projection(dim, has_bias=False)
@@ -41,19 +112,22 @@ class MultiheadAttentionBlock(nn.Module):
         y: Float[Tensor, "sets tokens dim"],
         mask: Bool[Tensor, "sets tokens"] | None = None,
     ) -> Float[Tensor, "sets targets dim"]:
-        """Lets every token of X read the set Y; `mask` is True on the real tokens of Y."""
+        """Lets every token of X attend to the set Y; `mask` is True on the real tokens of Y."""
         queries = self.query(x)
         attended = attend(queries, self.key(y), self.value(y), heads=self.heads, mask=mask)
         return self.end(queries + attended)
 
 
+@final
 class SetAttentionBlock(nn.Module):
-    """Set attention block (SAB): `SAB(X) = MAB(X, X)`. Square in the size of the set; order-equivariant.
+    """Set attention block (SAB): `SAB(X) = MAB(X, X)`. Its cost is quadratic in the size of the set.
+
+    The block is equivariant to the order of the set.
 
     Args:
-        dim: width of a token, in and out.
-        heads: number of heads; divides dim.
-        has_norm: whether layer norms stand before and after the feed-forward layer.
+        dim: Width of a token, in and out.
+        heads: Number of attention heads; must divide dim.
+        has_norm: Whether layer norms stand before and after the feed-forward layer.
 
     Source: Lee et al., arXiv 1810.00825, section 3.1.
     Differs: as in `MultiheadAttentionBlock`.
@@ -66,23 +140,24 @@ class SetAttentionBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "sets tokens dim"], mask: Bool[Tensor, "sets tokens"] | None = None
     ) -> Float[Tensor, "sets tokens dim"]:
-        """Lets every token read its own set; what comes out where `mask` is False means nothing."""
+        """Lets every token attend to its own set; results where `mask` is False are arbitrary."""
         return self.block(x, x, mask)
 
 
+@final
 class InducedSetAttentionBlock(nn.Module):
-    """Induced set attention block (ISAB): `ISAB_m(X) = MAB(X, MAB(I, X))`. Linear in the size of the set.
+    """Induced set attention block (ISAB): `ISAB_m(X) = MAB(X, MAB(I, X))`. Its cost is linear in the size of the set.
 
-    Sets of at most `full_up_to` tokens take `MAB(X, X)` with the same outer block, so that one set of weights
-    serves small and large sets and learns from both.
+    Sets of at most `full_up_to` tokens are computed as `MAB(X, X)` with the same outer block, so that one set of
+    parameters serves small and large sets and learns from both.
 
     Args:
-        dim: width of a token, in and out.
-        heads: number of heads; divides dim.
-        inducing_points: number m of learned points that summarise the set.
-        full_up_to: largest set that attends to itself; 0 gives the plain ISAB.
-        has_norm: whether layer norms stand before and after the feed-forward layers.
-        slice_tokens: without gradients, more tokens than this are mapped slice by slice to bound memory.
+        dim: Width of a token, in and out.
+        heads: Number of attention heads; must divide dim.
+        inducing_points: Number m of learned points that summarise the set.
+        full_up_to: Size of the largest set that attends to itself; 0 gives the plain ISAB.
+        has_norm: Whether layer norms stand before and after the feed-forward layers.
+        slice_tokens: Number of tokens per slice when no gradient is needed; bounds the memory of large sets.
 
     Source: Lee et al., arXiv 1810.00825, section 3.1.
     Differs: as in `MultiheadAttentionBlock`; `full_up_to` is ours.
@@ -109,9 +184,9 @@ class InducedSetAttentionBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "sets tokens dim"], mask: Bool[Tensor, "sets tokens"] | None = None
     ) -> Float[Tensor, "sets tokens dim"]:
-        """Lets every token read a summary of its set; what comes out where `mask` is False means nothing.
+        """Lets every token attend to a summary of its set; results where `mask` is False are arbitrary.
 
-        A batch holds sets on one side of `full_up_to` only: see the argument `boundary` of `bucket_sets`.
+        All sets of a batch must lie on the same side of `full_up_to`: see the argument `boundary` of `bucket_sets`.
         """
         if x.shape[1] <= self.full_up_to:
             return self.outer(x, x, mask)
@@ -119,3 +194,99 @@ class InducedSetAttentionBlock(nn.Module):
         if torch.is_grad_enabled() or x.shape[1] <= self.slice_tokens:
             return self.outer(x, summary)
         return torch.cat([self.outer(part, summary) for part in x.split(self.slice_tokens, dim=1)], dim=1)
+
+
+@final
+class PoolingByAttention(nn.Module):
+    """Pooling by multihead attention (PMA) with one seed: `PMA(Z) = MAB(S, rFF(Z))`.
+
+    The seed is constant. Its query is therefore folded into the key projection (one vector per head), and the value
+    projection is applied after averaging. Each token costs `heads * dim` products rather than `2 dim^2`; the result is
+    the same.
+
+    Args:
+        dim: Width of a token and of the result.
+        heads: Number of attention heads; must divide dim.
+        has_norm: Whether layer norms stand before and after the last feed-forward layer.
+
+    Source: Lee et al., arXiv 1810.00825, section 3.2; method.md, section 5.
+    Differs: as in `MultiheadAttentionBlock`; folding changes the rounding only.
+    """
+
+    def __init__(self, dim: int, *, heads: int, has_norm: bool = False) -> None:
+        super().__init__()
+        _check_heads(dim, heads)
+        self.heads = heads
+        self.seed = nn.Parameter(torch.empty(1, dim))
+        nn.init.xavier_uniform_(self.seed)
+        self.feedforward = RowFeedForward(dim)
+        self.query = projection(dim)
+        self.key = projection(dim, has_bias=False)
+        self.value = projection(dim)
+        self.end = ResidualFeedForward(dim, has_norm=has_norm)
+
+    def forward(
+        self, x: Float[Tensor, "sets tokens dim"], mask: Bool[Tensor, "sets tokens"] | None = None
+    ) -> Float[Tensor, "sets dim"]:
+        """Pools every set to one vector, independently of the order of its tokens.
+
+        Args:
+            x: The sets.
+            mask: True on real tokens, of which each set has at least one; None if all tokens are real.
+
+        Returns:
+            One vector per set.
+        """
+        tokens = self.feedforward(x)
+        query = self.query(self.seed)
+        width = query.shape[-1] // self.heads
+        per_head = query.view(self.heads, 1, width) @ self.key.weight.view(self.heads, width, -1)
+        folded_key = per_head.squeeze(1) * width**-0.5
+        weights = softmax_over_set((tokens @ folded_key.T).transpose(1, 2), mask)
+        pooled = torch.bmm(weights, tokens)
+        value_weight = self.value.weight.view(self.heads, width, -1)
+        attended = torch.einsum("shd,hwd->shw", pooled, value_weight).flatten(1) + self.value.bias
+        return self.end(query + attended)
+
+
+@final
+class PreNormBlock(nn.Module):
+    """Pre-norm transformer block: attention and a feed-forward layer, each after a layer norm, with residual sums.
+
+    The block is equivariant to the order of the tokens.
+
+    Args:
+        dim: Width of a token, in and out.
+        heads: Number of attention heads; must divide dim.
+        dropout: Share of entries that are dropped in both branches during training.
+
+    Source: Xiong et al., arXiv 2002.04745, section 3 (pre-LN transformer layer).
+    Differs: SiLU is the activation, and the hidden layer has twice the width rather than four times.
+    """
+
+    def __init__(self, dim: int, *, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        _check_heads(dim, heads)
+        self.heads = heads
+        self.before_attention = nn.LayerNorm(dim)
+        self.projection = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.before_feed_forward = nn.LayerNorm(dim)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dim, 2 * dim), nn.SiLU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, tokens: Float[Tensor, "sets tokens dim"], mask: Bool[Tensor, "sets tokens"] | None = None
+    ) -> Float[Tensor, "sets tokens dim"]:
+        """Lets every token attend to its own set; results where `mask` is False are arbitrary."""
+        queries, keys, values = self.projection(self.before_attention(tokens)).chunk(3, -1)
+        attended = attend(queries, keys, values, heads=self.heads, mask=mask)
+        tokens = tokens + self.dropout(self.out(attended))
+        return tokens + self.dropout(self.feed_forward(self.before_feed_forward(tokens)))
+
+
+def _check_heads(dim: int, heads: int) -> None:
+    if dim % heads:
+        raise SneError(f"dim {dim} is not a multiple of heads {heads}")

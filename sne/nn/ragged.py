@@ -1,4 +1,4 @@
-"""Sets of any sizes in one flat tensor, grouped so that no set is padded to the largest."""
+"""Sets of any sizes in one flat tensor, grouped by size so that no set is padded to the largest."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sne.errors import SneError
+
 
 @dataclass(frozen=True)
 class Bucket:
     """Some sets of equal or nearly equal size.
 
     Args:
-        sets: which sets, as rows of the lengths that were grouped.
-        tokens: where the tokens of each lie in the flat tensor; on padding, some token of the same set.
-        mask: True on real tokens; None when all are real.
+        sets: Indices of the sets in the lengths that were grouped.
+        tokens: Indices of each set's tokens in the flat tensor; padding repeats a token of the same set.
+        mask: True on real tokens; None if all tokens are real.
     """
 
     sets: Int[Tensor, " sets"]
@@ -27,8 +29,8 @@ class SetBuckets:
     """All sets of a flat tensor, in buckets.
 
     Args:
-        buckets: every set is in exactly one.
-        position: where each set stands once the buckets' results are joined, one row a set.
+        buckets: The buckets; every set is in exactly one.
+        position: Row of each set in the concatenated results of the buckets, which have one row per set.
     """
 
     buckets: tuple[Bucket, ...]
@@ -37,14 +39,14 @@ class SetBuckets:
     def rows(
         self, table: Float[Tensor, "rows dim"], places: Int[Tensor, " sets"] | None = None
     ) -> list[Float[Tensor, "_ dim"]]:
-        """Reads one row a set.
+        """Reads one row per set.
 
         Args:
-            table: the rows.
-            places: which row belongs to each set; None if set i has row i.
+            table: The rows.
+            places: Index of each set's row; None if set i has row i.
 
         Returns:
-            For every bucket a tensor [sets, dim].
+            One tensor [sets, dim] per bucket.
         """
         index = torch.cat([bucket.sets for bucket in self.buckets])
         rows = table.index_select(0, index if places is None else places[index])
@@ -53,15 +55,16 @@ class SetBuckets:
     def gather(
         self, tokens: Float[Tensor, "tokens dim"], places: Int[Tensor, " ragged"] | None = None
     ) -> list[Float[Tensor, "_ _ dim"]]:
-        """Lays the tokens out as one dense tensor a bucket, in one read (a read each has a slow backward).
+        """Arranges the tokens as one dense tensor per bucket.
 
         Args:
-            tokens: the flat tokens.
-            places: where token number i of the ragged sets lies among them; None if at i.
+            tokens: The flat tokens.
+            places: Index of the ragged sets' token number i in `tokens`; None if it is i.
 
         Returns:
-            For every bucket a tensor [sets, tokens, dim].
+            One tensor [sets, tokens, dim] per bucket.
         """
+        # One read for all buckets: the backward pass of a read per bucket is slow.
         index = torch.cat([bucket.tokens.flatten() for bucket in self.buckets])
         dense = tokens.index_select(0, index if places is None else places[index])
         parts = dense.split([bucket.tokens.numel() for bucket in self.buckets])
@@ -77,24 +80,28 @@ def bucket_sets(
 ) -> SetBuckets:
     """Groups ragged sets by size.
 
-    Which sets share a bucket changes no result, only its speed: a set of n tokens is padded to at most
-    `(1 + max_waste) n`, and to the longest set that is really in its bucket.
+    The grouping affects the speed only, not the results. A set of n tokens is padded to at most `(1 + max_waste) n`
+    tokens, and never beyond the longest set in its bucket.
 
     Args:
-        lengths: sizes of the sets, at least 1, in the order of the flat tensor.
-        max_waste: largest share of padding; 0 groups equal sizes only and needs no masks.
-        boundary: sets up to this size and larger sets never share a bucket.
-        max_tokens: buckets are cut so that they hold no more tokens, but at least one set.
+        lengths: Sizes of the sets, at least 1, in the order of the flat tensor.
+        max_waste: Largest padding relative to the size of a set; 0 groups equal sizes only and needs no masks.
+        boundary: Size that separates buckets: sets up to this size never share a bucket with larger sets.
+        max_tokens: Largest number of tokens per bucket, padding included; a bucket holds at least one set.
 
     Returns:
-        The buckets. `torch.cat(results)[buckets.position]` puts what they yield back in order.
+        The buckets. `torch.cat(results)[buckets.position]` restores the order of the sets.
 
     Raises:
-        ValueError: if a set is empty.
+        SneError: If a set is empty.
+
+    Example:
+        >>> [bucket.sets.tolist() for bucket in bucket_sets(torch.tensor([9, 3, 9]), max_waste=0.0).buckets]
+        [[1], [0, 2]]
     """
     lengths = lengths.long()
     if lengths.numel() and int(lengths.min()) < 1:
-        raise ValueError(f"every set needs at least 1 token, set {int(lengths.argmin())} has none")
+        raise SneError(f"expected at least 1 token per set, set {int(lengths.argmin())} has none")
     starts = lengths.cumsum(0) - lengths
     ordered, order = torch.sort(lengths, stable=True)
     sizes, counts = torch.unique_consecutive(ordered, return_counts=True)
@@ -112,7 +119,7 @@ def bucket_sets(
 
 
 def _join_sizes(sizes: list[int], counts: list[int], max_waste: float, boundary: int) -> list[tuple[int, int]]:
-    """Joins neighbouring sizes, smallest first, into (number of sets, longest) runs."""
+    """Joins neighbouring sizes, in ascending order, into runs of (number of sets, longest size)."""
     runs: list[tuple[int, int]] = []
     shortest = 0
     for size, count in zip(sizes, counts, strict=True):

@@ -1,4 +1,4 @@
-"""The first set attention block of a chunk encoder, which sees scalars: exact, without keys and values."""
+"""Exact set attention on scalars, without keys and values: the first block of a chunk encoder."""
 
 from typing import Any
 
@@ -8,21 +8,26 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from sne.nn.feedforward import ResidualFeedForward
+from sne.errors import SneError
+from sne.nn.blocks import ResidualFeedForward
 
 
 def tilted_means(x: Float[Tensor, "sets tokens"], tilts: Float[Tensor, "sets rows"]) -> Float[Tensor, "sets rows"]:
-    """Mean of each set under exponential tilts: `sum_j softmax_j(t x_j) x_j`.
+    """Computes the mean of each set under exponential tilts: `sum_j softmax_j(t x_j) x_j`.
 
-    Its derivative by the tilt is the tilted variance, so that the backward pass towards the tilts needs no
-    tokens x rows table.
+    The derivative with respect to a tilt is the tilted variance. The backward pass to the tilts therefore needs no
+    table of tokens x rows.
 
     Args:
-        x: the sets, all entries real.
-        tilts: any number of tilts a set.
+        x: The sets; all entries are real.
+        tilts: Tilts t of each set, any number of them.
 
     Returns:
-        One mean for every tilt, between the smallest and the largest entry of its set.
+        One mean per tilt, between the smallest and the largest entry of its set.
+
+    Example:
+        >>> tilted_means(torch.tensor([[0.0, 1.0, 5.0]]), torch.tensor([[0.0, 100.0]]))
+        tensor([[2., 5.]])
 
     Source: method.md, section 5.
     Differs: nothing.
@@ -32,7 +37,7 @@ def tilted_means(x: Float[Tensor, "sets tokens"], tilts: Float[Tensor, "sets row
 
 
 def _tilted_weights(centred: Tensor, tilts: Tensor) -> Tensor:
-    # The largest logit is known without looking for it: the tilt times the largest or the smallest entry.
+    # The largest logit is the tilt times either the largest or the smallest entry, so no search is needed.
     low, high = centred.amin(1, keepdim=True), centred.amax(1, keepdim=True)
     largest = torch.maximum(tilts * low, tilts * high)
     return torch.baddbmm(
@@ -44,7 +49,7 @@ class _TiltedMeans(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, tilts: Tensor) -> Tensor:
         mean = x.mean(1, keepdim=True)
-        centred = x - mean  # the variance below would cancel badly around a large mean
+        centred = x - mean  # around a large mean, the variance below would lose its digits to cancellation
         powers = torch.stack((torch.ones_like(centred), centred, centred.square()), dim=2)
         total, first, second = torch.bmm(_tilted_weights(centred, tilts), powers).unbind(2)
         first = first / total
@@ -70,23 +75,24 @@ class _TiltedMeans(torch.autograd.Function):
 class ScalarSetAttentionBlock(nn.Module):
     """Set attention block (SAB) on sets of scalars, `MAB(x, x)` with x of width one.
 
-    For one head the logits over j are `(a x_i + b) x_j` up to what cancels, so attention gives one number a
-    head, the tilted mean of the set; the block is an affine map of `[x_i, m_1(x_i) .. m_H(x_i)]`, then the
-    rFF, whose linear layer is folded into that map where no layer norm stands between.
+    For one head, the logits over j are `(a x_i + b) x_j` plus terms that cancel in the softmax. Attention therefore
+    gives one number per head, the tilted mean m of the set. The block is an affine map of
+    `[x_i, m_1(x_i) .. m_H(x_i)]` followed by the rFF. Without layer norms, the linear layer of the rFF is folded into
+    that map.
 
     Args:
-        dim: width of the result.
-        heads: number of heads; divides dim.
-        has_norm: whether layer norms stand before and after the feed-forward layer.
+        dim: Width of the result.
+        heads: Number of attention heads; must divide dim.
+        has_norm: Whether layer norms stand before and after the feed-forward layer.
 
     Source: Lee et al., arXiv 1810.00825, section 3.1; method.md, section 5.
-    Differs: as in `MultiheadAttentionBlock`; the form above changes rounding only.
+    Differs: as in `MultiheadAttentionBlock`; the form above changes the rounding only.
     """
 
     def __init__(self, dim: int, *, heads: int, has_norm: bool = False) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
+            raise SneError(f"dim {dim} is not a multiple of heads {heads}")
         self.heads = heads
         self.has_norm = has_norm
         self.query = nn.Linear(1, dim)
@@ -95,7 +101,7 @@ class ScalarSetAttentionBlock(nn.Module):
         self.end = ResidualFeedForward(dim, has_norm=has_norm)
 
     def forward(self, x: Float[Tensor, "sets tokens"]) -> Float[Tensor, "sets tokens dim"]:
-        """Lets every scalar read its own set; all entries are real. Order-equivariant."""
+        """Lets every scalar attend to its own set, all of whose entries are real; equivariant to their order."""
         sets, tokens = x.shape
         key = self.key.weight.view(self.heads, -1)
         scale = key.shape[1] ** -0.5
@@ -104,7 +110,7 @@ class ScalarSetAttentionBlock(nn.Module):
         tilts = x.unsqueeze(2) * slope + offset
         means = tilted_means(x, tilts.flatten(1)).view(sets, tokens, self.heads)
         numbers = torch.cat((x.unsqueeze(2), means), dim=2)
-        # One column for x, one for each head's mean: it meets that head's rows of the value projection.
+        # One column for x and one per head, which holds that head's rows of the value projection.
         by_head = torch.block_diag(*self.value.weight.view(self.heads, -1, 1))
         weight = torch.cat((self.query.weight, by_head), dim=1)
         bias = self.query.bias + self.value.bias

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sne.nn.transformer import PreNormBlock
+from sne.nn import PreNormBlock
 
 
 def block(dropout: float = 0.0) -> PreNormBlock:
