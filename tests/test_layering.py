@@ -23,7 +23,7 @@ LEVELS = {
 """The level of each package; docs/architecture.md has the same table."""
 
 INNER_LEVELS = {
-    "zoo": {"hashing": 1, "store": 2, "importing": 3, "exporting": 3, "__init__": 4},
+    "zoo": {"store": 1, "importing": 2, "exporting": 2, "__init__": 3},
     "lab": {"descent": 1, "neural": 2, "probing": 3, "studies": 4, "__init__": 5},
 }
 """Levels inside a package, where it has several concepts that build on each other."""

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from sne.making.families.dropout import ByteDropout
-from sne.zoo.hashing import batch_rows, key_of, mask_keys
+from sne.making.hashing import batch_rows, key_of, mask_keys
 
 _STEPS_AHEAD = 64
 

@@ -60,10 +60,10 @@ def make(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
     """Train networks; store them with what was measured."""
-    from sne import zoo
+    from sne import making
 
     with stopped_by_user(out), disk_errors(), zoo_progress("networks") as progress:
-        made = zoo.make(
+        made = making.make(
             out,
             recipe=recipe,
             families=None if family is None else [name.strip() for name in ",".join(family).split(",")],

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int32, UInt8
 from torch import Tensor, nn
 
-from sne.zoo.hashing import bytes_of
+from sne.making.hashing import bytes_of
 
 
 class ByteDropout(nn.Module):

@@ -8,10 +8,10 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from sne.making.hashing import batch_rows
 from sne.making.tasks import Classification, SignalFit, Task
 from sne.making.tasks.classification import classification_properties
 from sne.making.tasks.signal_fit import signal_properties
-from sne.zoo.hashing import batch_rows
 from sne.zoo.store.writing import Value
 
 _IMAGES_AT_ONCE = 65_536

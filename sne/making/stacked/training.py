@@ -11,6 +11,7 @@ from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sne.making.families.dropout import ByteDropout
+from sne.making.hashing import key_of, mask_keys
 from sne.making.images import ImageSet
 from sne.making.randomness import dropouts
 from sne.making.recipe import Recipe, Unit
@@ -19,7 +20,6 @@ from sne.making.stacked.layers import use_stackable_layers
 from sne.making.stacked.optimisers import StackedOptimiser
 from sne.making.stacked.tasks import stack_tasks
 from sne.making.stacked.weights import StackedWeights
-from sne.zoo.hashing import key_of, mask_keys
 from sne.zoo.store.writing import LARGEST_WEIGHT, Value
 
 _CHECK_EVERY = 50

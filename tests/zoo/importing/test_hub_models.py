@@ -261,7 +261,7 @@ def test_without_pyyaml(source: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     lines = []
     with pytest.raises(ZooError, match="1 of 3"):
         import_zoo("hugging-face", source, tmp_path / "zoo", report=lines.append)
-    assert "model cards need PyYAML; pip install 'sne[cards]'" in lines[0]
+    assert "model cards needs PyYAML; install the extra 'cards': " in lines[0]
 
 
 def test_bad_folders(source: Path, tmp_path: Path):

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from sne.zoo.hashing import batch_rows, bytes_of, key_of, mask_keys, mix, permute
+from sne.making.hashing import batch_rows, bytes_of, key_of, mask_keys, mix, permute
 
 
 def keys(count, start=0):
