@@ -1,7 +1,12 @@
-"""Files of other people become networks, lazily, executing nothing."""
+"""Checkpoints become networks, lazily, and nothing in a file is ever executed.
+
+Reading order: `read.py` is the entry, `folder.py` resolves folders and shards, `formats/` has one reader per file
+format, `state_dict.py` and `module.py` read objects in memory, `composed/` computes weights that are stored in another
+form, `source.py` is the contract that all of them share, `raw_data.py` reads bytes, JSON and zip directories.
+"""
 
 from sne.checkpoints.read import open_source as open_source
 from sne.checkpoints.read import read_network as read_network
 from sne.checkpoints.source import CheckpointSource as CheckpointSource
-from sne.checkpoints.source import StateDictSource as StateDictSource
+from sne.checkpoints.state_dict import StateDictSource as StateDictSource
 from sne.errors import CheckpointError as CheckpointError

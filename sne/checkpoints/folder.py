@@ -1,21 +1,22 @@
-"""A folder that holds one checkpoint: a single file, or shards with or without an index."""
+"""Folders that hold one checkpoint: a single file, or shards with or without an index."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import final
 
 from torch import Tensor
 
-from sne.checkpoints.kinds import SUFFIXES
-from sne.checkpoints.plain_json import parse_json
+from sne.checkpoints.formats.known import SUFFIXES, open_file
+from sne.checkpoints.raw_data import parse_json
 from sne.checkpoints.source import CheckpointSource
 from sne.errors import CheckpointError
 from sne.networks import Hint
 
 USUAL = ("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model", "consolidated")
-_ORDER = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".onnx")
+"""Names, without suffix, of the file that holds the whole network of a folder. They are preferred to other files."""
+
 _SHARD = re.compile(r"^(.*)-(\d+)-of-(\d+)$")
 _NOT_WEIGHTS = {"training_args", "optimizer", "scheduler", "scaler", "rng_state"}
 _MAX_INDEX = 100_000_000
@@ -26,52 +27,55 @@ class ShardedSource(CheckpointSource):
     """Several files that together hold one network.
 
     Args:
-        name: the folder or index.
-        shards: the source of each file, by file name.
+        name: The folder or index, as messages call it.
+        shards: The source of each file, by file name.
+
+    Raises:
+        CheckpointError: If a tensor is in two shards.
     """
 
     def __init__(self, name: str, shards: Mapping[str, CheckpointSource]):
-        self._where: dict[str, CheckpointSource] = {}
+        self._shard_of: dict[str, CheckpointSource] = {}
         hints: dict[str, Hint] = {}
         notes: dict[str, str] = {}
         for file, shard in shards.items():
             for tensor in shard.infos:
-                if tensor in self._where:
+                if tensor in self._shard_of:
                     raise CheckpointError(name, f"tensor {tensor!r} is in {file} and in another shard")
-                self._where[tensor] = shard
+                self._shard_of[tensor] = shard
             hints.update(shard.hints)
             notes.update(shard.notes)
-        infos = [shard.infos[tensor] for tensor, shard in self._where.items()]
+        infos = [shard.infos[tensor] for tensor, shard in self._shard_of.items()]
         super().__init__(name, infos, hints=hints, notes=notes)
 
-    def _stored(self, name: str) -> Tensor:
-        return self._where[name]._stored(name)
+    def read_stored(self, name: str) -> Tensor:
+        """Reads one tensor from its shard."""
+        return self._shard_of[name].read_stored(name)
 
 
-def folder_source(folder: Path, open_file: Callable[[Path], CheckpointSource]) -> CheckpointSource:
-    """The one checkpoint in a folder.
+def folder_source(folder: Path) -> CheckpointSource:
+    """Opens the one checkpoint in a folder.
 
     Args:
-        folder: an existing folder.
-        open_file: reads a single file.
+        folder: Path of an existing folder.
 
     Returns:
-        A single source. Safetensors are preferred to other files of the same weights.
+        One source. If the folder has the weights in several formats, safetensors are preferred.
 
     Raises:
-        CheckpointError: where there is none, several, or a shard is missing.
+        CheckpointError: If there is no checkpoint, if there are several, or if a shard is missing.
     """
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    for suffix in _ORDER:
+    for suffix in SUFFIXES:
         found = [name for name in names if name.endswith(suffix) and Path(name).stem not in _NOT_WEIGHTS]
         indexes = [name for name in names if name.endswith(f"{suffix}.index.json")]
         single = next((f"{stem}{suffix}" for stem in USUAL if f"{stem}{suffix}" in found), None)
         if single is not None:
             return open_file(folder / single)
         if len(indexes) == 1:
-            return index_source(folder / indexes[0], open_file)
+            return index_source(folder / indexes[0])
         if len(indexes) > 1:
-            raise CheckpointError(folder, f"holds several indexes ({', '.join(indexes)}); name one of them")
+            raise CheckpointError(folder, f"the folder has several indexes ({', '.join(indexes)}); name one of them")
         if len(found) == 1 and not _SHARD.match(Path(found[0]).stem):
             return open_file(folder / found[0])
         if found:
@@ -81,28 +85,29 @@ def folder_source(folder: Path, open_file: Callable[[Path], CheckpointSource]) -
     raise CheckpointError(folder, f"a folder without a checkpoint; looked for {wanted} and *.index.json")
 
 
-def index_source(index: Path, open_file: Callable[[Path], CheckpointSource]) -> CheckpointSource:
-    """The shards that a `*.index.json` lists.
+def index_source(index: Path) -> CheckpointSource:
+    """Opens the shards that a `*.index.json` lists.
 
     Args:
-        index: the index file.
-        open_file: reads a single file.
+        index: Path of the index file.
 
     Returns:
         One source for all shards.
 
     Raises:
-        CheckpointError: for a malformed index, a shard outside its folder, missing, or without its tensors.
+        CheckpointError: If the index is malformed, or if a shard lies outside its folder, is missing, or lacks one of
+            its tensors.
     """
-    if index.stat().st_size > _MAX_INDEX:
-        raise CheckpointError(index, f"an index of {index.stat().st_size} bytes, at most {_MAX_INDEX} are read")
+    size = index.stat().st_size
+    if size > _MAX_INDEX:
+        raise CheckpointError(index, f"the index has {size} bytes, at most {_MAX_INDEX} are read")
     content = parse_json(index.read_bytes(), index, "index")
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
     if not isinstance(weight_map, dict) or not weight_map:
-        raise CheckpointError(index, "has no weight_map from tensors to files")
+        raise CheckpointError(index, "the index has no weight_map from tensors to files")
     for tensor, file in weight_map.items():
-        if not isinstance(file, str) or not _is_plain(file):
-            raise CheckpointError(index, f"sends tensor {tensor!r} to {str(file)[:80]!r}, not a file of its folder")
+        if not isinstance(file, str) or not _stays_in_folder(file):
+            raise CheckpointError(index, f"tensor {tensor!r} is in {str(file)[:80]!r}, not a file of the same folder")
     files = sorted(set(weight_map.values()))
     missing = [file for file in files if not (index.parent / file).is_file()]
     if missing:
@@ -114,20 +119,20 @@ def index_source(index: Path, open_file: Callable[[Path], CheckpointSource]) -> 
     return ShardedSource(str(index), shards)
 
 
-def _is_plain(file: str) -> bool:
-    """Whether a path from a file stays in its folder."""
+def _stays_in_folder(file: str) -> bool:
+    """Whether a path that a file names is relative and has no way out of its folder."""
     path = PurePosixPath(file)
     parts = path.parts
     return bool(parts) and not path.is_absolute() and ".." not in parts and "\\" not in file and ":" not in file
 
 
 def _check_complete(folder: Path, files: list[str]) -> None:
-    """Takes several files as one network only where their names say so: `x-00001-of-00003`."""
+    """Accepts several files as one network only if they are all shards of it, such as `x-00001-of-00003`."""
     matches = {file: _SHARD.match(Path(file).stem) for file in files}
     groups = Counter((match[1], match[3]) for match in matches.values() if match)
     if any(match is None for match in matches.values()) or len(groups) != 1:
         shown = ", ".join(files[:5]) + (", ..." if len(files) > 5 else "")
-        raise CheckpointError(folder, f"holds several checkpoints ({shown}); name one of them")
+        raise CheckpointError(folder, f"the folder has several checkpoints ({shown}); name one of them")
     ((_, total), count) = groups.popitem()
     if count != int(total):
         raise CheckpointError(folder, f"{int(total) - count} of {int(total)} shards are missing")

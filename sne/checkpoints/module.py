@@ -1,27 +1,78 @@
-"""An `nn.Module` in memory as a source: its state dict, with hints from its classes."""
+"""`nn.Module`s in memory, and what the class of a module says about its layer."""
+
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from sne.checkpoints.classes import class_hint
-from sne.checkpoints.source import StateDictSource
-from sne.networks import Hint
+from sne.checkpoints.state_dict import StateDictSource
+from sne.networks import Hint, LayerType
+
+_CLASSES: Mapping[str, LayerType] = {
+    "ConvTranspose1d": LayerType.CONV_TRANSPOSE1D,
+    "ConvTranspose2d": LayerType.CONV_TRANSPOSE2D,
+    "ConvTranspose3d": LayerType.CONV_TRANSPOSE3D,
+    "Conv1d": LayerType.CONV1D,
+    "Conv2d": LayerType.CONV2D,
+    "Conv3d": LayerType.CONV3D,
+    "GroupNorm": LayerType.GROUP_NORM,
+    "InstanceNorm1d": LayerType.GROUP_NORM,
+    "InstanceNorm2d": LayerType.GROUP_NORM,
+    "InstanceNorm3d": LayerType.GROUP_NORM,
+    "BatchNorm1d": LayerType.BATCH_NORM,
+    "BatchNorm2d": LayerType.BATCH_NORM,
+    "BatchNorm3d": LayerType.BATCH_NORM,
+    "SyncBatchNorm": LayerType.BATCH_NORM,
+    "Embedding": LayerType.EMBEDDING,
+    "EmbeddingBag": LayerType.EMBEDDING,
+    "Bilinear": LayerType.OTHER,
+    "PReLU": LayerType.OTHER,
+}
+_CLASS_ENDINGS: Mapping[str, LayerType] = {
+    "RMSNorm": LayerType.RMS_NORM,
+    "T5LayerNorm": LayerType.RMS_NORM,
+    "LayerNorm": LayerType.LAYER_NORM,
+}
+
+
+def class_hint(class_name: str) -> Hint | None:
+    """Returns what the name of a module's class says about the type of its layer.
+
+    Args:
+        class_name: Name of the class without its package, such as "ConvTranspose2d".
+
+    Returns:
+        A hint, or None if names and shapes of the tensors say as much.
+
+    Example:
+        >>> class_hint("LlamaRMSNorm").type.value
+        'rms_norm'
+        >>> class_hint("Linear") is None
+        True
+    """
+    if class_name in _CLASSES:
+        return Hint(_CLASSES[class_name])
+    return next((Hint(kind) for ending, kind in _CLASS_ENDINGS.items() if class_name.endswith(ending)), None)
 
 
 def module_source(module: nn.Module) -> StateDictSource:
-    """The tensors of a module.
+    """Opens the tensors of a module.
 
     Args:
-        module: any module; its values are shared, not copied.
+        module: Any module. Its values are shared, not copied.
 
     Returns:
-        A source named after the module's class.
+        A source named after the class of the module.
+
+    Example:
+        >>> module_source(nn.Linear(3, 2)).infos["weight"].shape
+        (2, 3)
     """
     hints: dict[str, Hint] = {}
     for path, inner in module.named_modules():
         hint = class_hint(type(inner).__name__)
         if hint is None and type(inner).__name__ == "Conv1D" and hasattr(inner, "nf"):
-            hint = Hint(in_first=True)  # transformers.pytorch_utils.Conv1D
-        if hint is not None and hint.type is not None and not _has_class_layout(inner, hint):
+            hint = Hint(in_first=True)  # transformers.pytorch_utils.Conv1D, used by GPT-2
+        if hint is not None and hint.type is not None and not _has_expected_axes(inner, hint.type):
             hint = None
         if hint is not None and path:
             hints[path] = hint
@@ -35,12 +86,12 @@ def module_source(module: nn.Module) -> StateDictSource:
     return StateDictSource(state, name=type(module).__name__, hints=hints, notes=notes)
 
 
-def _has_class_layout(module: nn.Module, hint: Hint) -> bool:
-    """Whether the weight has the number of axes that its class promises; a user may name a class anything."""
+def _has_expected_axes(module: nn.Module, kind: LayerType) -> bool:
+    """Whether the weight has the number of axes that its class suggests; a user may give a class any name."""
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor) or hint.type is None:
+    if not isinstance(weight, Tensor):
         return False
-    name = hint.type.value
+    name = kind.value
     if name.endswith("_norm"):
         return weight.ndim == 1
     if name.startswith("conv"):

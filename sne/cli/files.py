@@ -102,7 +102,7 @@ def _work_on(
 
 def _checkpoints_below(folder: Path) -> list[str]:
     from sne.checkpoints.folder import USUAL
-    from sne.checkpoints.kinds import SUFFIXES
+    from sne.checkpoints.formats.known import SUFFIXES
     from sne.zoo.store.writing import INDEX
 
     if (folder / INDEX).is_file():

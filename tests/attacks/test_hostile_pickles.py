@@ -53,7 +53,7 @@ def test_code_in_a_torch_file(is_zip, place, tmp_path):
     target = tmp_path / "executed"
     content = Touch(target) if place == "alone" else {"a.weight": torch.ones(2), "x": Touch(target)}
     torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=is_zip)
-    with pytest.raises(CheckpointError, match=r"holds more than tensors .*nothing of it was executed"):
+    with pytest.raises(CheckpointError, match=r"holds more than tensors .*nothing in it was executed"):
         read_network(tmp_path / "a.pt")
     assert not target.exists()
     torch.load(tmp_path / "a.pt", weights_only=False)  # the attack itself is real
@@ -204,9 +204,18 @@ def test_torchscript_tensor_beyond_its_storage(tmp_path):
             read_network(file)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_storage_of_unknown_type(tmp_path):
+    file = write_archives(tmp_path)[1]
+    body = scripted_pickle(b"K\x00(K\x02t(K\x01t").replace(b"ctorch\nFloatStorage\n", b"X\x03\x00\x00\x00odd")
+    rewrite(file, lambda n, c: body if n.endswith("/data.pkl") else c)
+    with pytest.raises(CheckpointError, match="unknown element type 'odd'"):
+        read_network(file)
+
+
 def test_saved_module_is_refused_with_advice(tmp_path):
     torch.save(nn.Linear(2, 3), tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="Save its state dict instead"):
+    with pytest.raises(CheckpointError, match="Save the state dict instead"):
         read_network(tmp_path / "a.pt")
 
 

@@ -56,7 +56,7 @@ def test_bad_header(case, tmp_path):
 
 
 RAW = {
-    "empty": (b"", "empty file"),
+    "empty": (b"", "the file is empty"),
     "seven bytes": (b"1234567", "truncated"),
     "oversized header": (struct.pack("<Q", 2**40) + b"{}", "the header claims"),
     "header longer than the file": (struct.pack("<Q", 1000) + b"{}", "truncated"),
@@ -96,7 +96,7 @@ def test_values_that_are_not_finite(bad, dtype, tmp_path):
     file = tmp_path / "a.safetensors"
     save_file({"fc.weight": weight, "fc.bias": torch.ones(4, dtype=dtype)}, file)
     network = read_network(file)
-    with pytest.raises(CheckpointError, match=r"'fc.weight' holds 1 NaN or infinite values of 20"):
+    with pytest.raises(CheckpointError, match=r"'fc.weight' has 1 NaN or infinite values of 20"):
         network.read(network.layers[0].parts[0])
     assert network.read(network.layers[0].parts[1]).sum() == 4
 

@@ -116,6 +116,12 @@ def test_folder_with_one_file_prefers_safetensors(tmp_path):
     assert read_network(tmp_path).layers[0].parts[0].shape == (3, 2)
 
 
+def test_folder_prefers_the_weights_to_a_state_of_training(tmp_path):
+    torch.save(nn.Linear(2, 3).state_dict(), tmp_path / "pytorch_model.bin")
+    torch.save({"step": torch.ones(1)}, tmp_path / "training_state.pt")
+    assert read_network(tmp_path).layers[0].parts[0].shape == (3, 2)
+
+
 def test_folder_without_or_with_several(tmp_path):
     with pytest.raises(CheckpointError, match=r"without a checkpoint; looked for .*safetensors"):
         read_network(tmp_path)
@@ -251,5 +257,5 @@ def test_onnx_external_and_quantised(tmp_path):
 def test_onnx_without_the_extra(tmp_path, monkeypatch):
     (tmp_path / "a.onnx").write_bytes(b"\x08\x07" + bytes(20))
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(CheckpointError, match=r"pip install 'sne\[onnx\]'"):
+    with pytest.raises(CheckpointError, match=r"install the extra 'onnx': pip install"):
         read_network(tmp_path / "a.onnx")

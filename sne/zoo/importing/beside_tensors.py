@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sne.checkpoints.inert import inert_numpy
+from sne.checkpoints.formats.inert_pickle import inert_numpy
 from sne.errors import ZooError
 
 _MOST = 64

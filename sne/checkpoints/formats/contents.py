@@ -1,0 +1,106 @@
+"""What a file holds, judged by its first bytes and its zip members rather than by its name."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sne.checkpoints.source import CheckpointSource
+from sne.errors import CheckpointError
+
+FOREIGN: tuple[tuple[bytes, str], ...] = (
+    (b"\x89PNG", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"), (b"GIF8", "a GIF image"),
+    (b"%PDF", "a PDF"), (b"BZh", "bzip2 data"),
+    (b"\x1f\x8b", "gzip data"), (b"\x89HDF", "an HDF5 file"), (b"\x7fELF", "a program"), (b"MZ", "a program"),
+    (b"GGUF", "a GGUF file"), (b"\x93NUMPY", "a NumPy array"), (b"PAR1", "a Parquet file"),
+    (b"version https://git-lfs", "a Git LFS pointer; the file itself was not downloaded"),
+    (b"<!DOCTYPE", "a web page"), (b"<html", "a web page"), (b"7z\xbc\xaf", "a 7z archive"),
+    (b"Rar!", "a RAR archive"), (b"(\xb5/\xfd", "zstd data"), (b"\xfd7zXZ", "xz data"),
+)  # fmt: skip
+"""First bytes of files that no reader reads, and what such a file is. Error messages name it."""
+
+_HEAD = 64
+
+
+@dataclass(frozen=True)
+class FileStart:
+    """The beginning of a file, from which its format is recognised.
+
+    Args:
+        path: Path of the file.
+        head: First bytes of the file, at most 64.
+    """
+
+    path: Path
+    head: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> "FileStart":
+        """Reads the beginning of a file.
+
+        Args:
+            path: An existing file.
+
+        Raises:
+            CheckpointError: If the file is empty or cannot be read.
+        """
+        try:
+            with path.open("rb") as stream:
+                head = stream.read(_HEAD)
+        except OSError as error:
+            raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
+        if not head:
+            raise CheckpointError(path, "the file is empty, expected a checkpoint")
+        return cls(path, head)
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file's name, in lower case."""
+        return self.path.suffix.lower()
+
+    @cached_property
+    def members(self) -> frozenset[str]:
+        """Names of the members if the file is a zip archive, otherwise an empty set.
+
+        Raises:
+            CheckpointError: If the archive is damaged.
+        """
+        if not self.head.startswith(b"PK"):
+            return frozenset()
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return frozenset(archive.namelist())
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise CheckpointError(self.path, f"truncated or damaged zip archive: {error}") from error
+
+    @property
+    def foreign(self) -> str | None:
+        """What the file is if it is known and not a checkpoint, such as "a PNG image"; otherwise None."""
+        if self.head.startswith(b"PK"):
+            seems = "a NumPy .npz" if any(name.endswith(".npy") for name in self.members) else "another zip archive"
+            return f"a zip archive without data.pkl, probably {seems}"
+        return next((what for magic, what in FOREIGN if self.head.startswith(magic)), None)
+
+    def describe(self) -> str:
+        """Describes content of unknown format for an error message."""
+        if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in self.head):
+            return f"it seems to be text: {self.head[:24].decode('ascii')!r}"
+        return f"its first bytes are {self.head[:8].hex(' ')}"
+
+
+@dataclass(frozen=True)
+class Format:
+    """A checkpoint format: how it is recognised and how it is read.
+
+    Args:
+        name: Name of the format in messages.
+        suffixes: Usual suffixes of such files, used to find checkpoints in folders and in messages.
+        recognises: Whether a file has this format, judged by its content.
+        open: Opens a file of this format without loading values.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    recognises: Callable[[FileStart], bool]
+    open: Callable[[Path], CheckpointSource]

@@ -1,0 +1,57 @@
+"""The table of checkpoint formats. A new format is one file in this folder and one row here."""
+
+from pathlib import Path
+
+from sne.checkpoints.formats.contents import FileStart, Format
+from sne.checkpoints.formats.onnx_file import OnnxSource, is_onnx
+from sne.checkpoints.formats.safetensors_file import SafetensorsSource, is_named_safetensors, is_safetensors
+from sne.checkpoints.formats.torch_file import is_torch_archive, is_torch_pickle, open_torch_archive, open_torch_pickle
+from sne.checkpoints.formats.torchscript import TorchScriptSource, is_torchscript
+from sne.checkpoints.source import CheckpointSource
+from sne.errors import CheckpointError
+
+FORMATS: tuple[Format, ...] = (
+    Format("safetensors", (".safetensors",), is_safetensors, SafetensorsSource),
+    Format("torch", (".bin", ".pt", ".pth", ".ckpt"), is_torch_archive, open_torch_archive),
+    Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_pickle),
+    Format("TorchScript", (".pt",), is_torchscript, TorchScriptSource),
+    Format("ONNX", (".onnx",), is_onnx, OnnxSource),
+    # A damaged file that only its name identifies: the reader says what is wrong with the header.
+    Format("safetensors", (".safetensors",), is_named_safetensors, SafetensorsSource),
+)
+"""Formats that are read. The first row that recognises a file reads it."""
+
+SUFFIXES = tuple(dict.fromkeys(suffix for known in FORMATS for suffix in known.suffixes))
+"""Suffixes of checkpoint files, in order of preference within a folder."""
+
+
+def open_file(file: Path) -> CheckpointSource:
+    """Opens one checkpoint file, recognised by its content rather than by its name.
+
+    Args:
+        file: Path of an existing file.
+
+    Returns:
+        Its tensors, not loaded yet.
+
+    Raises:
+        CheckpointError: If the file is not a checkpoint or cannot be read whole.
+    """
+    if not file.is_file():
+        raise CheckpointError(file, "not a regular file")
+    start = FileStart.read(file)
+    for known in FORMATS:
+        if known.recognises(start):
+            return known.open(file)
+    raise CheckpointError(file, _refusal(start))
+
+
+def _refusal(start: FileStart) -> str:
+    """Says what a file of no known format is."""
+    if start.foreign is not None:
+        return f"not a checkpoint: it seems to be {start.foreign}"
+    expected = dict.fromkeys(known.name for known in FORMATS if start.suffix in known.suffixes)
+    if expected:
+        return f"not a {' or '.join(expected)} file, although its name ends in {start.suffix}; {start.describe()}"
+    known_names = ", ".join(dict.fromkeys(known.name for known in FORMATS))
+    return f"not a checkpoint in a format that can be read ({known_names}); {start.describe()}"
