@@ -81,7 +81,7 @@ def test_stats_name_the_tensor_that_is_not_finite(files):
     assert run(files / "nan.pt").exit_code == 0
     result = run(files / "nan.pt", "--stats")
     assert result.exit_code == 2
-    assert "'fc.weight' holds 1 NaN" in result.stderr
+    assert "'fc.weight' has 1 NaN" in result.stderr
 
 
 def test_names_do_not_steer_the_terminal(files):
