@@ -1,4 +1,4 @@
-"""How well predictions order and match what was measured; missing labels are left out."""
+"""Measures of how well predictions order and match labels. Missing labels are left out."""
 
 import math
 from typing import Any
@@ -7,19 +7,25 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from sne.errors import SneError
+
 
 def kendall_tau(measured: ArrayLike, predicted: ArrayLike) -> float:
-    """Kendall's tau_b between labels and predictions.
+    """Computes Kendall's tau_b between labels and predictions.
 
     Args:
-        measured: labels; entries that are nan are left out.
-        predicted: one finite prediction a label.
+        measured: Labels. Entries that are nan are left out.
+        predicted: Finite predictions, one per label.
 
     Returns:
-        tau_b in [-1, 1]; 0 where one side is constant, since then nothing is ranked.
+        tau_b in [-1, 1]; 0 if all labels or all predictions are equal, because then nothing is ranked.
 
     Raises:
-        ValueError: fewer than two labels, lengths that differ, or a prediction that is not finite.
+        SneError: If there are fewer than two labels, if lengths differ, or if a prediction is not finite.
+
+    Example:
+        >>> round(kendall_tau([0.1, 0.5, 0.9], [1, 3, 2]), 3)
+        0.333
     """
     labels, guesses = _labelled(measured, predicted)
     if np.all(labels == labels[0]) or np.all(guesses == guesses[0]):
@@ -29,18 +35,22 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def tau_ceiling(measured: ArrayLike) -> float:
-    """The most that tau_b can reach with these labels by predictions without ties.
+    """Computes the largest tau_b that predictions without ties can reach with these labels.
 
     A strict ranking that agrees with the labels has tau_b = sqrt(1 - tied pairs / all pairs).
 
     Args:
-        measured: labels; entries that are nan are left out.
+        measured: Labels. Entries that are nan are left out.
 
     Returns:
-        The ceiling in [0, 1]: 1 without ties, 0 where all labels are equal.
+        The ceiling in [0, 1]: 1 if no labels are tied, 0 if all labels are equal.
 
     Raises:
-        ValueError: fewer than two labels.
+        SneError: If there are fewer than two labels.
+
+    Example:
+        >>> round(tau_ceiling([0.1, 0.1, 0.5, 0.9]), 3)
+        0.913
     """
     labels, _ = _labelled(measured, np.zeros(np.shape(measured)))
     counts = np.unique(labels, return_counts=True)[1].astype(np.float64)
@@ -49,17 +59,21 @@ def tau_ceiling(measured: ArrayLike) -> float:
 
 
 def r2(measured: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of the labels' variance that the predictions explain; nan where all labels are equal.
+    """Computes the coefficient of determination, the share of the labels' variance that predictions explain.
 
     Args:
-        measured: labels; entries that are nan are left out.
-        predicted: one finite prediction a label.
+        measured: Labels. Entries that are nan are left out.
+        predicted: Finite predictions, one per label.
 
     Returns:
-        1 - squared error / squared deviation from the mean of these labels.
+        1 - squared error / squared deviation from the mean of these labels; nan if all labels are equal.
 
     Raises:
-        ValueError: as `kendall_tau`.
+        SneError: As in `kendall_tau`.
+
+    Example:
+        >>> r2([0.0, 1.0, 2.0], [0.0, 1.0, 1.0])
+        0.5
     """
     labels, guesses = _labelled(measured, predicted)
     spread = float(((labels - labels.mean()) ** 2).sum())
@@ -67,35 +81,43 @@ def r2(measured: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def mae(measured: ArrayLike, predicted: ArrayLike) -> float:
-    """Mean absolute error.
+    """Computes the mean absolute error.
 
     Args:
-        measured: labels; entries that are nan are left out.
-        predicted: one finite prediction a label.
+        measured: Labels. Entries that are nan are left out.
+        predicted: Finite predictions, one per label.
 
     Returns:
         The mean of |label - prediction|.
 
     Raises:
-        ValueError: as `kendall_tau`.
+        SneError: As in `kendall_tau`.
+
+    Example:
+        >>> mae([0.0, 1.0], [0.5, 1.0])
+        0.25
     """
     labels, guesses = _labelled(measured, predicted)
     return float(np.abs(labels - guesses).mean())
 
 
 def coverage(measured: ArrayLike, low: ArrayLike, high: ArrayLike) -> float:
-    """Share of labels that lie inside their intervals, ends included.
+    """Computes the share of labels that lie inside their intervals, end points included.
 
     Args:
-        measured: labels; entries that are nan are left out.
-        low: lower end, one a label.
-        high: upper end, one a label.
+        measured: Labels. Entries that are nan are left out.
+        low: Lower end of the interval of each label.
+        high: Upper end of the interval of each label.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        ValueError: as `kendall_tau`, for either end.
+        SneError: As in `kendall_tau`, for either end.
+
+    Example:
+        >>> coverage([0.1, 0.5], [0.0, 0.6], [0.2, 0.8])
+        0.5
     """
     labels, lower = _labelled(measured, low)
     _, upper = _labelled(measured, high)
@@ -103,17 +125,21 @@ def coverage(measured: ArrayLike, low: ArrayLike, high: ArrayLike) -> float:
 
 
 def accuracy(measured: ArrayLike, predicted: ArrayLike) -> float:
-    """Share of predicted classes that are right.
+    """Computes the share of predicted classes that are correct.
 
     Args:
-        measured: class names or numbers; None and nan are left out.
-        predicted: one class a label.
+        measured: Class names or numbers. None and nan are left out.
+        predicted: Classes, one per label.
 
     Returns:
         A fraction in [0, 1].
 
     Raises:
-        ValueError: fewer than two labels, or lengths that differ.
+        SneError: If there are fewer than two labels, or if lengths differ.
+
+    Example:
+        >>> accuracy(["mlp", "cnn", None], ["mlp", "mlp", "cnn"])
+        0.5
     """
     labels, guesses = np.asarray(measured, dtype=object), np.asarray(predicted, dtype=object)
     _check_shapes(labels, guesses)
@@ -123,11 +149,17 @@ def accuracy(measured: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def is_missing(label: object) -> bool:
-    """Whether a label stands for "not measured": None or nan."""
+    """Whether a label means "not measured": None or nan.
+
+    Example:
+        >>> is_missing(None), is_missing(math.nan), is_missing("nan")
+        (True, True, False)
+    """
     return label is None or (isinstance(label, float) and math.isnan(label))
 
 
 def _labelled(measured: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Returns labels that are not missing, and their predictions."""
     labels = np.asarray(measured, dtype=np.float64)
     guesses = np.asarray(predicted, dtype=np.float64)
     _check_shapes(labels, guesses)
@@ -135,15 +167,15 @@ def _labelled(measured: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np
     _check_count(int(known.sum()), len(labels))
     labels, guesses = labels[known], guesses[known]
     if not np.isfinite(guesses).all():
-        raise ValueError(f"{int((~np.isfinite(guesses)).sum())} of {len(guesses)} predictions are not finite")
+        raise SneError(f"{int((~np.isfinite(guesses)).sum())} of {len(guesses)} predictions are not finite")
     return labels, guesses
 
 
 def _check_shapes(labels: np.ndarray, guesses: np.ndarray) -> None:
     if labels.ndim != 1 or labels.shape != guesses.shape:
-        raise ValueError(f"expected two lists of one length, got shapes {labels.shape} and {guesses.shape}")
+        raise SneError(f"expected two lists of one length, got shapes {labels.shape} and {guesses.shape}")
 
 
 def _check_count(known: int, total: int) -> None:
     if known < 2:
-        raise ValueError(f"a metric needs at least 2 labels, got {known} (of {total} rows)")
+        raise SneError(f"a metric needs at least 2 labels, got {known} (of {total} rows)")

@@ -1,33 +1,47 @@
-"""Weight statistics: mean, variance and quantiles of every tensor, the field's strong simple baseline."""
+"""Baselines on weight statistics: mean, variance and quantiles of each tensor, a strong and simple method."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
-from sne.baselines.contract import Baseline
-from sne.baselines.estimators import Estimator, boosting, clipped, perceptron
+from sne.baselines.baseline import Baseline
+from sne.baselines.estimators import ESTIMATORS, clipped
+from sne.errors import SneError
 from sne.networks import Network
 from sne.zoo import Zoo
 
-QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
-STATISTICS_SIZE = 2 + len(QUANTILES)
+STATISTICS = ("mean", "variance", "minimum", "quantile_25", "median", "quantile_75", "maximum")
+"""Names of the statistics of one set of values, in order."""
+
+_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def statistics(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean, variance and the quantiles 0, 25, 50, 75 and 100 % of each row.
+    """Computes mean, variance and quantiles of each row.
+
+    Args:
+        values: Values [rows, entries].
+
+    Returns:
+        Statistics [rows, 7], in the order of `STATISTICS`.
 
     Source: Unterthiner et al., arXiv 2002.11448, section 4.
     Differs: nothing.
+
+    Example:
+        >>> statistics(np.array([[1, 2, 3, 4, 5]], dtype=np.float32)).tolist()
+        [[3.0, 2.0, 1.0, 2.0, 3.0, 4.0, 5.0]]
     """
     wide = values.astype(np.float64)
-    return np.concatenate([wide.mean(1)[:, None], wide.var(1)[:, None], np.quantile(wide, QUANTILES, axis=1).T], 1)
+    return np.concatenate([wide.mean(1)[:, None], wide.var(1)[:, None], np.quantile(wide, _QUANTILES, axis=1).T], 1)
 
 
 def _by_layout(networks: Sequence[Network]) -> list[list[int]]:
+    """Groups row numbers of networks that have the same layers."""
     groups: dict[Any, list[int]] = {}
     for row, network in enumerate(networks):
         key = tuple((layer.type, layer.parts) for layer in network.layers)
@@ -36,7 +50,7 @@ def _by_layout(networks: Sequence[Network]) -> list[list[int]]:
 
 
 def _values(networks: Sequence[Network], rows: list[int]) -> list[tuple[str, NDArray[np.float32]]]:
-    """Every part of networks of one layout: its type and role, and its values [networks, entries]."""
+    """Returns type and role, and values [networks, entries], of every part of networks with the same layers."""
     first = networks[rows[0]]
     return [
         (
@@ -49,17 +63,17 @@ def _values(networks: Sequence[Network], rows: list[int]) -> list[tuple[str, NDA
 
 
 def per_tensor(networks: Sequence[Network], width: int | None = None) -> NDArray[np.float64]:
-    """Statistics of every tensor, side by side in order of depth.
+    """Computes the statistics of every tensor and puts them side by side, in order of depth.
 
     Args:
-        networks: any networks; those with fewer tensors than the widest are filled up with nan.
-        width: number of tensors a row holds; the most that any network has if None. Further tensors are left out.
+        networks: Any networks. Rows of networks with fewer tensors than `width` are filled up with nan.
+        width: Number of tensors per row, further ones are left out; None for the largest number in any network.
 
     Returns:
-        [networks, width * 7].
+        Features [networks, width * 7].
     """
     count = max(sum(1 for _ in network.parts()) for network in networks) if width is None else width
-    features = np.full((len(networks), count * STATISTICS_SIZE), np.nan)
+    features = np.full((len(networks), count * len(STATISTICS)), np.nan)
     for rows in _by_layout(networks):
         columns = [statistics(values) for _, values in _values(networks, rows)][:count]
         joined = np.concatenate(columns, 1)
@@ -68,18 +82,18 @@ def per_tensor(networks: Sequence[Network], width: int | None = None) -> NDArray
 
 
 def pooled(networks: Sequence[Network], kinds: Sequence[str] | None = None) -> tuple[NDArray[np.float64], list[str]]:
-    """Statistics pooled over all tensors of one type and role, so that networks of any architecture compare.
+    """Computes statistics over all tensors of one layer type and role, which any two architectures have in common.
 
     Args:
-        networks: any networks.
-        kinds: the types and roles that get columns, in order; all that occur, sorted, if None. The last group of
-            columns pools everything.
+        networks: Any networks.
+        kinds: Types and roles that get columns, such as "conv2d.weight", in order; None for all that occur, sorted.
 
     Returns:
-        [networks, (kinds + 1) * 7], nan where a network has no such tensor; and the kinds.
+        Features [networks, (kinds + 1) * 7], with nan where a network has no such tensor, and the kinds. The last seven
+        columns are the statistics of all values of a network.
     """
     found: dict[tuple[int, str], NDArray[np.float64]] = {}
-    everything = np.zeros((len(networks), STATISTICS_SIZE))
+    everything = np.zeros((len(networks), len(STATISTICS)))
     for rows in _by_layout(networks):
         joined: dict[str, list[NDArray[np.float32]]] = {}
         for kind, values in _values(networks, rows):
@@ -89,7 +103,7 @@ def pooled(networks: Sequence[Network], kinds: Sequence[str] | None = None) -> t
                 found[row, kind] = numbers
         everything[rows] = statistics(np.concatenate([v for values in joined.values() for v in values], 1))
     names = sorted({kind for _, kind in found}) if kinds is None else list(kinds)
-    missing = np.full(STATISTICS_SIZE, np.nan)
+    missing = np.full(len(STATISTICS), np.nan)
     table = [
         np.concatenate([*(found.get((row, kind), missing) for kind in names), everything[row]])
         for row in range(len(networks))
@@ -101,15 +115,17 @@ def pooled(networks: Sequence[Network], kinds: Sequence[str] | None = None) -> t
 class StatisticsBaseline(Baseline):
     """An estimator on weight statistics.
 
-    Where all training networks have one layout, every tensor has columns of its own; otherwise statistics are pooled
-    by layer type and role, so that they cross architectures.
+    If all training networks have the same layers, every tensor has columns of its own. Otherwise statistics are pooled
+    by layer type and role, so that they transfer between architectures.
 
     Args:
-        model: "boosting" (gradient boosting on the statistics as they are, missing ones left missing) or "mlp"
-            (a perceptron on their signed logarithms, standardised; missing ones are zero).
-        is_pooled: whether statistics are pooled whatever the training networks are, for predictions across
-            architectures; None: where their layouts differ.
-        learning_rate: of the estimator; None: its own.
+        model: Name of the estimator: "boosting" (gradient boosting on the statistics, where missing ones stay missing)
+            or "mlp" (a perceptron on their signed logarithms, where missing ones are zero).
+        is_pooled: Whether statistics are always pooled; None to pool them only if layers differ.
+        learning_rate: Learning rate of the estimator; None for its default.
+
+    Raises:
+        SneError: If there is no such model.
 
     Source: Unterthiner et al., arXiv 2002.11448, section 4.
     Differs: scikit-learn's boosting in place of LightGBM; pooling by type is ours.
@@ -117,7 +133,7 @@ class StatisticsBaseline(Baseline):
 
     def __init__(self, *, model: str, is_pooled: bool | None = None, learning_rate: float | None = None) -> None:
         if model not in ESTIMATORS:
-            raise ValueError(f"unknown model {model!r}; known: {', '.join(ESTIMATORS)}")
+            raise SneError(f"unknown model {model!r}; known: {', '.join(ESTIMATORS)}")
         self.name = model
         self.pooling = is_pooled
         self.learning_rate = learning_rate
@@ -135,9 +151,9 @@ class StatisticsBaseline(Baseline):
             features, self.kinds = pooled(networks)
         else:
             features = per_tensor(networks)
-            self.width = features.shape[1] // STATISTICS_SIZE
+            self.width = features.shape[1] // len(STATISTICS)
         self.model = ESTIMATORS[self.name](kind, seed, learning_rate=self.learning_rate)
-        with warnings.catch_warnings():  # that a perceptron stopped at its last iteration concerns no reader of a table
+        with warnings.catch_warnings():  # a perceptron that stops at its last iteration is no concern of the caller
             warnings.simplefilter("ignore", ConvergenceWarning)
             self.model.fit(self._inputs(features), targets)
 
@@ -152,6 +168,3 @@ class StatisticsBaseline(Baseline):
             return features
         known = np.nan_to_num(features, nan=0.0, posinf=0.0, neginf=0.0)
         return np.sign(known) * np.log1p(np.abs(known) / 1e-4)
-
-
-ESTIMATORS: Mapping[str, Callable[..., Estimator]] = {"boosting": boosting, "mlp": perceptron}

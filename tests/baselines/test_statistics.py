@@ -5,7 +5,7 @@ import pytest
 from oracles import handmade
 
 from sne.baselines import StatisticsBaseline
-from sne.baselines.statistics import STATISTICS_SIZE, per_tensor, pooled, statistics
+from sne.baselines.statistics import STATISTICS, per_tensor, pooled, statistics
 
 
 def by_loop(values: np.ndarray) -> list[float]:
@@ -38,19 +38,19 @@ def test_every_tensor_has_columns_of_its_own():
 def test_shallower_networks_are_filled_up_and_deeper_ones_cut():
     deep, flat_one = handmade.network(handmade.mlp((4, 5, 6, 2))), handmade.network(handmade.mlp((4, 2)))
     both = per_tensor([deep, flat_one])
-    assert both.shape == (2, 6 * STATISTICS_SIZE) and np.isfinite(both[0]).all()
-    np.testing.assert_array_equal(np.isnan(both[1]), np.arange(6 * STATISTICS_SIZE) >= 2 * STATISTICS_SIZE)
-    np.testing.assert_array_equal(per_tensor([deep], width=2), both[:1, : 2 * STATISTICS_SIZE])
+    assert both.shape == (2, 6 * len(STATISTICS)) and np.isfinite(both[0]).all()
+    np.testing.assert_array_equal(np.isnan(both[1]), np.arange(6 * len(STATISTICS)) >= 2 * len(STATISTICS))
+    np.testing.assert_array_equal(per_tensor([deep], width=2), both[:1, : 2 * len(STATISTICS)])
 
 
 def test_pooling_joins_tensors_of_one_type_and_role():
     networks = [handmade.network(handmade.cnn()), handmade.network(handmade.mlp())]
     table, kinds = pooled(networks)
     assert kinds == ["conv2d.bias", "conv2d.weight", "linear.bias", "linear.weight"]
-    assert table.shape == (2, 5 * STATISTICS_SIZE)
+    assert table.shape == (2, 5 * len(STATISTICS))
     for row, network in zip(table, networks, strict=True):
         for column, kind in enumerate([*kinds, ""]):
-            got = row[column * STATISTICS_SIZE : (column + 1) * STATISTICS_SIZE]
+            got = row[column * len(STATISTICS) : (column + 1) * len(STATISTICS)]
             same = [flat(network, p) for layer, p in network.parts() if f"{layer.type}.{p.role}".startswith(kind)]
             if not same:
                 assert np.isnan(got).all()
@@ -60,8 +60,8 @@ def test_pooling_joins_tensors_of_one_type_and_role():
 
 def test_pooling_keeps_the_columns_asked_for():
     table, kinds = pooled([handmade.network(handmade.mlp())], ["gru.weight", "linear.bias"])
-    assert kinds == ["gru.weight", "linear.bias"] and table.shape == (1, 3 * STATISTICS_SIZE)
-    assert np.isnan(table[0, :STATISTICS_SIZE]).all() and np.isfinite(table[0, STATISTICS_SIZE:]).all()
+    assert kinds == ["gru.weight", "linear.bias"] and table.shape == (1, 3 * len(STATISTICS))
+    assert np.isnan(table[0, : len(STATISTICS)]).all() and np.isfinite(table[0, len(STATISTICS) :]).all()
 
 
 def test_unknown_models_are_named():

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sne.baselines.contract import Baseline
+from sne.baselines import Baseline
 from sne.baselines.estimators import Estimator, clipped
 from sne.lab.descent import descend
 from sne.lab.neural.token_autoencoder import TokenAutoencoder, TokenWindows, contrastive_loss

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, interpolate, smooth_l1_loss
 
-from sne.baselines.contract import Baseline
+from sne.baselines import Baseline
 from sne.errors import CannotTakeError
 from sne.lab.descent import descend
 from sne.lab.probing.modules import InputShape, input_shape
