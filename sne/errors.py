@@ -26,6 +26,29 @@ class CheckpointError(SneError):
         return CheckpointError, (self.file, self.reason)
 
 
+class WriteError(SneError):
+    """A file or a folder cannot be written: one line, "cannot write FILE: reason".
+
+    Args:
+        file: The file or the folder.
+        reason: The reason, such as "no space left on device".
+    """
+
+    def __init__(self, file: str | Path, reason: str):
+        self.file = str(file)
+        self.reason = " ".join(reason.split())
+        super().__init__(f"cannot write {self.file}: {self.reason}")
+
+    @classmethod
+    def from_os_error(cls, file: str | Path, error: OSError) -> "WriteError":
+        """Returns the error for a file whose writing failed with an OSError."""
+        text = error.strerror or str(error)
+        return cls(file, text if text.startswith("/") else text[:1].lower() + text[1:])
+
+    def __reduce__(self) -> tuple[type["WriteError"], tuple[str, str]]:
+        return WriteError, (self.file, self.reason)
+
+
 class SymmetryError(SneError):
     """A symmetry cannot be traced, read, drawn or applied."""
 

@@ -26,7 +26,8 @@ def encode(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
     """Encode checkpoints as vectors."""
-    from sne.predictors import Predictor, choose_device, write_atomically
+    from sne.predictors import Predictor, choose_device
+    from sne.work import write_atomically
 
     if out.suffix not in (".parquet", ".npy"):
         raise typer.BadParameter(f"{out}: expected a name that ends in .parquet or .npy", param_hint="--out")

@@ -16,6 +16,7 @@ from sne.cli.train import train
 from sne.cli.zoo import app as zoo
 
 USER_ERRORS = {
+    "sne.errors": "SneError",
     "sne.checkpoints": "CheckpointError",
     "sne.zoo": "ZooError",
     "sne.predictors": "PredictorError",

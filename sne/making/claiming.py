@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sne.errors import ZooError
 from sne.making.recipe import Recipe
-from sne.zoo.store.atomic import write_atomically
+from sne.work import replacing
 from sne.zoo.store.locking import FolderLock
 from sne.zoo.store.writing import INDEX
 
@@ -40,7 +40,8 @@ def claimed(path: Path, recipe: Recipe) -> Iterator[Path | None]:
     with FolderLock(runs, "is taken: the zoo is being made by another process"):
         _check(path, recipe)  # again: another maker may have been first
         if not (path / RECIPE).exists():
-            write_atomically(path / RECIPE, recipe.save)
+            with replacing(path / RECIPE) as partial:
+                recipe.save(partial)
         yield None if is_made(path) else runs
         shutil.rmtree(runs, ignore_errors=True)
 
@@ -57,5 +58,5 @@ def _check(path: Path, recipe: Recipe) -> None:
         different = recipe.differences(Recipe.load(path / RECIPE))
         if different:
             raise ZooError(f"{path} holds a zoo of another recipe (different {', '.join(different)})")
-    elif path.exists() and not all(file.name == RUNS or file.name.endswith(".draft") for file in path.iterdir()):
+    elif path.exists() and not all(file.name == RUNS or file.name.endswith(".partial") for file in path.iterdir()):
         raise ZooError(f"{path} holds other files; choose a new folder")

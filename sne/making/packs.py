@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple
 
-from sne.errors import ZooError
+from sne.errors import WriteError, ZooError
 
 PACK_BYTES = 256 << 20
 SYNC_SECONDS = 5.0
@@ -95,7 +95,7 @@ class RunPacks:
                 self._sync()
         except OSError as error:
             self._cut_back()
-            raise ZooError(f"{self._folder} cannot be written: {error.strerror or error}") from None
+            raise WriteError.from_os_error(self._folder, error) from None
         self._places[name] = self._packs[-1], self._end
         self._end += len(frame)
 
@@ -128,7 +128,7 @@ class RunPacks:
             with file:
                 os.fsync(file.fileno())
         except OSError as error:
-            raise ZooError(f"{self._folder} cannot be written: {error.strerror or error}") from None
+            raise WriteError.from_os_error(self._folder, error) from None
 
     def _scan(self, pack: Path) -> None:
         """Notes the whole frames of a file and cuts off what follows them."""

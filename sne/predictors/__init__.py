@@ -5,7 +5,6 @@ from sne.predictors.calibration import conformal_half_width as conformal_half_wi
 from sne.predictors.calibration import interval as interval
 from sne.predictors.device import choose_device as choose_device
 from sne.predictors.encoding import encode as encode
-from sne.predictors.folder import write_atomically as write_atomically
 from sne.predictors.forest import Forest as Forest
 from sne.predictors.heads import PropertyHeads as PropertyHeads
 from sne.predictors.member import Member as Member

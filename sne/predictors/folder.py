@@ -1,7 +1,6 @@
 """A predictor on disk: config.json, model.safetensors, metrics.json."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,12 @@ from sne.predictors.heads import PropertyHeads
 from sne.predictors.member import Member
 from sne.predictors.predictor import Predictor
 from sne.predictors.properties import Property
+from sne.work import write_atomically
 
 FORMAT = 2
 """2: members may have forests."""
 MAX_MEMBERS = 1000
 CONFIG, MODEL, METRICS = "config.json", "model.safetensors", "metrics.json"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replaces a file in one step: a reader sees the old content or the new, never a part."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def save_predictor(predictor: Predictor, folder: Path) -> None:

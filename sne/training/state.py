@@ -12,8 +12,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sne.errors import TrainingError
-from sne.predictors import write_atomically
 from sne.training.settings import SETTINGS_ADDED_LATER
+from sne.work import write_atomically
 
 FOLDER = ".training"
 

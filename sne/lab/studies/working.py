@@ -18,9 +18,10 @@ from sne.lab.studies.jobs import Job
 from sne.lab.studies.learners import Learner, learner_of
 from sne.lab.studies.study import HeldOut
 from sne.lab.studies.zoos import ShelvedZoo, ZooShelf
-from sne.predictors import PredictorError, write_atomically
+from sne.predictors import PredictorError
 from sne.training import TrainingError
 from sne.training.labels import target_column
+from sne.work import write_atomically
 from sne.zoo import Split, Zoo
 
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from sne.zoo.store.atomic import sync
+from sne.work import sync
 from sne.zoo.store.index import COPY, INDEX
 from sne.zoo.store.splitting import SPLIT
 

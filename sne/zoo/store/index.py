@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sne.errors import ZooError
-from sne.zoo.store.atomic import write_atomically
+from sne.work import replacing
 
 INDEX = "networks.parquet"
 COPY = "networks.copy.parquet"  # of the index: without it nobody knows what a weight belongs to
@@ -133,7 +133,8 @@ def write_index(path: Path, table: pa.Table) -> None:
     """Writes the index, each page with its checksum; the durations are left out. Inverse: `read_index`."""
     kept = table.drop_columns([WALL_TIME]) if WALL_TIME in table.column_names else table
     kept = kept.replace_schema_metadata(_METADATA)
-    write_atomically(path, lambda draft: pq.write_table(kept, draft, write_page_checksum=True, write_statistics=False))
+    with replacing(path) as partial:
+        pq.write_table(kept, partial, write_page_checksum=True, write_statistics=False)
 
 
 def read_timings(folder: Path) -> pa.Table | None:
@@ -148,7 +149,8 @@ def read_timings(folder: Path) -> pa.Table | None:
 def write_timings(path: Path, table: pa.Table) -> None:
     """Writes ids and durations of the rows that have one. Inverse: `read_timings`."""
     timings = table.select(["id", WALL_TIME]).drop_null()
-    write_atomically(path, lambda draft: pq.write_table(timings, draft, write_page_checksum=True))
+    with replacing(path) as partial:
+        pq.write_table(timings, partial, write_page_checksum=True)
 
 
 def _read_whole(path: Path) -> pa.Table:

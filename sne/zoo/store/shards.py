@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sne.errors import ZooError
-from sne.zoo.store.atomic import write_atomically
+from sne.work import replacing
 
 STORAGE = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 WEIGHTS = "weights"
@@ -64,7 +64,8 @@ class ShardWriter:
         if not self._vectors:
             return
         name, joined = shard_name(self._next), torch.cat(self._vectors)
-        write_atomically(self._folder / name, lambda draft: save_file({WEIGHTS: joined}, draft))
+        with replacing(self._folder / name) as partial:
+            save_file({WEIGHTS: joined}, partial)
         self.names.append(name)
         self._vectors, self._length, self._next = [], 0, self._next + 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sne.errors import ZooError
-from sne.zoo.store.atomic import write_atomically
+from sne.work import write_atomically
 
 SPLIT = "split.json"
 
@@ -65,7 +65,7 @@ class Split:
     def save(self, path: Path | str) -> None:
         """Writes the split as JSON. Inverse of `load`."""
         text = json.dumps(asdict(self), indent=1) + "\n"
-        write_atomically(Path(path), lambda draft: draft.write_text(text))
+        write_atomically(path, text)
 
 
 def join_splits(splits: Sequence[tuple[str, Split]]) -> Split:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sne.errors import ZooError
 from sne.symmetry import Symmetry
-from sne.zoo.store.atomic import write_atomically
+from sne.work import replacing
 from sne.zoo.store.drafts import DRAFTS, clear_drafts, publish
 from sne.zoo.store.index import COPY, TIMINGS, WALL_TIME, IndexRows, join_tables, read_index, write_index, write_timings
 from sne.zoo.store.index import HYPERPARAMETER_PREFIX as HYPERPARAMETER_PREFIX
@@ -30,7 +30,7 @@ LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not dep
 _MAKING = ".making"  # the maker of a zoo holds its lock; all other writers keep out
 SHARD_BYTES = 64 << 20
 _OURS = re.compile(
-    r"weights-\d{5,}\.safetensors|(layouts|symmetries|split|recipe)\.json|timings\.parquet|networks\.copy\.parquet|\.making|\.writing|\..*\.draft"
+    r"weights-\d{5,}\.safetensors|(layouts|symmetries|split|recipe)\.json|timings\.parquet|networks\.copy\.parquet|\.making|\.writing|\..*\.partial"
 )
 
 
@@ -271,9 +271,11 @@ class ZooWriter:
         self._shards.close()
         table, drafts = self.table, self._path / DRAFTS
         names = [*self._shards.names, LAYOUTS, INDEX]
-        write_atomically(drafts / LAYOUTS, lambda path: write_layouts(path, self._layouts))
+        with replacing(drafts / LAYOUTS) as path:
+            write_layouts(path, self._layouts)
         if self._symmetries:
-            write_atomically(drafts / SYMMETRIES, lambda path: write_symmetries(path, self._symmetries))
+            with replacing(drafts / SYMMETRIES) as path:
+                write_symmetries(path, self._symmetries)
             names.append(SYMMETRIES)
         elif not self._append:
             (self._path / SYMMETRIES).unlink(missing_ok=True)  # of a writer that died before its index moved

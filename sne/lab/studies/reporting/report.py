@@ -20,7 +20,7 @@ from sne.lab.studies.reporting.plots import draw_all
 from sne.lab.studies.resampling import DRAWS, interval_of
 from sne.lab.studies.runner import Finished
 from sne.lab.studies.study import LOWER_IS_BETTER, StudyTask
-from sne.predictors import write_atomically
+from sne.work import write_atomically
 
 REPORT, RESULTS, PAGE = "report.md", "results.json", "report.html"
 
