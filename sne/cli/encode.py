@@ -1,4 +1,4 @@
-"""`sne encode`: checkpoints to vectors in a file."""
+"""`sne encode`: checkpoints become vectors in a file."""
 
 import json
 from pathlib import Path
@@ -7,35 +7,47 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sne.cli.files import apply_to_files, expand, report_failures
+from sne.cli.options import BatchSize, Device, Files, PredictorFolder
+from sne.cli.tables import counted, warn
+from sne.errors import SneError
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 def encode(
-    files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE", help="Checkpoints, folders, globs; - reads paths from stdin."),
-    ],
-    predictor: Annotated[str, typer.Option(help="Folder of the predictor whose encoder is used.")],
+    files: Files,
+    predictor: PredictorFolder,
     out: Annotated[
-        Path, typer.Option(help="A .parquet file (columns path, embedding) or an .npy file (rows as given).")
+        Path,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="File for the vectors: .parquet (columns path and embedding) or .npy (float32 array, rows in the "
+            "order of the files).",
+        ),
     ],
-    batch_size: Annotated[int, typer.Option(min=1, help="Networks at a time.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
-    """Encode checkpoints as vectors."""
+    """Encode checkpoints as vectors.
+
+    Each checkpoint becomes one vector, the embedding of the predictor's encoder. Files that cannot be read are named on
+    stderr; the .parquet file then holds the others, and no .npy file is written.
+    """
     from sne.predictors import Predictor, choose_device
-    from sne.work import write_atomically
+    from sne.work import check_can_write
 
     if out.suffix not in (".parquet", ".npy"):
-        raise typer.BadParameter(f"{out}: expected a name that ends in .parquet or .npy", param_hint="--out")
+        raise SneError(f"--out is {out}, expected a name that ends in .parquet or .npy")
+    check_can_write(out)
     loaded = Predictor.load(predictor).to(choose_device(device))
     failures: dict[str, str] = {}
     paths, rows = [], []
+    sources = expand(files)
     for path, row in apply_to_files(
-        expand(files),
+        sources,
         lambda networks: list(loaded.embed(networks, batch_size=batch_size)),
         batch_size=batch_size,
         failures=failures,
@@ -43,32 +55,25 @@ def encode(
         paths.append(path)
         rows.append(row)
     if out.suffix == ".npy" and failures:
-        failures[str(out)] = "not written, its rows would not be those of the files given"
+        warn(f"{out}: not written, because its rows would not be those of the files given")
     elif rows:
-        content = _parquet(paths, rows) if out.suffix == ".parquet" else _npy(rows)
-        write_atomically(out, content)
+        _write(out, paths, rows)
         summary = {"out": str(out), "networks": len(rows), "dim": loaded.dim, "failed": len(failures)}
-        print(json.dumps(summary) if as_json else f"{out}: {len(rows)} networks, {loaded.dim} numbers each")
-    report_failures(failures)
+        line = f"{out}: {counted(len(rows), 'network')}, {loaded.dim} numbers each"
+        print(json.dumps(summary) if as_json else line)
+    report_failures(failures, len(sources))
 
 
-def _parquet(paths: list[str], rows: "list[np.ndarray]") -> bytes:
+def _write(out: Path, paths: list[str], rows: "list[np.ndarray]") -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    flat = pa.array(np.concatenate(rows))
-    table = pa.table({"path": pa.array(paths), "embedding": pa.FixedSizeListArray.from_arrays(flat, len(rows[0]))})
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
-    return sink.getvalue().to_pybytes()
+    from sne.work import replacing
 
-
-def _npy(rows: "list[np.ndarray]") -> bytes:
-    import io
-
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.save(buffer, np.stack(rows), allow_pickle=False)
-    return buffer.getvalue()
+    with replacing(out) as partial, partial.open("wb") as file:
+        if out.suffix == ".npy":
+            np.save(file, np.stack(rows), allow_pickle=False)
+            return
+        embedding = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows)), len(rows[0]))
+        pq.write_table(pa.table({"path": pa.array(paths), "embedding": embedding}), file)

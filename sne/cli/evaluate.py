@@ -1,14 +1,13 @@
-"""`sne evaluate`: a predictor beside the baselines, on the same networks."""
+"""`sne evaluate`: a predictor and the baselines, measured on the same networks."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.kinds import describe_copies, split_kinds
-from sne.cli.tables import format_table
+from sne.cli.options import BatchSize, Device, split_kinds
+from sne.cli.tables import describe_copies, format_table, warn
 
 if TYPE_CHECKING:
     from sne.predictors import Predictor
@@ -17,48 +16,102 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    predictor: Annotated[Path, typer.Argument(help="Folder of the predictor.")],
-    zoo: Annotated[Path, typer.Argument(help="Folder of the zoo.")],
+    predictor: Annotated[Path, typer.Argument(metavar="PREDICTOR", help="Folder of the predictor.")],
+    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of the zoo.")],
     split: Annotated[
         str | None,
-        typer.Option(help="train, val, test or all. [default: test on the zoo it was trained on, else all]"),
+        typer.Option(
+            metavar="SPLIT",
+            help="Networks to measure on: train, val, test or all. [default: test on the zoo that the predictor was "
+            "trained on, all on any other zoo]",
+        ),
     ] = None,
-    baselines: Annotated[bool, typer.Option(help="Fit the baselines on the predictor's training zoo.")] = True,
+    baselines: Annotated[bool, typer.Option(help="Fit baselines on the zoo that the predictor was trained on.")] = True,
     invariance_kinds: Annotated[
         str | None,
-        typer.Option(help="For the invariance error: permutation, scaling, sign, mixing. [default: as it was trained]"),
+        typer.Option(
+            metavar="KINDS",
+            help="Transformations for the invariance columns, separated by commas: permutation, scaling, sign, mixing. "
+            "[default: as in training]",
+        ),
     ] = None,
     invariance_draws: Annotated[
-        int, typer.Option(min=0, help="Transformed copies of each network for the invariance error; 0 for none.")
+        int,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="Number of transformed copies per network for the invariance columns; 0 omits them.",
+        ),
     ] = 1,
-    by: Annotated[str | None, typer.Option(help="Figures for each value of a column: family, dataset, ...")] = None,
-    table: Annotated[bool, typer.Option("--table", help="Print prediction and measurement of each network.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Write a scatter to this .html file.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Networks at a time.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines; the last one is the summary.")] = False,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Also print one row per value of a column of the zoo: family, dataset, ..."
+        ),
+    ] = None,
+    table: Annotated[
+        bool, typer.Option("--table", help="Also print the measured and the predicted value of each network.")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a scatter plot, predicted against measured, to this .html file."),
+    ] = None,
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines; the last line is the summary.")] = False,
 ) -> None:
-    """Measure a predictor beside the baselines."""
+    """Measure a predictor and the baselines on the same networks.
+
+    \b
+    Rows:
+      sne                  the predictor
+      mean                 training mean, or the most frequent class
+      hyperparameters      boosting on the recorded hyper-parameters; reads no
+                           weights
+      statistics_boosting  boosting on statistics of the weights
+      statistics_mlp       perceptron on statistics of the weights
+
+    \b
+    Columns:
+      kendall_tau       rank agreement of predicted and measured values (tau-b),
+                        from -1 to 1; 0 is chance
+      tau_ceiling       largest possible tau: below 1 if measured values are tied
+      r2                share of the variance that is explained; 1 is perfect,
+                        0 is as good as the mean of these networks
+      mae               mean absolute error, in the unit of the property
+      coverage          share of measured values inside the 90% intervals
+      accuracy          share of correct classes, for properties that are classes
+      n                 number of networks whose property was measured
+      invariance_error  mean squared change, divided by 2, of the outputs of the
+                        heads (before sigmoid, softmax or scale) when neurons are
+                        permuted or otherwise changed without changing what the
+                        network computes; 0 is invariant
+      value_change      mean absolute change of the predicted value on the same
+                        copies; for classes the share of copies that change class
+
+    The last line repeats the main figure of the predictor and of the best baseline.
+    """  # noqa: D301 (click needs the character that \b stands for)
     from sne import training
+    from sne.cli.scatter import check_can_plot, write_scatter
     from sne.predictors import Predictor, choose_device
     from sne.zoo import Zoo
 
-    if plot is not None and plot.suffix != ".html":
-        raise typer.BadParameter(f"{plot}: expected a name that ends in .html", param_hint="--plot")
     loaded, opened = Predictor.load(predictor).to(choose_device(device)), Zoo.open(zoo)
+    if plot is not None:
+        check_can_plot(plot, loaded.properties)
     own_split = _own_split(predictor)
     rows, piece, seen = training.rows_to_evaluate(loaded, own_split, opened, split)
     groups = None if by is None else opened.column(by)[rows]
     if seen:
-        _warn(f"{seen} of {len(rows)} networks were used for training or validation: not a held-out figure")
+        warn(f"{seen} of {len(rows)} networks were used in training or validation, so these figures are not held out")
     source = _baseline_zoo(loaded, own_split, opened) if baselines else None
     twins = None
     if source is not None and own_split is not None:
         twins = training.count_twins(opened, rows, source, own_split)
     if twins:
-        _warn(
-            f"{twins} of {len(rows)} networks are twins of networks that were learned from: same number and "
-            f"hyper-parameters, other images{'; --split test judges the others' if piece == 'all' else ''}"
+        warn(
+            f"{twins} of {len(rows)} networks are twins of training networks: same index and hyper-parameters, other "
+            f"images{'; --split test measures the others only' if piece == 'all' else ''}"
         )
     trained_with = loaded.record.get("settings", {}).get("invariance_kinds", ["permutation"])
     evaluations = training.evaluate(
@@ -73,14 +126,12 @@ def evaluate(
     )
     for evaluation in evaluations:
         for method, reason in evaluation.failures.items():
-            _warn(f"{evaluation.property.name}: baseline {method} cannot be applied: {reason}")
+            warn(f"{evaluation.property.name}: baseline {method} cannot be applied: {reason}")
         if as_json:
             _print_json_lines(evaluation, table, groups)
         else:
             _print_tables(evaluation, table, groups, by, piece)
     if plot is not None:
-        from sne.cli.scatter import write_scatter
-
         families = {opened.ids[row]: str(opened.families[row]) for row in rows}
         write_scatter(evaluations, plot, families=families)
     if as_json:
@@ -103,12 +154,12 @@ def _own_split(predictor: Path) -> "Split | None":
 
 
 def _baseline_zoo(predictor: "Predictor", own_split: "Split | None", zoo: "Zoo") -> "Zoo | None":
-    """The zoo the predictor was trained on, where it can still be found."""
+    """Opens the zoo that the predictor was trained on, if it still exists."""
     from sne.training import is_training_zoo
     from sne.zoo import Zoo, ZooError
 
     if own_split is None:
-        _warn("no baselines: the predictor has no split.json")
+        warn("no baselines: the predictor folder has no split.json")
         return None
     if is_training_zoo(predictor, zoo):
         return zoo
@@ -117,9 +168,9 @@ def _baseline_zoo(predictor: "Predictor", own_split: "Split | None", zoo: "Zoo")
         recorded = Zoo.open(place)
         if is_training_zoo(predictor, recorded):
             return recorded
-        _warn(f"no baselines: {place} is not the zoo that the predictor was trained on any more")
+        warn(f"no baselines: {place} is no longer the zoo that the predictor was trained on")
     except (ZooError, OSError):
-        _warn(f"no baselines: the training zoo {place} is not there")
+        warn(f"no baselines: the training zoo {place} does not exist any more")
     return None
 
 
@@ -172,7 +223,3 @@ def _closing_line(evaluation: "Evaluation", is_one_of_several: bool) -> str:
 
 def _number(value: float | int | None) -> str:
     return "nan" if value is None else f"{value:.4f}"
-
-
-def _warn(text: str) -> None:
-    print(f"sne: {' '.join(text.split())}", file=sys.stderr)

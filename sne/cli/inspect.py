@@ -1,4 +1,4 @@
-"""`sne inspect`: the layers of checkpoints, and what was not understood."""
+"""`sne inspect`: the layers of checkpoints, and the tensors that were not understood."""
 
 import json
 from collections import Counter
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.files import expand, report_failures
+from sne.cli.options import Files
+from sne.cli.tables import counted
+from sne.errors import SneError
 
 if TYPE_CHECKING:
     from sne.networks import Layer, Network, Part
@@ -16,33 +19,36 @@ _WIDEST = 4096
 
 
 def inspect(
-    files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE", help="Checkpoints, folders, globs; - reads paths from stdin."),
-    ],
-    chunk_size: Annotated[int, typer.Option(min=1, help="Entries of a chunk, for the column chunks.")] = 32,
-    stats: Annotated[bool, typer.Option("--stats", help="Also read the values: min, max, mean |x|.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file.")] = False,
+    files: Files,
+    chunk_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of weights per chunk, for the column chunks.")
+    ] = 32,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Also read the values and show min, max and mean |x| of each tensor.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file.")] = False,
 ) -> None:
     """Show the layers of checkpoints.
 
-    Of each layer: name, type, level, shapes, chunks. Below the table: what was not understood, and why.
+    Prints one row per tensor, in the order of layers: the level (depth; layers side by side share a level), the name
+    and the type of the layer, the role, shape and type of the tensor, and the number of chunks in which the encoder of
+    the paper reads it. Notes below the table name the tensors that were set aside, with the reason.
     """
-    from sne.checkpoints import CheckpointError, read_network
+    from sne.checkpoints import read_network
 
     failures: dict[str, str] = {}
-    for argument in files:
-        for path in expand([argument]) or [argument]:  # a folder without checkpoints: the reader says so
-            try:
-                described = _describe(path, read_network(path), chunk_size, stats)
-            except CheckpointError as error:
-                failures[path] = str(error)
-                continue
-            if as_json:
-                print(json.dumps(described))
-            else:
-                _show(described, stats)
-    report_failures(failures)
+    sources = expand(files)
+    for path in sources:
+        try:
+            described = _describe(path, read_network(path), chunk_size, stats)
+        except (SneError, OSError) as error:
+            failures[path] = str(error)
+            continue
+        if as_json:
+            print(json.dumps(described))
+        else:
+            _show(described, stats)
+    report_failures(failures, len(sources))
 
 
 def _describe(path: str, network: "Network", chunk_size: int, stats: bool) -> dict[str, Any]:
@@ -105,20 +111,17 @@ def _show(described: dict[str, Any], stats: bool) -> None:
                 row += [f"{part[key]:.4g}" if key in part else "-" for key in ("min", "max", "mean_abs")]
             table.add_row(*row)
             head = ["", "", ""]
-    # Whole lines even where the output is narrow or no terminal: a cut name is the name of nothing.
+    # Lines are never cut, not even on a narrow terminal: users copy the names.
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, width=_WIDEST)
     console.print(table)
-    console.print(
-        f"{described['num_layers']} layers, {described['num_levels']} levels, "
-        f"{described['num_weights']} weights, {described['num_chunks']} chunks"
-    )
+    console.print(", ".join(counted(described[f"num_{noun}s"], noun) for noun in ("layer", "level", "weight", "chunk")))
     for line in _notes(described["notes"]):
         console.print(_printable(line))
     console.print()
 
 
 def _notes(notes: list[dict[str, str]]) -> list[str]:
-    """One line a reason, with the tensors that it is true of."""
+    """Writes one line per reason, with the names of its tensors."""
     reasons = Counter(note["reason"] for note in notes)
     lines = []
     for reason, count in reasons.items():
@@ -129,5 +132,5 @@ def _notes(notes: list[dict[str, str]]) -> list[str]:
 
 
 def _printable(text: str) -> str:
-    """Text without control characters: a name in a file must not steer the terminal."""
+    """Escapes control characters, so that a name in a file cannot control the terminal."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.files import apply_to_files, expand, report_failures
-from sne.cli.tables import format_table
+from sne.cli.options import BatchSize, Device, Files, PredictorFolder
+from sne.cli.tables import format_table, warn
 
 if TYPE_CHECKING:
     from sne.networks import Network
@@ -14,21 +15,19 @@ if TYPE_CHECKING:
 
 
 def predict(
-    files: Annotated[
-        list[str],
-        typer.Argument(metavar="FILE", help="Checkpoints, folders, globs; - reads paths from stdin."),
-    ],
-    predictor: Annotated[str, typer.Option(help="Folder of the predictor.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Networks at a time.")] = 64,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line a file and property.")] = False,
+    files: Files,
+    predictor: PredictorFolder,
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file and property.")] = False,
 ) -> None:
     """Predict properties of checkpoints.
 
-    The table is sorted, highest first; the intervals are meant to hold 9 of 10 measured values.
+    Prints one row per checkpoint, highest prediction first. The column "90%" is an interval that holds the measured
+    value for nine of ten networks like those of the predictor's zoo. Files that cannot be read are named on stderr.
     """
     from sne.predictors import Predictor, choose_device
-    from sne.symmetry import canonicalize
+    from sne.symmetry import canonical_network
 
     loaded = Predictor.load(predictor).to(choose_device(device))
     num = len(loaded.properties)
@@ -36,12 +35,13 @@ def predict(
 
     def work(networks: list["Network"]) -> list[list["Prediction"]]:
         if loaded.is_canonical:
-            as_stored.extend(one.name for one in networks if canonicalize(one) is one)
+            as_stored.extend(one.name for one in networks if canonical_network(one) is one)
         predictions = loaded.predict(networks, batch_size=batch_size)
         return [predictions[start : start + num] for start in range(0, len(predictions), num)]
 
     failures: dict[str, str] = {}
-    found = list(apply_to_files(expand(files), work, batch_size=batch_size, failures=failures))
+    sources = expand(files)
+    found = list(apply_to_files(sources, work, batch_size=batch_size, failures=failures))
     if loaded.properties[0].kind == "class":
         found.sort(key=lambda pair: str(pair[1][0].value))
     else:
@@ -53,12 +53,11 @@ def predict(
     elif found:
         print(format_table([_row(path, predictions) for path, predictions in found]))
     if as_stored:
-        typer.echo(
-            f"{len(as_stored)} of {len(found)} networks are read as they are stored: names and shapes do not tell "
-            "which neurons may be scaled or change sign. A predictor without -canonical is the surer one for them.",
-            err=True,
+        warn(
+            f"{len(as_stored)} of {len(found)} networks are read as they are stored, because their names and shapes do "
+            "not show which neurons can be scaled or change sign. Use a predictor without -canonical for them."
         )
-    report_failures(failures)
+    report_failures(failures, len(sources))
 
 
 def _row(path: str, predictions: list["Prediction"]) -> dict[str, Any]:

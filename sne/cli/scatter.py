@@ -1,17 +1,16 @@
-"""The scatter page of `sne evaluate --plot`: predicted against measured."""
+"""The page of `sne evaluate --plot`: scatter plots of predicted against measured values."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from sne.errors import install_hint
+from sne.errors import SneError, install_hint
 
 if TYPE_CHECKING:
+    from sne.predictors import Property
     from sne.training import Evaluation
 
-# Okabe and Ito's colours, told apart by colour-blind readers too
+# Okabe and Ito's colours, which colour-blind readers can tell apart
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _GREY = "#6b7280"
 _HEAD = """<!DOCTYPE html>
@@ -20,33 +19,54 @@ _HEAD = """<!DOCTYPE html>
 """
 
 
+def check_can_plot(path: Path, properties: Sequence["Property"]) -> None:
+    """Checks before long work that a page can be drawn and written.
+
+    Args:
+        path: The page.
+        properties: Properties to draw; those that are classes are left out.
+
+    Raises:
+        SneError: The name does not end in .html, the file cannot be written, plotly is not installed, or all properties
+            are classes.
+    """
+    from sne.work import check_can_write
+
+    if path.suffix != ".html":
+        raise SneError(f"--plot is {path}, expected a name that ends in .html")
+    try:
+        import plotly.graph_objects  # noqa: F401
+    except ImportError:
+        raise SneError(f"--plot needs plotly; {install_hint('plot')}") from None
+    if all(prop.kind == "class" for prop in properties):
+        raise SneError("--plot draws numbers, but every property of this predictor is a class")
+    check_can_write(path)
+
+
 def write_scatter(
     evaluations: Sequence["Evaluation"], path: Path, *, families: Mapping[str, str] | None = None
 ) -> None:
-    """Writes one self-contained HTML page with a plot for each numeric property.
+    """Writes one self-contained HTML page with one plot per numeric property.
 
     Args:
-        evaluations: what to draw; classes are left out.
-        path: the page.
-        families: of each network, by id, which get a colour each; None draws all alike.
+        evaluations: What to draw; properties that are classes are left out.
+        path: The page.
+        families: Family of each network by id, one colour per family; None: all networks have one colour.
 
     Raises:
-        typer.BadParameter: plotly is not installed, or there is nothing to draw.
+        WriteError: The file cannot be written.
     """
-    try:
-        import plotly.graph_objects as go
-    except ImportError:
-        raise typer.BadParameter(f"needs plotly; {install_hint('plot')}", param_hint="--plot") from None
+    import plotly.graph_objects as go
+
+    from sne.work import write_atomically
+
     numeric = [evaluation for evaluation in evaluations if evaluation.property.kind != "class"]
-    if not numeric:
-        raise typer.BadParameter("draws numbers, every property here is a class", param_hint="--plot")
     pieces = []
     for number, evaluation in enumerate(numeric):
         figure = go.Figure()
         _draw(figure, evaluation, families or {})
         pieces.append(figure.to_html(full_html=False, include_plotlyjs=number == 0, config={"displaylogo": False}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{_HEAD}<body>{''.join(pieces)}</body></html>\n", encoding="utf-8")
+    write_atomically(path, f"{_HEAD}<body>{''.join(pieces)}</body></html>\n")
 
 
 def _draw(figure: Any, evaluation: "Evaluation", families: Mapping[str, str]) -> None:
@@ -89,7 +109,7 @@ def _draw(figure: Any, evaluation: "Evaluation", families: Mapping[str, str]) ->
 
 
 def _range(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
-    """The same ends for both axes: all of [0, 1] for fractions, else what the points need."""
+    """Returns the limits of both axes: [0, 1] with a margin for fractions, else the limits of the points."""
     if evaluation.property.kind == "fraction":
         return -0.03, 1.03
     values = [row[name] for row in rows for name in ("measured", "predicted")]
@@ -99,7 +119,7 @@ def _range(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) -> tuple
 
 
 def _intervals(rows: Sequence[Mapping[str, Any]], colour: str) -> dict[str, Any] | None:
-    """Thin bars behind the points; none where the predictor has no intervals."""
+    """Returns thin bars behind the points; None if the predictor has no intervals."""
     if any(row["low"] is None for row in rows):
         return None
     return {
@@ -118,7 +138,7 @@ def _span(row: Mapping[str, Any]) -> str:
 
 
 def _title(evaluation: "Evaluation") -> str:
-    """The property and its figures, those of the best baseline below."""
+    """Returns the property, the figures of the predictor, and those of the best baseline."""
     figures = evaluation.figures()
     taus = {name: beside["kendall_tau"] for name, beside in figures.items() if beside["kendall_tau"] is not None}
     own = figures["sne"]

@@ -1,18 +1,25 @@
-"""Tables for people: aligned columns on stdout, whole even where it is no terminal."""
+"""Text for people: aligned tables, counts and warnings."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Aligns rows under their names.
+    """Aligns rows under the names of their columns. Lines are never cut, whatever the width of the terminal.
 
     Args:
-        rows: values by column; columns stand in the order in which they first appear.
+        rows: Values by column name. Columns stand in the order in which they first appear.
 
     Returns:
-        The table, numbers to the right with 4 digits, or as powers of ten where these are 0; "-" where a row has no
-        value.
+        The table: numbers are right-aligned with 4 digits, or as powers of ten where these would be 0; "-" stands
+        where a row has no value.
+
+    Example:
+        >>> print(format_table([{"file": "a.pt", "accuracy": 0.5}, {"file": "b.pt", "accuracy": None}]))
+        file  accuracy
+        a.pt    0.5000
+        b.pt         -
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
@@ -26,6 +33,35 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
+
+
+def counted(count: int, noun: str) -> str:
+    """Writes a count with its noun in the singular or the plural.
+
+    Example:
+        >>> counted(1, "network"), counted(1200, "network")
+        ('1 network', '1200 networks')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def describe_copies(drawn: Mapping[str, Any]) -> str:
+    """Says on which transformed copies the invariance was measured.
+
+    Args:
+        drawn: `InvarianceError.to_json()`, or `metrics["invariance"]` of a predictor.
+
+    Example:
+        >>> describe_copies({"kinds": ["permutation"], "draws": 2, "n": 30})
+        'invariance to permutation, 30 networks, 2 draws of each'
+    """
+    draws = "" if drawn["draws"] == 1 else f", {drawn['draws']} draws of each"
+    return f"invariance to {' and '.join(drawn['kinds'])}, {counted(drawn['n'], 'network')}{draws}"
+
+
+def warn(text: str) -> None:
+    """Prints one line on stderr."""
+    print(f"sne: {' '.join(text.split())}", file=sys.stderr)
 
 
 def _cell(value: Any) -> str:

@@ -1,66 +1,128 @@
-"""`sne train`: a predictor from a zoo."""
+"""`sne train`: a predictor learns from a zoo."""
 
 import json
-import sys
+import shlex
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.kinds import describe_copies, split_kinds
-from sne.cli.tables import format_table
+from sne.cli.options import Device, split_kinds
+from sne.cli.tables import describe_copies, format_table, warn
+
+if TYPE_CHECKING:
+    from sne.predictors import Predictor
 
 
 def train(
-    zoo: Annotated[Path, typer.Argument(help="Folder of the zoo.")],
-    target: Annotated[list[str], typer.Option(help="A property to predict; may be given several times.")],
-    out: Annotated[Path, typer.Option(help="Folder for the predictor.")],
+    zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of the zoo.")],
+    target: Annotated[
+        list[str],
+        typer.Option(
+            metavar="COLUMN", show_default=False, help="Property to predict, a column of the zoo; can be repeated."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", show_default=False, help="Folder for the predictor.")],
     preset: Annotated[
         str,
         typer.Option(
-            help="default, or paper (faithful to it); -canonical behind it undoes scalings and sign flips first."
+            metavar="NAME",
+            help="Encoder and training settings: default, or paper (as in the paper, slower). With -canonical "
+            "appended, scalings and sign flips of neurons are undone before weights are read.",
         ),
     ] = "default",
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training networks.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Networks a batch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Its peak.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes over the training networks. [default: 60; paper: 25]")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of networks per batch. [default: 64; paper: 32]")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="X", help="Peak learning rate of AdamW. [default: 0.002; paper: 0.001]")
+    ] = None,
     members: Annotated[
-        int | None, typer.Option(help="Predictors to average; above 1, each leaves out one fold of the runs.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of predictors that are averaged; from 2 on, each is trained without one fold of the runs. "
+            "[default: 5; paper: 1]",
+        ),
     ] = None,
     trees: Annotated[
-        int | None, typer.Option(help="Trees of each member beside its encoder, of presets default*; 0 for none.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of trees per property and member, next to the encoder; 0 omits them. [default: 100; paper: 0]",
+        ),
     ] = None,
-    patience: Annotated[int | None, typer.Option(help="Epochs without gain before stopping; 0: never.")] = None,
-    accumulation: Annotated[int | None, typer.Option(help="Batches whose gradients make one step.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Number of epochs without a better validation score before training stops; 0: never. "
+            "[default: 0; paper: 10]",
+        ),
+    ] = None,
+    accumulation: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of batches per optimiser step. [default: 1]")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(metavar="TYPE", help="float32, bfloat16, or auto: bfloat16 on CUDA only. [default: auto]"),
+    ] = None,
     invariance: Annotated[
-        float | None, typer.Option(help="Weight of the term for equal predictions on transformed copies; 0 for none.")
+        float | None,
+        typer.Option(
+            metavar="X",
+            help="Weight of a loss that makes predictions equal for networks that compute the same function; 0: none. "
+            "[default: 0]",
+        ),
     ] = None,
     invariance_kinds: Annotated[
-        str | None, typer.Option(help="How copies are drawn: permutation, scaling, sign, mixing, or several.")
+        str | None,
+        typer.Option(
+            metavar="KINDS",
+            help="Transformations for --invariance and --augment, separated by commas: permutation, scaling, sign, "
+            "mixing. [default: permutation]",
+        ),
     ] = None,
-    invariance_draws: Annotated[int | None, typer.Option(help="Copies of each network and step.")] = None,
+    invariance_draws: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Number of transformed copies per network and step. [default: 1]"),
+    ] = None,
     augment: Annotated[
         bool,
         typer.Option(
-            "--augment",
-            help="Learn from transformed copies: in place of the networks, or beside them with --invariance.",
+            "--augment", help="Train on transformed copies of the networks, with --invariance on networks and copies."
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of initial values, order, folds and, without split.json, split.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the predictor that OUT holds.")] = False,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Random seed for initialisation, shuffling, folds and, if the zoo has no split.json, the split.",
+        ),
+    ] = 0,
+    device: Device = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the training that was interrupted in the folder --out.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the predictor in the folder --out.")] = False,
     progress: Annotated[
         bool | None,
-        typer.Option("--progress/--quiet", help="Progress bar on stderr. [default: on terminals]"),
+        typer.Option("--progress/--quiet", help="Show a progress bar on stderr. [default: if it is a terminal]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the validation figures as one JSON line.")] = False,
 ) -> None:
     """Train a predictor on a zoo.
 
-    The zoo's split.json says which runs are for training and validation; without one, runs are drawn.
+    The zoo's split.json says which training runs are used for training, validation and test; without it, runs are drawn
+    at random. Networks of test runs are never read. Prints how well networks that were held out are predicted (the
+    columns are explained by sne evaluate --help), and the commands to run next.
     """
+    from sne.work import check_can_write_folder
+
+    check_can_write_folder(out)
     from sne.predictors import Predictor
     from sne.training import check_same_training, fit, is_finished, preset_settings
     from sne.zoo import Zoo, split_by_run
@@ -81,6 +143,7 @@ def train(
     }
     settings = preset_settings(preset, seed=seed, **{name: value for name, value in given.items() if value is not None})
     opened = Zoo.open(zoo)
+    split = opened.split or split_by_run(opened.runs, seed=seed, families=opened.families, groups=opened.groups)
     if resume and is_finished(out):
         predictor = Predictor.load(out)
         check_same_training(predictor, opened, target, preset, settings)
@@ -88,7 +151,7 @@ def train(
         predictor = fit(
             opened,
             target,
-            split=opened.split or split_by_run(opened.runs, seed=seed, families=opened.families, groups=opened.groups),
+            split=split,
             encoder=preset,
             settings=settings,
             device=device,
@@ -99,21 +162,24 @@ def train(
         )
     symmetry = predictor.record.get("symmetry", {})
     if symmetry:
-        print(
-            f"sne: copies by {' and '.join(symmetry['kinds'])} were drawn of {symmetry['copied']} networks, not of "
-            f"{symmetry['unmoved']} that this encoder cannot tell from their copies, nor of {symmetry['unknown']} of "
-            "unknown symmetry",
-            file=sys.stderr,
+        warn(
+            f"copies by {' and '.join(symmetry['kinds'])} were drawn of {symmetry['copied']} networks, not of "
+            f"{symmetry['unmoved']} that this encoder cannot tell from their copies, nor of {symmetry['unknown']} "
+            "whose symmetry is unknown"
         )
-    validation = predictor.metrics["validation"]
     if as_json:
         seconds = predictor.record.get("seconds")
-        moved = predictor.metrics.get("invariance")
+        validation, moved = predictor.metrics["validation"], predictor.metrics.get("invariance")
         print(json.dumps({"predictor": str(out), "validation": validation, "invariance": moved, "seconds": seconds}))
         return
+    _print_figures(predictor)
+    _print_next_commands(zoo, out, has_test_runs=bool(split.test))
+
+
+def _print_figures(predictor: "Predictor") -> None:
     rows = [
         {"property": name, **{key: value for key, value in figures.items() if key != "coverage"}}
-        for name, figures in validation.items()
+        for name, figures in predictor.metrics["validation"].items()
     ]
     print(f"validation, {'out of fold' if len(predictor.members) > 1 else 'best epoch'}:")
     print(format_table(rows))
@@ -122,3 +188,13 @@ def train(
         print()
         print(describe_copies(moved) + ":")
         print(format_table([{"property": name, **figures} for name, figures in moved["properties"].items()]))
+
+
+def _print_next_commands(zoo: Path, out: Path, *, has_test_runs: bool) -> None:
+    folder = shlex.quote(str(out))
+    piece = "test" if has_test_runs else "all"
+    print()
+    print(f"predictor in {out}; next:")
+    print(f"  sne evaluate {folder} {shlex.quote(str(zoo))} --split {piece}")
+    print(f"  sne predict CHECKPOINT... --predictor {folder}")
+    print(f"  sne encode CHECKPOINT... --predictor {folder} --out embeddings.parquet")

@@ -1,4 +1,6 @@
 import json
+import resource
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -53,6 +55,22 @@ def sne_command(capsys):
         )
 
     return run
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file can grow beyond some bytes, which fails in all libraries as a full disk does."""
+
+    @contextmanager
+    def limit(num_bytes):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 @pytest.fixture(scope="session")

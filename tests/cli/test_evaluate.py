@@ -4,7 +4,10 @@ import shutil
 import pytest
 from tiny import write_tiny_zoo
 
+import sne.baselines
+
 pytestmark = pytest.mark.usefixtures("tiny_rooms")
+BASELINES = tuple(sne.baselines.BASELINES)
 FIGURES = ["kendall_tau", "tau_ceiling", "r2", "mae", "coverage", "n"]
 
 
@@ -34,7 +37,7 @@ def test_json_ends_with_the_summary(sne_command, predictor_path, zoo_path):
 def test_networks_trained_on_are_never_evaluated_in_silence(sne_command, predictor_path, zoo_path):
     result = sne_command("evaluate", predictor_path, zoo_path, "--split", "all", "--json", "--no-baselines")
     assert result.json()[-1]["seen"] == 48 and result.json()[-1]["n"] == 60
-    assert "48 of 60 networks were used for training or validation" in result.err
+    assert "48 of 60 networks were used in training or validation" in result.err
 
 
 def test_another_zoo_is_evaluated_whole_against_baselines_of_the_training_zoo(sne_command, predictor_path, tmp_path):
@@ -52,8 +55,8 @@ def test_twins_of_networks_learned_from_are_told(sne_command, predictor_path, zo
     result = sne_command("evaluate", predictor_path, other, "--json")
     summary = result.json()[-1]
     assert (summary["split"], summary["n"], summary["seen"], summary["twins"]) == ("all", 60, 0, 48)
-    assert "48 of 60 networks are twins of networks that were learned from" in result.err
-    assert "--split test judges the others" in result.err
+    assert "48 of 60 networks are twins of training networks" in result.err
+    assert "--split test measures the others only" in result.err
     result = sne_command("evaluate", predictor_path, other, "--json", "--split", "test")
     assert (result.json()[-1]["n"], result.json()[-1]["twins"]) == (12, 0) and "twins" not in result.err
     own = sne_command("evaluate", predictor_path, zoo_path, "--json", "--split", "all").json()[-1]
@@ -71,7 +74,7 @@ def test_a_moved_training_zoo_is_recognised_and_a_lost_one_told(sne_command, zoo
     other = write_tiny_zoo(tmp_path / "other", runs=4, seed=7, split=False)
     result = sne_command("evaluate", path, other, "--json")
     assert set(result.json()[-1]["properties"]["test_loss"]) == {"sne"}
-    assert f"no baselines: the training zoo {first} is not there" in result.err
+    assert f"no baselines: the training zoo {first} does not exist any more" in result.err
 
 
 def test_table_and_groups_for_people(sne_command, predictor_path, zoo_path):
@@ -91,6 +94,21 @@ def test_classes(sne_command, zoo_path, tmp_path):
     assert result.out.splitlines()[1].split() == ["method", "accuracy", "n"]
 
 
+def test_help_explains_every_row_and_column(sne_command):
+    text = " ".join(sne_command("evaluate", "--help").out.split())
+    for name in [*FIGURES, "accuracy", "invariance_error", "value_change", *BASELINES]:
+        assert f" {name} " in text
+    assert "\\b" not in text
+
+
+def test_a_plot_of_classes_is_refused_before_the_work(sne_command, zoo_path, tmp_path, monkeypatch):
+    options = ("--target", "config.activation", "--out", tmp_path / "p", "--preset", "tiny", "--epochs", 1)
+    assert sne_command("train", zoo_path, *options).status == 0
+    monkeypatch.setattr("sne.training.evaluate", None)
+    result = sne_command("evaluate", tmp_path / "p", zoo_path, "--plot", tmp_path / "s.html")
+    assert result.status == 2 and "every property of this predictor is a class" in result.err
+
+
 def test_plot_is_one_self_contained_page(sne_command, predictor_path, zoo_path, tmp_path):
     page = tmp_path / "scatter.html"
     assert sne_command("evaluate", predictor_path, zoo_path, "--plot", page).status == 0
@@ -102,7 +120,7 @@ def test_plot_is_one_self_contained_page(sne_command, predictor_path, zoo_path, 
 def test_plot_without_plotly_names_the_extra(sne_command, predictor_path, zoo_path, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "plotly.graph_objects", None)
     result = sne_command("evaluate", predictor_path, zoo_path, "--plot", tmp_path / "s.html")
-    assert result.status == 2 and "pip install 'sne[plot]'" in result.err
+    assert result.status == 2 and "install the extra 'plot'" in result.err and result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -110,7 +128,8 @@ def test_plot_without_plotly_names_the_extra(sne_command, predictor_path, zoo_pa
     [
         (("--split", "tset"), "'tset'"),
         (("--by", "colour"), "no column 'colour'"),
-        (("--plot", "s.png"), ".html"),
+        (("--plot", "s.png"), "--plot is s.png, expected a name that ends in .html"),
+        (("--plot", "/dev/null/s.html"), "cannot write /dev/null/s.html: /dev/null is not a folder"),
     ],
 )
 def test_mistakes_are_told(sne_command, predictor_path, zoo_path, options, message):

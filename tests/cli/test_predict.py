@@ -27,7 +27,8 @@ def test_unreadable_files_are_listed_and_the_others_predicted(sne_command, predi
     (checkpoints / "bad.safetensors").write_bytes(b"nothing")
     result = sne_command("predict", checkpoints, checkpoints / "gone.pt", "--predictor", predictor_path, "--json")
     assert result.status == 2 and len(result.json()) == 3
-    assert [line.startswith("sne: ") for line in result.err.splitlines()] == [True, True]
+    assert [line.startswith("sne: ") for line in result.err.splitlines()] == [True, True, True]
+    assert result.err.splitlines()[-1] == "sne: 2 of 5 files skipped"
     assert "bad.safetensors" in result.err and "gone.pt: no such file" in result.err
 
 
@@ -40,7 +41,8 @@ def test_a_file_with_bad_values_does_not_take_its_batch_along(sne_command, predi
     result = sne_command("predict", checkpoints, "--predictor", predictor_path, "--json")
     assert result.status == 2
     assert [line["file"][-16:] for line in result.json()] != [] and len(result.json()) == 2
-    assert "net1.safetensors" in result.err and result.err.count("\n") == 1
+    assert "net1.safetensors" in result.err.splitlines()[0] and result.err.count("net") == 1
+    assert result.err.splitlines()[1:] == ["sne: 1 of 3 files skipped"]
 
 
 def test_paths_from_stdin_and_globs(sne_command, predictor_path, checkpoints, monkeypatch):
@@ -92,6 +94,42 @@ def test_encode_with_a_bad_file(sne_command, predictor_path, checkpoints, tmp_pa
     assert result.status == 2 and "e.npy: not written" in result.err and not (tmp_path / "e.npy").exists()
     result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "e.txt")
     assert result.status == 2 and "ends in .parquet or .npy" in result.err
+
+
+@pytest.mark.parametrize("command", ["predict", "encode"])
+def test_nothing_to_read_is_told(sne_command, predictor_path, tmp_path, monkeypatch, command):
+    (tmp_path / "empty").mkdir()
+    options = ("--predictor", predictor_path, *(("--out", tmp_path / "e.npy") if command == "encode" else ()))
+    result = sne_command(command, tmp_path / "empty", *options)
+    assert result.status == 2 and "empty: a folder without a checkpoint" in result.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    result = sne_command(command, "-", *options)
+    assert result.status == 2 and result.err == "sne: -: stdin is empty, expected one path per line\n"
+
+
+def test_encode_checks_out_before_the_work(sne_command, checkpoints, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for out in (tmp_path / "file" / "e.npy", tmp_path / "file" / "new" / "e.parquet"):
+        result = sne_command("encode", checkpoints, "--predictor", tmp_path / "no_predictor", "--out", out)
+        assert result.status == 2 and result.err.count("\n") == 1
+        assert result.err.startswith(f"sne: cannot write {out}: ")
+
+
+def test_encode_makes_the_folder_of_out(sne_command, predictor_path, checkpoints, tmp_path):
+    out = tmp_path / "new" / "e.npy"
+    result = sne_command("encode", checkpoints / "net0.safetensors", "--predictor", predictor_path, "--out", out)
+    assert result.status == 0 and result.out == f"{out}: 1 network, 8 numbers each\n"
+    assert [path.name for path in out.parent.iterdir()] == ["e.npy"]
+
+
+@pytest.mark.parametrize("name", ["e.npy", "e.parquet"])
+def test_encode_on_a_full_disk(sne_command, predictor_path, checkpoints, tmp_path, full_disk, name):
+    (tmp_path / name).write_text("old")
+    with full_disk(100):
+        result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / name)
+    assert result.status == 2 and result.err.count("\n") == 1
+    assert result.err.startswith(f"sne: cannot write {tmp_path / name}: ")
+    assert (tmp_path / name).read_text() == "old" and not list(tmp_path.glob(".*"))
 
 
 def test_predictor_is_checked(sne_command, predictor_path, checkpoints):

@@ -1,8 +1,10 @@
 import json
+import shlex
 
 import pytest
 from tiny import write_tiny_zoo
 
+from sne.training import preset_settings
 from sne.zoo import Split, Zoo
 
 pytestmark = pytest.mark.usefixtures("tiny_rooms")
@@ -32,6 +34,49 @@ def test_cuts_its_own_split_by_run(sne_command, tmp_path):
     assert {*split.train, *split.val, *split.test} == set(Zoo.open(path).runs)
     result = sne_command("evaluate", tmp_path / "p", path, "--json")
     assert result.json()[-1]["split"] == "test" and result.json()[-1]["n"] == 2 * len(split.test)
+
+
+def test_says_where_the_predictor_is_and_what_to_run_next(sne_command, zoo_path, tmp_path, checkpoints):
+    out = tmp_path / "my predictor"
+    result = sne_command("train", zoo_path, "--target", "test_loss", "--out", out, "--preset", "tiny", "--epochs", 1)
+    lines = result.out.splitlines()
+    assert f"predictor in {out}; next:" in lines
+    commands = [shlex.split(line) for line in lines if line.startswith("  sne ")]
+    assert [command[1] for command in commands] == ["evaluate", "predict", "encode"]
+    for command in commands:
+        given = [str(checkpoints) if part == "CHECKPOINT..." else part for part in command[1:]]
+        given = [str(tmp_path / part) if part.endswith(".parquet") else part for part in given]
+        assert sne_command(*given).status == 0
+
+
+def test_out_is_checked_before_the_work(sne_command, zoo_path, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for out in (tmp_path / "file", tmp_path / "file" / "p"):
+        result = sne_command("train", tmp_path / "no_zoo", "--target", "test_loss", "--out", out)
+        assert result.status == 2 and result.err.startswith(f"sne: cannot write {out}: ")
+
+
+def test_a_full_disk_is_one_line(sne_command, zoo_path, tmp_path, full_disk):
+    arguments = ("train", zoo_path, "--target", "test_loss", "--preset", "tiny", "--epochs", 1)
+    with full_disk(100):
+        result = sne_command(*arguments, "--out", tmp_path / "p")
+    assert result.status == 2 and result.err.count("\n") == 1 and str(tmp_path / "p") in result.err
+    assert not list(tmp_path.rglob("*.partial"))
+    assert sne_command(*arguments, "--out", tmp_path / "p", "--resume").status == 0
+
+
+def test_help_names_the_defaults_of_the_presets(sne_command):
+    text = " ".join(sne_command("train", "--help").out.split())
+    default, paper = preset_settings("default"), preset_settings("paper")
+    for name in ("epochs", "batch_size", "learning_rate", "members", "trees", "patience"):
+        option = text[text.index(f"--{name.replace('_', '-')} ") :]
+        values = f"{getattr(default, name)}; paper: {getattr(paper, name)}]"
+        assert option[option.index("[default: ") :].startswith(f"[default: {values}"), name
+    for name in ("accumulation", "precision", "invariance", "invariance_kinds", "invariance_draws"):
+        option = text[text.index(f"--{name.replace('_', '-')} ") :]
+        value = getattr(default, name)
+        shown = ", ".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else value
+        assert option[option.index("[default: ") :].startswith(f"[default: {shown}]"), name
 
 
 def test_json(sne_command, zoo_path, tmp_path):

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sne.networks import TensorInfo
-from sne.symmetry.symmetry import Fixed, Group, Mixing, Span, Symmetry
+from sne.symmetry.groups import Fixed, Group, Mixing, Span
+from sne.symmetry.symmetry import Symmetry
 
 
 class UncertainError(Exception):
