@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from sne.symmetry import Symmetry, trace
+from sne.symmetry import Symmetry, sample, trace
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "symmetry")]
@@ -63,12 +63,12 @@ def row(name: str, draws: int) -> str:
     start = time.perf_counter()
     symmetry = trace(module, inputs)
     seconds = time.perf_counter() - start
-    legal = max(change(module, inputs, symmetry.sample(seed, (kind,))) for seed in range(draws) for kind in KINDS)
+    legal = max(change(module, inputs, sample(symmetry, seed, (kind,))) for seed in range(draws) for kind in KINDS)
     illegal = []
     for number, group in enumerate(symmetry.groups):
         if "permutation" in group.kinds:
             broken = without_one_tensor(symmetry, number)
-            illegal.append(max(change(module, inputs, broken.sample(seed)) for seed in range(4)))
+            illegal.append(max(change(module, inputs, sample(broken, seed)) for seed in range(4)))
     free, moved = free_share(symmetry, shapes)
     counts = " / ".join(str(sum(kind in group.kinds for group in symmetry.groups)) for kind in KINDS[:3])
     weights = sum(map(prod, shapes.values()))

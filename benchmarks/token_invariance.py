@@ -12,7 +12,7 @@ import torch
 
 from sne import read_network
 from sne.encoders.tensor_tokens import tokenize
-from sne.symmetry import trace
+from sne.symmetry import apply, sample, trace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "symmetry"))
 from networks_to_trace import ARCHITECTURES, build
@@ -30,7 +30,7 @@ def moved_parts(name: str) -> tuple[list[str], int]:
     (before,) = tokenize([network])
     moved = set()
     for seed in range(2):
-        (after,) = tokenize([read_network(symmetry.sample(seed)(state))])
+        (after,) = tokenize([read_network(apply(sample(symmetry, seed), state))])
         change = (after.features - before.features).abs().amax(1)
         moved.update(layers[place] for place in torch.nonzero(change > TOLERANCE).flatten().tolist())
     return sorted(moved), len(layers)

@@ -27,7 +27,7 @@ def predict(
     value for nine of ten networks like those of the predictor's zoo. Files that cannot be read are named on stderr.
     """
     from sne.predictors import Predictor, choose_device
-    from sne.symmetry import canonical_network
+    from sne.symmetry import canonicalize
 
     loaded = Predictor.load(predictor).to(choose_device(device))
     num = len(loaded.properties)
@@ -35,7 +35,7 @@ def predict(
 
     def work(networks: list["Network"]) -> list[list["Prediction"]]:
         if loaded.is_canonical:
-            as_stored.extend(one.name for one in networks if canonical_network(one) is one)
+            as_stored.extend(one.name for one in networks if canonicalize(one) is one)
         predictions = loaded.predict(networks, batch_size=batch_size)
         return [predictions[start : start + num] for start in range(0, len(predictions), num)]
 

@@ -21,7 +21,7 @@ from sne.nn import (
     SetBuckets,
     bucket_sets,
 )
-from sne.symmetry import canonical_network
+from sne.symmetry import canonicalize
 
 SLICE_TOKENS = 8192
 """Tokens of the chunk encoder in flight at once: a few tensors of so many rows fit a core's cache."""
@@ -118,7 +118,7 @@ class SetEncoder(NetworkEncoder):
         set_functions: "attention", or "mean" for maps of single elements and means in place of all set blocks.
         is_hierarchical: whether chunks make parts before parts make a network; without, a network is a set of chunks.
         canonical: whether networks are read at the canonical point of their orbit under scalings and sign flips, see
-            `sne.symmetry.Symmetry.canonical`.
+            `sne.symmetry.canonicalize`.
 
     Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1. `has_levels` to `is_hierarchical` are its
         ablation; `canonical` is ours.
@@ -196,7 +196,7 @@ class SetEncoder(NetworkEncoder):
     def prepare(self, networks: Sequence[Network]) -> list[ChunkedNetworks]:
         """Reads and cuts networks into chunks, one batch of one network each, in order."""
         if self.canonical:
-            networks = [canonical_network(network) for network in networks]
+            networks = [canonicalize(network) for network in networks]
         return [_with_deviations(item) for item in chunk_each(networks, self.chunk_size)]
 
     def fit_scale(self, prepared: Sequence[ChunkedNetworks]) -> None:

@@ -13,7 +13,7 @@ from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_SIZE
 from sne.encoders.tensor_tokens import TOKEN_SIZE, TensorTokens, summary, tokenize
 from sne.networks import Network
 from sne.nn import PreNormBlock, attend, bucket_sets
-from sne.symmetry import canonical_network
+from sne.symmetry import canonicalize
 
 DEPTH_SIZE = 6
 SMALLEST_SPREAD = 1e-4
@@ -111,7 +111,7 @@ class TensorSetEncoder(NetworkEncoder):
         type_dropout: share of tokens that lose their layer type while training, so that unseen types can be read.
         bins: quantile bins of every feature, see `InputScale`.
         canonical: whether networks are read at the canonical point of their orbit under scalings and sign flips, see
-            `sne.symmetry.Symmetry.canonical`.
+            `sne.symmetry.canonicalize`.
 
     Source: Andreis et al., arXiv 2305.16625, section 3 (layer vectors with type and level encodings, pooled by
         attention); seeds after Lee et al., arXiv 1810.00825.
@@ -178,7 +178,7 @@ class TensorSetEncoder(NetworkEncoder):
 
     def prepare(self, networks: Sequence[Network]) -> list[TensorTokens]:
         """Describes every tensor; see `sne.encoders.tensor_tokens.tokenize`."""
-        return tokenize([canonical_network(network) for network in networks] if self.canonical else networks)
+        return tokenize([canonicalize(network) for network in networks] if self.canonical else networks)
 
     def summarize(self, prepared: Sequence[TensorTokens]) -> Float[Tensor, "networks features"]:
         """Ends, means and spreads of the features; see `sne.encoders.tensor_tokens.summary`."""

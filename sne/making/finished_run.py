@@ -10,7 +10,7 @@ import torch
 
 from sne.errors import ZooError
 from sne.making.running import Kept, TrainedRun
-from sne.symmetry import Symmetry
+from sne.symmetry import Symmetry, symmetry_from_json, symmetry_to_json
 from sne.zoo.store.layout import Layout
 
 _LENGTH = struct.Struct("<Q")
@@ -25,7 +25,7 @@ def run_to_bytes(run: TrainedRun) -> bytes:
         "layout": run.layout.to_json(),
         "hyperparameters": run.hyperparameters,
         "dataset": run.dataset,
-        "symmetry": None if run.symmetry is None else run.symmetry.to_json(),
+        "symmetry": None if run.symmetry is None else symmetry_to_json(run.symmetry),
         "kept": [{"step": kept.step, "properties": kept.properties} for kept in run.kept],
     }
     text = json.dumps(described, separators=(",", ":")).encode()
@@ -64,4 +64,4 @@ def run_from_bytes(data: bytes, where: str) -> TrainedRun:
 @lru_cache(maxsize=256)
 def _symmetry(text: str) -> Symmetry:
     """One object for all runs of one architecture."""
-    return Symmetry.from_json(text)
+    return symmetry_from_json(text)

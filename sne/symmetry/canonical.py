@@ -1,4 +1,4 @@
-"""One network for all that scalings and sign flips make of it: the canonical point of its orbit."""
+"""The canonical point of an orbit: one representative of all networks that scalings and sign flips make of one."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,30 +7,59 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sne.errors import SymmetryError
-from sne.symmetry.groups import Group, Span
-from sne.symmetry.sampling import transformation_of
-from sne.symmetry.symmetry import Symmetry
-from sne.symmetry.transformation import Transformation
+from sne.symmetry.symmetry import Group, Span, Symmetry
+from sne.symmetry.transformation import Transformation, transformation_of
 
 CANONICAL_KINDS = ("scaling", "sign")
-"""Kinds with a canonical point. Permutations have none that is stable: neurons that are nearly equal would trade places
-when a weight moves a little. Encoders that read neurons as sets need none."""
+"""Kinds of changes that have a canonical point. Permutations have no stable one: neurons that are nearly equal would
+trade places when a weight changes slightly. Encoders that read neurons as sets do not need one."""
 
 _CONVERGED = 1e-9
-_MOST_SWEEPS = 300
-_LARGEST_LOG = 100.0  # of a scale: what lies beyond has no point
-_MEMORY = 12  # sweeps whose results are mixed
+_MAX_SWEEPS = 300
+_LARGEST_LOG = 100.0  # of a scale; without a bound, scales of a group without a minimum would overflow
+_MEMORY = 12  # previous sweeps that Anderson mixing combines
 
 
 def canonical_transformation(
     symmetry: Symmetry, state: Mapping[str, Tensor], kinds: Sequence[str] = CANONICAL_KINDS
 ) -> Transformation:
-    """Finds what brings a network to the canonical point of its orbit; see `Symmetry.canonical`."""
+    """Finds the transformation that brings a network to the canonical point of its orbit.
+
+    The scales minimise the sum of all squared weights. The signs make the sum of all weights that flip with a neuron
+    non-negative, group after group. Signs are undetermined where two groups flip the same entries, as channels and
+    heads of grouped-query attention do; some of these signs stay as they are. So may scales of neurons that are
+    disconnected from both inputs and outputs.
+
+    Args:
+        symmetry: Symmetry of the network.
+        state: Tensors by name.
+        kinds: "scaling", "sign" or both.
+
+    Returns:
+        A transformation g such that `apply(g, state)` is the same, up to rounding, for every copy of the network that
+        these kinds of changes make.
+
+    Raises:
+        SymmetryError: A kind has no canonical point, or a tensor is missing or has another shape.
+
+    Example:
+        >>> import torch, sne
+        >>> spans = (sne.symmetry.Span("a", 0, power=1), sne.symmetry.Span("b", 0, power=-1))
+        >>> group = sne.symmetry.Group("hidden", 1, spans, ("scaling",))
+        >>> symmetry = sne.symmetry.Symmetry((group,), shapes={"a": (1,), "b": (1,)})
+        >>> state = {"a": torch.tensor([1.0]), "b": torch.tensor([16.0])}
+        >>> sne.symmetry.apply(canonical_transformation(symmetry, state), state)
+        {'a': tensor([4.]), 'b': tensor([4.])}
+
+    Source: the scales that minimise the weights are those of Stock et al., "Equi-normalization of neural networks",
+        arXiv 1902.10416.
+    Differs: arbitrary groups of neurons, with all spans of a neuron scaled at once.
+    """
     unknown = [kind for kind in kinds if kind not in CANONICAL_KINDS]
     if unknown:
         raise SymmetryError(f"kind {unknown[0]!r} has no canonical point, expected {' or '.join(CANONICAL_KINDS)}")
     wanted = [group for group in symmetry.groups if any(kind in group.kinds for kind in kinds)]
-    tensors = _tensors(symmetry, wanted, state)
+    tensors = _scaled_tensors(symmetry, wanted, state)
     factors = {group.name: torch.ones(group.size, dtype=torch.float64) for group in wanted}
     if "scaling" in kinds:
         for group, scale in _Balance([group for group in wanted if "scaling" in group.kinds], tensors).scales():
@@ -43,8 +72,8 @@ def canonical_transformation(
     return transformation_of(symmetry, [(group, None, factors[group.name]) for group in wanted])
 
 
-def _tensors(symmetry: Symmetry, groups: list[Group], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that the groups scale, float64."""
+def _scaled_tensors(symmetry: Symmetry, groups: list[Group], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that the groups scale, in float64 on the CPU."""
     names = {span.tensor: [span.tensor] for group in groups for span in group.spans if span.power}
     for alias, tensor in symmetry.aliases.items():
         names.get(tensor, []).append(alias)
@@ -53,14 +82,15 @@ def _tensors(symmetry: Symmetry, groups: list[Group], state: Mapping[str, Tensor
         present = next((name for name in known_as if name in state), None)
         if present is None:
             raise SymmetryError(f"the state dict has no {tensor}, which this symmetry changes")
-        if tuple(state[present].shape) != symmetry.shapes[tensor]:
-            raise SymmetryError(f"{present} is {list(state[present].shape)}, expected {list(symmetry.shapes[tensor])}")
-        tensors[tensor] = state[present].detach().cpu().double()
+        values = state[present]
+        if tuple(values.shape) != symmetry.shapes[tensor]:
+            raise SymmetryError(f"{present} is {list(values.shape)}, expected {list(symmetry.shapes[tensor])}")
+        tensors[tensor] = values.detach().cpu().double()
     return tensors
 
 
 def _multiply(tensors: dict[str, Tensor], group: Group, factor: Float[Tensor, " size"]) -> None:
-    """Scales or flips the neurons of a group."""
+    """Scales or flips the neurons of a group in all tensors."""
     for span, positions in group.places:
         if span.power:
             tensor = tensors[span.tensor]
@@ -70,18 +100,23 @@ def _multiply(tensors: dict[str, Tensor], group: Group, factor: Float[Tensor, " 
 
 
 class _Squares:
-    """Sums of squares of one tensor while neurons on its axes are scaled, or do not count."""
+    """Sums of squares of one tensor while neurons on its axes are scaled or left out.
+
+    Args:
+        tensor: Values of the tensor.
+        dims: Axes on which neurons are scaled.
+    """
 
     def __init__(self, tensor: Tensor, dims: list[int]) -> None:
         rest = [dim for dim in range(tensor.ndim) if dim not in dims]
-        squares = tensor.square().nan_to_num(nan=0.0, posinf=0.0)  # what is not finite weighs nothing
+        squares = tensor.square().nan_to_num(nan=0.0, posinf=0.0)  # values that are not finite carry no weight
         self._sums = squares.sum(rest) if rest else squares
         self._places = {dim: place for place, dim in enumerate(dims)}
         self.logs = {dim: tensor.new_zeros(tensor.shape[dim]) for dim in dims}
         self.counts = {dim: tensor.new_ones(tensor.shape[dim]) for dim in dims}
 
     def along(self, dim: int) -> Float[Tensor, " axis"]:
-        """The sum of squares at each entry of an axis, of what counts on the others."""
+        """Sum of squares at each entry of an axis, over the entries of the other axes that count."""
         sums = self._sums
         for other, place in sorted(self._places.items(), reverse=True):
             if other != dim:
@@ -90,18 +125,19 @@ class _Squares:
 
 
 class _Balance:
-    """Scales at which all weights together have the least sum of squares.
+    """Finds the scales that minimise the sum of squares of all weights.
 
-    That sum is convex in the logarithms of the scales, so that the point does not depend on where the network was. At
-    it, what is multiplied by a neuron's scale and what is divided by it have equal sums of squares.
+    The sum is convex in the logarithms of the scales, so the minimum does not depend on the network's current scales.
+    At the minimum, the weights that are multiplied by a neuron's scale and those that are divided by it have equal
+    sums of squares.
 
-    A neuron of which one side is zero, as in a pruned network, has no such point. It is left out, then those that have
-    nothing on one side without it, and so on. Once the others are balanced they come back, the last one first, and the
-    side that is not zero is brought to norm 1.
+    A neuron with zeros on one side, as in a pruned network, has no minimum. Such neurons are left out, then those that
+    have only zeros on one side without them, and so on. After the others are balanced, they return in reverse order,
+    each scaled so that the side that is not zero has norm 1.
 
     Args:
-        groups: that may be scaled.
-        tensors: the weights.
+        groups: Groups to scale.
+        tensors: Weights in float64, by name.
     """
 
     def __init__(self, groups: list[Group], tensors: Mapping[str, Tensor]) -> None:
@@ -115,7 +151,7 @@ class _Balance:
         self._logs = torch.zeros(sum(group.size for group in groups), dtype=torch.float64)
 
     def scales(self) -> list[tuple[Group, Float[Tensor, " _"]]]:
-        """Every group with the scales of its neurons."""
+        """Returns every group with the scales of its neurons."""
         left_out = self._leave_out()
         counted = self._per_group(torch.ones_like(self._logs))
         for number, neurons in left_out:
@@ -124,13 +160,13 @@ class _Balance:
         for number, neurons in reversed(left_out):
             self._count(number, neurons, 1.0)
             up, down = self._sides(number)
-            step = torch.where(up > 0, -_half_log(up), torch.where(down > 0, _half_log(down), 0.0))
-            self._move(number, torch.where(neurons, step / self._largest_power(number), 0.0))
+            step = torch.where(up > 0, -_log_norm(up), torch.where(down > 0, _log_norm(down), 0.0))
+            self._move(number, torch.where(neurons, step / max(self._powers(number)), 0.0))
         self._logs.clamp_(-_LARGEST_LOG, _LARGEST_LOG)
         return list(zip(self._groups, (own.exp() for own in self._per_group(self._logs)), strict=True))
 
     def _leave_out(self) -> list[tuple[int, Bool[Tensor, " _"]]]:
-        """Leaves out neurons that have nothing on one side; groups by number, and which of their neurons, in order."""
+        """Leaves out neurons with zeros on one side; returns group numbers and masks of neurons, in order."""
         counted = [torch.ones(group.size, dtype=torch.bool) for group in self._groups]
         found: list[tuple[int, Bool[Tensor, " _"]]] = []
         seen = -1
@@ -146,16 +182,16 @@ class _Balance:
         return found
 
     def _balance(self, counted: Sequence[Float[Tensor, " _"]]) -> None:
-        """Balances the neurons that count. Sweeps take one group after the other.
+        """Balances the neurons that count, in sweeps over all groups.
 
-        Of deep stacks they would need hundreds; mixing the results of some, as Anderson does, needs tens.
+        Deep stacks would need hundreds of sweeps. Anderson mixing, which extrapolates from the last sweeps, needs tens.
         """
         points, steps = [], []
-        for _ in range(_MOST_SWEEPS if counted else 0):
+        for _ in range(_MAX_SWEEPS if counted else 0):
             point = self._logs.clone()
             for number, counts in enumerate(counted):
                 up, down = self._sides(number)
-                step = (_half_log(down) - _half_log(up)) / sum(self._powers(number))
+                step = (_log_norm(down) - _log_norm(up)) / sum(self._powers(number))
                 self._move(number, torch.where(counts > 0, step, 0.0))
             step = self._logs - point
             if float(step.abs().max()) < _CONVERGED:
@@ -171,7 +207,7 @@ class _Balance:
                     self._move(number, new - old)
 
     def _sides(self, number: int) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
-        """Of each neuron, the sum of squares of what is multiplied by its scale, and of what is divided by it."""
+        """Sums of squares, per neuron, of the weights that its scale multiplies and of those that it divides."""
         group = self._groups[number]
         up, down = (torch.zeros(group.size, dtype=torch.float64) for _ in range(2))
         for span, positions in group.places:
@@ -181,12 +217,9 @@ class _Balance:
         return up, down
 
     def _powers(self, number: int) -> tuple[int, int]:
-        """The largest exponents of a group's scale, on both sides."""
+        """Largest exponents of a group's scale among the weights that it multiplies and those that it divides."""
         powers = [span.power for span in self._groups[number].spans]
         return max([1, *powers]), max([1, *(-power for power in powers)])
-
-    def _largest_power(self, number: int) -> int:
-        return max(self._powers(number))
 
     def _move(self, number: int, step: Float[Tensor, " _"]) -> None:
         """Scales the neurons of a group by exp(step)."""
@@ -197,33 +230,33 @@ class _Balance:
                 self._squares[span.tensor].logs[span.dim][positions] += span.power * step[:, None]
 
     def _count(self, number: int, neurons: Bool[Tensor, " _"], count: float) -> None:
-        """Lets neurons of a group count, or not."""
+        """Includes (1) or leaves out (0) neurons of a group."""
         for span, positions in self._groups[number].places:
             if span.power:
                 self._squares[span.tensor].counts[span.dim][positions[neurons]] = count
 
     def _per_group(self, neurons: Float[Tensor, " _"]) -> Sequence[Float[Tensor, " _"]]:
-        """Views of a vector over all neurons, one a group."""
+        """Views of a vector over all neurons, one per group."""
         return neurons.split([group.size for group in self._groups])
 
 
-def _half_log(squares: Float[Tensor, " _"]) -> Float[Tensor, " _"]:
-    """The logarithm of a norm."""
+def _log_norm(squares: Float[Tensor, " _"]) -> Float[Tensor, " _"]:
+    """Logarithm of a norm, from the sum of squares."""
     return squares.clamp_min(torch.finfo(torch.float64).tiny).log() / 2
 
 
 def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterator[tuple[Group, Float[Tensor, " _"]]]:
-    """Signs at which what flips with a neuron has a sum that is not negative.
+    """Yields signs that make the sum of all weights that flip with a neuron non-negative.
 
-    A span tells the signs of a group once all others that flip it are settled. Groups are settled one after the other,
-    the one first of which the fewest spans are still open, and flipped before the next is asked for. Where none tells
-    anything, two groups may do the same; the first of them then stays as it is.
+    A span determines the signs of a group once all other groups that flip it are settled. The group with the fewest
+    unsettled spans is settled next, and flipped before the next one is requested. If no span determines any group, two
+    groups may flip the same entries; the first of them then keeps its signs.
     """
-    open_groups = list(groups)
-    while open_groups:
-        told = [(group, *_telling_spans(group, open_groups)) for group in open_groups]
-        group, spans, _ = min((one for one in told if one[1]), key=lambda one: one[2], default=told[0])
-        open_groups.remove(group)
+    unsettled = list(groups)
+    while unsettled:
+        candidates = [(group, *_determining_spans(group, unsettled)) for group in unsettled]
+        group, spans, _ = min((one for one in candidates if one[1]), key=lambda one: one[2], default=candidates[0])
+        unsettled.remove(group)
         if not spans:
             continue
         total = torch.zeros(group.size, dtype=torch.float64)
@@ -234,19 +267,19 @@ def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterato
         yield group, sign
 
 
-def _telling_spans(group: Group, open_groups: list[Group]) -> tuple[list[Span], int]:
-    """Spans in which nothing but the group's own sign is open, and how many of its spans are not so."""
+def _determining_spans(group: Group, unsettled: list[Group]) -> tuple[list[Span], int]:
+    """Spans that no other unsettled group flips, and the number of the group's remaining flipped spans."""
     flipped = [span for span in group.spans if span.power % 2]
-    telling = [
+    determining = [
         span
         for span in flipped
         if not any(
             other is not span and other.power % 2 and other.tensor == span.tensor and _meet(span, group, other, owner)
-            for owner in open_groups
+            for owner in unsettled
             for other in owner.spans
         )
     ]
-    return telling, len(flipped) - len(telling)
+    return determining, len(flipped) - len(determining)
 
 
 def _meet(span: Span, group: Group, other: Span, owner: Group) -> bool:

@@ -6,10 +6,9 @@ from itertools import product
 
 from sne.symmetry.axes import Atom, leaves, resolve
 from sne.symmetry.exporting import Exported
-from sne.symmetry.groups import Fixed, Group, Mixing, Span
 from sne.symmetry.linear import Expression, LinearSystem
 from sne.symmetry.occurrences import Companions, Occurrence, occurrences
-from sne.symmetry.symmetry import Symmetry
+from sne.symmetry.symmetry import Fixed, Group, Mixing, Span, Symmetry
 from sne.symmetry.values import Value
 from sne.symmetry.workings import Workings
 

@@ -1,30 +1,127 @@
-"""What may be changed in a network without changing its function, as plain data."""
+"""Symmetries as plain data: which entries of a network's tensors move, scale or mix together."""
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from sne.errors import SymmetryError
-from sne.symmetry.groups import KINDS, Fixed, Group, Mixing, check_spans
-from sne.symmetry.transformation import Transformation
+
+GROUP_KINDS = ("permutation", "scaling", "sign")
+"""Kinds of changes that act on single neurons; a `Group` allows some of them."""
+
+KINDS = (*GROUP_KINDS, "mixing")
+"""All kinds of changes that can be sampled."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The entries that the n neurons of a group occupy on one axis of a tensor.
+
+    Neuron i has the entries `start + (o * n + i) * inner + k` for every o < outer and k < inner.
+
+    Args:
+        tensor: Name in the state dict.
+        dim: Axis of the tensor, counted from 0.
+        start: First entry of the span. Entries before it belong to other neurons, for instance after a concatenation.
+        outer: Number of times that the whole sequence of neurons is repeated, for instance 4 for the gates of an LSTM.
+        inner: Number of adjacent entries per neuron: height * width after a flattened convolution, or the channels of
+            an attention head.
+        power: Exponent of the neuron's scale or sign: 1 multiplies the entries, -1 divides them, 0 leaves them
+            unscaled. In a `Mixing`: 1 for the matrix, -1 for its inverse transpose.
+    """
+
+    tensor: str
+    dim: int
+    start: int = 0
+    outer: int = 1
+    inner: int = 1
+    power: int = 0
+
+    def end(self, size: int) -> int:
+        """One past the last entry, for a group of `size` neurons."""
+        return self.start + self.outer * size * self.inner
+
+    def positions(self, size: int) -> Int64[Tensor, "size entries"]:
+        """Entries of each neuron, for a group of `size` neurons; the order within a row is the same for all neurons."""
+        entries = torch.arange(self.start, self.end(size)).view(self.outer, size, self.inner)
+        return entries.transpose(0, 1).reshape(size, -1)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neurons that may be permuted, scaled or flipped, together in all tensors that write or read them.
+
+    Args:
+        name: Name, unique among the groups of a symmetry.
+        size: Number of neurons.
+        spans: Entries of the neurons in every tensor.
+        kinds: Kinds of changes that leave the network's function unchanged, a subset of `GROUP_KINDS`.
+    """
+
+    name: str
+    size: int
+    spans: tuple[Span, ...]
+    kinds: tuple[str, ...]
+
+    @cached_property
+    def places(self) -> tuple[tuple[Span, Int64[Tensor, "size entries"]], ...]:
+        """Every span with its positions."""
+        return tuple((span, span.positions(self.size)) for span in self.spans)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Neurons that any invertible matrix may mix, because only linear maps write and read them.
+
+    Args:
+        name: Name, unique among the mixings of a symmetry.
+        size: Number of neurons, and of the matrix's rows and columns.
+        spans: Entries of the neurons in every tensor; `power` is 1 or -1 and `inner` is 1.
+    """
+
+    name: str
+    size: int
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An axis, or a part of one, that no change may touch.
+
+    Args:
+        tensor: Name in the state dict.
+        dim: Axis of the tensor.
+        reason: Why the axis is fixed. It starts with "not understood" if an operation or a layout is not supported.
+    """
+
+    tensor: str
+    dim: int
+    reason: str
 
 
 @dataclass(frozen=True)
 class Symmetry:
-    """The groups of one architecture. It holds no weights and needs no code: keep it once per architecture.
+    """All changes of an architecture's weights that leave its function unchanged.
+
+    A symmetry holds no weights and refers to no code, so one instance serves all networks of an architecture.
 
     Args:
-        groups: applied in this order; channels in heads stand before heads.
-        mixings: applied after the groups.
-        shapes: of every tensor that a span names.
-        aliases: from names of tied tensors to the name that spans use.
-        fixed: axes on which nothing may move, and why.
+        groups: Groups of neurons, in the order in which they are applied: channels within heads precede heads.
+        mixings: Mixings, applied after the groups.
+        shapes: Shape of every tensor that a span names.
+        aliases: Maps each further name of a tied tensor to the name that the spans use.
+        fixed: Axes that no change may touch, with the reason.
 
     Raises:
-        SymmetryError: spans leave their tensors or overlap, names stand twice, or a kind is not known.
+        SymmetryError: Spans leave their tensors or overlap, a name occurs twice, or a kind is unknown.
+
+    Example:
+        >>> spans = (Span("0.weight", 0, power=1), Span("0.bias", 0, power=1), Span("2.weight", 1, power=-1))
+        >>> hidden = Group("hidden", 4, spans, ("permutation", "scaling"))
+        >>> symmetry = Symmetry((hidden,), shapes={"0.weight": (4, 3), "0.bias": (4,), "2.weight": (2, 4)})
     """
 
     groups: tuple[Group, ...] = ()
@@ -38,95 +135,36 @@ class Symmetry:
             names = [one.name for one in several]
             twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
             if twice:
-                raise SymmetryError(f"the name {twice[0]!r} stands twice, expected one group a name")
+                raise SymmetryError(f"the name {twice[0]!r} occurs twice, expected unique names of groups")
         for group in self.groups:
-            unknown = [kind for kind in group.kinds if kind not in KINDS]
+            unknown = [kind for kind in group.kinds if kind not in GROUP_KINDS]
             if unknown or not group.kinds:
-                raise SymmetryError(f"group {group.name}: kinds are {group.kinds}, expected some of {', '.join(KINDS)}")
+                expected = ", ".join(GROUP_KINDS)
+                raise SymmetryError(f"group {group.name}: kinds are {group.kinds}, expected some of {expected}")
         for one in (*self.groups, *self.mixings):
             if one.size < 1:
                 raise SymmetryError(f"group {one.name}: size is {one.size}, expected at least 1")
-            check_spans(one, self.shapes)
+            _check_spans(one, self.shapes)
         for mixing in self.mixings:
             if any(span.power not in (1, -1) or span.inner != 1 for span in mixing.spans):
                 raise SymmetryError(f"mixing {mixing.name}: expected spans of power 1 or -1 and inner 1")
 
-    @property
-    def not_understood(self) -> tuple[Fixed, ...]:
-        """Axes that are fixed because an operation was not known, or axes met that could not be matched."""
-        return tuple(one for one in self.fixed if one.reason.startswith("not understood"))
 
-    def sample(
-        self,
-        seed: int | torch.Generator,
-        kinds: Sequence[str] = ("permutation",),
-        fraction: float = 1.0,
-    ) -> Transformation:
-        """Draws a change of the weights that leaves the function alone.
-
-        Args:
-            seed: of the draw, or a generator on the CPU.
-            kinds: some of "permutation", "scaling" (by 1/2 to 2), "sign" and "mixing".
-            fraction: part of each group's neurons that is moved, scaled or flipped; a mixing is drawn with this
-                probability.
-
-        Raises:
-            SymmetryError: a kind is not known, or the fraction is not in 0 to 1.
-        """
-        from sne.symmetry.sampling import draw
-
-        return draw(self, seed, kinds, fraction)
-
-    def canonical(self, state: Mapping[str, Tensor], kinds: Sequence[str] = ("scaling", "sign")) -> Transformation:
-        """Finds what brings a network to the canonical point of its orbit: the same weights for all its copies.
-
-        Scales are those at which the sum of all squared weights is least; signs are those at which what flips with a
-        neuron has a sum that is not negative, group after group. Signs cannot be told where two groups flip the same
-        entries, as channels and heads of grouped-query attention do; there some stay as they are. So may scales of
-        neurons that are cut off from inputs and outputs alike.
-
-        Args:
-            state: tensors by name.
-            kinds: "scaling", "sign" or both.
-
-        Returns:
-            g, so that g(state) equals what it gives for every copy of the network by these kinds, to rounding.
-
-        Raises:
-            SymmetryError: a kind has no canonical point, or a tensor is missing or has another shape.
-
-        Source: scales that minimise weights are those of Stock et al., "Equi-normalization of neural networks", arXiv
-            1902.10416.
-        Differs: any groups, all spans of a neuron at once.
-        """
-        from sne.symmetry.canonical import canonical_transformation
-
-        return canonical_transformation(self, state, kinds)
-
-    def to_json(self) -> str:
-        """The symmetry as JSON. Inverse: `from_json`."""
-        from sne.symmetry.plain import symmetry_to_plain
-
-        return json.dumps(symmetry_to_plain(self), separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str, where: str = "symmetry") -> "Symmetry":
-        """Reads what `to_json` wrote, checking it. Inverse of `to_json`.
-
-        Args:
-            text: JSON.
-            where: what messages call it.
-
-        Raises:
-            SymmetryError: it is not the JSON of a symmetry.
-        """
-        from sne.symmetry.plain import symmetry_from_plain
-
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise SymmetryError(f"{where} is not JSON: {error}") from None
-        try:
-            return cls(**symmetry_from_plain(values))
-        except SymmetryError as error:
-            raise SymmetryError(f"{where}: {error}") from None
+def _check_spans(group: Group | Mixing, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises SymmetryError if a span leaves its tensor, or if two spans of one group overlap."""
+    taken: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for span in group.spans:
+        where = f"group {group.name}: {span.tensor}, axis {span.dim}"
+        shape = shapes.get(span.tensor)
+        if shape is None:
+            raise SymmetryError(f"{where}: the tensor's shape is not among the shapes")
+        if not 0 <= span.dim < len(shape):
+            raise SymmetryError(f"{where}: the tensor has {len(shape)} axes")
+        if min(span.start, span.outer - 1, span.inner - 1) < 0 or span.end(group.size) > shape[span.dim]:
+            raise SymmetryError(
+                f"{where}: entries {span.start} to {span.end(group.size)} do not lie in 0 to {shape[span.dim]}"
+            )
+        for start, end in taken.setdefault((span.tensor, span.dim), []):
+            if span.start < end and start < span.end(group.size):
+                raise SymmetryError(f"{where}: two spans overlap at entry {max(start, span.start)}")
+        taken[span.tensor, span.dim].append((span.start, span.end(group.size)))

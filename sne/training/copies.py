@@ -7,18 +7,17 @@ from torch import Tensor
 
 from sne.errors import TrainingError
 from sne.networks import Network
-from sne.symmetry import Symmetry, SymmetryError, change_flat
-from sne.symmetry.groups import ALL_KINDS
+from sne.symmetry import KINDS, Symmetry, SymmetryError, apply_flat, sample
 from sne.training.randomness import derive_seed
 from sne.zoo import Zoo, ZooError
 
 
 def check_kinds(kinds: Sequence[str]) -> None:
     """Raises TrainingError unless these are kinds of changes that copies can be drawn by."""
-    unknown = [kind for kind in kinds if kind not in ALL_KINDS]
+    unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         came = repr(unknown[0]) if unknown else "empty"
-        raise TrainingError(f"invariance_kinds: {came}, expected some of {', '.join(ALL_KINDS)}")
+        raise TrainingError(f"invariance_kinds: {came}, expected some of {', '.join(KINDS)}")
 
 
 class Copies:
@@ -28,7 +27,7 @@ class Copies:
 
     Args:
         zoo: networks, with the symmetries that are known of them.
-        kinds: of changes, some of `sne.symmetry.groups.ALL_KINDS`.
+        kinds: of changes, some of `sne.symmetry.KINDS`.
 
     Raises:
         TrainingError: a kind is not known.
@@ -83,8 +82,8 @@ class Copies:
     def _copy(self, row: int, seed: tuple[object, ...]) -> Float[Tensor, " entries"]:
         symmetry, layout = self.zoo.symmetry(row), self.zoo.layout(row)
         assert symmetry is not None
-        drawn = symmetry.sample(derive_seed(*seed, self.zoo.ids[row]), self.kinds)
+        drawn = sample(symmetry, derive_seed(*seed, self.zoo.ids[row]), self.kinds)
         try:
-            return change_flat(drawn, layout.slots, self.zoo.weights(row))
+            return apply_flat(drawn, layout.slots, self.zoo.weights(row))
         except SymmetryError as error:
             raise TrainingError(f"{self.zoo.path}: {self.zoo.ids[row]}: its symmetry does not fit: {error}") from None

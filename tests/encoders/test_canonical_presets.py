@@ -8,7 +8,7 @@ from torch import nn
 
 from sne import read_network
 from sne.encoders import PRESETS
-from sne.symmetry import trace
+from sne.symmetry import apply, sample, trace
 
 MODULES = {
     "relu": nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 3)),
@@ -33,7 +33,7 @@ def moved(preset, module):
     """How far copies lie from the network, and how far another network does."""
     torch.manual_seed(0)
     symmetry, state = trace(MODULES[module], INPUTS[module]), MODULES[module].state_dict()
-    copies = [symmetry.sample(seed, ("scaling", "sign"))(state) for seed in range(3)]
+    copies = [apply(sample(symmetry, seed, ("scaling", "sign")), state) for seed in range(3)]
     other = {name: tensor + 0.1 * torch.randn(tensor.shape) for name, tensor in state.items()}
     networks = [known(one, symmetry) for one in (state, other, *copies)]
     encoder = PRESETS[preset]().eval()

@@ -8,7 +8,7 @@ from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, ResNetC
 from sne import read_network
 from sne.encoders.tensor_tokens import tokenize
 from sne.making import FAMILIES
-from sne.symmetry import trace
+from sne.symmetry import apply, sample, trace
 
 
 def family_module(name):
@@ -55,7 +55,7 @@ def assert_tokens_stay(module, inputs):
     assert symmetry.groups
     (before,) = tokenize([read_network(state)])
     for seed in range(3):
-        moved = symmetry.sample(seed)(state)
+        moved = apply(sample(symmetry, seed), state)
         assert any(not torch.equal(moved[key], state[key]) for key in state)
         (after,) = tokenize([read_network(moved)])
         torch.testing.assert_close(after.features, before.features, rtol=1e-3, atol=2e-3)

@@ -18,7 +18,7 @@ from sne.lab.probing import (
 )
 from sne.lab.probing.baseline import answer_features
 from sne.making import FAMILIES
-from sne.symmetry import flat_map
+from sne.symmetry import apply_flat, sample
 from sne.zoo import Zoo
 
 IMAGES = [name for name in FAMILIES if "inr" not in name]
@@ -108,8 +108,7 @@ def test_what_computes_the_same_gets_the_same_prediction(traced):
         for row in rows.tolist():
             symmetry = traced.symmetry(row)
             assert symmetry is not None
-            change = flat_map(symmetry.sample(row, kinds), traced.layout(row).slots)
-            moved[row] = change(traced.weights(row))
+            moved[row] = apply_flat(sample(symmetry, row, kinds), traced.layout(row).slots, traced.weights(row))
             assert not torch.equal(moved[row], traced.weights(row))
         np.testing.assert_allclose(baseline.predict(traced.with_weights(moved), rows), before, atol=1e-5)
     others = {row: traced.weights(row).flip(0) for row in rows.tolist()}

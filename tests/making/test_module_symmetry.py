@@ -9,7 +9,7 @@ from sne.making.families import FAMILIES
 from sne.making.recipe import Unit
 from sne.making.running import prepare_unit
 from sne.making.tracing import symmetry_of_module
-from sne.symmetry import flat_map
+from sne.symmetry import apply_flat, sample
 from sne.zoo import Zoo, verify
 from sne.zoo.store.layout import flatten, unflatten
 
@@ -29,7 +29,7 @@ def test_copies_compute_the_same_and_others_do_not(image_file):
     symmetry = symmetry_of_module(module, trainee.family, trainee.hyperparameters, trainee.task)
     inputs = trainee.task.batch(torch.arange(5))[0].double()
     before = module(inputs)
-    module.load_state_dict(unflatten(layout, flat_map(symmetry.sample(0), layout.slots)(vector)))
+    module.load_state_dict(unflatten(layout, apply_flat(sample(symmetry, 0), layout.slots, vector)))
     torch.testing.assert_close(module(inputs), before, rtol=1e-4, atol=1e-5)  # weights went through float32
     module.load_state_dict(unflatten(layout, vector.roll(1)))
     assert not torch.allclose(module(inputs), before, rtol=1e-2, atol=1e-2)

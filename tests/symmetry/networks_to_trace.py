@@ -1,6 +1,7 @@
 """Small networks of many architectures, with inputs, in a state as after training: nothing is at its initial value."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sne.making import FAMILIES
+from sne.symmetry import Symmetry, trace
 
 Built = tuple[nn.Module, Any]  # module, example inputs
 
@@ -253,3 +255,13 @@ def build(name: str) -> Built:
     torch.manual_seed(0)
     module, inputs = ARCHITECTURES[name]()
     return as_after_training(module), inputs
+
+
+@cache
+def traced(name: str) -> tuple[nn.Module, Any, Symmetry]:
+    """A network of `ARCHITECTURES`, its inputs and its symmetry, traced once per session; do not change the module."""
+    module, inputs = build(name)
+    before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    symmetry = trace(module, inputs)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in module.state_dict().items())
+    return module, inputs, symmetry

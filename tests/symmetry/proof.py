@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sne.symmetry import Symmetry, Transformation
+from sne.symmetry import Fixed, Symmetry, Transformation, apply
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
@@ -35,7 +35,7 @@ def tensors_in(found: Any) -> list[Tensor]:
 def change(module: nn.Module, inputs: Any, transformation: Transformation) -> float:
     """How far the outputs go from those of the module's own weights, in parts of the largest of them."""
     state = state_of(module)
-    before, after = (outputs(module, inputs, weights) for weights in (state, transformation(state)))
+    before, after = (outputs(module, inputs, weights) for weights in (state, apply(transformation, state)))
     assert before and len(before) == len(after)
     largest = max(float(one.abs().max()) for one in before)
     assert 1e-6 < largest < 1e6
@@ -48,3 +48,8 @@ def without_one_tensor(symmetry: Symmetry, number: int) -> Symmetry:
     matrices = [span.tensor for span in group.spans if len(symmetry.shapes[span.tensor]) > 1]
     spans = tuple(span for span in group.spans if span.tensor != matrices[0])
     return replace(symmetry, groups=(replace(group, spans=spans),), mixings=())
+
+
+def not_understood(symmetry: Symmetry) -> list[Fixed]:
+    """Axes that are fixed because an operation is not supported, or because axes could not be matched."""
+    return [one for one in symmetry.fixed if one.reason.startswith("not understood")]

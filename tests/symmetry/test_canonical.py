@@ -1,29 +1,33 @@
 """The canonical point of an orbit: the same for every copy, the least of all, and no other function."""
 
 from dataclasses import replace
-from functools import lru_cache
 from itertools import pairwise
 
 import pytest
 import torch
-from networks_to_trace import ARCHITECTURES, build
+from networks_to_trace import ARCHITECTURES, traced
 from proof import change, state_of
 from torch import nn
 
 from sne import read_network
-from sne.symmetry import Group, Span, Symmetry, SymmetryError, canonical_network, trace
+from sne.symmetry import (
+    Group,
+    Span,
+    Symmetry,
+    SymmetryError,
+    apply,
+    canonical_transformation,
+    canonicalize,
+    sample,
+    trace,
+)
 
 KINDS = ("scaling", "sign")
 SIGNS_UNTOLD = ("llama",)  # channels and heads flip the same entries
 
 
-@lru_cache(None)
-def traced(name):
-    module, inputs = build(name)
-    module = module.double()
-    if isinstance(inputs, tuple):
-        inputs = tuple(x.double() if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs)
-    return module, inputs, trace(module, inputs)
+def canonical(symmetry, state, kinds=KINDS):
+    return apply(canonical_transformation(symmetry, state, kinds), state)
 
 
 def furthest(one, other):
@@ -35,17 +39,17 @@ def test_all_copies_come_to_one_point(name):
     module, _, symmetry = traced(name)
     state = {key: tensor.detach() for key, tensor in state_of(module).items()}
     kinds = ("scaling",) if name in SIGNS_UNTOLD else KINDS
-    canonical = symmetry.canonical(state, kinds)(state)
+    point = canonical(symmetry, state, kinds)
     for seed in range(3):
-        copy = symmetry.sample(seed, kinds)(state)
-        assert furthest(canonical, symmetry.canonical(copy, kinds)(copy)) < 1e-6
+        copy = apply(sample(symmetry, seed, kinds), state)
+        assert furthest(point, canonical(symmetry, copy, kinds)) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "cnn_s", "vit", "rnn_relu", "residual_cnn", "grouped", "bert"])
 def test_the_function_stays(name):
     module, inputs, symmetry = traced(name)
     state = {key: tensor.detach() for key, tensor in state_of(module).items()}
-    assert change(module, inputs, symmetry.canonical(state)) < 1e-10
+    assert change(module, inputs, canonical_transformation(symmetry, state)) < 1e-10
 
 
 def mlp(*widths, activation=nn.ReLU):
@@ -59,7 +63,7 @@ def mlp(*widths, activation=nn.ReLU):
 def test_the_scales_are_those_of_the_least_weights(widths):
     module, symmetry = mlp(*widths)
     state = {key: 3 * tensor.detach() for key, tensor in module.state_dict().items()}
-    least = sum(float(t.square().sum()) for t in symmetry.canonical(state)(state).values())
+    least = sum(float(t.square().sum()) for t in canonical(symmetry, state).values())
     logs = [torch.zeros(width, dtype=torch.float64, requires_grad=True) for width in widths[1:-1]]
 
     def total():
@@ -89,17 +93,17 @@ def test_the_scales_are_those_of_the_least_weights(widths):
 def test_what_flips_with_a_neuron_has_no_negative_sum():
     module, symmetry = mlp(5, 7, 6, 3, activation=nn.Tanh)
     state = module.state_dict()
-    canonical = symmetry.canonical(state)(state)
-    assert bool((canonical["0.weight"].sum(1) + canonical["0.bias"] >= 0).all())
-    second = canonical["2.weight"].sum(1) + canonical["2.bias"] + canonical["4.weight"].sum(0)
+    point = canonical(symmetry, state)
+    assert bool((point["0.weight"].sum(1) + point["0.bias"] >= 0).all())
+    second = point["2.weight"].sum(1) + point["2.bias"] + point["4.weight"].sum(0)
     assert bool((second >= 0).all())
-    assert any(not torch.equal(canonical[name], state[name]) for name in state)
+    assert any(not torch.equal(point[name], state[name]) for name in state)
 
 
 def test_again_it_stays():
     module, symmetry = mlp(5, 7, 6, 3)
-    state = symmetry.canonical(module.state_dict())(module.state_dict())
-    assert furthest(state, symmetry.canonical(state)(state)) < 1e-9
+    state = canonical(symmetry, module.state_dict())
+    assert furthest(state, canonical(symmetry, state)) < 1e-9
 
 
 def test_neurons_that_one_side_of_which_is_zero():
@@ -108,12 +112,12 @@ def test_neurons_that_one_side_of_which_is_zero():
     state["2.weight"][:, 0] = 0
     state["0.weight"][1], state["0.bias"][1] = 0, 0
     state["2.weight"][:, 2], state["0.weight"][2], state["0.bias"][2] = 0, 0, 0
-    canonical = symmetry.canonical(state)(state)
-    read = canonical["0.weight"].square().sum(1) + canonical["0.bias"].square()
+    point = canonical(symmetry, state)
+    read = point["0.weight"].square().sum(1) + point["0.bias"].square()
     assert read[0].item() == pytest.approx(1) and read[1:].eq(0).all()
-    assert canonical["2.weight"][:, 1].square().sum().item() == pytest.approx(1)
-    copy = symmetry.sample(1, ("scaling",))(state)
-    assert furthest(canonical, symmetry.canonical(copy)(copy)) < 1e-9
+    assert point["2.weight"][:, 1].square().sum().item() == pytest.approx(1)
+    copy = apply(sample(symmetry, 1, ("scaling",)), state)
+    assert furthest(point, canonical(symmetry, copy)) < 1e-9
 
 
 def pruned(module, share, seed, has_bias):
@@ -130,19 +134,19 @@ def pruned(module, share, seed, has_bias):
 def test_pruned_networks_have_one_point_too(seed, share, has_bias):
     module, symmetry = mlp(6, 12, 10, 8, 9, 4)
     state = pruned(module, share, seed, has_bias)
-    canonical = symmetry.canonical(state)(state)
+    point = canonical(symmetry, state)
     for draw in range(3):
-        copy = symmetry.sample(draw, ("scaling",))(state)
-        assert furthest(canonical, symmetry.canonical(copy)(copy)) < 1e-7
+        copy = apply(sample(symmetry, draw, ("scaling",)), state)
+        assert furthest(point, canonical(symmetry, copy)) < 1e-7
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_parts_of_pruned_networks_that_are_cut_off_do_no_harm(seed):
     module, symmetry = mlp(6, 12, 10, 8, 9, 4)
     state = pruned(module, 0.1, seed, has_bias=False)
-    canonical = symmetry.canonical(state)(state)
-    assert all(bool((canonical[name].abs() < 10).all()) for name in state)
-    assert all(torch.equal(canonical[name] == 0, state[name] == 0) for name in state)
+    point = canonical(symmetry, state)
+    assert all(bool((point[name].abs() < 10).all()) for name in state)
+    assert all(torch.equal(point[name] == 0, state[name] == 0) for name in state)
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
@@ -150,15 +154,15 @@ def test_weights_that_are_not_finite_spoil_no_others(bad):
     module, symmetry = mlp(4, 3, 2)
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     state["0.weight"][1, 2] = bad
-    canonical = symmetry.canonical(state)(state)
-    assert all(int((~tensor.isfinite()).sum()) == (name == "0.weight") for name, tensor in canonical.items())
+    point = canonical(symmetry, state)
+    assert all(int((~tensor.isfinite()).sum()) == (name == "0.weight") for name, tensor in point.items())
 
 
 def test_tied_tensors_by_any_name():
     spans = (Span("a", 0, power=1), Span("b", 1, power=-1))
     symmetry = Symmetry((Group("g", 2, spans, ("scaling",)),), (), {"a": (2, 3), "b": (3, 2)}, {"also a": "a"})
     a, b = torch.ones(2, 3), torch.full((3, 2), 16.0)
-    changed = symmetry.canonical({"also a": a, "b": b})({"also a": a, "b": b})
+    changed = canonical(symmetry, {"also a": a, "b": b})
     assert torch.allclose(changed["also a"], torch.full((2, 3), 4.0))
     assert torch.allclose(changed["b"], torch.full((3, 2), 4.0))
 
@@ -167,7 +171,7 @@ def test_powers_above_one():
     spans = (Span("a", 0, power=2), Span("b", 0, power=-1))
     symmetry = Symmetry((Group("g", 2, spans, ("scaling", "sign")),), (), {"a": (2,), "b": (2,)})
     a, b = torch.tensor([3.0, 2.0]), torch.tensor([-5.0, 7.0])
-    changed = symmetry.canonical({"a": a, "b": b})({"a": a, "b": b})
+    changed = canonical(symmetry, {"a": a, "b": b})
     assert torch.allclose(2 * changed["a"].square(), changed["b"].square())
     assert bool((changed["b"] > 0).all()) and bool((changed["a"] > 0).all())
 
@@ -176,11 +180,11 @@ def test_what_is_refused():
     module, symmetry = mlp(4, 3, 2)
     state = module.state_dict()
     with pytest.raises(SymmetryError, match=r"'permutation' has no canonical point, expected scaling or sign"):
-        symmetry.canonical(state, ("permutation",))
+        canonical_transformation(symmetry, state, ("permutation",))
     with pytest.raises(SymmetryError, match=r"the state dict has no 0\.weight"):
-        symmetry.canonical({"2.weight": state["2.weight"]})
+        canonical_transformation(symmetry, {"2.weight": state["2.weight"]})
     with pytest.raises(SymmetryError, match=r"0\.bias is \[1\], expected \[3\]"):
-        symmetry.canonical({**state, "0.bias": torch.zeros(1)})
+        canonical_transformation(symmetry, {**state, "0.bias": torch.zeros(1)})
 
 
 class _Known:
@@ -194,8 +198,8 @@ def test_a_network_is_read_at_its_point():
     module, symmetry = mlp(5, 7, 3)
     state = module.state_dict()
     network = read_network(state)
-    known = canonical_network(replace(network, source=_Known(network, symmetry)))
-    expected = symmetry.canonical(state)(state)
+    known = canonicalize(replace(network, source=_Known(network, symmetry)))
+    expected = canonical(symmetry, state)
     assert all(torch.allclose(known.source.load(name), expected[name]) for name in state)
     assert known.source.name == "known" and known.source.infos == network.source.infos
-    assert canonical_network(network) is network  # names tell nothing of activations
+    assert canonicalize(network) is network  # names tell nothing of activations

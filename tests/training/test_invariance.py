@@ -10,6 +10,7 @@ from tiny import ENCODERS, TinyEncoder, mlp_symmetry, write_tiny_zoo
 
 from sne.encoders import SetEncoder
 from sne.predictors import Predictor
+from sne.symmetry import apply, sample
 from sne.training import Copies, TrainingError, TrainingSettings, check_same_training, evaluate, fit
 from sne.training.invariance import invariance_term
 from sne.training.randomness import derive_seed
@@ -54,7 +55,7 @@ def test_copies_are_the_transformed_state_dicts_whatever_stands_beside_them(zoo)
     copies = Copies(zoo, ("permutation", "scaling"))
     alone, together = copies.draw([3], "seed", 7), copies.draw(range(6), "seed", 7)
     state = unflatten(zoo.layout(3), zoo.weights(3))
-    expected = mlp_symmetry(6).sample(derive_seed("seed", 7, zoo.ids[3]), ("permutation", "scaling"))(state)
+    expected = apply(sample(mlp_symmetry(6), derive_seed("seed", 7, zoo.ids[3]), ("permutation", "scaling")), state)
     for name, tensor in unflatten(zoo.layout(3), alone.weights(3)).items():
         torch.testing.assert_close(tensor, expected[name])
     assert torch.equal(alone.weights(3), together.weights(3))

@@ -17,7 +17,7 @@ from sne.baselines.estimators import Estimator, clipped
 from sne.lab.descent import descend
 from sne.lab.neural.token_autoencoder import TokenAutoencoder, TokenWindows, contrastive_loss
 from sne.lab.neural.weight_tokens import TokenPlan, TokenUnits, plan_tokens
-from sne.symmetry import Symmetry, flat_map, symmetry_of
+from sne.symmetry import Symmetry, apply_flat, sample, symmetry_of
 from sne.zoo import Zoo
 
 _UNIT = 0.1  # part of the mean size from which on weights are compressed: initial spreads differ by decades
@@ -48,9 +48,9 @@ class _ZooTokens:
 
     def read_copy(self, row: int, window: TokenPlan, generator: torch.Generator) -> Float[Tensor, "tokens token_size"]:
         """The same window of a copy of the network, its neurons in another order."""
-        drawn = self._symmetry(row).sample(generator)
-        moved = flat_map(drawn, self._zoo.layout(row).slots, window.num_entries)
-        return self._compress(moved(self._zoo.weights(row)), window)
+        drawn = sample(self._symmetry(row), generator)
+        moved = apply_flat(drawn, self._zoo.layout(row).slots, self._zoo.weights(row))
+        return self._compress(moved, window)
 
     def _compress(self, vector: Tensor, window: TokenPlan) -> Tensor:
         units = _UNIT * self._units.of(window)[:, None]

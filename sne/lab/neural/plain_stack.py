@@ -8,7 +8,7 @@ from torch import Tensor
 from sne.errors import CannotTakeError
 from sne.lab.neural.layout import FixedLayout, PartShape
 from sne.networks import LayerType, Network, Role
-from sne.symmetry.of_network import KnowsSymmetry
+from sne.symmetry import KnowsSymmetry
 
 LINEAR = frozenset({LayerType.LINEAR})
 LINEAR_AND_CONV = frozenset({LayerType.LINEAR, LayerType.CONV1D, LayerType.CONV2D, LayerType.CONV3D})

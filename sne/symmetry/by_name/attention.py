@@ -2,7 +2,7 @@
 
 from sne.errors import SymmetryError
 from sne.symmetry.by_name.claims import Claims, UncertainError
-from sne.symmetry.groups import Mixing, Span
+from sne.symmetry.symmetry import Mixing, Span
 
 NO_HEADS = "heads: their number is in no name and no shape; pass heads="
 ROTARY = "channels of queries and keys, which may turn with position"

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sne.networks import TensorInfo
-from sne.symmetry.groups import Fixed, Group, Mixing, Span
-from sne.symmetry.symmetry import Symmetry
+from sne.symmetry.symmetry import Fixed, Group, Mixing, Span, Symmetry
 
 
 class UncertainError(Exception):

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from sne.networks import Hint, TensorInfo
 from sne.networks.names import common_prefix
-from sne.symmetry.groups import Group, Mixing
-from sne.symmetry.symmetry import Symmetry
+from sne.symmetry.symmetry import Group, Mixing, Symmetry
 
 
 def without_prefix(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sne.networks import TensorInfo
 from sne.symmetry.by_name.claims import Claims, UncertainError
 from sne.symmetry.by_name.known import Known, kinds_through
-from sne.symmetry.groups import Span
+from sne.symmetry.symmetry import Span
 
 _RENAMED = (
     (r"(?:resnet\.)?embedder\.embedder\.convolution", "conv.0"),

@@ -16,7 +16,7 @@ from sne.symmetry.by_name.stack_joints import Joint, follow, is_depthwise
 from sne.symmetry.by_name.stack_layers import SideLayer, StackLayer, stack_layers
 from sne.symmetry.by_name.stack_order import stack_order
 from sne.symmetry.by_name.stack_sides import beside
-from sne.symmetry.groups import Span
+from sne.symmetry.symmetry import Span
 
 _GROUPED = "not understood: it may be normalised in groups; its norm has no running statistics and no telling name"
 _BOTH = "a width of the input or the output too, to which a skip may lead"

@@ -7,7 +7,7 @@ from sne.networks import Hint, LayerType, TensorInfo
 from sne.networks.names import common_prefix, snake_case
 from sne.networks.stems import Stem, gather
 from sne.symmetry.by_name.claims import UncertainError
-from sne.symmetry.groups import Span
+from sne.symmetry.symmetry import Span
 
 _GATES = (4, 3, 1)  # LSTM, GRU, RNN
 

@@ -9,7 +9,7 @@ from sne.networks import TensorInfo
 from sne.symmetry.by_name.attention import Attention
 from sne.symmetry.by_name.claims import Claims, UncertainError
 from sne.symmetry.by_name.known import Known, kinds_through
-from sne.symmetry.groups import Span
+from sne.symmetry.symmetry import Span
 
 
 @dataclass(frozen=True)

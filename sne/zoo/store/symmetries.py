@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, final
 
 from sne.errors import ZooError
-from sne.symmetry import Symmetry, SymmetryError
+from sne.symmetry import Symmetry, SymmetryError, symmetry_from_json, symmetry_to_json
 from sne.zoo.store.entries import Entries, entry_id, read_entries, write_entries
 from sne.zoo.store.layout import Layout
 
@@ -29,19 +29,19 @@ class Symmetries(Entries[Symmetry]):
     def read(self, values: Any, where: str) -> Symmetry:
         """A symmetry from its plain JSON values."""
         try:
-            return Symmetry.from_json(json.dumps(values), where)
+            return symmetry_from_json(json.dumps(values), where)
         except SymmetryError as error:
             raise ZooError(str(error)) from None
 
 
 def symmetry_id(symmetry: Symmetry) -> str:
     """A short name made from the content alone: equal symmetries of different zoos share it."""
-    return entry_id(symmetry.to_json())
+    return entry_id(symmetry_to_json(symmetry))
 
 
 def write_symmetries(path: Path, symmetries: Mapping[str, Symmetry]) -> None:
     """Writes `symmetries.json`, one symmetry a line. Inverse: `Symmetries.load`."""
-    write_entries(path, {key: symmetry.to_json() for key, symmetry in symmetries.items()})
+    write_entries(path, {key: symmetry_to_json(symmetry) for key, symmetry in symmetries.items()})
 
 
 def check_fits(symmetry: Symmetry, layout: Layout, where: str) -> None:

@@ -7,6 +7,7 @@ from neural_cases import fitted, traced
 
 from sne.lab.neural import NEURAL_BASELINES, CannotTakeError
 from sne.lab.neural.input_mixing import InputMixing
+from sne.symmetry import apply, sample
 
 INVARIANT = [
     (method, name)
@@ -29,7 +30,7 @@ def distance(rows: torch.Tensor) -> float:
 @pytest.mark.parametrize(("method", "name"), INVARIANT)
 def test_permutations_change_nothing(method, name):
     state, symmetry, make = traced(name)
-    moved = [symmetry.sample(seed)(state) for seed in range(2)]
+    moved = [apply(sample(symmetry, seed), state) for seed in range(2)]
     some = [make(one) for one in (state, *moved)]
     encoder = fitted(method, some)
     assert any(not torch.equal(state[tensor], moved[0][tensor]) for tensor in state)
@@ -61,7 +62,7 @@ def test_outputs_inputs_and_kernel_positions_keep_their_places(method):
 
 def test_a_flat_mlp_sees_permutations():
     state, symmetry, make = traced("small_cnn")
-    some = [make(state), make(symmetry.sample(0)(state))]
+    some = [make(state), make(apply(sample(symmetry, 0), state))]
     assert distance(encode(fitted("flat_mlp", some), some)) > 1e-3
 
 

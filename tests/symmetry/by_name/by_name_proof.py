@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from sne.checkpoints.read import read_network
-from sne.symmetry import symmetry_by_name
+from sne.symmetry import apply, sample, symmetry_by_name
 
 DRAWS = 10
 
@@ -35,7 +35,7 @@ def largest_change(module, inputs, symmetry, kinds, draws=DRAWS) -> float:
     before = module(*inputs)
     worst = 0.0
     for seed in range(draws):
-        changed = symmetry.sample(seed, kinds=kinds)(state)
+        changed = apply(sample(symmetry, seed, kinds=kinds), state)
         assert not symmetry.groups or any(not torch.equal(changed[name], state[name]) for name in state)
         module.load_state_dict(changed)
         worst = max(worst, float((module(*inputs) - before).abs().max() / before.abs().max().clamp(min=1.0)))

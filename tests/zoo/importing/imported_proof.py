@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from sne.symmetry import apply, sample
 from sne.zoo import Zoo
 
 KINDS = ("permutation", "scaling", "sign", "mixing")
@@ -26,7 +27,7 @@ def prove(zoo: Zoo, row: int, module: nn.Module, *inputs: torch.Tensor, not_stor
     before = outputs(module, state, inputs, not_stored)
     moved = False
     for seed, kinds in enumerate([*([KINDS] * 4), *((kind,) for kind in KINDS)]):
-        changed = symmetry.sample(seed, kinds=kinds)(state)
+        changed = apply(sample(symmetry, seed, kinds=kinds), state)
         moved |= any(not torch.equal(changed[name], state[name]) for name in state)
         change = (outputs(module, changed, inputs, not_stored) - before).abs().max()
         assert float(change / before.abs().max().clamp(min=1.0)) < 1e-10, (seed, kinds)

@@ -1,19 +1,24 @@
-"""Symmetries as plain JSON values."""
+"""Symmetries as JSON."""
 
+import json
 from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
 from sne.errors import SymmetryError
-from sne.symmetry.groups import Fixed, Group, Mixing, Span
-from sne.symmetry.symmetry import Symmetry
+from sne.symmetry.symmetry import Fixed, Group, Mixing, Span, Symmetry
 
 VERSION = 1
 _Record = TypeVar("_Record", Span, Group, Mixing, Fixed)
 
 
-def symmetry_to_plain(symmetry: Symmetry) -> dict[str, Any]:
-    """All of a symmetry as plain values; spans leave out what has its usual value. Inverse: `symmetry_from_plain`."""
-    return {
+def symmetry_to_json(symmetry: Symmetry) -> str:
+    """Returns a symmetry as JSON text. Inverse: `symmetry_from_json`.
+
+    Example:
+        >>> symmetry_to_json(Symmetry())
+        '{"version":1,"groups":[],"mixings":[],"shapes":{},"aliases":{},"fixed":[]}'
+    """
+    plain = {
         "version": VERSION,
         "groups": [_group_to_plain(group) | {"kinds": list(group.kinds)} for group in symmetry.groups],
         "mixings": [_group_to_plain(mixing) for mixing in symmetry.mixings],
@@ -21,14 +26,30 @@ def symmetry_to_plain(symmetry: Symmetry) -> dict[str, Any]:
         "aliases": dict(symmetry.aliases),
         "fixed": [asdict(one) for one in symmetry.fixed],
     }
+    return json.dumps(plain, separators=(",", ":"))
 
 
-def symmetry_from_plain(values: Any) -> dict[str, Any]:
-    """Arguments of a `Symmetry`, from plain values. Inverse of `symmetry_to_plain`.
+def symmetry_from_json(text: str, where: str = "symmetry") -> Symmetry:
+    """Reads and checks a symmetry. Inverse of `symmetry_to_json`.
+
+    Args:
+        text: JSON text.
+        where: Name of the text in error messages.
 
     Raises:
-        SymmetryError: a value is missing or of the wrong type.
+        SymmetryError: The text is not JSON, a value is missing or has the wrong type, or the symmetry is inconsistent.
     """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SymmetryError(f"{where} is not JSON: {error}") from None
+    try:
+        return _symmetry_from_plain(values)
+    except SymmetryError as error:
+        raise SymmetryError(f"{where}: {error}") from None
+
+
+def _symmetry_from_plain(values: Any) -> Symmetry:
     table = _of_type(values, dict, "the symmetry")
     if table.get("version") != VERSION:
         raise SymmetryError(f"version is {table.get('version')!r}, expected {VERSION}")
@@ -39,16 +60,17 @@ def symmetry_from_plain(values: Any) -> dict[str, Any]:
             _of_type(number, int, f"shapes, {name}")
     for name, other in aliases.items():
         _of_type(other, str, f"aliases, {name}")
-    return {
-        "groups": tuple(_record(Group, one, f"groups[{i}]") for i, one in _items(table, "groups")),
-        "mixings": tuple(_record(Mixing, one, f"mixings[{i}]") for i, one in _items(table, "mixings")),
-        "shapes": {name: tuple(shape) for name, shape in shapes.items()},
-        "aliases": aliases,
-        "fixed": tuple(_record(Fixed, one, f"fixed[{i}]") for i, one in _items(table, "fixed")),
-    }
+    return Symmetry(
+        tuple(_record(Group, one, f"groups[{i}]") for i, one in _items(table, "groups")),
+        tuple(_record(Mixing, one, f"mixings[{i}]") for i, one in _items(table, "mixings")),
+        {name: tuple(shape) for name, shape in shapes.items()},
+        aliases,
+        tuple(_record(Fixed, one, f"fixed[{i}]") for i, one in _items(table, "fixed")),
+    )
 
 
 def _group_to_plain(group: Group | Mixing) -> dict[str, Any]:
+    """A group without its kinds; spans omit fields that have their default value."""
     usual = {entry.name: entry.default for entry in fields(Span)}
     spans = [{k: v for k, v in asdict(span).items() if usual[k] != v} for span in group.spans]
     return {"name": group.name, "size": group.size, "spans": spans}
@@ -59,6 +81,7 @@ def _items(table: dict[str, Any], name: str) -> list[tuple[int, Any]]:
 
 
 def _record(kind: type[_Record], value: Any, where: str) -> _Record:
+    """An instance of a dataclass from its fields by name."""
     table = _of_type(value, dict, where)
     known = {entry.name: entry for entry in fields(kind)}
     missing = [name for name, entry in known.items() if entry.default is MISSING and name not in table]
