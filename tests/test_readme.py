@@ -59,13 +59,5 @@ def test_the_python_examples_print(printed):
     assert [line.split()[0] for line in lines[2:4]] == ["test_accuracy"] * 2
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
-def test_links_lead_somewhere(page):
-    text = (ROOT / page).read_text()
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    assert links or page != "README.md"
-    assert not [link for link in links if link and not ((ROOT / page).parent / link).exists()]
-
-
 def test_the_results_have_their_place():
     assert README.index("<!-- results -->") < README.index("<!-- /results -->")

@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from sne.checkpoints.composed.scales import find_scaled
 from sne.checkpoints.composed.weight import ComposedWeight
+from sne.checkpoints.composed.weight_norm import find_normalised
 from sne.networks import TensorInfo
 
 COMPOSITIONS: Mapping[str, Callable[[Mapping[str, TensorInfo]], Sequence[ComposedWeight]]] = {
     "scales": find_scaled,
+    "weight norm": find_normalised,
 }
 """Functions that find the composed weights among stored tensors, from names, shapes and dtypes alone."""
 

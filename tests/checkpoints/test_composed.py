@@ -1,8 +1,9 @@
-"""Integers and float8 with scales are read as the weights they stand for."""
+"""Weights that are stored in another form are read as the weights that the network computes with."""
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from sne.checkpoints import read_network
 
@@ -45,3 +46,40 @@ def test_integers_without_scale_are_noted():
     network = read_network({"fc.weight": VALUES, "x.weight": torch.ones(2, 2)})
     assert [layer.name for layer in network.layers] == ["x"]
     assert network.notes[0].tensor == "fc.weight"
+
+
+NORMALISED = {
+    "linear": lambda: (nn.Linear(5, 4), "weight", 0),
+    "one output": lambda: (nn.Linear(5, 1), "weight", 0),
+    "convolution": lambda: (nn.Conv1d(3, 4, 2), "weight", 0),
+    "along the kernel": lambda: (nn.Conv1d(3, 4, 2), "weight", 2),
+    "all entries": lambda: (nn.Linear(5, 4), "weight", None),
+    "recurrent": lambda: (nn.GRU(3, 4), "weight_hh_l0", 0),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("old", [True, False])
+@pytest.mark.parametrize("case", NORMALISED)
+def test_weight_norm(case, old, tmp_path):
+    torch.manual_seed(0)
+    module, name, dim = NORMALISED[case]()
+    plain = {f"fc.{key}": value.clone() for key, value in module.state_dict().items()}
+    normalise = nn.utils.weight_norm if old else nn.utils.parametrizations.weight_norm
+    state = normalise(module, name, dim).state_dict()
+    for key in state:
+        if key.endswith(("_g", "original0")):
+            state[key] = state[key] * 3
+            plain[f"fc.{name}"] = plain[f"fc.{name}"] * 3
+    save_file({f"fc.{key}": value.contiguous() for key, value in state.items()}, tmp_path / "a.safetensors")
+    network, expected = read_network(tmp_path / "a.safetensors"), read_network(plain)
+    assert network.layers == expected.layers
+    for _, part in expected.parts():
+        torch.testing.assert_close(network.read(part), expected.read(part))
+    reasons = sorted(note.reason.split(" of ")[0] for note in network.notes)
+    assert reasons == ["direction", "length"]
+
+
+def test_sizes_that_do_not_fit_compose_nothing():
+    state = {"fc.weight_v": torch.ones(4, 3), "fc.weight_g": torch.ones(2, 1), "a.weight_v": torch.ones(2, 2)}
+    assert {part.tensor for _, part in read_network(state).parts()} == set(state)

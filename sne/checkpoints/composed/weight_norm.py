@@ -1,0 +1,91 @@
+"""Weight normalisation: weights stored as a direction and a length."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from sne.checkpoints.composed.weight import ComposedWeight
+from sne.networks import TensorInfo
+
+_PARAMETRIZED = "parametrizations."
+
+
+@final
+@dataclass(frozen=True)
+class NormalisedWeight(ComposedWeight):
+    """A weight with the values length * direction / norm(direction).
+
+    The norm runs over the axes along which the length has one entry, so that the axis that the network was normalised
+    along does not have to be known.
+
+    Args:
+        info: Name, shape and stored dtype of the weight.
+        direction: Name of the tensor that holds the direction, with the shape of the weight.
+        length: Name of the tensor that holds the length, one entry per index of the normalised axis, or one in all.
+
+    Source: Salimans & Kingma, arXiv 1602.07868, equation 2.
+    Differs: nothing.
+    """
+
+    direction: str
+    length: str
+
+    @property
+    def companions(self) -> Mapping[str, str]:
+        """The direction and the length."""
+        return {self.direction: "direction", self.length: "length"}
+
+    def compose(self, stored: Callable[[str], Tensor]) -> Tensor:
+        """Computes the values in float32, or in float64 if they are stored so."""
+        direction, length = stored(self.direction), stored(self.length)
+        dtype = torch.promote_types(direction.dtype, torch.float32)
+        direction, length = direction.to(dtype), length.to(dtype)
+        shape = length.shape if length.ndim == direction.ndim else (1,) * direction.ndim
+        axes = [axis for axis, size in enumerate(shape) if size == 1]
+        norm = direction.square().sum(axes, keepdim=True).sqrt() if axes else direction.abs()
+        return direction * (length.reshape(shape) / norm)
+
+
+def find_normalised(infos: Mapping[str, TensorInfo]) -> list[NormalisedWeight]:
+    """Finds weights under `torch.nn.utils.weight_norm` and `torch.nn.utils.parametrizations.weight_norm`.
+
+    The former stores `x.weight_g` and `x.weight_v`, the latter `x.parametrizations.weight.original0` and `original1`.
+
+    Args:
+        infos: Every stored tensor, by name.
+
+    Returns:
+        The weights, under the names that they have without normalisation.
+
+    Example:
+        >>> length = TensorInfo("fc.weight_g", (4, 1), "float32")
+        >>> direction = TensorInfo("fc.weight_v", (4, 3), "float32")
+        >>> find_normalised({info.name: info for info in (length, direction)})[0].info
+        TensorInfo(name='fc.weight', shape=(4, 3), dtype='float32')
+    """
+    found = []
+    for direction, info in infos.items():
+        stem, _, leaf = direction.rpartition(".")
+        prefix = f"{stem}." if stem else ""
+        if leaf == "original1" and _PARAMETRIZED in prefix:
+            length = f"{prefix}original0"
+            module, _, parameter = stem.rpartition(_PARAMETRIZED)
+            name = module + parameter
+        elif leaf.startswith("weight") and leaf.endswith("_v"):
+            name, length = direction[:-2], f"{direction[:-2]}_g"
+        else:
+            continue
+        if name not in infos and length in infos and _length_fits(info.shape, infos[length].shape):
+            found.append(NormalisedWeight(TensorInfo(name, info.shape, info.dtype), direction, length))
+    return found
+
+
+def _length_fits(shape: tuple[int, ...], length: tuple[int, ...]) -> bool:
+    """Whether a length is a scalar, or has one entry per index of one axis and size 1 along the others."""
+    if not length:
+        return bool(shape)
+    sizes = [(size, wanted) for size, wanted in zip(length, shape, strict=False) if size != 1]
+    return len(length) == len(shape) and len(sizes) <= 1 and all(size == wanted for size, wanted in sizes)

@@ -1,0 +1,161 @@
+"""The documentation names only what exists: links, paths, tests, commands with their options, and Python names."""
+
+import ast
+import importlib
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from sne.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+FOLDERS = ("sne", "tests", "docs", "benchmarks", "examples")
+PATHS = [
+    path.relative_to(ROOT).as_posix() + ("/" if path.is_dir() else "")
+    for folder in FOLDERS
+    for path in (ROOT / folder, *(ROOT / folder).rglob("*"))
+    if "__pycache__" not in path.parts
+]
+METHOD_LABELS = ("sne default", "sne paper")
+"""Labels of methods in tables of results. They read like commands, but are none."""
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def fenced(page: str, language: str) -> list[str]:
+    """Code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text_of(page), flags=re.DOTALL | re.MULTILINE)
+
+
+def spans(page: str) -> list[str]:
+    """What stands in backticks outside code blocks."""
+    prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def names_a_path(span: str, page: str) -> bool:
+    if not re.fullmatch(r"[\w./-]+", span):
+        return False
+    if span.endswith(".py") or span.startswith(tuple(f"{folder}/" for folder in FOLDERS)):
+        return True
+    return page == "docs/architecture.md" and span.endswith("/")
+
+
+def commands(page: str) -> list[tuple[list[str], bool]]:
+    """Commands in a page as arguments of `sne`, and whether they are complete."""
+    lines = [line for block in fenced(page, "console") for line in block.splitlines()]
+    found = [line.removeprefix("$ ") for line in lines]
+    found += [line.strip() for line in text_of(page).splitlines() if re.match(r"    sne [a-z]", line)]
+    complete = [(shlex.split(line, comments=True)[1:], True) for line in found if line.startswith("sne ")]
+    inline = [span for span in spans(page) if span.startswith("sne ") and not span.startswith(METHOD_LABELS)]
+    return complete + [(shlex.split(span)[1:], False) for span in inline]
+
+
+def find_command(arguments: list[str]) -> tuple[Any, list[str]]:
+    """The subcommand that arguments lead to, and the arguments that are left."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands") and arguments and not arguments[0].startswith("-"):
+        assert arguments[0] in command.commands, f"there is no command {arguments[0]!r} in `sne {command.name or ''}`"
+        command, arguments = command.commands[arguments[0]], arguments[1:]
+    return command, arguments
+
+
+def options_of(command: Any) -> set[str]:
+    own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    return own | {"--help", "-h"}
+
+
+def all_options(command: Any) -> set[str]:
+    inner = getattr(command, "commands", {}).values()
+    return options_of(command).union(*(all_options(sub) for sub in inner))
+
+
+def resolve(name: str) -> object:
+    """What a dotted name stands for."""
+    found: Any = importlib.import_module("sne")
+    parts = name.split(".")
+    for count, part in enumerate(parts[1:], start=2):
+        if not hasattr(found, part):
+            importlib.import_module(".".join(parts[:count]))
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)) if "://" not in link]
+    assert links or page != "README.md"
+    assert not [link for link in links if link and not ((ROOT / page).parent / link).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_exist(page):
+    named = {span.partition("::")[0] for span in spans(page) if names_a_path(span.partition("::")[0], page)}
+    named |= set(re.findall(r"\b(?:benchmarks|examples|tests)/[\w/]+\.(?:py|sh|md|json|toml)\b", text_of(page)))
+    missing = [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in PATHS)]
+    assert not missing, f"{page} names {missing}, which do not exist"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_named_tests_exist(page):
+    for file, name in re.findall(r"\b(tests/[\w/]+\.py)::(\w+)", text_of(page)):
+        assert re.search(rf"^\s*def {name}\(", text_of(file), flags=re.MULTILINE), f"{file} has no {name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_are_understood(page):
+    for arguments, is_complete in commands(page):
+        line = shlex.join(["sne", *arguments])
+        command, rest = find_command(arguments)
+        used = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
+        assert used <= options_of(command), f"{page}: `{line}` has unknown options {used - options_of(command)}"
+        if is_complete and not hasattr(command, "commands"):
+            required = [p for p in command.params if p.required and p.param_type_name == "argument"]
+            values = command.make_parser(typer.Context(command)).parse_args(list(rest))[0]
+            missing = [p.name for p in required if not values.get(p.name)]
+            assert not missing or "--list" in rest, f"{page}: `{line}` lacks {missing}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_in_the_text_exist(page):
+    known = all_options(typer.main.get_command(app))
+    named = {span.split()[0].partition("=")[0] for span in spans(page) if span.startswith("--")}
+    assert named <= known, f"{page} names options that no command has: {named - known}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_python_blocks_compile_and_import_what_exists(page):
+    for block in fenced(page, "python"):
+        for node in ast.walk(ast.parse(block, filename=page)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sne":
+                for alias in node.names:
+                    assert resolve(f"{node.module}.{alias.name}") is not None
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_dotted_names_resolve(page):
+    """`sne.x.y` in prose and in code; in code, what follows a call is not followed."""
+    for name in sorted(set(re.findall(r"(?<![\w./-])sne(?:\.[A-Za-z]\w*)+(?![\w/-])", text_of(page)))):
+        try:
+            resolve(name)
+        except (ImportError, AttributeError) as error:
+            pytest.fail(f"{page} names {name}: {error}")
+
+
+def test_these_checks_see_something():
+    """Without this, a changed markup could make every check above pass on nothing."""
+    assert sum(len(commands(page)) for page in PAGES) > 40
+    assert sum(names_a_path(span, page) for page in PAGES for span in spans(page)) > 40
+    assert find_command(["zoo", "make", "out"])[1] == ["out"]
+    assert "--family" in options_of(find_command(["zoo", "make"])[0])
+    with pytest.raises(AssertionError, match="there is no command 'mae'"):
+        find_command(["zoo", "mae"])
+    with pytest.raises(ImportError):
+        resolve("sne.checkpoints.nothing")
