@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from sne.lab.neural.graph_messages import pass_messages
+from sne.lab.neural.graph_network import pass_messages
 
 LAYERS = {"perceptron, 784 to 24": (1, 24, 784), "CNN, 16 to 16 of 3 x 3": (32, 16, 16)}
 """Blocks, nodes that are written, nodes that are read. The second is a batch: small blocks come many at a time."""

@@ -1,1 +1,1 @@
-"""The laboratory: neural baselines, probing and the published studies. Only `sne study` imports it."""
+"""The laboratory: neural baselines, function probing and the published studies. Only `sne study` imports it."""

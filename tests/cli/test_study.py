@@ -47,7 +47,7 @@ def test_a_failing_job_fails_the_command_at_its_end(sne_command, tmp_path, tiny,
     def broken(**options):
         raise RuntimeError("no luck")
 
-    monkeypatch.setitem(learners.SIMPLE, "mean", broken)
+    monkeypatch.setitem(learners.ALL_BASELINES, "mean", broken)
     shown = run(sne_command, tmp_path, "--seeds", "0")
     assert shown.status == 1 and "job accuracy--mean--c0--s0 failed: RuntimeError: no luck" in shown.err
     report = (tmp_path / "out" / "report.md").read_text()

@@ -17,7 +17,7 @@ def test_finds_the_mean_of_the_examples():
         return (guess - examples[places]).square().sum(1).mean()
 
     generator = torch.Generator().manual_seed(0)
-    descend([guess], loss, 3, epochs=300, batch_size=3, learning_rate=0.05, generator=generator)
+    descend([nn.ParameterList([guess])], loss, 3, epochs=300, batch_size=3, learning_rate=0.05, generator=generator)
     torch.testing.assert_close(guess.detach(), examples.mean(0), rtol=0, atol=0.02)
     assert seen == [[0, 1, 2]] * 300
 

@@ -14,9 +14,8 @@ from sne.lab.probing import (
     NetworkRunner,
     ProbingBaseline,
     input_shape,
-    probe_features,
 )
-from sne.lab.probing.baseline import answer_features
+from sne.lab.probing.baseline import output_features, probe
 from sne.making import FAMILIES
 from sne.symmetry import apply_flat, sample
 from sne.zoo import Zoo
@@ -148,14 +147,15 @@ def test_parameters_are_counted(traced):
 
 def test_features_are_of_order_one_whatever_the_logits(traced):
     huge = torch.tensor([[[1e6, -1e6, 0.0]]])
-    assert float(answer_features(huge).abs().max()) < 20
+    assert float(output_features(huge).abs().max()) < 20
     single = torch.tensor([[[3.0], [-1e5]]])
-    torch.testing.assert_close(answer_features(single), torch.asinh(torch.tensor([[3.0, -1e5]])))
+    torch.testing.assert_close(output_features(single), torch.asinh(torch.tensor([[3.0, -1e5]])))
     broken = {0: torch.full_like(traced.weights(0), 1e30)}
     probes = torch.randn(4, *SHAPE, generator=torch.Generator().manual_seed(0))
-    features = probe_features(traced.with_weights(broken), np.array([1, 0]), probes)
+    features = probe(NetworkRunner(traced.with_weights(broken), SHAPE), np.array([1, 0]), probes).numpy()
     assert features.shape == (2, 4 * 2 * 3) and np.isfinite(features).all()
-    np.testing.assert_allclose(features[0], probe_features(traced, np.array([1]), probes)[0], rtol=1e-5, atol=1e-6)
+    alone = probe(NetworkRunner(traced, SHAPE), np.array([1]), probes)
+    np.testing.assert_allclose(features[0], alone[0], rtol=1e-5, atol=1e-6)
 
 
 def test_the_side_is_that_of_the_tensors(tmp_path, traced):
@@ -174,7 +174,7 @@ def test_probes_are_brought_to_the_side_that_networks_read(tmp_path):
     with torch.no_grad():
         probes = torch.nn.functional.interpolate(baseline.probes, size=24, mode="bilinear")
         answers = torch.stack([module(probes) for module in modules])
-        expected = baseline._reader(answer_features(answers))[:, 0].double() * baseline._spread + baseline._middle
+        expected = baseline._reader(output_features(answers))[:, 0].double() * baseline._spread + baseline._middle
     np.testing.assert_allclose(baseline.predict(large, rows), expected, rtol=1e-4, atol=1e-5)
 
 
@@ -197,7 +197,7 @@ def test_what_does_not_fit_is_refused(tmp_path, traced):
     with pytest.raises(CannotTakeError, match="4 outputs, expected 3"):
         fitted(traced).predict(more, np.arange(3))
     points, _ = write_family_zoo(tmp_path / "points", ["sine_inr", "small_cnn"])
-    with pytest.raises(CannotTakeError, match="sine_inr-0 and small_cnn-0 share no shape of inputs"):
+    with pytest.raises(CannotTakeError, match="sine_inr-0 and small_cnn-0 share no input shape"):
         fitted(points)
 
 

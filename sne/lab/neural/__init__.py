@@ -1,6 +1,10 @@
-"""Neural networks that read weights, other people's methods, as network encoders: one file a method."""
+"""Neural networks that read weights, published by others: network encoders and one self-training baseline.
+
+Each method has one file.
+"""
 
 from collections.abc import Callable
+from functools import partial
 
 from sne.baselines import Baseline
 from sne.encoders import NetworkEncoder
@@ -12,25 +16,24 @@ from sne.lab.neural.dwsnet import DWSNetEncoder as DWSNetEncoder
 from sne.lab.neural.dwsnet import make_dwsnet
 from sne.lab.neural.flat_mlp import FlatMLPEncoder as FlatMLPEncoder
 from sne.lab.neural.flat_mlp import make_flat_mlp
+from sne.lab.neural.graph_encoder import make_graph_encoder
 from sne.lab.neural.graph_network import GraphNetworkEncoder as GraphNetworkEncoder
-from sne.lab.neural.graph_network import make_graph_network
 from sne.lab.neural.graph_transformer import GraphTransformerEncoder as GraphTransformerEncoder
-from sne.lab.neural.graph_transformer import make_graph_transformer
 from sne.lab.neural.hyper_rep import HyperRepBaseline as HyperRepBaseline
 from sne.lab.neural.nfn import NFNEncoder as NFNEncoder
-from sne.lab.neural.nfn import make_nfn_hnp, make_nfn_np, make_nft
+from sne.lab.neural.nfn import make_nfn
 
 NEURAL_BASELINES: dict[str, Maker] = {
     "flat_mlp": make_flat_mlp,
     "deep_sets": make_deep_sets,
-    "nfn_np": make_nfn_np,
-    "nfn_hnp": make_nfn_hnp,
-    "nft": make_nft,
+    "nfn_np": partial(make_nfn, method="nfn_np"),
+    "nfn_hnp": partial(make_nfn, method="nfn_hnp"),
+    "nft": partial(make_nfn, method="nft", channels=(16, 16)),
     "dwsnet": make_dwsnet,
-    "graph_network": make_graph_network,
-    "graph_transformer": make_graph_transformer,
+    "graph_network": partial(make_graph_encoder, GraphNetworkEncoder),
+    "graph_transformer": partial(make_graph_encoder, GraphTransformerEncoder),
 }
-"""Makers by the names that studies use."""
+"""Makers of encoders, by the names that studies use."""
 
 NEURAL_ENCODERS: dict[str, type[NetworkEncoder]] = {
     "FlatMLPEncoder": FlatMLPEncoder,
@@ -40,7 +43,7 @@ NEURAL_ENCODERS: dict[str, type[NetworkEncoder]] = {
     "GraphNetworkEncoder": GraphNetworkEncoder,
     "GraphTransformerEncoder": GraphTransformerEncoder,
 }
-"""Classes by the names that predictor folders use."""
+"""Classes of encoders, by the names that predictor folders use."""
 
 SLOW_BASELINES: dict[str, Callable[[], Baseline]] = {"hyper_rep": HyperRepBaseline}
-"""Baselines that learn a representation first, which takes minutes."""
+"""Baselines that first learn a representation, which takes minutes."""

@@ -1,4 +1,4 @@
-"""What a neural baseline adds to the contract of encoders: it is made for the layouts that it will read."""
+"""What a neural baseline adds to the contract of encoders: it is built for the layouts that it will read."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,18 +8,19 @@ from sne.networks import Network
 
 
 class Maker(Protocol):
-    """Makes a fresh encoder for the layouts of a zoo.
+    """Builds an untrained encoder for the layouts of a zoo.
 
-    The encoder's `settings()` hold all that it took from the networks, shapes included, as plain JSON values.
+    The encoder's `settings()` contain everything that was derived from the networks, such as shapes, as plain JSON
+    values.
     """
 
     def __call__(self, networks: Sequence[Network], /) -> NetworkEncoder:
-        """Makes the encoder.
+        """Builds the encoder.
 
         Args:
-            networks: a few training networks, one of each distinct layout; at least one.
+            networks: Training networks, one per distinct layout; at least one.
 
         Raises:
-            CannotTakeError: the method is not made for such networks.
+            CannotTakeError: If the method does not support such networks.
         """
         ...

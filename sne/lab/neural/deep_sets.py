@@ -1,4 +1,4 @@
-"""Deep sets of weights: what each tensor's weights are, pooled by tensor, then by network."""
+"""Deep sets of weights: the weights are pooled by tensor, then by network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,21 +16,21 @@ from sne.networks import Network
 
 METHOD = "deep_sets"
 LARGEST = 1e9
-"""Weights beyond this are cut, lest sums of them leave single precision."""
+"""Weights are clipped at this size, so that sums of them stay within single precision."""
 
 
 @dataclass(frozen=True)
 class WeightSets:
-    """The weights of some networks, as one flat ragged batch of tensors.
+    """The weights of some networks, as one flat ragged batch of parts.
 
     Args:
-        values: weights of all parts, one part after the other.
-        lengths: number of values of each part.
-        sizes: number of weights of each part, values or not.
-        types: number of each part's layer type (`sne.encoders.chunking.LAYER_TYPES`).
-        roles: number of each part's role (`sne.encoders.chunking.ROLES`).
-        levels: position in depth, from 0.
-        parts: number of parts of each network.
+        values: Weights of all parts, one part after the other; quantiles of the weights for large parts.
+        lengths: Number of values of each part.
+        sizes: Number of weights of each part.
+        types: Number of each part's layer type (`sne.encoders.chunking.LAYER_TYPES`).
+        roles: Number of each part's role (`sne.encoders.chunking.ROLES`).
+        levels: Level of each part, from 0.
+        parts: Number of parts of each network.
     """
 
     values: Float[Tensor, " values"]
@@ -47,7 +47,7 @@ class WeightSets:
         return len(self.parts)
 
     def to(self, device: Any) -> "WeightSets":
-        """The same sets on another device."""
+        """Returns the same sets on another device."""
         return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
 
 
@@ -55,14 +55,14 @@ class DeepSetsEncoder(NetworkEncoder):
     """Reads networks of any architecture as sets of weights, each with the type and the level of its tensor.
 
     Args:
-        width: of the vectors of a weight and of a tensor; even.
-        dim: width of the embedding.
-        most_values: of a tensor with more weights, so many quantiles stand for all of them.
+        width: Length of the vector of a weight; even. The vector of a tensor is twice as long.
+        dim: Length of the embedding.
+        most_values: Maximum number of values read per tensor; a larger tensor is represented by this many quantiles.
 
     Source: Zaheer et al., "Deep Sets", arXiv 1703.06114, section 3; the baseline "DeepSets" of Andreis et al.,
         arXiv 2305.16625, section 5.
-    Differs: the set is pooled by tensor first, then by network, both by the mean, so that large tensors do not drown
-        small ones; a weight is given on a linear and on a logarithmic scale.
+    Differs: weights are averaged by tensor first, then by network, so that large tensors do not dominate small ones;
+        a weight is given on a linear and on a logarithmic scale.
     """
 
     std: Tensor
@@ -82,14 +82,14 @@ class DeepSetsEncoder(NetworkEncoder):
         self.head = nn.Sequential(nn.Linear(2 * width, dim), nn.ReLU(), nn.Linear(dim, dim), nn.ReLU())
 
     def settings(self) -> dict[str, Any]:
-        """The constructor's keyword arguments as plain JSON values."""
+        """Returns the constructor's keyword arguments as plain JSON values."""
         return {"width": self.width, "dim": self.dim, "most_values": self.most_values}
 
     def prepare(self, networks: Sequence[Network]) -> list[WeightSets]:
-        """Reads networks, one item each, in order.
+        """Reads networks, one item per network, in order.
 
         Raises:
-            CannotTakeError: a network has no weights.
+            CannotTakeError: If a network has no weights.
         """
         return [self._prepare(network) for network in networks]
 
@@ -97,7 +97,7 @@ class DeepSetsEncoder(NetworkEncoder):
         parts = [(layer, part) for layer, part in network.parts() if part.num_entries]
         if not parts:
             raise CannotTakeError(
-                f"{METHOD}: {network.name}: no weights to encode; {len(network.notes)} tensors were set aside"
+                f"{METHOD}: {network.name}: no weights to encode; number of tensors set aside: {len(network.notes)}"
             )
         values = [self._few(network.read(part).flatten().clamp(-LARGEST, LARGEST)) for _, part in parts]
         return WeightSets(
@@ -111,22 +111,22 @@ class DeepSetsEncoder(NetworkEncoder):
         )
 
     def _few(self, weights: Float[Tensor, " weights"]) -> Float[Tensor, " values"]:
-        """All weights, or quantiles at even steps, which no order of the weights moves."""
+        """Returns all weights, or evenly spaced quantiles, which do not depend on the order of the weights."""
         if len(weights) <= self.most_values:
             return weights
         places = (torch.arange(self.most_values) + 0.5) * (len(weights) / self.most_values)
         return weights.sort().values[places.long()]
 
     def fit_scale(self, prepared: Sequence[WeightSets]) -> None:
-        """Sets the one number that weights are divided by: the standard deviation of all values.
+        """Sets the number that weights are divided by: the standard deviation of all values.
 
         Raises:
-            ValueError: if the weights are all equal, or not finite.
+            ValueError: If the weights are all equal, or not finite.
         """
         values = torch.cat([item.values for item in prepared]).double()
         std = float(values.std(unbiased=False)) if len(values) else 0.0
         if not 0 < std < float("inf"):
-            raise ValueError(f"expected finite weights that differ, got {len(values)} of deviation {std}")
+            raise ValueError(f"expected finite weights that differ, got {len(values)} with standard deviation {std}")
         self.std.fill_(std)
 
     def collate(self, prepared: Sequence[WeightSets]) -> WeightSets:
@@ -148,12 +148,12 @@ class DeepSetsEncoder(NetworkEncoder):
 
 
 def _means(x: Float[Tensor, "rows width"], lengths: Int[Tensor, " sets"]) -> Float[Tensor, "sets width"]:
-    """Mean of each set of rows, sets standing one after the other."""
+    """Returns the mean of each set of consecutive rows."""
     sets = torch.arange(len(lengths), device=x.device).repeat_interleave(lengths)
     sums = x.new_zeros(len(lengths), x.shape[1]).index_add_(0, sets, x)
     return sums / lengths.unsqueeze(-1)
 
 
-def make_deep_sets(networks: Sequence[Network]) -> DeepSetsEncoder:
-    """Makes the encoder; it takes networks of any layout."""
+def make_deep_sets(networks: Sequence[Network], /) -> DeepSetsEncoder:
+    """Builds the encoder, which reads networks of any layout."""
     return DeepSetsEncoder()

@@ -1,4 +1,4 @@
-"""DWSNet: equivariant layers between weight spaces of MLPs, then pooling."""
+"""DWSNet: equivariant layers between weight spaces of MLPs, followed by pooling."""
 
 from collections.abc import Sequence
 from itertools import combinations, pairwise
@@ -9,16 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sne.lab.neural.fixed_encoder import FixedLayoutEncoder, one_scale_a_part
-from sne.lab.neural.input_mixing import InputMixing
-from sne.lab.neural.layout import FixedLayout
-from sne.lab.neural.plain_stack import LINEAR, PlainStack, check_not_joined, plain_stack
+from sne.lab.neural.fixed_layout import FixedLayout, FixedLayoutEncoder, one_scale_per_part
+from sne.lab.neural.plain_stack import LINEAR, InputMixing, PlainStack, plain_layout, plain_stack
 from sne.networks import Network
 
 METHOD = "dwsnet"
 
 Axes = tuple[int, ...]
-"""Hidden layers whose neurons an array runs over, ascending; arrays are [networks, *neurons, channels]."""
+"""Hidden layers over whose neurons an array ranges, ascending. Arrays have shape [networks, *neurons, channels]."""
 
 
 def _subsets(axes: Axes) -> list[Axes]:
@@ -26,13 +24,13 @@ def _subsets(axes: Axes) -> list[Axes]:
 
 
 def _pooled(x: Tensor, axes: Axes, kept: Axes) -> Tensor:
-    """The mean over all axes that are not kept."""
+    """Averages over all axes that are not kept."""
     dims = [1 + place for place, axis in enumerate(axes) if axis not in kept]
     return x.mean(dims) if dims else x
 
 
-def _spread(x: Tensor, kept: Axes, axes: Axes) -> Tensor:
-    """The same values along all axes that were not kept."""
+def _broadcast(x: Tensor, kept: Axes, axes: Axes) -> Tensor:
+    """Inserts the axes that were not kept, so that the values are repeated along them."""
     for place, axis in enumerate(axes):
         if axis not in kept:
             x = x.unsqueeze(1 + place)
@@ -40,20 +38,20 @@ def _spread(x: Tensor, kept: Axes, axes: Axes) -> Tensor:
 
 
 class WeightSpaceLinear(nn.Module):
-    """The affine maps between weight spaces that commute with permutations of hidden neurons.
+    """An affine map between weight spaces that commutes with permutations of hidden neurons.
 
-    Such a map of one array to another keeps some of the neuron axes that both have, pools the array over the others,
-    maps channels, and writes the result along the axes of the target that are left. One linear map for each target and
-    each set of kept axes takes the channels of all arrays that have these axes.
+    Such a map from one array to another keeps some of the neuron axes that both have, averages the array over its
+    other axes, maps the channels, and repeats the result along the remaining axes of the target. There is one linear
+    map per target and set of kept axes; it reads the channels of all arrays that have these axes.
 
     Args:
-        axes: of each array.
-        inputs: channels of each array.
-        outputs: channels of each array of the result.
+        axes: Axes of each array.
+        inputs: Channels of each array.
+        outputs: Channels of each array of the result.
 
     Source: Navon et al., "Equivariant Architectures for Learning in Deep Weight Spaces", arXiv 2301.12780, section 4.
     Differs: the blocks of that section are merged by the axes that they keep, which spans the same maps; pooling is
-        the mean; the parameters are drawn so that each kept set gives its share of a variance of 2.
+        the mean; parameters are initialised so that the sets of kept axes contribute equal shares of a variance of 2.
     """
 
     def __init__(self, axes: Sequence[Axes], inputs: Sequence[int], outputs: Sequence[int]) -> None:
@@ -83,8 +81,8 @@ class WeightSpaceLinear(nn.Module):
         results = []
         for own, maps in zip(self.axes, self.maps, strict=True):
             assert isinstance(maps, nn.ModuleList)
-            terms = [_spread(one(seen[kept]), kept, own) for kept, one in zip(_subsets(own), maps, strict=True)]
-            result = terms[-1]  # that of all axes
+            terms = [_broadcast(one(seen[kept]), kept, own) for kept, one in zip(_subsets(own), maps, strict=True)]
+            result = terms[-1]  # the term that keeps all axes
             for term in terms[:-1]:
                 result = result + term
             results.append(result)
@@ -95,19 +93,19 @@ class DWSNetEncoder(FixedLayoutEncoder):
     """Reads MLPs of one layout, invariant to permutations of their hidden neurons.
 
     Args:
-        layout: what `FixedLayout.to_json` gives; linear layers alone, at least two.
-        compression: of standardised weights, see `FixedLayoutEncoder`.
-        channels: of the equivariant layers, for each weight.
-        hidden: width of the layer after pooling.
-        dim: width of the embedding.
-        most_inputs: inputs of the networks above this number are mixed to `mixed_inputs` first.
-        mixed_inputs: see `InputMixing`.
+        layout: Value of `FixedLayout.to_json`; at least two linear layers and nothing else.
+        compression: Compression of standardised weights; see `FixedLayoutEncoder`.
+        channels: Channels per weight of each equivariant layer.
+        hidden: Width of the layer after pooling.
+        dim: Length of the embedding.
+        most_inputs: Networks with more inputs have them mixed to `mixed_inputs` first.
+        mixed_inputs: Number of mixtures; see `InputMixing`.
 
     Source: Navon et al., "Equivariant Architectures for Learning in Deep Weight Spaces", arXiv 2301.12780, sections 4
         and 5.
-    Differs: weights are standardised part by part and compressed, which helped on zoos of
-        many initial spreads; the invariant layer takes mean and largest value of each array; a
-        missing bias is read as zero; wide inputs are mixed, since the cost grows with their square.
+    Differs: weights are standardised part by part and compressed, which helped on zoos with many initial scales; the
+        invariant layer takes the mean and the maximum of each array; a missing bias is read as zero; wide inputs are
+        mixed, since the cost grows with the square of their number.
     """
 
     def __init__(
@@ -130,7 +128,7 @@ class DWSNetEncoder(FixedLayoutEncoder):
             "mixed_inputs": mixed_inputs,
         }
         super().__init__(
-            given, method=METHOD, scales=one_scale_a_part(given), compression=compression, settings=settings
+            given, method=METHOD, scales=one_scale_per_part(given), compression=compression, settings=settings
         )
         self.dim = dim
         self.stack = plain_stack(given, types=LINEAR, method=METHOD)
@@ -139,7 +137,7 @@ class DWSNetEncoder(FixedLayoutEncoder):
         self.axes = _axes(self.stack)
         num_in = mixed_inputs if self.mixing else num_in
         num_out = self.stack.shapes[-1][0]
-        # The neurons of inputs and outputs keep their places: theirs are channels.
+        # No symmetry permutes inputs and outputs, so they are channels.
         fixed = [num_in, *[1] * (len(self.stack) - 2), num_out, *[1] * (len(self.stack) - 1), num_out]
         widths = [1, *channels]
         self.layers = nn.ModuleList(
@@ -167,20 +165,16 @@ class DWSNetEncoder(FixedLayoutEncoder):
 
 
 def _axes(stack: PlainStack) -> list[Axes]:
-    """Hidden layers that each weight, then each bias, runs over."""
-    last = len(stack)  # of inputs and outputs, 0 and `last`, the neurons stay
+    """Returns the hidden layers over which each weight, then each bias, ranges."""
+    last = len(stack)  # 0 and `last` are inputs and outputs, which are not permuted
     weights = [tuple(axis for axis in (layer - 1, layer) if 0 < axis < last) for layer in range(1, last + 1)]
     return weights + [(layer,) if layer < last else () for layer in range(1, last + 1)]
 
 
-def make_dwsnet(networks: Sequence[Network]) -> DWSNetEncoder:
-    """Makes the encoder for the one layout of some MLPs.
+def make_dwsnet(networks: Sequence[Network], /) -> DWSNetEncoder:
+    """Builds the encoder for the layout that MLPs share.
 
     Raises:
-        CannotTakeError: they have several layouts, or are no plain MLPs of at least two layers.
+        CannotTakeError: If the networks have more than one layout, or are not plain MLPs of at least two layers.
     """
-    layout = FixedLayout.shared_by(networks, METHOD)
-    plain_stack(layout, types=LINEAR, method=METHOD, name=networks[0].name)
-    for network in networks:
-        check_not_joined(network, method=METHOD)
-    return DWSNetEncoder(layout=layout.to_json())
+    return DWSNetEncoder(layout=plain_layout(networks, types=LINEAR, method=METHOD).to_json())

@@ -1,4 +1,4 @@
-"""An MLP on all weights of a network, one after the other."""
+"""An MLP on all weights of a network, concatenated."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,27 +8,27 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sne.errors import CannotTakeError
-from sne.lab.neural.fixed_encoder import FixedLayoutEncoder
-from sne.lab.neural.layout import FixedLayout
+from sne.lab.neural.fixed_layout import FixedLayout, FixedLayoutEncoder
 from sne.networks import Network
 
 METHOD = "flat_mlp"
 MOST_WEIGHTS = 1 << 21
-"""Above this, the first layer alone would be of the size of a language model."""
+"""Larger networks would need a first layer with billions of parameters."""
 
 
 class FlatMLPEncoder(FixedLayoutEncoder):
-    """Reads every weight of a network at its place: knows all of a layout, and nothing of symmetry.
+    """Reads every weight of a network at a fixed position. It is specific to one layout and knows no symmetry.
 
     Args:
-        layout: what `FixedLayout.to_json` gives.
-        compression: of standardised weights, see `FixedLayoutEncoder`.
-        hidden: widths of the hidden layers.
-        dim: width of the embedding.
-        dropout: share of entries dropped after each hidden layer.
+        layout: Value of `FixedLayout.to_json`.
+        compression: Compression of standardised weights; see `FixedLayoutEncoder`.
+        hidden: Widths of the hidden layers.
+        dim: Length of the embedding.
+        dropout: Dropout rate after each hidden layer.
 
     Source: the baseline "MLP" of Andreis et al., arXiv 2305.16625, section 5.
-    Differs: each weight is standardised by its own mean and deviation over the training networks, and compressed.
+    Differs: each weight is standardised with its own mean and standard deviation over the training networks, and
+        compressed.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class FlatMLPEncoder(FixedLayoutEncoder):
         return self.layers(weights)
 
 
-def make_flat_mlp(networks: Sequence[Network]) -> FlatMLPEncoder:
-    """Makes the encoder for the one layout of some networks.
+def make_flat_mlp(networks: Sequence[Network], /) -> FlatMLPEncoder:
+    """Builds the encoder for the layout that networks share.
 
     Raises:
-        CannotTakeError: they have several layouts, or too many weights.
+        CannotTakeError: If the networks have more than one layout, or too many weights.
     """
     layout = FixedLayout.shared_by(networks, METHOD)
     if layout.num_entries > MOST_WEIGHTS:

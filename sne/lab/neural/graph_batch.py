@@ -1,4 +1,4 @@
-"""Neuron graphs with weights: laid out as dense stacks, read, and joined into batches."""
+"""Neuron graphs with weights: arranged as dense stacks of edges, read from networks and joined into batches."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,26 +9,26 @@ import torch
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
-from sne.lab.neural.graph import MEMBERSHIP, Edges, NeuronGraph, Vector
+from sne.lab.neural.neuron_graph import MEMBERSHIP, Edges, NeuronGraph, Vector
 from sne.networks import Network
 
 MAX_EDGES_AT_ONCE = 1 << 17
-"""Graphs of one plan are worked through together until they have this many edges."""
+"""Networks of one plan are processed together as long as they have at most this many edges."""
 LARGEST = 1e9
-"""Weights beyond this are cut, lest their powers leave single precision."""
+"""Weights are clipped at this size, so that powers of them stay within single precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class EdgeStack:
-    """Blocks of edges of equal shape, one dense tensor.
+    """Blocks of edges of equal shape, as one dense tensor.
 
     Args:
-        start: of their values in the flat vector of a network.
-        shape: blocks, nodes that are written, nodes that are read, kernel positions.
-        to_nodes: the nodes that the blocks write, block after block.
-        from_nodes: the nodes that they read.
-        kinds: of each block.
-        levels: of each block.
+        start: Index of the first value in the flat vector of a network.
+        shape: Number of blocks, of nodes written, of nodes read, and of kernel positions.
+        to_nodes: Nodes that the blocks write, block after block.
+        from_nodes: Nodes that the blocks read, block after block.
+        kinds: Kind of each block.
+        levels: Level of each block.
     """
 
     start: int
@@ -40,21 +40,21 @@ class EdgeStack:
 
     @property
     def num_values(self) -> int:
-        """Length of the values."""
+        """Number of values."""
         blocks, num_to, num_from, positions = self.shape
         return blocks * num_to * num_from * positions
 
 
 @dataclass(frozen=True, eq=False)
 class VectorStack:
-    """Values on nodes, of all vectors with one number of positions a node.
+    """Values of nodes, from all vectors with an equal number of positions per node.
 
     Args:
-        start: of their values in the flat vector of a network.
-        positions: values of each entry.
-        nodes: the node of each entry.
-        kinds: of each entry.
-        levels: of each entry.
+        start: Index of the first value in the flat vector of a network.
+        positions: Number of values per entry.
+        nodes: Node of each entry.
+        kinds: Kind of each entry.
+        levels: Level of each entry.
     """
 
     start: int
@@ -66,17 +66,18 @@ class VectorStack:
 
 @dataclass(frozen=True, eq=False)
 class GraphPlan:
-    """How the flat vector of values of a graph is read; shared by all networks of a layout.
+    """How the values of a graph are arranged in one flat vector; shared by all networks of a layout.
 
     Args:
-        edges: stacks of edges.
-        vectors: stacks of values on nodes.
-        set_sizes: of each set of nodes; the nodes of a set follow each other.
-        set_kinds: number of each set's `NodeKind`.
-        set_levels: of each set.
-        num_levels: of the network.
-        num_values: length of the flat vector.
-        gathered: for each piece of the flat vector its tensor and the entries there, or the values themselves.
+        edges: Stacks of edges.
+        vectors: Stacks of values of nodes.
+        set_sizes: Size of each set of nodes; the nodes of a set follow each other.
+        set_kinds: Number of each set's `NodeKind`.
+        set_levels: Level of each set.
+        num_levels: Number of levels of the network.
+        num_values: Length of the flat vector.
+        sources: For each piece of the flat vector, a tensor name and entries of that tensor; if the name is empty,
+            the values themselves.
     """
 
     edges: tuple[EdgeStack, ...]
@@ -86,18 +87,18 @@ class GraphPlan:
     set_levels: Int64[Tensor, " sets"]
     num_levels: int
     num_values: int
-    gathered: tuple[tuple[str, Int32[Tensor, " _"]], ...]
+    sources: tuple[tuple[str, Int32[Tensor, " _"]], ...]
 
     @property
     def num_edges(self) -> int:
-        """Number of edges of the graph."""
+        """Number of edges of the graph; a kernel is one edge."""
         return sum(stack.num_values // stack.shape[3] for stack in self.edges)
 
     def read(self, network: Network) -> Float[Tensor, " values"]:
-        """The values of a network with this plan."""
+        """Reads the values of a network with this plan."""
         loaded: dict[str, Tensor] = {}
         pieces = []
-        for tensor, entries in self.gathered:
+        for tensor, entries in self.sources:
             if not tensor:
                 pieces.append(entries.to(torch.float32))
                 continue
@@ -109,7 +110,7 @@ class GraphPlan:
 
 @dataclass(frozen=True, eq=False)
 class PreparedGraph:
-    """One network: its plan, and its values in the plan's order."""
+    """One network: its plan, and its values in the order of the plan."""
 
     plan: GraphPlan
     values: Float[Tensor, " values"]
@@ -117,7 +118,7 @@ class PreparedGraph:
 
 @dataclass(frozen=True)
 class GraphRun:
-    """Networks of one plan."""
+    """Networks of one plan that are processed together."""
 
     plan: GraphPlan
     values: Float[Tensor, "networks values"]
@@ -125,11 +126,11 @@ class GraphRun:
 
 @dataclass(frozen=True)
 class GraphBatch:
-    """Some networks, in runs of one plan.
+    """A batch of networks, grouped into runs of one plan each.
 
     Args:
-        runs: all networks, in an order of their own.
-        order: where among the runs each network is.
+        runs: All networks, in the order of the runs.
+        order: Index of each network of the batch among the networks of the runs.
     """
 
     runs: tuple[GraphRun, ...]
@@ -141,19 +142,19 @@ class GraphBatch:
         return len(self.order)
 
     def to(self, device: Any) -> "GraphBatch":
-        """The same batch on another device."""
+        """Returns the same batch on another device."""
         device = torch.device(device)
         runs = tuple(GraphRun(plan_on(run.plan, device), run.values.to(device)) for run in self.runs)
         return GraphBatch(runs, self.order.to(device))
 
 
 def join_graphs(prepared: Sequence[PreparedGraph]) -> GraphBatch:
-    """Joins networks, those of one plan side by side."""
-    places: dict[GraphPlan, list[int]] = {}
-    for place, item in enumerate(prepared):
-        places.setdefault(item.plan, []).append(place)
+    """Joins networks into a batch, those of one plan side by side."""
+    rows_of: dict[GraphPlan, list[int]] = {}
+    for row, item in enumerate(prepared):
+        rows_of.setdefault(item.plan, []).append(row)
     runs, order = [], []
-    for plan, rows in places.items():
+    for plan, rows in rows_of.items():
         size = max(1, MAX_EDGES_AT_ONCE // max(plan.num_edges, 1))
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
@@ -162,8 +163,9 @@ def join_graphs(prepared: Sequence[PreparedGraph]) -> GraphBatch:
     return GraphBatch(tuple(runs), torch.tensor(order, dtype=torch.int64).argsort())
 
 
+@lru_cache(maxsize=4096)
 def plan_of(graph: NeuronGraph) -> GraphPlan:
-    """Lays a graph out: blocks of edges of one shape in one stack, vectors of as many positions in another."""
+    """Arranges the values of a graph: blocks of edges of one shape share a stack, vectors of one width another."""
     sizes = torch.tensor([one.size for one in graph.sets])
     starts = [0, *sizes.cumsum(0).tolist()]
     by_shape: dict[tuple[int, ...], list[Edges]] = {}
@@ -172,7 +174,7 @@ def plan_of(graph: NeuronGraph) -> GraphPlan:
     by_positions: dict[int, list[Vector]] = {}
     for vector in graph.vectors:
         by_positions.setdefault(vector.entries.shape[1], []).append(vector)
-    start, gathered, edges, vectors = 0, [], [], []
+    start, sources, edges, vectors = 0, [], [], []
     for shape, blocks in by_shape.items():
         num_to, num_from, positions = shape
         stack = EdgeStack(
@@ -185,7 +187,7 @@ def plan_of(graph: NeuronGraph) -> GraphPlan:
         )
         edges.append(stack)
         start += stack.num_values
-        gathered += [("" if one.kind == MEMBERSHIP else one.tensor, one.entries.flatten()) for one in blocks]
+        sources += [("" if one.kind == MEMBERSHIP else one.tensor, one.entries.flatten()) for one in blocks]
     for positions, several in by_positions.items():
         counts = torch.tensor([len(one.entries) for one in several])
         vectors.append(
@@ -198,7 +200,7 @@ def plan_of(graph: NeuronGraph) -> GraphPlan:
             )
         )
         start += int(counts.sum()) * positions
-        gathered += [(one.tensor, one.entries.flatten()) for one in several]
+        sources += [(one.tensor, one.entries.flatten()) for one in several]
     return GraphPlan(
         tuple(edges),
         tuple(vectors),
@@ -207,7 +209,7 @@ def plan_of(graph: NeuronGraph) -> GraphPlan:
         torch.tensor([one.level for one in graph.sets]),
         graph.num_levels,
         start,
-        tuple((tensor, entries.to(torch.int32)) for tensor, entries in gathered),
+        tuple(sources),
     )
 
 
@@ -217,7 +219,7 @@ def _nodes(starts: list[int], count: int) -> Int64[Tensor, " nodes"]:
 
 @lru_cache(maxsize=4096)
 def plan_on(plan: GraphPlan, device: torch.device) -> GraphPlan:
-    """The same plan for values on another device."""
+    """Returns the same plan for values on another device."""
     if plan.set_sizes.device == device:
         return plan
 

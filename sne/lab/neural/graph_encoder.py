@@ -1,7 +1,7 @@
-"""What the two encoders that read neuron graphs share: input, a stack of layers, and the readout."""
+"""The base class of the two encoders that read neuron graphs: input, a stack of layers, and the readout."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -10,46 +10,40 @@ from torch.utils.checkpoint import checkpoint
 
 from sne.encoders import NetworkEncoder
 from sne.errors import CannotTakeError
-from sne.lab.neural.graph_batch import (
-    GraphBatch,
-    GraphPlan,
-    GraphRun,
-    PreparedGraph,
-    join_graphs,
-)
-from sne.lab.neural.graph_building import graph_plan
+from sne.lab.neural.graph_batch import GraphBatch, GraphPlan, GraphRun, PreparedGraph, join_graphs, plan_of
 from sne.lab.neural.graph_input import GraphInput
+from sne.lab.neural.neuron_graph import neuron_graph
 from sne.networks import Network
 
 MAX_EDGES = 300_000
-"""The most edges a network may have."""
+"""Maximum number of edges of a network."""
 SMALLEST_VARIANCE = 1e-4
-"""Keeps the gradient of a spread finite where the nodes of a set are equal, or one."""
+"""Keeps the gradient of a standard deviation finite if the nodes of a set are equal, or if there is only one."""
 
 
 class GraphLayer(nn.Module, abc.ABC):
-    """Lets the nodes of a graph read their neighbours, and the edges their nodes."""
+    """One layer of a graph encoder: nodes read their neighbours, and edges read their nodes."""
 
     @abc.abstractmethod
     def forward(
         self, nodes: Float[Tensor, "networks nodes dim"], edges: list[Tensor], plan: GraphPlan
     ) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
-        """New nodes and edges; equivariant to the order of the nodes in each set.
+        """Returns new nodes and edges; equivariant to the order of the nodes in each set.
 
         Args:
-            nodes: of every network.
-            edges: for each stack of the plan: [networks, blocks, edge_dim, to, from].
-            plan: that all networks share.
+            nodes: Vectors of the nodes.
+            edges: Vectors of the edges, for each stack of the plan: [networks, blocks, edge_dim, to, from].
+            plan: Plan that all networks share.
         """
 
 
 class SetReadout(nn.Module):
-    """From nodes to one vector a network: mean and spread of every set of nodes, pooled by learned queries.
+    """Pools nodes into one vector per network: mean and spread of each set of nodes, pooled by learned queries.
 
     Args:
-        dim: width of a node, and length of the vector.
-        seeds: number of queries.
-        dropout: share of entries dropped while training.
+        dim: Length of a node's vector and of the result.
+        seeds: Number of queries.
+        dropout: Dropout rate.
     """
 
     def __init__(self, dim: int, *, seeds: int = 4, dropout: float = 0.0) -> None:
@@ -69,18 +63,20 @@ class SetReadout(nn.Module):
 
 
 class GraphEncoder(NetworkEncoder):
-    """Reads networks as neuron graphs. Exactly invariant to the permutations that a network's symmetry knows.
+    """Base class of encoders that read networks as neuron graphs.
+
+    Embeddings are exactly invariant to the permutations in a network's symmetry.
 
     Args:
-        dim: width of a node, and length of the embedding.
-        edge_dim: width of an edge.
-        layers: what the graph passes through.
-        dropout: share of entries dropped in the readout while training.
+        dim: Length of a node's vector and of the embedding.
+        edge_dim: Length of an edge's vector.
+        layers: Layers of the encoder.
+        dropout: Dropout rate of the readout.
     """
 
     rounding = 1e-4
     kept_edges = 1 << 18
-    """Batches with more edges compute their activations again in the backward pass in place of keeping them."""
+    """Batches with more edges recompute their activations in the backward pass instead of keeping them."""
 
     def __init__(self, *, dim: int, edge_dim: int, layers: Sequence[GraphLayer], dropout: float) -> None:
         super().__init__()
@@ -93,14 +89,14 @@ class GraphEncoder(NetworkEncoder):
         """Reads the weights of every network in the order of its graph.
 
         Raises:
-            CannotTakeError: a network that has no neuron graph, or too large a one; see `neuron_graph`.
+            CannotTakeError: If a network has no neuron graph, or one with too many edges; see `neuron_graph`.
         """
-        plans = [graph_plan(network, max_edges=MAX_EDGES) for network in networks]
+        plans = [plan_of(neuron_graph(network, max_edges=MAX_EDGES)) for network in networks]
         return [PreparedGraph(plan, plan.read(network)) for plan, network in zip(plans, networks, strict=True)]
 
     def fit_scale(self, prepared: Sequence[PreparedGraph]) -> None:
-        """Takes the scale of every kind of weights."""
-        self.inputs.fit(prepared)
+        """Sets the scale of every kind of weights."""
+        self.inputs.fit_scale(prepared)
 
     def collate(self, prepared: Sequence[PreparedGraph]) -> GraphBatch:
         """Joins prepared networks, those of one layout side by side."""
@@ -122,22 +118,31 @@ class GraphEncoder(NetworkEncoder):
         return self.readout(nodes, run.plan)
 
 
-def check_takes(networks: Sequence[Network]) -> None:
-    """Raises CannotTakeError if a network has no neuron graph, or too large a one."""
+def make_graph_encoder(build: Callable[[], GraphEncoder], networks: Sequence[Network], /) -> GraphEncoder:
+    """Builds a graph encoder after checking that it can read networks like the given ones.
+
+    Args:
+        build: Class of the encoder.
+        networks: Networks; at least one.
+
+    Raises:
+        CannotTakeError: If a network has no neuron graph, or one with too many edges; see `neuron_graph`.
+    """
     if not networks:
-        raise CannotTakeError("no network came, expected at least one to make the encoder for")
+        raise CannotTakeError("got no network, expected at least one to build the encoder for")
     for network in networks:
-        graph_plan(network, max_edges=MAX_EDGES)
+        neuron_graph(network, max_edges=MAX_EDGES)
+    return build()
 
 
 def add_to_nodes(
     messages: Sequence[tuple[Tensor, Float[Tensor, "networks _ dim"]]], num_nodes: int
 ) -> Float[Tensor, "networks nodes dim"]:
-    """Sums rows that belong to nodes, divided by the square root of how many a node has.
+    """Sums the rows of each node and divides by the square root of their number.
 
     Args:
-        messages: the node of each row, and the rows.
-        num_nodes: number of nodes.
+        messages: Pairs of the node of each row, and the rows.
+        num_nodes: Number of nodes.
     """
     owners = torch.cat([owner for owner, _ in messages])
     rows = torch.cat([row for _, row in messages], 1)

@@ -1,4 +1,4 @@
-"""The first vectors of nodes and edges: scaled weights, kinds, depth, and the places of neurons that do not move."""
+"""Initial vectors of nodes and edges: scaled weights, kinds, depth, and positions of neurons that do not move."""
 
 import math
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from sne.encoders.positions import sinusoids
 from sne.encoders.tensor_set_encoder import depth_features
-from sne.lab.neural.graph import NUM_KINDS, NodeKind
 from sne.lab.neural.graph_batch import EdgeStack, GraphPlan, GraphRun, PreparedGraph
+from sne.lab.neural.neuron_graph import NUM_KINDS, NodeKind
 
 SIDE = 7
-"""Orders of waves along each axis of a square kernel: up to this size every position counts."""
+"""Number of waves along each axis of a square kernel; kernels up to this size are represented exactly."""
 LINE = 16
-"""Orders of waves along any other row of positions."""
+"""Number of waves along any other row of positions."""
 NUM_WAVES = SIDE * SIDE + LINE - 1
 INDEX_SIZE = 32
 DEPTH_SIZE = 6
@@ -26,10 +26,10 @@ TINY = 1e-8
 
 @lru_cache(maxsize=256)
 def waves(positions: int) -> Float[Tensor, "positions waves"]:
-    """Waves over kernel positions, orthonormal, each at a place of its own for kernels of all sizes.
+    """Returns orthonormal cosine waves over kernel positions; a wave has the same column for kernels of all sizes.
 
     Args:
-        positions: number of them. A square number is read as a square kernel, any other as a line.
+        positions: Number of kernel positions. A square number stands for a square kernel, any other for a line.
     """
     table = torch.zeros(positions, NUM_WAVES, dtype=torch.float64)
     side = math.isqrt(positions)
@@ -55,13 +55,13 @@ def _cosines(size: int, orders: int) -> Float[Tensor, "orders size"]:
 
 
 class ScaledWeights(nn.Module):
-    """Maps the weights at one edge or node, scaled by kind, to a vector.
+    """Maps the weights of one edge or node, scaled by kind, to a vector.
 
-    A weight enters twice: standardised and bounded, and as a signed logarithm, since networks of one zoo differ in
-    scale by orders of magnitude.
+    A weight enters twice: standardised and bounded, and as a signed logarithm, because the networks of a zoo differ
+    in scale by orders of magnitude.
 
     Args:
-        dim: length of the vector.
+        dim: Length of the vector.
     """
 
     mean: Tensor
@@ -79,15 +79,15 @@ class ScaledWeights(nn.Module):
         nn.init.zeros_(self.gain.weight)
         nn.init.normal_(self.shift.weight, std=0.3)
 
-    def fit(self, kind: int, means: Sequence[float], squares: Sequence[float]) -> None:
-        """Takes the scale of one kind from the tensors that the training networks have of it.
+    def fit_scale(self, kind: int, means: Sequence[float], squares: Sequence[float]) -> None:
+        """Sets the scale of one kind from the training networks' tensors of that kind.
 
-        Medians over tensors, so that a few networks whose weights have run away change nothing.
+        The scale uses medians over tensors, so that a few networks with exploded weights do not change it.
 
         Args:
-            kind: number of layer type and role.
-            means: of the entries of each tensor.
-            squares: mean squares of the entries of each tensor.
+            kind: Number of layer type and role.
+            means: Mean of the entries of each tensor.
+            squares: Mean square of the entries of each tensor.
         """
         mean, square = (torch.tensor(one, dtype=torch.float64) for one in (means, squares))
         centre = mean.median()
@@ -99,11 +99,11 @@ class ScaledWeights(nn.Module):
     def forward(
         self, values: Float[Tensor, "networks *edges positions"], kinds: Int64[Tensor, " *kinds"]
     ) -> Float[Tensor, "networks *edges dim"]:
-        """Scales and maps.
+        """Scales weights and maps them to vectors.
 
         Args:
-            values: weights, with kernel positions last.
-            kinds: of values, with as many axes as stand between networks and positions.
+            values: Weights; the last axis is kernel positions.
+            kinds: Kinds of the values; its axes are those between networks and positions, or broadcast to them.
         """
         kinds = kinds[..., None]
         scaled = (values - self.mean[kinds]) / self.spread[kinds]
@@ -116,11 +116,11 @@ class ScaledWeights(nn.Module):
 
 
 class GraphInput(nn.Module):
-    """The first vectors of the nodes and edges of a graph.
+    """Computes the initial vectors of the nodes and edges of a graph.
 
     Args:
-        dim: width of a node.
-        edge_dim: width of an edge.
+        dim: Length of a node's vector.
+        edge_dim: Length of an edge's vector.
     """
 
     def __init__(self, dim: int, edge_dim: int) -> None:
@@ -135,8 +135,8 @@ class GraphInput(nn.Module):
         self.index = nn.ModuleList(nn.Linear(INDEX_SIZE + NUM_WAVES, dim) for _ in range(2))
         nn.init.normal_(self.set_kind.weight, std=0.3)
 
-    def fit(self, prepared: Sequence[PreparedGraph]) -> None:
-        """Takes the scale of every kind of weights from the training networks."""
+    def fit_scale(self, prepared: Sequence[PreparedGraph]) -> None:
+        """Sets the scale of every kind of weights from the training networks."""
         edges: dict[int, list[tuple[float, float]]] = {}
         vectors: dict[int, list[tuple[float, float]]] = {}
         for item in prepared:
@@ -151,13 +151,13 @@ class GraphInput(nn.Module):
         for weights, found in ((self.edge_weights, edges), (self.node_weights, vectors)):
             for kind, moments in found.items():
                 means, squares = zip(*moments, strict=True)
-                weights.fit(kind, means, squares)
+                weights.fit_scale(kind, means, squares)
 
     def forward(self, run: GraphRun) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
-        """Nodes, and for each stack its edges: [networks, blocks, edge_dim, to, from]."""
+        """Returns the nodes, and the edges of each stack: [networks, blocks, edge_dim, to, from]."""
         plan, values = run.plan, run.values
         edges = [self._edges(plan, stack, values) for stack in plan.edges]
-        nodes = self._places(plan).to(values).expand(len(values), -1, -1)
+        nodes = self._without_weights(plan).to(values).expand(len(values), -1, -1)
         total, count = torch.zeros_like(nodes), values.new_zeros(nodes.shape[1])
         for stack in plan.vectors:
             own = values[:, stack.start :][:, : len(stack.nodes) * stack.positions].unflatten(1, (-1, stack.positions))
@@ -175,8 +175,8 @@ class GraphInput(nn.Module):
         edges = self.edge_weights(own, stack.kinds[:, None, None]) + place[:, None, None]
         return edges.movedim(-1, 2).contiguous()
 
-    def _places(self, plan: GraphPlan) -> Float[Tensor, "nodes dim"]:
-        """What is known of nodes without their weights."""
+    def _without_weights(self, plan: GraphPlan) -> Float[Tensor, "nodes dim"]:
+        """Returns what is known about nodes without their weights."""
         dtype = self.set_place.weight.dtype
         depth = torch.cat([_depth(plan.set_levels, plan), plan.set_sizes.log()[:, None]], 1)
         sets = self.set_kind(plan.set_kinds) + self.set_place(depth.to(dtype))
@@ -194,7 +194,7 @@ class GraphInput(nn.Module):
 
 
 def _moments(values: Tensor) -> tuple[float, float]:
-    """Mean and mean square."""
+    """Returns mean and mean square."""
     values = values.double()
     return float(values.mean()), float(values.square().mean())
 

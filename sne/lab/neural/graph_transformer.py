@@ -1,4 +1,4 @@
-"""A transformer on neuron graphs: every neuron attends to those that it has weights with."""
+"""A transformer on neuron graphs: every neuron attends to the neurons to which weights connect it."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -10,24 +10,24 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from sne.lab.neural.graph_batch import GraphPlan
-from sne.lab.neural.graph_encoder import GraphEncoder, GraphLayer, check_takes
-from sne.networks import Network
+from sne.lab.neural.graph_encoder import GraphEncoder, GraphLayer
 
 LARGEST_LOGIT = 10.0
-"""Logits stay below, so that exponentials of several blocks can be added up without their common maximum."""
+"""Bound of the logits, which lets exponentials of several blocks be summed without subtracting a common maximum."""
 
 
 class EdgeAttention(nn.Module):
-    """Nodes attend along their edges, one way: keys and values are those of the other node plus those of the edge.
+    """Attention along edges in one direction: keys and values are sums of a node's and an edge's contribution.
 
-    What an edge adds to logits and values is linear in it. So each node's query is taken through the matrix of the
-    edges' keys, and values through theirs after pooling: nothing as wide as a head is ever computed for an edge.
+    An edge's contributions to logits and values are linear in the edge. The matrix of the edges' keys is therefore
+    applied to the queries of nodes, and the matrix of their values after pooling, so that no tensor of the width of a
+    head is computed per edge.
 
     Args:
-        dim: width of a node.
-        edge_dim: width of an edge.
-        hidden: width of queries, keys and values, all heads together.
-        heads: attention heads.
+        dim: Length of a node's vector.
+        edge_dim: Length of an edge's vector.
+        hidden: Length of queries, keys and values, summed over heads.
+        heads: Number of attention heads.
     """
 
     def __init__(self, dim: int, edge_dim: int, hidden: int, heads: int) -> None:
@@ -42,12 +42,12 @@ class EdgeAttention(nn.Module):
         nodes: Float[Tensor, "networks nodes dim"],
         blocks: Sequence[tuple[Int64[Tensor, " _"], Int64[Tensor, " _"], Tensor]],
     ) -> Float[Tensor, "networks nodes dim"]:
-        """What every node reads; zero-weighted, but for the bias, where it has no edges.
+        """Returns the result of attention for every node; for nodes without edges, the bias.
 
         Args:
-            nodes: all nodes.
-            blocks: nodes that attend, nodes that are attended to, and their edges [networks, blocks, first, second,
-                edge_dim].
+            nodes: Vectors of all nodes.
+            blocks: Triples of the attending nodes, the attended nodes, and the edges between them [networks, blocks,
+                attending, attended, edge_dim].
         """
         queries, keys = self.queries(nodes), self.keys(nodes)
         width = self.heads * (self.hidden // self.heads + 2 * self.edge_dim + 1)
@@ -65,7 +65,7 @@ class EdgeAttention(nn.Module):
         return self.out(pooled.flatten(-2))
 
     def _attend(self, queries: Tensor, keys: Tensor, edges: Tensor) -> Tensor:
-        """Values times weights, then the weights, of every head, summed over the nodes that are attended to."""
+        """Returns the weighted values of every head, then the weights, both summed over the attended nodes."""
         query, edge_query = queries.split([self.hidden, self.heads * self.edge_dim], -1)
         key, value, gate = keys.split([self.hidden, self.hidden, self.edge_dim], -1)
         query, key, value = (one.unflatten(-1, (self.heads, -1)) for one in (query, key, value))
@@ -86,15 +86,15 @@ class EdgeAttention(nn.Module):
 
 @final
 class RelationalLayer(GraphLayer):
-    """Nodes attend to those that they read and to those that read them; then they, and the edges, are updated.
+    """Nodes attend to the nodes that they read and to those that read them; then nodes and edges are updated.
 
     Args:
-        dim: width of a node.
-        edge_dim: width of an edge.
-        hidden: width of queries, keys and values, all heads together.
-        heads: attention heads.
-        dropout: share of entries dropped in the update of nodes while training.
-        is_last: whether nothing reads the edges afterwards.
+        dim: Length of a node's vector.
+        edge_dim: Length of an edge's vector.
+        hidden: Length of queries, keys and values, summed over heads.
+        heads: Number of attention heads.
+        dropout: Dropout rate in the update of nodes.
+        is_last: Whether this is the last layer, after which edges are not read.
     """
 
     def __init__(self, dim: int, edge_dim: int, hidden: int, heads: int, *, dropout: float, is_last: bool) -> None:
@@ -109,7 +109,7 @@ class RelationalLayer(GraphLayer):
     def forward(
         self, nodes: Float[Tensor, "networks nodes dim"], edges: list[Tensor], plan: GraphPlan
     ) -> tuple[Float[Tensor, "networks nodes dim"], list[Tensor]]:
-        """One round."""
+        """Returns updated nodes and edges."""
         normed = self.norm(nodes)
         edges = [edge.movedim(2, -1).contiguous() for edge in edges]
         written = [(stack.to_nodes, stack.from_nodes, edge) for stack, edge in zip(plan.edges, edges, strict=True)]
@@ -122,11 +122,11 @@ class RelationalLayer(GraphLayer):
 
 
 class EdgeUpdate(nn.Module):
-    """Every edge reads its two nodes.
+    """Updates every edge from its two nodes.
 
     Args:
-        dim: width of a node.
-        edge_dim: width of an edge, and of the hidden layer half.
+        dim: Length of a node's vector.
+        edge_dim: Length of an edge's vector; the hidden layer is twice as wide.
     """
 
     def __init__(self, dim: int, edge_dim: int) -> None:
@@ -136,7 +136,7 @@ class EdgeUpdate(nn.Module):
         self.to_edges = nn.Linear(2 * edge_dim, edge_dim)
 
     def forward(self, nodes: Float[Tensor, "networks nodes dim"], edges: list[Tensor], plan: GraphPlan) -> list[Tensor]:
-        """New edges."""
+        """Returns updated edges."""
         written, read = self.from_nodes(nodes).chunk(2, -1)
         changed = []
         for stack, edge in zip(plan.edges, edges, strict=True):
@@ -151,17 +151,18 @@ class GraphTransformerEncoder(GraphEncoder):
     """Relational attention on the neuron graph.
 
     Args:
-        dim: width of a node, and length of the embedding.
-        edge_dim: width of an edge.
-        hidden: width of queries, keys and values, all heads together.
-        heads: attention heads.
-        layers: rounds of attention.
-        dropout: share of entries dropped in updates and readout while training.
+        dim: Length of a node's vector and of the embedding.
+        edge_dim: Length of an edge's vector.
+        hidden: Length of queries, keys and values, summed over heads.
+        heads: Number of attention heads.
+        layers: Rounds of attention.
+        dropout: Dropout rate of updates and readout.
 
     Source: Kofinas et al., arXiv 2403.12143, section 3 (transformer with relational attention, after Diao and Loynd,
         arXiv 2210.05062).
-    Differs: attention runs along edges, not between all pairs of nodes, and both ways apart; edges add to keys and
-        values, not to queries. Kernels enter as waves; sets of nodes are pooled by attention.
+    Differs: attention runs along edges instead of between all pairs of nodes, and separately in both directions;
+        edges contribute to keys and values, not to queries. Kernels are represented by waves; sets of nodes are
+        pooled by attention.
     """
 
     def __init__(
@@ -191,15 +192,5 @@ class GraphTransformerEncoder(GraphEncoder):
         super().__init__(dim=dim, edge_dim=edge_dim, layers=stack, dropout=dropout)
 
     def settings(self) -> dict[str, Any]:
-        """The constructor's keyword arguments."""
+        """Returns the constructor's keyword arguments."""
         return dict(self._settings)
-
-
-def make_graph_transformer(networks: Sequence[Network], /) -> GraphTransformerEncoder:
-    """Makes the encoder, if it can read such networks.
-
-    Raises:
-        CannotTakeError: a network that has no neuron graph, or too large a one.
-    """
-    check_takes(networks)
-    return GraphTransformerEncoder()

@@ -1,4 +1,4 @@
-"""Hyper-representations: an autoencoder of weight tokens that learns without labels, and a linear head on its codes."""
+"""Hyper-representations: an autoencoder of weight tokens, trained without labels, and a linear head on its codes."""
 
 from typing import Any, final
 
@@ -14,46 +14,46 @@ from torch.nn.functional import normalize
 
 from sne.baselines import Baseline
 from sne.baselines.estimators import Estimator, clipped
-from sne.lab.descent import descend
+from sne.lab.descent import descend, seeded
 from sne.lab.neural.token_autoencoder import TokenAutoencoder, TokenWindows, contrastive_loss
-from sne.lab.neural.weight_tokens import TokenPlan, TokenUnits, plan_tokens
+from sne.lab.neural.weight_tokens import TokenPlan, TokenScales, plan_tokens
 from sne.symmetry import Symmetry, apply_flat, sample, symmetry_of
 from sne.zoo import Zoo
 
-_UNIT = 0.1  # part of the mean size from which on weights are compressed: initial spreads differ by decades
+_LINEAR_UP_TO = 0.1  # share of the mean weight size above which asinh compresses; initial sizes differ by decades
 _LARGEST = 1e6
-_BLOCK = 32  # windows that are encoded at a time when nothing is learned
+_WINDOWS_PER_PASS = 32  # when nothing is learned
 
 
 class _ZooTokens:
-    """The tokens of a zoo's networks, and of copies that compute the same."""
+    """Reads the tokens of a zoo's networks, and of copies that compute the same function."""
 
-    def __init__(self, zoo: Zoo, token_size: int, units: TokenUnits) -> None:
+    def __init__(self, zoo: Zoo, token_size: int, scales: TokenScales) -> None:
         self._zoo = zoo
         self._token_size = token_size
-        self._units = units
+        self._scales = scales
         self._plans: dict[str, TokenPlan] = {}
         self._symmetries: dict[str, Symmetry] = {}
 
     def plan(self, row: int) -> TokenPlan:
-        """How a row is cut."""
+        """Returns how the networks of a row's layout are cut into tokens."""
         layout = self._zoo.layout(row)
         if layout.id not in self._plans:
             self._plans[layout.id] = plan_tokens(self._zoo.network(row).layers, layout, self._token_size)
         return self._plans[layout.id]
 
     def read(self, row: int, window: TokenPlan) -> Float[Tensor, "tokens token_size"]:
-        """A window of a row's weights, compressed to a few units."""
+        """Reads a window of a row's weights, scaled and compressed."""
         return self._compress(self._zoo.stored(row), window)
 
     def read_copy(self, row: int, window: TokenPlan, generator: torch.Generator) -> Float[Tensor, "tokens token_size"]:
-        """The same window of a copy of the network, its neurons in another order."""
+        """Reads the same window from a copy of the network whose neurons are permuted at random."""
         drawn = sample(self._symmetry(row), generator)
         moved = apply_flat(drawn, self._zoo.layout(row).slots, self._zoo.weights(row))
         return self._compress(moved, window)
 
     def _compress(self, vector: Tensor, window: TokenPlan) -> Tensor:
-        units = _UNIT * self._units.of(window)[:, None]
+        units = _LINEAR_UP_TO * self._scales.of(window)[:, None]
         return (window.read(vector) / units).clamp(-_LARGEST, _LARGEST).asinh()
 
     def _symmetry(self, row: int) -> Symmetry:
@@ -67,7 +67,11 @@ class _ZooTokens:
 
 
 def linear_head(kind: str) -> Estimator:
-    """Logistic regression for classes, else ridge regression whose penalty is chosen by leaving one out."""
+    """Returns logistic regression for classes, else ridge regression with the penalty chosen by leave-one-out error.
+
+    Args:
+        kind: Kind of the predicted property: "fraction", "real" or "class".
+    """
     model: Any = LogisticRegression(max_iter=2000) if kind == "class" else RidgeCV(np.logspace(-2, 4, 13))
     pipeline: Any = make_pipeline(StandardScaler(), model)
     return pipeline
@@ -75,31 +79,32 @@ def linear_head(kind: str) -> Estimator:
 
 @final
 class HyperRepBaseline(Baseline):
-    """An autoencoder of the training networks' weights, trained without labels; a linear head on its codes.
+    """Trains an autoencoder on the weights of the training networks, without labels, and a linear head on its codes.
 
-    Networks of any architecture are read as tokens. A step sees one window of each network; a network's features are
-    mean and deviation of its tokens' codes: of all tokens, of its first level's, of its last level's.
+    Networks of any architecture are read as tokens. A training step reads one window of tokens per network. The
+    features of a network are the mean and the standard deviation of its tokens' codes, over all tokens, over those of
+    its first level and over those of its last level.
 
     Args:
-        token_size: entries of a token.
-        window: tokens that see each other.
-        most_windows: of a network; of a longer one so many are read, evenly spread.
-        dim: width of the transformers.
-        code_size: entries of a token's code.
-        depth: transformer blocks before the codes, and as many after them.
-        heads: of attention.
-        epochs: over the training networks.
-        batch_size: networks a step.
-        learning_rate: the highest; it rises over the first steps and falls like a cosine.
-        contrast: weight of the term that brings together a network and a copy with permuted neurons, against the
-            others of its batch; 0 for none.
-        noise: deviation of what is added to tokens that are to be reconstructed.
-        device: where it is trained.
+        token_size: Weights per token.
+        window: Tokens that attend to each other.
+        most_windows: Maximum number of windows read per network; in longer networks they are spread evenly.
+        dim: Width of the transformers.
+        code_size: Length of a token's code.
+        depth: Number of transformer blocks of the encoder, and of the decoder.
+        heads: Number of attention heads.
+        epochs: Passes over the training networks.
+        batch_size: Networks per step.
+        learning_rate: Peak learning rate; see `sne.lab.descent.one_cycle`.
+        contrast: Weight of the contrastive term, which pulls a network and a copy with permuted neurons together and
+            pushes the other networks of the batch away; 0 turns it off.
+        noise: Standard deviation of the noise added to the tokens that the autoencoder reconstructs.
+        device: Device of the training.
 
     Source: Schuerholt et al., "Self-Supervised Representation Learning on Neural Network Weights", arXiv 2110.15288,
         and "Towards Scalable and Versatile Weight Space Learning" (SANE), arXiv 2406.09997.
     Differs: sizes and features are ours; copies are drawn from each network's own symmetry; weights are divided by a
-        tenth of the mean size of their layer type and level and pass through asinh.
+        tenth of the mean size of their layer type and level and passed through asinh.
     """
 
     def __init__(
@@ -131,41 +136,49 @@ class HyperRepBaseline(Baseline):
 
     @property
     def num_parameters(self) -> int:
-        """Learned numbers of the autoencoder, once fitted."""
+        """Number of parameters of the autoencoder, once fitted."""
         return sum(p.numel() for p in self._model.parameters())
 
     def fit(
         self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
     ) -> None:
-        """Trains the autoencoder on the rows' weights, then the head on their targets."""
+        """Trains the autoencoder on the weights of the given rows, then the head on their targets."""
         self.kind = kind
-        self._units = TokenUnits()
+        self._scales = TokenScales()
         tokens = self._tokens(zoo)
         for row in rows.tolist():
-            self._units.add(tokens.plan(row), zoo.stored(row))
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
+            self._scales.add(tokens.plan(row), zoo.stored(row))
+        generator = torch.Generator().manual_seed(seed)
+        with seeded(seed, self.device):
             self._model = TokenAutoencoder(**self.sizes).to(self.device)
-            self._train(tokens, rows, torch.Generator().manual_seed(seed))
+            descend(
+                [self._model],
+                lambda batch: self._loss(tokens, rows[batch].tolist(), generator),
+                len(rows),
+                epochs=self.epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                generator=generator,
+            )
         self._head = linear_head(kind)
         self._head.fit(self.features(zoo, rows), targets)
 
     def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Predicts from the codes of the rows' weights."""
+        """Predicts from the codes of the weights of the given rows."""
         return clipped(self._head.predict(self.features(zoo, rows)), self.kind)
 
     def features(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What the head reads: [rows, 6 * code_size].
+        """Returns the inputs of the head: [rows, 6 * code_size].
 
         Args:
-            zoo: where the rows are.
-            rows: row numbers.
+            zoo: Zoo of the networks.
+            rows: Row numbers.
         """
         tokens = self._tokens(zoo)
         return np.stack([self._features(tokens, row) for row in rows.tolist()])
 
     def _tokens(self, zoo: Zoo) -> _ZooTokens:
-        return _ZooTokens(zoo, self.sizes["token_size"], self._units)
+        return _ZooTokens(zoo, self.sizes["token_size"], self._scales)
 
     @torch.inference_mode()
     def _features(self, tokens: _ZooTokens, row: int) -> NDArray[np.float64]:
@@ -173,33 +186,21 @@ class HyperRepBaseline(Baseline):
         count = -(-len(plan) // self.window)
         chosen = range(count)
         if count > self.most_windows:
-            chosen = [round(place) for place in np.linspace(0, count - 1, self.most_windows)]
+            chosen = [round(number) for number in np.linspace(0, count - 1, self.most_windows)]
         windows = [plan.window(number * self.window, self.window) for number in chosen]
         found = []
-        for start in range(0, len(windows), _BLOCK):
-            some = windows[start : start + _BLOCK]
+        for start in range(0, len(windows), _WINDOWS_PER_PASS):
+            some = windows[start : start + _WINDOWS_PER_PASS]
             batch = TokenWindows.join(some, [tokens.read(row, one) for one in some], self.device)
-            places = self._model.places(batch.layer_types, batch.positions)
-            found.append(self._model.encode(batch.tokens, places, batch.is_token)[batch.is_token].cpu())
+            positions = self._model.encode_positions(batch.layer_types, batch.positions)
+            found.append(self._model.encode(batch.tokens, positions, batch.is_token)[batch.is_token].cpu())
         codes = torch.cat(found).double()
         levels = torch.cat([one.levels for one in windows])
         sets = codes, codes[levels == levels.min()], codes[levels == levels.max()]
         return torch.cat([moment for one in sets for moment in (one.mean(0), one.std(0, unbiased=False))]).numpy()
 
-    def _train(self, tokens: _ZooTokens, rows: NDArray[np.int64], generator: torch.Generator) -> None:
-        self._model.train()
-        descend(
-            list(self._model.parameters()),
-            lambda places: self._loss(tokens, rows[places].tolist(), generator),
-            len(rows),
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            generator=generator,
-        )
-        self._model.eval()
-
     def _loss(self, tokens: _ZooTokens, rows: list[int], generator: torch.Generator) -> Float[Tensor, ""]:
+        """Returns the reconstruction error of one random window per network, plus the contrastive term."""
         windows = []
         for row in rows:
             plan = tokens.plan(row)
@@ -210,13 +211,13 @@ class HyperRepBaseline(Baseline):
             values += [tokens.read_copy(row, one, generator) for row, one in zip(rows, windows, strict=True)]
             windows = windows * 2
         batch = TokenWindows.join(windows, values, self.device)
-        places = self._model.places(batch.layer_types, batch.positions)
+        positions = self._model.encode_positions(batch.layer_types, batch.positions)
         noisy = batch.tokens + self.noise * torch.randn_like(batch.tokens) * batch.mask
-        codes = self._model.encode(noisy, places, batch.is_token)
-        guesses = self._model.decode(codes, places, batch.is_token)
-        loss = (guesses - batch.tokens)[batch.mask].square().mean()
+        codes = self._model.encode(noisy, positions, batch.is_token)
+        decoded = self._model.decode(codes, positions, batch.is_token)
+        loss = (decoded - batch.tokens)[batch.mask].square().mean()
         if self.contrast and len(rows) > 1:
             shares = batch.is_token[:, :, None] / batch.is_token.sum(1)[:, None, None]
-            seen = normalize(self._model.project((codes * shares).sum(1)), dim=1)
-            loss = loss + self.contrast * contrastive_loss(*seen.chunk(2))
+            projected = normalize(self._model.project((codes * shares).sum(1)), dim=1)
+            loss = loss + self.contrast * contrastive_loss(*projected.chunk(2))
         return loss

@@ -1,4 +1,4 @@
-"""Neural functional networks (NFN-NP, NFN-HNP) and transformers (NFT), by their authors' package `nfn`."""
+"""Neural functional networks (NFN-NP, NFN-HNP) and transformers (NFT), built with their authors' package `nfn`."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,22 +8,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sne.errors import install_hint
-from sne.lab.neural.fixed_encoder import FixedLayoutEncoder, one_scale_a_part
-from sne.lab.neural.input_mixing import InputMixing
-from sne.lab.neural.layout import FixedLayout
-from sne.lab.neural.plain_stack import LINEAR_AND_CONV, check_not_joined, plain_stack
+from sne.lab.neural.fixed_layout import FixedLayout, FixedLayoutEncoder, one_scale_per_part
+from sne.lab.neural.plain_stack import LINEAR_AND_CONV, InputMixing, plain_layout, plain_stack
 from sne.networks import Network
 
 METHODS = ("nfn_np", "nfn_hnp", "nft")
 
 
 def _package() -> Any:
-    """The package's layers and forms, as one namespace."""
+    """Imports the package with its layers and data structures."""
     try:
         import nfn.common
         import nfn.layers
     except ImportError:
-        raise ImportError(f"NFN needs the package nfn; {install_hint('nfn')}") from None
+        raise ImportError(f"NFN and NFT need the packages nfn and einops; {install_hint('nfn')}") from None
     return nfn
 
 
@@ -31,23 +29,23 @@ class NFNEncoder(FixedLayoutEncoder):
     """Reads plain stacks of linear layers and convolutions of one layout, invariant to permutations of hidden neurons.
 
     Args:
-        layout: what `FixedLayout.to_json` gives.
-        compression: of standardised weights, see `FixedLayoutEncoder`.
-        method: "nfn_np" treats inputs and outputs as permutable too and adds learned places to tell them apart;
-            "nfn_hnp" knows hidden neurons alone as permutable; "nft" attends among weights.
-        channels: of the equivariant layers, for each weight; for "nft" equal numbers, one a block.
-        hidden: width of the layer after pooling.
-        dim: width of the embedding.
-        heads: of the attention of "nft".
-        dropout: of "nft".
-        most_inputs: with "nfn_hnp", inputs of the networks above this number are mixed to `mixed_inputs` first.
-        mixed_inputs: see `InputMixing`.
+        layout: Value of `FixedLayout.to_json`.
+        compression: Compression of standardised weights; see `FixedLayoutEncoder`.
+        method: "nfn_np" treats inputs and outputs as permutable too and adds learned position embeddings to tell them
+            apart; "nfn_hnp" treats only hidden neurons as permutable; "nft" applies attention among weights.
+        channels: Channels per weight of each equivariant layer; for "nft" equal numbers, one per block.
+        hidden: Width of the layer after pooling.
+        dim: Length of the embedding.
+        heads: Number of attention heads of "nft".
+        dropout: Dropout rate of "nft".
+        most_inputs: With "nfn_hnp", networks with more inputs have them mixed to `mixed_inputs` first.
+        mixed_inputs: Number of mixtures; see `InputMixing`.
 
     Source: Zhou et al., "Permutation Equivariant Neural Functionals", arXiv 2302.14040, section 2 and 3.1, and
         "Neural Functional Transformers", arXiv 2305.13546, section 3; layers and pooling are those of their package.
-    Differs: weights are standardised part by part and compressed, which helped on zoos of
-        many initial spreads; wide inputs of "nfn_hnp" are mixed, since its parameters grow with
-        their square; a missing bias is read as zero.
+    Differs: weights are standardised part by part and compressed, which helped on zoos with many initial scales; wide
+        inputs of "nfn_hnp" are mixed, since its number of parameters grows with the square of theirs; a missing bias
+        is read as zero.
     """
 
     def __init__(
@@ -78,7 +76,7 @@ class NFNEncoder(FixedLayoutEncoder):
             "mixed_inputs": mixed_inputs,
         }
         super().__init__(
-            given, method=method, scales=one_scale_a_part(given), compression=compression, settings=settings
+            given, method=method, scales=one_scale_per_part(given), compression=compression, settings=settings
         )
         self.dim = dim
         self.stack = plain_stack(given, types=LINEAR_AND_CONV, method=method)
@@ -115,14 +113,14 @@ class NFNEncoder(FixedLayoutEncoder):
 
 
 def _network_spec(package: Any, shapes: Sequence[tuple[int, int, int]]) -> Any:
-    """The package's form of a layout: kernel positions stand as height, one is left out."""
+    """Describes a layout for the package: kernel positions are the height of a kernel; a single one is left out."""
     array = package.common.ArraySpec
     weights = [array((*shape, 1) if shape[2] > 1 else shape[:2]) for shape in shapes]
     return package.common.NetworkSpec(weights, [array(shape[:1]) for shape in shapes])
 
 
 def _linear_layers(package: Any, spec: Any, method: str, channels: Sequence[int]) -> list[nn.Module]:
-    """The layers of NFN, with a ReLU after each."""
+    """Returns the layers of NFN, with a ReLU after each."""
     layers: list[nn.Module] = []
     for width, following in pairwise([1, *channels]):
         if method == "nfn_hnp":
@@ -136,15 +134,15 @@ def _linear_layers(package: Any, spec: Any, method: str, channels: Sequence[int]
 def _transformer_blocks(
     package: Any, spec: Any, channels: Sequence[int], heads: int, dropout: float
 ) -> list[nn.Module]:
-    """The layers of NFT: weights lifted to channels, their places added, then attention and pointwise maps in turn."""
+    """Returns the layers of NFT: a map to channels, position embeddings, then attention and pointwise maps in turn."""
     width = channels[0]
     if any(other != width for other in channels) or width % heads:
-        raise ValueError(f"channels of nft are {list(channels)}, expected equal multiples of {heads} heads")
+        raise ValueError(f"channels of nft are {list(channels)}, expected equal multiples of the {heads} heads")
     layers = package.layers
     has_kernels = any(len(one.shape) > 2 for one in spec.weight_spec)
     blocks: list[nn.Module] = [layers.Pointwise(spec, 1, width), layers.LearnedPosEmbedding(spec, width)]
     for _ in channels:
-        # Projections that layers share are for layers of equal numbers of kernel positions.
+        # Layers can share projections only if their kernels have equal numbers of positions.
         attention = layers.NPAttention(spec, width, num_heads=heads, dropout=dropout, share_projections=not has_kernels)
         pointwise = nn.Sequential(
             layers.Pointwise(spec, width, 2 * width),
@@ -158,36 +156,16 @@ def _transformer_blocks(
     return blocks
 
 
-def _make(networks: Sequence[Network], method: str, **settings: Any) -> NFNEncoder:
-    layout = FixedLayout.shared_by(networks, method)
-    plain_stack(layout, types=LINEAR_AND_CONV, method=method, name=networks[0].name)
-    for network in networks:
-        check_not_joined(network, method=method)
+def make_nfn(networks: Sequence[Network], /, *, method: str, **settings: Any) -> NFNEncoder:
+    """Builds an encoder for the layout that networks share.
+
+    Args:
+        networks: Networks; at least one.
+        method: "nfn_np", "nfn_hnp" or "nft".
+        settings: Other keyword arguments of `NFNEncoder`.
+
+    Raises:
+        CannotTakeError: If the networks have more than one layout, or are not plain stacks of at least two layers.
+    """
+    layout = plain_layout(networks, types=LINEAR_AND_CONV, method=method)
     return NFNEncoder(layout=layout.to_json(), method=method, **settings)
-
-
-def make_nfn_np(networks: Sequence[Network]) -> NFNEncoder:
-    """Makes NFN-NP for the one layout of some networks.
-
-    Raises:
-        CannotTakeError: they have several layouts, or are no plain stacks of at least two layers.
-    """
-    return _make(networks, "nfn_np")
-
-
-def make_nfn_hnp(networks: Sequence[Network]) -> NFNEncoder:
-    """Makes NFN-HNP for the one layout of some networks.
-
-    Raises:
-        CannotTakeError: they have several layouts, or are no plain stacks of at least two layers.
-    """
-    return _make(networks, "nfn_hnp")
-
-
-def make_nft(networks: Sequence[Network]) -> NFNEncoder:
-    """Makes NFT for the one layout of some networks.
-
-    Raises:
-        CannotTakeError: they have several layouts, or are no plain stacks of at least two layers.
-    """
-    return _make(networks, "nft", channels=(16, 16))

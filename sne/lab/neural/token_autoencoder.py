@@ -20,13 +20,13 @@ _TEMPERATURE = 0.1
 
 @dataclass(frozen=True)
 class TokenWindows:
-    """Windows of tokens side by side, the shorter ones padded.
+    """A batch of windows of tokens, padded to the longest window.
 
     Args:
-        tokens: their weights; 0 on padding.
-        mask: True on weights.
-        layer_types: number in `LAYER_TYPES` of each token's layer.
-        positions: level, row and piece of each token.
+        tokens: Weights of the tokens; 0 on padding.
+        mask: True on weights, False on padding.
+        layer_types: Number in `LAYER_TYPES` of each token's layer type.
+        positions: Level, row and piece of each token.
     """
 
     tokens: Float[Tensor, "windows tokens token_size"]
@@ -36,17 +36,17 @@ class TokenWindows:
 
     @property
     def is_token(self) -> Bool[Tensor, "windows tokens"]:
-        """True on tokens."""
+        """True on tokens, False on padding."""
         return self.mask[:, :, 0]
 
     @classmethod
     def join(cls, plans: Sequence[TokenPlan], values: Sequence[Tensor], device: torch.device) -> "TokenWindows":
-        """Pads windows to the longest.
+        """Joins windows into a batch.
 
         Args:
-            plans: of the windows.
-            values: of their tokens, one matrix a window.
-            device: where they go.
+            plans: Plans of the windows.
+            values: Values of their tokens, one matrix per window.
+            device: Device of the batch.
         """
         columns = (values, [p.mask for p in plans], [p.layer_types for p in plans], [p.positions for p in plans])
         return cls(*(pad_sequence(list(column), batch_first=True).to(device) for column in columns))
@@ -54,14 +54,14 @@ class TokenWindows:
 
 @final
 class TokenAutoencoder(nn.Module):
-    """Tokens to small codes and back, every token in sight of its window.
+    """Maps tokens to short codes and back. All tokens of a window attend to each other.
 
     Args:
-        token_size: entries of a token.
-        dim: width of the transformers.
-        code_size: entries of a token's code.
-        depth: transformer blocks before the codes, and as many after them.
-        heads: of attention.
+        token_size: Weights per token.
+        dim: Width of the transformers.
+        code_size: Length of a token's code.
+        depth: Number of transformer blocks of the encoder, and of the decoder.
+        heads: Number of attention heads.
 
     Source: Schuerholt et al., arXiv 2110.15288, section 3, and arXiv 2406.09997, section 3.
     Differs: sizes; sinusoidal positions; the decoder is given the positions again; weights pass through asinh.
@@ -81,21 +81,21 @@ class TokenAutoencoder(nn.Module):
         self.project = nn.Sequential(nn.Linear(code_size, dim), nn.SiLU(), nn.Linear(dim, code_size))
         nn.init.normal_(self.types.weight, std=0.1)
 
-    def places(
+    def encode_positions(
         self, layer_types: Int[Tensor, "windows tokens"], positions: Int[Tensor, "windows tokens 3"]
     ) -> Float[Tensor, "windows tokens dim"]:
-        """What is known of tokens beside their weights."""
+        """Encodes what is known about tokens besides their weights: layer types and positions."""
         waves = [sinusoids(axis.flatten(), self.dim).view(*axis.shape, -1) for axis in positions.unbind(-1)]
         return self.types(layer_types) + self.place(torch.cat(waves, -1))
 
     def encode(
         self,
         tokens: Float[Tensor, "windows tokens token_size"],
-        places: Float[Tensor, "windows tokens dim"],
+        positions: Float[Tensor, "windows tokens dim"],
         is_token: Bool[Tensor, "windows tokens"],
     ) -> Float[Tensor, "windows tokens code_size"]:
-        """Codes of tokens. Approximate inverse: `decode`."""
-        x = self.enter(tokens) + places
+        """Maps tokens to codes. Approximate inverse: `decode`."""
+        x = self.enter(tokens) + positions
         for block in self.encoder:
             x = block(x, is_token)
         return self.code(x)
@@ -103,22 +103,22 @@ class TokenAutoencoder(nn.Module):
     def decode(
         self,
         codes: Float[Tensor, "windows tokens code_size"],
-        places: Float[Tensor, "windows tokens dim"],
+        positions: Float[Tensor, "windows tokens dim"],
         is_token: Bool[Tensor, "windows tokens"],
     ) -> Float[Tensor, "windows tokens token_size"]:
-        """Tokens from their codes. Approximate inverse: `encode`."""
-        x = self.leave(codes) + places
+        """Maps codes to tokens. Approximate inverse: `encode`."""
+        x = self.leave(codes) + positions
         for block in self.decoder:
             x = block(x, is_token)
         return self.out(x)
 
 
 def contrastive_loss(ones: Float[Tensor, "networks dim"], others: Float[Tensor, "networks dim"]) -> Float[Tensor, ""]:
-    """How badly each vector finds its partner among all others: NT-Xent.
+    """Returns the NT-Xent loss: the cross entropy of finding each vector's partner among all other vectors.
 
     Args:
-        ones: of length 1.
-        others: of length 1; each the partner of that in the same row.
+        ones: Vectors of length 1.
+        others: Vectors of length 1; each row is the partner of the same row of `ones`.
 
     Source: Chen et al., arXiv 2002.05709, section 2.1.
     Differs: nothing; the temperature is 0.1.

@@ -14,14 +14,15 @@ from sne.zoo import Layout
 
 @dataclass(frozen=True)
 class TokenPlan:
-    """Where the tokens of a layout stand in its flat vectors, and in the network.
+    """How the flat weight vectors of a layout are cut into tokens.
 
     Args:
-        index: places in the flat vector; the vector's length on padding.
-        layer_types: number in `LAYER_TYPES` of each token's layer.
-        positions: of each token its layer's level, its row in the layer and its piece of the row.
-        scales: square root of the entries of each token's row; times a weight, of order 1 in networks of any width.
-        num_entries: length of the flat vector.
+        index: Indices into the flat vector; the vector's length on padding.
+        layer_types: Number in `LAYER_TYPES` of each token's layer type.
+        positions: For each token, the level of its layer, its row in the layer and its piece of the row.
+        scales: Square root of the number of entries of each token's row. Weights multiplied by it are of order 1 in
+            networks of any width.
+        num_entries: Length of the flat vector.
     """
 
     index: Int[Tensor, "tokens token_size"]
@@ -35,26 +36,26 @@ class TokenPlan:
 
     @property
     def mask(self) -> Bool[Tensor, "tokens token_size"]:
-        """True on weights."""
+        """True on weights, False on padding."""
         return self.index < self.num_entries
 
     @property
     def levels(self) -> Int[Tensor, " tokens"]:
-        """The level of each token's layer."""
+        """Level of each token's layer."""
         return self.positions[:, 0]
 
     def window(self, start: int, size: int) -> "TokenPlan":
-        """Tokens that follow each other: `size` from `start` on, fewer at the end."""
+        """Returns `size` consecutive tokens from `start` on, or fewer at the end."""
         cut = slice(start, start + size)
         return TokenPlan(
             self.index[cut], self.layer_types[cut], self.positions[cut], self.scales[cut], self.num_entries
         )
 
     def read(self, vector: Float[Tensor, " entries"]) -> Float[Tensor, "tokens token_size"]:
-        """The weights of the tokens times their scales; 0 on padding.
+        """Returns the weights of the tokens multiplied by their scales; 0 on padding.
 
         Args:
-            vector: of a network of this layout.
+            vector: Flat weight vector of a network of this layout.
         """
         values = vector[self.index.clamp(max=self.num_entries - 1)].float()
         return torch.where(self.mask, values * self.scales[:, None], 0.0)
@@ -63,29 +64,27 @@ class TokenPlan:
 def plan_tokens(layers: Sequence[Layer], layout: Layout, token_size: int) -> TokenPlan:
     """Cuts the networks of a layout into tokens.
 
-    A row holds all that one neuron has in a layer: what it reads, bias, scale. Of a layer of vectors alone (a norm)
-    each vector is a row. A row is padded to whole tokens; rows follow each other in the order of the network.
+    A row holds everything that one neuron has in a layer: its incoming weights, bias and scale. In a layer that
+    consists of vectors only, such as a norm, each vector is a row. Rows are padded to whole tokens and follow each
+    other in the order of the network.
 
     Args:
-        layers: of the networks.
-        layout: of their flat vectors.
-        token_size: entries of a token.
-
-    Returns:
-        The plan.
+        layers: Layers of the networks.
+        layout: Layout of their flat vectors.
+        token_size: Weights per token.
 
     Raises:
-        ValueError: there are no weights.
+        ValueError: If there are no weights.
 
     Source: Schuerholt et al., arXiv 2406.09997, section 3.1 (tokens of weights and bias, with positions of network,
         layer and token).
-    Differs: a position is level, row and piece; norms give a row a vector.
+    Differs: a position consists of level, row and piece; each vector of a norm is a row.
     """
     if not layout.num_entries or not any(layer.parts for layer in layers):
         raise ValueError("expected networks with weights, found none")
     slots = {slot.name: slot for slot in layout.slots}
 
-    def places(part: Part) -> Tensor:
+    def indices(part: Part) -> Tensor:
         slot = slots[part.tensor]
         whole = torch.arange(slot.num_entries, dtype=torch.float64) + slot.offset  # exact far beyond any length
         return part.canonical(whole.view(slot.shape)).flatten(1)
@@ -93,7 +92,7 @@ def plan_tokens(layers: Sequence[Layer], layout: Layout, token_size: int) -> Tok
     tokens, types, positions, scales = [], [], [], []
     for layer in layers:
         row = 0
-        for rows in _rows([places(part) for part in layer.parts if part.num_entries]):
+        for rows in _rows([indices(part) for part in layer.parts if part.num_entries]):
             count, length = rows.shape
             pieces = -(-length // token_size)
             padded = torch.full((count, pieces * token_size), float(layout.num_entries), dtype=torch.float64)
@@ -108,7 +107,7 @@ def plan_tokens(layers: Sequence[Layer], layout: Layout, token_size: int) -> Tok
 
 
 def _rows(matrices: Sequence[Tensor]) -> list[Tensor]:
-    """The places of a layer's parts as rows: parts of equally many neurons side by side, lone vectors flat."""
+    """Arranges a layer's parts as rows: parts with equal numbers of neurons side by side, lone vectors as one row."""
     by_height: dict[int, list[Tensor]] = {}
     for matrix in matrices:
         by_height.setdefault(len(matrix), []).append(matrix)
@@ -118,22 +117,22 @@ def _rows(matrices: Sequence[Tensor]) -> list[Tensor]:
     ]
 
 
-class TokenUnits:
-    """The size of weights in layers of one type and level, so that no layer drowns another.
+class TokenScales:
+    """Mean absolute weights by layer type and level over the training networks, so that no layer dominates the loss.
 
-    A type that training has not seen at a level takes the mean size of that type; one that it has not seen at all,
-    that of all layers.
+    A layer type that did not occur at a level in training takes the mean over all levels of that type; a type that did
+    not occur at all takes the mean over all layers.
     """
 
     def __init__(self) -> None:
         self._sums: dict[tuple[int, ...], tuple[float, int]] = {}
 
     def add(self, plan: TokenPlan, vector: Float[Tensor, " entries"]) -> None:
-        """Takes a training network into account.
+        """Adds a training network.
 
         Args:
-            plan: of its layout.
-            vector: its weights.
+            plan: Plan of the network's layout.
+            vector: Flat weight vector of the network.
         """
         sizes, counts = plan.read(vector).abs().double().sum(1), plan.mask.sum(1)
         keys = torch.stack([plan.layer_types, plan.levels], 1)
@@ -148,7 +147,7 @@ class TokenUnits:
                 self._sums[key] = before + total, count + int(number)
 
     def of(self, plan: TokenPlan) -> Float[Tensor, " tokens"]:
-        """The size of the weights in each token's layer; 1 where all were 0."""
+        """Returns the mean absolute weight of each token's layer; 1 where all weights were 0."""
         keys = torch.stack([plan.layer_types, plan.levels], 1)
         found, member = keys.unique(dim=0, return_inverse=True)
         return torch.tensor([self._mean(kind, level) for kind, level in found.tolist()])[member]

@@ -1,5 +1,7 @@
-"""A predictor that asks networks learned questions, and reads their answers."""
+"""The baseline that feeds learned inputs to networks and reads their outputs."""
 
+import math
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -11,67 +13,75 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy,
 
 from sne.baselines import Baseline
 from sne.errors import CannotTakeError
-from sne.lab.descent import descend
-from sne.lab.probing.modules import InputShape, input_shape
-from sne.lab.probing.probes import DeepLinearProbes, FreeProbes
-from sne.lab.probing.running import NetworkRunner
+from sne.lab.descent import descend, seeded
+from sne.lab.probing.running import InputShape, NetworkRunner, input_shape
 from sne.zoo import Zoo
 
-_BLOCK = 64  # networks that run at a time when nothing is learned
+_NETWORKS_PER_PASS = 64  # when nothing is learned
 
 
-def answer_features(answers: Float[Tensor, "networks probes outputs"]) -> Float[Tensor, "networks features"]:
-    """Answers as numbers of order 1, whatever the size of logits.
-
-    Args:
-        answers: logits of classifiers, or the values of networks with one output.
-
-    Returns:
-        For every probe the outputs less their mean, their size as by a logarithm; then their softmax. Of a network
-        with one output the output itself, in place of both.
-    """
-    if answers.shape[2] == 1:
-        return answers.flatten(1).asinh()
-    centred = answers - answers.mean(2, keepdim=True)
-    return torch.cat([centred.asinh(), answers.softmax(2)], 2).flatten(1)
-
-
-def probe_features(
-    zoo: Zoo,
-    rows: NDArray[np.int64],
-    probes: Float[Tensor, "probes ..."],
-    *,
-    device: torch.device | str = "cpu",
-) -> NDArray[np.float32]:
-    """What networks answer to probes, as features.
+@final
+class FreeProbes(nn.Module):
+    """Inputs whose every entry is a parameter of its own.
 
     Args:
-        zoo: where the rows are.
-        rows: row numbers.
-        probes: the inputs, such as `ProbingBaseline.probes` of a fitted baseline, or real images.
-        device: where the networks run.
+        shape: Shape of one input.
+        num_probes: Number of inputs.
 
-    Returns:
-        [rows, features], see `answer_features`.
-
-    Raises:
-        CannotTakeError: a network cannot be run on them.
+    Source: Herrmann et al., "Learning Useful Representations of Recurrent Neural Network Weight Matrices",
+        arXiv 2403.11998, functionalist probing.
+    Differs: the probes are the same for all networks and do not depend on their outputs.
     """
-    runner = NetworkRunner(zoo, tuple(probes.shape[1:]), device)
-    runner.outputs(rows.tolist())
-    return _features(runner, rows, probes.to(device)).cpu().numpy()
+
+    def __init__(self, shape: Sequence[int], num_probes: int) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.randn(num_probes, *shape))
+
+    def forward(self) -> Float[Tensor, "probes ..."]:
+        """Returns all probes."""
+        return self.values
 
 
-@torch.inference_mode()
-def _features(
-    runner: NetworkRunner, rows: NDArray[np.int64], probes: Float[Tensor, "probes ..."]
-) -> Float[Tensor, "networks features"]:
-    blocks = [rows[start : start + _BLOCK].tolist() for start in range(0, len(rows), _BLOCK)]
-    return torch.cat([answer_features(runner(block, probes)) for block in blocks])
+@final
+class DeepLinearProbes(nn.Module):
+    """Images that a deep linear generator makes from learned codes, so that neighbouring pixels are learned together.
+
+    The generator starts at a quarter of the height and width and doubles both twice, with a convolution after each
+    doubling. It contains no nonlinearity. At initialisation, the pixels of all probes have variance 1.
+
+    Args:
+        shape: Channels, height and width of one image.
+        num_probes: Number of images.
+        code_size: Length of a code.
+        channels: Channels inside the generator.
+
+    Source: Kahana et al., arXiv 2410.10811, section 4 (a deep linear generator, shared by all probes).
+    Differs: the number and the sizes of the layers are ours.
+    """
+
+    def __init__(self, shape: Sequence[int], num_probes: int, *, code_size: int = 32, channels: int = 16) -> None:
+        super().__init__()
+        self.size = (shape[1], shape[2])
+        self.start = (channels, math.ceil(shape[1] / 4), math.ceil(shape[2] / 4))
+        self.codes = nn.Parameter(torch.randn(num_probes, code_size))
+        self.first = nn.Linear(code_size, math.prod(self.start))
+        self.middle = nn.Conv2d(channels, channels, 3, padding=1)
+        self.last = nn.Conv2d(channels, shape[0], 3, padding=1)
+        with torch.no_grad():
+            spread = self().std()
+            for parameter in (self.last.weight, self.last.bias):
+                assert parameter is not None
+                parameter /= spread
+
+    def forward(self) -> Float[Tensor, "probes channels height width"]:
+        """Returns all probes."""
+        images = self.first(self.codes).unflatten(1, self.start)
+        images = self.middle(interpolate(images, scale_factor=2))
+        return self.last(interpolate(images, size=self.size))
 
 
 class _Reader(nn.Sequential):
-    """From features of answers to what is predicted."""
+    """The perceptron that maps features of outputs to predictions."""
 
     def __init__(self, features: int, hidden: int, outputs: int, dropout: float) -> None:
         super().__init__(
@@ -85,27 +95,63 @@ class _Reader(nn.Sequential):
         )
 
 
-@final
-class ProbingBaseline(Baseline):
-    """Learned inputs are run through the networks themselves, a perceptron reads the outputs; both learn together.
-
-    It needs more than weights: which family made a network and with which hyper-parameters, so it takes networks of
-    zoos whose families are known here alone. The inputs are learned; no data set is looked at.
+def output_features(outputs: Float[Tensor, "networks probes outputs"]) -> Float[Tensor, "networks features"]:
+    """Turns the outputs of networks into features of order 1, whatever the size of the logits.
 
     Args:
-        num_probes: how many inputs.
-        generator: "deep_linear", or "free" for inputs whose pixels are learned by themselves; of points always that.
-        epochs: over the training networks.
-        batch_size: networks a step.
-        learning_rate: the highest; it rises over the first steps and falls like a cosine.
-        hidden: width of the perceptron.
-        dropout: in the perceptron.
-        side: height and width of the images; None: see `input_shape`.
-        device: where networks run.
+        outputs: Logits of classifiers, or the values of networks with a single output.
+
+    Returns:
+        For each probe, the centred outputs passed through asinh, followed by their softmax. For networks with a
+        single output, asinh of that output only.
+    """
+    if outputs.shape[2] == 1:
+        return outputs.flatten(1).asinh()
+    centred = outputs - outputs.mean(2, keepdim=True)
+    return torch.cat([centred.asinh(), outputs.softmax(2)], 2).flatten(1)
+
+
+@torch.inference_mode()
+def probe(
+    runner: NetworkRunner, rows: NDArray[np.int64], probes: Float[Tensor, "probes ..."]
+) -> Float[Tensor, "networks features"]:
+    """Runs networks on given inputs and returns features of their outputs; see `output_features`.
+
+    Args:
+        runner: Runner of the networks' zoo.
+        rows: Row numbers of the networks in the zoo.
+        probes: Inputs, such as `ProbingBaseline.probes` of a fitted baseline.
+
+    Raises:
+        CannotTakeError: If a network cannot be run on the inputs.
+    """
+    starts = range(0, len(rows), _NETWORKS_PER_PASS)
+    passes = [rows[start : start + _NETWORKS_PER_PASS].tolist() for start in starts]
+    return torch.cat([output_features(runner(some, probes)) for some in passes])
+
+
+@final
+class ProbingBaseline(Baseline):
+    """Feeds learned inputs to the networks themselves and reads their outputs with a perceptron; both are trained.
+
+    Running a network needs its module, which follows from its family and hyper-parameters. The baseline therefore
+    takes networks of zoos whose families are known here. The inputs are learned; no data set is read.
+
+    Args:
+        num_probes: Number of inputs.
+        generator: "deep_linear", or "free" for inputs whose pixels are independent parameters. Networks that read
+            points instead of images always get free probes.
+        epochs: Passes over the training networks.
+        batch_size: Networks per step.
+        learning_rate: Peak learning rate; see `sne.lab.descent.one_cycle`.
+        hidden: Width of the perceptron.
+        dropout: Dropout rate in the perceptron.
+        side: Height and width of the images; found by `input_shape` if None.
+        device: Device on which the networks run.
 
     Source: Kahana et al., "Deep Linear Probe Generators for Weight Space Learning", arXiv 2410.10811.
-    Differs: sizes, schedule and the features of answers are ours; so is that probes learned on networks of one side of
-        images are brought to the side of others.
+    Differs: sizes, schedule and features of outputs are ours, and probes learned for images of one size are resized
+        for networks that read another.
     """
 
     def __init__(
@@ -135,30 +181,29 @@ class ProbingBaseline(Baseline):
 
     @property
     def probes(self) -> Float[Tensor, "probes ..."]:
-        """The learned inputs."""
+        """The learned inputs, once fitted."""
         with torch.no_grad():
             return self._probes().detach()
 
     @property
     def num_parameters(self) -> int:
-        """Learned numbers of probes and reader, once fitted."""
+        """Number of trained parameters of probes and perceptron, once fitted."""
         return sum(p.numel() for module in (self._probes, self._reader) for p in module.parameters())
 
     def fit(
         self, zoo: Zoo, rows: NDArray[np.int64], targets: NDArray[Any], *, target: str, kind: str, seed: int
     ) -> None:
-        """Learns probes and reader from the rows' networks.
+        """Trains probes and perceptron on the networks of the given rows.
 
         Raises:
-            CannotTakeError: a network cannot be run, or they share no input or output shape.
+            CannotTakeError: If a network cannot be run, or the networks share no input shape or number of outputs.
         """
         self.kind = kind
         shape = input_shape(zoo, rows, self.side)
         runner = NetworkRunner(zoo, shape, self.device)
-        outputs = runner.outputs(rows.tolist())
+        outputs = runner.num_outputs(rows.tolist())
         wanted = self._encode(targets)
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with seeded(seed, self.device):
             self._probes = self._make_probes(shape).to(self.device)
             features = self.num_probes * (outputs if outputs == 1 else 2 * outputs)
             width = int(targets.max()) + 1 if kind == "class" else 1
@@ -167,20 +212,22 @@ class ProbingBaseline(Baseline):
             self._train(runner, rows, wanted)
 
     def predict(self, zoo: Zoo, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Asks the rows' networks. Those that read images of another side alone are asked enlarged or reduced probes.
+        """Predicts for the networks of the given rows.
+
+        Probes are resized for networks that only read images of another size.
 
         Raises:
-            CannotTakeError: a network cannot be run on the learned probes.
+            CannotTakeError: If a network cannot be run on the learned probes.
         """
         shape = self._readable_shape(zoo, rows)
         runner = NetworkRunner(zoo, shape, self.device)
-        outputs = runner.outputs(rows.tolist())
+        outputs = runner.num_outputs(rows.tolist())
         if outputs != self._outputs:
             raise CannotTakeError(f"{zoo.path}: networks have {outputs} outputs, expected {self._outputs}")
         probes = self.probes
         if shape != self._shape:
             probes = interpolate(probes, size=shape[1:], mode="bilinear", antialias=True)
-        features = _features(runner, rows, probes)
+        features = probe(runner, rows, probes)
         with torch.inference_mode():
             values = self._reader(features).cpu()
         if self.kind == "class":
@@ -189,9 +236,9 @@ class ProbingBaseline(Baseline):
         return (values.sigmoid() if self.kind == "fraction" else values * self._spread + self._middle).numpy()
 
     def _readable_shape(self, zoo: Zoo, rows: NDArray[np.int64]) -> InputShape:
-        """That of the probes where the networks can read it, else the one that differs from it in the side alone."""
+        """Returns the shape of the probes if the networks can read it, else a shape that differs in size only."""
         try:
-            NetworkRunner(zoo, self._shape, self.device).outputs(rows.tolist())
+            NetworkRunner(zoo, self._shape, self.device).num_outputs(rows.tolist())
         except CannotTakeError:
             try:
                 shape = input_shape(zoo, rows)
@@ -217,24 +264,22 @@ class ProbingBaseline(Baseline):
         return torch.from_numpy(values).float().to(self.device)
 
     def _train(self, runner: NetworkRunner, rows: NDArray[np.int64], wanted: Tensor) -> None:
-        def loss(places: NDArray[np.int64]) -> Float[Tensor, ""]:
-            answers = runner(rows[places].tolist(), self._probes())
-            return self._loss(self._reader(answer_features(answers)), wanted[torch.from_numpy(places).to(self.device)])
+        def loss(batch: NDArray[np.int64]) -> Float[Tensor, ""]:
+            outputs = runner(rows[batch].tolist(), self._probes())
+            return self._loss(self._reader(output_features(outputs)), wanted[torch.from_numpy(batch).to(self.device)])
 
-        self._reader.train()
         descend(
-            [*self._probes.parameters(), *self._reader.parameters()],
+            [self._probes, self._reader],
             loss,
             len(rows),
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
         )
-        self._reader.eval()
 
-    def _loss(self, guesses: Float[Tensor, "networks outputs"], wanted: Tensor) -> Float[Tensor, ""]:
+    def _loss(self, predictions: Float[Tensor, "networks outputs"], wanted: Tensor) -> Float[Tensor, ""]:
         if self.kind == "class":
-            return cross_entropy(guesses, wanted)
+            return cross_entropy(predictions, wanted)
         if self.kind == "fraction":
-            return binary_cross_entropy_with_logits(guesses[:, 0], wanted)
-        return smooth_l1_loss(guesses[:, 0], wanted)
+            return binary_cross_entropy_with_logits(predictions[:, 0], wanted)
+        return smooth_l1_loss(predictions[:, 0], wanted)

@@ -1,4 +1,7 @@
-"""The two contracts of methods, network encoders and baselines, as one thing that learns and predicts."""
+"""One interface for the two kinds of methods, network encoders and baselines: learn, then predict.
+
+This is the only module of the laboratory that trains predictors and asks them for predictions.
+"""
 
 import abc
 from collections.abc import Callable
@@ -11,7 +14,7 @@ from sne.baselines import BASELINES
 from sne.encoders import PRESETS, NetworkEncoder
 from sne.lab.neural import NEURAL_BASELINES, CannotTakeError
 from sne.lab.studies.jobs import Job
-from sne.lab.studies.methods import ON_DEVICE, SIMPLE
+from sne.lab.studies.methods import ALL_BASELINES, ON_DEVICE
 from sne.predictors import Predictor, Property, choose_device, scores, selection_score
 from sne.training import TrainingError, fit
 from sne.training.labels import target_column
@@ -19,46 +22,61 @@ from sne.zoo import Split, Zoo
 
 
 class Learner(abc.ABC):
-    """Learns from the training and validation runs of a zoo, then predicts."""
+    """Learns a property from the training and validation runs of a zoo, then predicts it."""
 
     @property
     @abc.abstractmethod
     def parameters(self) -> int | None:
-        """How many numbers it learned; None where nobody counts them."""
+        """Number of trained parameters; None if it is not counted."""
 
-    def check(self, zoo: Zoo, split: Split, judged: Zoo, row: int) -> None:  # noqa: B027 (most refuse nothing)
-        """Refuses a network before anything is learned, where that can be known.
+    def check(self, zoo: Zoo, split: Split, judged: Zoo, row: int) -> None:  # noqa: B027 (most accept all networks)
+        """Rejects a held-out network before training, if that is possible.
+
+        Args:
+            zoo: Zoo from which the learner shall learn.
+            split: Split of that zoo.
+            judged: Zoo of the held-out network.
+            row: Row number of the held-out network.
 
         Raises:
-            CannotTakeError: having learned from the runs of the split, it could not take this network.
+            CannotTakeError: If the trained learner could not read the network.
         """
 
     @abc.abstractmethod
     def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
         """Learns a property.
 
+        Args:
+            zoo: Zoo of the networks.
+            split: Split of the zoo.
+            target: Column of the zoo that is predicted.
+
         Returns:
-            Kendall tau (accuracy for classes) on validation runs that it had not learned from when it predicted them.
+            Kendall tau (accuracy for classes) on the validation runs, predicted without having learned from them.
 
         Raises:
-            CannotTakeError: it is not made for these networks.
+            CannotTakeError: If it does not support these networks.
         """
 
     @abc.abstractmethod
     def predict(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
-        """Values or class names, one a row.
+        """Returns values or class names, one per row.
+
+        Args:
+            zoo: Zoo of the networks.
+            rows: Row numbers.
 
         Raises:
-            CannotTakeError: it is not made for these networks.
+            CannotTakeError: If it does not support these networks.
         """
 
     def embed(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray | None:
-        """Vectors, one a row; None where it has none."""
+        """Returns embeddings, one per row; None if it has none."""
         return None
 
 
 def learner_of(job: Job) -> Learner:
-    """A fresh learner for a job."""
+    """Returns an untrained learner for a job."""
     return BaselineLearner(job) if job.method.kind == "baseline" else EncoderLearner(job)
 
 
@@ -67,7 +85,7 @@ class EncoderLearner(Learner):
     """A network encoder with heads, trained by `sne.training.fit`.
 
     Args:
-        job: says which, and how.
+        job: Job that states the method and its settings.
     """
 
     def __init__(self, job: Job) -> None:
@@ -75,16 +93,16 @@ class EncoderLearner(Learner):
 
     @property
     def parameters(self) -> int:
-        """Of all members together."""
+        """Number of parameters of all members."""
         return sum(parameter.numel() for parameter in self.predictor.members.parameters())
 
     def check(self, zoo: Zoo, split: Split, judged: Zoo, row: int) -> None:
-        """Lets a fresh encoder prepare the network."""
+        """Prepares the network with an untrained encoder."""
         if self._job.method.kind == "neural":
             self._factory(zoo, split)().prepare(judged.networks([row]))
 
     def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
-        """Trains a predictor."""
+        """Trains a predictor and returns its validation score."""
         self._target = target
         self.predictor = _without_wrapping(
             partial(
@@ -101,12 +119,12 @@ class EncoderLearner(Learner):
         return selection_score(self.predictor.properties[0], self.predictor.metrics["validation"][target])
 
     def predict(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
-        """Predictions in the property's own unit."""
+        """Returns predictions in the property's own unit."""
         values, prop = self.predictor.values(zoo.networks(rows))[self._target], self.predictor.properties[0]
         return np.array(prop.classes, dtype=object)[values.argmax(1)] if prop.kind == "class" else values
 
     def embed(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
-        """Embeddings, the members' side by side."""
+        """Returns embeddings, those of all members concatenated."""
         return self.predictor.embed(zoo.networks(rows))
 
     def _factory(self, zoo: Zoo, split: Split) -> Callable[[], NetworkEncoder]:
@@ -124,10 +142,12 @@ class EncoderLearner(Learner):
 
 @final
 class BaselineLearner(Learner):
-    """A baseline: fitted on the training runs for its validation score; a quick one then on the validation runs too.
+    """A baseline, fitted on the training runs to obtain its validation score.
+
+    A quick baseline is then fitted again on the training and validation runs together.
 
     Args:
-        job: says which.
+        job: Job that states the method and its settings.
     """
 
     def __init__(self, job: Job) -> None:
@@ -135,11 +155,11 @@ class BaselineLearner(Learner):
 
     @property
     def parameters(self) -> int | None:
-        """Of what counts its own; trees and perceptrons of other libraries do not."""
+        """Number of parameters, if the baseline counts them; trees and perceptrons of other libraries do not."""
         return getattr(self._fitted, "num_parameters", None)
 
     def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
-        """Fits once, or twice: what selects is then not what is judged."""
+        """Fits the baseline, once for its validation score and, if it is quick, again on all runs."""
         column = target_column(zoo, target)
         train, val = (_known(split.rows(zoo.runs, piece), column) for piece in ("train", "val"))
         both = np.sort(np.concatenate([train, val]))
@@ -151,7 +171,7 @@ class BaselineLearner(Learner):
         return score
 
     def predict(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
-        """Predictions in the property's own unit."""
+        """Returns predictions in the property's own unit."""
         values = np.asarray(self._fitted.predict(zoo, rows))
         if self._property.kind != "class":
             return values.astype(np.float64)
@@ -163,7 +183,7 @@ class BaselineLearner(Learner):
         options = {name: value for name, value in job.settings.items() if name != "seed"}
         if job.method.source in ON_DEVICE:
             options["device"] = str(choose_device(job.device))
-        self._fitted = SIMPLE[job.method.source](**options)
+        self._fitted = ALL_BASELINES[job.method.source](**options)
         self._fitted.fit(
             zoo,
             rows,
@@ -175,12 +195,12 @@ class BaselineLearner(Learner):
 
 
 def _known(rows: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """The rows that have a label."""
+    """Returns the rows that have a label."""
     return np.array([row for row in rows if column[row] is not None and column[row] == column[row]], dtype=np.int64)
 
 
 def _without_wrapping(work: Callable[[], Predictor]) -> Predictor:
-    """Training tells of an encoder's refusal as of its own errors; here the refusal itself is wanted."""
+    """Runs a training; if an encoder cannot read the networks, raises its error instead of the training's."""
     try:
         return work()
     except TrainingError as error:

@@ -1,4 +1,4 @@
-"""What is compared: methods as data, each with the settings it may try."""
+"""The methods that studies compare, as data, each with the configurations that it may try."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -13,11 +13,14 @@ from sne.training.presets import PRESET_SETTINGS
 
 KINDS = ("preset", "neural", "baseline", "average")
 
-SIMPLE: Mapping[str, Callable[..., Baseline]] = {**BASELINES, **SLOW_BASELINES, **PROBING_BASELINES}
-"""What is no encoder with heads, by name."""
+ALL_BASELINES: Mapping[str, Callable[..., Baseline]] = {**BASELINES, **SLOW_BASELINES, **PROBING_BASELINES}
+"""Methods that train themselves, by name."""
+
+METHOD_EXTRAS: Mapping[str, str] = dict.fromkeys(("nfn_np", "nfn_hnp", "nft"), "nfn")
+"""Extras that methods need, by the name of their source."""
 
 ON_DEVICE = (*SLOW_BASELINES, *PROBING_BASELINES)
-"""Those that train on the device of encoders."""
+"""Methods that train themselves on the device on which encoders train."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,18 @@ class Method:
     """One method and its settings, as plain values.
 
     Args:
-        name: what the command line calls it.
-        label: what tables and plots call it.
-        kind: "preset" of `sne.encoders.PRESETS`, "neural" of `NEURAL_BASELINES`, "baseline" of `SIMPLE`, or "average"
-            of the predictions of other methods.
-        source: its name there; of an average the names of its parts, joined by +.
-        options: of the constructor (of presets and baselines).
-        training: changes to the training settings (encoders alone).
-        grid: the configurations it may try, best guess first: training settings, or options of a baseline.
-        reads: what it looks at: "weights", "notes" (hyper-parameters), "labels" of the training networks alone,
-            "activations" (weights, and the symmetry that follows from activations), or "runs" (the network is run).
-        x: its place on the axis of a curve; None where it has none.
+        name: Name on the command line.
+        label: Name in tables and plots.
+        kind: "preset" for `sne.encoders.PRESETS`, "neural" for `NEURAL_BASELINES`, "baseline" for `ALL_BASELINES`, or
+            "average" for the mean prediction of other methods.
+        source: Name in that dict; for an average, the names of its parts, joined by +.
+        options: Keyword arguments of the constructor (presets and baselines only).
+        training: Changes to the training settings (encoders only).
+        grid: Configurations that it may try, the default first: training settings, or options of a baseline.
+        reads: What it reads: "weights"; "notes" (hyper-parameters); "labels" (only those of the training networks);
+            "activations" (weights, and the symmetry that follows from the activation functions); or "runs" (the
+            networks are run).
+        x: Position on the x axis of a curve over methods; None if it has none.
     """
 
     name: str
@@ -55,7 +59,7 @@ class Method:
             raise StudyError(f"method {self.name}: its grid is empty, expected at least one configuration")
 
     def to_json(self) -> dict[str, Any]:
-        """What decides its results, as plain JSON values."""
+        """Returns everything that determines its results, as plain JSON values."""
         values = asdict(self)
         for name in ("label", "reads", "x"):
             del values[name]
@@ -63,27 +67,28 @@ class Method:
 
     @property
     def is_sne(self) -> bool:
-        """Whether it is what the others are compared with, rather than a baseline."""
+        """Whether it is a variant of SNE, not a baseline."""
         return self.kind == "preset" or "sne" in self.parts
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Names of the methods that it averages; none for others."""
+        """Names of the methods whose predictions it averages; empty for other kinds."""
         return tuple(self.source.split("+")) if self.kind == "average" else ()
 
 
 RATES: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 3e-4}, {"learning_rate": 3e-3})
-"""Configurations of methods whose own learning rate is 1e-3."""
+"""Configurations of methods whose default learning rate is 1e-3."""
 
 PROTOCOL: Mapping[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "patience": 15}
-"""How every neural baseline and the paper's encoder are trained; the epoch is chosen on the validation runs. So is
-`sne_plain`, one member of `default` without trees and without the settings that were chosen for it."""
+"""Training settings of all neural baselines and of the paper's encoder; the epoch is chosen on the validation runs.
+
+They also apply to `sne_plain`: one member of `default`, without trees and without the settings tuned for it."""
 
 RATES_OF_TWO: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 1e-3}, {"learning_rate": 4e-3})
-"""Of methods whose own learning rate is 2e-3."""
+"""Configurations of methods whose default learning rate is 2e-3."""
 
 RATES_OF_BOOSTING: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 0.05}, {"learning_rate": 0.2})
-"""Of gradient boosting, whose own is 0.1."""
+"""Configurations of gradient boosting, whose default learning rate is 0.1."""
 
 _LABELS = {
     "mean": "training mean",
@@ -160,40 +165,46 @@ SNE_PROBING = Method("sne_probing", "sne default and probing", "average", "sne+p
 METHODS: dict[str, Method] = {
     **{method.name: method for method in (SNE, SNE_ONE, SNE_PLAIN, SNE_CANONICAL, SNE_PAPER)},
     **{name: _neural(name) for name in NEURAL_BASELINES},
-    **{name: _baseline(name) for name in SIMPLE},
+    **{name: _baseline(name) for name in ALL_BASELINES},
     SNE_PROBING.name: SNE_PROBING,
 }
-"""Every method by name: SNE, the neural baselines that there are, the others, and averages."""
+"""All methods by name: variants of SNE, neural baselines, other baselines, and averages."""
 
 POOLED: dict[str, Method] = {
     name: replace(METHODS[name], label=f"{METHODS[name].label}, pooled", options={"is_pooled": True})
     for name in ("statistics_boosting", "statistics_mlp")
 }
-"""What stands for the methods of these names where networks of other architectures are judged."""
+"""Variants that replace the methods of these names in studies across architectures."""
 
 
 def choose_methods(names: Iterable[str], among: Iterable[Method]) -> tuple[Method, ...]:
-    """The methods of these names.
+    """Returns the methods with the given names.
+
+    Args:
+        names: Names of methods.
+        among: Methods that are available.
 
     Raises:
-        StudyError: a name is not among them; the message lists them.
+        StudyError: If a name is not known; the message lists the known names.
     """
     known = {method.name: method for method in among}
     chosen = list(dict.fromkeys(names))
     unknown = [name for name in chosen if name not in known]
     if unknown or not chosen:
-        came = f"method {unknown[0]!r} is not known here" if unknown else "no method was named"
-        raise StudyError(f"{came}; expected some of {', '.join(known)}")
+        came = f"method {unknown[0]!r} is not known" if unknown else "no method was named"
+        raise StudyError(f"{came}, expected names from: {', '.join(known)}")
     methods = tuple(known[name] for name in chosen)
     check_parts(methods)
     return methods
 
 
 def check_parts(methods: Iterable[Method]) -> None:
-    """Raises StudyError unless the parts of every average are among the methods, and are no averages."""
+    """Raises StudyError unless the parts of every average are among the methods, and are not averages themselves."""
     methods = tuple(methods)
     single = {method.name for method in methods if not method.parts}
     for method in methods:
         missing = [part for part in method.parts if part not in single]
         if missing:
-            raise StudyError(f"method {method.name!r} averages {' and '.join(method.parts)}: name {missing[0]!r} too")
+            raise StudyError(
+                f"method {method.name!r} averages {' and '.join(method.parts)}; also name {missing[0]!r} as a method"
+            )

@@ -1,4 +1,4 @@
-"""What the jobs of a study say together: figures of every method, with intervals, and comparisons."""
+"""Results of a study's jobs, aggregated: metrics of every method with intervals, and comparisons of methods."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,16 +17,16 @@ Result = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """One method on one held-out set of one task, over all seeds.
+    """The results of one method on one held-out set of one task, over all seeds.
 
     Args:
-        task: what was learned.
-        held_out: where it was judged.
-        method: who was judged.
-        results: of the chosen configuration, one a seed.
-        status: "done", "cannot", or "failed" where a job has no result.
-        reason: why not.
-        configuration: number of the chosen one.
+        task: Task that was learned.
+        held_out: Held-out set on which the method was judged.
+        method: The method.
+        results: Results of the chosen configuration, one per seed.
+        status: "done"; "cannot" if the method does not support these networks; "failed" if a job has no result.
+        reason: Reason for a status other than "done".
+        configuration: Number of the chosen configuration.
     """
 
     task: StudyTask
@@ -39,30 +39,30 @@ class Outcome:
 
     @property
     def judged(self) -> list[Result]:
-        """What each seed's training said of the held-out networks."""
+        """Labels and predictions for the held-out networks, for each seed."""
         return [result["held_out"][self.held_out.name] for result in self.results]
 
     @cached_property
     def measured(self) -> np.ndarray:
-        """Labels: the same whatever the seed."""
+        """Labels, which are the same for all seeds."""
         return _array(self.judged[0]["measured"])
 
     @cached_property
     def predicted(self) -> list[np.ndarray]:
-        """Predictions of each seed's training."""
+        """Predictions, for each seed."""
         return [_array(judged["predicted"]) for judged in self.judged]
 
     @cached_property
     def figures(self) -> list[dict[str, float | None]]:
-        """Every metric of each seed's training."""
+        """All metrics, for each seed."""
         return [figures_of(self.measured, predicted) for predicted in self.predicted]
 
     @cached_property
     def draws(self) -> np.ndarray:
         """The task's metric under resampled runs and seeds.
 
-        Runs of one name are drawn together, whichever zoo they are of: where zoos differ in their images alone these
-        are networks of the same hyper-parameters and first weights, and more zoos do not make more of them.
+        Runs of equal name are drawn together across zoos. If zoos differ in their images only, such runs have the same
+        hyper-parameters and initial weights, so that more zoos do not give more independent runs.
         """
         names = [run.rpartition("/")[2] for run in self.judged[0]["runs"]]
         runs, run_of = np.unique(names, return_inverse=True)
@@ -74,18 +74,18 @@ class Outcome:
         return over_seeds(np.stack(by_seed), self.method.name)
 
     def mean(self, name: str) -> float | None:
-        """A figure's mean over the seeds; None where it is not defined."""
+        """Returns the mean of a metric over the seeds; None if it is not defined."""
         values = [figures[name] for figures in self.figures if figures.get(name) is not None]
         return float(np.mean([value for value in values if value is not None])) if values else None
 
     def cost(self, name: str) -> float | None:
-        """Mean over the seeds of "parameters", "cpu_seconds" or "ms_per_network"."""
+        """Returns the mean over the seeds of "parameters", "cpu_seconds" or "ms_per_network"."""
         where = self.judged if name == "ms_per_network" else self.results
         values = [entry[name] for entry in where if entry.get(name) is not None]
         return float(np.mean(values)) if values else None
 
     def to_json(self) -> dict[str, Any]:
-        """Figures, costs and intervals as plain JSON values, without the predictions."""
+        """Returns metrics, costs and intervals as plain JSON values, without the predictions."""
         start: dict[str, Any] = {
             "task": self.task.name,
             "trained_on": list(self.task.train),
@@ -125,14 +125,14 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Total:
-    """One method over all held-out sets of a group.
+    """The results of one method over all held-out sets of a group.
 
     Args:
-        group: its name.
-        method: who was judged.
-        metric: by what.
-        outcomes: those that are done.
-        num_asked: how many held-out sets the group has.
+        group: Name of the group.
+        method: The method.
+        metric: Metric by which it was judged.
+        outcomes: Outcomes that are done.
+        num_asked: Number of held-out sets in the group.
     """
 
     group: str
@@ -143,7 +143,7 @@ class Total:
 
     @cached_property
     def mean(self) -> float | None:
-        """Mean over seeds, then over held-out sets; None where none is done."""
+        """Mean over seeds, then over held-out sets; None if none is done."""
         return _mean([outcome.mean(self.metric) for outcome in self.outcomes])
 
     @cached_property
@@ -153,22 +153,23 @@ class Total:
 
     @property
     def is_whole(self) -> bool:
-        """Whether no held-out set is missing."""
+        """Whether all held-out sets are done."""
         return len(self.outcomes) == self.num_asked
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """SNE against the best of the others that look at the same, on the same networks.
+    """Comparison of SNE with the best other method that reads the same, on the same networks.
 
     Args:
-        group: where.
-        reads: what both look at, see `Method`.
-        ours: SNE's total.
-        theirs: that of the best other method that is whole; the best on the held-out networks, which favours it.
-        gain: how much better ours is: positive where it is, whatever the metric.
-        interval: 95% of the gain, by resampled runs and seeds.
-        share: of the draws in which ours is not better, doubled: a two-sided bootstrap p value.
+        group: Name of the group of held-out sets.
+        reads: What both methods read; see `Method`.
+        ours: Total of SNE.
+        theirs: Total of the best other method that has results on all held-out sets. It is chosen on the held-out
+            networks, which favours it.
+        gain: Advantage of SNE; positive if SNE is better, whatever the metric.
+        interval: 95% interval of the gain under resampled runs and seeds.
+        p: Two-sided bootstrap p value: twice the share of draws with the opposite order.
     """
 
     group: str
@@ -177,7 +178,7 @@ class Comparison:
     theirs: Total
     gain: float
     interval: tuple[float, float]
-    share: float
+    p: float
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class Outcomes:
     """All outcomes of a study.
 
     Args:
-        all: every one.
+        all: The outcomes.
     """
 
     all: Sequence[Outcome] = field(default_factory=list)
@@ -197,26 +198,26 @@ class Outcomes:
 
     @property
     def methods(self) -> list[Method]:
-        """Every method, in order."""
+        """The methods, in order."""
         return list({outcome.method.name: outcome.method for outcome in self.all}.values())
 
     def find(self, task: str, held_out: str, method: str) -> Outcome:
-        """The outcome of these names."""
+        """Returns the outcome with the given names of task, held-out set and method."""
         return next(o for o in self.all if (o.task.name, o.held_out.name, o.method.name) == (task, held_out, method))
 
     def total(self, method: Method, group: str) -> Total:
-        """A method's total over a group; its metric is that of the group's first outcome."""
+        """Returns a method's total over a group; its metric is that of the group's first outcome."""
         asked = [o for o in self.all if o.method.name == method.name and o.held_out.group == group]
         metric = asked[0].task.metric
         done = [o for o in asked if o.status == "done" and o.task.metric == metric]
         return Total(group, method, metric, done, len(asked))
 
     def compare(self, group: str, reads: str = "weights") -> Comparison | None:
-        """SNE (its first method) against the best baseline in a group; None where one of the two is missing.
+        """Compares the first SNE method with the best baseline in a group; None if one of the two is missing.
 
         Args:
-            group: name.
-            reads: what both look at: "weights", or "runs" for methods that run the networks.
+            group: Name of the group.
+            reads: What both methods read: "weights", or "runs" for methods that run the networks.
         """
         totals = [self.total(method, group) for method in self.methods if method.reads == reads]
         mine = next((total for total in totals if total.method.is_sne), None)
@@ -228,13 +229,62 @@ class Outcomes:
         if mine.mean is None or best.mean is None:
             return None
         draws = sign * (mine.draws - best.draws)
-        share = 2 * min(float((draws <= 0).mean()), float((draws >= 0).mean()))
+        p = 2 * min(float((draws <= 0).mean()), float((draws >= 0).mean()))
         gain = sign * (mine.mean - best.mean)
-        return Comparison(group, reads, mine, best, gain, interval_of(draws), min(max(share, 1 / len(draws)), 1.0))
+        return Comparison(group, reads, mine, best, gain, interval_of(draws), min(max(p, 1 / len(draws)), 1.0))
+
+
+def average_outcome(method: Method, parts: Sequence[Outcome]) -> Outcome:
+    """Returns the outcome of a method that averages the predictions of others, seed by seed.
+
+    Args:
+        method: The averaging method.
+        parts: Outcomes of its parts on one held-out set.
+
+    Returns:
+        An outcome with the status "cannot" if a part cannot read the networks or classes are predicted, and "failed"
+        if a part has failed.
+    """
+    first = parts[0]
+    for status in ("cannot", "failed"):
+        worst = next((part for part in parts if part.status == status), None)
+        if worst is not None:
+            reason = f"{worst.method.label}: {worst.reason}"
+            return Outcome(first.task, first.held_out, method, [], status, reason, None)
+    if first.measured.dtype == object:
+        reason = f"{first.task.target} has classes, which cannot be averaged"
+        return Outcome(first.task, first.held_out, method, [], "cannot", reason, None)
+    results = [
+        _average(method, first.held_out.name, several) for several in zip(*(p.results for p in parts), strict=True)
+    ]
+    return Outcome(first.task, first.held_out, method, results, "done", None, 0)
+
+
+def _average(method: Method, held_out: str, results: Sequence[Result]) -> Result:
+    """Returns the averaged result of one seed; its costs are the sums over the parts."""
+    judged = [result["held_out"][held_out] for result in results]
+    predicted = np.mean([part["predicted"] for part in judged], axis=0)
+
+    def total(values: Sequence[Any]) -> Any:
+        return None if any(value is None for value in values) else sum(values)
+
+    return {
+        **results[0],
+        "job": {**results[0]["job"], "method": method.name, "configuration": 0, "settings": {}},
+        "validation": None,
+        **{key: total([result[key] for result in results]) for key in ("seconds", "cpu_seconds", "parameters")},
+        "held_out": {
+            held_out: {
+                **{key: judged[0][key] for key in ("status", "reason", "runs", "measured")},
+                "predicted": predicted.tolist(),
+                "ms_per_network": sum(part["ms_per_network"] for part in judged),
+            }
+        },
+    }
 
 
 def figures_of(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
-    """Every metric that fits the labels; None where one is not defined."""
+    """Returns all metrics that apply to the labels; None for a metric that is not defined."""
     if measured.dtype == object:
         return {"accuracy": metrics.accuracy(measured, predicted)}
     r2 = metrics.r2(measured, predicted)

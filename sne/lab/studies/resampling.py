@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap over the training runs of held-out networks, and intervals over seeds."""
+"""Uncertainty of a metric: bootstrap over the training runs of held-out networks, and intervals over seeds."""
 
 import math
 import zlib
@@ -14,21 +14,23 @@ _BLOCK = 1024
 
 
 def run_weights(runs: Sequence[str]) -> Float[np.ndarray, "draws runs"]:
-    """How often each run is drawn, with replacement; the same for the same runs, so that figures can be paired.
+    """Draws runs with replacement and returns how often each is drawn.
+
+    Equal runs give equal draws, so that metrics of different methods can be paired.
 
     Args:
-        runs: the distinct runs, in order.
+        runs: The distinct runs, in order.
     """
     rng = np.random.default_rng(zlib.crc32("\n".join(runs).encode()))
     return rng.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=DRAWS).astype(np.float64)
 
 
 def seed_draws(method: str, num_seeds: int) -> Int[np.ndarray, "draws seeds"]:
-    """Which seeds are drawn, with replacement; the same for a method wherever it is judged.
+    """Draws training seeds with replacement; a method has the same draws on all held-out sets.
 
     Args:
-        method: its name: methods are trained apart, so their seeds are drawn apart.
-        num_seeds: seeds that there are.
+        method: Name of the method. Methods are trained independently, so their seeds are drawn independently.
+        num_seeds: Number of training seeds.
     """
     return np.random.default_rng(zlib.crc32(method.encode())).integers(num_seeds, size=(DRAWS, num_seeds))
 
@@ -40,14 +42,14 @@ def resampled_metric(
     run_of: Int[np.ndarray, " rows"],
     weights: Float[np.ndarray, "draws runs"],
 ) -> Float[np.ndarray, " draws"]:
-    """A metric as it would be had other runs been drawn: all checkpoints of a run come or go together.
+    """Computes a metric on resampled runs. All checkpoints of a run are drawn together.
 
     Args:
         metric: "kendall_tau", "mse" or "accuracy".
-        measured: labels.
-        predicted: one prediction a label.
-        run_of: number of each row's run.
-        weights: how often each run is drawn.
+        measured: Labels.
+        predicted: Predictions, one per label.
+        run_of: Number of each row's run.
+        weights: How often each run is drawn.
     """
     if metric == "kendall_tau":
         return _tau(measured, predicted, run_of, weights)
@@ -58,7 +60,7 @@ def resampled_metric(
 
 
 def _tau(measured: np.ndarray, predicted: np.ndarray, run_of: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Tau_b of every draw: sums over pairs of rows are quadratic forms in the weights of their runs."""
+    """Computes tau_b of every draw. Sums over pairs of rows are quadratic forms in the weights of their runs."""
     num_runs = weights.shape[1]
     forms = np.zeros((3, num_runs, num_runs))
     group = np.zeros((len(run_of), num_runs))
@@ -74,24 +76,24 @@ def _tau(measured: np.ndarray, predicted: np.ndarray, run_of: np.ndarray, weight
 
 
 def over_seeds(by_seed: Float[np.ndarray, "seeds draws"], method: str) -> Float[np.ndarray, " draws"]:
-    """The mean over seeds, with runs and seeds both drawn anew.
+    """Averages over resampled seeds, so that both runs and seeds are resampled.
 
     Args:
-        by_seed: the resampled metric of each seed's training.
-        method: its name.
+        by_seed: Resampled metric of each training seed.
+        method: Name of the method.
     """
     draws = seed_draws(method, len(by_seed))
     return by_seed[draws, np.arange(by_seed.shape[1])[:, None]].mean(1)
 
 
 def interval_of(values: Float[np.ndarray, " draws"]) -> tuple[float, float]:
-    """Where the middle 95% of draws lie."""
+    """Returns the interval that contains the middle 95% of the draws."""
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
 
 
 def seed_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """The 95% t interval of a mean over seeds; None of fewer than two."""
+    """Returns the 95% t interval of a mean over seeds; None for fewer than two seeds."""
     if len(values) < 2:
         return None
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))

@@ -1,4 +1,4 @@
-"""Running a study: zoos, then jobs, then the report; stopped at any moment, the same call goes on."""
+"""Running a study: zoos, then jobs, then outcomes. An interrupted run continues when the same call is repeated."""
 
 import dataclasses
 import time
@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sne.errors import StudyError
-from sne.lab.studies.averages import average_outcome
 from sne.lab.studies.jobs import Job, jobs_of, read_result
 from sne.lab.studies.methods import Method
-from sne.lab.studies.outcomes import Outcome, Outcomes
+from sne.lab.studies.outcomes import Outcome, Outcomes, average_outcome
 from sne.lab.studies.processes import Done, Failure, do_jobs
 from sne.lab.studies.ray_jobs import do_jobs_on_ray
+from sne.lab.studies.requirements import check_extras, without_unavailable
 from sne.lab.studies.study import Design, Study, StudyTask
 from sne.lab.studies.working import do_job
 from sne.lab.studies.zoos import ZooShelf
@@ -29,13 +29,13 @@ class Finished:
     """A study that was run.
 
     Args:
-        study: which.
-        scale: at which scale.
-        design: as it was run.
-        outcomes: of every method, task and held-out set.
-        tried: results of all configurations, also of those that were not chosen.
-        failures: why a job has no result, by its name.
-        seconds: wall time of this call; what was finished before it is not in it.
+        study: The study.
+        scale: Scale at which it was run.
+        design: Design with the methods and seeds that were run.
+        outcomes: Outcomes of all methods, tasks and held-out sets.
+        tried: Results of all configurations, including those that were not chosen.
+        failures: For each job without a result, the reason, by the name of the job.
+        seconds: Wall time of this call, without work that was finished before it.
     """
 
     study: Study
@@ -49,7 +49,7 @@ class Finished:
 
 @dataclass
 class _Run:
-    """What jobs need while a study runs."""
+    """What the stages of a run share."""
 
     design: Design
     shelf: ZooShelf
@@ -60,7 +60,7 @@ class _Run:
     failures: dict[str, Failure] = field(default_factory=dict)
 
     def do(self, stage: str, jobs: Sequence[Job]) -> None:
-        """Does the jobs that have no result yet."""
+        """Does the jobs of a stage that have no result yet."""
         waiting = [job for job in jobs if read_result(self.results, job) is None]
         done = len(jobs) - len(waiting)
         self.say(stage, done, len(jobs))
@@ -94,37 +94,36 @@ def run_study(
     methods: Sequence[Method] | None = None,
     progress: Progress | None = None,
 ) -> Finished:
-    """Runs a study. Interrupted, the same call goes on: zoos and jobs that are finished are not done again.
+    """Runs a study.
 
-    A configuration is chosen by its validation score with the first seed; held-out networks are read once a job and
-    choose nothing.
+    An interrupted run continues when the same call is repeated: finished zoos and jobs are not done again. The
+    configuration of a method is chosen by its validation score with the first seed. Every job reads the held-out
+    networks once, and they do not influence any choice.
 
     Args:
-        study: which.
-        scale: one of `SCALES`.
-        out: folder of the results of jobs.
-        zoos: folder of the zoos, which studies may share; None: `zoos` in `out`.
-        images: folder of .npz files; None: what SNE_IMAGES names.
-        workers: processes of one thread each; 0 does all jobs in this process.
-        ray: do the work on a Ray cluster in place of processes of this machine: its address, see
+        study: The study.
+        scale: One of `SCALES`.
+        out: Folder for the results of jobs.
+        zoos: Folder of the zoos, which studies may share; `zoos` in `out` if None.
+        images: Folder of .npz files; the value of the environment variable SNE_IMAGES if None.
+        workers: Number of processes, each with one thread; 0 does all jobs in this process.
+        ray: Address of a Ray cluster that does the work instead of processes on this machine; see
             `sne.making.executors.RayCluster`.
-        seeds: in place of the design's.
-        methods: in place of the design's.
-        progress: called with what is being done, how much of it is done, and how much there is.
+        seeds: Training seeds; the design's if None.
+        methods: Methods to compare. If None, the design's methods except those whose packages are missing, which are
+            listed in the design's `left_out`.
+        progress: Function called with the name of the stage, the number of items done, and their total number.
 
     Returns:
-        What was found. Jobs that failed are named in it, the others are done all the same.
+        The outcomes. Failed jobs are listed in it; they do not stop the others.
 
     Raises:
-        StudyError: the scale is unknown, images are missing, or a Ray cluster shall do what is declared for a GPU.
-        ZooError: a zoo cannot be made, or the Ray cluster cannot be reached.
+        StudyError: If the scale is unknown, images or packages are missing, or a Ray cluster is given for a design
+            that uses a GPU.
+        ZooError: If a zoo cannot be made, or the Ray cluster cannot be reached.
     """
     start, out = time.perf_counter(), Path(out)
-    design = study.design(scale)
-    changes: dict[str, Any] = {"seeds": tuple(seeds or design.seeds), "methods": tuple(methods or design.methods)}
-    design = dataclasses.replace(design, **changes)
-    if ray is not None and any(device != "cpu" for device in (design.device, *(zoo.device for zoo in design.zoos))):
-        raise StudyError(f"a Ray cluster trains on CPUs alone; {study.name} at scale {scale} is declared for a GPU")
+    design = _design(study, scale, seeds, methods, has_ray=ray is not None)
     shelf = ZooShelf(out / "zoos" if zoos is None else zoos)
     run = _Run(design, shelf, out / JOBS, workers, ray, progress)
     digests = _make_zoos(run, None if images is None else Path(images))
@@ -144,8 +143,25 @@ def run_study(
     return Finished(study, scale, design, Outcomes(outcomes), tried, run.failures, seconds)
 
 
+def _design(
+    study: Study, scale: str, seeds: Sequence[int] | None, methods: Sequence[Method] | None, *, has_ray: bool
+) -> Design:
+    """Returns the design with the given seeds and methods, after checking that it can be run."""
+    design = study.design(scale)
+    check_extras(methods or (), has_ray=has_ray)
+    if methods:
+        design = dataclasses.replace(design, methods=tuple(methods))
+    else:
+        design = without_unavailable(design)
+    if seeds:
+        design = dataclasses.replace(design, seeds=tuple(seeds))
+    if has_ray and any(device != "cpu" for device in (design.device, *(zoo.device for zoo in design.zoos))):
+        raise StudyError(f"a Ray cluster trains on CPUs only, but {study.name} at scale {scale} uses a GPU")
+    return design
+
+
 def _make_zoos(run: _Run, images: Path | None) -> dict[str, str]:
-    """Makes what is missing; returns the digest of every zoo."""
+    """Makes the zoos that are missing and returns the digest of every zoo."""
     workers = max(run.workers, 1)
     executor: Executor = ProcessPool(workers) if run.ray is None else RayCluster(run.ray, workers=workers)
     for need in run.design.zoos:
@@ -164,11 +180,11 @@ def _tuning_jobs(design: Design, task: StudyTask, method: Method, zoos: Mapping[
 def _chosen_jobs(
     run: _Run, task: StudyTask, method: Method, zoos: Mapping[str, str], tuning: Sequence[Job]
 ) -> list[Job]:
-    """The jobs of the configuration that validation chose, one a seed."""
+    """Returns the jobs of the configuration with the best validation score, one per seed."""
     design, found = run.design, [(job, read_result(run.results, job)) for job in tuning]
     if any(result is not None and result["status"] == "cannot" for _, result in found):
         return list(tuning[:1])
-    if all(result is None or result["status"] == "failed" for _, result in found):  # other seeds would not help
+    if all(result is None or result["status"] == "failed" for _, result in found):  # other seeds would fail too
         return list(tuning[:1])
     scored = [(job, result["validation"]) for job, result in found if result is not None]
     scored = [(job, score) for job, score in scored if score is not None]
@@ -177,7 +193,7 @@ def _chosen_jobs(
 
 
 def _outcomes(task: StudyTask, method: Method, jobs: Sequence[Job], run: _Run) -> Iterator[Outcome]:
-    """One for each held-out set."""
+    """Yields the outcome on each held-out set."""
     results = [result for job in jobs if (result := read_result(run.results, job)) is not None]
     failures = [run.failures[job.name] for job in jobs if job.name in run.failures]
     for part in task.held_out:
@@ -193,7 +209,7 @@ def _outcomes(task: StudyTask, method: Method, jobs: Sequence[Job], run: _Run) -
 
 
 def _averages(design: Design, outcomes: Outcomes) -> Iterator[Outcome]:
-    """Those of methods that average others."""
+    """Yields the outcomes of methods that average others."""
     for task in design.tasks:
         for method in design.methods:
             for part in task.held_out if method.parts else ():

@@ -1,4 +1,4 @@
-"""What a study is: zoos, tasks, methods and seeds, as data."""
+"""The definition of a study: zoos, tasks, methods and seeds, as data."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -8,30 +8,30 @@ from sne.errors import StudyError
 from sne.lab.studies.methods import Method, check_parts
 
 SCALES = ("ci", "cpu", "gpu")
-"""ci: minutes, digits alone, proves that it runs. cpu: an hour or so on two cores. gpu: as large as the paper."""
+"""ci: minutes, on digits only, shows that everything runs. cpu: up to 90 minutes on two cores. gpu: paper size."""
 
 METRICS: Mapping[str, str] = {"kendall_tau": "Kendall tau", "mse": "mean squared error", "accuracy": "accuracy"}
-"""What a task may be judged by, and how it is called."""
+"""Metrics by which a task may be judged, with their names in reports."""
 
 LOWER_IS_BETTER = ("mse",)
 
 
 @dataclass(frozen=True)
 class ZooNeed:
-    """A zoo that a study needs; it is made where it is missing, and shared by all studies that name it.
+    """A zoo that a study needs. It is made if it is missing, and shared by all studies that name it.
 
     Args:
-        name: of its folder; the same name stands for the same recipe in every study.
-        families: names of `sne.making.FAMILIES`.
-        images: name of an image set, see `sne.lab.studies.images`.
-        networks: training runs of each family.
-        steps: optimiser steps of each run; None where `epochs` is given.
-        epochs: passes over the training images, in place of steps.
-        keep: steps (or epochs) after which a checkpoint is kept; None: the last, a third, a ninth.
-        seed: of the zoo.
-        overrides: hyper-parameters in place of the families' own, plain values by family and name, as in a recipe.
-        eval_images: the most images that accuracies are measured on.
-        device: "cpu", or "cuda" to train networks of one shape together.
+        name: Name of its folder; a name stands for the same recipe in every study.
+        families: Names in `sne.making.FAMILIES`.
+        images: Name of an image set; see `sne.lab.studies.zoos.find_images`.
+        networks: Number of training runs per family.
+        steps: Optimiser steps per run; None if `epochs` is given.
+        epochs: Passes over the training images, instead of steps.
+        keep: Steps (or epochs) after which a checkpoint is kept; if None, the last, a third and a ninth of it.
+        seed: Random seed of the zoo.
+        overrides: Hyper-parameters that replace the families' own: plain values by family and name, as in a recipe.
+        eval_images: Maximum number of images on which accuracies are measured.
+        device: "cpu", or "cuda" to train networks of equal shape together.
     """
 
     name: str
@@ -47,21 +47,21 @@ class ZooNeed:
     device: str = "cpu"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Returns the fields as plain JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Networks that a task is judged on: runs of some zoos.
+    """A set of held-out networks on which a task is judged.
 
     Args:
-        name: how tables call it.
-        zoos: names of the zoos.
-        group: tasks are summed up group by group, for example "same data set" and "another data set".
-        piece: "test" for the test runs; "all" for every run of zoos that the task does not train on, made with another
-            seed where they are of a family that it trains on.
-        where: a column of the zoos and a text that must stand in it: other networks are not judged; None judges all.
+        name: Name in tables.
+        zoos: Names of the zoos.
+        group: Group over which results are averaged, for example "same data set" or "another data set".
+        piece: "test" for the test runs; "all" for all runs of zoos on which the task does not train. Such zoos need
+            another seed if they contain a family on which the task trains.
+        where: A column of the zoos and a text that it must contain; only these networks are judged. None judges all.
     """
 
     name: str
@@ -73,17 +73,17 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class StudyTask:
-    """What a method learns, and where it is judged.
+    """What a method learns, and on which networks it is judged.
 
     Args:
-        name: unique within the study.
-        train: names of the zoos whose training and validation runs it learns from.
-        held_out: where it is judged.
-        target: the zoo's column that is predicted.
-        metric: the figure that counts, one of `METRICS`; others stand beside it.
-        fraction: share of the training and validation runs that is used; which, the seed decides.
-        x: the task's place on the axis of a curve; None where the study draws none over tasks.
-        has_map: whether embeddings of the held-out networks are kept, to be drawn.
+        name: Name, unique within the study.
+        train: Names of the zoos whose training and validation runs it learns from.
+        held_out: Sets of networks on which it is judged.
+        target: Column of the zoos that is predicted.
+        metric: Metric by which methods are compared, one of `METRICS`; reports contain further metrics.
+        fraction: Share of the training and validation runs that is used, drawn with the training seed.
+        x: Position of the task on the x axis of the study's curve; None if the curve is not over tasks.
+        has_map: Whether embeddings of the held-out networks are kept, to draw a map.
     """
 
     name: str
@@ -97,7 +97,7 @@ class StudyTask:
 
     @property
     def zoos(self) -> tuple[str, ...]:
-        """Every zoo it reads, each once."""
+        """Names of all zoos that it reads, without repetition."""
         return tuple(dict.fromkeys([*self.train, *(name for part in self.held_out for name in part.zoos)]))
 
 
@@ -106,17 +106,17 @@ class Design:
     """A study at one scale.
 
     Args:
-        zoos: what must be there.
-        tasks: at least one.
-        methods: what is compared.
-        seeds: of training; every method is trained with each.
-        configurations: settings that each method may try before its best are run with all seeds: the same number for
-            all; a method with fewer in its grid has nothing more to tune.
-        most_epochs: limit on every encoder's epochs; None for none.
-        most_members: limit on the members of a predictor; None for none.
-        device: where encoders train: "cpu", "cuda" or "auto".
-        estimate: how long it is expected to take, for people.
-        left_out: names of methods that are not compared, with the reason; reports say it.
+        zoos: Zoos that it needs.
+        tasks: Tasks; at least one.
+        methods: Methods that are compared.
+        seeds: Training seeds; every method is trained with each of them.
+        configurations: Number of configurations that each method may try before the best is trained with all seeds.
+            It is the same for all methods; a method with a shorter grid has nothing more to tune.
+        most_epochs: Maximum number of epochs of every encoder; None for no limit.
+        most_members: Maximum number of members of a predictor; None for no limit.
+        device: Device on which encoders train: "cpu", "cuda" or "auto".
+        estimate: Expected duration, as text.
+        left_out: Names of methods that are not compared, with the reason, which reports state.
     """
 
     zoos: tuple[ZooNeed, ...]
@@ -146,7 +146,10 @@ class Design:
             for part in task.held_out:
                 seen = set(part.zoos) & set(task.train)
                 if part.piece not in ("test", "all") or (part.piece == "all" and seen):
-                    raise StudyError(f"task {task.name}, {part.name}: piece {part.piece!r} of zoos {sorted(seen)} seen")
+                    raise StudyError(
+                        f"task {task.name}, {part.name}: piece is {part.piece!r}, expected 'test', or 'all' if the "
+                        f"task trains on none of the zoos; it trains on {', '.join(sorted(seen)) or 'none of them'}"
+                    )
                 self._check_twins(task, part)
             if not 0 < task.fraction <= 1:
                 raise StudyError(f"task {task.name}: fraction is {task.fraction}, expected above 0 and at most 1")
@@ -157,15 +160,15 @@ class Design:
             raise StudyError(f"configurations is {self.configurations}, expected at least 1")
 
     def zoo(self, name: str) -> ZooNeed:
-        """The zoo of that name."""
+        """Returns the zoo with the given name."""
         return next(zoo for zoo in self.zoos if zoo.name == name)
 
     def _check_twins(self, task: StudyTask, part: HeldOut) -> None:
-        """Refuses to judge networks drawn with the seed and family of networks that were learned from.
+        """Rejects held-out networks that start like networks that are learned from.
 
-        Seed, family and number decide a network's hyper-parameters and first weights: of two zoos that share seed and
-        family, the runs of one number are twins. Their splits agree where both have the same families and as many runs,
-        so test runs may be judged there; all runs may not.
+        Seed, family and number determine a network's hyper-parameters and initial weights. In two zoos with the same
+        seed and family, runs of equal number therefore start alike. If both zoos have the same families and number of
+        runs, their splits agree, so test runs may be judged, but not all runs.
         """
         for name in part.zoos:
             judged = self.zoo(name)
@@ -174,8 +177,8 @@ class Design:
                 is_split_alike = (judged.families, judged.networks) == (other.families, other.networks)
                 if related and (part.piece == "all" or not is_split_alike):
                     raise StudyError(
-                        f"task {task.name}, {part.name}: zoo {name} has family and seed of {other.name}, which is "
-                        "learned from; expected another seed, or the test runs of as large a zoo"
+                        f"task {task.name}, {part.name}: zoo {name} has the family and seed of {other.name}, which is "
+                        "learned from; expected another seed, or the test runs of a zoo of the same size"
                     )
 
 
@@ -184,14 +187,14 @@ class Study:
     """One published experiment.
 
     Args:
-        name: what the command line calls it.
-        title: of its report.
-        question: what it answers, in a sentence or two.
-        paper: the table or figure of the paper that it repeats; empty where the paper has none.
-        designs: by scale.
-        curve: what the x axis of its curve means; empty where it draws none.
-        has_bars: whether it draws bars of all methods.
-        has_scatter: whether it draws predicted against measured values.
+        name: Name on the command line.
+        title: Title of its report.
+        question: The question that it answers, in one or two sentences.
+        paper: The table or figure of the paper that it repeats; empty if the paper has none.
+        designs: Design at each scale.
+        curve: Label of the x axis of its curve; empty if it draws none.
+        has_bars: Whether it draws a bar chart of all methods.
+        has_scatter: Whether it draws predicted against measured values.
     """
 
     name: str
@@ -204,10 +207,10 @@ class Study:
     has_scatter: bool = True
 
     def design(self, scale: str) -> Design:
-        """The study at one scale.
+        """Returns the design at a scale.
 
         Raises:
-            StudyError: there is no such scale.
+            StudyError: If there is no such scale.
         """
         if scale not in self.designs:
             raise StudyError(f"scale {scale!r}, expected one of {', '.join(self.designs)}")
@@ -219,4 +222,4 @@ def _check_unique(what: str, names: Sequence[str]) -> None:
         raise StudyError(f"a study needs at least one {what}")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise StudyError(f"{what} {twice[0]!r} stands twice")
+        raise StudyError(f"{what} {twice[0]!r} occurs twice")

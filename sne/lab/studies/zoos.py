@@ -1,4 +1,4 @@
-"""The zoos of studies: made where they are missing, joined where a task learns from several."""
+"""The zoos of studies: made if they are missing, and merged if a task learns from several; and their image sets."""
 
 import hashlib
 import json
@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from sne.errors import StudyError
-from sne.lab.studies.images import find_images
 from sne.lab.studies.study import StudyTask, ZooNeed
-from sne.making import FAMILIES, Settings
+from sne.making import FAMILIES, Settings, load_images
 from sne.making.executors import Executor, ProcessPool
 from sne.making.families.overriding import override
 from sne.making.make import make_recipe
@@ -21,7 +20,12 @@ from sne.making.stacked import group_units, train_stack
 from sne.zoo import Split, Zoo, merge, split_by_run
 
 VALIDATION, TEST = 0.15, 0.25
-"""Shares of the runs of every zoo of a study."""
+"""Shares of the training runs of every zoo that are used for validation and for the test."""
+
+FOLDER_VARIABLE = "SNE_IMAGES"
+DIGITS = "digits"
+TURNED = "digits_turned"
+"""The digits, rotated by 90 degrees: a second data set for the smallest scale that needs no download."""
 
 Progress = Callable[[int, int], None]
 
@@ -30,7 +34,7 @@ class ZooShelf:
     """A folder of zoos that studies share.
 
     Args:
-        folder: where they are; made where it is missing.
+        folder: The folder; it is created if it is missing.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -38,17 +42,17 @@ class ZooShelf:
         self._digests: dict[str, str] = {}
 
     def make(self, need: ZooNeed, *, images: Path | None, executor: Executor, progress: Progress | None = None) -> None:
-        """Makes a zoo, or what is missing of it.
+        """Makes a zoo, or the networks that it still lacks.
 
         Args:
-            need: which.
-            images: folder of image sets; None: what SNE_IMAGES names.
-            executor: trains the networks, but for those of a GPU.
-            progress: called with networks done and networks in all.
+            need: The zoo.
+            images: Folder of image sets; the value of the environment variable SNE_IMAGES if None.
+            executor: Executor that trains the networks, except on a GPU.
+            progress: Function called with the number of networks done and their total number.
 
         Raises:
-            StudyError: its images are missing, or there is no GPU for it.
-            ZooError: the folder holds a zoo of another recipe, or a network cannot be trained.
+            StudyError: If the images are missing, or the zoo needs a GPU and there is none.
+            ZooError: If the folder contains a zoo of another recipe, or a network cannot be trained.
         """
         source = find_images(need.images, images, self.folder / "images")
         spaces = {
@@ -75,7 +79,7 @@ class ZooShelf:
         import torch
 
         if not torch.cuda.is_available():
-            raise StudyError(f"zoo {need.name} is made on {need.device}; torch finds no GPU")
+            raise StudyError(f"zoo {need.name} is made on {need.device}, but torch finds no GPU")
         make_recipe(
             self.folder / need.name,
             recipe,
@@ -87,7 +91,7 @@ class ZooShelf:
         )
 
     def join(self, names: Sequence[str]) -> None:
-        """Writes the zoo that holds all networks of several, unless it is there."""
+        """Writes the zoo that merges several zoos, unless it exists."""
         if len(names) == 1 or (out := self._joined(names)).is_dir():
             return
         draft = out.with_name(f".{out.name}.{os.getpid()}.draft")
@@ -97,22 +101,22 @@ class ZooShelf:
         try:
             draft.replace(out)
         except OSError:
-            if not out.is_dir():  # else another study has just made the same
+            if not out.is_dir():  # otherwise another study has just made the same zoo
                 raise
             shutil.rmtree(draft)
 
     def open(self, names: Sequence[str]) -> "ShelvedZoo":
-        """The zoo of one name, or the joined zoo of several, which `join` has made."""
+        """Opens the zoo of one name, or the merged zoo of several, which `join` has written."""
         path = self.folder / names[0] if len(names) == 1 else self._joined(names)
         return ShelvedZoo(Zoo.open(path), self, tuple(names))
 
     def split(self, name: str) -> Split:
-        """The split of a zoo: the same whichever study asks."""
+        """Returns the split of a zoo, which is the same for all studies."""
         zoo = Zoo.open(self.folder / name)
         return zoo.split or split_by_run(zoo.runs, val=VALIDATION, test=TEST, seed=0, families=zoo.families)
 
     def digest(self, name: str) -> str:
-        """Tells a zoo from every other: of all labels, notes and checksums of weights."""
+        """Returns a digest of all labels, hyper-parameters and weight checksums of a zoo."""
         if name not in self._digests:
             table = Zoo.open(self.folder / name).table
             text = json.dumps(table.to_pydict(), sort_keys=True, default=str)
@@ -120,7 +124,7 @@ class ZooShelf:
         return self._digests[name]
 
     def paths(self, task: StudyTask) -> list[Path]:
-        """Folders of every zoo that a task reads."""
+        """Returns the folders of all zoos that a task reads."""
         joined = [self._joined(task.train)] if len(task.train) > 1 else []
         return [self.folder / name for name in task.zoos] + joined
 
@@ -133,9 +137,9 @@ class ShelvedZoo:
     """A zoo of the shelf with its split.
 
     Args:
-        zoo: opened.
-        shelf: where it is.
-        names: the zoos that it was joined from, or its own name.
+        zoo: The opened zoo.
+        shelf: Shelf of the zoo.
+        names: Names of the zoos that it merges, or its own name.
     """
 
     def __init__(self, zoo: Zoo, shelf: ZooShelf, names: tuple[str, ...]) -> None:
@@ -145,7 +149,7 @@ class ShelvedZoo:
 
     @cached_property
     def split(self) -> Split:
-        """That of the zoo; of a joined one, the splits of its parts together."""
+        """The split of the zoo; for a merged zoo, the union of the splits of its parts."""
         if len(self._names) == 1:
             return self._shelf.split(self._names[0])
         parts = [(name, self._shelf.split(name)) for name in self._names]
@@ -156,11 +160,13 @@ class ShelvedZoo:
         return Split(train, val, test)
 
     def part(self, fraction: float, seed: int) -> Split:
-        """The split with a share of the training and validation runs, drawn by the seed; smaller parts lie in larger.
+        """Returns the split with a random share of the training and validation runs.
+
+        With one seed, a smaller share is contained in every larger one.
 
         Args:
-            fraction: above 0, at most 1.
-            seed: of the draw.
+            fraction: Share of the runs, above 0 and at most 1.
+            seed: Random seed of the draw.
         """
         split = self.split
         if fraction == 1:
@@ -171,3 +177,49 @@ class ShelvedZoo:
 def _some(runs: Iterable[str], fraction: float, seed: int, least: int) -> tuple[str, ...]:
     order = np.random.default_rng(seed).permutation(sorted(runs))
     return tuple(str(run) for run in order[: max(round(fraction * len(order)), least)])
+
+
+def find_images(name: str, folder: Path | None, made: Path) -> str:
+    """Finds an image set, as a value for `sne.making.load_images`.
+
+    Args:
+        name: "digits", "digits_turned", or the name of an .npz file without its ending.
+        folder: Folder of .npz files; the value of the environment variable SNE_IMAGES if None.
+        made: Folder where derived image sets are kept.
+
+    Raises:
+        StudyError: If there is no such file.
+    """
+    if name == DIGITS:
+        return DIGITS
+    if name == TURNED:
+        return str(_turned_digits(made / f"{TURNED}.npz"))
+    chosen = folder or (Path(os.environ[FOLDER_VARIABLE]) if os.environ.get(FOLDER_VARIABLE) else None)
+    if chosen is None:
+        raise StudyError(
+            f"the study needs {name}.npz: give the folder that contains it as --images DIR or in the environment "
+            f"variable {FOLDER_VARIABLE}"
+        )
+    path = chosen / f"{name}.npz"
+    if not path.is_file():
+        raise StudyError(
+            f"{path}: no such file; expected an .npz file with the arrays x_train, y_train, x_test and y_test"
+        )
+    return str(path)
+
+
+def _turned_digits(path: Path) -> Path:
+    """Writes the rotated digits unless they exist."""
+    if path.is_file():
+        return path
+    digits = load_images(DIGITS)
+    x_train, x_test = (
+        np.ascontiguousarray(np.rot90(images[:, 0].numpy(), axes=(1, 2))) for images in (digits.x_train, digits.x_test)
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft.npz")
+    np.savez_compressed(
+        draft, x_train=x_train, y_train=digits.y_train.numpy(), x_test=x_test, y_test=digits.y_test.numpy()
+    )
+    draft.replace(path)
+    return path

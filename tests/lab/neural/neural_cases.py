@@ -1,6 +1,7 @@
-"""Networks for the baselines of fixed architecture, and encoders that are made for them."""
+"""Networks for the neural baselines, and encoders built for them."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from oracles import handmade
@@ -25,7 +26,7 @@ OF_ONE_LAYOUT = tuple(name for name in METHODS if name != "deep_sets")
 
 
 class Known(handmade.TensorsInMemory):
-    """Tensors of a network whose symmetry is known."""
+    """Tensors of a network with a known symmetry."""
 
     def __init__(self, tensors: Mapping[str, torch.Tensor], symmetry: Symmetry):
         super().__init__(tensors)
@@ -37,7 +38,7 @@ def networks(method: str, count: int = 5) -> list[Network]:
 
 
 def fitted(method: str, some: list[Network]) -> NetworkEncoder:
-    """An encoder whose parameters are all at work, as after some training."""
+    """An encoder whose parameters all have an effect, as after some training."""
     torch.manual_seed(0)
     encoder = NEURAL_BASELINES[method](some[:1])
     encoder.fit_scale(encoder.prepare(some))
@@ -47,8 +48,9 @@ def fitted(method: str, some: list[Network]) -> NetworkEncoder:
     return encoder.eval()
 
 
+@cache
 def traced(name: str) -> tuple[dict[str, torch.Tensor], Symmetry, Callable[[Mapping[str, torch.Tensor]], Network]]:
-    """Weights of an architecture, its symmetry, and what makes a network of such weights."""
+    """Weights of an architecture, its symmetry, and a function from other weights to a network. Traced only once."""
     module, inputs = build(name)
     symmetry = trace(module, inputs)
     read = read_network(module)

@@ -1,16 +1,16 @@
-"""Both encoders on neuron graphs: the contract, exactness, sensitivity, and slow loops beside the dense blocks."""
+"""Both encoders on neuron graphs: contract, exact invariance, sensitivity, and comparison with slow loops."""
 
 import json
 import math
 
+import neural_cases
 import pytest
 import torch
 from oracles import handmade
-from symmetry.networks_to_trace import build
 from tiny import write_tiny_zoo
 from torch.nn.functional import silu
 
-from sne import Predictor, read_network
+from sne import Predictor
 from sne.encoders import NetworkEncoder
 from sne.lab.neural import NEURAL_BASELINES, NEURAL_ENCODERS, CannotTakeError
 from sne.lab.neural import graph_batch as batches
@@ -20,7 +20,7 @@ from sne.lab.neural.graph_input import waves
 from sne.lab.neural.graph_network import MessageLayer
 from sne.lab.neural.graph_transformer import LARGEST_LOGIT, EdgeAttention
 from sne.networks import Network
-from sne.symmetry import apply, sample, trace
+from sne.symmetry import apply, sample
 from sne.training import TrainingSettings, fit
 from sne.zoo import Zoo
 
@@ -31,20 +31,12 @@ LAYOUTS = [handmade.mlp(), handmade.cnn(), handmade.small_cnn(), handmade.resnet
 LAYOUTS += [handmade.transformer(), handmade.mlp()]
 
 
-class Known(handmade.TensorsInMemory):
-    """Tensors of a network whose symmetry is known."""
-
-    def __init__(self, tensors, symmetry):
-        super().__init__(tensors)
-        self.symmetry = symmetry
-
-
 def networks() -> list[Network]:
     return [handmade.network(layers, seed=seed) for seed, layers in enumerate(LAYOUTS)]
 
 
 def fitted(name: str) -> NetworkEncoder:
-    """An encoder whose parameters are all at work, as after some training."""
+    """An encoder whose parameters all have an effect, as after some training."""
     torch.manual_seed(0)
     encoder = NEURAL_BASELINES[name](networks())
     encoder.fit_scale(encoder.prepare(networks()))
@@ -80,12 +72,7 @@ def distance(rows: torch.Tensor) -> float:
 
 @pytest.fixture(scope="module", params=TRACED)
 def traced(request):
-    """A network of some architecture, its symmetry, and what makes the same network with other weights."""
-    module, inputs = build(request.param)
-    symmetry = trace(module, inputs)
-    read = read_network(module)
-    state = {name: tensor.float() for name, tensor in module.state_dict().items()}
-    return state, symmetry, lambda changed: Network(request.param, read.layers, Known(changed, symmetry), read.notes)
+    return neural_cases.traced(request.param)
 
 
 def test_permutations_change_nothing(encoder, traced):
@@ -108,9 +95,7 @@ def test_moving_one_tensor_alone_is_seen(encoder, traced):
 
 def test_what_stays_in_its_place_is_told_apart(encoder):
     """Outputs, inputs, kernel positions and channels of different heads may not trade places."""
-    module, inputs = build("vit")
-    symmetry, read = trace(module, inputs), read_network(module)
-    state = {name: tensor.float() for name, tensor in module.state_dict().items()}
+    state, _, make = neural_cases.traced("vit")
 
     def swapped(tensors, dim, one, other):
         changed = dict(state)
@@ -130,8 +115,7 @@ def test_what_stays_in_its_place_is_told_apart(encoder):
         crossed,
     ]
     for changed in others:
-        some = [Network("vit", read.layers, Known(one, symmetry), read.notes) for one in (state, changed)]
-        assert distance(in_double(encoder, some)) > 1e-7
+        assert distance(in_double(encoder, [make(state), make(changed)])) > 1e-7
 
 
 def test_settings_rebuild_it(encoder):
@@ -223,7 +207,7 @@ def test_too_many_edges_are_refused(encoder, monkeypatch):
         encoder.prepare(networks()[:1])
     with pytest.raises(CannotTakeError, match="expected at most 100"):
         NEURAL_BASELINES[name](networks()[:1])
-    with pytest.raises(CannotTakeError, match="no network came"):
+    with pytest.raises(CannotTakeError, match="got no network"):
         NEURAL_BASELINES[name]([])
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import silu
 
-from sne.lab.neural.graph_messages import pass_messages
+from sne.lab.neural.graph_network import pass_messages
 
 BLOCKS, HIDDEN, EDGE_DIM = 3, 4, 2
 

@@ -9,7 +9,7 @@ from tiny import write_tiny_zoo
 from sne.baselines import BASELINES
 from sne.lab.neural import SLOW_BASELINES, HyperRepBaseline
 from sne.lab.neural.token_autoencoder import TokenAutoencoder, TokenWindows, contrastive_loss
-from sne.lab.neural.weight_tokens import TokenUnits, plan_tokens
+from sne.lab.neural.weight_tokens import TokenScales, plan_tokens
 from sne.zoo import Zoo
 
 QUICK = {"token_size": 16, "window": 12, "dim": 16, "code_size": 8, "depth": 1, "heads": 2, "epochs": 2}
@@ -74,20 +74,20 @@ def test_windows_are_pieces_of_the_plan(mixed):
     torch.testing.assert_close(torch.cat([one.read(values) for one in pieces]), plan.read(values))
 
 
-def test_units_are_mean_sizes_and_fall_back(mixed):
-    units = TokenUnits()
+def test_scales_are_mean_sizes_and_fall_back(mixed):
+    scales = TokenScales()
     plan, values = plan_of(mixed, 0), mixed.weights(0)
-    units.add(plan, values)
+    scales.add(plan, values)
     read = plan.read(values)
     for level in plan.levels.unique().tolist():
         here = plan.levels == level
         mean = float(read[here].abs().sum() / plan.mask[here].sum())
-        torch.testing.assert_close(units.of(plan)[here], torch.full((int(here.sum()),), mean))
+        torch.testing.assert_close(scales.of(plan)[here], torch.full((int(here.sum()),), mean))
     everything = float(read.abs().sum() / plan.mask.sum())
     other = plan_of(mixed, FAMILIES.index("gru"))
-    unseen = units.of(other)[other.levels == 0]
+    unseen = scales.of(other)[other.levels == 0]
     torch.testing.assert_close(unseen, torch.full((len(unseen),), everything))
-    assert bool((TokenUnits().of(plan) == 1).all())
+    assert bool((TokenScales().of(plan) == 1).all())
 
 
 def test_padding_changes_no_code(mixed):
@@ -98,9 +98,9 @@ def test_padding_changes_no_code(mixed):
 
     def codes(chosen):
         batch = TokenWindows.join([plans[i] for i in chosen], [values[i] for i in chosen], torch.device("cpu"))
-        places = model.places(batch.layer_types, batch.positions)
-        coded = model.encode(batch.tokens, places, batch.is_token)
-        return coded[batch.is_token], model.decode(coded, places, batch.is_token)[batch.is_token]
+        positions = model.encode_positions(batch.layer_types, batch.positions)
+        coded = model.encode(batch.tokens, positions, batch.is_token)
+        return coded[batch.is_token], model.decode(coded, positions, batch.is_token)[batch.is_token]
 
     for together, alone in zip(codes([0, 1]), codes([1]), strict=True):
         torch.testing.assert_close(together[12:], alone, rtol=1e-4, atol=1e-5)

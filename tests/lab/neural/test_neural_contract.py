@@ -105,7 +105,7 @@ def test_other_layouts_are_refused(method, encoders):
     if method in OF_ONE_LAYOUT:
         with pytest.raises(CannotTakeError, match=f"{method} takes networks of one layout; wider: part "):
             encoders[method].prepare([wider])
-        with pytest.raises(CannotTakeError, match=r"takes networks of one layout; shorter: 2 parts, expected \d+"):
+        with pytest.raises(CannotTakeError, match=r"of one layout; shorter: number of parts is 2, expected \d+"):
             encoders[method].prepare([Network("shorter", first_layer(method), wider.source)])
         with pytest.raises(CannotTakeError, match="wider"):
             NEURAL_BASELINES[method]([networks(method)[0], wider])

@@ -6,7 +6,7 @@ from encoder_checks import encode
 from neural_cases import fitted, traced
 
 from sne.lab.neural import NEURAL_BASELINES, CannotTakeError
-from sne.lab.neural.input_mixing import InputMixing
+from sne.lab.neural.plain_stack import InputMixing
 from sne.symmetry import apply, sample
 
 INVARIANT = [

@@ -6,7 +6,7 @@ import pytest
 from neural_cases import LAYOUTS, networks
 
 from sne.lab.neural import NEURAL_BASELINES, NFNEncoder
-from sne.lab.neural.layout import FixedLayout
+from sne.lab.neural.fixed_layout import FixedLayout
 
 
 def layout():
@@ -17,14 +17,14 @@ def layout():
 def test_a_missing_package_is_named_with_its_extra(method, monkeypatch):
     monkeypatch.setitem(sys.modules, "nfn", None)
     monkeypatch.setitem(sys.modules, "nfn.common", None)
-    with pytest.raises(ImportError, match=r"pip install 'sne\[nfn\]'"):
+    with pytest.raises(ImportError, match=r"nfn and einops; .*pip install '\.\[nfn\]'"):
         NEURAL_BASELINES[method](networks(method)[:1])
 
 
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="method is 'nfn', expected one of nfn_np, nfn_hnp, nft"):
         NFNEncoder(layout=layout(), method="nfn")
-    with pytest.raises(ValueError, match=r"channels of nft are .8, 16., expected equal multiples of 4 heads"):
+    with pytest.raises(ValueError, match=r"channels of nft are .8, 16., expected equal multiples of the 4 heads"):
         NFNEncoder(layout=layout(), method="nft", channels=(8, 16))
     with pytest.raises(ValueError, match="compression is -1"):
         NFNEncoder(layout=layout(), method="nfn_np", compression=-1.0)

@@ -10,7 +10,7 @@ from torch import nn
 
 from sne import read_network
 from sne.lab.neural import NEURAL_BASELINES, CannotTakeError
-from sne.lab.neural.layout import FixedLayout
+from sne.lab.neural.fixed_layout import FixedLayout
 from sne.lab.neural.plain_stack import LINEAR_AND_CONV, check_not_joined, plain_stack
 from sne.networks import LayerType, Network
 from sne.symmetry import trace
@@ -45,7 +45,7 @@ def test_layouts_come_back_from_json():
     [[], [0, 0, "linear", "weight", "", 2, 3], [0, 0, "linear", "weight", "", 2, 3, -1], [0, 0, "x", "y", "", 1, 1, 1]],
 )
 def test_damaged_layouts_are_refused(row):
-    with pytest.raises(ValueError, match=r"layout holds|not a valid"):
+    with pytest.raises(ValueError, match=r"layout contains|not a valid"):
         FixedLayout.from_json([row])
 
 
@@ -83,12 +83,12 @@ def test_a_missing_bias_is_zero():
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (handmade.mlp((3, 4)), "1 layers, expected at least 2"),
+        (handmade.mlp((3, 4)), "number of layers is 1, expected at least 2"),
         (handmade.mlp((3, 4, 5))[:1] + handmade.mlp((3, 6, 5))[1:], "linear weight .5, 6, 1. at level 1 does not read"),
-        (handmade.mlp((3, 4, 5))[1:], "expected one weight and perhaps a bias at each level"),
+        (handmade.mlp((3, 4, 5))[1:], "expected one weight and at most one bias at each level"),
         (
             handmade.mlp((3, 4, 4))[:1] + handmade.mlp((4, 4))[:1],
-            "expected one weight and perhaps a bias at each level",
+            "expected one weight and at most one bias at each level",
         ),
         (handmade.transformer(), "layer 0 is embedding"),
     ],
@@ -104,9 +104,9 @@ def test_a_skip_shows_in_the_traced_symmetry():
     known = Known(module.state_dict(), trace(module, (torch.zeros(2, 1, 5, 5),)))
     network = Network("skipped", read.layers, known)
     stack_of(network)
-    with pytest.raises(CannotTakeError, match=r"skipped: neurons of .* stand in 4 weights, expected 2"):
+    with pytest.raises(CannotTakeError, match=r"skipped: neurons of .* occur in 4 weights, expected 2"):
         check_not_joined(network, method="nfn_np")
-    with pytest.raises(CannotTakeError, match="joined by a skip"):
+    with pytest.raises(CannotTakeError, match="a skip connection joins layers"):
         NEURAL_BASELINES["nfn_np"]([network])
     state, _, make = traced("small_cnn")
     check_not_joined(make(state), method="nfn_np")

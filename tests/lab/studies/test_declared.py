@@ -47,7 +47,7 @@ def test_twins_of_what_was_learned_from_are_not_judged():
     for other, piece in (({"networks": 9}, "all"), ({"networks": 8}, "test"), ({"families": ("mlp",)}, "test")):
         twin = dataclasses.replace(zoo, name="two", **other)
         task = StudyTask("t", ("one",), (HeldOut("h", ("two",), piece=piece),))
-        with pytest.raises(StudyError, match=r"zoo two has family and seed of one, .* another seed"):
+        with pytest.raises(StudyError, match=r"zoo two has the family and seed of one, .* another seed"):
             Design((zoo, twin), (task,), (METHODS["mean"],))
         Design((zoo, dataclasses.replace(twin, seed=1)), (task,), (METHODS["mean"],))
 
@@ -81,7 +81,7 @@ def test_every_variant_of_the_ablation_differs():
         ({"held_out": (HeldOut("own", ("nowhere",)),)}, "zoo 'nowhere' is not declared"),
         ({"metric": "r3"}, "metric 'r3', expected one of kendall_tau"),
         ({"fraction": 0.0}, "fraction is 0.0"),
-        ({"held_out": (HeldOut("own", ("tiny",), piece="all"),)}, "piece 'all' of zoos"),
+        ({"held_out": (HeldOut("own", ("tiny",), piece="all"),)}, "piece is 'all', expected 'test'"),
         ({"held_out": ()}, "at least one held-out set"),
     ],
 )
@@ -91,7 +91,7 @@ def test_impossible_tasks_are_refused(change, message):
 
 
 def test_names_stand_once():
-    with pytest.raises(StudyError, match="task 'accuracy' stands twice"):
+    with pytest.raises(StudyError, match="task 'accuracy' occurs twice"):
         tiny_study("mean", tasks=(TASK, TASK))
     with pytest.raises(StudyError, match="scale 'huge', expected one of ci"):
         tiny_study("mean").design("huge")
@@ -99,9 +99,9 @@ def test_names_stand_once():
 
 def test_methods_are_chosen_by_name():
     assert [m.name for m in choose_methods(["mean", "sne", "mean"], METHODS.values())] == ["mean", "sne"]
-    with pytest.raises(StudyError, match="method 'magic' is not known here; expected some of sne"):
+    with pytest.raises(StudyError, match="method 'magic' is not known, expected names from: sne"):
         choose_methods(["magic"], METHODS.values())
-    with pytest.raises(StudyError, match="'sne_probing' averages sne and probing: name 'probing' too"):
+    with pytest.raises(StudyError, match="'sne_probing' averages sne and probing; also name 'probing'"):
         choose_methods(["sne", "sne_probing"], METHODS.values())
 
 

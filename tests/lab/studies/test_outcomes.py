@@ -5,8 +5,7 @@ import pytest
 from study_cases import outcome, outcomes
 
 from sne.lab.studies import METHODS
-from sne.lab.studies.averages import average_outcome
-from sne.lab.studies.outcomes import Outcomes, figures_of
+from sne.lab.studies.outcomes import Outcomes, average_outcome, figures_of
 from sne.metrics import kendall_tau
 
 
@@ -51,12 +50,12 @@ def test_the_comparison_is_with_the_best_that_reads_weights():
     found = outcomes(("sne", 0.05), ("mean", 5.0), ("deep_sets", 0.5), ("hyperparameters", 0.0), ("nft", -1.0))
     compared = found.compare("all")
     assert compared.theirs.method.name == "deep_sets"
-    assert compared.gain > 0 and compared.interval[0] > 0 and compared.share < 0.05
+    assert compared.gain > 0 and compared.interval[0] > 0 and compared.p < 0.05
 
 
 def test_equal_methods_are_not_told_apart():
     compared = outcomes(("sne", 0.3), ("deep_sets", 0.3)).compare("all")
-    assert compared.interval[0] < 0 < compared.interval[1] and compared.share > 0.05
+    assert compared.interval[0] < 0 < compared.interval[1] and compared.p > 0.05
 
 
 def test_less_is_better_for_squared_errors():

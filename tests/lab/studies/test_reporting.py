@@ -6,13 +6,11 @@ from html.parser import HTMLParser
 import pytest
 from study_cases import TASK, outcomes, tiny_study
 
-from sne.lab.studies import HeldOut, Study, StudyError, check_can_draw, write_report
+from sne.lab.studies import HeldOut, Study, StudyError, check_extras, write_report
 from sne.lab.studies.processes import Failure
 from sne.lab.studies.reporting import tables
-from sne.lab.studies.reporting.blocks import Cell, Heading, Items, Paragraph, Table
+from sne.lab.studies.reporting.document import Cell, Heading, Items, Paragraph, Table, to_markdown, to_page
 from sne.lab.studies.reporting.maps import neighbours_agree
-from sne.lab.studies.reporting.markdown import to_markdown
-from sne.lab.studies.reporting.page import to_page
 from sne.lab.studies.runner import Finished
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -75,7 +73,7 @@ def test_maps_of_embeddings(tmp_path):
     assert 0 <= share <= 1 and chance == pytest.approx(18 / 38)
     write_report(finished(found, has_bars=False, has_scatter=False), tmp_path)
     assert (tmp_path / "map.png").read_bytes().startswith(PNG)
-    assert "nearest of the same data set" in (tmp_path / "report.md").read_text()
+    assert "nearest neighbours with the same data set" in (tmp_path / "report.md").read_text()
 
 
 def test_pairs_are_drawn_as_a_matrix(tmp_path):
@@ -93,7 +91,9 @@ def test_pairs_are_drawn_as_a_matrix(tmp_path):
     assert (tmp_path / "matrix.png").is_file()
     report = (tmp_path / "report.md").read_text()
     assert "own: Kendall tau" in report
-    assert "of each pair: sne default, and the best of the others, DeepSets." in report  # not the better sne_one
+    assert (
+        "training set and held-out set: sne default, and the best baseline, DeepSets." in report
+    )  # not the better sne_one
 
 
 def test_same_results_give_the_same_files(tmp_path):
@@ -116,7 +116,7 @@ def test_text_is_escaped(tmp_path):
 
 
 def test_figures_are_short_and_nothing_has_no_sign():
-    from sne.lab.studies.reporting.numbers import figure, with_interval
+    from sne.lab.studies.reporting.tables import figure, with_interval
 
     assert figure("kendall_tau", -0.0001) == "0.000" and figure("mse", 0.01234) == "0.0123"
     assert with_interval("accuracy", 0.5, (0.25, 0.75)) == "0.500 [0.250, 0.750]"
@@ -131,8 +131,8 @@ def test_says_what_is_left_out_what_failed_and_what_was_changed(tmp_path):
     text = (tmp_path / "report.md").read_text()
     assert "- Not compared here: NFT, DWSNet: too slow." in text
     assert "sne default, accuracy, configuration 0, seed 0: the loss is no longer finite" in text
-    assert "Made by: sne study tiny --scale ci --seeds 5. Versions: sne 0." in text
-    assert "Made by: sne study tiny --scale ci. " in markdown(finished(outcomes(("sne", 0.1), ("mean", 3.0))), tmp_path)
+    assert "Command: sne study tiny --scale ci --seeds 5. Versions: sne 0." in text
+    assert "Command: sne study tiny --scale ci. " in markdown(finished(outcomes(("sne", 0.1), ("mean", 3.0))), tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["methods"][0]["settings"]["rank_weight"] == 0.5
 
@@ -145,11 +145,11 @@ def markdown(found, folder):
 def test_costs_stand_in_every_table():
     found = outcomes(("sne", 0.1), ("mean", 3.0))
     for table in (tables.summary(found), tables.of_task(found, TASK), tables.details(found, TASK)):
-        assert list(table.columns[-3:]) == ["parameters", "ms a network", "training, s"]
+        assert list(table.columns[-3:]) == ["parameters", "ms per network", "training, s"]
         assert all(len(row) == len(table.columns) for row in table.rows) and len(table.rows) == 2
 
 
 def test_a_lack_of_matplotlib_is_told_before_anything_is_trained(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(StudyError, match=r"plots need matplotlib: pip install 'sne\[studies\]'"):
-        check_can_draw()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(StudyError, match=r"plots of reports: matplotlib not installed; .*pip install '\.\[studies\]'"):
+        check_extras(has_plots=True)

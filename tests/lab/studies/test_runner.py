@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 from study_cases import OTHER, TASK, ZOO, tiny_study
 
-from sne.lab.studies import METHODS, HeldOut, Method, StudyError, StudyTask, run_study, write_report
-from sne.lab.studies import learners as learners_room
-from sne.lab.studies.images import find_images
-from sne.lab.studies.zoos import ZooShelf
+from sne.lab.studies import METHODS, HeldOut, Method, StudyError, StudyTask, learners, run_study, write_report
+from sne.lab.studies.zoos import ZooShelf, find_images
 from sne.making.executors import ProcessPool
 from sne.metrics import kendall_tau
 
@@ -107,7 +105,7 @@ def test_a_failing_job_does_not_stop_the_others(zoos, tmp_path, monkeypatch):
         def fit(self, *args, **options):
             raise RuntimeError("out of\nluck")
 
-    monkeypatch.setitem(learners_room.SIMPLE, "hyperparameters", Broken)
+    monkeypatch.setitem(learners.ALL_BASELINES, "hyperparameters", Broken)
     found = run_study(tiny_study("hyperparameters", "mean"), "ci", tmp_path, zoos=zoos, workers=0)
     outcomes = by_method(found)
     assert outcomes["mean"].status == "done" and outcomes["hyperparameters"].status == "failed"
@@ -234,7 +232,7 @@ def test_a_process_gives_what_this_one_gives(zoos, tmp_path):
 
 def test_missing_images_are_named(tmp_path, monkeypatch):
     monkeypatch.delenv("SNE_IMAGES", raising=False)
-    with pytest.raises(StudyError, match=r"needs mnist.npz: give --images DIR or set SNE_IMAGES"):
+    with pytest.raises(StudyError, match=r"needs mnist.npz: give the folder .* --images DIR or in .* SNE_IMAGES"):
         find_images("mnist", None, tmp_path)
     with pytest.raises(StudyError, match=r"mnist.npz: no such file"):
         find_images("mnist", tmp_path, tmp_path)

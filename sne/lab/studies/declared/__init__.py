@@ -1,4 +1,4 @@
-"""The studies that there are. A new one is a file of its own and a line here."""
+"""The declared studies. A new study is one file in this folder and one line here."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Which parts of the paper's encoder matter."""
+"""Which parts of the paper's encoder matter?"""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from sne.lab.studies.methods import PROTOCOL, SNE_PAPER, Method
 from sne.lab.studies.study import SCALES, Design, Study
 
 INVARIANCE = {"invariance": 10.0, "invariance_kinds": ("permutation", "scaling", "sign")}
-"""Chunks hold whole rows here, so that permuted copies are told apart by nothing: the term is of scaling and sign."""
+"""Chunks contain whole rows here, so the encoder already ignores permutations; the term acts on scaling and sign."""
 
 VARIANTS: tuple[Method, ...] = (
     replace(SNE_PAPER, name="whole", label="sne paper"),
@@ -32,7 +32,7 @@ ABLATION = Study(
     name="ablation",
     title="Parts of the paper's encoder",
     question=(
-        "What do level encoding, type encoding, set functions, hierarchy and the term for logit invariance each add to "
+        "What do level encoding, type encoding, set functions, the hierarchy and the logit-invariance term each add to "
         "the paper's encoder?"
     ),
     paper="table 6",

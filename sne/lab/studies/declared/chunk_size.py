@@ -1,4 +1,4 @@
-"""How large the chunks of the paper's encoder should be."""
+"""How large should the chunks of the paper's encoder be?"""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ from sne.lab.studies.methods import SNE_PAPER
 from sne.lab.studies.study import SCALES, Design, Study
 
 SIZES = {"ci": (8, 32), "cpu": (2, 4, 8, 16, 32), "gpu": (2, 4, 8, 16, 32)}
-"""Rows of the sine waves' networks have 32 weights, larger chunks are padding; kernels of the small CNNs have 9."""
+"""Chunk sizes by scale. Rows of the sine waves' networks have 32 weights, kernels of the small CNNs have 9."""
 
 
 def _design(scale: str) -> Design:
@@ -27,8 +27,8 @@ def _design(scale: str) -> Design:
 CHUNK_SIZE = Study(
     name="chunk-size",
     title="Size of chunks",
-    question="How does the number of weights in a chunk change what the paper's encoder predicts, and what it costs?",
+    question="How does the number of weights per chunk change the accuracy and the cost of the paper's encoder?",
     paper="table 7",
     designs={scale: _design(scale) for scale in SCALES},
-    curve="weights in a chunk",
+    curve="weights per chunk",
 )

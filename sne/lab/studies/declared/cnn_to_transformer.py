@@ -29,7 +29,7 @@ def _design(scale: str) -> Design:
 CNN_TO_TRANSFORMER = Study(
     name="cnn-to-transformer",
     title="From convolutional networks to transformers",
-    question="Does a predictor that saw small CNNs alone rank vision transformers of the same data set?",
+    question="Does a predictor that was trained on small CNNs only rank vision transformers of the same data set?",
     paper="table 4",
     designs={scale: _design(scale) for scale in SCALES},
 )

@@ -1,4 +1,4 @@
-"""Train on networks of one architecture, rank networks of another, and back."""
+"""Train on networks of one architecture, rank networks of another, in both directions."""
 
 from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
 from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
@@ -35,8 +35,8 @@ CROSS_ARCHITECTURE = Study(
     name="cross-architecture",
     title="Accuracy across architectures",
     question=(
-        "Does a predictor that learned from one architecture rank networks of another? The small CNN of Unterthiner et "
-        "al. and the CNN-s of Schuerholt et al., in both directions."
+        "Does a predictor that was trained on one architecture rank networks of another? The architectures are the "
+        "small CNN of Unterthiner et al. and the CNN-s of Schuerholt et al., in both directions."
     ),
     paper="tables 2 and 9",
     designs={scale: _design(scale) for scale in SCALES},

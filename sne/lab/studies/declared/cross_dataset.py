@@ -30,8 +30,8 @@ CROSS_DATASET = Study(
     name="cross-dataset",
     title="Accuracy across data sets",
     question=(
-        "Does a predictor that learned from networks of one data set rank the networks of another? All ordered pairs, "
-        "one architecture, the small CNN."
+        "Does a predictor that was trained on networks of one data set rank the networks of another? All ordered pairs "
+        "of data sets, with one architecture, the small CNN."
     ),
     paper="tables 5 and 8",
     designs={scale: _design(scale) for scale in SCALES},

@@ -1,4 +1,4 @@
-"""How much training data a method needs."""
+"""How many training networks does a method need?"""
 
 from sne.lab.studies.declared.parts import design, sine_zoo
 from sne.lab.studies.methods import METHODS
@@ -42,7 +42,7 @@ def _design(scale: str) -> Design:
         tasks=tasks,
         methods=tuple(METHODS[name] for name in NAMES[scale]),
         left_out=dict.fromkeys(
-            (name for name in METHODS if name not in NAMES[scale]), "one of a kind is enough on a curve"
+            (name for name in METHODS if name not in NAMES[scale]), "the curve shows one method of each kind"
         ),
         estimate={"ci": "1 min", "cpu": "20 min", "gpu": "6 h"}[scale],
     )
@@ -51,7 +51,7 @@ def _design(scale: str) -> Design:
 DATA_EFFICIENCY = Study(
     name="data-efficiency",
     title="Error against the amount of training data",
-    question="How many networks must a method have seen to read the frequency of a wave from weights?",
+    question="How many training networks does a method need to read the frequency of a sine wave from weights?",
     paper="figure 3",
     designs={scale: _design(scale) for scale in SCALES},
     curve="share of the training networks, %",

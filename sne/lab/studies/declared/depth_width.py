@@ -1,4 +1,4 @@
-"""Train on shallow, narrow networks; judge deep, wide ones."""
+"""Train on shallow and narrow networks, rank deep and wide ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,14 @@ LARGE: Mapping[str, Mapping[str, Any]] = {
     "mlp": {"depth": [3, 4], "width": {"log_uniform": [64, 128], "whole": True}, "taper": [0.75, 1.0]},
 }
 
-TOO_SLOW = "too slow for this scale"
+TOO_SLOW = "too slow at this scale"
 LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "ci": {"sne_paper": TOO_SLOW},
     "cpu": dict.fromkeys(("sne_paper", "graph_transformer"), TOO_SLOW),
     "gpu": {},
 }
-"""The first layer of a perceptron has 12,000 - 31,000 weights. Of one network and epoch that is estimated at 100 ms for
-the paper's encoder and 300 for the graph transformer, from their times on CNNs."""
+"""Methods left out, by scale. The first layer of a perceptron has 12,000 to 31,000 weights. Judging by times on CNNs, the
+paper's encoder would need 100 ms per network and epoch, and the graph transformer 300 ms."""
 
 
 def _design(scale: str) -> Design:
@@ -57,6 +57,6 @@ def _design(scale: str) -> Design:
 DEPTH_WIDTH = Study(
     name="depth-width",
     title="From shallow and narrow to deep and wide",
-    question="Does a predictor that saw small networks alone rank networks that are deeper and wider than any of them?",
+    question="Does a predictor that was trained on small networks rank deeper and wider networks?",
     designs={scale: _design(scale) for scale in SCALES},
 )

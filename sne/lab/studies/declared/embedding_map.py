@@ -1,4 +1,4 @@
-"""Networks of all data sets in one space."""
+"""Embeddings of networks of all data sets."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,11 @@ from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
 NO_EMBEDDINGS: Mapping[str, str] = dict.fromkeys(
     ("mean", "hyperparameters", "statistics_boosting", "statistics_mlp", "hyper_rep", "probing", "sne_probing"),
-    "gives no embeddings that were trained for the task",
+    "has no embeddings that are trained for the task",
 )
 TOO_MANY: Mapping[str, str] = dict.fromkeys(
     ("sne_one", "sne_plain", "sne_canonical", "nfn_hnp", "nft", "dwsnet", "graph_transformer"),
-    "one of a kind is enough on a map",
+    "the map shows one method of each kind",
 )
 LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "ci": NO_EMBEDDINGS,
@@ -36,8 +36,8 @@ EMBEDDING_MAP = Study(
     name="embedding-map",
     title="Networks of all data sets in one space",
     question=(
-        "A predictor learns the accuracy of networks of all data sets together, and is not told which is which. Do its "
-        "embeddings of unseen networks still lie together by data set?"
+        "A predictor learns the accuracy of networks of all data sets together, without being told their data sets. Do "
+        "its embeddings of held-out networks cluster by data set?"
     ),
     paper="figure 2",
     designs={scale: _design(scale) for scale in SCALES},

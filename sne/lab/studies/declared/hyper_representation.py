@@ -1,4 +1,4 @@
-"""From networks of SVHN to those of other data sets, within CNN-s and from another architecture to it."""
+"""From networks of SVHN to networks of other data sets, within CNN-s and from another architecture to CNN-s."""
 
 from sne.lab.studies.declared.parts import IMAGES, compared, design, image_zoo, names_of
 from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
@@ -29,8 +29,9 @@ HYPER_REPRESENTATION = Study(
     name="hyper-representation",
     title="Zoos of CNN-s: from one data set to others",
     question=(
-        "Trained on networks of SVHN, how well are the CNN-s networks of SVHN, MNIST and CIFAR10 ranked: by a "
-        "predictor that saw CNN-s, as hyper-representations must, and by one that saw another architecture alone?"
+        "How well does a predictor that was trained on networks of SVHN rank the CNN-s networks of SVHN, MNIST and "
+        "CIFAR10: if it was trained on CNN-s, as hyper-representations must be, and if it was trained on another "
+        "architecture only?"
     ),
     paper="table 3",
     designs={scale: _design(scale) for scale in SCALES},

@@ -19,7 +19,7 @@ def _design(scale: str) -> Design:
 INR_FREQUENCY = Study(
     name="inr-frequency",
     title="Frequency of sine waves from the weights of implicit networks",
-    question="Can the frequency of a wave be read from the weights of the small network that represents it?",
+    question="Can the frequency of a sine wave be read from the weights of the small network that represents it?",
     paper="table 1",
     designs={scale: _design(scale) for scale in SCALES},
 )

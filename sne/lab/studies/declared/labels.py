@@ -1,4 +1,4 @@
-"""What else the weights say."""
+"""What else can be read from weights?"""
 
 from collections.abc import Mapping
 
@@ -13,8 +13,8 @@ TARGETS = {
     "step": ("step", "kendall_tau"),
     "generalisation gap": ("generalization_gap", "kendall_tau"),
 }
-TELLS = {"sne_canonical": "it is told the symmetry, and with it the activation, which is among the targets"}
-TOO_SLOW = "too slow for this scale, with six targets on the networks of all data sets"
+TELLS = {"sne_canonical": "it reads the symmetry and with it the activation function, which is one of the targets"}
+TOO_SLOW = "too slow at this scale, with six targets on the networks of all data sets"
 SLOW = ("sne_paper", "nfn_np", "nfn_hnp", "nft", "dwsnet", "graph_transformer", "hyper_rep", "probing", "sne_probing")
 LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "ci": {"sne_paper": TOO_SLOW},
@@ -42,10 +42,10 @@ def _design(scale: str) -> Design:
 
 LABELS = Study(
     name="labels",
-    title="What else the weights say",
+    title="What else can be read from weights",
     question=(
-        "Which data set a network was trained on, by which optimiser, with which activation, at which rate, for how "
-        "long, and how much it overfits: how much of this can be read from its weights?"
+        "How well can a network's data set, optimiser, activation function, learning rate, number of training steps "
+        "and generalisation gap be read from its weights?"
     ),
     designs={scale: _design(scale) for scale in SCALES},
     has_scatter=False,

@@ -1,4 +1,4 @@
-"""One predictor for all families, and families that it never saw."""
+"""One predictor for all families, and families that are left out of its training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,12 +12,12 @@ FAMILIES = {
     "gpu": ("mlp", "small_cnn", "cnn_s", "gru", "residual_cnn", "vit", "wild_cnn"),
 }
 LEFT_OUT = {"ci": ("cnn_s",), "cpu": ("cnn_s", "vit"), "gpu": FAMILIES["gpu"]}
-"""Families that are left out of the training once each."""
+"""Families that are left out of the training, one at a time."""
 
 NARROW: Mapping[str, Mapping[str, Any]] = {"mlp": {"width": {"log_uniform": [8, 32], "whole": True}}}
-"""At the scale cpu: perceptrons of 15,000 weights in place of 49,000, which take the graph network 150 ms each."""
+"""At the scale cpu, perceptrons have 15,000 weights instead of 49,000, which take the graph network 150 ms each."""
 
-TOO_SLOW = "too slow for this scale"
+TOO_SLOW = "too slow at this scale"
 NOT_COMPARED: Mapping[str, Mapping[str, str]] = {
     "ci": {"sne_paper": TOO_SLOW},
     "cpu": dict.fromkeys(("sne_paper", "sne_canonical", "graph_transformer", "hyper_rep"), TOO_SLOW),
@@ -63,7 +63,8 @@ MIXED = Study(
     name="mixed",
     title="One predictor for all families",
     question=(
-        "How well does one predictor rank networks of every family that it saw, and of a family that it never saw?"
+        "How well does one predictor rank networks of each family that it was trained on, and of a family that it was "
+        "not trained on?"
     ),
     designs={scale: _design(scale) for scale in SCALES},
 )

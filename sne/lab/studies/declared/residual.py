@@ -1,11 +1,11 @@
-"""Train on plain networks, judge residual ones."""
+"""Train on plain networks, rank residual ones."""
 
 from collections.abc import Mapping
 
 from sne.lab.studies.declared.parts import compared, design, image_zoo, names_of
 from sne.lab.studies.study import SCALES, Design, HeldOut, Study, StudyTask
 
-TOO_SLOW = "too slow for this scale"
+TOO_SLOW = "too slow at this scale"
 LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "ci": {"sne_paper": TOO_SLOW},
     "cpu": dict.fromkeys(("sne_paper", "graph_transformer"), TOO_SLOW),
@@ -13,7 +13,7 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
 }
 
 HAS_SKIP = ("config.skips", "1")
-"""A connection is drawn where two widths are equal: a third of the networks has nowhere for one."""
+"""Skip connections need two layers of equal width, which a third of the networks do not have."""
 
 
 def _design(scale: str) -> Design:
@@ -43,8 +43,7 @@ RESIDUAL = Study(
     name="residual",
     title="From plain to residual networks",
     question=(
-        "Does a predictor that saw plain CNNs alone rank CNNs with connections around layers, and ResNets with batch "
-        "norm?"
+        "Does a predictor that was trained on plain CNNs rank CNNs with skip connections, and ResNets with batch norm?"
     ),
     designs={scale: _design(scale) for scale in SCALES},
 )

@@ -1,4 +1,4 @@
-"""Maps of embeddings: t-SNE pictures, and how well neighbours agree on the data set."""
+"""Maps of embeddings: t-SNE plots, and how often neighbours have the same data set."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from sne.lab.studies.outcomes import Outcome, Outcomes
-from sne.lab.studies.reporting.blocks import Cell, Picture, Table
+from sne.lab.studies.reporting.document import Cell, Picture, Table
 from sne.lab.studies.reporting.plots import LINE_COLOURS, new_figure, save
 from sne.lab.studies.study import METRICS
 
@@ -15,14 +15,15 @@ MOST_METHODS = 8
 
 
 def draw_maps(outcomes: Outcomes, folder: Path) -> tuple[Picture, Table] | None:
-    """Draws the embeddings that jobs kept; None where they kept none.
+    """Draws the embeddings that jobs have kept.
 
     Args:
-        outcomes: what was found.
-        folder: where the picture is written.
+        outcomes: Outcomes of the study.
+        folder: Folder of the picture.
 
     Returns:
-        The picture, and a table of how often neighbours in the whole embedding are of one data set.
+        The picture, and a table of how often neighbours in the embedding space have the same data set; None if no
+        embeddings were kept.
     """
     drawable = [o for o in outcomes.all if o.status == "done" and o.task.has_map and "embeddings" in o.judged[0]]
     found: dict[str, Outcome] = {}
@@ -40,19 +41,21 @@ def draw_maps(outcomes: Outcomes, folder: Path) -> tuple[Picture, Table] | None:
         [Cell(label), Cell(f"{share:.3f}"), Cell(f"{chance:.3f}")]
         for label, (share, chance) in ((label, neighbours_agree(outcome)) for label, outcome in found.items())
     ]
-    heads = ["", f"share of the {NEIGHBOURS} nearest of the same data set", "by chance"]
-    caption = "t-SNE of the embeddings of held-out networks, first seed; left by data set, right by measured value."
+    heads = ["", f"share of the {NEIGHBOURS} nearest neighbours with the same data set", "by chance"]
+    caption = (
+        "t-SNE of the embeddings of held-out networks, first seed. Colours: data set (left), measured value (right)."
+    )
     return Picture("map.png", caption), Table(heads, rows)
 
 
 def neighbours_agree(outcome: Outcome) -> tuple[float, float]:
-    """How many of a network's nearest are of its own data set, other checkpoints of its run aside, and by chance.
+    """Computes how many of a network's nearest neighbours have its data set; checkpoints of its own run do not count.
 
     Args:
-        outcome: of a task that kept embeddings.
+        outcome: Outcome of a task that kept embeddings.
 
     Returns:
-        The share, averaged over networks and seeds, and what it would be if neighbours were drawn at random.
+        The share, averaged over networks and seeds, and its expected value if neighbours were drawn at random.
     """
     shares, chances = [], []
     for judged in outcome.judged:
@@ -69,7 +72,7 @@ def neighbours_agree(outcome: Outcome) -> tuple[float, float]:
 
 
 def _draw(figure: Any, row: np.ndarray, label: str, outcome: Outcome) -> None:
-    """Two panels: the same points by data set and by measured value."""
+    """Draws two panels: the points coloured by data set and by measured value."""
     from sklearn.manifold import TSNE
 
     judged = outcome.judged[0]

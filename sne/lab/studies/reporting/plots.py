@@ -1,4 +1,4 @@
-"""The plots of a report, as PNG."""
+"""The plots of a report, as PNG files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from sne.errors import StudyError, install_hint
 from sne.lab.studies.methods import Method
 from sne.lab.studies.outcomes import Outcome, Outcomes
-from sne.lab.studies.reporting.blocks import Picture
+from sne.lab.studies.reporting.document import Picture
 from sne.lab.studies.reporting.tables import ordered_methods, total_text
+from sne.lab.studies.requirements import check_extras
 from sne.lab.studies.resampling import interval_of
 from sne.lab.studies.study import LOWER_IS_BETTER, METRICS, Study, StudyTask
 
@@ -23,15 +23,15 @@ MOST_PANELS = 16
 
 
 def draw_all(study: Study, outcomes: Outcomes, folder: Path) -> list[Picture]:
-    """Draws what a study asks for, and what its tasks allow.
+    """Draws the plots that a study declares and its tasks allow.
 
     Args:
-        study: says what.
-        outcomes: what was found.
-        folder: where the pictures are written.
+        study: The study.
+        outcomes: Its outcomes.
+        folder: Folder of the pictures.
 
     Returns:
-        The pictures that were drawn, in the order of the report.
+        The pictures, in the order of the report.
     """
     drawn = [
         _bars(study, outcomes, folder) if study.has_bars else None,
@@ -42,34 +42,30 @@ def draw_all(study: Study, outcomes: Outcomes, folder: Path) -> list[Picture]:
     return [picture for picture in drawn if picture is not None]
 
 
-def check_can_draw() -> None:
-    """Raises StudyError where matplotlib is not installed: before hours of training rather than after."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise StudyError(f"plots need matplotlib; {install_hint('studies')}") from None
-
-
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure, in inches, drawn without a window.
+    """Returns an empty figure that needs no window.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
 
     Raises:
-        StudyError: matplotlib is not installed.
+        StudyError: If matplotlib is not installed.
     """
-    check_can_draw()
+    check_extras(has_plots=True)
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=130)
 
 
 def save(figure: Any, folder: Path, name: str) -> None:
-    """Writes a figure as PNG, without the date, so that the same figure gives the same bytes."""
+    """Writes a figure as PNG without a date, so that equal figures give equal bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / name, metadata={"Software": None})
 
 
 def tidy(axes: Any, grid: str = "both") -> None:
-    """Axes without box, with a faint grid behind the data."""
+    """Removes the box around axes and adds a faint grid behind the data."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_axisbelow(True)
     axes.grid(True, axis=grid, color="#e5e7eb", linewidth=0.8)
@@ -77,7 +73,7 @@ def tidy(axes: Any, grid: str = "both") -> None:
 
 
 def _bars(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
-    """A panel a group, a bar a method, with intervals."""
+    """Draws one panel per group with one bar per method, with intervals."""
     methods, groups = ordered_methods(outcomes), outcomes.groups
     totals = {(m.name, g): outcomes.total(m, g) for m in methods for g in groups}
     if not any(total.outcomes for total in totals.values()):
@@ -106,20 +102,20 @@ def _bars(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
         axes.set_ylim(len(methods) - 0.4, -0.6)
         axes.axvline(0, color="#9ca3af", linewidth=0.8)
         axes.set_title("" if panel == "all" else panel, fontsize=10.5)
-        axes.set_xlabel(METRICS[metric] + (" (less is better)" if metric in LOWER_IS_BETTER else ""), fontsize=9)
+        axes.set_xlabel(METRICS[metric] + (" (lower is better)" if metric in LOWER_IS_BETTER else ""), fontsize=9)
     for axes in list(grid.flat)[len(groups) :]:
         axes.set_visible(False)
     save(figure, folder, "bars.png")
-    caption = "Means over seeds and held-out sets, with 95% intervals. Blue: sne"
+    caption = "Means over seeds and held-out sets, with 95% intervals. Blue: SNE"
     if any(_colour(method) == APART_COLOUR for method in methods):
-        caption += "; sand: reads more than weights"
+        caption += "; brown: reads more than weights"
     if any(not t.is_whole and t.outcomes for t in totals.values()):
-        caption += "; hatched: of some held-out sets alone"
+        caption += "; hatched: results on some held-out sets only"
     return Picture("bars.png", caption + ".")
 
 
 def _curve(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
-    """A panel a metric, and in it a line a method over tasks, or one line over methods."""
+    """Draws one panel per metric, with one line per method over tasks, or a single line over methods."""
     done = [o for o in outcomes.all if o.status == "done"]
     metrics = list(dict.fromkeys(outcome.task.metric for outcome in done))
     if not done:
@@ -131,11 +127,14 @@ def _curve(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
         targets = dict.fromkeys(outcome.task.target for outcome in done if outcome.task.metric == metric)
         axes.set_title(", ".join(targets) if len(metrics) > 1 else "", fontsize=10.5)
     save(figure, folder, "curve.png")
-    return Picture("curve.png", "Means over seeds, with 95% intervals; methods are set a little apart for the eye.")
+    return Picture(
+        "curve.png",
+        "Means over seeds, with 95% intervals. Methods are shifted slightly along the x axis for legibility.",
+    )
 
 
 def _curve_panel(axes: Any, metric: str, done: Sequence[Outcome]) -> None:
-    """The lines of one metric."""
+    """Draws the lines of one metric."""
     lines: dict[str, list[tuple[float, Outcome]]] = {}
     for outcome in done:
         over_tasks = outcome.task.x is not None
@@ -165,7 +164,7 @@ def _curve_panel(axes: Any, metric: str, done: Sequence[Outcome]) -> None:
 
 
 def _log_ticks(axes: Any) -> None:
-    """A logarithmic y axis with plain numbers."""
+    """Sets a logarithmic y axis with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_yscale("log")
@@ -177,7 +176,7 @@ def _log_ticks(axes: Any) -> None:
 
 
 def _matrices(outcomes: Outcomes, folder: Path) -> Picture | None:
-    """Training sets against held-out sets, for the first sne method and the best other; where tasks share them."""
+    """Draws training sets against held-out sets for the first SNE method and the best baseline, if tasks share them."""
     tasks = list({o.task.name: o.task for o in outcomes.all}.values())
     names = [part.name for part in tasks[0].held_out]
     if len(tasks) < 2 or len(names) < 2 or any([part.name for part in task.held_out] != names for task in tasks):
@@ -200,12 +199,12 @@ def _matrices(outcomes: Outcomes, folder: Path) -> Picture | None:
         axes.set_ylabel("trained on", fontsize=9)
         axes.set_title(method.label, fontsize=10.5)
     save(figure, folder, "matrix.png")
-    labels = ", and the best of the others, ".join(method.label for method in shown)
-    return Picture("matrix.png", f"{METRICS[tasks[0].metric]} of each pair: {labels}.")
+    labels = ", and the best baseline, ".join(method.label for method in shown)
+    return Picture("matrix.png", f"{METRICS[tasks[0].metric]} of each pair of training set and held-out set: {labels}.")
 
 
 def _scatter(outcomes: Outcomes, folder: Path) -> Picture | None:
-    """Predicted against measured values of the first seed, a panel a held-out set."""
+    """Draws predicted against measured values of the first seed, in one panel per held-out set."""
     method = next((m for m in outcomes.methods if m.is_sne), outcomes.methods[0])
     shown = [o for o in outcomes.all if o.method == method and o.status == "done" and o.measured.dtype != object][
         :MOST_PANELS
@@ -234,7 +233,10 @@ def _scatter(outcomes: Outcomes, folder: Path) -> Picture | None:
     figure.supxlabel("measured" + (f" {targets.pop()}" if len(targets) == 1 else ""), fontsize=9.5)
     figure.supylabel(f"predicted by {method.label}", fontsize=9.5)
     save(figure, folder, "scatter.png")
-    return Picture("scatter.png", f"Each held-out network once, {method.label}, first seed; the line is equality.")
+    return Picture(
+        "scatter.png",
+        f"Predictions of {method.label} for held-out networks, first seed. The line marks correct predictions.",
+    )
 
 
 def _mean_of(outcomes: Outcomes, task: StudyTask, held_out: str, method: Method) -> float:

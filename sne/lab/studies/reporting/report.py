@@ -1,4 +1,4 @@
-"""The report of a study: report.md, results.json, pictures and one page."""
+"""The report of a study: report.md, report.html, results.json and pictures."""
 
 import json
 import math
@@ -11,12 +11,10 @@ from typing import Any
 from sne.lab.studies.methods import METHODS, Method
 from sne.lab.studies.outcomes import Comparison
 from sne.lab.studies.reporting import tables
-from sne.lab.studies.reporting.blocks import Block, Heading, Items, Paragraph
+from sne.lab.studies.reporting.document import Block, Heading, Items, Paragraph, to_markdown, to_page
 from sne.lab.studies.reporting.maps import draw_maps
-from sne.lab.studies.reporting.markdown import to_markdown
-from sne.lab.studies.reporting.numbers import figure, with_interval
-from sne.lab.studies.reporting.page import to_page
 from sne.lab.studies.reporting.plots import draw_all
+from sne.lab.studies.reporting.tables import figure, with_interval
 from sne.lab.studies.resampling import DRAWS, interval_of
 from sne.lab.studies.runner import Finished
 from sne.lab.studies.study import LOWER_IS_BETTER, StudyTask
@@ -24,19 +22,19 @@ from sne.work import write_atomically
 
 REPORT, RESULTS, PAGE = "report.md", "results.json", "report.html"
 
-COMPARED = {"weights": "reads weights alone", "runs": "runs the networks"}
-"""What methods look at where they are compared, and how it is said."""
+COMPARED = {"weights": "reads only weights", "runs": "runs the networks"}
+"""What the compared methods read, and the words for it in a sentence."""
 
 
 def write_report(finished: Finished, folder: Path | str) -> None:
-    """Writes the report of a study that was run; what stood there is replaced.
+    """Writes the report of a study that was run. An older report is replaced.
 
     Args:
-        finished: the study.
-        folder: where it goes.
+        finished: The study.
+        folder: Folder of the report.
 
     Raises:
-        StudyError: matplotlib is not installed.
+        StudyError: If matplotlib is not installed.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +45,7 @@ def write_report(finished: Finished, folder: Path | str) -> None:
 
 
 def report_blocks(finished: Finished, folder: Path) -> list[Block]:
-    """What the report says; draws its pictures into a folder."""
+    """Returns the parts of the report, and draws its pictures into a folder."""
     study, outcomes, design = finished.study, finished.outcomes, finished.design
     blocks: list[Block] = [Heading(study.title, 1), Paragraph(study.question), Paragraph(_origin(finished))]
     blocks += [Heading("Summary"), tables.summary(outcomes)]
@@ -61,21 +59,21 @@ def report_blocks(finished: Finished, folder: Path) -> list[Block]:
     blocks += [Heading("Task by task")]
     for task in tasks:
         trained = f"{task.target}, trained on {', '.join(task.train)}"
-        share = "" if task.fraction == 1 else f", {100 * task.fraction:g} % of it"
+        share = "" if task.fraction == 1 else f" ({100 * task.fraction:g} % of the training runs)"
         blocks += [Heading(task.name, 3), Paragraph(f"Predicted: {trained}{share}."), tables.of_task(outcomes, task)]
     blocks += [Heading("All figures"), *(block for task in tasks for block in _details(finished, task))]
     choices = tables.chosen_settings(outcomes, design.configurations)
     if choices.rows:
-        blocks += [Heading("Configurations that validation chose"), choices]
-    for status, title in (("cannot", "What methods cannot take"), ("failed", "What failed")):
+        blocks += [Heading("Configurations chosen on the validation runs"), choices]
+    for status, title in (("cannot", "Networks that methods do not support"), ("failed", "Failed trainings")):
         texts = _reasons(finished, status) + (_failed_configurations(finished) if status == "failed" else [])
         blocks += [Heading(title), Items(texts)] if texts else []
-    blocks += [Heading("How it was measured"), *_method(finished)]
+    blocks += [Heading("How it was measured"), *_measuring(finished)]
     return blocks
 
 
 def to_results(finished: Finished) -> dict[str, Any]:
-    """Everything but predictions, as plain JSON values: every seed, every configuration, versions and times."""
+    """Returns all results except predictions as plain JSON values: seeds, configurations, versions and times."""
     study, design, outcomes = finished.study, finished.design, finished.outcomes
     totals = [outcomes.total(method, group) for group in outcomes.groups for method in outcomes.methods]
     return {
@@ -120,7 +118,7 @@ def to_results(finished: Finished) -> dict[str, Any]:
                 "best_baseline": found.theirs.method.name,
                 "gain": found.gain,
                 "interval": found.interval,
-                "p": found.share,
+                "p": found.p,
             }
             for group in outcomes.groups
             for reads in COMPARED
@@ -136,39 +134,43 @@ def to_results(finished: Finished) -> dict[str, Any]:
 
 
 def _settings(finished: Finished, method: Method) -> dict[str, Any]:
-    """What a method was given in full, its first configuration and seed."""
+    """Returns the full settings of a method, for its first configuration and seed."""
     jobs = (result["job"] for result in finished.tried)
     return next((job["settings"] for job in jobs if job["method"] == method.name), {})
 
 
 def _origin(finished: Finished) -> str:
     paper = (
-        f"It repeats {finished.study.paper} of the paper" if finished.study.paper else "The paper has nothing like it"
+        f"This study repeats {finished.study.paper} of the paper"
+        if finished.study.paper
+        else "The paper has no corresponding experiment"
     )
     command = _command(finished)
-    note = " The ci scale shows that everything runs; its figures mean nothing." if finished.scale == "ci" else ""
+    note = (
+        " The scale ci only shows that everything runs; its figures are meaningless." if finished.scale == "ci" else ""
+    )
     versions = ", ".join(f"{name} {version}" for name, version in _versions(finished).items())
-    return f"{paper}; all zoos are our own. Made by: {command}. Versions: {versions}.{note}"
+    return f"{paper}; all zoos are our own. Command: {command}. Versions: {versions}.{note}"
 
 
 def _sentence(found: Comparison) -> str:
-    """SNE against the best baseline, in words."""
+    """Describes a comparison in words."""
     metric = found.ours.metric
     ours, theirs = (figure(metric, total.mean) for total in (found.ours, found.theirs))
     order = "ahead of" if found.gain > 0 else "behind"
-    sure = "does not hold zero" if found.interval[0] > 0 or found.interval[1] < 0 else "holds zero"
+    zero = "excludes zero" if found.interval[0] > 0 or found.interval[1] < 0 else "contains zero"
     where = "" if found.group == "all" else f"{found.group}: "
-    kind = "less" if metric in LOWER_IS_BETTER else "more"
+    kind = "lower" if metric in LOWER_IS_BETTER else "higher"
     gain = with_interval(metric, found.gain, found.interval)
     return (
-        f"{where}{found.ours.method.label} ({ours}) is {order} {found.theirs.method.label} ({theirs}), the best other "
-        f"method here that {COMPARED[found.reads]} ({kind} is better). Gain {gain}: the interval {sure}; "
-        f"p {found.share:.3g}."
+        f"{where}{found.ours.method.label} ({ours}) is {order} {found.theirs.method.label} ({theirs}), the best "
+        f"baseline that {COMPARED[found.reads]} ({kind} is better). The gain is {gain}; its interval {zero}; "
+        f"p = {found.p:.3g}."
     )
 
 
 def _reasons(finished: Finished, status: str) -> list[str]:
-    """A line for each method and task: where it has no figures, and why."""
+    """Returns one line per method, task and reason for which there are no results."""
     where: dict[tuple[str, str, str], list[str]] = {}
     for outcome in finished.outcomes.all:
         if outcome.status == status:
@@ -178,7 +180,7 @@ def _reasons(finished: Finished, status: str) -> list[str]:
 
 
 def _failed_configurations(finished: Finished) -> list[str]:
-    """Those that were tried and whose training did not come to an end."""
+    """Returns one line per configuration whose training failed."""
     labels = {method.name: method.label for method in finished.design.methods}
     broken = [result for result in finished.tried if result["status"] == "failed"]
     return [
@@ -192,38 +194,39 @@ def _details(finished: Finished, task: StudyTask) -> Sequence[Block]:
     return [Heading(task.name, 3), table] if table.rows else []
 
 
-def _method(finished: Finished) -> list[Block]:
+def _measuring(finished: Finished) -> list[Block]:
     design = finished.design
     seeds = ", ".join(str(seed) for seed in design.seeds)
     limits = [f"at most {design.most_epochs} epochs"] if design.most_epochs else []
     limits += [f"at most {design.most_members} members"] if design.most_members else []
     texts = [
-        f"Training seeds {seeds}; splits by training run, the same for every method.",
+        f"Training seeds: {seeds}. Zoos are split by training run, in the same way for every method.",
         *(f"Not compared here: {labels}: {reason}." for reason, labels in _left_out(finished).items()),
-        f"Every method might try {design.configurations} configuration(s) with the first seed; the validation score "
-        "(Kendall tau, or accuracy for classes) chose one, which was then trained with every seed. A method with fewer "
-        "has nothing more to tune. Held-out networks chose nothing.",
-        "Encoders choose their epoch on the validation runs; HyperRep and probing take a fixed number of epochs of the "
-        "training runs; quick baselines, which need no such choice, are fitted on both. The ensemble (sne default) "
-        "leaves out a fold of training and validation runs for each member, and is trained as was found best for it "
-        "elsewhere; the other encoders follow one protocol."
-        + (f" At this scale encoders train for {' and have '.join(limits)}." if limits else ""),
-        f"Brackets hold 95% intervals: {DRAWS:,} bootstrap draws of the training runs of the held-out networks (all "
-        "checkpoints of a run together, and runs of one number in several zoos) and of the training seeds. The p value "
-        "is the doubled share of draws in which the order is the other; the baseline is the best on the held-out "
-        "networks themselves, which favours it. results.json also has t intervals over seeds alone.",
-        "Tau is tau_b; ties in the labels keep it below the ceiling given beside it.",
-        "Training seconds are processor time, reading included, of the host where training ran on a GPU; ms a network "
-        "covers reading, preparing and the forward pass, on one thread where work was done by processes (of a machine "
-        "that may have been busy). Parameters are those of encoders and heads: trees are not counted. All "
-        f"trainings together took {_processor_seconds(finished) / 60:.0f} min of processor time, zoos not counted.",
-        f"Zoos: {', '.join(f'{zoo.name} ({zoo.networks} runs)' for zoo in design.zoos)}.",
+        f"Number of configurations that each method may try with the first seed: {design.configurations}. The one with "
+        "the best validation score (Kendall tau, or accuracy for classes) is then trained with every seed. Methods "
+        "with fewer configurations have nothing more to tune. Held-out networks influence no choice.",
+        "Encoders choose their epoch on the validation runs. HyperRep and probing train for a fixed number of epochs "
+        "on the training runs. Quick baselines, which need no such choice, are fitted on training and validation runs. "
+        "The ensemble (sne default) leaves out one fold of the training and validation runs per member, and uses the "
+        "settings that were found best for it on other zoos; all other encoders follow one protocol."
+        + (f" Limits on encoders at this scale: {' and '.join(limits)}." if limits else ""),
+        f"Brackets contain 95% intervals from {DRAWS:,} bootstrap draws of the training runs of the held-out networks "
+        "and of the training seeds. All checkpoints of a run, and runs of equal number in several zoos, are drawn "
+        "together. The p value is twice the share of draws with the opposite order. The best baseline is chosen on the "
+        "held-out networks themselves, which favours it. results.json also contains t intervals over seeds only.",
+        "Tau is tau_b. Ties among the labels limit it to the ceiling given next to it.",
+        "Training time is processor time in seconds, including reading; for training on a GPU, that of the host. "
+        "Milliseconds per network include reading, preparing and the forward pass, on one thread if processes did the "
+        "work; other load on the machine increases them. Parameters are those of encoders and heads; trees are not "
+        f"counted. All trainings together took {_processor_seconds(finished) / 60:.0f} min of processor time, without "
+        "zoos.",
+        f"Zoos: {', '.join(f'{zoo.name} (runs per family: {zoo.networks})' for zoo in design.zoos)}.",
     ]
     return [Items(texts)]
 
 
 def _left_out(finished: Finished) -> dict[str, str]:
-    """By reason, the labels of the methods that the study leaves out."""
+    """Returns, for each reason, the labels of the methods that the study leaves out."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in finished.design.left_out.items():
         by_reason.setdefault(reason, []).append(METHODS[name].label if name in METHODS else name)
@@ -231,12 +234,12 @@ def _left_out(finished: Finished) -> dict[str, str]:
 
 
 def _processor_seconds(finished: Finished) -> float:
-    """Of all trainings, in whichever sitting they were done."""
+    """Returns the processor time of all trainings, including those of earlier calls."""
     return math.fsum(result.get("cpu_seconds", 0.0) for result in finished.tried)
 
 
 def _versions(finished: Finished) -> dict[str, str]:
-    """Those that trainings ran with; several of one are joined by "and"."""
+    """Returns the versions with which trainings ran; several versions of one package are joined by "and"."""
     names = dict.fromkeys(name for result in finished.tried for name in result["versions"])
     return {
         name: " and ".join(dict.fromkeys(result["versions"].get(name, "?") for result in finished.tried))
@@ -245,7 +248,7 @@ def _versions(finished: Finished) -> dict[str, str]:
 
 
 def _command(finished: Finished) -> str:
-    """What repeats the study; seeds and methods are named where they are not its own."""
+    """Returns the command that repeats the study, with seeds and methods if they differ from the declared ones."""
     words, declared = (
         ["sne study", finished.study.name, "--scale", finished.scale],
         finished.study.design(finished.scale),

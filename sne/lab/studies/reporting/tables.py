@@ -1,4 +1,4 @@
-"""The tables of a report."""
+"""The tables of a report, and how figures are written."""
 
 from typing import Any
 
@@ -6,24 +6,23 @@ import numpy as np
 
 from sne.lab.studies.methods import Method
 from sne.lab.studies.outcomes import Outcome, Outcomes, Total
-from sne.lab.studies.reporting.blocks import Cell, Table
-from sne.lab.studies.reporting.numbers import count, duration, figure, with_interval
+from sne.lab.studies.reporting.document import Cell, Table
 from sne.lab.studies.resampling import interval_of
 from sne.lab.studies.study import LOWER_IS_BETTER, METRICS, StudyTask
 
 READS = {
     "weights": "weights",
-    "notes": "notes",
+    "notes": "hyper-parameters",
     "labels": "nothing",
     "activations": "weights, activations",
-    "runs": "runs the network",
+    "runs": "runs the networks",
 }
 
-COSTS = ("parameters", "ms a network", "training, s")
+COSTS = ("parameters", "ms per network", "training, s")
 
 
 def ordered_methods(outcomes: Outcomes) -> list[Method]:
-    """Methods, best first by the last group, where that is the harder one; those that are not whole come last."""
+    """Sorts methods by the last (hardest) group, best first; methods that lack held-out sets come last."""
     group = outcomes.groups[-1]
 
     def place(method: Method) -> tuple[int, float]:
@@ -37,7 +36,7 @@ def ordered_methods(outcomes: Outcomes) -> list[Method]:
 
 
 def summary(outcomes: Outcomes) -> Table:
-    """A row a method: every group's mean, and what the method costs."""
+    """Returns the summary table: one row per method, with the mean of every group and the costs of the method."""
     methods, groups = ordered_methods(outcomes), outcomes.groups
     totals = {(m.name, group): outcomes.total(m, group) for m in methods for group in groups}
     best = {group: _best([totals[m.name, group] for m in methods if m.reads == "weights"]) for group in groups}
@@ -58,7 +57,7 @@ def summary(outcomes: Outcomes) -> Table:
 
 
 def total_text(total: Total, outcomes: Outcomes) -> str:
-    """A group's mean with its interval; how many held-out sets it is of, where some are missing."""
+    """Returns a group's mean with its interval, and the number of held-out sets if some are missing."""
     if not total.outcomes:
         asked = [o for o in outcomes.all if o.method.name == total.method.name and o.held_out.group == total.group]
         return "cannot" if all(o.status == "cannot" for o in asked) else "failed"
@@ -67,7 +66,7 @@ def total_text(total: Total, outcomes: Outcomes) -> str:
 
 
 def of_task(outcomes: Outcomes, task: StudyTask) -> Table:
-    """A row a method, a column a held-out set: the task's metric."""
+    """Returns a task's table: one row per method and one column per held-out set, with the task's metric."""
     rows = []
     for method in ordered_methods(outcomes):
         found = [outcomes.find(task.name, part.name, method.name) for part in task.held_out]
@@ -77,7 +76,7 @@ def of_task(outcomes: Outcomes, task: StudyTask) -> Table:
 
 
 def outcome_text(outcome: Outcome) -> str:
-    """The task's metric with its interval, or why there is none."""
+    """Returns the task's metric with its interval, or the status if there is none."""
     if outcome.status != "done":
         return outcome.status
     metric = outcome.task.metric
@@ -85,7 +84,7 @@ def outcome_text(outcome: Outcome) -> str:
 
 
 def details(outcomes: Outcomes, task: StudyTask) -> Table:
-    """A row a method and held-out set: every figure, averaged over the seeds."""
+    """Returns one row per method and held-out set, with all metrics averaged over the seeds."""
     done = [o for o in outcomes.all if o.task.name == task.name and o.status == "done"]
     names = list(dict.fromkeys(name for o in done for name in o.figures[0]))
     rows = [
@@ -106,7 +105,7 @@ def details(outcomes: Outcomes, task: StudyTask) -> Table:
 
 
 def chosen_settings(outcomes: Outcomes, configurations: int) -> Table:
-    """A row a task and method: which configuration validation chose."""
+    """Returns one row per task and method, with the configuration that was chosen on the validation runs."""
     rows = []
     for task in {o.task.name: o.task for o in outcomes.all}.values():
         for method in outcomes.methods:
@@ -115,7 +114,7 @@ def chosen_settings(outcomes: Outcomes, configurations: int) -> Table:
             if outcome.status != "done" or outcome.configuration is None or tried < 2:
                 continue
             settings = method.grid[outcome.configuration]
-            text = ", ".join(f"{key} {_plain(value)}" for key, value in settings.items()) or "its own"
+            text = ", ".join(f"{key} {_plain(value)}" for key, value in settings.items()) or "default"
             validations = [r["validation"] for r in outcome.results if r["validation"] is not None]
             mean = figure("kendall_tau", float(np.mean(validations)) if validations else None)
             rows.append([Cell(task.name), Cell(method.label), Cell(str(tried)), Cell(text), Cell(mean)])
@@ -127,14 +126,14 @@ def _plain(value: Any) -> str:
 
 
 def _costs(done: list[Outcome]) -> list[Cell]:
-    """Parameters, time a network and training time, averaged over tasks."""
+    """Returns parameters, time per network and training time, averaged over tasks."""
 
     def mean(name: str) -> float | None:
         values = [value for outcome in done if (value := outcome.cost(name)) is not None]
         return float(np.mean(values)) if values else None
 
     times = (mean("ms_per_network"), mean("cpu_seconds"))
-    return [Cell(count(mean("parameters"))), *(Cell(duration(time)) for time in times)]
+    return [Cell(whole_number(mean("parameters"))), *(Cell(duration(time)) for time in times)]
 
 
 def _best(totals: list[Total]) -> Total | None:
@@ -152,3 +151,30 @@ def _head(group: str, metric: str, num_groups: int) -> str:
 def _spread(values: list[float | None], metric: str) -> str:
     known = [value for value in values if value is not None]
     return figure(metric, float(np.std(known, ddof=1))) if len(known) > 1 else "-"
+
+
+def figure(metric: str, value: float | None) -> str:
+    """Formats a metric: errors with three significant digits, others with three decimals; "-" for None."""
+    if value is None:
+        return "-"
+    text = f"{value:.3g}" if metric in ("mse", "mae") else f"{value:.3f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def with_interval(metric: str, value: float | None, interval: tuple[float, float] | None) -> str:
+    """Formats a metric with its interval in brackets."""
+    if value is None or interval is None:
+        return figure(metric, value)
+    return f"{figure(metric, value)} [{figure(metric, interval[0])}, {figure(metric, interval[1])}]"
+
+
+def whole_number(value: float | None) -> str:
+    """Formats a large whole number."""
+    return "-" if value is None else f"{round(value):,}"
+
+
+def duration(seconds: float | None) -> str:
+    """Formats a duration with its significant digits."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.3f}" if seconds < 0.1 else f"{seconds:.1f}" if seconds < 100 else f"{seconds:.0f}"

@@ -1,63 +1,122 @@
-"""From a network's layers and its symmetry to its neuron graph."""
+"""The neuron graph of a network: neurons are nodes, matrices hold edges, vectors hold values of nodes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from math import prod
-from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 from torch import Tensor
 
 from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.errors import CannotTakeError
-from sne.lab.neural.graph import MEMBERSHIP, Edges, NeuronGraph, NodeKind, NodeSet, Vector
-from sne.lab.neural.graph_batch import GraphPlan, plan_of
-from sne.lab.neural.neuron_sets import MovedNeurons, Places, find_moved
+from sne.lab.neural.neuron_sets import MovedNeurons, Neuron, find_moved
 from sne.networks import Layer, Network, Part
 from sne.symmetry import Group, symmetry_of
 
-Made = TypeVar("Made")
+MEMBERSHIP = len(LAYER_TYPES) * len(ROLES)
+"""Kind of the edges between a head and the neurons in it. The kind of a weight's edges is its layer type and role."""
+NUM_KINDS = MEMBERSHIP + 1
+
 Segment = tuple[int, list[list[int]]]
-"""A set of nodes, and for each of them its entries on an axis."""
+"""A set of nodes, and for each of its nodes the entries of an axis that belong to it."""
+
+
+class NodeKind(IntEnum):
+    """Kind of the neurons in a set."""
+
+    MOVED = 0
+    INPUT = 1
+    OUTPUT = 2
+    HEAD = 3
+
+
+@dataclass(frozen=True, eq=False)
+class NodeSet:
+    """Neurons that are treated alike: those that may be permuted, or those of an axis that no symmetry moves.
+
+    Args:
+        size: Number of neurons.
+        kind: Moved by permutations; fixed and only read (`INPUT`), or fixed and written (`OUTPUT`); or a head.
+        level: Level of the first layer that writes them, or of the first that reads them if none writes them.
+    """
+
+    size: int
+    kind: NodeKind
+    level: int
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """All edges that one tensor, or a piece of it, contributes from one set of nodes to another.
+
+    Args:
+        tensor: Name of the tensor with the values; empty for membership in heads, whose values are 1 and 0.
+        entries: Indices into the flat stored tensor; the values themselves for membership.
+        kind: Number of layer type and role.
+        level: Level of the layer.
+        to_set: Set of nodes that is written.
+        from_set: Set of nodes that is read.
+    """
+
+    tensor: str
+    entries: Int32[Tensor, "to from positions"]
+    kind: int
+    level: int
+    to_set: int
+    from_set: int
+
+
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """The values that one tensor, or a piece of it, contributes to the nodes of a set.
+
+    Args:
+        tensor: Name of the tensor with the values.
+        entries: Indices into the flat stored tensor.
+        kind: Number of layer type and role.
+        level: Level of the layer.
+        node_set: Set of the nodes.
+    """
+
+    tensor: str
+    entries: Int32[Tensor, "nodes positions"]
+    kind: int
+    level: int
+    node_set: int
+
+
+@dataclass(frozen=True, eq=False)
+class NeuronGraph:
+    """The graph that all networks of one layout and symmetry share, without weights."""
+
+    sets: tuple[NodeSet, ...]
+    edges: tuple[Edges, ...]
+    vectors: tuple[Vector, ...]
+    num_levels: int
 
 
 def neuron_graph(network: Network, *, max_edges: int) -> NeuronGraph:
-    """Makes the neuron graph of a network.
+    """Builds the neuron graph of a network, once for all networks of its layout and symmetry.
 
-    Axes that one permutation moves share nodes: a residual stream is one set, written and read by many layers. Neurons
-    inside heads have an edge to every head, which says whether it holds them. Where the symmetry says nothing, an axis
-    has nodes of its own; weight and bias of one layer share those that they write.
+    Axes that are moved by one permutation share their nodes: a residual stream is one set of nodes, written and read
+    by many layers. Neurons inside attention heads have an edge to every head, whose value says whether they belong to
+    it. An axis that no symmetry moves has nodes of its own; the weight and the bias of a layer share the nodes that
+    they write.
 
     Args:
-        network: any network.
-        max_edges: the most edges it may have.
+        network: Network of any architecture.
+        max_edges: Maximum number of edges.
 
     Raises:
-        CannotTakeError: it has no matrix, too many edges, or a tensor with more than two axes of neurons that move.
+        CannotTakeError: If the network has no matrix, too many edges, or a tensor with more than two moved axes.
 
     Source: Kofinas et al., arXiv 2403.12143, section 2 (neurons as nodes, biases on nodes, weights on edges).
-    Differs: which axes share nodes is read from the network's symmetry, so that any architecture has a graph; the
-        parameters of norms stay on nodes.
+    Differs: the network's symmetry decides which axes share nodes, so that every architecture has a graph; the
+        parameters of norms are values of nodes.
     """
-    return _named(network, max_edges, _build)
-
-
-def graph_plan(network: Network, *, max_edges: int) -> GraphPlan:
-    """The plan of a network's neuron graph, which is made once for all networks of one layout and symmetry.
-
-    Args:
-        network: any network.
-        max_edges: the most edges it may have.
-
-    Raises:
-        CannotTakeError: see `neuron_graph`.
-    """
-    return _named(network, max_edges, _plan)
-
-
-def _named(network: Network, max_edges: int, make: Callable[..., Made]) -> Made:
-    """What `make` makes of a network's layout and symmetry; the network stands in its errors."""
     if network.num_weights == 0:
         raise CannotTakeError(f"{network.name}: no weights, expected at least one")
     shapes = [part.canonical_shape for _, part in network.parts()]
@@ -67,12 +126,13 @@ def _named(network: Network, max_edges: int, make: Callable[..., Made]) -> Made:
     symmetry = symmetry_of(network)
     stored = tuple((name, info.shape) for name, info in network.source.infos.items())
     try:
-        return make(network.layers, stored, symmetry.groups, tuple(sorted(symmetry.aliases.items())))
+        return _graph_of_layout(network.layers, stored, symmetry.groups, tuple(sorted(symmetry.aliases.items())))
     except CannotTakeError as error:
         raise CannotTakeError(f"{network.name}: {error.reason}") from None
 
 
-def _build(
+@lru_cache(maxsize=4096)
+def _graph_of_layout(
     layers: tuple[Layer, ...],
     stored: tuple[tuple[str, tuple[int, ...]], ...],
     groups: tuple[Group, ...],
@@ -89,13 +149,8 @@ def _build(
     return builder.finish()
 
 
-@lru_cache(maxsize=4096)
-def _plan(*layout: Any) -> GraphPlan:
-    return plan_of(_build(*layout))
-
-
 class _Builder:
-    """A graph while it grows."""
+    """Collects the sets of nodes, the edges and the vectors of a graph."""
 
     def __init__(self, moved: MovedNeurons, shapes: Mapping[str, tuple[int, ...]], names: Mapping[str, str]) -> None:
         self.moved, self.shapes, self.names = moved, shapes, names
@@ -117,7 +172,7 @@ class _Builder:
                     pieces.setdefault(part.tensor, []).append((layer, part))
         for tensor, several in pieces.items():
             if not all(self._is_whole(part) for _, part in several):
-                # A cut through neurons that trade places: the tensor is read uncut.
+                # The parts cut through neurons that may be permuted, so the tensor is read in one piece.
                 layer, part = several[0]
                 shape = self.shapes[tensor]
                 several = [(layer, Part(tensor, part.role, shape, part.out_axis, part.in_axis))]
@@ -132,7 +187,7 @@ class _Builder:
             level = min(self._level(one) for one in sets)
             self.heads[head] = level
             for one in sets:
-                membership = torch.zeros(len(cells), self.sizes[one], 1, dtype=torch.int64)
+                membership = torch.zeros(len(cells), self.sizes[one], 1, dtype=torch.int32)
                 for number, cell in enumerate(cells):
                     inside = [self.moved.order_of[neuron] for neuron in cell if self.moved.set_of[neuron] == one]
                     membership[number, inside] = 1
@@ -153,20 +208,20 @@ class _Builder:
         for levels in (self.written, self.read, self.heads):
             if number in levels:
                 return levels[number]
-        return 0  # of neurons in tensors that no layer has
+        return 0  # neurons of tensors that belong to no layer
 
-    def _neurons(self, part: Part, dim: int) -> list[Places]:
-        """The neuron of each entry of an axis of a part; () for those that stay."""
+    def _neurons(self, part: Part, dim: int) -> list[Neuron]:
+        """Returns the neuron of each entry of an axis of a part; () for entries that stay."""
         neurons = self.moved.axes.get((self.names.get(part.tensor, part.tensor), dim))
         if neurons is None:
             return [()] * part.shape[dim]
         return neurons[part.start : part.start + part.shape[dim]] if dim == part.axis else neurons
 
     def _is_whole(self, part: Part) -> bool:
-        """Whether every set of neurons that trade places is in the part as a whole, on the axis that is cut."""
+        """Returns whether the part contains every set of permutable neurons completely, on the axis that is cut."""
         if part.axis is None or len(part.shape) != len(self.shapes[part.tensor]):
             return True
-        counts: dict[Places, int] = {}
+        counts: dict[Neuron, int] = {}
         for neuron in self._neurons(part, part.axis):
             counts[neuron] = counts.get(neuron, 0) + 1
         return all(
@@ -183,16 +238,16 @@ class _Builder:
             everything = everything.narrow(part.axis, part.start, part.shape[part.axis])
         everything = everything.reshape(part.shape)
         rest = [dim for dim in range(len(part.shape)) if dim not in axes]
-        canonical = everything.permute([*axes, *rest]).reshape([part.shape[dim] for dim in axes] + [-1])
+        arranged = everything.permute([*axes, *rest]).reshape([part.shape[dim] for dim in axes] + [-1])
         if not axes:
-            canonical = canonical[None]
+            arranged = arranged[None]
         writes = self._segments(layer, part, axes[0] if axes else None, is_out=True)
         for to_set, to_entries in writes:
             self.written[to_set] = min(self.written.get(to_set, layer.level), layer.level)
-            rows = canonical[torch.tensor(to_entries)].flatten(0, 1)
+            rows = arranged[torch.tensor(to_entries)].flatten(0, 1)
             count = len(to_entries)
             if len(axes) < 2:
-                entries = rows.reshape(count, -1)
+                entries = rows.reshape(count, -1).int()
                 self.vectors.append(Vector(part.tensor, entries, kind, layer.level, to_set))
                 continue
             for from_set, from_entries in self._segments(layer, part, axes[1], is_out=False):
@@ -201,7 +256,7 @@ class _Builder:
                 self.edges.append(Edges(part.tensor, entries, kind, layer.level, to_set, from_set))
 
     def _node_axes(self, part: Part) -> list[int]:
-        """The axes of a part that count neurons: at most one that is written, then one that is read."""
+        """Returns the axes of a part that count neurons: at most one that is written, then one that is read."""
         moving = [dim for dim in range(len(part.shape)) if any(self._neurons(part, dim))]
         if len(moving) > 2:
             raise CannotTakeError(f"neurons move along axes {moving} of {part.tensor}, expected at most two axes")
@@ -210,22 +265,22 @@ class _Builder:
         return sorted(moving + spare, key=lambda dim: named.index(dim) if dim in named else len(named))
 
     def _segments(self, layer: Layer, part: Part, dim: int | None, *, is_out: bool) -> list[Segment]:
-        """The sets of nodes that stand on one axis of a part, each with the entries of its nodes."""
+        """Returns the sets of nodes on one axis of a part, each with the axis entries of its nodes."""
         neurons = [()] if dim is None else self._neurons(part, dim)
         entries: dict[int, list[list[int]]] = {}
         fixed = []
-        for place, neuron in enumerate(neurons):
+        for entry, neuron in enumerate(neurons):
             if not neuron:
-                fixed.append(place)
+                fixed.append(entry)
                 continue
             number = self.moved.set_of[neuron]
             rows = entries.setdefault(number, [[] for _ in self.moved.members[number]])
-            rows[self.moved.order_of[neuron]].append(place)
+            rows[self.moved.order_of[neuron]].append(entry)
         for rows in entries.values():
             if len({len(row) for row in rows}) > 1:
                 raise CannotTakeError(
-                    f"axis {dim} of {part.tensor} holds some of {len(rows)} neurons that trade places more often than "
-                    "others, expected all alike"
+                    f"axis {dim} of {part.tensor} contains some of {len(rows)} permutable neurons more often than "
+                    "others, expected equal numbers"
                 )
         segments = list(entries.items())
         if fixed:
@@ -233,13 +288,13 @@ class _Builder:
             number = self.fixed.setdefault((*owner, tuple(fixed)), len(self.sizes))
             if number == len(self.sizes):
                 self.sizes.append(len(fixed))
-            segments.append((number, [[place] for place in fixed]))
+            segments.append((number, [[entry] for entry in fixed]))
         return segments
 
 
 def _edge_entries(
-    rows: Int64[Tensor, "to_entries from_all kernel"], columns: Int64[Tensor, "nodes places"], count: int
-) -> Int64[Tensor, "to from positions"]:
-    """Entries of every pair of nodes: kernel positions, for each place that the two have on their axes."""
-    both = rows[:, columns].unflatten(0, (count, -1))  # to, its places, from, its places, kernel
-    return both.transpose(1, 2).flatten(2).contiguous()
+    rows: Int64[Tensor, "to_entries from_all kernel"], columns: Int64[Tensor, "nodes entries"], count: int
+) -> Int32[Tensor, "to from positions"]:
+    """Returns the tensor entries between each pair of nodes: kernel positions, for each axis entry of the two."""
+    both = rows[:, columns].unflatten(0, (count, -1))  # to, its entries, from, its entries, kernel
+    return both.transpose(1, 2).flatten(2).int().contiguous()

@@ -4,26 +4,19 @@ from collections import Counter
 
 import pytest
 import torch
+from neural_cases import Known
 from oracles import handmade
 from torch import nn
 
 from sne import read_network
 from sne.lab.neural import CannotTakeError
-from sne.lab.neural.graph import MEMBERSHIP, NeuronGraph, NodeKind
-from sne.lab.neural.graph_building import graph_plan, neuron_graph
+from sne.lab.neural.graph_batch import plan_of
+from sne.lab.neural.neuron_graph import MEMBERSHIP, NeuronGraph, NodeKind, neuron_graph
 from sne.making import FAMILIES
 from sne.networks import Network
 from sne.symmetry import Group, Span, Symmetry
 
 MANY = 1 << 20
-
-
-class Known(handmade.TensorsInMemory):
-    """Tensors of a network whose symmetry is known."""
-
-    def __init__(self, tensors, symmetry):
-        super().__init__(tensors)
-        self.symmetry = symmetry
 
 
 def graph_of(source, symmetry=None) -> NeuronGraph:
@@ -53,7 +46,7 @@ def test_a_plain_stack_is_a_chain():
     for before, after in zip(graph.edges, graph.edges[1:], strict=False):
         assert after.from_set == before.to_set
     assert [one.node_set for one in graph.vectors] == [one.to_set for one in graph.edges]
-    assert graph.num_nodes == 21 and graph.num_edges == 35 + 42 + 18
+    assert sum(one.size for one in graph.sets) == 21 and plan_of(graph).num_edges == 35 + 42 + 18
 
 
 def test_kernels_and_flattened_positions_are_channels_of_edges():
@@ -99,13 +92,13 @@ def test_every_weight_is_there_once():
         assert entries.keys() == used
         for tensor, several in entries.items():
             count = read.source.infos[tensor].num_entries
-            assert torch.equal(torch.cat(several).sort().values, torch.arange(count)), f"{name}: {tensor}"
+            assert torch.equal(torch.cat(several).long().sort().values, torch.arange(count)), f"{name}: {tensor}"
 
 
 def test_values_are_read_in_the_order_of_the_plan():
     module = family("cnn_s")
     read = read_network(module.state_dict())
-    plan = graph_plan(read, max_edges=MANY)
+    plan = plan_of(neuron_graph(read, max_edges=MANY))
     values = plan.read(read)
     assert len(values) == plan.num_values == read.num_weights
     stack = next(one for one in plan.edges if one.shape == (1, 20, 4, 9))
@@ -115,9 +108,10 @@ def test_values_are_read_in_the_order_of_the_plan():
 
 def test_one_layout_is_worked_out_once():
     first, second = (read_network(family("small_cnn").state_dict()) for _ in range(2))
-    assert graph_plan(first, max_edges=MANY) is graph_plan(second, max_edges=MANY)
+    graph = neuron_graph(first, max_edges=MANY)
+    assert graph is neuron_graph(second, max_edges=MANY) and plan_of(graph) is plan_of(graph)
     other = read_network(family("cnn_s").state_dict())
-    assert graph_plan(other, max_edges=MANY) is not graph_plan(first, max_edges=MANY)
+    assert neuron_graph(other, max_edges=MANY) is not graph
 
 
 def test_without_a_symmetry_axes_are_apart():
@@ -159,5 +153,5 @@ def test_three_moving_axes_are_refused():
 
 def test_a_symmetry_of_another_network_is_refused():
     group = Group("g", 6, (Span("a.weight", 0),), ("permutation",))
-    with pytest.raises(CannotTakeError, match="of another network"):
+    with pytest.raises(CannotTakeError, match="belongs to another network"):
         graph_of({"a.weight": torch.ones(4, 4)}, Symmetry((group,), (), {"a.weight": (6, 4)}))
