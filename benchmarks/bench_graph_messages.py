@@ -1,10 +1,10 @@
-"""Times the messages of the graph network, next to the same sums in single steps with autograd, in one run.
+"""Measures the time of the graph network's messages, compared with separate operations and autograd in the same run.
 
     python benchmarks/bench_graph_messages.py --threads 1
 
-Floor of one layer, per edge, in multiply-adds: edge_dim x hidden for the message, as much for the new edge, and three
-times that with the backward pass: 3,100 at 16 and 32. The rest moves memory: `hidden` numbers an edge, each time that
-messages are read or written.
+The minimum work of one layer per edge, in multiply-adds, is edge_dim x hidden for the message, the same for the new
+edge, and three times the sum with the backward pass: 3,100 for sizes of 16 and 32. The rest is memory traffic: `hidden`
+numbers per edge, each time that messages are read or written.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from torch.nn.functional import silu
 from sne.lab.neural.graph_network import pass_messages
 
 LAYERS = {"perceptron, 784 to 24": (1, 24, 784), "CNN, 16 to 16 of 3 x 3": (32, 16, 16)}
-"""Blocks, nodes that are written, nodes that are read. The second is a batch: small blocks come many at a time."""
+"""Number of blocks, written nodes and read nodes. The second is a batch, since small blocks come in large numbers."""
 
 
 def single_steps(edges: Tensor, *, inward, outward, written, read, writes, reads) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,7 +47,7 @@ def drawn(blocks: int, num_to: int, num_from: int, edge_dim: int, hidden: int) -
 
 
 def cpu_ms(calls: list[Callable[[], object]], repeats: int) -> Iterator[float]:
-    """CPU milliseconds of the fastest repeat of each call; calls take turns, so that all meet the same machine."""
+    """Yields the CPU milliseconds of the fastest repeat of each call; calls alternate to share the machine's load."""
     best = [float("inf")] * len(calls)
     for repeat in range(repeats + 1):  # the first warms up
         for number, call in enumerate(calls):
@@ -78,8 +78,8 @@ def main() -> None:
         edges = blocks * num_to * num_from
         floor = 2 * 6 * args.edge_dim * args.hidden * edges / 1e6
         print(
-            f"{name:24s}{edges:7d} edges  own {own:6.1f} ms  single steps {steps:6.1f} ms  {steps / own:4.1f}x  "
-            f"products alone {floor:5.0f} MFLOP, {floor / own:4.0f} GFLOP/s"
+            f"{name:24s}{edges:7d} edges  own {own:6.1f} ms  separate operations {steps:6.1f} ms  {steps / own:4.1f}x  "
+            f"minimum work {floor:5.0f} MFLOP, {floor / own:4.0f} GFLOP/s"
         )
 
 

@@ -1,10 +1,10 @@
-"""What transformed copies cost in a training step of the paper's encoder.
+"""Measures the cost of transformed copies in a training step of the paper's encoder.
 
     python benchmarks/bench_invariance_cost.py --batch 32 --threads 1
 
-A step without them (collate, forward, backward, optimiser) is the measure. Beside it stand the draw of one g for each
-network with its application to the flat vector, the preparation of the copies, and a whole step with the invariance
-term, in which the encoder also reads the copies. Networks are untrained; nothing here depends on their weights.
+The reference is a step without copies (collate, forward, backward, optimiser). It is compared with drawing one
+transformation per network and applying it to the flat vector, with preparing the copies, and with a whole step with the
+invariance term, in which the encoder also reads the copies. The networks are untrained; no time depends on weights.
 """
 
 import argparse
@@ -30,7 +30,7 @@ RESULTS = Path(__file__).parent / "results" / "invariance_cost.json"
 
 
 def write_networks(path: Path, family: str, count: int) -> Zoo:
-    """Untrained networks of one family, with their symmetries."""
+    """Writes a zoo of untrained networks of one family, with their symmetries."""
     images, rng = load_images("digits"), np.random.default_rng(0)
     with ZooWriter(path) as writer:
         for number in range(count):
@@ -47,7 +47,7 @@ def write_networks(path: Path, family: str, count: int) -> Zoo:
 
 
 def milliseconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """The shortest of several runs after a first."""
+    """Returns the time of the fastest of several runs, after a warm-up run."""
     times = []
     for _ in range(repeats + 1):
         started = time.perf_counter()

@@ -1,10 +1,11 @@
-"""Times the paper's encoder on small CNNs, next to the textbook form of the same encoder, in one run.
+"""Measures the time of the paper's encoder on small CNNs, compared with a textbook implementation in the same run.
 
     python benchmarks/bench_set_encoder.py --networks 64 --threads 2
 
-Floor at dim h = 64, per weight, in multiply-adds: second SAB 4 h^2, the rFF of PMA h^2, the rest about 3,000:
-23,500, or 47 kFLOP forward and 141 kFLOP forward and backward. 64 networks of 4,970 weights: 15 and 45 GFLOP.
-The textbook form does about 10 h^2, 80 kFLOP forward, and softmaxes over 9 entries that do not vectorise.
+The minimum work per weight at dim h = 64, in multiply-adds, is 4 h^2 for the second SAB, h^2 for the rFF of PMA, and
+about 3,000 for the rest: 23,500 in all, or 47 kFLOP for the forward pass and 141 kFLOP for forward and backward. For 64
+networks of 4,970 weights, this is 15 and 45 GFLOP. The textbook implementation needs about 10 h^2, or 80 kFLOP for the
+forward pass, and softmaxes over 9 entries, which do not vectorise.
 """
 
 import argparse
@@ -26,7 +27,7 @@ SHAPES = {"conv0": (16, 1, 3, 3), "conv1": (16, 16, 3, 3), "conv2": (16, 16, 3, 
 
 
 class RandomWeights:
-    """Normal weights, a seed a network."""
+    """Normally distributed weights; the seed identifies the network."""
 
     def __init__(self, seed: int, parts: list[Part]) -> None:
         self.name = f"random-{seed}"
@@ -35,7 +36,7 @@ class RandomWeights:
         self.infos = {k: TensorInfo(k, tuple(v.shape), "float32") for k, v in self.tensors.items()}
 
     def load(self, name: str) -> Tensor:
-        """One tensor."""
+        """Returns one tensor."""
         return self.tensors[name]
 
 
@@ -73,7 +74,7 @@ class TextbookScalarBlock(nn.Module):
         self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same numbers, computed as the equations are written."""
+        """Computes the same values as the equations state them."""
         return textbook_block(self.block, x.unsqueeze(-1), x.unsqueeze(-1))
 
 
@@ -85,7 +86,7 @@ class TextbookBlock(nn.Module):
         self.block = block.block
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same numbers, computed as the equations are written."""
+        """Computes the same values as the equations state them."""
         return textbook_block(self.block, x, x)
 
 
@@ -97,13 +98,13 @@ class TextbookPooling(nn.Module):
         self.block = block
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same numbers, computed as the equations are written."""
+        """Computes the same values as the equations state them."""
         seeds = self.block.seed.expand(len(x), -1, -1)
         return textbook_block(self.block, seeds, self.block.feedforward(x)).squeeze(1)
 
 
 def textbook(encoder: SetEncoder) -> SetEncoder:
-    """The same weights, the chunk encoder in textbook form; the other stages cost little."""
+    """Returns an encoder with the same weights and a textbook chunk encoder; the other stages cost little."""
     other = SetEncoder(**encoder.settings())
     other.load_state_dict(encoder.state_dict())
     stage = other.chunk_encoder
@@ -114,7 +115,7 @@ def textbook(encoder: SetEncoder) -> SetEncoder:
 
 
 def milliseconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Wall and CPU time of the fastest repeat: on a busy machine the second is the one to trust."""
+    """Returns wall and CPU time of the fastest repeat; CPU time is more reliable on a busy machine."""
     call()
     walls, cpus = [], []
     for _ in range(repeats):

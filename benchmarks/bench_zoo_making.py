@@ -1,12 +1,12 @@
-"""How quick zoos are made: `sne zoo make` beside a plain PyTorch loop, on the same networks.
+"""Measures the speed of `sne zoo make`, compared with a plain PyTorch loop on the same networks.
 
     python benchmarks/bench_zoo_making.py --images mnist.npz [--networks 16] [--steps 400] [--workers 2] [--device cpu]
 
-The plain loop is what a throw-away script does: one process, with torch's own number of threads and with one (the
-quicker counts), `nn.Dropout`, all images scaled once, one network after another. It trains the same networks of the
-family `small_cnn` (same hyper-parameters, first weights and own images) for as many steps and measures them as often.
-With --device cuda both run on the GPU, the zoo's networks in stacks. The two take turns, and accuracies are compared.
-Prints a Markdown table and writes results/zoo_making_DEVICE.json beside this file.
+The plain loop is what a simple script does: one process, `nn.Dropout`, all images scaled once, one network after
+another. It is run with torch's default number of threads and with one thread, and the faster counts. It trains the same
+networks of the family `small_cnn` (equal hyper-parameters, initial weights and images) for as many steps, and measures
+them as often. With --device cuda, both run on the GPU, with the zoo's networks in stacks. The two alternate, and their
+accuracies are compared. Prints a Markdown table and writes results/zoo_making_DEVICE.json next to this file.
 """
 
 import argparse
@@ -39,7 +39,7 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 def plain_dropout(module: nn.Module, probability: float) -> None:
-    """Puts torch's own dropout in the place of ours."""
+    """Replaces our dropout by that of torch."""
     for name, child in module.named_children():
         if isinstance(child, ByteDropout):
             setattr(module, name, nn.Dropout(probability))
@@ -48,7 +48,7 @@ def plain_dropout(module: nn.Module, probability: float) -> None:
 
 
 def plain_network(unit: Unit, images: ImageSet, scaled: tuple[torch.Tensor, ...], arguments: Any) -> float:
-    """Trains one network as a script would; returns its test accuracy."""
+    """Trains one network as a script would and returns its test accuracy."""
     x_train, y_train, x_test, y_test = scaled
     seeds = Seeds(unit.seeds(0))
     chosen = FAMILY.sample(seeds.hyperparameters())
@@ -83,7 +83,7 @@ def plain_network(unit: Unit, images: ImageSet, scaled: tuple[torch.Tensor, ...]
 
 
 def plain(images: ImageSet, arguments: Any, networks: int) -> tuple[float, list[float]]:
-    """Seconds a network and accuracies of the plain loop."""
+    """Returns the seconds per network and the accuracies of the plain loop."""
     scaled = tuple(
         tensor.to(arguments.device)
         for tensor in (images.scale(images.x_train), images.y_train, images.scale(images.x_test), images.y_test)
@@ -94,7 +94,7 @@ def plain(images: ImageSet, arguments: Any, networks: int) -> tuple[float, list[
 
 
 def ours(folder: Path, arguments: Any) -> tuple[float, list[float]]:
-    """Seconds a network and accuracies of `make`, its workers' start among them."""
+    """Returns the seconds per network, including the start of workers, and the accuracies of `make`."""
     started = time.perf_counter()
     zoo: Zoo = make(
         folder / f"zoo-{started}",
@@ -115,7 +115,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", required=True)
     parser.add_argument("--networks", type=int, default=16)
-    parser.add_argument("--plain-networks", type=int, default=None, help="fewer for the plain loop")
+    parser.add_argument(
+        "--plain-networks", type=int, default=None, help="number of networks of the plain loop (default: --networks)"
+    )
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
@@ -149,13 +151,13 @@ def main() -> None:
     path = Path(__file__).parent / "results" / f"zoo_making_{arguments.device}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n")
-    print("| | seconds a network | networks an hour | mean test accuracy |\n|---|---|---|---|")
+    print("| | seconds per network | networks per hour | mean test accuracy |\n|---|---|---|---|")
     titles = {"plain": f"plain loop, {threads} threads", "plain, one thread": "plain loop, one thread",
               "sne": f"sne zoo make, {arguments.workers} workers"}  # fmt: skip
     for name, title in titles.items():
         accuracy = report["mean accuracy"][name.partition(",")[0]]
         print(f"| {title} | {best[name]:.3f} | {3600 / best[name]:,.0f} | {accuracy:.3f} |")
-    print(f"\n{report['ratio']:.2f} times the networks of the plain loop; accuracies correlate "
+    print(f"\n{report['ratio']:.2f} times as many networks as the plain loop; correlation of accuracies "
           f"{report['correlation of accuracies']:.3f}")  # fmt: skip
 
 

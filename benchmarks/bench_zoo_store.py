@@ -1,9 +1,9 @@
-"""How quick a zoo is on disk: written, opened, read at random, read in shuffled epochs, verified, described.
+"""Measures the speed of a zoo on disk: writing, opening, random and shuffled reading, verifying, describing.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_zoo_store.py [--networks 100000] [--work FOLDER]
 
-Writes a synthetic zoo (small CNNs of 4,970 weights each, or MLPs of which each has its own layout) into FOLDER, prints
-a Markdown table and writes results/zoo_store.json beside this file. All readings are warm: from the page cache.
+Writes a synthetic zoo into FOLDER: small CNNs of 4,970 weights each, or MLPs whose layouts are all different. Prints a
+Markdown table and writes results/zoo_store.json next to this file. All readings come from the page cache.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from sne.zoo import Zoo
 start = time.perf_counter()
 Zoo.open(sys.argv[1])
 print(time.perf_counter() - start)
-"""  # in a process of its own, so that nothing is at hand already
+"""  # in a process of its own, so that nothing is loaded yet
 TARGETS = {
     "open": "< 1 s", "a random network's weights": "< 1 ms", "shuffled epoch, batches of 256": "> 300 MB/s",
 }  # fmt: skip
@@ -49,7 +49,7 @@ def cnn_layout(_: int) -> Layout:
 
 
 def mlp_layout(number: int) -> Layout:
-    """A layout that no other of the first 100,000 numbers has."""
+    """Returns a layout that is different for each of the first 100,000 numbers."""
     first, second = 8 + number % 250, 8 + number // 250
     shapes = {"0.weight": (first, 16), "0.bias": (first,), "2.weight": (second, 2), "2.bias": (second,)}
     return flatten({name: torch.zeros(shape) for name, shape in shapes.items()})[0]
@@ -95,7 +95,7 @@ def seconds(run: Callable[[], object], repeat: int = 1) -> float:
 
 
 def figures(path: Path, layout_of: Callable[[int], Layout], networks: int, storage: str) -> dict[str, str]:
-    """Every line of the table, in words and units."""
+    """Returns the cells of one column of the table."""
     wrote = seconds(lambda: write(path, networks, layout_of, storage))
     size = sum(file.stat().st_size for file in path.iterdir()) / 1e6
     opened = statistics.median(float(subprocess.check_output([sys.executable, "-c", OPEN, path])) for _ in range(5))
@@ -144,7 +144,7 @@ def _quantiles(times: list[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", type=int, default=100_000)
-    parser.add_argument("--work", type=Path, help="by default a temporary folder")
+    parser.add_argument("--work", type=Path, help="folder for the zoo (default: a temporary folder)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "zoo_store.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -152,7 +152,7 @@ def main() -> None:
     kinds = {
         "small CNNs, float32": (cnn_layout, "float32"),
         "small CNNs, bfloat16": (cnn_layout, "bfloat16"),
-        "MLPs, a layout each": (mlp_layout, "float32"),
+        "MLPs, different layouts": (mlp_layout, "float32"),
     }
     results = {}
     for name, (layout_of, storage) in kinds.items():

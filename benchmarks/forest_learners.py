@@ -1,9 +1,10 @@
-"""Trees beside the heads, for classes: extremely randomised ones or boosting, on `default`'s summary or statistics.
+"""Compares tree ensembles next to the heads, for classes: extremely randomised trees and boosting, on two inputs.
 
     python benchmarks/forest_learners.py ZOOS --out FILE.md
 
-ZOOS is the folder that `sne study labels --scale cpu --zoos ZOOS` has filled. Only training and validation runs of its
-four zoos are read, never a test run. Accuracy, cross-validated with twins in one fold, by three cuts into folds.
+The inputs are the summary of the default encoder and weight statistics. ZOOS is the folder of zoos that
+`sne study labels --scale cpu --zoos ZOOS` has made. Only training and validation runs of its four zoos are read, never
+test runs. Accuracies are cross-validated, with runs of equal number in one fold, for three partitions into folds.
 """
 
 import argparse
@@ -25,7 +26,7 @@ FOLDS, CUTS, TREES = 5, 3, 100
 
 
 def learner(kind: str, seed: int) -> Any:
-    """The trees that stand beside the heads of `default`, or the boosting of the baselines."""
+    """Returns the trees next to the heads of `default`, or the boosting of the baselines."""
     if kind == "boosting":
         return boosting("class", seed)
     settings: dict[str, Any] = {"min_samples_leaf": LEAST_IN_A_LEAF, "max_features": SHARE_OF_FEATURES}
@@ -33,7 +34,7 @@ def learner(kind: str, seed: int) -> Any:
 
 
 def out_of_fold(features: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any], kind: str) -> list[float]:
-    """The accuracy on networks that were not learned from, of each cut into folds."""
+    """Returns the accuracy on held-out networks, for each partition into folds."""
     names, place = np.unique(groups, return_inverse=True)
     scores = []
     for cut in range(CUTS):
@@ -48,8 +49,8 @@ def out_of_fold(features: NDArray[Any], labels: NDArray[Any], groups: NDArray[An
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("zoos", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("zoos", type=Path, help="folder of zoos")
+    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
     given = parser.parse_args()
     task = LABELS.designs["cpu"].tasks[0]
     shelved = ZooShelf(given.zoos).open(task.train)
@@ -63,10 +64,10 @@ def main() -> None:
     }
     ways = [(features, kind) for features in inputs for kind in ("trees", "boosting")]
     lines = [
-        "# Trees beside the heads",
+        "# Trees next to the heads",
         "",
-        f"Accuracy on {len(rows)} networks, {len(set(groups))} runs on each of four image sets; {TREES} trees. "
-        f"Means of {CUTS} cuts into {FOLDS} folds, with the spread between them.",
+        f"Accuracy on {len(rows)} networks: {len(set(groups))} runs on each of four image sets; {TREES} trees. "
+        f"Means over {CUTS} partitions into {FOLDS} folds, with the standard deviation over partitions.",
         "",
         "| predicted | " + " | ".join(f"{kind} on {features}" for features, kind in ways) + " |",
         "|---|" + "---|" * len(ways),

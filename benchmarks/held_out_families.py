@@ -1,9 +1,9 @@
-"""Train on some families of a mixed zoo, rank the networks of families never seen: SNE beside the baselines.
+"""Trains on some families of a mixed zoo and ranks the networks of other families: SNE and the baselines.
 
     python benchmarks/held_out_families.py ZOO --work WORK [--held-out residual_cnn,vit] [--seeds 0,1,2]
 
-ZOO comes from `sne zoo make ZOO --family mlp,small_cnn,cnn_s,gru,residual_cnn,vit --images mnist.npz --networks 90
---steps 700 --keep 50,200,700 --seed 0`. WORK keeps the predictors; a run that was stopped goes on. Writes
+ZOO is made by `sne zoo make ZOO --family mlp,small_cnn,cnn_s,gru,residual_cnn,vit --images mnist.npz --networks 90
+--steps 700 --keep 50,200,700 --seed 0`. WORK keeps the predictors; an interrupted run continues. Writes
 benchmarks/results/held_out_families.json and .md.
 """
 
@@ -24,7 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def family_split(zoo: Zoo, held_out: list[str]) -> Split:
-    """All runs of the held-out families are for testing; the others train (85 %) and validate (15 %)."""
+    """Returns a split in which all runs of the held-out families test; the others train (85 %) and validate (15 %)."""
     runs, families = np.array(zoo.runs), np.array(zoo.families)
     seen = ~np.isin(families, held_out)
     cut = split_by_run(list(runs[seen]), val=0.15, test=0.05, seed=0, families=list(families[seen]))
@@ -42,10 +42,10 @@ def figures(zoo: Zoo, test: np.ndarray, predicted: np.ndarray, held_out: list[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("zoo", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--held-out", default="residual_cnn,vit")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("zoo", type=Path, help="folder of the zoo")
+    parser.add_argument("--work", type=Path, required=True, help="folder in which predictors are kept")
+    parser.add_argument("--held-out", default="residual_cnn,vit", help="families, separated by commas")
+    parser.add_argument("--seeds", default="0,1,2", help="training seeds, separated by commas")
     options = parser.parse_args()
     held_out, seeds = options.held_out.split(","), [int(seed) for seed in options.seeds.split(",")]
     zoo = Zoo.open(options.zoo)
@@ -80,16 +80,16 @@ def main() -> None:
         mean, spread = np.mean(some, 0), np.std(some, 0, ddof=1) if len(some) > 1 else np.zeros(len(columns))
         cells = [f"{m:.3f}" + (f" ± {s:.3f}" if s > 5e-4 else "") for m, s in zip(mean, spread, strict=True)]
         lines.append(f"| {name} | {len(some)} | {' | '.join(cells)} |")
-    text = f"""# Families never seen in training
+    text = f"""# Families that are not in the training data
 
-Kendall tau on {len(test)} networks of {" and ".join(held_out)}; trained on {len(train)} networks of {", ".join(seen)}
-(one zoo, MNIST). Mean ± standard deviation over training seeds; the ceiling that ties allow is {ceiling:.3f}.
-Statistics are pooled by layer type and role here; hyper-parameters are what the recipes of the families share, and a
-folder of checkpoints without notes has none.
+Kendall tau on {len(test)} networks of {" and ".join(held_out)}, after training on {len(train)} networks of
+{", ".join(seen)} (one zoo, MNIST). Mean ± standard deviation over training seeds. Ties among the labels limit tau to
+{ceiling:.3f}. Weight statistics are pooled by layer type and role. The hyper-parameters are those that the recipes of
+the families share; a folder of checkpoints without such records has none.
 
 {chr(10).join(lines)}
 
-Made by `python benchmarks/held_out_families.py ZOO --work WORK`; its head says how the zoo is made.
+Made by `python benchmarks/held_out_families.py ZOO --work WORK`; its docstring says how the zoo is made.
 """
     (RESULTS / "held_out_families.md").write_text(text)
     print(text)

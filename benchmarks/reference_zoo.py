@@ -1,10 +1,10 @@
-"""SNE and the baselines on the fixed reference zoo, on its own split, over several training seeds.
+"""Trains SNE and the baselines on the fixed reference zoo, on its own split, with several training seeds.
 
     python benchmarks/reference_zoo.py FOLDER --work WORK [--presets paper,default] [--seeds 0,1,2]
 
-FOLDER holds the zoo in the published layout of the Small CNN Zoo (weights.npy, layout.csv, metrics.csv.gz, split.json).
-WORK keeps the imported zoo and the predictors; a run that was stopped goes on. Writes reference_zoo.json and .md in
-benchmarks/results.
+FOLDER contains the zoo in the published layout of the Small CNN Zoo (weights.npy, layout.csv, metrics.csv.gz,
+split.json). WORK keeps the imported zoo and the predictors; an interrupted run continues. Writes reference_zoo.json and
+.md in benchmarks/results.
 """
 
 import argparse
@@ -96,11 +96,11 @@ def summary(rows: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--presets", default=",".join(PRESETS))
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--no-baselines", action="store_true")
+    parser.add_argument("folder", type=Path, help="folder of the zoo in its published layout")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the imported zoo and predictors")
+    parser.add_argument("--presets", default=",".join(PRESETS), help="presets, separated by commas (default all)")
+    parser.add_argument("--seeds", default="0,1,2", help="training seeds, separated by commas")
+    parser.add_argument("--no-baselines", action="store_true", help="train only the presets")
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
     where = options.work / "zoo"
@@ -122,15 +122,15 @@ def main() -> None:
     )
     text = f"""# The fixed reference zoo
 
-500 runs of the small CNN on Fashion-MNIST, 1,500 checkpoints, split by run into 300 / 50 / 150 (`split.json`).
-Figures on the 450 test checkpoints; mean ± standard deviation over training seeds. Baselines are trained on training
-and validation runs; `paper` trains on the training runs and selects its epoch on the validation runs; `default`
-averages five members, each trained on four fifths of both and selected on the fifth. Ceiling: the largest tau that
-ties among the labels allow.
+The zoo has 500 runs of the small CNN on Fashion-MNIST with 1,500 checkpoints, split by run into 300 / 50 / 150
+(`split.json`). Figures are those on the 450 test checkpoints: mean ± standard deviation over training seeds. Baselines
+are trained on training and validation runs. `paper` is trained on the training runs and chooses its epoch on the
+validation runs. `default` averages five members; each is trained on four fifths of both and chooses its epoch on the
+remaining fifth. The ceiling is the largest tau that ties among the labels allow.
 
 {summary(rows)}
 
-Made by `python benchmarks/reference_zoo.py FOLDER --work WORK`; every seed stands in `reference_zoo.json`.
+Made by `python benchmarks/reference_zoo.py FOLDER --work WORK`; `reference_zoo.json` contains every seed.
 """
     (RESULTS / "reference_zoo.md").write_text(text)
     print(text)

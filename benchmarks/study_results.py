@@ -1,11 +1,11 @@
-"""Keeps the reports of studies that were run, and sums them up in docs/results.md.
+"""Copies the reports of studies into the repository and summarises them in docs/results.md.
 
     python benchmarks/study_results.py OUT
 
-OUT holds a folder for each study, as `sne study NAME --scale cpu --out OUT/NAME` makes them. Reports, figures and
-pictures are kept in results/studies/NAME beside this file; what trainings predicted and the page stay in OUT. Between
-the marks of docs/results.md one row a study and group is written anew; the words around it are ours. A study of
-variants, without any method of COLUMNS, has no row.
+OUT contains one folder per study, as written by `sne study NAME --scale cpu --out OUT/NAME`. Reports, figures and
+pictures are copied to results/studies/NAME next to this file; predictions and the HTML page stay in OUT. The table
+between the marks in docs/results.md is written anew, with one row per study and group; the text around it is written
+by hand. A study of variants, without any method of COLUMNS, has no row.
 """
 
 import argparse
@@ -34,7 +34,7 @@ COLUMNS = {
 
 
 def keep(study: Path) -> Path:
-    """Copies what is committed of a study's folder, figures shortened; returns where it lies."""
+    """Copies the part of a study's folder that is committed, with rounded figures, and returns the new folder."""
     where = RESULTS / study.name
     where.mkdir(parents=True, exist_ok=True)
     for old in where.iterdir():
@@ -49,7 +49,7 @@ def keep(study: Path) -> Path:
 
 
 def rounded(value: Any) -> Any:
-    """The same with every float at DIGITS significant digits, which is more than any interval asks for."""
+    """Rounds all floats to DIGITS significant digits, which is more than the width of any interval."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -58,7 +58,7 @@ def rounded(value: Any) -> Any:
 
 
 def lines_of(value: Any) -> str:
-    """JSON, a list of records with each on a line of its own."""
+    """Writes JSON, with each record of a list on a line of its own."""
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return "[\n" + ",\n".join(json.dumps(item) for item in value) + "\n]"
     return json.dumps(value)
@@ -69,7 +69,7 @@ def figure(value: float | None) -> str:
 
 
 def rows_of(name: str, found: dict[str, Any]) -> list[str]:
-    """The rows of one study: a group each."""
+    """Returns the rows of one study, one per group."""
     rows = []
     for group in dict.fromkeys(total["group"] for total in found["totals"]):
         totals = {total["method"]: total for total in found["totals"] if total["group"] == group}
@@ -92,7 +92,7 @@ def rows_of(name: str, found: dict[str, Any]) -> list[str]:
 
 
 def firsts(found: dict[str, Any], group: str, ours: str) -> str:
-    """Of how many held-out sets our method is ahead of every baseline that reads weights alone, in their means."""
+    """Counts the held-out sets on which our mean is better than that of every baseline that reads only weights."""
     weights_alone = [method for method in found["methods"] if method["reads"] == "weights"]
     others = [method["name"] for method in weights_alone if method["kind"] != "preset"]
     sets: dict[tuple[str, str], dict[str, float]] = {}
@@ -117,7 +117,7 @@ def table(studies: list[Path]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, help="folder with one folder per study")
     options = parser.parse_args()
     for study in sorted(path.parent for path in options.out.glob("*/results.json")):
         keep(study)

@@ -1,17 +1,18 @@
-"""Learned invariance: what the logit-invariance term does to error and ranking, by zoo size, against its absence.
+"""Measures what the logit-invariance term does to the invariance error and to ranking, by size of the zoo.
 
     python benchmarks/symmetry.py ZOO --name small_cnn --work WORK [--sizes 50,100,200,400,800]
         [--epochs 60,40,25,15,10] [--seeds 0,1,2] [--weights 0,3] [--kinds permutation,scaling,sign] [--largest N]
 
-ZOO is a zoo that `sne zoo make` made, so that it knows the symmetry of each network:
+ZOO is a zoo made by `sne zoo make`, which stores the symmetry of each network:
 
     sne zoo make small_cnn --family small_cnn --images mnist.npz --networks 400
     sne zoo make mixed --family mlp,small_cnn,cnn_s,gru,residual_cnn,vit --images mnist.npz --networks 70
 
-One fifth of the runs tests; of the others as many checkpoints train as a size says, and up to a quarter as many select
-the epoch, whole runs drawn by the training seed. `paper` trains for the epochs that --epochs says, size by size: steps
-grow more slowly than the zoo. Every predictor is kept in WORK, and a benchmark that was stopped goes on. Writes
-results/learned_invariance_NAME.json and, of all zoos, results/symmetry.md beside this file.
+One fifth of the runs are test runs. Of the others, as many checkpoints as --sizes states are trained on, and up to a
+quarter as many are used to choose the epoch; whole runs are drawn with the training seed. `paper` is trained for the
+number of epochs that --epochs states for each size, so that the number of steps grows more slowly than the zoo. Every
+predictor is kept in WORK, and an interrupted benchmark continues. Writes results/learned_invariance_NAME.json and, for
+all zoos, results/symmetry.md next to this file.
 """
 
 import argparse
@@ -38,12 +39,12 @@ CHUNK = 32
 SHAPE = (1, 28, 28)
 CHANGES = {
     "chunks": "Entries shuffled inside chunks of 32 weights, or inside kernels",
-    "rows": "The rows of each matrix swapped, and nothing with them",
+    "rows": "Rows of each matrix permuted, without the matching changes elsewhere",
 }
 
 
 def part_of(zoo: Zoo, split: Split, size: int, seed: int) -> Split:
-    """The split with as many training checkpoints as asked for, and a quarter as many that select, in whole runs."""
+    """Returns a split with whole runs: up to `size` training checkpoints, and a quarter as many for validation."""
     counts: dict[str, int] = {}
     for run in zoo.runs:
         counts[run] = counts.get(run, 0) + 1
@@ -62,7 +63,7 @@ def part_of(zoo: Zoo, split: Split, size: int, seed: int) -> Split:
 
 
 def without_large(zoo: Zoo, split: Split, largest: int) -> Split:
-    """The split without runs whose networks have more weights."""
+    """Returns the split without runs whose networks have more weights than `largest`."""
     large = {run for row, run in enumerate(zoo.runs) if zoo.num_weights(row) > largest}
     return Split(*(tuple(run for run in part if run not in large) for part in (split.train, split.val, split.test)))
 
@@ -70,7 +71,7 @@ def without_large(zoo: Zoo, split: Split, largest: int) -> Split:
 def variants(
     weights: list[float], kinds: tuple[str, ...], epochs: int, is_augmented: bool
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Name, preset and settings of everything that is compared at a zoo size."""
+    """Yields name, preset and settings of everything that is compared at one size."""
     longer = {"epochs": epochs, "patience": 0, "invariance_kinds": kinds}
     for weight in weights:
         yield f"paper, lambda {weight:g}", "paper", {"invariance": weight, **longer}
@@ -89,13 +90,13 @@ def variants(
 
 def train(zoo: Zoo, split: Split, preset: str, changes: dict[str, Any], out: Path) -> Predictor:
     if not is_finished(out):
-        settings = preset_settings(preset, **{"trees": 0, **changes})  # what encoders learn is measured here
+        settings = preset_settings(preset, **{"trees": 0, **changes})  # only encoders are measured here
         fit(zoo, [TARGET], split=split, encoder=preset, settings=settings, out=out, resume=True)
     return Predictor.load(out)
 
 
 def changed_weights(zoo: Zoo, rows: np.ndarray, what: str) -> Zoo:
-    """The zoo as if its networks were others: entries shuffled inside chunks, or rows of each matrix swapped."""
+    """Returns the zoo with changed networks: entries shuffled inside chunks, or rows of each matrix permuted."""
     generator = torch.Generator().manual_seed(0)
     vectors = {}
     for row in rows.tolist():
@@ -107,7 +108,7 @@ def changed_weights(zoo: Zoo, rows: np.ndarray, what: str) -> Zoo:
             if what == "rows":
                 matrix[:] = matrix[torch.randperm(len(matrix), generator=generator)]
                 continue
-            size = CHUNK if len(slot.shape) == 2 else matrix.shape[1] // slot.shape[1]  # a kernel is a chunk
+            size = CHUNK if len(slot.shape) == 2 else matrix.shape[1] // slot.shape[1]  # each kernel is a chunk
             for start in range(0, matrix.shape[1], size):
                 piece = matrix[:, start : start + size]
                 order = torch.rand(piece.shape, generator=generator).argsort(1)
@@ -117,7 +118,7 @@ def changed_weights(zoo: Zoo, rows: np.ndarray, what: str) -> Zoo:
 
 
 def outputs_moved(zoo: Zoo, other: Zoo, rows: np.ndarray) -> float:
-    """Share of random images that networks of both zoos give other classes."""
+    """Returns the share of random images to which networks of the two zoos assign different classes."""
     images = torch.randn(64, *SHAPE, generator=torch.Generator().manual_seed(0))
     shares = []
     for row in rows.tolist():
@@ -138,7 +139,7 @@ def outputs_moved(zoo: Zoo, other: Zoo, rows: np.ndarray) -> float:
 
 
 def over_invariance(zoo: Zoo, other: Zoo, rows: np.ndarray, predictor: Predictor) -> float:
-    """How far embeddings move, against how far they lie apart, when networks become others."""
+    """Returns how far embeddings move when networks change, relative to the mean distance from their centre."""
     embeddings, moved = predictor.embed(zoo.networks(rows)), predictor.embed(other.networks(rows))
     apart = np.linalg.norm(embeddings - embeddings.mean(0), axis=1).mean()
     return float(np.linalg.norm(moved - embeddings, axis=1).mean() / apart)
@@ -158,7 +159,7 @@ def summary(rows: list[dict[str, Any]], names: list[str], sizes: list[int], key:
 
 
 def measure(zoo: Zoo, test: np.ndarray, predictor: Predictor, kinds: tuple[str, ...], is_largest: bool) -> dict:
-    """Ranking and invariance on the test networks; at the largest size also permutations alone, and blindness."""
+    """Measures ranking and invariance on the test networks; at the largest size also permutations and sensitivity."""
     found = evaluate(predictor, zoo, test, invariance_kinds=kinds, invariance_draws=DRAWS)[0].figures()["sne"]
     row = {name: found[name] for name in ("kendall_tau", "tau_ceiling", "invariance_error", "value_change")}
     if is_largest:
@@ -237,25 +238,27 @@ def section(name: str, report: dict[str, Any]) -> str:
 
 
 class AsStored:
-    """The tensors of a row of a zoo, as a file would hold them: nothing tells of activations."""
+    """The tensors of a row of a zoo as in a file, without information on activation functions."""
 
     def __init__(self, source: TensorSource) -> None:
         self.name, self.infos, self.load = source.name, source.infos, source.load
 
 
 def tau_as_stored(zoo: Zoo, test: np.ndarray, predictor: Predictor) -> float:
-    """Ranking of the test networks where names and shapes alone tell what may be scaled or flipped."""
+    """Measures the ranking of the test networks if symmetries follow from names and shapes only."""
     networks = [replace(network, source=AsStored(network.source)) for network in zoo.networks(test)]
     values = np.asarray(predictor.values(networks)[TARGET], dtype=np.float64)
     return kendall_tau(zoo.column(TARGET)[test], values)
 
 
 def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    """The JSON of what has been measured of one zoo so far, and the tables of all zoos."""
+    """Writes the figures of one zoo so far as JSON, and the tables of all zoos."""
     (RESULTS / f"learned_invariance_{name}.json").write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
     text = "# Invariance: learned, built in, and absent\n\n"
-    text += "`paper` and `default` plain, with the logit-invariance term (lambda), with augmentation, and read at the "
-    text += "canonical point of each network's orbit under scalings and sign flips (docs/symmetry.md).\n"
+    text += (
+        "`paper` and `default` without changes, with the logit-invariance term (lambda), with augmentation, and with "
+    )
+    text += "networks in canonical form under scalings and sign flips (docs/symmetry.md).\n"
     for path in sorted(RESULTS.glob("learned_invariance_*.json"), reverse=True):
         text += "\n" + section(path.stem.removeprefix("learned_invariance_"), json.loads(path.read_text()))
     (RESULTS / "symmetry.md").write_text(text)
@@ -272,9 +275,13 @@ def main() -> None:
     parser.add_argument("--weights", default="0,3")
     parser.add_argument("--kinds", default="permutation,scaling,sign")
     parser.add_argument(
-        "--augmented", default="200", help="sizes at which augmentation is tried, alone and with the term"
+        "--augmented",
+        default="200",
+        help="sizes at which augmentation is also tried, with and without the term (default 200)",
     )
-    parser.add_argument("--largest", type=int, help="leave larger networks out, for their time alone")
+    parser.add_argument(
+        "--largest", type=int, help="maximum number of weights; larger networks are left out to save time"
+    )
     options = parser.parse_args()
     zoo = Zoo.open(options.zoo)
     split = split_by_run(zoo.runs, val=0.1, test=0.2, seed=0, families=zoo.families)

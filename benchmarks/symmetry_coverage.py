@@ -1,8 +1,8 @@
-"""What `sne.symmetry.trace` finds in many architectures, and how exactly what it finds leaves their functions alone.
+"""Measures which symmetries `sne.symmetry.trace` finds in many architectures, and how exactly they preserve outputs.
 
     python benchmarks/symmetry_coverage.py [--draws 20]
 
-The networks are those of tests/symmetry, small, in float64, with all state drawn at random. Writes
+The networks are those of tests/symmetry: small, in float64, with all weights and buffers drawn at random. Writes
 benchmarks/results/symmetry_coverage.md.
 """
 
@@ -25,16 +25,17 @@ from proof import change, state_of, without_one_tensor  # noqa: E402
 KINDS = ("permutation", "scaling", "sign", "mixing")
 HEAD = """# Symmetries found by tracing
 
-Networks of `tests/symmetry/networks_to_trace.py`: every zoo family, eleven architectures of `transformers` at small
-size, and modules made to be awkward. float64, all weights, biases, norms and running statistics random.
+The networks are those of `tests/symmetry/networks_to_trace.py`: all zoo families, eleven small architectures of
+`transformers`, and modules with difficult structure. They are in float64, with random weights, biases, norms and
+running statistics.
 
-- free: share of the entries of all tensors' axes that a permutation moves; kernel positions, inputs and outputs are
-  not free.
-- moved: share of all weights that stand on at least one such axis.
-- groups: permutation / scaling / sign; mixings beside them.
-- legal: largest change of an output, relative to the largest output, over {draws} draws of each kind.
-- illegal: the same when one matrix is left out of a group, largest of 4 permutations; the group where it is smallest.
-- seconds: to trace, on one core of a shared machine, torch.export included; the first row also pays for its import.
+- free: share of the entries of all tensors' axes that a permutation moves. Kernel positions, inputs and outputs are
+  never free.
+- moved: share of all weights on at least one such axis.
+- groups: number of groups with permutations / scalings / signs; the number of mixings is next to it.
+- legal: largest change of an output relative to the largest output, over {draws} draws of each kind.
+- illegal: the same if one matrix is left out of a group, largest over 4 permutations; the smallest over groups.
+- seconds: time of tracing on one core of a shared machine, including torch.export. The first row includes its import.
 
 | network | weights | free | moved | groups | mixings | legal | illegal | seconds |
 |---|---|---|---|---|---|---|---|---|
@@ -42,7 +43,7 @@ size, and modules made to be awkward. float64, all weights, biases, norms and ru
 
 
 def free_share(symmetry: Symmetry, shapes: dict[str, tuple[int, ...]]) -> tuple[float, float]:
-    """Shares of axis entries and of weights that permutations move."""
+    """Returns the shares of axis entries and of weights that permutations move."""
     moved = {name: [torch.zeros(size, dtype=torch.bool) for size in shape] for name, shape in shapes.items()}
     for group in symmetry.groups:
         if "permutation" in group.kinds:
@@ -57,7 +58,7 @@ def free_share(symmetry: Symmetry, shapes: dict[str, tuple[int, ...]]) -> tuple[
 
 
 def row(name: str, draws: int) -> str:
-    """One line of the table."""
+    """Returns one line of the table."""
     module, inputs = build(name)
     shapes = {key: tuple(one.shape) for key, one in state_of(module).items() if one.is_floating_point() and one.ndim}
     start = time.perf_counter()
@@ -80,13 +81,13 @@ def row(name: str, draws: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=20, help="draws of each kind per network (default 20)")
     draws = parser.parse_args().draws
     rows = []
     for name in ARCHITECTURES:
         rows.append(row(name, draws))
         print(rows[-1], flush=True)
-    foot = "\nllama's and t5's norms compute in float32 whatever the weights are: hence their larger changes.\n"
+    foot = "\nThe norms of llama and t5 always compute in float32, which explains their larger changes.\n"
     text = HEAD.replace("{draws}", str(draws)) + "\n".join(rows) + "\n" + foot
     (ROOT / "benchmarks" / "results" / "symmetry_coverage.md").write_text(text)
 

@@ -1,10 +1,11 @@
-"""Which architectures `default` reads alike when their neurons trade places, and which of their tensors it does not.
+"""Lists the architectures whose embedding by `default` does not change when neurons are permuted, and exceptions.
 
     python benchmarks/token_invariance.py
 
-The architectures are those of tests/symmetry/networks_to_trace.py, in a state as after training; two draws each.
+The architectures are those of tests/symmetry/networks_to_trace.py, with weights as after training; two draws each.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -18,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "symmetry"))
 from networks_to_trace import ARCHITECTURES, build
 
 TOLERANCE = 2e-3
-"""Features are of order 1, in single precision."""
+"""Tolerance for features, which are of order 1 and in single precision."""
 
 
 def moved_parts(name: str) -> tuple[list[str], int]:
-    """Layers with a part whose token changes under a permutation, and the number of parts."""
+    """Returns the layers with a part whose token changes under a permutation, and the number of parts."""
     module, inputs = build(name)
     symmetry, state = trace(module, inputs), module.float().state_dict()
     network = read_network(state)
@@ -37,11 +38,12 @@ def moved_parts(name: str) -> tuple[list[str], int]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     exact = 0
     for name in ARCHITECTURES:
         moved, parts = moved_parts(name)
         exact += not moved
-        print(f"{name}: {'exact' if not moved else f'{len(moved)} layers of {parts} parts move: {moved[0]}, ...'}")
+        print(f"{name}: {'exact' if not moved else f'{len(moved)} layers change, of {parts} parts: {moved[0]}, ...'}")
     print(f"{exact} of {len(ARCHITECTURES)} exact")
 
 

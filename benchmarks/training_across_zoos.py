@@ -1,12 +1,13 @@
-"""How `default` should be trained: out of fold across data sets and architectures, on runs that no study judges.
+"""Compares ways to train `default`, out of fold across data sets and architectures, on runs that no study judges.
 
     python benchmarks/training_across_zoos.py ZOOS --work WORK [--only default,protocol]
 
-ZOOS is the folder that `sne study cross-architecture --scale cpu --zoos ZOOS` has filled. The training and validation
-runs of each zoo of small CNNs are cut into six folds by number, the same for all data sets, so that no network is
-judged by a predictor that learned from its twin on other images. Each predictor learns from one data set without one
-fold, and ranks that fold of all data sets, and all training and validation runs of CNN-s of its own data set. WORK
-keeps the figures of each way to train; one that is there is not done again. Prints a table: Kendall tau, seed 0.
+ZOOS is the folder of zoos that `sne study cross-architecture --scale cpu --zoos ZOOS` has made. The training and
+validation runs of each zoo of small CNNs are divided into six folds by number, in the same way for all data sets, so
+that no network is judged by a predictor that learned from the run of equal number on other images. Each predictor
+learns from one data set without one fold. It ranks that fold of all data sets, and all training and validation runs of
+CNN-s of its own data set. WORK keeps the figures of each way; existing ones are not computed again. Prints a table of
+Kendall tau for seed 0.
 """
 
 import argparse
@@ -45,7 +46,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def without_fold(shelf: ZooShelf, name: str, fold: int) -> Split:
-    """A zoo's training and validation runs, one fold of them for testing."""
+    """Splits the training and validation runs of a zoo so that one fold of them is the test."""
     given = shelf.split(name)
     runs = sorted([*given.train, *given.val])
     judged = tuple(run for number, run in enumerate(runs) if number % FOLDS == fold)
@@ -56,7 +57,7 @@ def without_fold(shelf: ZooShelf, name: str, fold: int) -> Split:
 
 
 def measure(shelf: ZooShelf, settings: TrainingSettings) -> dict[str, list[float]]:
-    """Tau of every predictor on everything that it judges, by kind."""
+    """Returns tau of every predictor on everything that it ranks, by kind."""
     taus: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for source in DATASETS:
         name = f"cpu-small_cnn-{source}"
@@ -87,9 +88,9 @@ def measure(shelf: ZooShelf, settings: TrainingSettings) -> dict[str, list[float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("zoos", type=Path)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--only", default=",".join(WAYS))
+    parser.add_argument("zoos", type=Path, help="folder of zoos")
+    parser.add_argument("--work", type=Path, required=True, help="folder in which figures are kept")
+    parser.add_argument("--only", default=",".join(WAYS), help="ways to train, separated by commas (default all)")
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     shelf = ZooShelf(options.zoos)

@@ -46,7 +46,7 @@ app = typer.Typer(
 )
 for command, example in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
-    app.command(no_args_is_help=True, epilog=f"\b\nExample: {example}")(command)
+    app.command(no_args_is_help=command is not study, epilog=f"\b\nExample: {example}")(command)
 app.add_typer(zoo, name="zoo")
 
 

@@ -13,69 +13,83 @@ from sne.cli.tables import format_table
 from sne.cli.zoo.feedback import Pace, disk_errors, stopped_by_user
 
 if TYPE_CHECKING:
-    from sne.lab.studies import Finished
+    from sne.lab.studies import Design, Finished
 
 
 def study(
-    name: Annotated[str | None, typer.Argument(help="Which study; --list names them.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the study; without it, the studies are listed.", show_default=False)
+    ] = None,
     scale: Annotated[
         str,
         typer.Option(
-            help="ci: a minute or two on scikit-learn's digits, shows that it runs. cpu: up to 90 minutes on two "
-            "cores. gpu: as large as the paper."
+            help="Size of the study. ci: a minute or two on scikit-learn's digits, shows that everything runs. cpu: up "
+            "to 90 minutes on two cores. gpu: as large as in the paper, needs CUDA."
         ),
     ] = "cpu",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for report and results. [default: studies/NAME-SCALE]")
+        Path | None, typer.Option(help="Folder for the report and the results. [default: studies/NAME-SCALE]")
     ] = None,
     zoos: Annotated[
-        Path | None, typer.Option(help="Folder of zoos; studies share what lies there. [default: zoos in OUT's folder]")
+        Path | None,
+        typer.Option(help="Folder for zoos, which studies can share. [default: the folder zoos next to OUT]"),
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of mnist.npz, fashion_mnist.npz, cifar10_gs.npz and svhn_crops_gs.npz, for cpu and gpu. "
-            "[default: $SNE_IMAGES]"
+            help="Folder with mnist.npz, fashion_mnist.npz, cifar10_gs.npz and svhn_crops_gs.npz, which the scales cpu "
+            "and gpu need. [default: $SNE_IMAGES]"
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes of one thread each.", min=0)] = 2,
+    workers: Annotated[
+        int, typer.Option(help="Number of processes, each with one thread; 0 works in this process.", min=0)
+    ] = 2,
     ray: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Work on a Ray cluster: auto, HOST:PORT, or local for a fresh one. Nodes need no disk in common.",
+            help="Address of a Ray cluster that does the work: auto, HOST:PORT, or local to start one on this machine. "
+            "The nodes need no shared disk.",
         ),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Training seeds, as 0,1,2. [default: the study's, three or more]")
+        str | None, typer.Option(help="Training seeds, separated by commas. [default: the study's, two to five]")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Compare these, as sne,mean,nfn_np; --list names them. [default: the study's]")
+        str | None,
+        typer.Option(
+            help="Methods to compare, separated by commas, such as sne,mean,nfn_np; --list shows all names. "
+            "[default: the study's, except those whose packages are not installed]"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
-    list_all: Annotated[bool, typer.Option("--list", help="Name the studies, what they answer, and leave.")] = False,
+    list_all: Annotated[bool, typer.Option("--list", help="List the studies and the methods, and exit.")] = False,
 ) -> None:
-    """Run a published experiment: make its zoos, train every method, write the report.
+    """Run a published experiment: make its zoos, train every method, write a report.
 
-    Stopped, or killed, the same command goes on where it was. OUT then holds report.md, report.html (one file, with
-    its pictures), results.json and the pictures; OUT/jobs holds one file a training, with its predictions.
+    The folder OUT then contains report.html (one file with its pictures), report.md with the pictures as files,
+    results.json, and the folder jobs with one file of predictions per training. If the command is interrupted, the
+    same command continues where it stopped.
     """
     from sne.lab.studies import STUDIES, StudyError
 
-    if list_all:
+    if list_all or name is None:
         _print_list(scale, as_json)
         return
-    if name is None:
-        raise StudyError(f"no study was named, expected one of {', '.join(STUDIES)}")
     if name not in STUDIES:
         raise StudyError(f"study {name!r} is not known, expected one of {', '.join(STUDIES)}")
-    from sne.lab.studies import METHODS, check_can_draw, choose_methods, run_study, write_report
+    from sne.lab.studies import METHODS, check_extras, choose_methods, run_study, without_unavailable, write_report
+    from sne.work import check_can_write_folder
 
-    check_can_draw()
-
-    chosen = STUDIES[name]
+    chosen, design = STUDIES[name], STUDIES[name].design(scale)
     folder = Path("studies") / f"{name}-{scale}" if out is None else out
-    known = {**METHODS, **{method.name: method for method in chosen.design(scale).methods}}
+    known = {**METHODS, **{method.name: method for method in design.methods}}
+    named = None if methods is None else choose_methods(methods.replace(" ", "").split(","), known.values())
+    numbers = None if seeds is None else _numbers(seeds)
+    check_extras(named or (), has_plots=True, has_ray=ray is not None)
+    check_can_write_folder(folder)
+    if named is None:
+        _print_left_out(design, without_unavailable(design))
     with stopped_by_user(folder), disk_errors(), _progress() as progress:
         finished = run_study(
             chosen,
@@ -85,41 +99,48 @@ def study(
             images=images,
             workers=workers,
             ray=ray,
-            seeds=None if seeds is None else _numbers(seeds),
-            methods=None if methods is None else choose_methods(methods.replace(" ", "").split(","), known.values()),
+            seeds=numbers,
+            methods=named,
             progress=progress,
         )
         write_report(finished, folder)
     _print_totals(finished, folder, as_json)
-    for job, failure in finished.failures.items():
-        print(f"sne: job {job} failed: {failure.reason}", file=sys.stderr)
-    broken = [outcome for outcome in finished.outcomes.all if outcome.status == "failed"]
-    for outcome in broken if not finished.failures else ():
-        where = f"{outcome.task.name} to {outcome.held_out.name}"
-        print(f"sne: {outcome.method.name} failed on {where}: {outcome.reason}", file=sys.stderr)
-    if finished.failures or broken:
+    if _print_failures(finished):
         raise typer.Exit(1)
 
 
 def _print_list(scale: str, as_json: bool) -> None:
+    """Prints one line per study, and the names of all methods."""
     from sne.lab.studies import STUDIES
 
-    for study in STUDIES.values():
-        design = study.design(scale)
-        if as_json:
+    designs = {study.name: study.design(scale) for study in STUDIES.values()}
+    if as_json:
+        for study in STUDIES.values():
+            design = designs[study.name]
             row = {"study": study.name, "question": study.question, "paper": study.paper, "estimate": design.estimate}
             print(json.dumps({**row, "methods": [method.name for method in design.methods]}))
-            continue
-        paper = f", {study.paper} of the paper" if study.paper else ""
-        print(f"{study.name}  ({scale}: {design.estimate}{paper})\n    {study.question}")
-    if not as_json:
-        names = dict.fromkeys(method.name for study in STUDIES.values() for method in study.design(scale).methods)
-        print(f"\nMethods: {', '.join(names)}")
+        return
+    rows = [
+        {"study": study.name, scale: designs[study.name].estimate, "paper": study.paper or None, "title": study.title}
+        for study in STUDIES.values()
+    ]
+    print(format_table(rows))
+    names = dict.fromkeys(method.name for design in designs.values() for method in design.methods)
+    print(f"\nMethods: {', '.join(names)}\n\nRun one of them: sne study NAME --scale {scale} --out DIR")
+
+
+def _print_left_out(declared: "Design", available: "Design") -> None:
+    """Says on stderr which methods are left out because a package is missing."""
+    by_reason: dict[str, list[str]] = {}
+    for name in available.left_out.keys() - declared.left_out.keys():
+        by_reason.setdefault(available.left_out[name], []).append(name)
+    for reason, names in by_reason.items():
+        print(f"sne: left out {', '.join(sorted(names))}: {reason}", file=sys.stderr)
 
 
 def _print_totals(finished: "Finished", folder: Path, as_json: bool) -> None:
-    """A row a method and group."""
-    from sne.lab.studies.reporting import to_results
+    """Prints one row per method and group."""
+    from sne.lab.studies import to_results
 
     totals = to_results(finished)["totals"]
     if as_json:
@@ -135,18 +156,29 @@ def _print_totals(finished: "Finished", folder: Path, as_json: bool) -> None:
     print(f"\nreport: {folder / 'report.html'}", file=sys.stderr)
 
 
+def _print_failures(finished: "Finished") -> bool:
+    """Prints failed jobs and trainings on stderr, and returns whether there are any."""
+    for job, failure in finished.failures.items():
+        print(f"sne: job {job} failed: {failure.reason}", file=sys.stderr)
+    broken = [outcome for outcome in finished.outcomes.all if outcome.status == "failed"]
+    for outcome in broken if not finished.failures else ():
+        where = f"{outcome.task.name} to {outcome.held_out.name}"
+        print(f"sne: {outcome.method.name} failed on {where}: {outcome.reason}", file=sys.stderr)
+    return bool(finished.failures or broken)
+
+
 def _numbers(text: str) -> list[int]:
     from sne.lab.studies import StudyError
 
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise StudyError(f"--seeds {text!r}: expected whole numbers separated by commas") from None
+        raise StudyError(f"--seeds is {text!r}, expected whole numbers separated by commas, such as 0,1,2") from None
 
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Stage, done, rate and time left on stderr: a bar a stage, or a line every tenth where it is no terminal."""
+    """Shows stage, count, rate and time left on stderr: as bars in a terminal, else one line per tenth of a stage."""
     paces: dict[str, Pace] = {}
     if not sys.stderr.isatty():
         said: dict[str, int] = {}

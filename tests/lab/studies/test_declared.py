@@ -1,11 +1,13 @@
 """Every study at every scale declares what can be run."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 from study_cases import TASK, tiny_study
 
-from sne.lab.studies import METHODS, SCALES, STUDIES, Design, StudyError, StudyTask, ZooNeed, choose_methods
+from sne.lab.studies import METHODS, SCALES, STUDIES, Design, Study, StudyError, StudyTask, ZooNeed, choose_methods
 from sne.lab.studies.declared.ablation import VARIANTS
 from sne.lab.studies.study import HeldOut
 from sne.making import FAMILIES
@@ -108,3 +110,12 @@ def test_methods_are_chosen_by_name():
 def test_zoos_of_a_task_stand_once():
     task = StudyTask("t", ("a", "b"), (HeldOut("x", ("b", "c")),))
     assert task.zoos == ("a", "b", "c")
+
+
+def test_the_example_of_the_docs_is_a_study():
+    text = (Path(__file__).parents[3] / "docs" / "studies.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict = {}
+    exec(example, names)
+    assert isinstance(names["mine"], Study) and names["mine"].design("ci").tasks == (names["task"],)
+    assert {f"`{name}`" for name in STUDIES} <= set(re.findall(r"^\| (`[a-z-]+`) \|", text, re.MULTILINE))

@@ -21,8 +21,10 @@ LEFT_OUT: Mapping[str, Mapping[str, str]] = {
     "cpu": dict.fromkeys(("sne_paper", "graph_transformer"), TOO_SLOW),
     "gpu": {},
 }
-"""Methods left out, by scale. The first layer of a perceptron has 12,000 to 31,000 weights. Judging by times on CNNs, the
-paper's encoder would need 100 ms per network and epoch, and the graph transformer 300 ms."""
+"""Methods left out at each scale.
+
+The first layer of a perceptron has 12,000 to 31,000 weights. Judging by times on CNNs, the paper's encoder would need
+100 ms per network and epoch, and the graph transformer 300 ms."""
 
 
 def _design(scale: str) -> Design:
