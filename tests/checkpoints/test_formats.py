@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sne.checkpoints import CheckpointError, StateDictSource, read_network
+from sne.checkpoints.formats import FORMATS, FileStart
 from sne.networks import LayerType
 
 WRITERS = {
@@ -37,6 +38,17 @@ def test_every_file_reads_as_its_module(name, tmp_path):
     assert layout(read) == layout(expected)
     assert same_values(read, expected)
     assert read.name == str(tmp_path / name)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_format_has_a_writer(tmp_path):
+    """A new row in the table of formats needs a row in `WRITERS`. ONNX, whose names differ, has tests of its own."""
+    recognised = set()
+    for name, write in WRITERS.items():
+        write(branching(), tmp_path / name)
+        start = FileStart.read(tmp_path / name)
+        recognised.add(next(known.name for known in FORMATS if known.recognises(start)))
+    assert recognised | {"ONNX"} == {known.name for known in FORMATS}
 
 
 def test_module_and_state_dict_agree():

@@ -231,19 +231,6 @@ def read_pickle(file: Path, record: Record) -> bytes:
     return read_bytes(file, record.start(file), record.size, "data.pkl").numpy().tobytes()
 
 
-class _NumPyObject:
-    """Stands where a pickle asks for a NumPy object. It accepts everything and keeps nothing."""
-
-    def __new__(cls, *_: Any) -> "_NumPyObject":
-        return object.__new__(cls)
-
-    def __init__(self, *_: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-
 @contextmanager
 def inert_numpy() -> Iterator[None]:
     """Makes `torch.load(weights_only=True)` skip NumPy objects instead of refusing the file.
@@ -251,5 +238,5 @@ def inert_numpy() -> Iterator[None]:
     Trainers store best scores and learning rates as NumPy numbers next to the weights. Inside this context, such
     objects are loaded as empty objects, and none of NumPy's code runs.
     """
-    with _LOCK, torch.serialization.safe_globals([(_NumPyObject, name) for name in _NUMPY_NAMES]):
+    with _LOCK, torch.serialization.safe_globals([(_Discarded, name) for name in _NUMPY_NAMES]):
         yield
