@@ -1,13 +1,13 @@
 """What a network is once it is read; knows no file and no encoder."""
 
-from sne.networks.hints import Hint as Hint
+from sne.networks.network import Hint as Hint
 from sne.networks.network import Layer as Layer
+from sne.networks.network import LayerType as LayerType
 from sne.networks.network import Network as Network
 from sne.networks.network import Note as Note
 from sne.networks.network import Part as Part
+from sne.networks.network import Role as Role
 from sne.networks.network import TensorInfo as TensorInfo
 from sne.networks.network import TensorSource as TensorSource
 from sne.networks.recognition import build_network as build_network
 from sne.networks.recognition import recognise as recognise
-from sne.networks.types import LayerType as LayerType
-from sne.networks.types import Role as Role

@@ -1,24 +1,15 @@
 """From the tensors of one stem to typed layers."""
 
-import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from sne.networks.attention import (
-    ATTENTION_TYPES,
-    attention_nodes,
-    attention_role,
-    fused,
-    interleaved_note,
-    is_multihead,
-    multihead,
-)
-from sne.networks.hints import Hint
-from sne.networks.names import is_embedding, is_norm, is_position
-from sne.networks.network import Layer, Note, Part, TensorInfo
+from sne.networks.attention import Attentions, is_multihead
+from sne.networks.fused import ATTENTION_TYPES, fused_qkv, gate_and_up, multihead
+from sne.networks.grammar import has_role, is_embedding, is_position
+from sne.networks.network import Hint, Layer, LayerType, Note, Part, Role, TensorInfo
+from sne.networks.parts import NORMS, TABLES, StemLayers, matrix_part, table_part, vector_part
 from sne.networks.recurrent import is_recurrent, recurrent
 from sne.networks.stems import Stem
-from sne.networks.types import LayerType, Role
-from sne.networks.units import NORMS, TABLES, Unit, cut, matrix_part, table_part, vector_part
 
 CONVS = {3: LayerType.CONV1D, 4: LayerType.CONV2D, 5: LayerType.CONV3D}
 TRANSPOSED = {
@@ -26,221 +17,223 @@ TRANSPOSED = {
     LayerType.CONV2D: LayerType.CONV_TRANSPOSE2D,
     LayerType.CONV3D: LayerType.CONV_TRANSPOSE3D,
 }
-_TRANSPOSE_TYPES = frozenset(TRANSPOSED.values())
-_IN_FIRST = re.compile(r"^(c_attn|c_fc|c_proj|q_attn)$")
-_GROUP_NORM = re.compile(r"group_?norm|(^|_)gn\d*$", re.IGNORECASE)
-_GATE_UP = re.compile(r"^(gate_up_proj|wi_gate_up)$")
+_TRANSPOSED_TYPES = frozenset(TRANSPOSED.values())
+_NO_HINT = Hint()
+_UNKNOWN = "a parameter of no known layer; read as other"
+_INTERLEAVED = "query, key and value may alternate by head in this tensor; read as one linear layer"
 
 
-def units_of(stems: Mapping[str, Stem], hints: Mapping[str, Hint]) -> list[Unit]:
-    """Types every stem.
+def read_layers(stems: Mapping[str, Stem], attentions: Attentions, hints: Mapping[str, Hint]) -> list[StemLayers]:
+    """Turns every stem into layers.
 
     Args:
-        stems: tensors by stem, as `gather` gives them.
-        hints: by module path or tensor name, as stored.
+        stems: Tensors by stem.
+        attentions: Modules that are attentions, and the roles of stems in them.
+        hints: Hints by module path or tensor name, as stored.
 
     Returns:
-        One unit a stem, in the order of `stems`; every tensor is a part of one of its layers or has a note.
+        One entry per stem, in the order of `stems`. Every tensor is a part of a layer.
     """
-    nodes = attention_nodes(stems)
-    in_first = _has_conv1d(stems)
-    units = []
+    gpt2_in_first = _gpt2_in_first(stems)
+    found = []
     for stem in stems.values():
-        hint = hints.get(stem.stored)
         if is_recurrent(stem):
-            units.append(_with_rest(recurrent(stem), stem))
+            layers = recurrent(stem)
         elif is_multihead(stem):
-            units.append(_with_rest(multihead(stem), stem))
+            layers = multihead(stem)
         else:
-            units.append(_with_rest(_plain(stem, hint or Hint(), nodes, stems, in_first), stem))
-    return units
+            layers = _Reader(stem, hints.get(stem.stored, _NO_HINT), attentions, gpt2_in_first).read()
+        found.append(_with_rest(layers, stem))
+    return found
 
 
-def _plain(stem: Stem, hint: Hint, nodes: frozenset[str], stems: Mapping[str, Stem], in_first: bool | None) -> Unit:
-    leaves = stem.leaves
-    weight = leaves.get("weight") or leaves.get("kernel") or leaves.get("")
-    if weight is None or hint.type in NORMS or "running_var" in leaves or "running_mean" in leaves:
-        if norm := _norm(stem, hint):
-            return norm
-    if weight is None:
-        return Unit(stem.path, [], [])
-    bias = leaves.get("bias")
-    ndim = len(weight.shape)
-    if bias is not None and (len(bias.shape) != 1 or ndim < 2 or bias.shape[0] not in _widths(stem, weight)):
-        bias = None  # of another layer, or of none; it is read as other
-    if hint.type in TABLES or (hint.type is None and bias is None and ndim >= 1):
-        if table := _table(stem, weight, hint):
-            return table
-    if "" in leaves and weight is leaves[""]:
-        return _bare(stem, weight)
-    if ndim == 1 and hint.type is None:
-        if norm := _norm(stem, hint):
-            return norm
-    if ndim == 2:
-        return _linear(stem, weight, bias, hint, nodes, stems, in_first)
-    if ndim in CONVS:
-        return _conv(stem, weight, bias, hint, attention_role(stem.path, nodes) if ndim == 4 else "")
-    return _other(stem, weight, f"a weight of shape {list(weight.shape)} with no known layer; read as other")
-
-
-def _widths(stem: Stem, weight: TensorInfo) -> tuple[int, ...]:
-    """The numbers of neurons that a weight can feed: of its first axis, or of another where it is stored turned."""
-    return weight.shape[-1:] if "kernel" in stem.leaves else weight.shape[:2]
-
-
-def _norm(stem: Stem, hint: Hint) -> Unit | None:
-    leaves = stem.leaves
-    scale = leaves.get("weight") or leaves.get("gamma") or leaves.get("scale")
-    shift = leaves.get("bias") or leaves.get("beta")
-    vectors = [scale, shift, leaves.get("running_mean"), leaves.get("running_var")]
-    present = [info for info in vectors if info is not None]
-    if any(len(info.shape) != 1 for info in present) or len({info.shape for info in present}) != 1:
-        return None
-    if "running_mean" in leaves or "running_var" in leaves:
-        kind = LayerType.BATCH_NORM
-    elif hint.type is not None and hint.type in NORMS:
-        kind = hint.type
-    elif scale is None:
-        return None
-    elif _GROUP_NORM.search(stem.last):
-        kind = LayerType.GROUP_NORM
-    elif shift is not None:
-        kind = LayerType.LAYER_NORM
-    elif is_norm(stem.last) or is_norm(stem.path.rpartition(".")[2]):
-        kind = LayerType.RMS_NORM
-    else:
-        return None
-    roles = (Role.SCALE, Role.BIAS, Role.RUNNING_MEAN, Role.RUNNING_VAR)
-    parts = [vector_part(info, role) for info, role in zip(vectors, roles, strict=True) if info is not None]
-    return Unit(stem.path, [Layer(stem.path, kind, 0, tuple(parts))], [])
-
-
-def _table(stem: Stem, weight: TensorInfo, hint: Hint) -> Unit | None:
-    names = (stem.path.rpartition(".")[2], stem.last)
-    if hint.type is LayerType.POSITION or any(is_position(name) for name in names):
-        kind = LayerType.POSITION
-    elif hint.type is LayerType.EMBEDDING or any(is_embedding(name) for name in names):
-        kind = LayerType.EMBEDDING
-    else:
-        return None
-    if hint.type is None and "" not in stem.leaves and len(weight.shape) != 2:
-        return None  # patch_embed.weight is a convolution
-    return Unit(stem.path, [Layer(stem.path, kind, 0, (table_part(weight),))], [])
-
-
-def _linear(
-    stem: Stem,
-    weight: TensorInfo,
-    bias: TensorInfo | None,
-    hint: Hint,
-    nodes: frozenset[str],
-    stems: Mapping[str, Stem],
-    network_in_first: bool | None,
-) -> Unit:
-    rows, columns = weight.shape
-    last = stem.path.rpartition(".")[2]
-    in_first = "kernel" in stem.leaves
-    if hint.in_first is not None:
-        in_first = hint.in_first
-    elif bias is not None and rows != columns:
-        in_first = bias.shape[0] == columns
-    elif network_in_first is not None and _IN_FIRST.match(last):
-        in_first = network_in_first
-    role = attention_role(stem.path, nodes)
-    if role == "qkv":
-        out = _out_width(stem.path.rpartition(".")[0], stems, in_first)
-        if unit := fused(stem, weight, bias, in_first=in_first, out=out):
-            return unit
-    part = matrix_part(weight, Role.WEIGHT, in_first=in_first)
-    parts = [part] if bias is None else [part, vector_part(bias, Role.BIAS)]
-    if _GATE_UP.match(last) and part.canonical_shape[0] % 2 == 0:
-        return _gate_up(stem, parts, axis=1 if in_first else 0)
-    kind = ATTENTION_TYPES.get(role, LayerType.LINEAR)
-    if hint.type is LayerType.OTHER:
-        kind = LayerType.OTHER
-    note = interleaved_note(stem.path, weight)
-    return Unit(stem.path, [Layer(stem.path, kind, 0, tuple(parts))], [note] if note else [])
-
-
-def _gate_up(stem: Stem, parts: list[Part], axis: int) -> Unit:
-    half = parts[0].canonical_shape[0] // 2
-    layers = []
-    for index, label in enumerate(("gate", "up")):
-        pieces = [cut(p, axis if p.role is Role.WEIGHT else 0, index * half, half, label) for p in parts]
-        layers.append(Layer(f"{stem.path}.{label}", LayerType.LINEAR, 0, tuple(pieces)))
-    return Unit(stem.path, layers, [])
-
-
-def _conv(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, hint: Hint, role: str) -> Unit:
-    kind = CONVS[len(weight.shape)]
-    if "kernel" in stem.leaves:  # HWIO
-        ndim = len(weight.shape)
-        part = Part(weight.name, Role.WEIGHT, weight.shape, out_axis=ndim - 1, in_axis=ndim - 2)
-        parts = [part] if bias is None else [part, vector_part(bias, Role.BIAS)]
-        return Unit(stem.path, [Layer(stem.path, kind, 0, tuple(parts))], [])
-    is_transposed = hint.type in _TRANSPOSE_TYPES
-    first, second = weight.shape[:2]
-    if hint.type is None and bias is not None and first != second:
-        is_transposed = bias.shape[0] == second  # a plain kernel's bias counts its first axis
-    layer = Layer(stem.path, kind, 0, (matrix_part(weight, Role.WEIGHT, in_first=False),))
-    if bias is not None:
-        layer = Layer(stem.path, kind, 0, (*layer.parts, vector_part(bias, Role.BIAS)))
-    if role in ATTENTION_TYPES and weight.shape[2:] == (1, 1):
-        layer = Layer(stem.path, ATTENTION_TYPES[role], 0, layer.parts)
-    return Unit(stem.path, [transposed(layer) if is_transposed else layer], [])
-
-
-def transposed(layer: Layer) -> Layer:
-    """The same convolution read as a transposed one, whose weight is stored [in, out, ...]."""
-    first, *rest = layer.parts
-    flipped = Part(first.tensor, first.role, first.shape, out_axis=1, in_axis=0)
-    return Layer(layer.name, TRANSPOSED[layer.type], layer.level, (flipped, *rest))
-
-
-def _bare(stem: Stem, info: TensorInfo) -> Unit:
-    if len(info.shape) == 1 and is_norm(stem.path.rpartition(".")[2]):
-        part = vector_part(info, Role.SCALE)
-        return Unit(stem.path, [Layer(stem.path, LayerType.RMS_NORM, 0, (part,))], [])
-    return _other(stem, info, "a parameter of no known layer; read as other")
-
-
-def _other(stem: Stem, info: TensorInfo, reason: str) -> Unit:
-    role = Role.SCALE if len(info.shape) <= 1 else Role.WEIGHT
-    if len(info.shape) >= 2:
-        part = matrix_part(info, role, in_first=False)
-    else:
-        part = vector_part(info, role)
-    return Unit(stem.path, [Layer(stem.path, LayerType.OTHER, 0, (part,))], [Note(info.name, reason)])
-
-
-def _with_rest(unit: Unit, stem: Stem) -> Unit:
-    """Adds what the layers above have not used, one layer of type "other" a tensor, each with a note."""
-    used = {part.tensor for layer in unit.layers for part in layer.parts}
-    rest = [(leaf, info) for leaf, info in sorted(stem.leaves.items()) if info.name not in used]
-    for leaf, info in rest:
-        name = f"{stem.path}.{leaf}" if leaf else stem.path
-        role = {"bias": Role.BIAS, "beta": Role.BIAS}.get(leaf, Role.SCALE if len(info.shape) <= 1 else Role.WEIGHT)
-        part = vector_part(info, role) if len(info.shape) <= 1 else matrix_part(info, role, in_first=False)
-        unit.layers.append(Layer(name, LayerType.OTHER, 0, (part,)))
-        unit.notes.append(Note(info.name, "a parameter of no known layer; read as other"))
-    return unit
-
-
-def _has_conv1d(stems: Mapping[str, Stem]) -> bool | None:
-    """Whether `c_attn` and kin are stored [in, out] (GPT-2) or [out, in] (rewrites); None if it is open."""
-    for stem in stems.values():
+def _gpt2_in_first(stems: Mapping[str, Stem]) -> bool | None:
+    """Whether `c_attn` and its like are stored [in, out], as in GPT-2, or [out, in], as in rewrites; None if open."""
+    for path, stem in stems.items():
         weight = stem.leaves.get("weight")
-        if weight is not None and len(weight.shape) == 2 and stem.path.endswith("c_attn"):
+        if weight is not None and len(weight.shape) == 2 and path.endswith("c_attn"):
             rows, columns = weight.shape
             if rows != columns:
                 return columns > rows
     return None
 
 
-def _out_width(node: str, stems: Mapping[str, Stem], in_first: bool) -> int | None:
-    for name in ("out_proj", "o_proj", "proj", "c_proj", "dense", "wo", "to_out.0", "to_out"):
-        stem = stems.get(f"{node}.{name}" if node else name)
-        weight = stem.leaves.get("weight") if stem else None
-        if weight is not None and len(weight.shape) == 2:
-            return weight.shape[0] if in_first else weight.shape[1]
-    return None
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a stem that is neither recurrent nor `nn.MultiheadAttention`.
+
+    Args:
+        stem: The stem.
+        hint: What is known about its module.
+        attentions: Attentions of the network.
+        gpt2_in_first: Whether layers named as in GPT-2 are stored [in, out]; None if unknown.
+    """
+
+    stem: Stem
+    hint: Hint
+    attentions: Attentions
+    gpt2_in_first: bool | None
+
+    def read(self) -> StemLayers:
+        leaves, hint = self.stem.leaves, self.hint
+        weight = leaves.get("weight") or leaves.get("kernel") or leaves.get("")
+        if weight is None or hint.type in NORMS or "running_var" in leaves or "running_mean" in leaves:
+            if norm := self._norm():
+                return norm
+        if weight is None:
+            return StemLayers(self.stem.path)
+        ndim = len(weight.shape)
+        bias = self._bias(weight)
+        if hint.type in TABLES or (hint.type is None and bias is None and ndim >= 1):
+            if table := self._table(weight):
+                return table
+        if "" in leaves and weight is leaves[""]:
+            return self._bare(weight)
+        if ndim == 1 and hint.type is None:
+            if norm := self._norm():
+                return norm
+        if ndim == 2:
+            return self._linear(weight, bias)
+        if ndim in CONVS:
+            return self._conv(weight, bias)
+        return self._other(weight, f"a weight of shape {list(weight.shape)} with no known layer; read as other")
+
+    def _bias(self, weight: TensorInfo) -> TensorInfo | None:
+        """Returns the bias if its size fits one of the axes that may count the neurons that the weight feeds."""
+        bias = self.stem.leaves.get("bias")
+        if bias is None or len(bias.shape) != 1 or len(weight.shape) < 2:
+            return None
+        widths = weight.shape[-1:] if "kernel" in self.stem.leaves else weight.shape[:2]
+        return bias if bias.shape[0] in widths else None
+
+    def _norm(self) -> StemLayers | None:
+        leaves = self.stem.leaves
+        scale = leaves.get("weight") or leaves.get("gamma") or leaves.get("scale")
+        shift = leaves.get("bias") or leaves.get("beta")
+        vectors = [scale, shift, leaves.get("running_mean"), leaves.get("running_var")]
+        present = [info for info in vectors if info is not None]
+        if any(len(info.shape) != 1 for info in present) or len({info.shape for info in present}) != 1:
+            return None
+        kind = self._norm_type(has_scale=scale is not None, has_shift=shift is not None)
+        if kind is None:
+            return None
+        roles = (Role.SCALE, Role.BIAS, Role.RUNNING_MEAN, Role.RUNNING_VAR)
+        parts = [vector_part(info, role) for info, role in zip(vectors, roles, strict=True) if info is not None]
+        return StemLayers(self.stem.path, [Layer(self.stem.path, kind, 0, tuple(parts))])
+
+    def _norm_type(self, *, has_scale: bool, has_shift: bool) -> LayerType | None:
+        """Returns the type of a norm with these vectors, None if it may be something else.
+
+        A norm with scale and shift whose name does not tell its type is a layer norm for now; `neighbours.py` looks
+        at its surroundings.
+        """
+        leaves, last = self.stem.leaves, self.stem.last
+        if "running_mean" in leaves or "running_var" in leaves:
+            return LayerType.BATCH_NORM
+        if self.hint.type is not None and self.hint.type in NORMS:
+            return self.hint.type
+        if not has_scale:
+            return None
+        if has_role(last, "group norm"):
+            return LayerType.GROUP_NORM
+        if has_shift:
+            return LayerType.BATCH_NORM if has_role(last, "batch norm") else LayerType.LAYER_NORM
+        is_norm = has_role(last, "norm") or has_role(self.stem.component, "norm")
+        return LayerType.RMS_NORM if is_norm else None
+
+    def _table(self, weight: TensorInfo) -> StemLayers | None:
+        names = (self.stem.component, self.stem.last)
+        if self.hint.type is LayerType.POSITION or any(is_position(name) for name in names):
+            kind = LayerType.POSITION
+        elif self.hint.type is LayerType.EMBEDDING or any(is_embedding(name) for name in names):
+            kind = LayerType.EMBEDDING
+        else:
+            return None
+        if self.hint.type is None and "" not in self.stem.leaves and len(weight.shape) != 2:
+            return None  # patch_embed.weight is a convolution
+        return StemLayers(self.stem.path, [Layer(self.stem.path, kind, 0, (table_part(weight),))])
+
+    def _bare(self, info: TensorInfo) -> StemLayers:
+        """A parameter that a module holds itself."""
+        if len(info.shape) == 1 and has_role(self.stem.component, "norm"):
+            part = vector_part(info, Role.SCALE)
+            return StemLayers(self.stem.path, [Layer(self.stem.path, LayerType.RMS_NORM, 0, (part,))])
+        return self._other(info, _UNKNOWN)
+
+    def _linear(self, weight: TensorInfo, bias: TensorInfo | None) -> StemLayers:
+        stem = self.stem
+        in_first = self._is_in_first(weight, bias)
+        role = self.attentions.roles.get(stem.path, "")
+        if role == "qkv":
+            out = self.attentions.outputs.get(stem.path.rpartition(".")[0])
+            num_queries = None if out is None else out[0 if in_first else 1]
+            if layers := fused_qkv(stem, weight, bias, in_first=in_first, num_queries=num_queries):
+                return layers
+        part = matrix_part(weight, Role.WEIGHT, in_first=in_first)
+        parts = [part] if bias is None else [part, vector_part(bias, Role.BIAS)]
+        if has_role(stem.component, "gate and up") and part.canonical_shape[0] % 2 == 0:
+            return gate_and_up(stem, parts, in_first=in_first)
+        kind = ATTENTION_TYPES.get(role, LayerType.LINEAR)
+        if self.hint.type is LayerType.OTHER:
+            kind = LayerType.OTHER
+        notes = [Note(weight.name, _INTERLEAVED)] if has_role(stem.component, "interleaved qkv") else []
+        return StemLayers(stem.path, [Layer(stem.path, kind, 0, tuple(parts))], notes)
+
+    def _is_in_first(self, weight: TensorInfo, bias: TensorInfo | None) -> bool:
+        """Whether a matrix is stored [in, out], by what is surest: hint, size of the bias, names."""
+        rows, columns = weight.shape
+        if self.hint.in_first is not None:
+            return self.hint.in_first
+        if bias is not None and rows != columns:
+            return bias.shape[0] == columns
+        if self.gpt2_in_first is not None and has_role(self.stem.component, "stored in-first"):
+            return self.gpt2_in_first
+        return "kernel" in self.stem.leaves
+
+    def _conv(self, weight: TensorInfo, bias: TensorInfo | None) -> StemLayers:
+        stem = self.stem
+        ndim = len(weight.shape)
+        kind = CONVS[ndim]
+        biases = () if bias is None else (vector_part(bias, Role.BIAS),)
+        if "kernel" in stem.leaves:  # [height, width, in, out]
+            part = Part(weight.name, Role.WEIGHT, weight.shape, out_axis=ndim - 1, in_axis=ndim - 2)
+            return StemLayers(stem.path, [Layer(stem.path, kind, 0, (part, *biases))])
+        first, second = weight.shape[:2]
+        is_transposed = self.hint.type in _TRANSPOSED_TYPES
+        if self.hint.type is None and bias is not None and first != second:
+            is_transposed = bias.shape[0] == second  # the bias of a plain convolution counts the first axis
+        role = self.attentions.roles.get(stem.path, "") if ndim == 4 else ""
+        layer = Layer(stem.path, kind, 0, (matrix_part(weight, Role.WEIGHT, in_first=False), *biases))
+        if role in ATTENTION_TYPES and weight.shape[2:] == (1, 1):
+            layer = Layer(stem.path, ATTENTION_TYPES[role], 0, layer.parts)
+        elif is_transposed:
+            layer = transposed(layer)
+        return StemLayers(stem.path, [layer])
+
+    def _other(self, info: TensorInfo, reason: str) -> StemLayers:
+        return StemLayers(self.stem.path, [_other_layer(self.stem.path, info)], [Note(info.name, reason)])
+
+
+def transposed(layer: Layer) -> Layer:
+    """Returns a convolution read as a transposed one, whose weight is stored [in, out, ...]."""
+    first, *rest = layer.parts
+    flipped = Part(first.tensor, first.role, first.shape, out_axis=1, in_axis=0)
+    return Layer(layer.name, TRANSPOSED[layer.type], layer.level, (flipped, *rest))
+
+
+def _other_layer(name: str, info: TensorInfo, role: Role | None = None) -> Layer:
+    is_vector = len(info.shape) <= 1
+    role = role or (Role.SCALE if is_vector else Role.WEIGHT)
+    part = vector_part(info, role) if is_vector else matrix_part(info, role, in_first=False)
+    return Layer(name, LayerType.OTHER, 0, (part,))
+
+
+def _with_rest(layers: StemLayers, stem: Stem) -> StemLayers:
+    """Adds one layer of type "other" and one note for each tensor that no layer of the stem has as a part."""
+    used = {part.tensor for layer in layers.layers for part in layer.parts}
+    for leaf, info in sorted(stem.leaves.items()):
+        if info.name not in used:
+            name = f"{stem.path}.{leaf}" if leaf else stem.path
+            layers.layers.append(_other_layer(name, info, Role.BIAS if leaf in ("bias", "beta") else None))
+            layers.notes.append(Note(info.name, _UNKNOWN))
+    return layers

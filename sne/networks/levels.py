@@ -1,93 +1,109 @@
-"""Levels: from the tree of names to each layer's position in depth."""
+"""From the tree of names to each layer's level, its position in depth."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from sne.networks.names import natural_key
+from sne.networks.grammar import natural_key
 from sne.networks.network import Layer, Note
 from sne.networks.ordering import Siblings, order
+from sne.networks.parts import StemLayers
 from sne.networks.tree import Node, grow
-from sne.networks.units import Unit, width_in, width_out
 
 
-@dataclass
-class _Branch:
-    layers: list[Layer] = field(default_factory=list)
-    depth: int = 0
-    widths: tuple[int | None, int | None] = (None, None)
-
-
-def assign_levels(units: Iterable[Unit], attentions: frozenset[str]) -> tuple[list[Layer], list[Note]]:
+def assign_levels(stems: Iterable[StemLayers], attentions: frozenset[str]) -> tuple[list[Layer], list[Note]]:
     """Gives every layer its level.
 
     Args:
-        units: the layers by stem, levels relative to their stem.
-        attentions: paths of the modules that hold queries and keys.
+        stems: Layers by stem, with levels that count within the stem.
+        attentions: Paths of the modules that hold queries and keys.
 
     Returns:
-        Layers in order of level, then of name; and notes where siblings' order is a guess.
+        Layers in order of level and then of name, and one note for each module whose order is a guess.
     """
-    root = grow(units)
-    notes: list[Note] = []
-    branch = _place(root, attentions, notes)
-    return sorted(branch.layers, key=lambda layer: (layer.level, natural_key(layer.name))), notes
+    nodes = grow(stems, attentions)
+    orders: dict[Node, Siblings] = {}
+    spans: dict[Node, _Span] = {}
+    for node in reversed(nodes):  # children before their parents, whose order depends on the widths of the children
+        if node.stem is None:
+            orders[node] = order(node)
+            node.reads, node.feeds = _widths(orders[node])
+            spans[node] = _stack(orders[node], spans)
+        else:
+            node.reads, node.feeds = node.stem.widths
+            spans[node] = _Span(node.stem.depth, _first_matrix(node.stem))
+    starts = {nodes[0]: 0}
+    layers: list[Layer] = []
+    for node in nodes:
+        start = starts[node]
+        if node.stem is None:
+            starts |= {child: start + offset for child, offset in spans[node].offsets.items()}
+        else:
+            layers += [replace(layer, level=layer.level + start) for layer in node.stem.layers]
+    notes = [_guess(node, siblings) for node, siblings in orders.items() if not siblings.is_sure]
+    return sorted(layers, key=lambda layer: (layer.level, natural_key(layer.name))), notes
 
 
-def _place(node: Node, attentions: frozenset[str], notes: list[Note]) -> _Branch:
-    if node.unit is not None:
-        return _Branch(node.unit.layers, node.unit.depth, node.unit.widths)
-    branches = {id(child): _place(child, attentions, notes) for child in node.children.values()}
-    siblings = order(node, node.path in attentions, lambda child: branches[id(child)].widths)
-    if not siblings.is_sure:
-        notes.append(_guess(node, siblings))
-    whole = _Branch()
-    starts: dict[int, int] = {}
+class _Span:
+    """The levels that a module takes.
+
+    Args:
+        depth: Number of levels.
+        first_matrix: First level that holds a matrix, None if there is none.
+    """
+
+    def __init__(self, depth: int = 0, first_matrix: int | None = None) -> None:
+        self.depth = depth
+        self.first_matrix = first_matrix
+        self.offsets: dict[Node, int] = {}
+
+    def add(self, node: Node, span: "_Span", offset: int) -> None:
+        """Adds a module below that starts at a level."""
+        self.offsets[node] = offset
+        self.depth = max(self.depth, offset + span.depth)
+        if span.first_matrix is not None:
+            found = offset + span.first_matrix
+            self.first_matrix = found if self.first_matrix is None else min(self.first_matrix, found)
+
+
+def _stack(siblings: Siblings, spans: dict[Node, _Span]) -> _Span:
+    """Puts stages one after the other, and shortcuts beside the first matrix of the module that they bypass."""
+    whole = _Span()
     for stage in siblings.stages:
         start = whole.depth
         for child in stage:
-            starts[id(child)] = start
-            _graft(whole, branches[id(child)], start)
-    for shortcut, anchor in siblings.beside:
-        _graft(whole, branches[id(shortcut)], _first_matrix(anchor, branches[id(anchor)], starts[id(anchor)]))
-    whole.widths = _widths(siblings, branches)
+            whole.add(child, spans[child], start)
+    for shortcut, bypassed in siblings.beside:
+        whole.add(shortcut, spans[shortcut], whole.offsets[bypassed] + (spans[bypassed].first_matrix or 0))
     return whole
 
 
-def _graft(whole: _Branch, branch: _Branch, start: int) -> None:
-    whole.layers += [replace(layer, level=layer.level + start) if start else layer for layer in branch.layers]
-    whole.depth = max(whole.depth, start + branch.depth)
+def _first_matrix(stem: StemLayers) -> int | None:
+    return min(
+        (layer.level for layer in stem.layers if layer.parts and layer.parts[0].in_axis is not None), default=None
+    )
 
 
-def _first_matrix(anchor: Node, branch: _Branch, start: int) -> int:
-    """The level of the first layer in a branch that is not a norm: where a shortcut beside it starts."""
-    levels = [layer.level for layer in branch.layers if layer.parts and layer.parts[0].in_axis is not None]
-    return start + min(levels, default=0)
-
-
-def _widths(siblings: Siblings, branches: dict[int, _Branch]) -> tuple[int | None, int | None]:
-    main = [branches[id(child)].widths for stage in siblings.stages for child in stage]
-    reads = next((reads for reads, _ in main if reads is not None), None)
-    feeds = next((feeds for _, feeds in reversed(main) if feeds is not None), None)
+def _widths(siblings: Siblings) -> tuple[int | None, int | None]:
+    """Returns what the first module of known width reads and what the last one feeds."""
+    main = [child for stage in siblings.stages for child in stage]
+    reads = next((child.reads for child in main if child.reads is not None), None)
+    feeds = next((child.feeds for child in reversed(main) if child.feeds is not None), None)
     return reads, feeds
 
 
 def _guess(node: Node, siblings: Siblings) -> Note:
     names = [child.name for stage in siblings.stages for child in stage]
     shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    first = next((unit.layers[0] for n in node.descendants() if (unit := n.unit) and unit.layers), None)
-    tensor = first.parts[0].tensor if first else node.path
+    tensor = _first_tensor(node) or node.path
     return Note(tensor, f"the order of the modules in {node.path or 'the root'} is a guess: {shown}")
 
 
-def neighbour_widths(layers: list[Layer]) -> list[tuple[int | None, int | None]]:
-    """What the level before each layer feeds and the level after it reads; None where branches differ."""
-    feeds: dict[int, set[int | None]] = {}
-    reads: dict[int, set[int | None]] = {}
-    for layer in layers:
-        feeds.setdefault(layer.level, set()).add(width_out(layer))
-        reads.setdefault(layer.level, set()).add(width_in(layer))
-
-    def only(widths: set[int | None]) -> int | None:
-        return next(iter(widths)) if len(widths) == 1 else None
-
-    return [(only(feeds.get(layer.level - 1, set())), only(reads.get(layer.level + 1, set()))) for layer in layers]
+def _first_tensor(node: Node) -> str:
+    """Returns the name of the first tensor in a module, empty if it has no layers."""
+    todo = [node]
+    while todo:
+        node = todo.pop()
+        if node.stem is not None and node.stem.layers:
+            return node.stem.layers[0].parts[0].tensor
+        todo += reversed(node.children.values())
+    return ""

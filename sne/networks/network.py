@@ -1,7 +1,8 @@
-"""A network once it is read: layers in order, each made of parts, tensors loaded one at a time."""
+"""What a network is once it is read: layers in order, each made of parts, over tensors that load one at a time."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from math import prod
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +10,44 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.networks.types import LayerType, Role
+
+class LayerType(StrEnum):
+    """What a layer computes, as far as names, shapes and hints tell."""
+
+    LINEAR = "linear"
+    CONV1D = "conv1d"
+    CONV2D = "conv2d"
+    CONV3D = "conv3d"
+    CONV_TRANSPOSE1D = "conv_transpose1d"
+    CONV_TRANSPOSE2D = "conv_transpose2d"
+    CONV_TRANSPOSE3D = "conv_transpose3d"
+    EMBEDDING = "embedding"
+    BATCH_NORM = "batch_norm"
+    LAYER_NORM = "layer_norm"
+    GROUP_NORM = "group_norm"
+    RMS_NORM = "rms_norm"
+    ATTENTION_QUERY = "attention_query"
+    ATTENTION_KEY = "attention_key"
+    ATTENTION_VALUE = "attention_value"
+    ATTENTION_OUT = "attention_out"
+    LSTM = "lstm"
+    GRU = "gru"
+    RNN = "rnn"
+    POSITION = "position"
+    OTHER = "other"
+
+
+class Role(StrEnum):
+    """What a part does inside its layer."""
+
+    WEIGHT = "weight"
+    BIAS = "bias"
+    RECURRENT_WEIGHT = "recurrent_weight"
+    RECURRENT_BIAS = "recurrent_bias"
+    SCALE = "scale"
+    RUNNING_MEAN = "running_mean"
+    RUNNING_VAR = "running_var"
+    TABLE = "table"
 
 
 @dataclass(frozen=True)
@@ -26,38 +64,60 @@ class TensorInfo:
         return prod(self.shape)
 
 
+@dataclass(frozen=True)
+class Hint:
+    """Knowledge about a module or a tensor that its name and shape do not give.
+
+    A hint is filed under the path of a module ("encoder.conv1") or under the name of a tensor
+    ("encoder.conv1.weight"). `type` and `in_first` describe modules, the other fields describe tensors.
+
+    Args:
+        type: Layer type, from the class of the module.
+        in_first: Whether the weight is stored [in, out] rather than [out, in].
+        tied: Mark shared by all names of one tensor; the tensor is read under one of them.
+        unused: Reason why the tensor is no weight of its own ("scale of x.weight, applied when that is loaded").
+        is_scaled: Whether the stored integers become weights when they are loaded.
+    """
+
+    type: LayerType | None = None
+    in_first: bool | None = None
+    tied: str | None = None
+    unused: str | None = None
+    is_scaled: bool = False
+
+
 @runtime_checkable
 class TensorSource(Protocol):
-    """Where a network's values come from: a file, a module, a row of a zoo."""
+    """Source of the values of a network: a file, a module or a row of a zoo."""
 
     @property
     def name(self) -> str:
-        """What messages call this source: a path, or the class of a module."""
+        """Name of the source in messages: a path, or the class of a module."""
         ...
 
     @property
     def infos(self) -> Mapping[str, TensorInfo]:
-        """Every stored tensor, by name. Reading this loads no values."""
+        """Every stored tensor by name. Reading this property loads no values."""
         ...
 
     def load(self, name: str) -> Tensor:
-        """The values of one tensor, scales applied, on the CPU."""
+        """Loads the values of one tensor on the CPU, with scales applied."""
         ...
 
 
 @dataclass(frozen=True)
 class Part:
-    """One role-bearing piece of one stored tensor: all of it, or a slice of a fused one.
+    """A stored tensor, or a slice of one, with one role in one layer.
 
     Args:
-        tensor: name of the stored tensor.
-        role: what it does in its layer.
-        shape: shape of the piece as stored (after the slice, before any transposition).
-        out_axis: axis of the piece that counts the neurons it feeds; None for a scalar.
-        in_axis: axis that counts the neurons it reads; None for vectors. Further axes are kernel positions.
-        axis: the axis along which a fused tensor is cut; None when the piece is the whole tensor.
-        start: first index of the piece along `axis`.
-        label: which piece of a fused tensor this is ("query", "reset gate"); empty otherwise.
+        tensor: Name of the stored tensor.
+        role: Role in the layer.
+        shape: Shape as stored, after the slice and before any transposition.
+        out_axis: Axis that counts the neurons that the part feeds; None for a scalar.
+        in_axis: Axis that counts the neurons that the part reads; None for a vector. Other axes are kernel positions.
+        axis: Axis along which a fused tensor is cut; None if the part is the whole tensor.
+        start: First index of the part along `axis`.
+        label: Name of the piece of a fused tensor ("query", "reset gate"); empty if the part is the whole tensor.
     """
 
     tensor: str
@@ -71,24 +131,24 @@ class Part:
 
     @property
     def num_entries(self) -> int:
-        """Number of scalars in the piece."""
+        """Number of scalars in the part."""
         return prod(self.shape)
 
     @property
     def canonical_shape(self) -> tuple[int, int, int]:
-        """(out, in, kernel positions), the shape that `canonical` gives."""
+        """Shape that `canonical` returns: (out, in, kernel positions)."""
         num_out = 1 if self.out_axis is None else self.shape[self.out_axis]
         num_in = 1 if self.in_axis is None else self.shape[self.in_axis]
         return num_out, num_in, max(self.num_entries, 1) // max(num_out * num_in, 1)
 
     def canonical(self, stored: Tensor) -> Float[Tensor, "out in kernel"]:
-        """Cuts the piece out of its stored tensor and orders the axes as out, in, kernel positions.
+        """Cuts the part out of its stored tensor and orders its axes as out, in, kernel positions.
 
         Args:
-            stored: the whole stored tensor; leading batch axes are not allowed.
+            stored: Values of the whole stored tensor, without batch axes.
 
         Returns:
-            The piece, a view where strides allow. Inverse: `restore`.
+            The part, as a view where strides allow. Inverse: `restore`.
         """
         piece = stored if self.axis is None else stored.narrow(self.axis, self.start, self.shape[self.axis])
         piece = piece.reshape(self.shape)
@@ -97,7 +157,7 @@ class Part:
         return piece.permute([*first, *rest]).reshape(self.canonical_shape)
 
     def restore(self, canonical: Float[Tensor, "out in kernel"]) -> Tensor:
-        """The piece in its stored axis order. Inverse of `canonical` (for the piece alone)."""
+        """Returns the part in its stored axis order. Inverse of `canonical`, for the part alone."""
         first = [a for a in (self.out_axis, self.in_axis) if a is not None]
         order = first + [a for a in range(len(self.shape)) if a not in first]
         piece = canonical.reshape([self.shape[a] for a in order])
@@ -106,7 +166,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer: its name, its type, its level (position in depth, from 0) and its parts."""
+    """A layer of a network.
+
+    Args:
+        name: Path of the module; pieces of a fused module add their label.
+        type: Layer type.
+        level: Position in depth, from 0.
+        parts: Parts, the weight or scale first.
+    """
 
     name: str
     type: LayerType
@@ -116,7 +183,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Note:
-    """Why a stored tensor is not, or not plainly, among the parts: tied, a counter, not understood."""
+    """Reason why a stored tensor is not read, or is read with doubt: tied, a counter, of no known layer."""
 
     tensor: str
     reason: str
@@ -124,10 +191,13 @@ class Note:
 
 @dataclass(frozen=True)
 class Network:
-    """A network that has been read: its layers in order of level, and where the values are.
+    """A network that has been read.
 
-    Two branches at the same depth share a level. `notes` says of every stored tensor that is not used,
-    or is used in an unsure way, why.
+    Args:
+        name: Name of the network.
+        layers: Layers in order of level. Branches side by side share their levels.
+        source: Source of the values.
+        notes: One note for each stored tensor that is not read, or is read with doubt.
     """
 
     name: str
@@ -137,7 +207,7 @@ class Network:
 
     @property
     def num_levels(self) -> int:
-        """Number of levels: the largest plus one."""
+        """Number of levels."""
         return max((layer.level for layer in self.layers), default=-1) + 1
 
     @property
@@ -146,11 +216,11 @@ class Network:
         return sum(part.num_entries for layer in self.layers for part in layer.parts)
 
     def parts(self) -> Iterator[tuple[Layer, Part]]:
-        """Every part with its layer, in order."""
+        """Yields every part with its layer, in order."""
         for layer in self.layers:
             for part in layer.parts:
                 yield layer, part
 
     def read(self, part: Part) -> Float[Tensor, "out in kernel"]:
-        """Loads one part in float32, axes ordered as out, in, kernel positions."""
+        """Loads one part in float32 with axes ordered as out, in, kernel positions."""
         return part.canonical(self.source.load(part.tensor)).to(torch.float32)

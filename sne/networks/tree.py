@@ -1,12 +1,12 @@
-"""The tree that dotted names make, with what the ordering must know of each branch."""
+"""The tree that dotted names make, with what the ordering must know of each module."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sne.networks.names import attention_word, snake_case, split_number
-from sne.networks.types import LayerType
-from sne.networks.units import Unit
+from sne.networks.grammar import attention_word, snake_case, split_number
+from sne.networks.network import LayerType
+from sne.networks.parts import StemLayers
 
 OWN = "."
 """Key of a module's own layers among its children; no component of a dotted path is a dot."""
@@ -14,25 +14,45 @@ OWN = "."
 _CONVS = frozenset(kind for kind in LayerType if kind.value.startswith("conv"))
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
-    """A module as its tensors' names show it.
+    """A module as the names of its tensors show it.
 
     Args:
-        name: its component of the path; empty for the root and for a module's own parameters.
-        path: its full path.
-        children: by component.
-        unit: the layers whose stem is this very path, if any.
+        name: Component of the path; empty for the root and for a module's own parameters.
+        parent: Parent of the module; None for the root.
+        children: Modules below, by component.
+        stem: Layers whose stem is this path, if any.
+        is_attention: Whether the module holds queries and keys.
+        is_norm: Whether the module is one normalisation and nothing else: a norm, or a wrapper around one.
+        holds_conv: Whether the module or one below it is a convolution.
+        reads: Number of neurons that the module reads; None if unknown. The ordering of its children sets it.
+        feeds: Number of neurons that the module feeds; None if unknown.
     """
 
     name: str
-    path: str
+    parent: "Node | None" = None
     children: dict[str, "Node"] = field(default_factory=dict)
-    unit: Unit | None = None
+    stem: StemLayers | None = None
+    is_attention: bool = False
+    is_norm: bool = False
+    holds_conv: bool = False
+    reads: int | None = None
+    feeds: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Dotted path of the module."""
+        names = []
+        node: Node | None = self
+        while node is not None:
+            names.append(node.name)
+            node = node.parent
+        return ".".join(name for name in reversed(names) if name)
 
     @cached_property
     def base(self) -> str:
-        """The name without its number, in lower case."""
+        """The name in snake case without its number."""
         return split_number(self.name)[0]
 
     @cached_property
@@ -42,80 +62,83 @@ class Node:
 
     @cached_property
     def snake(self) -> str:
-        """The name in lower case, words joined by "_"."""
+        """The name in snake case."""
         return snake_case(self.name)
 
     @cached_property
     def word(self) -> str:
-        """What the name stands for in an attention, or ""."""
+        """What the name stands for in an attention, empty if nothing."""
         return attention_word(self.name)
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether no module lies below."""
-        return not self.children
-
-    @property
-    def is_norm(self) -> bool:
-        """Whether this is one normalisation and nothing else (`norm`, or a wrapper around one)."""
-        if self.unit is not None:
-            return not self.children and self.unit.is_norm
-        return len(self.children) == 1 and next(iter(self.children.values())).is_norm
 
     @cached_property
     def is_conv(self) -> bool:
-        """Whether its own layer is a convolution."""
-        return self.unit is not None and any(layer.type in _CONVS for layer in self.unit.layers)
+        """Whether the module's own layer is a convolution."""
+        return self.stem is not None and any(layer.type in _CONVS for layer in self.stem.layers)
 
-    @cached_property
-    def holds_conv(self) -> bool:
-        """Whether a convolution lies at or below this node."""
-        return self.is_conv or any(child.holds_conv for child in self.children.values())
+    @property
+    def is_leaf(self) -> bool:
+        """Whether there are no modules below."""
+        return not self.children
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether its own layer is a convolution with one input a neuron."""
-        if not self.is_conv or self.unit is None:
+        """Whether the module's own layer is a convolution that reads one channel per neuron."""
+        if not self.is_conv or self.stem is None:
             return False
-        num_out, num_in, kernel = self.unit.layers[0].parts[0].canonical_shape
+        num_out, num_in, kernel = self.stem.layers[0].parts[0].canonical_shape
         return num_in == 1 and num_out > 1 and kernel > 1
 
     @cached_property
     def is_loose(self) -> bool:
-        """Whether it holds parameters of no known layer only, whose place among its siblings is open."""
+        """Whether the module holds parameters of no known layer alone, whose place among siblings is open."""
         return (
             not self.children
-            and self.unit is not None
-            and all(layer.type is LayerType.OTHER for layer in self.unit.layers)
+            and self.stem is not None
+            and all(layer.type is LayerType.OTHER for layer in self.stem.layers)
         )
 
-    @property
+    @cached_property
     def is_list(self) -> bool:
-        """Whether all children are numbers, as in a Sequential or ModuleList."""
+        """Whether all children are numbers, as in `nn.Sequential` and `nn.ModuleList`."""
         return bool(self.children) and all(child.isdigit() for child in self.children)
 
-    def descendants(self) -> Iterable["Node"]:
-        """This node and all below it."""
-        yield self
-        for child in self.children.values():
-            yield from child.descendants()
 
+def grow(stems: Iterable[StemLayers], attentions: Iterable[str]) -> list[Node]:
+    """Makes the tree of all stems.
 
-def grow(units: Iterable[Unit]) -> Node:
-    """The tree of all stems.
+    A module that has layers of its own and modules below (`attn.in_proj_weight` beside `attn.out_proj`) holds its own
+    layers in a child without a name.
 
-    A module that has both layers of its own and modules below (`attn.in_proj_weight` beside
-    `attn.out_proj`) holds its own layers in a child without a name.
+    Args:
+        stems: Layers by stem.
+        attentions: Paths of the modules that hold queries and keys.
+
+    Returns:
+        Every module, parents before their children; the root is the first.
     """
-    root = Node("", "")
-    for unit in units:
+    root = Node("")
+    nodes = [root]
+    for stem in stems:
         node = root
-        for component in unit.path.split(".") if unit.path else ():
-            path = f"{node.path}.{component}" if node.path else component
-            node = node.children.setdefault(component, Node(component, path))
-        node.unit = unit
-    for node in list(root.descendants()):
-        if node.unit is not None and node.children:
-            node.children[OWN] = Node("", node.path, unit=node.unit)
-            node.unit = None
-    return root
+        for component in stem.path.split(".") if stem.path else ():
+            child = node.children.get(component)
+            if child is None:
+                child = node.children[component] = Node(component, node)
+                nodes.append(child)
+            node = child
+        node.stem = stem
+    for path in attentions:
+        node = root
+        for component in path.split(".") if path else ():
+            node = node.children[component]
+        node.is_attention = True
+    for node in list(nodes):
+        if node.stem is not None and node.children:
+            node.children[OWN] = Node("", node, stem=node.stem)
+            nodes.append(node.children[OWN])
+            node.stem = None
+    for node in reversed(nodes):
+        below = list(node.children.values())
+        node.is_norm = node.stem.is_norm if node.stem is not None else len(below) == 1 and below[0].is_norm
+        node.holds_conv = node.is_conv or any(child.holds_conv for child in below)
+    return nodes

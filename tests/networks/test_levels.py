@@ -163,9 +163,9 @@ def test_order_of_keys_does_not_matter(net):
 
 
 def _recognise_anew(infos):
-    from sne.networks.recognition import _recognise
+    from sne.networks.recognition import recognise_anew
 
-    return _recognise(infos, {})
+    return recognise_anew(infos)
 
 
 words = st.sampled_from(

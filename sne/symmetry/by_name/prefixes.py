@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from sne.networks import Hint, TensorInfo
-from sne.networks.names import common_prefix
+from sne.networks.stems import common_prefix
 from sne.symmetry.symmetry import Group, Mixing, Symmetry
 
 

@@ -14,8 +14,7 @@ from sne.symmetry.by_name.claims import Claims, UncertainError
 from sne.symmetry.by_name.known import Known, kinds_through
 from sne.symmetry.by_name.stack_joints import Joint, follow, is_depthwise
 from sne.symmetry.by_name.stack_layers import SideLayer, StackLayer, stack_layers
-from sne.symmetry.by_name.stack_order import stack_order
-from sne.symmetry.by_name.stack_sides import beside
+from sne.symmetry.by_name.stack_order import joints_of_side, stack_order
 from sne.symmetry.symmetry import Span
 
 _GROUPED = "not understood: it may be normalised in groups; its norm has no running statistics and no telling name"
@@ -46,7 +45,7 @@ def read_stack(claims: Claims, known: Known, hints: Mapping[str, Hint]) -> None:
     _fix_ends(claims, order)
     ends = _ends(claims, order)
     for side in sides:
-        numbers, is_sure = beside(side, order, joints, is_sequential=known.is_sequential)
+        numbers, is_sure = joints_of_side(side, order, joints, is_sequential=known.is_sequential)
         _place(claims, side, set() if is_sure else ends, numbers, joints, groups)
     _give_up_last(claims, order, groups)
     _give_up_codes(claims, order, groups)
@@ -69,7 +68,7 @@ def _groups(
         if is_depthwise(order[number]) and joints[number - 1].size == joints[number].size:
             join(number - 1, number)
     for side in sides:
-        numbers, _ = beside(side, order, joints, is_sequential=is_sequential)
+        numbers, _ = joints_of_side(side, order, joints, is_sequential=is_sequential)
         for number in numbers[1:]:
             if joints[number].size == joints[numbers[0]].size:
                 join(numbers[0], number)

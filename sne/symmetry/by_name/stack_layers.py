@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sne.networks import Hint, LayerType, TensorInfo
-from sne.networks.names import common_prefix, snake_case
-from sne.networks.stems import Stem, gather
+from sne.networks.grammar import snake_case
+from sne.networks.stems import Stem, common_prefix, group_by_stem
 from sne.symmetry.by_name.claims import UncertainError
 from sne.symmetry.symmetry import Span
 
@@ -75,7 +75,7 @@ def stack_layers(
     """
     layers: list[StackLayer] = []
     sides: list[SideLayer] = []
-    for stem in gather(dict(infos), common_prefix(infos)).values():
+    for stem in group_by_stem(infos, common_prefix(infos)).values():
         kind = hints.get(stem.stored, Hint()).type
         leaves = {leaf: info for leaf, info in stem.leaves.items() if leaf != "counter"}
         weight = leaves.get("weight")

@@ -1,86 +1,110 @@
-"""The order of a plain stack's layers, where their names leave no doubt about it."""
+"""The order of a plain stack's layers where names leave no doubt about it, and where norms stand between them.
 
-import re
-from collections.abc import Iterable
+The places are those of the grammar of names, `sne.networks.grammar`; its rows with a place for plain stacks are the
+only words that count as certain here.
+"""
 
-from sne.networks.names import natural_key, split_number
+from collections.abc import Iterable, Sequence
+
+from sne.networks.grammar import PLACES, Form, natural_key, plain_place, split_number
 from sne.symmetry.by_name.claims import UncertainError
+from sne.symmetry.by_name.stack_joints import Joint
+from sne.symmetry.by_name.stack_layers import SideLayer, StackLayer
 
-_RANKS = tuple(
-    (re.compile(pattern), rank)
-    for rank, pattern in enumerate(
-        (
-            r"embed|embeds|embedding|embeddings|emb|word_embeddings?|token_embeddings?|wte",
-            r"input|input_layer|input_proj|inp|stem|first|conv_in|fc_in",
-            r"conv|convs|conv_layers?|features|feature_extractor|encoder|backbone|body|trunk|layer|layers|blocks?|net"
-            r"|network|main|model|module|module_list|seq|sequential|hidden|hidden_layers?|cnn|mlp",
-            r"lstm|gru|rnn",
-            r"fc|fcs|linear|linears|lin|dense|fc_layers?|linear_layers?|decoder",
-            r"classifier|head|out|output|output_layer|out_proj|fc_out|conv_out|final|last|readout|logits|regressor",
-        )
-    )
-)
-_AT_THE_SIDE = re.compile(r"bn|bns|ln|lns|norms?|batch_?norm|layer_?norm|rms_?norm|p?relu|act|activation")
 Key = tuple[tuple[int, tuple[str | int, ...]], ...]
+
+_PLACES = PLACES[Form.MODULE]
 
 
 def stack_order(paths: Iterable[str], sides: Iterable[str]) -> list[str]:
-    """Paths of layers in the order of depth.
+    """Returns the paths of layers in order of depth.
 
     Args:
-        paths: of layers that read one width and feed another.
-        sides: of norms and activations with weights, whose names are checked too.
+        paths: Paths of layers that read one width and feed another.
+        sides: Paths of norms and activations with weights, whose names are checked too.
 
     Returns:
-        The paths, ordered by numbers and by the few words that say where a layer stands.
+        The paths, ordered by the places that their words have in a plain stack, and by number.
 
     Raises:
-        UncertainError: a word is not among them, or two siblings' order stands in neither words nor numbers.
+        UncertainError: A word has no place in a plain stack, or neither places nor numbers order two siblings.
     """
-    paths = list(paths)
-    keys = {path: place(path) for path in paths}
+    keys = {path: key_of(path) for path in paths}
     for path in sides:
-        place(path)
-    numbered: set[str] = set()
-    siblings: dict[tuple[str, int], set[tuple[str, bool]]] = {}
-    for path in paths:
+        key_of(path)
+    words: dict[tuple[str, int], set[tuple[str, bool]]] = {}  # by parent and place: words, and whether they are counted
+    lists: set[str] = set()
+    for path, key in keys.items():
         components = path.split(".")
         for depth, component in enumerate(components):
-            base, number = split_number(component)
-            rank = keys[path][depth][0]
             parent = ".".join(components[:depth])
+            base, number = split_number(component)
             if component.isdigit():
-                numbered.add(parent)
+                lists.add(parent)
             else:
-                siblings.setdefault((parent, rank), set()).add((base, number is None))
-    for (parent, _), names in siblings.items():
-        if parent in numbered:
-            names.add(("numbers", True))
-        if len(names) > 1:
-            shown = ", ".join(sorted({name for name, _ in names}))
+                words.setdefault((parent, key[depth][0]), set()).add((base, number is None))
+    for (parent, _), found in words.items():
+        if parent in lists:
+            found.add(("numbers", True))
+        if len(found) > 1:
+            shown = ", ".join(sorted({word for word, _ in found}))
             raise UncertainError(f"the order of {shown} in {parent or 'the network'} is in no name")
-    return sorted(paths, key=keys.__getitem__)
+    return sorted(keys, key=keys.__getitem__)
 
 
-def place(path: str) -> Key:
-    """What paths are ordered by.
+def key_of(path: str) -> Key:
+    """Returns the key by which the layers of a plain stack are ordered.
 
     Args:
-        path: of a layer.
+        path: Path of a layer.
 
     Raises:
-        UncertainError: it has a word that no plain stack has.
+        UncertainError: The path has a word that has no place in a plain stack.
     """
     key = []
     for component in path.split("."):
-        base, _ = split_number(component)
-        if component.isdigit() or not component:
-            key.append((-1, natural_key(component)))
-            continue
-        rank = next((rank for pattern, rank in _RANKS if pattern.fullmatch(base)), None)
-        if rank is None:
-            rank = len(_RANKS) if _AT_THE_SIDE.fullmatch(base) else None
-        if rank is None:
-            raise UncertainError(f"{path}: the name {component!r} does not tell that this is a plain stack")
-        key.append((rank, natural_key(component)))
+        where = "number" if component.isdigit() or not component else plain_place(split_number(component)[0])
+        if not where:
+            raise UncertainError(f"{path}: the name {component!r} does not show that this is a plain stack")
+        key.append((_PLACES.index(where), natural_key(component)))
     return tuple(key)
+
+
+def joints_of_side(
+    side: SideLayer, order: Sequence[StackLayer], joints: Sequence[Joint], *, is_sequential: bool
+) -> tuple[list[int], bool]:
+    """Returns the joints where a norm may stand, as far as its name and width tell.
+
+    Args:
+        side: The norm, or the activation with weights.
+        order: Layers in order of depth.
+        joints: Joints; joint i lies between layers i and i + 1.
+        is_sequential: Whether each width moves by itself, so that the place of the norm matters; otherwise all equal
+            widths move together.
+
+    Returns:
+        Numbers of joints, none for a norm at the input or the output; and whether the norm surely stands there.
+
+    Raises:
+        UncertainError: No joint has the width of the norm.
+    """
+    numbers, is_sure = _joints_by_name(side, order) if is_sequential else (list(range(len(joints))), False)
+    found = [number for number in numbers if 0 <= number < len(joints) and side.width in joints[number].widths]
+    is_outside = is_sure and not any(0 <= number < len(joints) for number in numbers)
+    ends = {order[0].reads, order[-1].feeds * order[-1].directions}
+    if not found and side.width > 1 and not is_outside and (is_sure or side.width not in ends):
+        raise UncertainError(f"{side.path} is {side.width} wide, unlike the layers near it")
+    return found, is_sure
+
+
+def _joints_by_name(side: SideLayer, order: Sequence[StackLayer]) -> tuple[list[int], bool]:
+    parent, _, last = side.path.rpartition(".")
+    every = list(range(len(order) - 1))
+    siblings = [number for number, layer in enumerate(order) if layer.path.rpartition(".")[0] == parent]
+    if last.isdigit() and siblings:  # among numbered layers: after the last one before it
+        return [sum(key_of(layer.path) < key_of(side.path) for layer in order) - 1], True
+    number = split_number(last)[1]
+    near = [i for i in siblings if split_number(order[i].path.rpartition(".")[2])[1] == number]
+    if not near or last.isdigit():
+        return every, False
+    return [i for i in every if i in near or i + 1 in near], False  # before or after its sibling: no name tells

@@ -1,41 +1,40 @@
-"""What recognition hands to the ordering: layers that belong to one stem, with their order inside it."""
+"""Parts made from tensors, and the layers that the tensors of one stem become."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sne.networks.network import Layer, Note, Part, TensorInfo
-from sne.networks.types import LayerType, Role
+from sne.networks.network import Layer, LayerType, Note, Part, Role, TensorInfo
 
 NORMS = frozenset({LayerType.BATCH_NORM, LayerType.LAYER_NORM, LayerType.GROUP_NORM, LayerType.RMS_NORM})
 TABLES = frozenset({LayerType.EMBEDDING, LayerType.POSITION})
 
 
 @dataclass
-class Unit:
-    """The layers of one stem.
+class StemLayers:
+    """The layers that the tensors of one stem become.
 
     Args:
-        path: the stem.
-        layers: layers whose level is still relative: 0 for the first of this stem.
-        notes: what is unsure about them.
+        path: Path of the stem.
+        layers: Layers; their levels count from 0 within the stem.
+        notes: Notes on tensors of the stem.
     """
 
     path: str
-    layers: list[Layer]
-    notes: list[Note]
+    layers: list[Layer] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
     @property
     def depth(self) -> int:
-        """Number of levels inside the stem."""
+        """Number of levels within the stem."""
         return max((layer.level for layer in self.layers), default=-1) + 1
 
     @property
     def is_norm(self) -> bool:
-        """Whether this is one normalisation."""
+        """Whether the stem is one normalisation layer."""
         return len(self.layers) == 1 and self.layers[0].type in NORMS
 
     @property
     def widths(self) -> tuple[int | None, int | None]:
-        """Neurons read by the first layer and fed by the last; None where a table or scalar does not say."""
+        """Number of neurons that the first layer reads and that the last level feeds; None if shapes do not tell."""
         first = width_in(self.layers[0]) if self.layers else None
         last = [layer for layer in self.layers if layer.level == self.depth - 1]
         out = [width_out(layer) for layer in last]
@@ -47,7 +46,10 @@ class Unit:
 
 
 def width_in(layer: Layer) -> int | None:
-    """Neurons that a layer reads, as far as its shape tells; a depthwise kernel reads what it feeds."""
+    """Returns the number of neurons that a layer reads, None if its shape does not tell.
+
+    A depthwise convolution reads as many as it feeds.
+    """
     if not layer.parts or layer.type in TABLES or layer.type is LayerType.OTHER:
         return None
     part = layer.parts[0]
@@ -58,14 +60,14 @@ def width_in(layer: Layer) -> int | None:
 
 
 def width_out(layer: Layer) -> int | None:
-    """Neurons that a layer feeds."""
+    """Returns the number of neurons that a layer feeds, None if its shape does not tell."""
     if not layer.parts or layer.type is LayerType.OTHER:
         return None
     return layer.parts[0].canonical_shape[0]
 
 
 def vector_part(info: TensorInfo, role: Role) -> Part:
-    """A part for a tensor whose entries count neurons (a bias, a scale); size-one axes are harmless."""
+    """Returns the part of a bias or a scale, whose entries count neurons; axes of size 1 are allowed."""
     shape = info.shape
     if not shape:
         return Part(info.name, role, shape, out_axis=None)
@@ -73,13 +75,13 @@ def vector_part(info: TensorInfo, role: Role) -> Part:
 
 
 def matrix_part(info: TensorInfo, role: Role, *, in_first: bool) -> Part:
-    """A part for a weight of two or more axes stored [out, in, ...] or, `in_first`, [in, out, ...]."""
+    """Returns the part of a weight of two or more axes, stored [out, in, ...] or, if `in_first`, [in, out, ...]."""
     out_axis, in_axis = (1, 0) if in_first else (0, 1)
     return Part(info.name, role, info.shape, out_axis=out_axis, in_axis=in_axis)
 
 
 def table_part(info: TensorInfo) -> Part:
-    """A part for rows of features: [rows, features], [1, rows, features], or a map [1, features, h, w]."""
+    """Returns the part of a table: [rows, features], [1, rows, features], or a map [1, features, height, width]."""
     shape = info.shape
     if len(shape) < 2:
         return vector_part(info, Role.TABLE)
@@ -89,6 +91,14 @@ def table_part(info: TensorInfo) -> Part:
 
 
 def cut(part: Part, axis: int, start: int, length: int, label: str) -> Part:
-    """A slice of a part that is still whole."""
+    """Returns a slice of a part that is a whole tensor.
+
+    Args:
+        part: The part.
+        axis: Axis to cut.
+        start: First index along the axis.
+        length: Number of entries along the axis.
+        label: Name of the piece.
+    """
     shape = tuple(length if a == axis else size for a, size in enumerate(part.shape))
     return Part(part.tensor, part.role, shape, part.out_axis, part.in_axis, axis, start, label)

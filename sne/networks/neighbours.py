@@ -1,0 +1,123 @@
+"""Layer types that names and shapes of a layer leave open and its neighbours decide."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sne.networks.grammar import has_role
+from sne.networks.layers import CONVS, TRANSPOSED, transposed
+from sne.networks.network import Layer, LayerType, Note, Role
+from sne.networks.parts import NORMS, width_in, width_out
+
+Widths = tuple[int | None, int | None]
+
+_CONVOLUTIONS = frozenset({*CONVS.values(), *TRANSPOSED.values()})
+_ATTENTIONS = frozenset(kind for kind in LayerType if kind.value.startswith("attention"))
+
+
+def turn_transposed(layers: Sequence[Layer], hinted: frozenset[str]) -> tuple[list[Layer], list[Note]]:
+    """Reads a convolution as transposed if the widths of its neighbours fit no other way.
+
+    Args:
+        layers: Layers in order of level.
+        hinted: Names of layers whose types are known from hints.
+
+    Returns:
+        The layers, and notes on convolutions that are named as transposed ones and may be plain ones.
+    """
+    notes: list[Note] = []
+    kinds = {layer.level: layer.type for layer in layers}
+    result = []
+    for layer, widths in zip(layers, _neighbour_widths(layers), strict=True):
+        part = layer.parts[0]
+        if layer.type in TRANSPOSED and layer.name not in hinted and part.out_axis == 0:
+            is_followed_by_norm = kinds.get(layer.level + 1) in NORMS
+            first, second = part.shape[:2]
+            is_open = len(layer.parts) == 1 or first == second  # else the size of the bias has decided
+            if is_open and _must_be_transposed(first, second, widths, is_followed_by_norm):
+                layer = transposed(layer)
+            elif is_open and any(has_role(word, "transposed convolution") for word in layer.name.split(".")[-2:]):
+                notes.append(Note(part.tensor, "named as a transposed convolution, but its shape fits a plain one too"))
+        result.append(layer)
+    return result, notes
+
+
+def settle_norms(layers: Sequence[Layer], hinted: frozenset[str]) -> tuple[list[Layer], list[Note]]:
+    """Settles the type of norms with scale and shift, without running statistics and without a telling name.
+
+    Such a norm is a batch norm if the others of its name are batch norms. In a network with attentions it is a layer
+    norm unless a convolution is next to it. Otherwise it is read as a layer norm, and one note says that it may be a
+    batch norm or a group norm.
+
+    Args:
+        layers: Layers in order of level.
+        hinted: Names of layers whose types are known from hints.
+
+    Returns:
+        The layers, and the note if there is one.
+    """
+    open_norms = {layer.name for layer in layers if layer.name not in hinted and _is_open_norm(layer)}
+    if not open_norms:
+        return list(layers), []
+    types_by_word: dict[str, set[LayerType]] = {}
+    conv_levels: set[int] = set()
+    for layer in layers:
+        if layer.type in NORMS and layer.name not in open_norms:
+            types_by_word.setdefault(_word(layer), set()).add(layer.type)
+        elif layer.type in _CONVOLUTIONS:
+            conv_levels.add(layer.level)
+    has_attention = any(layer.type in _ATTENTIONS for layer in layers)
+    result, unsettled = [], []
+    for layer in layers:
+        if layer.name in open_norms:
+            is_beside_conv = not conv_levels.isdisjoint((layer.level - 1, layer.level + 1))
+            if _word(layer) and types_by_word.get(_word(layer)) == {LayerType.BATCH_NORM}:
+                layer = replace(layer, type=LayerType.BATCH_NORM)
+            elif is_beside_conv or not has_attention:
+                unsettled.append(layer)
+        result.append(layer)
+    return result, _note_on(unsettled)
+
+
+def _note_on(unsettled: Sequence[Layer]) -> list[Note]:
+    if not unsettled:
+        return []
+    others = f" (and {len(unsettled) - 1} more)" if len(unsettled) > 1 else ""
+    reason = "a norm without running statistics: names do not tell layer norm, batch norm and group norm apart"
+    return [Note(unsettled[0].parts[0].tensor, f"{reason}; read as layer norm{others}")]
+
+
+def _is_open_norm(layer: Layer) -> bool:
+    if layer.type is not LayerType.LAYER_NORM or not {Role.SCALE, Role.BIAS} <= {part.role for part in layer.parts}:
+        return False
+    return not any(has_role(word, "layer norm") for word in layer.name.split(".")[-2:])
+
+
+def _word(layer: Layer) -> str:
+    """Returns the last component of a norm's name, empty if it is a number."""
+    last = layer.name.rpartition(".")[2]
+    return "" if last.isdigit() else last
+
+
+def _must_be_transposed(first: int, second: int, widths: Widths, is_followed_by_norm: bool) -> bool:
+    """Whether a kernel of these two first axes fits its neighbours as [in, out, ...] alone."""
+    before, after = widths
+    if first == second:
+        return False
+    plain_fits = (before is None or before % second == 0) and (after is None or after == first)
+    turned_fits = before == first and after == second
+    norm_tells = is_followed_by_norm and after == second and before in (None, first)
+    return (turned_fits and not plain_fits) or norm_tells
+
+
+def _neighbour_widths(layers: Sequence[Layer]) -> list[Widths]:
+    """Returns what the level before each layer feeds and the level after it reads; None where branches differ."""
+    feeds: dict[int, set[int | None]] = {}
+    reads: dict[int, set[int | None]] = {}
+    for layer in layers:
+        feeds.setdefault(layer.level, set()).add(width_out(layer))
+        reads.setdefault(layer.level, set()).add(width_in(layer))
+
+    def only(widths: set[int | None]) -> int | None:
+        return next(iter(widths)) if len(widths) == 1 else None
+
+    return [(only(feeds.get(layer.level - 1, set())), only(reads.get(layer.level + 1, set()))) for layer in layers]
