@@ -60,10 +60,12 @@ def cpu_ms(calls: list[Callable[[], object]], repeats: int) -> Iterator[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--edge-dim", type=int, default=16)
-    parser.add_argument("--hidden", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--edge-dim", type=int, default=16, help="length of an edge's vector (default %(default)s)")
+    parser.add_argument("--hidden", type=int, default=32, help="length of a message (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=20, help="repeats, of which the fastest counts (default %(default)s)"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)

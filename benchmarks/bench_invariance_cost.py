@@ -93,12 +93,20 @@ def measure(zoo: Zoo, batch: int, repeats: int, device: torch.device) -> dict[st
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--families", default="small_cnn,mlp,residual_cnn,vit")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--families",
+        default="small_cnn,mlp,residual_cnn,vit",
+        help="zoo families, separated by commas (default %(default)s)",
+    )
+    parser.add_argument("--batch", type=int, default=32, help="networks per step (default %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="repeats, of which the fastest counts (default %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch (default %(default)s)")
+    parser.add_argument("--device", default="cpu", help="device: cpu or cuda (default %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="JSON file to which figures are added (default %(default)s)"
+    )
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device(options.device)

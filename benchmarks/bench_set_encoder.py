@@ -140,10 +140,12 @@ def measure(encoder: SetEncoder, batch: ChunkedNetworks, repeats: int) -> dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--networks", type=int, default=64)
-    parser.add_argument("--dim", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--networks", type=int, default=64, help="networks per batch (default %(default)s)")
+    parser.add_argument("--dim", type=int, default=64, help="width of the encoder (default %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="repeats, of which the fastest counts (default %(default)s)"
+    )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)

@@ -113,16 +113,20 @@ def ours(folder: Path, arguments: Any) -> tuple[float, list[float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", required=True)
-    parser.add_argument("--networks", type=int, default=16)
+    parser.add_argument("--images", required=True, help="image set, an .npz file or digits")
+    parser.add_argument("--networks", type=int, default=16, help="number of networks (default %(default)s)")
     parser.add_argument(
         "--plain-networks", type=int, default=None, help="number of networks of the plain loop (default: --networks)"
     )
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--channels", default="as_is")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=400, help="optimiser steps per network (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes of sne zoo make (default %(default)s)")
+    parser.add_argument("--device", default="cpu", help="device: cpu or cuda (default %(default)s)")
+    parser.add_argument(
+        "--channels", default="as_is", help="channels of the images, as for sne zoo make (default %(default)s)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="rounds, of which the fastest counts (default %(default)s)"
+    )
     arguments = parser.parse_args()
     images = load_images(arguments.images, channels=arguments.channels)
     count = arguments.plain_networks or arguments.networks

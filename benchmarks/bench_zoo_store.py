@@ -143,9 +143,14 @@ def _quantiles(times: list[float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", type=int, default=100_000)
+    parser.add_argument("--networks", type=int, default=100_000, help="number of networks (default %(default)s)")
     parser.add_argument("--work", type=Path, help="folder for the zoo (default: a temporary folder)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "zoo_store.json")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path(__file__).parent / "results" / "zoo_store.json",
+        help="JSON file to write (default %(default)s)",
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
     work = Path(tempfile.mkdtemp(dir=options.work))

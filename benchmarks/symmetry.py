@@ -266,14 +266,26 @@ def write(name: str, head: dict[str, Any], rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("zoo", type=Path)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--sizes", default="50,100,200,400,800")
-    parser.add_argument("--epochs", default="60,40,25,15,10")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--weights", default="0,3")
-    parser.add_argument("--kinds", default="permutation,scaling,sign")
+    parser.add_argument("zoo", type=Path, help="folder of the zoo")
+    parser.add_argument("--name", required=True, help="name of the zoo in results")
+    parser.add_argument("--work", type=Path, required=True, help="folder in which predictors are kept")
+    parser.add_argument(
+        "--sizes",
+        default="50,100,200,400,800",
+        help="numbers of training checkpoints, separated by commas (default %(default)s)",
+    )
+    parser.add_argument(
+        "--epochs", default="60,40,25,15,10", help="epochs of paper for each size (default %(default)s)"
+    )
+    parser.add_argument("--seeds", default="0,1,2", help="training seeds, separated by commas (default %(default)s)")
+    parser.add_argument(
+        "--weights", default="0,3", help="weights of the invariance term, separated by commas (default %(default)s)"
+    )
+    parser.add_argument(
+        "--kinds",
+        default="permutation,scaling,sign",
+        help="kinds of transformations, separated by commas (default %(default)s)",
+    )
     parser.add_argument(
         "--augmented",
         default="200",
