@@ -1,4 +1,4 @@
-"""Cuts networks into chunks of one neuron's weights, padded and masked; and puts them together again."""
+"""Cuts networks into padded chunks of one neuron's weights each, and reassembles them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sne.errors import SneError
 from sne.networks import Layer, LayerType, Network, Part, Role
 
 LAYER_TYPES: dict[LayerType, int] = {
@@ -33,7 +34,7 @@ LAYER_TYPES: dict[LayerType, int] = {
     LayerType.RNN: 19,
     LayerType.POSITION: 20,
 }
-"""Numbers of the layer types. Saved predictors rely on them: append, never change."""
+"""Numbers of the layer types. Saved predictors depend on them: append new ones, never change old ones."""
 
 ROLES: dict[Role, int] = {
     Role.WEIGHT: 0,
@@ -45,28 +46,28 @@ ROLES: dict[Role, int] = {
     Role.RUNNING_VAR: 6,
     Role.TABLE: 7,
 }
-"""Numbers of the roles. Saved predictors rely on them: append, never change."""
+"""Numbers of the roles. Saved predictors depend on them: append new ones, never change old ones."""
 
 
 @dataclass(frozen=True)
 class ChunkedNetworks:
     """The weights of some networks as one flat ragged batch: chunk -> part -> network.
 
-    A chunk holds up to chunk_size consecutive weights that one neuron has: of a row of a matrix, of the
-    kernel positions of one (out, in) pair of a convolution, or of a vector (bias, norm), where every entry
-    belongs to a neuron of its own. Parts without entries are left out.
+    A chunk holds up to chunk_size consecutive weights of one neuron: from a row of a matrix, or from the kernel
+    positions of one (out, in) pair of a convolution. Chunks of a vector (bias, norm) hold consecutive entries, each of
+    which belongs to a neuron of its own. Parts without entries are left out.
 
     Args:
-        chunks: the weights, zero on padding.
-        lengths: number of real entries of each chunk, at the front of it.
-        neurons: out-index of the chunk's first entry.
-        starts: where the chunk begins among the in x kernel weights of its neuron.
-        part_chunks: number of chunks of each part; their chunks follow each other.
-        part_layer_types: number of the part's layer type in `LAYER_TYPES`.
-        part_roles: number of the part's role in `ROLES`.
-        part_levels: level of the part's layer.
-        part_shapes: canonical (out, in, kernel) shape of each part.
-        network_parts: number of parts of each network; their parts follow each other.
+        chunks: The weights; zero on padding.
+        lengths: Number of real entries of each chunk, which come before the padding.
+        neurons: Index of the output neuron of the chunk's first entry.
+        starts: Position of the chunk's first entry among the in x kernel weights of its neuron.
+        part_chunks: Number of chunks of each part; the chunks of a part are consecutive.
+        part_layer_types: Number of the part's layer type in `LAYER_TYPES`.
+        part_roles: Number of the part's role in `ROLES`.
+        part_levels: Level of the part's layer.
+        part_shapes: Shape (out, in, kernel positions) of each part.
+        network_parts: Number of parts of each network; the parts of a network are consecutive.
     """
 
     chunks: Float[Tensor, "chunks chunk_size"]
@@ -87,7 +88,7 @@ class ChunkedNetworks:
 
     @property
     def chunk_size(self) -> int:
-        """Entries of a chunk, real or padded."""
+        """Number of entries per chunk, including padding."""
         return self.chunks.shape[1]
 
     @property
@@ -97,18 +98,18 @@ class ChunkedNetworks:
 
     @property
     def chunk_parts(self) -> Int[Tensor, " chunks"]:
-        """The part that each chunk belongs to."""
+        """Index of the part that each chunk belongs to."""
         parts = torch.arange(len(self.part_chunks), device=self.part_chunks.device)
         return parts.repeat_interleave(self.part_chunks)
 
     @property
     def part_networks(self) -> Int[Tensor, " parts"]:
-        """The network that each part belongs to."""
+        """Index of the network that each part belongs to."""
         networks = torch.arange(len(self.network_parts), device=self.network_parts.device)
         return networks.repeat_interleave(self.network_parts)
 
     def to(self, device: Any) -> "ChunkedNetworks":
-        """The same batch on another device."""
+        """Returns the same batch on another device."""
         return ChunkedNetworks(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     @classmethod
@@ -116,60 +117,66 @@ class ChunkedNetworks:
         """Joins batches of one chunk size, in order.
 
         Args:
-            batches: at least one.
+            batches: One or more batches.
 
         Returns:
             One batch with all their networks.
 
         Raises:
-            ValueError: if there is no batch or the chunk sizes differ.
+            SneError: If there is no batch or the chunk sizes differ.
         """
         sizes = {batch.chunk_size for batch in batches}
         if len(sizes) != 1:
-            raise ValueError(f"expected batches of one chunk size, got chunk sizes {sorted(sizes)}")
+            raise SneError(f"expected batches of one chunk size, got chunk sizes {sorted(sizes)}")
         if len(batches) == 1:
             return batches[0]
         return cls(**{f.name: torch.cat([getattr(b, f.name) for b in batches]) for f in fields(cls)})
 
 
 def chunk(networks: Sequence[Network], chunk_size: int) -> ChunkedNetworks:
-    """Reads, pads and cuts networks of any architectures into one batch.
+    """Reads networks of any architectures, and cuts their weights into one batch of padded chunks.
 
     Args:
-        networks: at least one, in the order wanted.
-        chunk_size: entries of a chunk.
+        networks: One or more networks.
+        chunk_size: Number of entries per chunk, at least 1.
 
     Returns:
-        The batch. Inverse: `unchunk`.
+        The batch, with the networks in order. Inverse: `unchunk`.
 
     Raises:
-        ValueError: if there is no network, one holds no weights, or chunk_size is below 1.
+        SneError: If there is no network, a network has no weights, or chunk_size is below 1.
+
+    Example:
+        >>> from sne import read_network
+        >>> chunk([read_network({"weight": torch.tensor([[1.0, 2.0, 3.0]])})], 2).chunks
+        tensor([[1., 2.],
+                [3., 0.]])
     """
     return ChunkedNetworks.concat(chunk_each(networks, chunk_size))
 
 
 def chunk_each(networks: Sequence[Network], chunk_size: int) -> list[ChunkedNetworks]:
-    """Reads, pads and cuts networks into one batch each; networks of one layout are cut together.
+    """Reads networks, and cuts the weights of each into a batch of its own; networks of one layout are cut together.
 
     Args:
-        networks: of any architectures.
-        chunk_size: entries of a chunk.
+        networks: Networks of any architectures.
+        chunk_size: Number of entries per chunk, at least 1.
 
     Returns:
-        One batch a network, in order. Batches of networks of one layout share what the layout fixes.
+        One batch per network, in order. Batches of networks of one layout share the tensors that the layout determines.
 
     Raises:
-        ValueError: if a network holds no weights, or chunk_size is below 1.
+        SneError: If a network has no weights, or chunk_size is below 1.
 
     Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1.
-    Differs: nothing for matrices (each row padded on its own) and convolutions (over kernel positions only).
-        Other tensors are OPEN: each is a part with a type of its own, a vector is padded and cut as a whole,
-        so that a 1 x 1 convolution is read as the matrix it is, and the pad is masked.
+    Differs: nothing for matrices (each row is padded on its own) and convolutions (cut over kernel positions only).
+        Other tensors are OPEN: each is a part with a type of its own, and a vector is padded and cut as a whole. A
+        1 x 1 convolution is read as a matrix. The padding is masked.
     """
     if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+        raise SneError(f"chunk_size must be at least 1, got {chunk_size}")
     layouts: dict[tuple[Layer, ...], list[int]] = {}
-    known: dict[int, list[int]] = {}  # hashing a large layout is slow, and rows of a zoo share theirs
+    known: dict[int, list[int]] = {}  # hashing a large layout is slow, and the networks of a zoo share theirs
     for index, network in enumerate(networks):
         if id(network.layers) not in known:
             known[id(network.layers)] = layouts.setdefault(network.layers, [])
@@ -182,14 +189,14 @@ def chunk_each(networks: Sequence[Network], chunk_size: int) -> list[ChunkedNetw
 
 
 def unchunk(batch: ChunkedNetworks) -> list[list[Float[Tensor, "out in kernel"]]]:
-    """Puts every part together again. Inverse of `chunk`.
+    """Reassembles every part from its chunks. Inverse of `chunk`.
 
     Args:
-        batch: what `chunk` gave.
+        batch: Batch that `chunk` returned.
 
     Returns:
-        For every network its parts in order, axes as out, in, kernel positions; parts without entries are
-        left out, as they are in the batch.
+        The parts of every network in order, with the axes out, in, kernel positions. Parts without entries are left
+        out, as they are in the batch.
     """
     parts = []
     chunks = batch.chunks.split(batch.part_chunks.tolist())
@@ -201,14 +208,14 @@ def unchunk(batch: ChunkedNetworks) -> list[list[Float[Tensor, "out in kernel"]]
 
 
 def num_chunks(part: Part, chunk_size: int) -> int:
-    """Number of chunks that `chunk` cuts a part into, known without its values.
+    """Returns the number of chunks that `chunk` cuts a part into, without reading its values.
 
     Args:
-        part: any part.
-        chunk_size: entries of a chunk.
+        part: The part.
+        chunk_size: Number of entries per chunk.
 
     Returns:
-        The number; 0 for a part without entries.
+        The number of chunks; 0 for a part without entries.
     """
     if not part.num_entries:
         return 0
@@ -217,7 +224,7 @@ def num_chunks(part: Part, chunk_size: int) -> int:
 
 
 def _rows(num_out: int, num_in: int, kernel: int) -> tuple[int, int]:
-    """Into how many rows, of which length, a part of this canonical shape is cut."""
+    """Number and length of the rows that a part of shape (out, in, kernel positions) is cut into."""
     if kernel > 1:
         return num_out * num_in, kernel
     if num_in > 1:
@@ -226,10 +233,10 @@ def _rows(num_out: int, num_in: int, kernel: int) -> tuple[int, int]:
 
 
 def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedNetworks]:
-    """Cuts networks that share all layers, one stacked operation a part."""
+    """Batches of networks that share all layers; shared tensors are computed once."""
     parts = [(layer, part) for layer, part in networks[0].parts() if part.num_entries]
     if not parts:
-        raise ValueError(f"{networks[0].name}: expected a network with weights, found none")
+        raise SneError(f"{networks[0].name}: expected a network with weights, found none")
     shapes = torch.tensor([part.canonical_shape for _, part in parts])
     counts = [rows * -(-length // chunk_size) for rows, length in (_rows(*s) for s in shapes.tolist())]
     values = torch.zeros(len(networks), sum(counts), chunk_size)
@@ -249,16 +256,17 @@ def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedN
 
 
 def _fill(out: Tensor, network: Network, parts: Sequence[Part], counts: Sequence[int]) -> None:
+    """Reads the parts of a network into its chunks."""
     name, stored = None, torch.empty(0)
     for part, target in zip(parts, out.split(list(counts)), strict=True):
-        if part.tensor != name:  # pieces of one fused tensor follow each other: load it once
+        if part.tensor != name:  # pieces of one fused tensor are consecutive: load it once
             name, stored = part.tensor, network.source.load(part.tensor)
         rows, length = _rows(*part.canonical_shape)
         target.view(rows, -1)[:, :length] = part.canonical(stored).reshape(rows, length)
 
 
 def _places(shape: tuple[int, int, int], chunk_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Real entries, first neuron and start inside the neuron of every chunk of a part."""
+    """Number of real entries, first neuron and start within the neuron of every chunk of a part."""
     num_out, num_in, kernel = shape
     rows, length = _rows(num_out, num_in, kernel)
     begins = torch.arange(0, length, chunk_size)

@@ -1,4 +1,4 @@
-"""What every network encoder promises."""
+"""Contract of network encoders."""
 
 import abc
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from sne.networks import Network
 
 @runtime_checkable
 class EncoderBatch(Protocol):
-    """Some networks, ready for an encoder's forward pass."""
+    """Several networks as the input of an encoder's forward pass."""
 
     @property
     def num_networks(self) -> int:
@@ -20,51 +20,76 @@ class EncoderBatch(Protocol):
         ...
 
     def to(self, device: Any) -> "EncoderBatch":
-        """The same batch on another device."""
+        """Returns the same batch on another device."""
         ...
 
 
 class NetworkEncoder(nn.Module, abc.ABC):
     """Maps networks of any architecture and size to vectors of one length.
 
-    The work is cut in three so that what does not depend on learned parameters is done once:
-    `prepare` reads the weights (CPU, no gradient, worth caching), `collate` joins prepared networks into one
-    ragged batch, `forward` encodes it. A network's embedding does not depend on its batch-mates.
+    The work is divided into three steps, so that everything that does not depend on learned parameters is done once:
+    `prepare` reads the weights (on the CPU, without gradients, worth caching), `collate` joins prepared networks into
+    one ragged batch, and `forward` encodes the batch. The embedding of a network does not depend on the other networks
+    of its batch.
     """
 
     dim: int
     rounding: float = 1e-5
-    """How far rounding alone may move an embedding, in units of the spread of embeddings."""
+    """Largest change of an embedding that rounding alone may cause, in units of the spread of embeddings."""
     canonical: bool = False
-    """Whether networks are read at the canonical point of their orbit, as far as their symmetry is known."""
+    """Whether networks are read at the canonical point of their orbit, if their symmetry is known."""
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """The constructor's keyword arguments, plain JSON values: `type(self)(**settings)` rebuilds it."""
+        """Returns the constructor's keyword arguments as plain JSON values: `type(self)(**settings)` rebuilds it."""
 
     @abc.abstractmethod
     def prepare(self, networks: Sequence[Network]) -> list[Any]:
-        """Reads networks into the encoder's input form, one item a network, in order.
+        """Reads networks into the encoder's input form.
 
-        Uses no learned parameter and no fitted scale: an item stays valid while `settings()` is the same.
-        An item is a frozen dataclass or dict of CPU tensors.
+        The result depends on no learned parameter and on no fitted scale: an item stays valid while `settings()` is
+        the same.
+
+        Args:
+            networks: Networks of any architectures.
+
+        Returns:
+            One item per network, in order: a frozen dataclass or a dict of CPU tensors.
         """
 
     @abc.abstractmethod
     def fit_scale(self, prepared: Sequence[Any]) -> None:
-        """Sets input scales (buffers) from the training networks, once, before training."""
+        """Sets the scales of the input (buffers) from the prepared training networks, once, before training."""
 
     @abc.abstractmethod
     def collate(self, prepared: Sequence[Any]) -> EncoderBatch:
         """Joins prepared networks into one ragged batch."""
 
-    def summarize(self, prepared: Sequence[Any]) -> Float[Tensor, "networks features"] | None:
-        """Each network in a fixed number of plain numbers, for trees to read; None where an encoder has none.
+    @property
+    def summary_names(self) -> tuple[str, ...]:
+        """Names of the numbers that `summarize` returns, in order; empty if the encoder has no summary."""
+        return ()
 
-        Uses no learned parameter and no fitted scale.
+    def summarize(self, prepared: Sequence[Any]) -> Float[Tensor, "networks features"] | None:
+        """Describes each network by a fixed number of plain numbers, for models that do not learn an encoding.
+
+        The numbers depend on no learned parameter and on no fitted scale.
+
+        Args:
+            prepared: Items that `prepare` returned.
+
+        Returns:
+            One row per network, with one number per name of `summary_names`; None if the encoder has no summary.
         """
         return None
 
     @abc.abstractmethod
     def forward(self, batch: Any) -> Float[Tensor, "networks dim"]:
-        """Encodes a batch."""
+        """Encodes a batch.
+
+        Args:
+            batch: Batch that `collate` returned.
+
+        Returns:
+            One embedding per network, in order.
+        """

@@ -1,96 +1,125 @@
-"""What a layer does to the uniform inputs, and how it meets the layer before, in a few numbers."""
+"""Signal features of one layer: how it responds to uniform inputs, and how it fits the layer before it."""
+
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders.descriptors import FLOOR, TINY, evenly, signed_log
-from sne.encoders.flow import Flow
-
-MAX_ALIGNED = 512
-"""Wider layers are compared over evenly spaced neurons."""
+from sne.encoders.features import FLOOR, TINY, FeatureBlock, compute_features, names_of, signed_log
 
 LEAST_SPREAD = 1e-6
-"""Spreads below this share of the size of values are rounding."""
+"""Spreads below this share of the magnitude of the values are rounding."""
 
-RESPONSE_SIZE = 8
-POWERS = 3
-MEETING_SIZE = 9 + 6 * POWERS
-GROWTH_SIZE = 2
-SIGNAL_SIZE = 2 * RESPONSE_SIZE + GROWTH_SIZE + MEETING_SIZE
+POWERS = (1, 2, 4)
+"""Powers of the Gram matrices of two neighbouring layers; each one is the square of the one before."""
 
 
-def _response(values: Float[Tensor, "act batch probe n"]) -> Float[Tensor, "batch features"]:
+@dataclass(frozen=True)
+class Meeting:
+    """Two layers that meet in the same neurons: one feeds them, the next one reads them.
+
+    Args:
+        feeds: One row of incoming weights per neuron.
+        reads: One row of outgoing weights per neuron.
+        bias: Bias of each neuron; zeros if it has none.
+    """
+
+    feeds: Float[Tensor, "batch n inputs"]
+    reads: Float[Tensor, "batch n outputs"]
+    bias: Float[Tensor, "batch n"]
+
+
+@dataclass(frozen=True)
+class LayerResponse:
+    """Response of one layer to uniform inputs, for several networks of one layout.
+
+    Args:
+        values: Outputs before the layer's own activation, if all earlier activations are rectifiers (index 0 of the
+            first axis) or tanh (index 1).
+        gain: Expected square of each output for independent inputs whose squares add up to one.
+        num_in: Number of neurons that the layer reads.
+        meeting: The layer and the one before it; None if they do not share their neurons one by one.
+    """
+
+    values: Float[Tensor, "act batch probe n"]
+    gain: Float[Tensor, "batch n"]
+    num_in: int
+    meeting: Meeting | None
+
+
+def _response(values: Float[Tensor, "batch probe n"]) -> Float[Tensor, "batch features"]:
     """Size, spread over neurons, sensitivity to the input, sign, saturation and agreement of a layer's values."""
-    magnitude = values.abs().mean((2, 3))
+    magnitude = values.abs().mean((1, 2))
     least = LEAST_SPREAD * magnitude
-    over_neurons = values.std(3, unbiased=False).mean(2).maximum(least)
-    over_probes = values.std(2, unbiased=False).mean(2).maximum(least)
-    negative = (values <= 0).float().mean((2, 3))
-    saturated = (values.abs() > 2).float().mean((2, 3))
-    mean = values.mean((2, 3))
+    over_neurons = values.std(2, unbiased=False).mean(1).maximum(least)
+    over_probes = values.std(1, unbiased=False).mean(1).maximum(least)
+    negative = (values <= 0).float().mean((1, 2))
+    saturated = (values.abs() > 2).float().mean((1, 2))
+    mean = values.mean((1, 2))
     relative = (over_probes + TINY) / (magnitude + TINY)
-    always_off = (values.amax(2) <= 0).float().mean(2)
-    features = torch.stack(
-        [
-            signed_log(magnitude),
-            signed_log(over_neurons),
-            signed_log(over_probes),
-            4 * negative,
-            4 * saturated,
-            signed_log(mean),
-            (relative + FLOOR).log(),
-            4 * always_off,
-        ],
-        -1,
-    )
-    return features.permute(1, 0, 2).flatten(1)
+    always_off = (values.amax(1) <= 0).float().mean(1)
+    features = [
+        signed_log(magnitude),
+        signed_log(over_neurons),
+        signed_log(over_probes),
+        4 * negative,
+        4 * saturated,
+        signed_log(mean),
+        (relative + FLOOR).log(),
+        4 * always_off,
+    ]
+    return torch.stack(features, -1)
 
 
-def _correlation(a: Tensor, b: Tensor) -> Tensor:
+def _growth(response: LayerResponse) -> Float[Tensor, "batch features"]:
+    """How much a layer lets independent inputs grow, and how unevenly over its neurons."""
+    total = response.gain.mean(1)
+    spread = (response.gain / (total[:, None] + TINY**2) + FLOOR).log().std(1, unbiased=False)
+    return torch.stack([0.5 * (total * response.num_in + TINY).log(), spread], -1)
+
+
+def _correlation(a: Float[Tensor, "batch n"], b: Float[Tensor, "batch n"]) -> Float[Tensor, " batch"]:
     a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
     return (a * b).sum(-1) / ((a.square().sum(-1) * b.square().sum(-1)).sqrt() + 1e-6)
 
 
-def meeting_features(flow: Flow, weights: Float[Tensor, "batch out in kernel"]) -> Float[Tensor, "batch features"]:
-    """How the weights that read some neurons fit the weights that feed them."""
-    batch, num_in = len(weights), weights.shape[2]
-    if flow.incoming is None or flow.incoming.shape[1] != num_in or num_in < 2:
-        return weights.new_zeros(batch, MEETING_SIZE)
-    kept = evenly(num_in, MAX_ALIGNED)
-    feeds = flow.incoming[:, kept]
-    reads = weights[:, :, kept].transpose(1, 2).reshape(batch, len(kept), -1)
-    feed_norms, read_norms = feeds.norm(dim=-1) + TINY, reads.norm(dim=-1) + TINY
-    u, v = (read_norms + 1e-6).log(), (feed_norms + 1e-6).log()
-    bias = torch.zeros_like(u) if flow.bias is None else flow.bias[:, kept]
-    ratio = signed_log(bias / (feed_norms + 1e-6))
-    plain = [
-        torch.ones_like(u[:, 0]),
-        _correlation(u, v),
-        _correlation(u, bias),
-        _correlation(v, bias),
+def _fit(response: LayerResponse) -> Float[Tensor, "batch features"]:
+    """How the norms of the weights that read some neurons fit those that feed them, and the biases."""
+    meeting = response.meeting
+    if meeting is None:
+        return response.gain.new_zeros(len(response.gain), len(FIT_ENTRIES))
+    written, read = meeting.feeds.norm(dim=-1) + TINY, meeting.reads.norm(dim=-1) + TINY
+    log_read, log_written = (read + 1e-6).log(), (written + 1e-6).log()
+    ratio = signed_log(meeting.bias / (written + 1e-6))
+    features = [
+        torch.ones_like(log_read[:, 0]),
+        _correlation(log_read, log_written),
+        _correlation(log_read, meeting.bias),
+        _correlation(log_written, meeting.bias),
         ratio.mean(1),
         ratio.std(1, unbiased=False),
         ratio.amin(1),
         ratio.amax(1),
-        (u + v).std(1, unbiased=False),
+        (log_read + log_written).std(1, unbiased=False),
     ]
-    return torch.stack([*plain, *_subspaces(feeds, reads)], -1)
+    return torch.stack(features, -1)
 
 
-def _subspaces(
-    feeds: Float[Tensor, "batch n inputs"], reads: Float[Tensor, "batch n outputs"]
-) -> list[Float[Tensor, " batch"]]:
-    """Whether what is read is what is written, in the strong directions of both.
+def _subspaces(response: LayerResponse) -> Float[Tensor, "batch features"]:
+    """Whether a layer reads the directions that the layer before it writes, in the strong directions of both.
 
-    Powers of the two Gram matrices stress the largest singular values more and more and, unlike singular vectors,
+    Powers of the two Gram matrices emphasise the largest singular values more and more and, unlike singular vectors,
     change little when the weights do.
     """
+    if response.meeting is None:
+        return response.gain.new_zeros(len(response.gain), len(SUBSPACE_ENTRIES))
+    feeds, reads = response.meeting.feeds, response.meeting.reads
     count = feeds.shape[1]
     grams = [matrix @ matrix.transpose(1, 2) for matrix in (feeds, reads)]
     written, read = (gram / (gram.diagonal(dim1=1, dim2=2).sum(1)[:, None, None] + TINY**2) for gram in grams)
     features = []
-    for _ in range(POWERS):
+    for _ in POWERS:
         sizes = [gram.flatten(1).norm(dim=1) + TINY**2 for gram in (written, read)]
         written, read = written / sizes[0][:, None, None], read / sizes[1][:, None, None]
         diagonals = [gram.diagonal(dim1=1, dim2=2) for gram in (written, read)]
@@ -103,31 +132,39 @@ def _subspaces(
             diagonals[0].amax(1),
         ]
         written, read = written @ written, read @ read
-    return features
+    return torch.stack(features, -1)
 
 
-def _growth(gain: Float[Tensor, "batch n"], num_in: int) -> Float[Tensor, "batch features"]:
-    """How much a layer lets independent inputs grow, and how unevenly over its neurons."""
-    total = gain.mean(1)
-    spread = (gain / (total[:, None] + TINY**2) + FLOOR).log().std(1, unbiased=False)
-    return torch.stack([0.5 * (total * num_in + TINY).log(), spread], -1)
+RESPONSE_ENTRIES = (
+    "magnitude", "spread_over_neurons", "spread_over_probes", "share_negative", "share_saturated", "mean",
+    "relative_spread_over_probes", "share_of_neurons_always_off",
+)  # fmt: skip
+FIT_ENTRIES = (
+    "is_compared", "correlation_read_written", "correlation_read_bias", "correlation_written_bias", "bias_ratio_mean",
+    "bias_ratio_deviation", "bias_ratio_least", "bias_ratio_largest", "deviation_of_norm_product",
+)  # fmt: skip
+SUBSPACE_ENTRIES = tuple(
+    f"{entry}_of_power_{power}"
+    for power in POWERS
+    for entry in ("overlap", "written_sum", "read_sum", "written_diagonal", "read_diagonal", "written_largest")
+)
+
+SIGNAL_BLOCKS: tuple[FeatureBlock[LayerResponse], ...] = (
+    FeatureBlock("response_relu", RESPONSE_ENTRIES, lambda response: _response(response.values[0])),
+    FeatureBlock("response_tanh", RESPONSE_ENTRIES, lambda response: _response(response.values[1])),
+    FeatureBlock("growth", ("log_gain", "spread_over_neurons"), _growth),
+    FeatureBlock("fit", FIT_ENTRIES, _fit),
+    FeatureBlock("subspaces", SUBSPACE_ENTRIES, _subspaces),
+)
+"""The signal features of a layer. Magnitudes, spreads and means are on a logarithmic scale, shares are times four.
+
+`fit` and `subspaces` compare what the layer before writes to the shared neurons with what this layer reads; they are
+zero if the layers are not compared.
+"""
+
+SIGNAL_NAMES = names_of(SIGNAL_BLOCKS)
 
 
-def signal(
-    values: Float[Tensor, "act batch probe n"],
-    gain: Float[Tensor, "batch n"],
-    num_in: int,
-    meeting: Float[Tensor, "batch meeting"],
-) -> Float[Tensor, "batch signal"]:
-    """All signal features of a layer.
-
-    Args:
-        values: what it answers to the uniform inputs, under each activation.
-        gain: the expected square of each neuron for independent inputs whose squares add up to one.
-        num_in: number of neurons it reads.
-        meeting: what `meeting_features` gave.
-
-    Returns:
-        `SIGNAL_SIZE` numbers a network.
-    """
-    return torch.cat([_response(values), _growth(gain, num_in), meeting], -1)
+def layer_signal(response: LayerResponse) -> Float[Tensor, "batch signal"]:
+    """Computes the features of `SIGNAL_BLOCKS` of a layer, one row per network."""
+    return compute_features(SIGNAL_BLOCKS, response)

@@ -1,134 +1,79 @@
-"""SNE itself: chunks, layers and networks, each read as a set (the `paper` preset)."""
+"""SNE, the encoder of the paper: chunks, layers and networks, each read as a set."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, final
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sne.encoders.chunking import ROLES, ChunkedNetworks, chunk_each
 from sne.encoders.contract import NetworkEncoder
-from sne.encoders.mean_sets import MeanChunkEncoder, MeanVectorSetEncoder
-from sne.encoders.positions import TypeLevelEncoding
-from sne.networks import Network, Role
-from sne.nn import (
-    InducedSetAttentionBlock,
-    PoolingByAttention,
-    ScalarSetAttentionBlock,
-    SetAttentionBlock,
-    SetBuckets,
-    bucket_sets,
+from sne.encoders.set_functions import (
+    ChunkEncoder,
+    MeanChunkEncoder,
+    MeanVectorSetEncoder,
+    TypeLevelEncoding,
+    VectorSetEncoder,
 )
+from sne.errors import SneError
+from sne.networks import Network, Role
+from sne.nn import SetBuckets, bucket_sets
 from sne.symmetry import canonicalize
 
 SLICE_TOKENS = 8192
-"""Tokens of the chunk encoder in flight at once: a few tensors of so many rows fit a core's cache."""
+"""Number of tokens that the chunk encoder processes at once: a few tensors with so many rows fit a core's cache."""
 
 BUCKET_TOKENS = 1 << 15
-"""The same elsewhere: on a GPU, whose kernels take at most 65,535 sets, and for vectors."""
+"""Number of tokens processed at once on a GPU, whose kernels take at most 65,535 sets, and by the other stages."""
 
 RESIDENT_CHUNKS = 1 << 17
-"""Chunk vectors kept at once, or those of one part where it has more."""
-
+"""Number of chunk vectors kept at once; a part with more chunks is kept whole."""
 
 SET_FUNCTIONS = ("attention", "mean")
 
 
-class ChunkEncoder(nn.Module):
-    """Phi1, the encodings, Psi2: a set of scalars becomes one vector.
-
-    Args:
-        dim: width of the result.
-        heads: number of heads; divides dim.
-        has_norm: whether the set blocks hold layer norms.
-
-    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1.
-    Differs: nothing.
-    """
-
-    def __init__(self, dim: int, *, heads: int, has_norm: bool) -> None:
-        super().__init__()
-        self.first = ScalarSetAttentionBlock(dim, heads=heads, has_norm=has_norm)
-        self.second = SetAttentionBlock(dim, heads=heads, has_norm=has_norm)
-        self.pool = PoolingByAttention(dim, heads=heads, has_norm=has_norm)
-
-    def forward(
-        self, x: Float[Tensor, "sets tokens"], encodings: Float[Tensor, "sets dim"]
-    ) -> Float[Tensor, "sets dim"]:
-        """Encodes sets of equal size, all entries real."""
-        return self.pool(self.second(self.first(x)) + encodings.unsqueeze(1))
-
-
-class VectorSetEncoder(nn.Module):
-    """Phi, the encodings, Psi on sets of vectors: the layer encoder (3, 4) and the network encoder (5, 6).
-
-    Args:
-        dim: width of a vector, in and out.
-        heads: number of heads; divides dim.
-        inducing_points: learned points of the induced attention that large sets take.
-        full_up_to: largest set that attends to itself.
-        has_norm: whether the set blocks hold layer norms.
-
-    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, sections 1 and 5.
-    Differs: sets above `full_up_to` go through ISAB in place of SAB, with the same outer block.
-    """
-
-    def __init__(self, dim: int, *, heads: int, inducing_points: int, full_up_to: int, has_norm: bool) -> None:
-        super().__init__()
-        blocks = (
-            InducedSetAttentionBlock(
-                dim, heads=heads, inducing_points=inducing_points, full_up_to=full_up_to, has_norm=has_norm
-            )
-            if inducing_points
-            else SetAttentionBlock(dim, heads=heads, has_norm=has_norm)
-            for _ in range(2)
-        )
-        self.first, self.second = blocks
-        self.pool = PoolingByAttention(dim, heads=heads, has_norm=has_norm)
-
-    def forward(
-        self,
-        x: Float[Tensor, "sets tokens dim"],
-        encodings: Float[Tensor, "sets #tokens dim"],
-        mask: Bool[Tensor, "sets tokens"] | None,
-    ) -> Float[Tensor, "sets dim"]:
-        """Encodes one bucket of sets; `encodings` holds one row for every token, or one for all of a set."""
-        return self.pool(self.second(self.first(x, mask), mask) + encodings, mask)
-
-
+@final
 class SetEncoder(NetworkEncoder):
-    """The Set-based Neural network Encoder (SNE), faithful to the paper.
+    """Set-based Neural network Encoder (SNE), after the paper.
 
-    A network is a set of parts, a part a set of chunks, a chunk a set of weights. Each set goes through two
-    set attention blocks, receives the encodings of type and level, and is pooled by attention. So an
-    embedding depends neither on the order of the weights in a chunk, nor of the chunks in a part, nor of
-    parts of one type and level, nor on the padding.
+    A network is a set of parts, a part a set of chunks, a chunk a set of weights. Each set passes two set attention
+    blocks, receives the encodings of type and level, and is pooled by attention. An embedding therefore depends neither
+    on the order of the weights in a chunk, nor on the order of the chunks in a part, nor on the order of parts of one
+    type and level, nor on the padding.
 
     Args:
-        chunk_size: most weights in a chunk.
-        dim: width of every vector, and of the embedding; even, a multiple of heads.
-        heads: attention heads.
-        inducing_points: learned points of the induced attention over large parts.
-        full_up_to: parts of at most so many chunks attend to themselves, larger ones through the points.
-        has_norm: whether the set blocks hold layer norms.
-        has_levels: whether the encodings tell levels; without, all parts are of one level.
-        has_types: whether the encodings tell types; without, all parts are of one type.
-        set_functions: "attention", or "mean" for maps of single elements and means in place of all set blocks.
-        is_hierarchical: whether chunks make parts before parts make a network; without, a network is a set of chunks.
-        canonical: whether networks are read at the canonical point of their orbit under scalings and sign flips, see
-            `sne.symmetry.canonicalize`.
+        chunk_size: Largest number of weights per chunk.
+        dim: Width of every vector, and length of the embedding; even, and a multiple of heads.
+        heads: Number of attention heads.
+        inducing_points: Number of learned points of the induced attention within large parts.
+        full_up_to: Number of chunks of the largest part whose chunks attend to each other directly.
+        has_norm: Whether the set blocks have layer norms.
+        has_levels: Whether the encodings include levels; without, all parts are encoded as of one level.
+        has_types: Whether the encodings include types; without, all parts are encoded as of one type.
+        set_functions: "attention", or "mean", which replaces all set blocks by maps of single elements and means.
+        is_hierarchical: Whether chunks are pooled to parts and parts to a network; without, a network is a set of
+            chunks.
+        canonical: Whether networks are read at the canonical point of their orbit under scalings and sign flips, if
+            their symmetry is known (`sne.symmetry.canonicalize`).
 
-    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1. `has_levels` to `is_hierarchical` are its
-        ablation; `canonical` is ours.
-    Differs: what the paper leaves OPEN is chosen so. Every tensor, or piece of a fused one, is a layer of the
-        hierarchy with a type of its own: layer type and role. Levels are sinusoidal, types learned. No layer
-        norm, 4 heads, width 64, one linear layer and ReLU as rFF. Weights are raw but for one number, the
-        training zoo's standard deviation, which the first linear map could absorb; running variances enter as
-        deviations, for a single one may be a hundred times the size of every weight. Parts of more than
-        `full_up_to` chunks take ISAB, linear in the chunks, with SAB's own weights as outer block; the low
-        threshold lets a predictor see both forms even in a zoo of small networks.
+    Example:
+        >>> from sne import read_network
+        >>> encoder = SetEncoder(dim=16)
+        >>> networks = [read_network(nn.Linear(3, 2)), read_network(nn.Conv2d(1, 4, 3))]
+        >>> encoder(encoder.collate(encoder.prepare(networks))).shape
+        torch.Size([2, 16])
+
+    Source: Andreis et al., arXiv 2305.16625, section 3; method.md, section 1. `has_levels`, `has_types`,
+        `set_functions` and `is_hierarchical` are its ablation; `canonical` is ours.
+    Differs: the paper leaves several points OPEN. Every tensor, or piece of a fused one, is a layer of the hierarchy
+        with a type of its own: layer type and role. Levels are sinusoidal, types are learned. There is no layer norm,
+        there are 4 heads, the width is 64, and rFF is one linear layer with a ReLU. Weights are divided by one number,
+        the standard deviation over the training zoo, which the first linear map could absorb. Running variances enter
+        as standard deviations, because a single variance may be a hundred times as large as every weight. Parts of
+        more than `full_up_to` chunks pass ISAB, which is linear in the number of chunks, with SAB's own parameters as
+        outer block; the threshold is low so that a predictor is trained on both forms even in a zoo of small networks.
     """
 
     input_std: Tensor
@@ -150,9 +95,9 @@ class SetEncoder(NetworkEncoder):
     ) -> None:
         super().__init__()
         if set_functions not in SET_FUNCTIONS:
-            raise ValueError(f"set_functions is {set_functions!r}, expected one of {', '.join(SET_FUNCTIONS)}")
+            raise SneError(f"set_functions is {set_functions!r}, expected one of {', '.join(SET_FUNCTIONS)}")
         if inducing_points < 1:
-            raise ValueError(f"inducing_points must be at least 1, got {inducing_points}")
+            raise SneError(f"inducing_points must be at least 1, got {inducing_points}")
         self.chunk_size = chunk_size
         self.dim = dim
         self._settings = {
@@ -169,7 +114,7 @@ class SetEncoder(NetworkEncoder):
             "set_functions": set_functions,
             "is_hierarchical": is_hierarchical,
         }
-        # Only what differs from the whole encoder: states and predictors of before these switches stay valid.
+        # Only what differs from the whole encoder.
         self._settings |= {name: value for name, value in ablated.items() if value not in (True, "attention")}
         self._settings |= {"canonical": True} if canonical else {}
         self.canonical = canonical
@@ -190,20 +135,20 @@ class SetEncoder(NetworkEncoder):
         self.register_buffer("input_std", torch.ones(()))
 
     def settings(self) -> dict[str, Any]:
-        """The constructor's keyword arguments as plain JSON values."""
+        """Returns the constructor's keyword arguments as plain JSON values."""
         return dict(self._settings)
 
     def prepare(self, networks: Sequence[Network]) -> list[ChunkedNetworks]:
-        """Reads and cuts networks into chunks, one batch of one network each, in order."""
+        """Reads networks and cuts them into chunks; one batch of one network per network, in order."""
         if self.canonical:
             networks = [canonicalize(network) for network in networks]
         return [_with_deviations(item) for item in chunk_each(networks, self.chunk_size)]
 
     def fit_scale(self, prepared: Sequence[ChunkedNetworks]) -> None:
-        """Sets the one number that weights are divided by: the standard deviation of all real entries.
+        """Sets the number that weights are divided by: the standard deviation of all real entries.
 
         Raises:
-            ValueError: if the weights are all equal, or not finite.
+            SneError: If the weights are all equal, or not finite.
         """
         count = sum(int(item.lengths.sum()) for item in prepared)
         # The padding is zero and adds nothing to either sum.
@@ -211,7 +156,7 @@ class SetEncoder(NetworkEncoder):
         squares = sum(float(item.chunks.double().square().sum()) for item in prepared)
         variance = squares / max(count, 1) - (total / max(count, 1)) ** 2
         if not 0 < variance < float("inf"):
-            raise ValueError(f"expected finite weights that differ, got {count} of variance {variance}")
+            raise SneError(f"expected finite weights that differ, got {count} of variance {variance}")
         self.input_std.fill_(variance**0.5)
 
     def collate(self, prepared: Sequence[ChunkedNetworks]) -> ChunkedNetworks:
@@ -219,7 +164,7 @@ class SetEncoder(NetworkEncoder):
         return ChunkedNetworks.concat(prepared)
 
     def forward(self, batch: ChunkedNetworks) -> Float[Tensor, "networks dim"]:
-        """Encodes a batch. Memory grows with `RESIDENT_CHUNKS` or the largest part, not with the batch."""
+        """Encodes a batch. Memory depends on `RESIDENT_CHUNKS` or the largest part, not on the batch."""
         places = self._places(batch)
         of_chunks, *of_layers, of_networks = (encoding(*places) for encoding in self.encodings)
         elements = []
@@ -246,7 +191,7 @@ class SetEncoder(NetworkEncoder):
         return _encode_sets(self.network_encoder, plan, plan.gather(torch.cat(elements)), plan.gather(of_networks))
 
     def _places(self, batch: ChunkedNetworks) -> tuple[Tensor, Tensor, Tensor]:
-        """Layer type, role and level of every part; zeros for what the encodings shall not tell."""
+        """Layer type, role and level of every part; zeros for those that the encodings leave out."""
         types, roles, levels = batch.part_layer_types, batch.part_roles, batch.part_levels
         if not self.has_types:
             types, roles = torch.zeros_like(types), torch.zeros_like(roles)
@@ -259,7 +204,7 @@ class SetEncoder(NetworkEncoder):
         encodings: Float[Tensor, "parts dim"],
         part_chunks: Int[Tensor, " parts"],
     ) -> tuple[Float[Tensor, "chunks dim"], Int[Tensor, " chunks"]]:
-        """Vectors of chunks in the order of their buckets, and where each chunk's vector stands there."""
+        """Vectors of chunks in the order of their buckets, and the row of each chunk's vector in that order."""
         plan = bucket_sets(lengths, max_waste=0.0, max_tokens=BUCKET_TOKENS if chunks.is_cuda else SLICE_TOKENS)
         parts = torch.arange(len(part_chunks), device=part_chunks.device).repeat_interleave(part_chunks)
         scaled = chunks / self.input_std
@@ -271,14 +216,14 @@ class SetEncoder(NetworkEncoder):
 
 
 def _network_chunks(batch: ChunkedNetworks) -> Int[Tensor, " networks"]:
-    """Chunks of each network, over all its parts."""
+    """Number of chunks of each network."""
     networks = torch.arange(len(batch.network_parts), device=batch.part_chunks.device)
     owners = networks.repeat_interleave(batch.network_parts)
     return torch.zeros_like(batch.network_parts).index_add(0, owners, batch.part_chunks.to(batch.network_parts.dtype))
 
 
 def _with_deviations(item: ChunkedNetworks) -> ChunkedNetworks:
-    """The same chunks, with the square roots of running variances in their places."""
+    """The same chunks, with running variances replaced by their square roots."""
     is_variance = item.part_roles == ROLES[Role.RUNNING_VAR]
     if not is_variance.any():
         return item
@@ -291,12 +236,13 @@ def _with_deviations(item: ChunkedNetworks) -> ChunkedNetworks:
 def _encode_sets(
     encoder: nn.Module, plan: SetBuckets, tokens: list[Tensor], encodings: list[Tensor]
 ) -> Float[Tensor, "sets dim"]:
+    """One vector per set, in the order of the sets."""
     results = [encoder(x, added, bucket.mask) for bucket, x, added in zip(plan.buckets, tokens, encodings, strict=True)]
     return torch.cat(results)[plan.position]
 
 
 def _groups(part_chunks: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """Cuts parts into runs of (parts, chunks) with at most so many chunks, or one part."""
+    """Groups consecutive parts; returns (parts, chunks) of groups with at most `most` chunks, or a single part."""
     groups: list[tuple[int, int]] = []
     for count in part_chunks:
         if groups and groups[-1][1] + count <= most:

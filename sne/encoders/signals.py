@@ -1,87 +1,115 @@
-"""Signals: what a network's layers do to a uniform input, worked out from its weights.
+"""Signals: the response of a network's layers to uniform inputs, computed from its weights.
 
-A uniform image stays uniform through a convolution (away from the border), so its way through a network needs no
-geometry: kernels are summed over their positions and every layer is a matrix. Tokens of one kind likewise leave
-attention as the value projection alone. Nine uniform inputs are followed layer by layer, once as if every activation
-were a rectifier and once as if it were a tanh, for weights do not tell which it was. Where the widths of two layers do
-not meet, the inputs start anew. The network is never run, and no code of its own is needed.
+A uniform image stays uniform through a convolution (away from the border). Its way through a network therefore needs no
+geometry: kernels are summed over their positions, and every layer is a matrix. Likewise, if all tokens are equal,
+attention returns the value projection. Nine uniform inputs are followed layer by layer, once as if every activation
+were a rectifier and once as if it were a tanh, because weights do not show which one it is. Where the widths of two
+layers do not match, fresh inputs start. The network itself is never run, and none of its code is needed.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders.descriptors import TINY, evenly, signed_log
-from sne.encoders.flow import LARGEST, NUM_PROBES, Flow, Read, activate, fit, multiply, part_of
-from sne.encoders.layer_signals import MAX_ALIGNED, meeting_features, signal
-from sne.encoders.recurrent_signals import recurrent_signals
+from sne.encoders.features import TINY, FeatureBlock, compute_features, names_of, signed_log
+from sne.encoders.flow import (
+    LARGEST,
+    NUM_PROBES,
+    TOKEN_NORMS,
+    Flow,
+    Read,
+    activate,
+    inputs_of,
+    multiply,
+    part_of,
+    pass_norm,
+)
+from sne.encoders.layer_signals import LayerResponse, Meeting, layer_signal
 from sne.networks import Layer, LayerType, Part, Role
+from sne.networks.recurrent import GATES
 
 MAX_OUTPUTS = 64
-"""A network with more outputs has no output rows."""
-OUTPUT_SIZE = 2 + 2 * 4
+"""Largest number of outputs that a network may have to get output features."""
 
-MATRIX_TYPES = frozenset(
+MAX_ALIGNED = 512
+"""Largest number of neurons in which two layers are compared; wider layers are not compared."""
+
+RECURRENT_STEPS = 4
+"""Number of steps that a recurrent layer is followed from a zero state."""
+
+ATTENTION_TYPES = frozenset(
+    {LayerType.ATTENTION_QUERY, LayerType.ATTENTION_KEY, LayerType.ATTENTION_VALUE, LayerType.ATTENTION_OUT}
+)
+SIDE_TYPES = frozenset({LayerType.ATTENTION_QUERY, LayerType.ATTENTION_KEY})
+CONVOLUTION_TYPES = frozenset(
     {
-        LayerType.LINEAR,
         LayerType.CONV1D,
         LayerType.CONV2D,
         LayerType.CONV3D,
         LayerType.CONV_TRANSPOSE1D,
         LayerType.CONV_TRANSPOSE2D,
         LayerType.CONV_TRANSPOSE3D,
-        LayerType.ATTENTION_QUERY,
-        LayerType.ATTENTION_KEY,
-        LayerType.ATTENTION_VALUE,
-        LayerType.ATTENTION_OUT,
     }
 )
-ATTENTION_TYPES = frozenset(
-    {LayerType.ATTENTION_QUERY, LayerType.ATTENTION_KEY, LayerType.ATTENTION_VALUE, LayerType.ATTENTION_OUT}
-)
-SIDE_TYPES = frozenset({LayerType.ATTENTION_QUERY, LayerType.ATTENTION_KEY})
-TOKEN_NORMS = frozenset({LayerType.LAYER_NORM, LayerType.RMS_NORM})
-NORMS = frozenset({LayerType.BATCH_NORM, LayerType.GROUP_NORM}) | TOKEN_NORMS
+MATRIX_TYPES = frozenset({LayerType.LINEAR}) | CONVOLUTION_TYPES | ATTENTION_TYPES
+NORM_TYPES = frozenset({LayerType.BATCH_NORM, LayerType.GROUP_NORM}) | TOKEN_NORMS
 RECURRENT_TYPES = frozenset({LayerType.LSTM, LayerType.GRU, LayerType.RNN})
 
 
-def _norm(flow: Flow, layer: Layer, read: Read) -> None:
-    """Passes the values through a normalisation layer; weights do not tell the groups of a group norm: one is taken."""
-    parts = {part.role: read(part).flatten(1) for part in layer.parts}
-    values = flow.values
-    width = next(iter(parts.values())).shape[1] if parts else 0
-    if values is None or values.shape[-1] != width or layer.level == flow.norm_level:
-        return
-    flow.norm_level = layer.level
-    if layer.type in TOKEN_NORMS:
-        flow.stream, flow.is_opened = values, False
-        flow.is_linear = True
-    if layer.type is LayerType.BATCH_NORM and Role.RUNNING_VAR in parts:
-        mean = parts.get(Role.RUNNING_MEAN, torch.zeros_like(parts[Role.RUNNING_VAR]))
-        values = (values - mean[None, :, None]) / (parts[Role.RUNNING_VAR].clamp_min(0) + 1e-5).sqrt()[None, :, None]
-    elif layer.type is LayerType.RMS_NORM:
-        values = values / (values.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-    else:
-        values = values - values.mean(-1, keepdim=True)
-        values = values / (values.square().mean(-1, keepdim=True) + 1e-5).sqrt()
-    if Role.SCALE in parts:
-        values = values * parts[Role.SCALE][None, :, None]
-    if Role.BIAS in parts:
-        values = values + parts[Role.BIAS][None, :, None]
-    flow.values = values.clamp(-LARGEST, LARGEST)
+def follow(
+    layers: Sequence[Layer], read: Read
+) -> tuple[dict[int, Float[Tensor, "batch signal"]], Float[Tensor, "batch outputs features"] | None]:
+    """Follows uniform inputs through the layers of several networks of one layout.
 
-
-def _matrix_layer(flow: Flow, layer: Layer, part: Part, read: Read, has_attention: bool) -> Tensor:
-    """Passes the values through a linear or convolutional layer.
+    Args:
+        layers: The layers, in order of level.
+        read: Function that reads a part, stacked over the networks.
 
     Returns:
-        The layer's signal features, [batch, SIGNAL_SIZE].
+        The signal features (`sne.encoders.layer_signals.SIGNAL_BLOCKS`) of every layer that has a matrix, by position
+        in `layers`; and the output features (`OUTPUT_BLOCKS`) of the last such layer, one row per output, or None if
+        it has one output or more than `MAX_OUTPUTS`.
+
+    Source: the propagation of a signal's scale through random layers, Poole et al., arXiv 1606.05340, section 2.
+    Differs: follows the actual weights, and uniform inputs rather than random ones.
     """
+    flow = Flow()
+    features: dict[int, Tensor] = {}
+    has_attention = any(layer.type in ATTENTION_TYPES for layer in layers)
+    last: OutputResponse | None = None
+    position = 0
+    while position < len(layers):
+        layer = layers[position]
+        weight = part_of(layer, Role.WEIGHT)
+        if layer.type in NORM_TYPES:
+            pass_norm(flow, layer, read)
+        elif layer.type in RECURRENT_TYPES:
+            end = position
+            while end < len(layers) and layers[end].type is layer.type and layers[end].level == layer.level:
+                end += 1
+            rows = _recurrent_layer(flow, layers[position:end], read)
+            features.update(zip(range(position, position + len(rows)), rows, strict=True))
+            position = end
+            continue
+        elif layer.type in MATRIX_TYPES and weight is not None:
+            features[position] = _matrix_layer(flow, layer, weight, read, has_attention)
+            if flow.values is not None and flow.values.shape[-1] == weight.canonical_shape[0]:
+                last = OutputResponse(flow.values, flow.bias)
+        position += 1
+    if last is None or not 1 < last.values.shape[-1] <= MAX_OUTPUTS:
+        return features, None
+    return features, compute_features(OUTPUT_BLOCKS, last)
+
+
+def _matrix_layer(
+    flow: Flow, layer: Layer, part: Part, read: Read, has_attention: bool
+) -> Float[Tensor, "batch signal"]:
+    """Passes the values through a linear or convolutional layer, and returns the layer's signal features."""
     weights = read(part)
-    batch, num_out, num_in, kernel = weights.shape
+    num_out, num_in = weights.shape[1:3]
     bias_part = part_of(layer, Role.BIAS)
     bias = None if bias_part is None else read(bias_part).flatten(1)
     if bias is not None and bias.shape[1] != num_out:
@@ -92,95 +120,174 @@ def _matrix_layer(flow: Flow, layer: Layer, part: Part, read: Read, has_attentio
     elif not is_branch:
         flow.before = replace(flow, before=None)
     if layer.type in ATTENTION_TYPES:
-        flow.is_linear = True
+        flow.needs_activation = False
     if layer.type is LayerType.ATTENTION_OUT and flow.values is not None and flow.values.shape[-1] != num_in:
-        flow.values = flow.incoming = None  # values are shared by heads, and weights do not tell how
-    matrix = weights.sum(-1)
-    meeting = meeting_features(flow, weights)
-    depthwise = num_in == 1 and flow.values is not None and flow.values.shape[-1] == num_out and kernel > 1
-    if depthwise and flow.values is not None and flow.gain is not None:
-        values = flow.values if flow.is_linear else activate(flow.values)
-        out = values * matrix[None, :, None, :, 0]
-        if bias is not None:
-            out = out + bias[None, :, None]
-        out = out.clamp(-LARGEST, LARGEST)
-        gain = flow.gain * weights.square().sum((2, 3))
-    else:
-        values, gain = fit(flow, matrix, num_in)
-        out = multiply(values, matrix, bias)
-        gain = torch.einsum("bi,boi->bo", gain, weights.square().sum(-1))
-    features = signal(out, gain, num_in, meeting)
+        flow.values = flow.incoming = None  # heads share values, and weights do not show how
+    meeting = _meeting(flow, weights)
+    out, gain = _through(flow, weights, bias)
+    features = layer_signal(LayerResponse(out, gain, num_in, meeting))
     if layer.type in SIDE_TYPES or is_branch:
         return features
-    closes = flow.is_opened and layer.type is not LayerType.ATTENTION_VALUE
-    flow.is_opened = True
-    if has_attention and closes and flow.stream is not None and flow.stream.shape == out.shape:
-        # A transformer's block gives its result back to the residual stream.
-        out = out + flow.stream
-        flow.is_linear = True
+    closes_block = flow.is_block_open and layer.type is not LayerType.ATTENTION_VALUE
+    flow.is_block_open = True
+    if has_attention and closes_block and flow.stream is not None and flow.stream.shape == out.shape:
+        out = out + flow.stream  # a transformer's block adds its result to the residual stream
+        flow.needs_activation = False
     else:
-        flow.is_linear = layer.type in ATTENTION_TYPES
+        flow.needs_activation = layer.type not in ATTENTION_TYPES
     flow.values, flow.gain, flow.level = out, gain / (gain.sum(1, keepdim=True) + TINY**2), layer.level
-    flow.incoming = weights[:, evenly(num_out, MAX_ALIGNED)].reshape(batch, min(num_out, MAX_ALIGNED), -1)
-    if num_out > MAX_ALIGNED:
-        flow.incoming = None
+    flow.incoming = weights.flatten(2) if num_out <= MAX_ALIGNED else None
     flow.bias = bias
     return features
 
 
-def _outputs(values: Tensor, bias: Tensor | None) -> Float[Tensor, "batch outputs features"]:
-    """What the last layer answers to the uniform inputs, output by output."""
-    shares = values.softmax(-1)
-    responses = torch.stack([shares.mean(2), shares[:, :, 0], shares[:, :, NUM_PROBES // 2], shares[:, :, -1]], -1)
-    responses = responses.permute(1, 2, 0, 3).flatten(2)
-    if bias is None:
-        bias = values.new_zeros(values.shape[1], values.shape[3])
-    centred = bias - bias.mean(1, keepdim=True)
-    own = torch.stack([signed_log(centred, 0.1), bias.softmax(-1)], -1)
-    return torch.cat([own, responses], -1)
+def _through(flow: Flow, weights: Float[Tensor, "batch out in kernel"], bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The values and the gain behind a matrix or a depthwise convolution."""
+    num_out, num_in, kernel = weights.shape[1:]
+    matrix = weights.sum(-1)
+    values, gain = flow.values, flow.gain
+    is_depthwise = num_in == 1 and kernel > 1 and values is not None and values.shape[-1] == num_out
+    if is_depthwise and values is not None and gain is not None:
+        out = (activate(values) if flow.needs_activation else values) * matrix[None, :, None, :, 0]
+        if bias is not None:
+            out = out + bias[None, :, None]
+        return out.clamp(-LARGEST, LARGEST), gain * weights.square().sum((2, 3))
+    values, gain = inputs_of(flow, matrix, num_in)
+    return multiply(values, matrix, bias), torch.einsum("bi,boi->bo", gain, weights.square().sum(-1))
 
 
-def follow(
-    layers: Sequence[Layer], read: Read
-) -> tuple[dict[int, Float[Tensor, "batch signal"]], Float[Tensor, "batch outputs features"] | None]:
-    """Follows uniform inputs through the layers of several networks of one layout.
+def _meeting(flow: Flow, weights: Float[Tensor, "batch out in kernel"]) -> Meeting | None:
+    """The meeting of the layer that gave the values with the one that reads them; None if their widths differ."""
+    num_in = weights.shape[2]
+    if flow.incoming is None or flow.incoming.shape[1] != num_in or num_in < 2:
+        return None
+    reads = weights.transpose(1, 2).reshape(len(weights), num_in, -1)
+    bias = reads.new_zeros(reads.shape[:2]) if flow.bias is None else flow.bias
+    return Meeting(flow.incoming, reads, bias)
 
-    Args:
-        layers: the layers, in order of level.
-        read: gives a part's canonical tensor, stacked over the networks.
+
+def _recurrent_layer(flow: Flow, gates: Sequence[Layer], read: Read) -> list[Float[Tensor, "batch signal"]]:
+    """Passes the values through one recurrent layer, each of its directions, side by side.
 
     Returns:
-        Features of every layer that has a matrix, by position in `layers`; and one row for each output of the last
-        such layer, None where there is none or where it has more than `MAX_OUTPUTS` outputs.
-
-    Source: the propagation of a signal's scale through random layers, Poole et al., arXiv 1606.05340, section 2.
-    Differs: follows the real weights, and uniform inputs rather than random ones.
+        The signal features of each gate, in the order given; none if the layer cannot be followed.
     """
-    flow = Flow()
-    features: dict[int, Tensor] = {}
-    has_attention = any(layer.type in ATTENTION_TYPES for layer in layers)
-    last: tuple[Tensor, Tensor | None] | None = None
-    position = 0
-    while position < len(layers):
-        layer = layers[position]
-        weight = part_of(layer, Role.WEIGHT)
-        if layer.type in NORMS:
-            _norm(flow, layer, read)
-        elif layer.type in RECURRENT_TYPES:
-            end = position
-            while end < len(layers) and layers[end].type is layer.type and layers[end].level == layer.level:
-                end += 1
-            gates = layers[position:end]
-            for offset, row in enumerate(recurrent_signals(flow, gates, read)):
-                features[position + offset] = row
-            position = end
-            continue
-        elif layer.type in MATRIX_TYPES and weight is not None:
-            features[position] = _matrix_layer(flow, layer, weight, read, has_attention)
-            if flow.values is not None and flow.values.shape[-1] == weight.canonical_shape[0]:
-                last = (flow.values, flow.bias)
-        position += 1
-    outputs = None
-    if last is not None and 1 < last[0].shape[-1] <= MAX_OUTPUTS:
-        outputs = _outputs(*last)
-    return features, outputs
+    directions: dict[str, list[Layer]] = {}
+    for gate in gates:
+        is_whole = gate.type is LayerType.RNN
+        directions.setdefault(gate.name if is_whole else gate.name.rpartition(".")[0], []).append(gate)
+    results = [_recurrent_direction(flow, own, read) for own in directions.values()]
+    followed = [result for result in results if result is not None]
+    if len(followed) < len(results):
+        flow.values = None
+        return []
+    flow.values = torch.cat([state for _, state, _ in followed], -1)
+    flow.needs_activation, flow.level, flow.bias = False, gates[0].level, None
+    width = flow.values.shape[-1]
+    flow.gain = flow.values.new_full((flow.values.shape[1], width), 1.0 / width)
+    flow.incoming = torch.cat([matrix for _, _, matrix in followed], 1) if width <= MAX_ALIGNED else None
+    # Layers are sorted by name, so the gates of one direction follow each other.
+    return [row for features, _, _ in followed for row in features]
+
+
+def _recurrent_direction(flow: Flow, gates: Sequence[Layer], read: Read) -> tuple[list[Tensor], Tensor, Tensor] | None:
+    """Follows the gates of one direction for a few steps from a zero state.
+
+    Returns:
+        Each gate's signal features, the last state and the matrix that feeds it; None if a part is missing or the
+        state is projected.
+    """
+    weights = [part_of(gate, Role.WEIGHT) for gate in gates]
+    recurrent = [part_of(gate, Role.RECURRENT_WEIGHT) for gate in gates]
+    # Layers are sorted by name, so only its label identifies a gate.
+    at = {part.label: place for place, part in enumerate(weights) if part is not None}
+    is_square = all(part is not None and part.canonical_shape[0] == part.canonical_shape[1] for part in recurrent)
+    if not is_square or sorted(at) != sorted(GATES[gates[0].type]):
+        return None
+    into = [read(part) for part in weights if part is not None]
+    back = [read(part).sum(-1) for part in recurrent if part is not None]
+    biases = []
+    for gate, matrix in zip(gates, into, strict=True):
+        pair = [part_of(gate, role) for role in (Role.BIAS, Role.RECURRENT_BIAS)]
+        zero = matrix.new_zeros(matrix.shape[:2])
+        biases.append([zero if part is None else read(part).flatten(1) for part in pair])
+    values, gain = inputs_of(flow, into[0].sum(-1), into[0].shape[2])
+    inputs = [multiply(values, w.sum(-1), b[0]) for w, b in zip(into, biases, strict=True)]
+    gate_values, state = _recurrent_steps(gates[0].type, at, inputs, back, [b[1] for b in biases])
+    features = []
+    for gate_value, matrix in zip(gate_values, into, strict=True):
+        out_gain = torch.einsum("bi,boi->bo", gain, matrix.square().sum(-1))
+        features.append(layer_signal(LayerResponse(gate_value, out_gain, matrix.shape[2], _meeting(flow, matrix))))
+    main = into[at.get("new gate", at.get("cell gate", 0))]
+    return features, state, main.flatten(2)
+
+
+def _recurrent_steps(
+    layer_type: LayerType, at: dict[str, int], inputs: list[Tensor], back: list[Tensor], back_biases: list[Tensor]
+) -> tuple[list[Tensor], Tensor]:
+    """Takes `RECURRENT_STEPS` steps from a zero state.
+
+    Args:
+        layer_type: LSTM, GRU or RNN.
+        at: Place of each gate, by label, in the lists that follow.
+        inputs: What each gate receives from the input, the same in every step.
+        back: Each gate's matrix that reads the state.
+        back_biases: Bias of each of these.
+
+    Returns:
+        The values of the gates before their activations in the last step, and the state after it.
+    """
+    state = torch.zeros_like(inputs[0])
+    cell = torch.zeros_like(state)
+    gate_values = inputs
+    for _ in range(RECURRENT_STEPS):
+        fed = [multiply(state, w, b) for w, b in zip(back, back_biases, strict=True)]
+        gate_values = [a + b for a, b in zip(inputs, fed, strict=True)]
+        if layer_type is LayerType.GRU:
+            reset, update = (gate_values[at[label]].sigmoid() for label in ("reset gate", "update gate"))
+            new = at["new gate"]
+            gate_values[new] = inputs[new] + reset * fed[new]
+            state = (1 - update) * gate_values[new].tanh() + update * state
+        elif layer_type is LayerType.LSTM:
+            let, keep, out = (gate_values[at[f"{name} gate"]].sigmoid() for name in ("input", "forget", "output"))
+            cell = keep * cell + let * gate_values[at["cell gate"]].tanh()
+            state = out * cell.tanh()
+        else:
+            state = gate_values[0].tanh()
+    return gate_values, state
+
+
+@dataclass(frozen=True)
+class OutputResponse:
+    """Response of a network's last layer to the uniform inputs.
+
+    Args:
+        values: Outputs for each activation: [activation, batch, probe, output].
+        bias: Bias of the layer: [batch, output]; None if it has none.
+    """
+
+    values: Tensor
+    bias: Tensor | None
+
+
+def _output_bias(response: OutputResponse) -> Float[Tensor, "batch outputs features"]:
+    _, batch, _, num_outputs = response.values.shape
+    bias = response.values.new_zeros(batch, num_outputs) if response.bias is None else response.bias
+    centred = bias - bias.mean(1, keepdim=True)
+    return torch.stack([signed_log(centred, 0.1), bias.softmax(-1)], -1)
+
+
+def _output_shares(values: Float[Tensor, "batch probe outputs"]) -> Float[Tensor, "batch outputs features"]:
+    shares = values.softmax(-1)
+    return torch.stack([shares.mean(1), shares[:, 0], shares[:, NUM_PROBES // 2], shares[:, -1]], -1)
+
+
+SHARE_ENTRIES = ("mean_share", "share_of_lowest_probe", "share_of_middle_probe", "share_of_highest_probe")
+OUTPUT_BLOCKS: tuple[FeatureBlock[OutputResponse], ...] = (
+    FeatureBlock("output_bias", ("centred", "share"), _output_bias),
+    FeatureBlock("output_relu", SHARE_ENTRIES, lambda response: _output_shares(response.values[0])),
+    FeatureBlock("output_tanh", SHARE_ENTRIES, lambda response: _output_shares(response.values[1])),
+)
+"""The features of one output of the last layer; a share is its softmax probability."""
+
+OUTPUT_NAMES = names_of(OUTPUT_BLOCKS)

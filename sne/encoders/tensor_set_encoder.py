@@ -1,4 +1,4 @@
-"""The default encoder: a set of tensors, each described and followed, read by attention."""
+"""The default encoder: a set of tensors, each described by named features, read by attention."""
 
 from collections.abc import Sequence
 from typing import Any, final
@@ -9,27 +9,34 @@ from torch import Tensor, nn
 
 from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.contract import NetworkEncoder
-from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_SIZE
-from sne.encoders.tensor_tokens import TOKEN_SIZE, TensorTokens, summary, tokenize
+from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_NAMES
+from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summary, tokenize
+from sne.errors import SneError
 from sne.networks import Network
 from sne.nn import PreNormBlock, attend, bucket_sets
 from sne.symmetry import canonicalize
 
-DEPTH_SIZE = 6
+DEPTH_NAMES = ("relative_position", "log_levels_below", "log_levels_above", "is_first", "is_last", "log_depth")
+"""Names of the values of `depth_features`."""
+
 SMALLEST_SPREAD = 1e-4
+"""Features that vary less among the training networks are left out."""
 SMALLEST_BIN = 1e-3
+"""Added to the width of quantile bins, which may be zero."""
 LARGEST = 6.0
+"""Bound on the magnitude of standardised features."""
 
 
-def depth_features(levels: Int[Tensor, " parts"], heights: Int[Tensor, " parts"]) -> Float[Tensor, "parts 6"]:
-    """Where in the depth of its network a part stands, in numbers that stay bounded for any depth.
+def depth_features(levels: Int[Tensor, " parts"], heights: Int[Tensor, " parts"]) -> Float[Tensor, "parts features"]:
+    """Describes the place of a part in the depth of its network, in numbers that stay bounded for any depth.
 
     Args:
-        levels: levels below.
-        heights: levels above.
+        levels: Number of levels below the part.
+        heights: Number of levels above the part.
 
     Returns:
-        The relative position, distances to both ends as logarithms, whether it is an end, and the log depth.
+        The relative position from -1 to 1, the distances to both ends as logarithms, whether the part is at an end,
+        and the log depth; named by `DEPTH_NAMES`.
     """
     low, high = levels.float(), heights.float()
     total = (low + high).clamp_min(1)
@@ -39,19 +46,19 @@ def depth_features(levels: Int[Tensor, " parts"], heights: Int[Tensor, " parts"]
 
 
 class InputScale(nn.Module):
-    """Puts features on the scale of the training networks: standardised and bounded, and cut into quantile bins.
+    """Scales features by the training networks: standardised and bounded, followed by quantile bins.
 
-    A feature that does not vary among the training networks is left out: nothing can be learned from it, and its
-    weight would meet other values later.
+    A feature that does not vary among the training networks is set to zero: nothing can be learned from it, and its
+    weight would multiply other values later.
 
     Args:
-        groups: kinds of rows with scales of their own.
-        size: number of features.
-        bins: number of bins between quantiles of the training networks; each gives one more number, which rises from
-            -1/2 to 1/2 across its bin. 0 for none.
+        groups: Number of kinds of rows, each with scales of its own.
+        size: Number of features.
+        bins: Number of bins between quantiles of the training networks; each gives one more number per feature, which
+            rises from -1/2 to 1/2 across the bin. 0 for none.
 
     Source: piecewise linear encoding of Gorishniy et al., arXiv 2203.05556, section 3.2.
-    Differs: the standardised feature stands beside its bins, so that values outside all quantiles still differ.
+    Differs: the standardised feature is kept beside its bins, so that values outside all quantiles still differ.
     """
 
     shift: Tensor
@@ -67,7 +74,7 @@ class InputScale(nn.Module):
         self.register_buffer("knots", torch.linspace(-1, 1, bins + 1)[None, :, None].repeat(groups, 1, size))
 
     def fit(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> None:
-        """Takes the scales from the rows of the training networks; a group without rows keeps its own."""
+        """Sets the scales from the rows of the training networks; a group without rows keeps its scales."""
         for group in range(len(self.shift)):
             some = rows[groups == group].double()
             if len(some) == 0:
@@ -79,7 +86,7 @@ class InputScale(nn.Module):
             self.knots[group] = some.sort(0).values[places].float()
 
     def forward(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> Float[Tensor, "rows scaled"]:
-        """Standardised features, within plus and minus 6, then the bins."""
+        """Returns the standardised features, within plus and minus `LARGEST`, then the bins."""
         gain = self.gain[groups]
         scaled = (rows - self.shift[groups]) * gain
         scaled = scaled / (1 + (scaled / LARGEST).square()).sqrt()
@@ -95,31 +102,41 @@ class InputScale(nn.Module):
 class TensorSetEncoder(NetworkEncoder):
     """Encodes a network as the set of its tensors.
 
-    Every tensor is one token: its descriptor (`sne.encoders.descriptors`), what uniform inputs do in its layer
+    Every tensor is one token: its descriptor (`sne.encoders.descriptors`), the response of its layer to uniform inputs
     (`sne.encoders.signals`), its layer type, role and place in depth. The outputs of the last layer, which no symmetry
-    exchanges, form one more token. Two attention blocks let the tokens read each other; a few learned seeds pool them.
-    In plain stacks neurons may be permuted without any effect but rounding. Where branches meet (residual sums, heads)
-    some signals follow one branch alone and move a little: `sne evaluate` states how far predictions do.
+    exchanges, form one more token. Attention blocks let the tokens read each other, and a few learned seeds pool them.
+    In plain stacks of layers, permuting neurons changes the embedding by rounding only. Where branches meet (residual
+    sums, heads), some signals follow one branch alone and change a little; `sne evaluate` prints how much predictions
+    do.
 
     Args:
-        dim: length of the embedding and width of a token.
-        heads: attention heads.
-        blocks: attention blocks.
-        seeds: pooled vectors that the embedding is made of.
-        dropout: share of entries dropped while training.
-        noise: standard deviation of the noise added to scaled features while training.
-        type_dropout: share of tokens that lose their layer type while training, so that unseen types can be read.
-        bins: quantile bins of every feature, see `InputScale`.
-        canonical: whether networks are read at the canonical point of their orbit under scalings and sign flips, see
-            `sne.symmetry.canonicalize`.
+        dim: Length of the embedding, and width of a token; a multiple of heads.
+        heads: Number of attention heads.
+        blocks: Number of attention blocks.
+        seeds: Number of pooled vectors that the embedding is computed from.
+        dropout: Share of entries that are dropped during training.
+        noise: Standard deviation of the noise added to scaled features during training.
+        type_dropout: Share of tokens that lose their layer type during training, so that unseen types can be read.
+        bins: Number of quantile bins per feature (`InputScale`).
+        canonical: Whether networks are read at the canonical point of their orbit under scalings and sign flips, if
+            their symmetry is known (`sne.symmetry.canonicalize`).
+
+    Example:
+        >>> from sne import read_network
+        >>> encoder = TensorSetEncoder()
+        >>> prepared = encoder.prepare([read_network(nn.Linear(3, 2)), read_network(nn.Conv2d(1, 4, 3))])
+        >>> encoder(encoder.collate(prepared)).shape
+        torch.Size([2, 96])
+        >>> encoder.feature_names[0], prepared[0].features.shape[1] == len(encoder.feature_names)
+        ('distribution/log_rms', True)
 
     Source: Andreis et al., arXiv 2305.16625, section 3 (layer vectors with type and level encodings, pooled by
         attention); seeds after Lee et al., arXiv 1810.00825.
-    Differs: a tensor is described by statistics, spectrum and signals in place of a learned encoding of its chunks;
-        with few networks this decides (docs/default-encoder.md). The order of neurons hardly enters.
+    Differs: a tensor is described by statistics, spectrum and signals rather than by a learned encoding of its chunks;
+        with few networks this makes the difference (docs/default-encoder.md).
     """
 
-    rounding = 5e-4  # spectra and narrow quantile bins lose digits
+    rounding = 5e-4  # spectra and narrow quantile bins amplify rounding
 
     def __init__(
         self,
@@ -136,7 +153,7 @@ class TensorSetEncoder(NetworkEncoder):
     ) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
+            raise SneError(f"dim {dim} is not a multiple of heads {heads}")
         self.dim, self.heads, self.noise, self.type_dropout = dim, heads, noise, type_dropout
         self._settings = {
             "dim": dim,
@@ -148,17 +165,17 @@ class TensorSetEncoder(NetworkEncoder):
             "type_dropout": type_dropout,
             "bins": bins,
         }
-        self._settings |= {"canonical": True} if canonical else {}  # states of before this switch stay valid
+        self._settings |= {"canonical": True} if canonical else {}
         self.canonical = canonical
-        self.token_scale = InputScale(2, TOKEN_SIZE, bins=bins)
-        self.output_scale = InputScale(1, OUTPUT_SIZE, bins=bins)
+        self.token_scale = InputScale(2, len(TOKEN_NAMES), bins=bins)
+        self.output_scale = InputScale(1, len(OUTPUT_NAMES), bins=bins)
         self.token_input = nn.Sequential(
             nn.Linear(self.token_scale.out_size, dim), nn.SiLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
         )
         num_kinds = len(LAYER_TYPES) * len(ROLES)
         self.kind_shift = nn.Embedding(num_kinds, dim)
         self.kind_gain = nn.Embedding(num_kinds, dim)
-        self.depth = nn.Linear(DEPTH_SIZE, dim)
+        self.depth = nn.Linear(len(DEPTH_NAMES), dim)
         self.output_input = nn.Sequential(nn.Linear(self.output_scale.out_size, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.output_shift = nn.Embedding(MAX_OUTPUTS, dim)
         self.output_gain = nn.Embedding(MAX_OUTPUTS, dim)
@@ -172,26 +189,36 @@ class TensorSetEncoder(NetworkEncoder):
         self.keys_values = nn.Linear(dim, 2 * dim)
         self.embedding = nn.Sequential(nn.Linear(seeds * dim, dim), nn.SiLU())
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of the features of a tensor's token ("row_norms/deviation"), in order."""
+        return TOKEN_NAMES
+
+    @property
+    def summary_names(self) -> tuple[str, ...]:
+        """Names of the numbers that `summarize` returns ("matrices/last/row_norms/deviation"), in order."""
+        return SUMMARY_NAMES
+
     def settings(self) -> dict[str, Any]:
-        """The constructor's keyword arguments."""
+        """Returns the constructor's keyword arguments."""
         return dict(self._settings)
 
     def prepare(self, networks: Sequence[Network]) -> list[TensorTokens]:
-        """Describes every tensor; see `sne.encoders.tensor_tokens.tokenize`."""
+        """Computes the features of every tensor (`sne.encoders.tensor_tokens.tokenize`)."""
         return tokenize([canonicalize(network) for network in networks] if self.canonical else networks)
 
     def summarize(self, prepared: Sequence[TensorTokens]) -> Float[Tensor, "networks features"]:
-        """Ends, means and spreads of the features; see `sne.encoders.tensor_tokens.summary`."""
+        """Returns ends, means and spreads of the features, one row per network, named by `summary_names`."""
         return torch.stack([summary(item) for item in prepared])
 
     def fit_scale(self, prepared: Sequence[TensorTokens]) -> None:
-        """Takes the scale of every feature from the training networks, for matrices and vectors apart."""
+        """Sets the scale of every feature from the training networks, separately for matrices and vectors."""
         batch = self.collate(prepared)
         self.token_scale.fit(batch.features, batch.is_matrix.long())
         self.output_scale.fit(batch.outputs, torch.zeros_like(batch.output_index))
 
     def collate(self, prepared: Sequence[TensorTokens]) -> TensorTokens:
-        """Joins prepared networks; no padding."""
+        """Joins prepared networks into one batch without padding."""
         return TensorTokens.concat(prepared)
 
     def forward(self, batch: TensorTokens) -> Float[Tensor, "networks dim"]:
@@ -205,7 +232,7 @@ class TensorSetEncoder(NetworkEncoder):
         tokens = self.token_input(tokens) * (1 + gain) + shift
         tokens = tokens + self.depth(depth_features(batch.levels, batch.heights))
         answers, has_outputs = self._outputs(batch)
-        # The output token stands behind a network's tensors.
+        # The output token follows the tensors of its network.
         places = torch.repeat_interleave(torch.arange(batch.num_networks, device=tokens.device), batch.lengths)
         order = torch.argsort(
             torch.cat([places, torch.arange(batch.num_networks, device=tokens.device)[has_outputs]]), stable=True
@@ -222,7 +249,7 @@ class TensorSetEncoder(NetworkEncoder):
         return self.embedding(torch.cat(pooled)[buckets.position])
 
     def _outputs(self, batch: TensorTokens) -> tuple[Tensor, Tensor]:
-        """One vector a network for the outputs of its last layer, and which networks have outputs."""
+        """One vector per network for the outputs of its last layer, and whether each network has outputs."""
         owner = torch.repeat_interleave(
             torch.arange(batch.num_networks, device=batch.outputs.device), batch.output_lengths
         )

@@ -1,4 +1,4 @@
-"""Tensor tokens: a network as a ragged set of tokens, one a tensor, in numbers that no permutation of neurons moves."""
+"""Tensor tokens: a network as a ragged set of tokens, one per tensor, that no permutation of neurons changes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,33 +9,37 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sne.encoders.chunking import LAYER_TYPES, ROLES
-from sne.encoders.descriptors import DESCRIPTOR_SIZE, describe, is_described_as_matrix
-from sne.encoders.layer_signals import SIGNAL_SIZE
-from sne.encoders.signals import OUTPUT_SIZE, follow
+from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe, is_described_as_matrix
+from sne.encoders.layer_signals import SIGNAL_NAMES
+from sne.encoders.signals import OUTPUT_NAMES, follow
+from sne.errors import SneError
 from sne.networks import Network, Part, Role
 
-TOKEN_SIZE = DESCRIPTOR_SIZE + SIGNAL_SIZE
+TOKEN_NAMES = DESCRIPTOR_NAMES + SIGNAL_NAMES
+"""Names of the features of a token."""
+
 BLOCK_ENTRIES = 1 << 23
-"""Networks of one layout are read together until they hold this many weights."""
+"""Largest number of weights of the networks of one layout that are read together, if there are several."""
+
 LARGEST = 1e9
-"""Weights beyond this are cut, lest their powers leave single precision."""
+"""Bound on the magnitude of weights, so that their powers stay within single precision."""
 
 
 @dataclass(frozen=True)
 class TensorTokens:
-    """Tokens of some networks, one a part, as one flat ragged batch.
+    """Tokens of some networks, one per part, as one flat ragged batch.
 
     Args:
-        features: descriptor and signal of every part.
-        types: number of the part's layer type (`sne.encoders.chunking.LAYER_TYPES`).
-        roles: number of the part's role (`sne.encoders.chunking.ROLES`).
-        is_matrix: whether the part has neurons on both sides, rather than being a vector.
-        levels: position in depth, from 0.
-        heights: levels between the part and the last level of its network.
-        lengths: number of parts of each network.
-        outputs: one row an output of a network's last layer.
-        output_index: which output a row belongs to.
-        output_lengths: number of output rows of each network.
+        features: Descriptor and signal of every part, named by `TOKEN_NAMES`.
+        types: Number of the part's layer type (`sne.encoders.chunking.LAYER_TYPES`).
+        roles: Number of the part's role (`sne.encoders.chunking.ROLES`).
+        is_matrix: Whether the part has neurons on both sides, unlike a vector.
+        levels: Position in depth, from 0.
+        heights: Number of levels between the part and the last level of its network.
+        lengths: Number of parts of each network.
+        outputs: One row per output of a network's last layer, named by `sne.encoders.signals.OUTPUT_NAMES`.
+        output_index: Index of the output that a row belongs to.
+        output_lengths: Number of output rows of each network.
     """
 
     features: Float[Tensor, "parts features"]
@@ -55,7 +59,7 @@ class TensorTokens:
         return len(self.lengths)
 
     def to(self, device: Any) -> "TensorTokens":
-        """The same tokens on another device."""
+        """Returns the same tokens on another device."""
         return replace(self, **{name: value.to(device) for name, value in vars(self).items()})
 
     @staticmethod
@@ -64,53 +68,61 @@ class TensorTokens:
         return TensorTokens(**{name: torch.cat([getattr(item, name) for item in items]) for name in vars(items[0])})
 
 
+TENSOR_ROWS = ("first", "second", "last_but_one", "last", "mean", "deviation")
+"""Rows of features that a summary holds of a network's matrices, and of its vectors."""
+
+OUTPUT_ROWS = ("mean", "deviation", "least", "largest")
+"""Rows of features that a summary holds of a network's outputs."""
+
+SUMMARY_NAMES = (
+    *(f"{kind}/{row}/{name}" for kind in ("matrices", "vectors") for row in TENSOR_ROWS for name in TOKEN_NAMES),
+    *(f"outputs/{row}/{name}" for row in OUTPUT_ROWS for name in OUTPUT_NAMES),
+)
+"""Names of the values of `summary`: "matrices/first/distribution/log_rms"."""
+
+
 def summary(item: TensorTokens) -> Float[Tensor, " numbers"]:
-    """A network of any depth in a fixed number of plain numbers.
+    """Summarises a network of any depth in a fixed number of plain numbers.
 
     Args:
-        item: one network.
+        item: Tokens of one network.
 
     Returns:
-        Of its matrices, then of its vectors: the features of the first, second, last but one and last (those at hand,
-        where there are fewer), the mean and the spread of all; zeros where there is none. Then mean, spread, least and
-        largest of its output rows.
+        For the matrices, then for the vectors: the features of the first, second, last but one and last one, and mean
+        and standard deviation over all of them. A network with fewer repeats those it has; one with none has zeros.
+        Then mean, standard deviation, least and largest of the output rows. The values are named by `SUMMARY_NAMES`.
     """
     numbers = []
     for some in (item.features[item.is_matrix], item.features[~item.is_matrix]):
-        rows = some if len(some) else item.features.new_zeros(1, TOKEN_SIZE)
+        rows = some if len(some) else item.features.new_zeros(1, len(TOKEN_NAMES))
         last = len(rows) - 1
         ends = rows[[0, min(1, last), max(last - 1, 0), last]]
         numbers += [*ends, rows.mean(0), rows.std(0, unbiased=False)]
-    outputs = item.outputs if len(item.outputs) else item.outputs.new_zeros(1, OUTPUT_SIZE)
+    outputs = item.outputs if len(item.outputs) else item.outputs.new_zeros(1, len(OUTPUT_NAMES))
     numbers += [outputs.mean(0), outputs.std(0, unbiased=False), outputs.amin(0), outputs.amax(0)]
     return torch.cat(numbers)
 
 
-def _signature(network: Network) -> tuple[Any, ...]:
-    return tuple((layer.type, layer.level, layer.parts) for layer in network.layers)
-
-
 def tokenize(networks: Sequence[Network]) -> list[TensorTokens]:
-    """Turns networks into tensor tokens, one item a network.
-
-    Networks of one layout are worked through together.
+    """Computes the tensor tokens of networks; networks of one layout are processed together.
 
     Args:
-        networks: any networks; at least one part each.
+        networks: Networks of any architectures, with at least one weight each.
 
     Returns:
-        The items, in the order given.
+        One item per network, in order.
 
     Raises:
-        ValueError: a network has no weights at all.
+        SneError: If a network has no weights.
     """
-    groups: dict[tuple[Any, ...], list[int]] = {}
+    layouts: dict[tuple[Any, ...], list[int]] = {}
     for row, network in enumerate(networks):
         if network.num_weights == 0:
-            raise ValueError(f"{network.name}: no weights to encode; {len(network.notes)} tensors were set aside")
-        groups.setdefault(_signature(network), []).append(row)
+            raise SneError(f"{network.name}: no weights to encode; {len(network.notes)} tensors were set aside")
+        layout = tuple((layer.type, layer.level, layer.parts) for layer in network.layers)
+        layouts.setdefault(layout, []).append(row)
     items: dict[int, TensorTokens] = {}
-    for rows in groups.values():
+    for rows in layouts.values():
         size = max(1, BLOCK_ENTRIES // networks[rows[0]].num_weights)
         for start in range(0, len(rows), size):
             block = rows[start : start + size]
@@ -119,7 +131,7 @@ def tokenize(networks: Sequence[Network]) -> list[TensorTokens]:
 
 
 @torch.no_grad()
-@torch.autocast("cpu", enabled=False)  # items must not depend on where they are prepared
+@torch.autocast("cpu", enabled=False)  # items must not depend on the context in which they are prepared
 def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
     """Tokens of networks of one layout."""
     first = networks[0]
@@ -134,7 +146,7 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
         for part in layer.parts:
             if part.num_entries == 0:
                 continue
-            signal = torch.zeros(batch, SIGNAL_SIZE)
+            signal = torch.zeros(batch, len(SIGNAL_NAMES))
             if part.role is Role.WEIGHT and position in signals:
                 signal = signals[position]
             features.append(torch.cat([describe(read(part)), signal], -1))
@@ -143,7 +155,7 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
             is_matrix.append(is_described_as_matrix(part.canonical_shape))
             levels.append(layer.level)
     if outputs is None:
-        outputs = torch.zeros(batch, 0, OUTPUT_SIZE)
+        outputs = torch.zeros(batch, 0, len(OUTPUT_NAMES))
     stacked = torch.stack(features, 1)
     index = torch.tensor(levels)
     shared = {
@@ -156,4 +168,5 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
         "output_index": torch.arange(outputs.shape[1]),
         "output_lengths": torch.tensor([outputs.shape[1]]),
     }
+    # Rows are copied, so that an item does not keep the memory of all networks of its block.
     return [TensorTokens(features=stacked[i].clone(), outputs=outputs[i].clone(), **shared) for i in range(batch)]

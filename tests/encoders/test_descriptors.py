@@ -1,12 +1,13 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from oracles import descriptors_by_loop as oracle
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from sne.encoders import descriptors
-from sne.encoders.descriptors import describe
+from sne.encoders import descriptors, quantiles
+from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe
 
 SHAPES = [(1, 1, 1), (5, 1, 1), (1, 7, 1), (6, 9, 1), (9, 4, 1), (3, 2, 9), (4, 5, 25), (5, 1, 9), (3, 2, 4), (2, 3, 5)]
 
@@ -52,11 +53,6 @@ def test_waves_are_orthonormal(positions):
     assert_near(waves[0], torch.full((positions,), positions**-0.5), atol=1e-6)
 
 
-def test_sorted_quantiles_are_those_of_numpy():
-    values, at = weights(13).sort(-1).values, (0.0, 0.01, 0.4, 0.99, 1.0)
-    assert_near(descriptors.sorted_quantiles(values, at), np.quantile(values.numpy(), at, axis=1).T, atol=1e-6)
-
-
 @pytest.mark.parametrize(("size", "most"), [(5, 9), (9, 9), (10, 9), (1000, 7)])
 def test_evenly_spaced_indices_are_legal_and_differ(size, most):
     kept = descriptors.evenly(size, most)
@@ -90,16 +86,78 @@ def test_one_changed_entry_matters():
     assert_near(difference[1], torch.zeros_like(difference[1]), atol=1e-6)
 
 
+def moved(before: torch.Tensor, after: torch.Tensor) -> set[str]:
+    """Names of the features that differ."""
+    change = (describe(after) - describe(before)).abs().amax(0)
+    return {name for name, difference in zip(DESCRIPTOR_NAMES, change.tolist(), strict=True) if difference > 1e-3}
+
+
+def blocks_of(names: set[str]) -> set[str]:
+    return {name.split("/")[0] for name in names}
+
+
+SCALE = {"distribution/log_rms", "gain/log_fan_in", "gain/log_fan_out"}
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("factor", [3.0, 1e-3])
 def test_a_factor_moves_the_scale_alone(shape, factor):
     tensor = weights(*shape)
-    moved = describe(factor * tensor) - describe(tensor)
-    is_scale = moved.abs().amax(0) > 0.5 * abs(math.log(factor))
-    # The log rms, and the rms times the roots of fan in and fan out.
-    assert is_scale.sum() == 3
-    assert_near(moved[:, is_scale], torch.full_like(moved[:, is_scale], math.log(factor)))
-    assert_near(moved[:, ~is_scale], torch.zeros_like(moved[:, ~is_scale]), atol=1e-4)
+    change = describe(factor * tensor) - describe(tensor)
+    is_scale = torch.tensor([name in SCALE for name in DESCRIPTOR_NAMES])
+    assert is_scale.sum() == len(SCALE)
+    assert_near(change[:, is_scale], torch.full_like(change[:, is_scale], math.log(factor)))
+    assert_near(change[:, ~is_scale], torch.zeros_like(change[:, ~is_scale]), atol=1e-4)
+
+
+def test_kernel_positions_move_the_waves_alone():
+    tensor = weights(6, 5, 9)
+    order = torch.tensor([4, 1, 8, 3, 0, 5, 6, 7, 2])
+    assert blocks_of(moved(tensor, tensor[..., order])) == {"kernel_waves"}
+
+
+def test_the_sign_of_one_row_moves_the_distribution_and_the_angles_of_rows():
+    tensor = weights(6, 9, 1)
+    flipped = tensor.clone()
+    flipped[:, 2] *= -1
+    assert blocks_of(moved(tensor, flipped)) == {"distribution", "row_angles"}
+    unsigned = {f"distribution/{name}" for name in ("log_rms", "mean_magnitude")}
+    assert not unsigned & moved(tensor, flipped)
+
+
+def test_the_sign_of_one_column_moves_the_distribution_and_the_angles_of_columns():
+    tensor = weights(6, 9, 1)
+    flipped = tensor.clone()
+    flipped[:, :, 2] *= -1
+    assert blocks_of(moved(tensor, flipped)) == {"distribution", "column_angles"}
+
+
+def test_the_norm_of_one_row_moves_norms_but_not_the_angles_of_rows():
+    tensor = weights(6, 9, 1)
+    longer = tensor.clone()
+    longer[:, 2] *= 2
+    names = blocks_of(moved(tensor, longer))
+    assert names == {"distribution", "gain", "row_spectrum", "row_norms", "column_norms", "column_angles"}
+
+
+def test_a_rotation_of_the_rows_leaves_spectrum_and_columns():
+    tensor = weights(6, 9, 1)
+    rotation = torch.linalg.qr(weights(6, 6, batch=1, seed=5)[0]).Q
+    rotated = (rotation @ tensor[..., 0])[..., None]
+    assert blocks_of(moved(tensor, rotated)) == {"distribution", "row_norms", "row_angles"}
+
+
+def test_size_and_kernel_sums_have_names_of_their_own():
+    named = dict(zip(DESCRIPTOR_NAMES, describe(weights(4, 5, 9, batch=1))[0].tolist(), strict=True))
+    sizes = {"log_outputs": 4, "log_inputs": 5, "log_kernel": 9, "log_entries": 180}
+    assert all(named[f"shape/{name}"] == pytest.approx(math.log(size)) for name, size in sizes.items())
+    assert named["gain/log_fan_in"] == pytest.approx(named["distribution/log_rms"] + 0.5 * math.log(45))
+    assert named["gain/log_fan_out"] == pytest.approx(named["distribution/log_rms"] + 0.5 * math.log(36))
+    # Kernels that sum to zero keep their energy, but have no spectrum of sums.
+    tensor = weights(4, 5, 9, batch=1)
+    centred = dict(zip(DESCRIPTOR_NAMES, describe(tensor - tensor.mean(-1, keepdim=True))[0].tolist(), strict=True))
+    assert centred["kernel_waves/share_of_wave_0"] == pytest.approx(math.log(descriptors.FLOOR), abs=1e-3)
+    assert named["kernel_waves/share_of_wave_0"] > centred["kernel_waves/share_of_wave_0"] + 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -126,21 +184,73 @@ def test_same_alone_and_in_a_batch(shape):
         assert_near(describe(alone[None])[0], row, atol=1e-6)
 
 
-def test_wide_tensors_are_described_in_pieces(monkeypatch):
-    for name, most in (("MAX_NEURONS", 6), ("MAX_INPUTS", 20), ("MAX_SORTED", 50)):
-        monkeypatch.setattr(descriptors, name, most)
-    for shape in ((30, 40, 1), (30, 5, 9), (200, 1, 1), (7, 3, 25)):
-        tensor = weights(*shape)
-        got = describe(tensor)
-        assert got.isfinite().all()
-        assert torch.equal(got, describe(tensor.clone()))
-        assert got.shape[1] == describe(weights(2, 2, 1)).shape[1]
+@pytest.mark.parametrize("shape", [(30, 40, 1), (30, 5, 9), (200, 1, 1), (7, 3, 25), (2, 300, 1)])
+def test_slices_change_nothing(shape, monkeypatch):
+    tensor = weights(*shape)
+    expected = describe(tensor)
+    monkeypatch.setattr(descriptors, "MAX_SORTED", 50)
+    for module in (descriptors, quantiles):
+        monkeypatch.setattr(module, "SLICE_ENTRIES", 64)
+    assert_near(describe(tensor), expected, atol=2e-5)
 
 
-def test_really_wide_tensors_are_finite():
-    assert describe(weights(700, 3, 9, batch=1)).isfinite().all()
-    assert describe(weights(3, 2500, 1, batch=1)).isfinite().all()
-    assert describe(weights(1 << 20 | 5, 1, 1, batch=1)).isfinite().all()
+class LargestAllocation(TorchDispatchMode):
+    """Records the largest tensor that any operation creates, in bytes."""
+
+    def __init__(self, *known: torch.Tensor) -> None:
+        super().__init__()
+        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
+        self.largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        results = func(*args, **(kwargs or {}))
+        for result in tree_leaves(results):
+            if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() not in self.known:
+                self.largest = max(self.largest, result.untyped_storage().nbytes())
+        return results
+
+
+@pytest.mark.parametrize("shape", [(4096, 1024, 1), (1024, 512, 9)])
+def test_large_tensors_need_little_memory(shape):
+    tensor = weights(*shape, batch=1)
+    with LargestAllocation(tensor) as allocation:
+        describe(tensor)
+    # The largest copies are the sampled neurons and the counts of bit patterns: less than the tensor itself.
+    assert allocation.largest < 12 << 20 < 4 * tensor.numel()
+
+
+@pytest.mark.parametrize("shape", [(1200, 900, 1), (400, 300, 9), (1 << 20 | 5, 1, 1)])
+def test_large_tensors_are_described_whole_in_any_order(shape):
+    tensor = weights(*shape, batch=1)
+    assert tensor.numel() > quantiles.MAX_SORTED
+    got = describe(tensor)
+    assert got.isfinite().all()
+    shuffle = torch.Generator().manual_seed(3)
+    rows, columns = (torch.randperm(size, generator=shuffle) for size in shape[:2])
+    assert_near(describe(tensor[:, rows][:, :, columns]), got)
+    # The distribution is that of all entries, as sorting finds it.
+    values = tensor.flatten().double()
+    relative = values / values.square().mean().sqrt()
+    at = torch.tensor(descriptors.QUANTILES, dtype=torch.float64)
+    ordered = relative.sort().values[None]
+    exact = quantiles.sorted_quantiles(ordered, at.tolist())[0]
+    assert_near(got[0, 6:15], exact.sign() * exact.abs().log1p(), atol=1e-6)
+    assert_near(got[0, 1], relative.mean(), atol=1e-6)
+    fourth = (relative - relative.mean()).pow(4).mean()
+    assert_near(got[0, DESCRIPTOR_NAMES.index("distribution/kurtosis")], fourth.log1p(), atol=1e-6)
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (599, 899, 0)])
+def test_one_outlier_of_a_large_tensor_is_seen_wherever_it_is(place):
+    tensor = weights(1200, 900, 1, batch=1)
+    changed = tensor.clone()
+    changed[(0, *place)] = 25.0
+    assert "distribution/quantile_1" in moved(tensor, changed)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -1e-8, 1e9])
+def test_large_constant_tensors_are_finite(value):
+    assert describe(torch.full((1, 1 << 19, 3, 1), value)).isfinite().all()
 
 
 @pytest.mark.parametrize(("num_out", "num_in", "rank"), [(16, 40, 1), (24, 24, 3)])

@@ -7,8 +7,8 @@ from oracles import handmade, sne_by_loop
 from sne import read_network
 from sne.encoders import set_encoder
 from sne.encoders.chunking import ROLES, chunk, chunk_each
-from sne.encoders.positions import TypeLevelEncoding, sinusoids
 from sne.encoders.set_encoder import SetEncoder
+from sne.encoders.set_functions import TypeLevelEncoding, sinusoids
 from sne.networks import Network, Role
 
 LAYOUTS = {

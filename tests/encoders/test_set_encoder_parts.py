@@ -6,8 +6,8 @@ import pytest
 import torch
 from oracles import handmade
 
-from sne.encoders.mean_sets import MeanChunkEncoder, MeanVectorSetEncoder
 from sne.encoders.set_encoder import SetEncoder
+from sne.encoders.set_functions import MeanChunkEncoder, MeanVectorSetEncoder
 
 SWITCHES = [
     {"has_levels": False},

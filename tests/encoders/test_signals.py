@@ -1,16 +1,19 @@
-"""What is followed from the weights must be what the module itself answers to uniform inputs."""
+"""Signals equal what the module itself answers to uniform inputs, and slow loops written from the equations."""
 
 import pytest
 import torch
+from oracles import handmade
+from oracles import signals_by_loop as oracle
 from torch import nn
 
 from sne import read_network
-from sne.encoders import TensorSetEncoder, layer_signals
+from sne.encoders import TensorSetEncoder, signals
 from sne.encoders.flow import NUM_PROBES
-from sne.encoders.recurrent_signals import RECURRENT_STEPS
+from sne.encoders.layer_signals import SIGNAL_NAMES
+from sne.encoders.signals import OUTPUT_NAMES, RECURRENT_STEPS
 from sne.encoders.tensor_tokens import tokenize
 from sne.making.families import FAMILIES
-from sne.networks import Network
+from sne.networks import Layer, LayerType, Network, Part, Role
 
 LEVELS = torch.linspace(-1.0, 1.0, NUM_PROBES)
 SLOTS = {"relu": 0, "tanh": 1}
@@ -31,13 +34,13 @@ def randomised(module: nn.Module, seed: int = 0, std: float = 0.4) -> nn.Module:
 def followed(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     """The values of every layer, in the order followed: [activation, probe, neuron]."""
     seen = []
-    real = layer_signals._response
+    real = signals.layer_signal
 
-    def recording(values):
-        seen.append(values[:, 0].clone())
-        return real(values)
+    def recording(response):
+        seen.append(response.values[:, 0].clone())
+        return real(response)
 
-    monkeypatch.setattr(layer_signals, "_response", recording)
+    monkeypatch.setattr(signals, "layer_signal", recording)
     tokenize([read_network(module)])
     return seen
 
@@ -136,12 +139,99 @@ def test_other_recurrent_layers_are_finite(module):
     assert item.features.isfinite().all()
 
 
-def test_transformer_signals_are_finite(monkeypatch):
-    block = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16), 2, enable_nested_tensor=False)
-    module = randomised(nn.Sequential(nn.Linear(6, 8), block, nn.LayerNorm(8), nn.Linear(8, 3)))
-    assert all(values.isfinite().all() for values in followed(module, monkeypatch))
-    (item,) = tokenize([read_network(module)])
-    assert item.features.isfinite().all() and item.outputs.isfinite().all() and len(item.outputs) == 3
+def transformer(num_blocks: int = 2) -> nn.Module:
+    """A pre-norm transformer, as `nn.TransformerEncoder` has it, between an embedding and a head."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, norm_first=True, batch_first=True)
+    blocks = nn.TransformerEncoder(layer, num_blocks, enable_nested_tensor=False)
+    module = nn.Sequential()
+    for name, child in (("embed", nn.Linear(6, 8)), ("blocks", blocks), ("norm", nn.LayerNorm(8))):
+        module.add_module(name, child)
+    module.add_module("head", nn.Linear(8, 3))
+    return randomised(module)
+
+
+def tensors_of(network: Network):
+    """Weights and biases as nested lists, by "layer.weight" and "layer.bias"; fused tensors cut into their pieces."""
+    found = {}
+    for layer, part in network.parts():
+        kind = "bias" if part.role is Role.BIAS else "weight"
+        found[f"{layer.name}.{kind}"] = network.read(part).double().flatten(1).squeeze(1).tolist()
+    return found.__getitem__
+
+
+def signal_rows(network: Network) -> dict[str, torch.Tensor]:
+    """Signal features of every layer that has a matrix, by the layer's name."""
+    (item,) = tokenize([network])
+    weights = [(layer.name, part.role) for layer, part in network.parts()]
+    rows = item.features[:, -len(SIGNAL_NAMES) :]
+    return {name: row for (name, role), row in zip(weights, rows, strict=True) if role is Role.WEIGHT}
+
+
+def assert_equals_loop(row: torch.Tensor, record: oracle.Record, layer: str) -> None:
+    expected = torch.tensor(oracle.features(record))
+    assert len(expected) == len(SIGNAL_NAMES)
+    far = [
+        f"{name}: {a} != {b}"
+        for name, a, b in zip(SIGNAL_NAMES, row.tolist(), expected.tolist(), strict=True)
+        if abs(a - b) > 1e-4 + 1e-4 * abs(b)
+    ]
+    assert not far, f"{layer}: {far}"
+
+
+BLOCK_LAYERS = {
+    "query": "blocks.layers.{}.self_attn.query",
+    "key": "blocks.layers.{}.self_attn.key",
+    "value": "blocks.layers.{}.self_attn.value",
+    "out": "blocks.layers.{}.self_attn.out_proj",
+    "norm1": "blocks.layers.{}.norm1",
+    "norm2": "blocks.layers.{}.norm2",
+    "up": "blocks.layers.{}.linear1",
+    "down": "blocks.layers.{}.linear2",
+}
+
+
+def test_transformer_signals_equal_loops():
+    network = read_network(transformer())
+    rows = signal_rows(network)
+    records = oracle.transformer(tensors_of(network), BLOCK_LAYERS, 2)
+    assert set(records) == set(rows) and len(records) == 2 * 6 + 2
+    for layer, record in records.items():
+        assert_equals_loop(rows[layer], record, layer)
+
+
+def test_a_transformer_is_followed_exactly_on_equal_tokens(monkeypatch):
+    module = transformer()
+    expected = answers(module, 4, 6)  # four equal tokens
+    last = followed(module, monkeypatch)[-1][SLOTS["relu"]]
+    for token in range(4):
+        torch.testing.assert_close(last, expected[:, token], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("cell", [nn.GRU, nn.LSTM, nn.RNN])
+def test_recurrent_signals_equal_loops(cell):
+    module = randomised(nn.ModuleDict({"rnn": cell(5, 6), "head": nn.Linear(6, 3)}))
+    rows = signal_rows(read_network(module))
+    state = {name: tensor.double().tolist() for name, tensor in module.state_dict().items()}
+    records = oracle.recurrent(cell.__name__, state.__getitem__)
+    assert len(records) == len(rows)
+    for name, record in records.items():
+        layer = name if name == "head" else f"rnn.l0.{name}".removesuffix(".")
+        assert_equals_loop(rows[layer], record, layer)
+
+
+def test_a_batch_norm_without_running_statistics_takes_those_of_the_probes(monkeypatch):
+    norm = nn.BatchNorm1d(6, track_running_stats=False)
+    module = randomised(nn.Sequential(nn.Linear(4, 6), norm, nn.ReLU(), nn.Linear(6, 3)))
+    linear, vectors = handmade.layer(LayerType.LINEAR, "0", 0, 6, 4), (6,)
+    batch_norm = Layer(
+        "1", LayerType.BATCH_NORM, 1, (Part("1.weight", Role.SCALE, vectors), Part("1.bias", Role.BIAS, vectors))
+    )
+    layers = (linear, batch_norm, handmade.layer(LayerType.LINEAR, "3", 2, 3, 6))
+    seen = []
+    real = signals.layer_signal
+    monkeypatch.setattr(signals, "layer_signal", lambda response: seen.append(response.values[0, 0]) or real(response))
+    tokenize([Network("n", layers, handmade.TensorsInMemory(module.state_dict()))])
+    torch.testing.assert_close(seen[-1], answers(module, 4), rtol=1e-4, atol=1e-4)
 
 
 def test_outputs_answer_for_each_class():
@@ -149,10 +239,11 @@ def test_outputs_answer_for_each_class():
     (item,) = tokenize([read_network(module)])
     shares = answers(module, 5).softmax(-1)
     assert len(item.outputs) == 4
-    for probe in (0, NUM_PROBES // 2, -1):
-        columns = (item.outputs - shares[probe][:, None]).abs().amax(0)
-        assert columns.min() < 1e-5, probe
-    assert (item.outputs - shares.mean(0)[:, None]).abs().amax(0).min() < 1e-5
+    named = dict(zip(OUTPUT_NAMES, item.outputs.T, strict=True))
+    for name, probe in (("lowest", 0), ("middle", NUM_PROBES // 2), ("highest", -1)):
+        torch.testing.assert_close(named[f"output_relu/share_of_{name}_probe"], shares[probe], rtol=0, atol=1e-5)
+    torch.testing.assert_close(named["output_relu/mean_share"], shares.mean(0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(named["output_bias/share"], module[-1].bias.detach().softmax(0), rtol=0, atol=1e-5)
 
 
 def test_order_of_hidden_neurons_does_not_matter():

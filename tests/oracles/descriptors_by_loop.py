@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from sne.encoders.descriptors import FLOOR, QUANTILES, TOP, WAVES
+from sne.encoders.descriptors import NUM_SINGULAR_VALUES, QUANTILES, WAVES
+from sne.encoders.features import FLOOR
 
 
 def quantile(values: list[float], at: float) -> float:
@@ -43,8 +44,8 @@ def spectrum(matrix: np.ndarray) -> list[float]:
     relative = [math.sqrt(share * len(shares)) for share in shares]
     features = [math.log(quantile(relative, at) + FLOOR) for at in (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)]
     features.append(math.log(1 / (sum(share**2 for share in shares) * len(shares))))
-    top = [math.sqrt(share) + FLOOR for share in sorted(shares, reverse=True)[:TOP]]
-    return features + [math.log(value) for value in top + [FLOOR] * (TOP - len(top))]
+    top = [math.sqrt(share) + FLOOR for share in sorted(shares, reverse=True)[:NUM_SINGULAR_VALUES]]
+    return features + [math.log(value) for value in top + [FLOOR] * (NUM_SINGULAR_VALUES - len(top))]
 
 
 def angles(matrix: np.ndarray) -> list[float]:
@@ -69,7 +70,7 @@ def wave(side: int, order: int) -> list[float]:
 
 
 def kernel_waves(weights: np.ndarray) -> list[float]:
-    """Of a square kernel, at least `WAVES` wide; weights [out, in, side * side]."""
+    """For a square kernel at least `WAVES` wide; weights [out, in, side * side]."""
     num_out, num_in, positions = weights.shape
     side = math.isqrt(positions)
     total = mean([float(value) ** 2 for value in weights.flatten()])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sne.encoders import NetworkEncoder
 from sne.encoders.chunking import LAYER_TYPES, ROLES
-from sne.encoders.positions import TypeLevelEncoding
+from sne.encoders.set_functions import TypeLevelEncoding
 from sne.errors import CannotTakeError
 from sne.networks import Network
 

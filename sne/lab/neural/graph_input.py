@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from sne.encoders.positions import sinusoids
+from sne.encoders.set_functions import sinusoids
 from sne.encoders.tensor_set_encoder import depth_features
 from sne.lab.neural.graph_batch import EdgeStack, GraphPlan, GraphRun, PreparedGraph
 from sne.lab.neural.neuron_graph import NUM_KINDS, NodeKind

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
 from sne.encoders.chunking import LAYER_TYPES
-from sne.encoders.positions import sinusoids
+from sne.encoders.set_functions import sinusoids
 from sne.lab.neural.weight_tokens import TokenPlan
 from sne.nn import PreNormBlock
 
