@@ -15,7 +15,7 @@ from sne.symmetry.symmetry import Group as Group
 from sne.symmetry.symmetry import Mixing as Mixing
 from sne.symmetry.symmetry import Span as Span
 from sne.symmetry.symmetry import Symmetry as Symmetry
-from sne.symmetry.tracing import trace as trace
+from sne.symmetry.tracing.trace import trace as trace
 from sne.symmetry.transformation import Transformation as Transformation
 from sne.symmetry.transformation import apply as apply
 from sne.symmetry.transformation import apply_flat as apply_flat

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sne.symmetry.axes import ONE, axis_size, concatenate, join, leaves, resolve, skeleton
-from sne.symmetry.linear import LinearSystem
-from sne.symmetry.structure import Structure
+from sne.symmetry.tracing.axes import ONE, axis_size, concatenate, join, leaves, resolve, skeleton
+from sne.symmetry.tracing.constraints import Constraints
+from sne.symmetry.tracing.scales import LinearSystem
 
 UNKNOWNS = 5
 equations = st.lists(st.lists(st.integers(-2, 2), min_size=UNKNOWNS, max_size=UNKNOWNS), max_size=6)
@@ -46,20 +46,20 @@ def test_solutions_modulo_two(rows):
 
 
 def test_split_undoes_join():
-    structure = Structure()
+    structure = Constraints()
     structure.enter("here")
-    outer, inner = structure.fresh(3), structure.fresh(4)
+    outer, inner = structure.new_axis(3), structure.new_axis(4)
     assert structure.split(join(outer, inner), 4) == (outer, inner)
-    whole = structure.fresh(12)
+    whole = structure.new_axis(12)
     structure.unify(whole, join(outer, inner))
     assert skeleton(resolve(whole)) == skeleton(join(outer, inner))
     assert join(ONE, inner) == inner == join(inner, ONE)
 
 
 def test_concatenations_are_cut_where_they_meet():
-    structure = Structure()
+    structure = Constraints()
     structure.enter("here")
-    one, two, three, four = (structure.fresh(size) for size in (4, 3, 5, 2))
+    one, two, three, four = (structure.new_axis(size) for size in (4, 3, 5, 2))
     structure.unify(concatenate([one, two]), concatenate([four, three]))
     assert [segment[0].atom.size for segment in resolve(concatenate([one, two]))] == [2, 2, 3]
     assert skeleton(resolve(concatenate([one, two]))) == skeleton(resolve(concatenate([four, three])))
@@ -67,10 +67,10 @@ def test_concatenations_are_cut_where_they_meet():
 
 
 def test_halves_in_heads():
-    structure = Structure()
+    structure = Constraints()
     structure.enter("here")
-    heads, halves = structure.fresh(2), concatenate([structure.fresh(3), structure.fresh(5)])
-    flat, again = join(heads, halves), structure.fresh(16)
+    heads, halves = structure.new_axis(2), concatenate([structure.new_axis(3), structure.new_axis(5)])
+    flat, again = join(heads, halves), structure.new_axis(16)
     structure.unify(again, flat)
     assert axis_size(again) == 16
     outer, inner = structure.split(again, 8)
@@ -79,18 +79,18 @@ def test_halves_in_heads():
 
 @pytest.mark.parametrize(("one", "other"), [((2, 3), (3, 2)), ((4, 3), (3, 4))])
 def test_products_that_do_not_match_are_fixed(one, other):
-    structure = Structure()
+    structure = Constraints()
     structure.enter("here")
-    pairs = [join(structure.fresh(outer), structure.fresh(inner)) for outer, inner in (one, other)]
+    pairs = [join(structure.new_axis(outer), structure.new_axis(inner)) for outer, inner in (one, other)]
     structure.unify(*pairs)
     reasons = {leaf.atom.fixed for axis in pairs for leaf in leaves(resolve(axis))}
     assert reasons == {"not understood: axes that were cut in different ways meet in here"}
 
 
 def test_what_is_fixed_stays_fixed():
-    structure = Structure()
+    structure = Constraints()
     structure.enter("here")
-    free, fixed = structure.fresh(6), structure.fresh(6, "input")
+    free, fixed = structure.new_axis(6), structure.new_axis(6, "input")
     structure.unify(free, fixed)
     first, rest = structure.cut(free, 2)
     outer, inner = structure.split(rest, 2)

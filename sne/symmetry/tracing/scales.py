@@ -1,19 +1,25 @@
-"""Homogeneous linear equations with few terms each, over the rationals or modulo 2."""
+"""Scales of neurons as unknown exponents, and the linear equations between them.
+
+Every place where neurons occur on a traced tensor has three unknown exponents: of a positive scale, of a sign, and of a
+mixing matrix. Operations relate them by linear equations: over the rationals for positive scales (a product adds, a
+square doubles), modulo 2 for signs, and for mixings 1 for the matrix and -1 for its inverse transpose. Every solution
+leaves the network's function unchanged.
+"""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import gcd, lcm
 
-Expression = Mapping[int, Fraction]  # from variables to coefficients, none of them 0
-
-NOTHING: Expression = {}
+Expression = Mapping[int, Fraction]
+"""A linear expression: from unknowns to their coefficients, none of which is 0."""
 
 
 class LinearSystem:
-    """Equations `expression = 0`, and their solutions.
+    """Homogeneous linear equations `expression = 0` with few terms each, and their solutions.
 
     Args:
-        modulus: 2 for equations of signs; None for rational numbers.
+        modulus: 2 for equations between signs; None for equations over the rationals.
     """
 
     def __init__(self, modulus: int | None = None) -> None:
@@ -21,7 +27,7 @@ class LinearSystem:
         self._solved: dict[int, Expression] = {}
 
     def combine(self, *terms: tuple[Expression, Fraction | int]) -> Expression:
-        """The sum of expressions, each times a number."""
+        """Returns the sum of expressions, each multiplied by a number."""
         total: dict[int, Fraction] = {}
         for expression, times in terms:
             for variable, coefficient in expression.items():
@@ -38,7 +44,7 @@ class LinearSystem:
             self._solved[pivot] = self.combine((others, -1 / rest[pivot]))
 
     def reduce(self, expression: Expression) -> Expression:
-        """The expression in variables that are free."""
+        """Returns an equal expression that contains free unknowns only."""
         while True:
             bound = [variable for variable in expression if variable in self._solved]
             if not bound:
@@ -48,13 +54,14 @@ class LinearSystem:
             expression = self.combine((free, 1), *terms)
 
     def solutions(self, variables: Iterable[int]) -> list[dict[int, int]]:
-        """A basis of all solutions, in whole numbers without a common divisor.
+        """Returns a basis of all solutions, in integers without a common divisor.
 
         Args:
-            variables: whose values are wanted.
+            variables: Unknowns to report.
 
         Returns:
-            From variables to their values, without those that are 0, and without solutions of zeros alone.
+            One mapping per solution, from unknowns to their values. Values of 0 and solutions of zeros only are left
+            out.
         """
         by_free: dict[int, dict[int, Fraction]] = {}
         for variable in variables:
@@ -69,3 +76,43 @@ class LinearSystem:
             divisor = -divisor if first < 0 else divisor
             found.append({variable: value // divisor for variable, value in whole.items()})
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class Scales:
+    """Exponents of one group of neurons at one place, as linear expressions in the unknowns of the parameters.
+
+    Args:
+        positive: Exponent of the positive scale.
+        sign: Exponent of the sign, modulo 2.
+        mixing: Exponent of the matrix that mixes the neurons.
+    """
+
+    positive: Expression = field(default_factory=dict)
+    sign: Expression = field(default_factory=dict)
+    mixing: Expression = field(default_factory=dict)
+
+
+UNSCALED = Scales()
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """How an elementwise function f passes on the scales of its input.
+
+    Args:
+        positive: Exponent p with f(s x) = s^p f(x) for all s > 0; None if there is none.
+        sign: Exponent p with f(-x) = (-1)^p f(x); None if there is none.
+        mixing: Whether f is linear.
+    """
+
+    positive: Fraction | int | None = None
+    sign: int | None = None
+    mixing: bool = False
+
+
+LINEAR = Passing(1, 1, True)
+RELU_LIKE = Passing(1)
+ODD = Passing(None, 1)
+EVEN = Passing(None, 0)
+NONLINEAR = Passing()

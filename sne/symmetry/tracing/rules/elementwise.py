@@ -1,13 +1,12 @@
-"""Functions of single entries, with broadcasting."""
+"""Elementwise functions, with broadcasting."""
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from sne.symmetry.axes import ONE, Axis, axis_size
-from sne.symmetry.call import Call, tensors
-from sne.symmetry.scales import EVEN, LINEAR, NONLINEAR, ODD, RELU_LIKE, Passing
-from sne.symmetry.values import Value
-from sne.symmetry.workings import Workings
+from sne.symmetry.tracing.axes import ONE, Axis, Value, axis_size
+from sne.symmetry.tracing.call import Call, values_in
+from sne.symmetry.tracing.constraints import Constraints
+from sne.symmetry.tracing.scales import EVEN, LINEAR, NONLINEAR, ODD, RELU_LIKE, Passing
 
 PASSINGS: Mapping[str, Passing] = {
     **dict.fromkeys(
@@ -32,8 +31,8 @@ PASSINGS: Mapping[str, Passing] = {
 }  # fmt: skip
 
 
-def broadcast(workings: Workings, values: Sequence[Value]) -> list[list[Axis | None]]:
-    """The axes of every dimension of the result, aligned from the last one; None where a value is stretched."""
+def broadcast(constraints: Constraints, values: Sequence[Value]) -> list[list[Axis | None]]:
+    """Unifies the axes of each dimension; returns them per dimension of the result, None where a value is broadcast."""
     rank = max((len(value.axes) for value in values), default=0)
     columns: list[list[Axis | None]] = []
     for dim in range(rank):
@@ -42,171 +41,172 @@ def broadcast(workings: Workings, values: Sequence[Value]) -> list[list[Axis | N
         column: list[Axis | None] = [axis if axis_size(axis) == widest else None for axis in axes]
         present = [axis for axis in column if axis is not None]
         for other in present[1:]:
-            workings.unify(present[0], other)
+            constraints.unify(present[0], other)
         columns.append(column)
     return columns
 
 
-def add(workings: Workings, values: Sequence[Value], passing: Passing = LINEAR, scalar: bool = False) -> Value:
-    """Values of which all must be scaled alike: sums, maxima, choices.
+def add(constraints: Constraints, values: Sequence[Value], passing: Passing = LINEAR, scalar: bool = False) -> Value:
+    """Combines values that must all be scaled alike: sums, maxima, choices.
 
     Args:
-        workings: of the trace.
-        values: broadcast.
-        passing: of what is done with them.
-        scalar: whether a number takes part too: then nothing is scaled.
+        constraints: Constraints of the trace.
+        values: Values, which are broadcast.
+        passing: How the operation passes on scales.
+        scalar: Whether a number takes part as well, which forbids scales.
     """
     axes = []
-    for column in broadcast(workings, values):
+    for column in broadcast(constraints, values):
         present = [axis for axis in column if axis is not None]
         for other in present[1:]:
-            workings.same(present[0], other)
+            constraints.equate(present[0], other)
         if scalar or len(present) < len(column):
-            workings.unscaled(*present)
-        axes.append(workings.passed(present[0], passing))
+            constraints.forbid_scaling(*present)
+        axes.append(constraints.pass_through(present[0], passing))
     return _value(axes, values)
 
 
-def multiply(workings: Workings, values: Sequence[Value], powers: Sequence[int] | None = None) -> Value:
-    """Products and quotients of entries.
+def multiply(constraints: Constraints, values: Sequence[Value], powers: Sequence[int] | None = None) -> Value:
+    """Multiplies and divides values.
 
     Args:
-        workings: of the trace.
-        values: broadcast.
-        powers: -1 for divisors; None for all 1.
+        constraints: Constraints of the trace.
+        values: Values, which are broadcast.
+        powers: 1 per factor or -1 per divisor; None if all are factors.
     """
     powers = powers or [1] * len(values)
     axes = []
-    for column in broadcast(workings, values):
+    for column in broadcast(constraints, values):
         present = [(axis, power) for axis, power in zip(column, powers, strict=True) if axis is not None]
-        axes.append(workings.product([axis for axis, _ in present], [power for _, power in present]))
+        axes.append(constraints.product([axis for axis, _ in present], [power for _, power in present]))
     return _value(axes, values)
 
 
 def sum_rule(call: Call) -> Value:
-    """add, sub: numbers added are as good as tensors without axes."""
+    """add, sub; adding a number other than 0 forbids scales."""
     values, others = _operands(call, ("self", "other"))
-    return add(call.workings, values, scalar=any(other != 0 for other in others))
+    return add(call.constraints, values, scalar=any(other != 0 for other in others))
 
 
 def maximum_rule(call: Call) -> Value:
-    """Maxima and minima of two tensors."""
+    """Maximum and minimum of two tensors."""
     values, others = _operands(call, ("self", "other"))
-    return add(call.workings, values, RELU_LIKE, scalar=any(other != 0 for other in others))
+    return add(call.constraints, values, RELU_LIKE, scalar=any(other != 0 for other in others))
 
 
 def product_rule(call: Call) -> Value:
     """Mul."""
     values, _ = _operands(call, ("self", "other"))
-    return multiply(call.workings, values)
+    return multiply(call.constraints, values)
 
 
 def quotient_rule(call: Call) -> Value:
-    """Div, true division."""
+    """Div; division with rounding counts as nonlinear."""
     if call.arguments.get("rounding_mode") is not None:
         return nonlinear_rule(call)
     top, bottom = call["self"], call["other"]
     if not isinstance(top, Value):
-        return multiply(call.workings, [bottom], [-1])
-    return multiply(call.workings, [top, bottom], [1, -1]) if isinstance(bottom, Value) else top
+        return multiply(call.constraints, [bottom], [-1])
+    return multiply(call.constraints, [top, bottom], [1, -1]) if isinstance(bottom, Value) else top
 
 
 def power_rule(call: Call) -> Value:
-    """Pow: whole exponents keep scales and signs."""
+    """Pow: multiplies exponents of scales; integer exponents pass signs."""
     base, exponent = call["self"], call["exponent"]
     if not isinstance(base, Value) or not isinstance(exponent, int | float):
         return nonlinear_rule(call)
     sign = int(exponent) % 2 if float(exponent).is_integer() else None
-    return unary(call.workings, base, Passing(Fraction(exponent).limit_denominator(64), sign, exponent == 1))
+    return unary(call.constraints, base, Passing(Fraction(exponent).limit_denominator(64), sign, exponent == 1))
 
 
 def choice_rule(call: Call) -> Value:
     """where(condition, a, b)."""
     condition = call.value("condition")
     chosen, others = _operands(call, ("self", "other"))
-    held = unary(call.workings, condition, NONLINEAR)
-    return add_conditioned(call.workings, chosen, held, any(other != 0 for other in others))
+    held = unary(call.constraints, condition, NONLINEAR)
+    return add_conditioned(call.constraints, chosen, held, any(other != 0 for other in others))
 
 
 def masked_fill_rule(call: Call) -> Value:
     """masked_fill(x, mask, value)."""
-    fill, mask = call["value"], unary(call.workings, call.value("mask"), NONLINEAR)
+    fill, mask = call["value"], unary(call.constraints, call.value("mask"), NONLINEAR)
     values = [call.value("self"), *([fill] if isinstance(fill, Value) else [])]
-    return add_conditioned(call.workings, values, mask, not isinstance(fill, Value) and fill != 0)
+    return add_conditioned(call.constraints, values, mask, not isinstance(fill, Value) and fill != 0)
 
 
-def add_conditioned(workings: Workings, values: Sequence[Value], condition: Value, scalar: bool) -> Value:
-    """Values of which a condition chooses; where the condition differs along an axis, that axis is not mixed."""
-    chosen = add(workings, values, scalar=scalar)
+def add_conditioned(constraints: Constraints, values: Sequence[Value], condition: Value, scalar: bool) -> Value:
+    """Combines values among which a condition chooses; axes along which the condition varies are not mixed."""
+    chosen = add(constraints, values, scalar=scalar)
     axes = []
-    for column in broadcast(workings, [chosen, condition]):
+    for column in broadcast(constraints, [chosen, condition]):
         first, second = column
-        axes.append(first if second is None else workings.passed(first or second, Passing(1, 1)))
+        axes.append(first if second is None else constraints.pass_through(first or second, Passing(1, 1)))
     return _value(axes, [chosen, condition])
 
 
 def clamp_rule(call: Call) -> Value:
-    """Clamp: clamp(min=0) is a relu."""
+    """Clamp: clamp(min=0) is a ReLU, others are nonlinear."""
     low, high = call["min"], call["max"]
     is_relu = low == 0 and high is None and not isinstance(low, Value)
     if is_relu:
-        return unary(call.workings, call.value("self"), RELU_LIKE)
+        return unary(call.constraints, call.value("self"), RELU_LIKE)
     return nonlinear_rule(call)
 
 
 def unary_rule(call: Call) -> Value:
-    """A function of `PASSINGS`."""
-    return unary(call.workings, call.value("self" if "self" in call.arguments else "input"), PASSINGS[call.name])
+    """A function listed in `PASSINGS`."""
+    return unary(call.constraints, call.value("self" if "self" in call.arguments else "input"), PASSINGS[call.name])
 
 
 def prelu_rule(call: Call) -> Value:
-    """prelu(x, slope): one slope for all, or one a channel."""
+    """prelu(x, slope): one slope for all channels, or one per channel."""
     x, slope = call.value("self"), call.value("weight")
     if len(slope.axes) == 1 and len(x.axes) > 1:
         slope = Value((slope.axes[0], *[ONE] * (len(x.axes) - 2)), slope.from_parameters)
     for axis in slope.axes:
-        call.workings.unscaled(axis)
-    return multiply(call.workings, [unary(call.workings, x, RELU_LIKE), slope])
+        call.constraints.forbid_scaling(axis)
+    return multiply(call.constraints, [unary(call.constraints, x, RELU_LIKE), slope])
 
 
 def gate_rule(call: Call) -> Value:
-    """glu: the first half of an axis times the sigmoid of the second."""
-    workings, x = call.workings, call.value("self")
+    """Glu: the first half of an axis times the sigmoid of the second."""
+    constraints, x = call.constraints, call.value("self")
     dim = call["dim"] % len(x.axes)
-    first, second = workings.cut(x.axes[dim], axis_size(x.axes[dim]) // 2)
-    gate = unary(workings, x.with_axis(dim, second), NONLINEAR)
-    return multiply(workings, [x.with_axis(dim, first), gate])
+    first, second = constraints.cut(x.axes[dim], axis_size(x.axes[dim]) // 2)
+    gate = unary(constraints, x.with_axis(dim, second), NONLINEAR)
+    return multiply(constraints, [x.with_axis(dim, first), gate])
 
 
 def nonlinear_rule(call: Call) -> Value:
-    """Any function of single entries: nothing may be scaled before it."""
-    return add(call.workings, tensors(joined_arguments(call)), NONLINEAR, scalar=True)
+    """Any elementwise function: forbids scales of its inputs."""
+    return add(call.constraints, values_in(joined_arguments(call)), NONLINEAR, scalar=True)
 
 
 def constant_rule(call: Call) -> Value:
     """Tensors filled with one number."""
-    axes = tuple(call.workings.fresh(size) for size in call.shape)
+    axes = tuple(call.constraints.new_axis(size) for size in call.shape)
     return Value(axes, uniform=frozenset(range(len(axes))), is_zero="zeros" in call.name)
 
 
-def unary(workings: Workings, value: Value, passing: Passing) -> Value:
-    """A function of single entries."""
-    axes = tuple(workings.passed(axis, passing) for axis in value.axes)
+def unary(constraints: Constraints, value: Value, passing: Passing) -> Value:
+    """Applies an elementwise function."""
+    axes = tuple(constraints.pass_through(axis, passing) for axis in value.axes)
     return Value(axes, value.from_parameters, value.uniform, value.is_zero and passing is LINEAR)
 
 
 def joined_arguments(call: Call) -> list[object]:
-    """All arguments, stacks joined."""
+    """Returns all arguments, with stacks joined."""
     return [call[name] for name in call.arguments]
 
 
 def _operands(call: Call, names: Sequence[str]) -> tuple[list[Value], list[int | float]]:
-    """Tensors, and numbers, among some arguments."""
+    """Returns the tensors and the numbers among some arguments."""
     found = [call[name] for name in names]
     return [one for one in found if isinstance(one, Value)], [one for one in found if isinstance(one, int | float)]
 
 
 def _value(axes: Sequence[Axis], values: Sequence[Value]) -> Value:
+    """The result of an operation on broadcast values; uniform along dimensions where all of them are."""
     rank = len(axes)
     uniform = [
         dim

@@ -1,28 +1,27 @@
-"""Where atoms stand: on the axes of tensors, and beside which others in values."""
+"""Where atoms occur: on which axes of stored tensors, and next to which other atoms in values."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from sne.symmetry.axes import Axis, Leaf, axis_size, factor_size, resolve
-from sne.symmetry.scales import Scales
-from sne.symmetry.values import Value
+from sne.symmetry.tracing.axes import Axis, Leaf, Value, axis_size, factor_size, resolve
+from sne.symmetry.tracing.scales import Scales
 
 
 @dataclass(frozen=True)
 class Occurrence:
     """One place of an atom on an axis of a tensor.
 
-    Entry i of the atom has, for every choice j of the atoms outside of it, the entries
+    Entry i of the atom occupies, for every choice j of entries of the atoms outside it, the entries
     `start + sum(j * stride) + i * inner + k` for k < inner.
 
     Args:
-        tensor: name in the state dict.
-        dim: axis of the tensor.
-        start: first entry.
-        inner: entries side by side.
-        outers: number, size and stride of the atoms outside of it, outermost first.
-        scales: of the atom here.
+        tensor: Name in the state dict.
+        dim: Axis of the tensor.
+        start: First entry.
+        inner: Number of adjacent entries per entry of the atom.
+        outers: Number, size and stride of the atoms outside it, outermost first.
+        scales: Scales of the atom at this place.
     """
 
     tensor: str
@@ -33,7 +32,11 @@ class Occurrence:
     scales: Scales
 
     def starts(self, chosen: dict[int, int]) -> list[int]:
-        """First entries, rising, for given places in some outer atoms and all places in the others."""
+        """Returns the first entries in ascending order.
+
+        Args:
+            chosen: Maps numbers of outer atoms to one of their entries; other outer atoms contribute all entries.
+        """
         ranges = [[chosen[n]] if n in chosen else range(size) for n, size, _ in self.outers]
         strides = [stride for _, _, stride in self.outers]
         places = product(*ranges)
@@ -41,12 +44,12 @@ class Occurrence:
 
 
 def occurrences(tensor: str, dim: int, axis: Axis) -> Iterator[tuple[int, Occurrence]]:
-    """Every atom on an axis, by number, with its place."""
+    """Yields every atom on an axis: its number and its place."""
     yield from _walk(tensor, dim, resolve(axis), 0, 1, ())
 
 
 def terms(axis: Axis) -> list[tuple[int, ...]]:
-    """The products an axis is the concatenation of, written out: numbers of their atoms."""
+    """Returns the products that an axis concatenates, with all nests expanded: numbers of their atoms."""
     found: list[tuple[int, ...]] = []
     for segment in resolve(axis):
         choices: list[list[tuple[int, ...]]] = [
@@ -57,10 +60,10 @@ def terms(axis: Axis) -> list[tuple[int, ...]]:
 
 
 class Companions:
-    """Which atoms always stand beside which: whether channels may move differently from head to head.
+    """Decides which atoms always occur together, for instance whether channels may move differently in each head.
 
     Args:
-        values: all that exist while the network runs.
+        values: All values that exist while the network runs.
     """
 
     def __init__(self, values: Iterable[Value]) -> None:
@@ -72,8 +75,8 @@ class Companions:
             for number in {number for axis in value for term in axis for number in term}:
                 self._by_atom.setdefault(number, []).append(value)
 
-    def always(self, atom: int, other: int) -> bool:
-        """Whether every value with the one atom has both once: each of its entries is of one entry of the other."""
+    def is_always_beside(self, atom: int, other: int) -> bool:
+        """Whether every value that contains `atom` contains both atoms exactly once in each product."""
         return all(_is_beside(value, atom, other) for value in self._by_atom.get(atom, ()))
 
 
@@ -99,7 +102,7 @@ def _is_beside(value: tuple[tuple[tuple[int, ...], ...], ...], atom: int, other:
 def _walk(
     tensor: str, dim: int, axis: Axis, start: int, inner: int, outers: tuple[tuple[int, int, int], ...]
 ) -> Iterator[tuple[int, Occurrence]]:
-    """Atoms of an axis whose entries each stand for `inner` entries of the tensor's axis."""
+    """Yields the atoms of an axis whose entries each cover `inner` entries of the tensor's axis."""
     for segment in axis:
         stride = inner
         strides = []
@@ -113,6 +116,6 @@ def _walk(
                 outside = (*outside, (factor.atom.number, factor.atom.size, step))
             else:
                 yield from _walk(tensor, dim, factor.axis, start, step, outside)
-                # What stands inside of a nested axis sees its parts as one: their places are all chosen.
+                # Factors inside a nested axis repeat for all of its entries, so its parts need no numbers.
                 outside = (*outside, (-1, axis_size(factor.axis), step))
         start += stride

@@ -1,5 +1,6 @@
-"""A module as a graph of operations, by torch.export."""
+"""Exports a module as a graph of operations, by torch.export."""
 
+import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.export.graph_signature import InputKind
 from torch.fx import Graph
 
@@ -15,13 +17,13 @@ from sne.errors import SymmetryError
 
 @dataclass(frozen=True)
 class Exported:
-    """A module's graph, and what its tensors are called.
+    """The graph of a module, and the names of its tensors.
 
     Args:
-        graph: of operations on tensors, none of them in place.
-        tensors: from placeholders to names in the state dict, for those whose values the state dict decides.
-        shapes: of these tensors.
-        aliases: from names of tied tensors to the first name of each.
+        graph: Operations on tensors, none of them in place.
+        tensors: Maps placeholders of the graph to names in the state dict.
+        shapes: Shapes of these tensors, by name in the state dict.
+        aliases: Maps each further name of a tied tensor to its first name.
     """
 
     graph: Graph
@@ -30,8 +32,8 @@ class Exported:
     aliases: Mapping[str, str]
 
 
-class _Chosen(nn.Module):
-    """A module that returns some of its outputs."""
+class _SelectedOutputs(nn.Module):
+    """A module that returns only some of its outputs."""
 
     def __init__(self, network: nn.Module, outputs: Sequence[str | int]) -> None:
         super().__init__()
@@ -39,7 +41,7 @@ class _Chosen(nn.Module):
         self.outputs = outputs
 
     def forward(self, *args: Any, **kwargs: Any) -> list[Any]:
-        """The chosen outputs."""
+        """Returns the selected outputs."""
         found = self.network(*args, **kwargs)
         return [found[name] for name in self.outputs]
 
@@ -49,26 +51,28 @@ def export(
     example_inputs: Sequence[Any] | Mapping[str, Any],
     outputs: Sequence[str | int] | None = None,
 ) -> Exported:
-    """Runs a module once in eval mode, and keeps the graph of what it did.
+    """Runs a module once in eval mode and returns the graph of its operations.
 
     Args:
-        module: left as it was.
-        example_inputs: a tuple of positional arguments, or a dict of named ones.
-        outputs: names or places of the outputs that count; None for all.
+        module: Module to export; it is not changed.
+        example_inputs: Tuple of positional arguments, or dict of named ones.
+        outputs: Names or positions of the outputs to keep; None for all.
 
     Raises:
-        SymmetryError: the module cannot be run or exported.
+        SymmetryError: The module cannot be run or exported.
     """
     named = dict(example_inputs) if isinstance(example_inputs, Mapping) else None
     positional = () if isinstance(example_inputs, Mapping) else tuple(example_inputs)
-    chosen, prefix = (module, "") if outputs is None else (_Chosen(module, outputs), "network.")
+    wrapped, prefix = (module, "") if outputs is None else (_SelectedOutputs(module, outputs), "network.")
     modes = {one: one.training for one in module.modules()}
     try:
         module.eval()
-        chosen.training = False
+        wrapped.training = False
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            program = torch.export.export(chosen, positional, named, strict=False).run_decompositions({})
+            program = torch.export.export(wrapped, positional, named, strict=False)
+            if not _is_functional(program.graph):
+                program = program.run_decompositions({})
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise SymmetryError(f"{type(module).__name__} cannot be exported: {type(error).__name__}: {reason}") from None
@@ -76,7 +80,7 @@ def export(
         for one, mode in modes.items():
             one.training = mode
     state = {name: tensor for name, tensor in module.state_dict(keep_vars=True).items() if isinstance(tensor, Tensor)}
-    aliases = tied(state)
+    aliases = _aliases(state)
     tensors = {}
     for spec in program.graph_signature.input_specs:
         name = (spec.target or "").removeprefix(prefix)
@@ -86,8 +90,17 @@ def export(
     return Exported(program.graph, tensors, shapes, aliases)
 
 
-def tied(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """From names of tensors to the first name of the same tensor, for those that have one before."""
+def _is_functional(graph: Graph) -> bool:
+    """Whether no operation works in place. Such graphs need no decomposition, which takes longer than the export."""
+    targets = [node.target for node in graph.nodes if node.op == "call_function"]
+    return all(
+        target is operator.getitem or (isinstance(target, OpOverload) and not target._schema.is_mutable)
+        for target in targets
+    )
+
+
+def _aliases(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Maps names of tied tensors to the first name of the same tensor."""
     first: dict[tuple[Any, ...], str] = {}
     aliases = {}
     for name, tensor in state.items():

@@ -1,38 +1,37 @@
-"""The symmetry of a network, read off its worked out axes."""
+"""Reads the symmetry of a network off the axes and scales of its tensors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from sne.symmetry.axes import Atom, leaves, resolve
-from sne.symmetry.exporting import Exported
-from sne.symmetry.linear import Expression, LinearSystem
-from sne.symmetry.occurrences import Companions, Occurrence, occurrences
 from sne.symmetry.symmetry import Fixed, Group, Mixing, Span, Symmetry
-from sne.symmetry.values import Value
-from sne.symmetry.workings import Workings
+from sne.symmetry.tracing.axes import Atom, Value, leaves, resolve
+from sne.symmetry.tracing.constraints import Constraints
+from sne.symmetry.tracing.exporting import Exported
+from sne.symmetry.tracing.occurrences import Companions, Occurrence, occurrences
+from sne.symmetry.tracing.scales import Expression, LinearSystem
 
 UNUSED = "not read by the traced run"
 TWICE = "not understood: pairs of the same neurons on one axis"
-Powers = tuple[int, ...]  # one for each occurrence
+Powers = tuple[int, ...]  # one per occurrence
 
 
 @dataclass(frozen=True)
 class _Place:
-    """An atom with all its occurrences, and the outer atoms whose entries it has groups of its own for."""
+    """An atom with all its occurrences, and the outer atoms for each of whose entries it moves separately."""
 
     atom: Atom
     found: tuple[Occurrence, ...]
     apart: tuple[Atom, ...]
 
 
-def read_off(exported: Exported, workings: Workings, parameters: Mapping[str, Value]) -> Symmetry:
-    """Groups, mixings and what is fixed.
+def read_off(exported: Exported, constraints: Constraints, parameters: Mapping[str, Value]) -> Symmetry:
+    """Returns groups, mixings and fixed axes.
 
     Args:
-        exported: the graph.
-        workings: of its last pass.
-        parameters: the values of the tensors that it reads.
+        exported: Graph of the module.
+        constraints: Constraints of the last pass over the graph.
+        parameters: Values of the tensors of the state dict that the graph reads.
     """
     atoms: dict[int, Atom] = {}
     found: dict[int, list[Occurrence]] = {}
@@ -52,17 +51,17 @@ def read_off(exported: Exported, workings: Workings, parameters: Mapping[str, Va
     for number in [n for n, several in found.items() if any(n in _numbers(one) for one in several)]:
         for one in found.pop(number):
             fixed.setdefault(Fixed(one.tensor, one.dim, TWICE))
-    companions = Companions(workings.values)
+    companions = Companions(constraints.values)
     places = [_Place(atoms[n], tuple(several), _apart(n, several, atoms, companions)) for n, several in found.items()]
     places.sort(key=lambda place: -max(len(one.outers) for one in place.found))
     groups, mixings = [], []
     for place in places:
-        positive = _powers(workings.positive, [one.scales.positive for one in place.found])
-        sign = _powers(workings.sign, [one.scales.sign for one in place.found])
-        mixing = _powers(workings.mixing, [one.scales.mixing for one in place.found])
+        positive = _powers(constraints.positive, [one.scales.positive for one in place.found])
+        sign = _powers(constraints.sign, [one.scales.sign for one in place.found])
+        mixing = _powers(constraints.mixing, [one.scales.mixing for one in place.found])
         inside = [other for other in places if place.atom in other.apart]
-        positive = [p for p in positive if not _is_subsumed(workings, place, p, inside, "positive")]
-        sign = [p for p in sign if not _is_subsumed(workings, place, p, inside, "sign")]
+        positive = [p for p in positive if not _is_subsumed(constraints, place, p, inside, "positive")]
+        sign = [p for p in sign if not _is_subsumed(constraints, place, p, inside, "sign")]
         groups += _groups(place, positive, sign)
         mixings += _mixings(place, mixing)
     tensors = {span.tensor for one in (*groups, *mixings) for span in one.spans}
@@ -82,12 +81,12 @@ def _has_users(exported: Exported, placeholder: str) -> bool:
 def _apart(
     number: int, found: Sequence[Occurrence], atoms: Mapping[int, Atom], companions: Companions
 ) -> tuple[Atom, ...]:
-    """The outer atoms that stand outside of an atom wherever it is, in tensors and in values."""
+    """The atoms that enclose an atom at all its occurrences, in tensors and in values."""
     outers = [outer for outer, _, _ in found[0].outers if outer in atoms]
     return tuple(
         atoms[outer]
         for outer in outers
-        if all(_numbers(one).count(outer) == 1 for one in found) and companions.always(number, outer)
+        if all(_numbers(one).count(outer) == 1 for one in found) and companions.is_always_beside(number, outer)
     )
 
 
@@ -96,16 +95,16 @@ def _numbers(one: Occurrence) -> list[int]:
 
 
 def _powers(system: LinearSystem, expressions: Sequence[Expression]) -> list[Powers]:
-    """Solutions as powers of each occurrence: a parameter's exponent is one unknown of its own."""
+    """Returns solutions as one power per occurrence; the exponent of each occurrence is a separate unknown."""
     unknowns = [next(iter(one)) for one in expressions]
     return [tuple(found.get(unknown, 0) for unknown in unknowns) for found in system.solutions(unknowns)]
 
 
-def _is_subsumed(workings: Workings, place: _Place, powers: Powers, inside: Sequence[_Place], kind: str) -> bool:
-    """Whether scaling whole heads is only scaling all their channels alike, which the channels' groups do."""
+def _is_subsumed(constraints: Constraints, place: _Place, powers: Powers, inside: Sequence[_Place], kind: str) -> bool:
+    """Whether groups inside this place already cover a solution: scaling a head equals scaling all its channels."""
     mine = {(one.tensor, one.dim): power for one, power in zip(place.found, powers, strict=True) if power}
     for other in inside:
-        system = workings.positive if kind == "positive" else workings.sign
+        system = constraints.positive if kind == "positive" else constraints.sign
         scales: list[Expression] = [getattr(one.scales, kind) for one in other.found]
         for theirs in _powers(system, scales):
             if mine == {(one.tensor, one.dim): p for one, p in zip(other.found, theirs, strict=True) if p}:
@@ -114,7 +113,7 @@ def _is_subsumed(workings: Workings, place: _Place, powers: Powers, inside: Sequ
 
 
 def _groups(place: _Place, positive: list[Powers], sign: list[Powers]) -> list[Group]:
-    """One group for the permutation, with scale and sign where these are one each; others by themselves."""
+    """Returns one group for the permutation, which also scales if there is one solution, or else separate groups."""
     scaled: list[tuple[Powers, list[str]]] = []
     for powers in positive:
         odd = tuple(power % 2 for power in powers)
@@ -148,7 +147,13 @@ def _mixings(place: _Place, solutions: list[Powers]) -> list[Mixing]:
 
 
 def _spans(place: _Place, powers: Powers, skips_still: bool) -> list[tuple[Span, ...]]:
-    """The spans of each group: one group, or one for every entry of the atoms that it stands apart for."""
+    """Returns the spans of each group: one group, or one per entry of the atoms in `place.apart`.
+
+    Args:
+        place: Atom and its occurrences.
+        powers: Exponent at each occurrence.
+        skips_still: Whether to leave out occurrences of power 0.
+    """
     made = []
     size = place.atom.size
     for chosen in product(*(range(atom.size) for atom in place.apart)):
@@ -165,7 +170,7 @@ def _spans(place: _Place, powers: Powers, skips_still: bool) -> list[tuple[Span,
 
 
 def _in_runs(starts: Sequence[int], step: int) -> list[tuple[int, int]]:
-    """Starts that follow each other by one step, as first start and count."""
+    """Joins starts that follow each other by one step; returns first starts and counts."""
     runs: list[tuple[int, int]] = []
     for start in starts:
         if runs and start == runs[-1][0] + runs[-1][1] * step:
@@ -176,7 +181,7 @@ def _in_runs(starts: Sequence[int], step: int) -> list[tuple[int, int]]:
 
 
 def _named(several: Sequence[Group] | Sequence[Mixing]) -> list:
-    """The groups, each named after the first place where its neurons sit."""
+    """Returns the groups, each named after the first place of its neurons."""
     named, taken = [], {}
     for one in several:
         first = one.spans[0]

@@ -1,23 +1,21 @@
-"""Operations that give entries other places: views, transpositions, stretching."""
+"""Operations that rearrange entries: views, transpositions, copies, repetition."""
 
 from math import prod
 from typing import Any
 
 from torch.fx import Node
 
-from sne.symmetry.axes import ONE, Axis, axis_size, join
-from sne.symmetry.call import Call
-from sne.symmetry.rules.elementwise import unary
-from sne.symmetry.rules.reasons import SPACE
-from sne.symmetry.scales import LINEAR, NONLINEAR
-from sne.symmetry.values import Stack, Value
-from sne.symmetry.workings import Workings, sizes
+from sne.symmetry.tracing.axes import ONE, Axis, Stack, Value, axis_size, join, sizes
+from sne.symmetry.tracing.call import SPACE, Call
+from sne.symmetry.tracing.constraints import Constraints
+from sne.symmetry.tracing.rules.elementwise import unary
+from sne.symmetry.tracing.scales import LINEAR, NONLINEAR
 
 _THROUGH = ("clone", "contiguous", "alias", "detach", "dropout", "_to_copy", "to", "lift_fresh_copy")
 
 
 def view_rule(call: Call) -> Value | Stack:
-    """view, reshape, flatten, unflatten: axes are joined and split."""
+    """view, reshape, flatten, unflatten: join and split axes."""
     value, shape = call.value("self"), call.shape
     outs: list[Axis] = [ONE] * len(shape)
     ins, places = [axis for axis in value.axes if axis_size(axis) > 1], [i for i, n in enumerate(shape) if n > 1]
@@ -34,18 +32,18 @@ def view_rule(call: Call) -> Value | Stack:
             axis = join(outer, axis)
         apart = next((i for i in given if is_taken_apart(call.node, i)), None) if len(given) > 1 else None
         if apart is None or stacked is not None:
-            for i, one in zip(given, split_into(call.workings, axis, [shape[i] for i in given]), strict=True):
+            for i, one in zip(given, split_into(call.constraints, axis, [shape[i] for i in given]), strict=True):
                 outs[i] = one
             continue
         before, after = given[: given.index(apart)], given[given.index(apart) + 1 :]
         inner = prod(shape[i] for i in after)
-        outer, rest = call.workings.split(axis, shape[apart] * inner)
-        for i, one in zip(before, split_into(call.workings, outer, [shape[i] for i in before]), strict=True):
+        outer, rest = call.constraints.split(axis, shape[apart] * inner)
+        for i, one in zip(before, split_into(call.constraints, outer, [shape[i] for i in before]), strict=True):
             outs[i] = one
         slabs = []
         for _ in range(shape[apart]):
-            slab, rest = call.workings.cut(rest, inner)
-            slabs.append(split_into(call.workings, slab, [shape[i] for i in after]))
+            slab, rest = call.constraints.cut(rest, inner)
+            slabs.append(split_into(call.constraints, slab, [shape[i] for i in after]))
         stacked = (apart, [[slab[after.index(i)] if i in after else ONE for i in range(len(shape))] for slab in slabs])
     if stacked is None:
         uniform = value.uniform if sizes(value) == list(shape) else frozenset[int]()
@@ -58,17 +56,17 @@ def view_rule(call: Call) -> Value | Stack:
     return Stack(apart, tuple(parts))
 
 
-def split_into(workings: Workings, axis: Axis, shape: list[int]) -> list[Axis]:
-    """Axes of the given sizes, outermost first, from the axis of all their pairs. Inverse: `join` of all."""
+def split_into(constraints: Constraints, axis: Axis, shape: list[int]) -> list[Axis]:
+    """Splits an axis into axes of the given sizes, outermost first. Inverse: `join` of all."""
     found: list[Axis] = []
     for size in reversed(shape):
-        axis, inner = workings.split(axis, size)
+        axis, inner = constraints.split(axis, size)
         found.insert(0, inner)
     return found
 
 
 def is_taken_apart(node: Node, dim: int) -> bool:
-    """Whether the network reads slices of a result along a dimension one by one."""
+    """Whether the network reads the slices of a result along a dimension one by one."""
     for user in node.users:
         if user.op != "call_function":
             continue
@@ -84,7 +82,7 @@ def is_taken_apart(node: Node, dim: int) -> bool:
 
 
 def permute_rule(call: Call) -> Value | Stack:
-    """permute, transpose, t, movedim as permute."""
+    """permute, transpose, t; movedim is exported as permute."""
     value = call.arguments["self"]
     rank = len(value.axes) if isinstance(value, Value) else len(value.parts[0].axes) + 1
     order = _order(call.name, rank, call.arguments)
@@ -96,7 +94,7 @@ def permute_rule(call: Call) -> Value | Stack:
 
 
 def unsqueeze_rule(call: Call) -> Value | Stack:
-    """A dimension of size 1 more."""
+    """Unsqueeze: adds a dimension of size 1."""
     value, dim = call.arguments["self"], call.arguments["dim"] % len(call.shape)
     if isinstance(value, Stack):
         at = value.dim + (dim <= value.dim)
@@ -105,7 +103,7 @@ def unsqueeze_rule(call: Call) -> Value | Stack:
 
 
 def squeeze_rule(call: Call) -> Value | Stack:
-    """Dimensions of size 1 less."""
+    """Squeeze: removes dimensions of size 1."""
     value = call.arguments["self"]
     old = call.node.all_input_nodes[0].meta["val"].shape
     rank, dims = len(old), call.arguments.get("dim")
@@ -119,63 +117,63 @@ def squeeze_rule(call: Call) -> Value | Stack:
 
 
 def through_rule(call: Call) -> Value | Stack:
-    """Copies and conversions, of slices too."""
+    """Copies and conversions; stacks stay stacks."""
     value = call.arguments.get("self", call.arguments.get("input"))
     if isinstance(value, Stack) and call.node.meta["val"].is_floating_point():
         return value
     value = call.value("self" if "self" in call.arguments else "input")
     keeps = call.node.meta["val"].is_floating_point()
-    return unary(call.workings, value, LINEAR if keeps else NONLINEAR)
+    return unary(call.constraints, value, LINEAR if keeps else NONLINEAR)
 
 
 def expand_rule(call: Call) -> Value:
-    """Stretching: entries along a stretched axis are all the same, so they may trade places and are not scaled."""
+    """Expand: entries along an expanded axis are equal, so they may move but not scale."""
     value, shape = call.value("self"), call.shape
     added = len(shape) - len(value.axes)
     value = value.rearranged([None] * added + list(range(len(value.axes))))
-    stretched = [call.workings.fresh(size) for size in shape]
+    stretched = [call.constraints.new_axis(size) for size in shape]
     widened = [dim for dim, size in enumerate(shape) if axis_size(value.axes[dim]) != size]
     axes = tuple(stretched[dim] if dim in widened else axis for dim, axis in enumerate(value.axes))
     return Value(axes, value.from_parameters, value.uniform | set(widened), value.is_zero)
 
 
 def pixel_shuffle_rule(call: Call) -> Value:
-    """pixel_shuffle: each channel's r * r inner ones become positions, and stay."""
+    """pixel_shuffle: the r * r inner entries of each channel become positions, which are fixed."""
     x, factor = call.value("self"), call["upscale_factor"]
-    kept, inner = call.workings.split(x.axes[-3], factor * factor)
+    kept, inner = call.constraints.split(x.axes[-3], factor * factor)
     for axis in (inner, *x.axes[-2:]):
-        call.workings.hold(axis, SPACE)
-    space = [call.workings.fresh(size, SPACE) for size in call.shape[-2:]]
+        call.constraints.fix(axis, SPACE)
+    space = [call.constraints.new_axis(size, SPACE) for size in call.shape[-2:]]
     return Value((*x.axes[:-3], kept, *space), x.from_parameters)
 
 
 def repeat_rule(call: Call) -> Value:
-    """Repeat: copies stand outside of each axis."""
+    """Repeat: adds copies outside each axis."""
     value, shape = call.value("self"), call.shape
     axes = [ONE] * (len(shape) - len(value.axes)) + list(value.axes)
-    copies = [call.workings.fresh(n // axis_size(axis)) for n, axis in zip(shape, axes, strict=True)]
+    copies = [call.constraints.new_axis(n // axis_size(axis)) for n, axis in zip(shape, axes, strict=True)]
     joined = (join(copy, axis) for copy, axis in zip(copies, axes, strict=True))
     return Value(tuple(joined), value.from_parameters)
 
 
 def repeat_interleave_rule(call: Call) -> Value | None:
-    """repeat_interleave by one number: copies stand inside of the axis."""
+    """repeat_interleave by one number: adds copies inside the axis."""
     value, dim = call.value("self"), call["dim"]
     if dim is None or not isinstance(call["repeats"], int):
         return None
     dim %= len(value.axes)
-    copies = join(value.axes[dim], call.workings.fresh(call["repeats"]))
+    copies = join(value.axes[dim], call.constraints.new_axis(call["repeats"]))
     return value.with_axis(dim, copies)
 
 
 def inserted(value: Value, dim: int) -> Value:
-    """The value with a dimension of size 1 more."""
+    """Returns the value with an additional dimension of size 1."""
     order: list[int | None] = list(range(len(value.axes)))
     return value.rearranged([*order[:dim], None, *order[dim:]])
 
 
 def _order(name: str, rank: int, arguments: dict[str, Any]) -> list[int]:
-    """The dimension that each dimension of a permuted or transposed result comes from."""
+    """Returns the source dimension of each dimension of a permuted or transposed result."""
     if name == "permute":
         return [dim % rank for dim in arguments["dims"]]
     order = list(range(rank))
@@ -187,7 +185,7 @@ def _order(name: str, rank: int, arguments: dict[str, Any]) -> list[int]:
 
 
 def _moved(user: Node, name: str, rank: int, dim: int) -> int | None:
-    """Where a dimension goes in an operation that only rearranges; None in others."""
+    """Returns the new place of a dimension if the operation only rearranges entries, or else None."""
     args: tuple[Any, ...] = user.args[1:]
     if name in _THROUGH:
         return dim

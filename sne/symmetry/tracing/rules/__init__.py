@@ -1,12 +1,11 @@
-"""The operations that are understood. A new one is a line here."""
+"""Rules of operations: which axes each operation ties together, and how it passes on scales."""
 
 from collections.abc import Callable, Mapping
 
-from sne.symmetry.call import Call
-from sne.symmetry.rules import (
-    attention,
+from sne.symmetry.tracing.axes import Result
+from sne.symmetry.tracing.call import Call
+from sne.symmetry.tracing.rules import (
     contraction,
-    cutting,
     elementwise,
     indexing,
     normalising,
@@ -14,7 +13,6 @@ from sne.symmetry.rules import (
     reducing,
     regrouping,
 )
-from sne.symmetry.values import Result
 
 Rule = Callable[[Call], Result]
 
@@ -61,14 +59,14 @@ RULES: Mapping[str, Rule] = {
     "pixel_shuffle": regrouping.pixel_shuffle_rule,
     "repeat": regrouping.repeat_rule,
     "repeat_interleave": regrouping.repeat_interleave_rule,
-    **dict.fromkeys(("cat", "concat"), cutting.cat_rule),
-    "stack": cutting.stack_rule,
-    **dict.fromkeys(("constant_pad_nd", "pad"), cutting.pad_rule),
-    "unbind": cutting.unbind_rule,
-    "select": cutting.select_rule,
-    "slice": cutting.slice_rule,
-    "narrow": cutting.narrow_rule,
-    **dict.fromkeys(("split", "split_with_sizes", "chunk"), cutting.split_rule),
+    **dict.fromkeys(("cat", "concat"), indexing.cat_rule),
+    "stack": indexing.stack_rule,
+    **dict.fromkeys(("constant_pad_nd", "pad"), indexing.pad_rule),
+    "unbind": indexing.unbind_rule,
+    "select": indexing.select_rule,
+    "slice": indexing.slice_rule,
+    "narrow": indexing.narrow_rule,
+    **dict.fromkeys(("split", "split_with_sizes", "chunk"), indexing.split_rule),
     **dict.fromkeys(("sum", "mean"), reducing.reduction_rule),
     **dict.fromkeys(("amax", "amin", "logsumexp", "linalg_vector_norm", "var", "std"), reducing.extremum_rule),
     **dict.fromkeys(("softmax", "_softmax", "log_softmax", "_log_softmax"), reducing.softmax_rule),
@@ -94,7 +92,7 @@ RULES: Mapping[str, Rule] = {
     "index": indexing.index_rule,
     "gather": indexing.gather_rule,
     "index_select": indexing.index_select_rule,
-    "scaled_dot_product_attention": attention.attention_rule,
+    "scaled_dot_product_attention": contraction.attention_rule,
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), recurrent.recurrent_rule),
 }  # fmt: skip
-"""From names of operations, without overloads, to their rules. A rule that returns None does not know this form."""
+"""Maps names of operations, without overloads, to their rules. A new operation needs a rule and a line here."""

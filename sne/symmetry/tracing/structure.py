@@ -1,8 +1,9 @@
-"""Which axes are the same: unification of concatenations and products of atoms."""
+"""Unification: which axes must move together. Axes are concatenations and products of atoms."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from sne.symmetry.axes import (
+from sne.symmetry.tracing.axes import (
     ONE,
     Atom,
     Axis,
@@ -19,13 +20,18 @@ from sne.symmetry.axes import (
     segment_size,
 )
 
-CLASH = "not understood: axes that were cut in different ways meet in {}"
+MISMATCH = "not understood: axes that were cut in different ways meet in {}"
 
 
-class Structure:
-    """All atoms of one trace. Where axes cannot be matched their atoms are fixed: nothing is guessed.
+class Structure(ABC):
+    """All atoms of one trace. The atoms of axes that cannot be matched are fixed.
 
-    Atoms are asked for by place, so that the passes over one graph, each finer than the one before, share them.
+    Atoms are identified by the place in the graph that requests them, so all passes over a graph share them; each pass
+    may divide them further.
+
+    Attributes:
+        changes: Number of changes so far; a pass that adds none is the last one.
+        place: Current place in the graph.
     """
 
     def __init__(self) -> None:
@@ -36,11 +42,16 @@ class Structure:
         self._numbers = 0
 
     def enter(self, place: str) -> None:
-        """Says where in the graph the next atoms are asked for."""
+        """Sets the place in the graph that requests the next atoms."""
         self.place, self._count = place, 0
 
-    def fresh(self, size: int, fixed: str | None = None) -> Axis:
-        """An axis about which nothing is known yet, or a fixed one."""
+    def new_axis(self, size: int, fixed: str | None = None) -> Axis:
+        """Returns an axis of one atom; the same one whenever this place requests it.
+
+        Args:
+            size: Number of entries.
+            fixed: Why the entries must stay in place; None if they may move.
+        """
         key = (self.place, self._count, size)
         self._count += 1
         if size == 1:
@@ -49,15 +60,15 @@ class Structure:
             self._known[key] = self._atom(size, fixed)
         return self._as_fixed(((Leaf(self._known[key]),),), fixed)
 
-    def freeze(self, axis: Axis, reason: str) -> None:
-        """Lets nothing move on an axis."""
+    def forbid_moves(self, axis: Axis, reason: str) -> None:
+        """Fixes the places of all entries of an axis."""
         for leaf in leaves(resolve(axis)):
             if leaf.atom.fixed is None:
                 leaf.atom.fixed = reason
                 self.changes += 1
 
     def unify(self, one: Axis, other: Axis) -> None:
-        """Makes two axes of one size the same: what moves on the one moves likewise on the other."""
+        """Makes two axes of one size the same, so that their entries move together."""
         left, right = resolve(one), resolve(other)
         while left and right:
             first, second = left[0], right[0]
@@ -68,14 +79,14 @@ class Structure:
                 continue
             longer, least = (first, sizes[1]) if sizes[0] > sizes[1] else (second, sizes[0])
             if not self._cut_segment(longer, least):
-                self.clash(left, right)
+                self.give_up(left, right)
                 return
             left, right = resolve(left), resolve(right)
         if left or right:
-            self.clash(left, right)
+            self.give_up(left, right)
 
     def cut(self, axis: Axis, at: int) -> tuple[Axis, Axis]:
-        """The entries before a place, and those from it on. Inverse: `concatenate`."""
+        """Returns the axes of the entries before a position and from it on. Inverse: `concatenate`."""
         axis = resolve(axis)
         start = 0
         for i, segment in enumerate(axis):
@@ -85,17 +96,17 @@ class Structure:
             if end > at:
                 if self._cut_segment(segment, at - start):
                     return self.cut(axis, at)
-                self.clash(axis)
-                return self.fresh(at, self._clash()), self.fresh(axis_size(axis) - at, self._clash())
+                self.give_up(axis)
+                return self.new_axis(at, self._mismatch()), self.new_axis(axis_size(axis) - at, self._mismatch())
             start = end
         return axis, ()
 
     def split(self, axis: Axis, inner: int) -> tuple[Axis, Axis]:
-        """The outer and the inner axis of a flattened pair. Inverse: `join`.
+        """Returns the outer and the inner axis of a flattened pair. Inverse: `join`.
 
         Args:
-            axis: of a size that is a multiple of `inner`.
-            inner: size of the inner axis.
+            axis: Axis whose size is a multiple of `inner`.
+            inner: Size of the inner axis.
         """
         axis = resolve(axis)
         if inner == 1:
@@ -105,23 +116,23 @@ class Structure:
         pairs = [self._split_segment(segment, inner) for segment in axis]
         known = [pair for pair in pairs if pair is not None]
         if len(known) < len(pairs):
-            self.clash(axis)
-            return self.fresh(axis_size(axis) // inner, self._clash()), self.fresh(inner, self._clash())
+            self.give_up(axis)
+            return self.new_axis(axis_size(axis) // inner, self._mismatch()), self.new_axis(inner, self._mismatch())
         for _, other in known[1:]:
-            self.same(known[0][1], other)
+            self.equate(known[0][1], other)
         return concatenate(outer for outer, _ in known), known[0][1]
 
-    def same(self, one: Axis, other: Axis) -> None:
-        """Unifies; who follows scales also makes them equal."""
-        self.unify(one, other)
+    @abstractmethod
+    def equate(self, one: Axis, other: Axis) -> None:
+        """Unifies two axes and makes their scales equal."""
 
-    def clash(self, *axes: Axis) -> None:
-        """Gives up on axes that cannot be matched."""
+    def give_up(self, *axes: Axis) -> None:
+        """Fixes axes that cannot be matched."""
         for axis in axes:
-            self.freeze(axis, self._clash())
+            self.forbid_moves(axis, self._mismatch())
 
-    def _clash(self) -> str:
-        return CLASH.format(self.place)
+    def _mismatch(self) -> str:
+        return MISMATCH.format(self.place)
 
     def _atom(self, size: int, fixed: str | None) -> Atom:
         self._numbers += 1
@@ -129,7 +140,7 @@ class Structure:
 
     def _as_fixed(self, axis: Axis, fixed: str | None) -> Axis:
         if fixed is not None:
-            self.freeze(axis, fixed)
+            self.forbid_moves(axis, fixed)
         return axis
 
     def _bind(self, atom: Atom, parts: Sequence[Sequence[Atom]]) -> None:
@@ -137,7 +148,7 @@ class Structure:
         atom.binding = tuple(tuple(part) for part in parts)
         self.changes += 1
         if atom.fixed is not None:
-            self.freeze(((Leaf(atom),),), atom.fixed)
+            self.forbid_moves(((Leaf(atom),),), atom.fixed)
 
     def _union(self, one: Atom, other: Atom) -> None:
         if one is other:
@@ -148,7 +159,7 @@ class Structure:
         self.changes += 1
 
     def _cut_segment(self, segment: Segment, at: int) -> bool:
-        """Cuts the outermost factor so that the segment ends at a place; False where no factor can be cut so."""
+        """Cuts the outermost factor so that the segment ends at a position; returns whether that is possible."""
         if not segment:
             return False
         inner = segment_size(segment[1:])
@@ -159,7 +170,7 @@ class Structure:
         return True
 
     def _split_segment(self, segment: Segment, inner: int) -> tuple[Axis, Axis] | None:
-        """The outer factors, and the inner ones of a size; None where no factor can be split so."""
+        """Splits a segment into outer factors and inner ones of a given size; None if that is impossible."""
         outers, taken = list(segment), ONE
         while outers and axis_size(taken) < inner:
             factor = outers.pop()
@@ -191,14 +202,14 @@ class Structure:
             else:
                 longer, least = (left, sizes[1]) if sizes[0] > sizes[1] else (right, sizes[0])
                 if max(sizes) % least:
-                    self.clash((tuple(left),), (tuple(right),))
+                    self.give_up((tuple(left),), (tuple(right),))
                     return
                 outer, inner = self._split_factor(longer.pop(), least)
                 for part in (outer, inner):
                     longer.extend(part[0] if len(part) == 1 else (Nest(part),))
             left, right = (list(_product(factors)) for factors in (left, right))
         if left or right:
-            self.clash((tuple(left),), (tuple(right),))
+            self.give_up((tuple(left),), (tuple(right),))
 
     def _unify_factors(self, one: Factor, other: Factor) -> None:
         if isinstance(one, Leaf) and isinstance(other, Leaf):
@@ -222,6 +233,6 @@ class Structure:
 
 
 def _product(factors: Sequence[Factor]) -> Segment:
-    """The factors of a product, resolved; a concatenation at the front is not distributed."""
+    """Resolves the factors of a product; a concatenation at the front is not distributed."""
     found = resolve((tuple(factors),))
     return found[0] if len(found) == 1 else (Nest(found),)

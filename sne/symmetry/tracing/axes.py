@@ -1,24 +1,24 @@
-"""Axes of traced values: concatenations of products of atoms.
+"""Traced tensors and their axes. An axis is a concatenation of products of atoms.
 
-An axis is a tuple of segments, one after the other; a segment is a tuple of factors, outermost first; a factor is a
+An axis is a tuple of segments, one after the other. A segment is a tuple of factors, outermost first. A factor is a
 leaf, or an axis nested in a product, such as two halves in each head. A segment without factors has one entry.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from sne.symmetry.scales import UNSCALED, Scales
+from sne.symmetry.tracing.scales import UNSCALED, Scales
 
 
 class Atom:
-    """Entries of an axis that are not told apart, n of them, until something tells them apart.
+    """Entries of an axis that no operation has distinguished so far. Later operations may divide the atom further.
 
     Args:
-        number: rises with every atom.
-        size: number of entries.
-        fixed: why its entries may not move; None while they may.
+        number: Unique number; later atoms have larger ones.
+        size: Number of entries.
+        fixed: Why the entries must stay in place; None as long as they may move.
     """
 
     __slots__ = ("binding", "fixed", "number", "size")
@@ -27,10 +27,10 @@ class Atom:
         self.number = number
         self.size = size
         self.fixed = fixed
-        self.binding: Any = None  # another atom, or the axis this one turned out to be
+        self.binding: Any = None  # the atom or the axis that this one was unified with
 
     def find(self) -> "Atom":
-        """The atom that this one was found to be the same as."""
+        """Returns the atom that represents this one after unification."""
         atom = self
         while isinstance(atom.binding, Atom):
             atom = atom.binding
@@ -39,7 +39,7 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """An atom on an axis, and how its entries are scaled there."""
+    """An atom on an axis, and the scales of its entries there."""
 
     atom: Atom
     scales: Scales = UNSCALED
@@ -53,8 +53,8 @@ class Nest:
 
 
 Factor = Leaf | Nest
-Segment = tuple[Any, ...]  # of factors
-Axis = tuple[Any, ...]  # of segments
+Segment = tuple[Any, ...]  # factors
+Axis = tuple[Any, ...]  # segments
 
 ONE: Axis = ((),)
 
@@ -75,12 +75,12 @@ def axis_size(axis: Axis) -> int:
 
 
 def resolve(axis: Axis) -> Axis:
-    """The axis in what its atoms turned out to be; nests stand only where products need them."""
+    """Replaces all unified atoms by what they stand for. Nests remain only where products need them."""
     return tuple(found for segment in axis for found in _resolve_segment(segment))
 
 
 def join(outer: Axis, inner: Axis) -> Axis:
-    """The axis of all pairs of entries, as flattening makes it. Inverse: `Structure.split`."""
+    """Returns the axis of all pairs of entries, as flattening does. Inverse: `Structure.split`."""
     if axis_size(outer) == 1:
         return inner
     if axis_size(inner) == 1:
@@ -91,7 +91,7 @@ def join(outer: Axis, inner: Axis) -> Axis:
 
 
 def leaves(axis: Axis) -> Iterator[Leaf]:
-    """Every leaf, in order."""
+    """Yields every leaf, in order."""
     for segment in axis:
         for factor in segment:
             if isinstance(factor, Leaf):
@@ -101,7 +101,7 @@ def leaves(axis: Axis) -> Iterator[Leaf]:
 
 
 def skeleton(axis: Axis) -> Any:
-    """The resolved axis without scales: equal for axes of one structure."""
+    """Returns the atoms of a resolved axis without scales: equal for axes of equal structure."""
     return tuple(
         tuple(factor.atom.number if isinstance(factor, Leaf) else skeleton(factor.axis) for factor in segment)
         for segment in axis
@@ -109,7 +109,7 @@ def skeleton(axis: Axis) -> Any:
 
 
 def with_scales(axis: Axis, change: Callable[[Leaf], Scales]) -> Axis:
-    """The resolved axis with other scales."""
+    """Returns the resolved axis with new scales, computed from each leaf."""
     return tuple(
         tuple(
             Leaf(factor.atom, change(factor)) if isinstance(factor, Leaf) else Nest(with_scales(factor.axis, change))
@@ -120,8 +120,63 @@ def with_scales(axis: Axis, change: Callable[[Leaf], Scales]) -> Axis:
 
 
 def concatenate(axes: Iterable[Axis]) -> Axis:
-    """The axes one after the other."""
+    """Returns one axis for several, one after the other."""
     return tuple(segment for axis in axes for segment in axis)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A traced tensor, represented by its axes instead of numbers.
+
+    Args:
+        axes: One axis per dimension.
+        from_parameters: Whether the tensor depends on parameters.
+        uniform: Dimensions along which all entries are known to be equal. They do not tie axes to each other: each
+            operation that reads them receives new axes.
+        is_zero: Whether all entries are known to be zero.
+    """
+
+    axes: tuple[Axis, ...]
+    from_parameters: bool = False
+    uniform: frozenset[int] = frozenset()
+    is_zero: bool = False
+
+    def rearranged(self, order: Sequence[int | None]) -> "Value":
+        """Returns the value with other dimensions.
+
+        Args:
+            order: Dimensions of this value in their new order; None for a new dimension of size 1.
+        """
+        axes = tuple(ONE if dim is None else self.axes[dim] for dim in order)
+        uniform = frozenset(place for place, dim in enumerate(order) if dim in self.uniform)
+        return Value(axes, self.from_parameters, uniform, self.is_zero)
+
+    def with_axis(self, dim: int, axis: Axis) -> "Value":
+        """Returns the value with one axis replaced; it is no longer uniform there."""
+        axes = (*self.axes[:dim], axis, *self.axes[dim + 1 :])
+        return Value(axes, self.from_parameters, self.uniform - {dim}, self.is_zero)
+
+
+def sizes(value: Value) -> list[int]:
+    """Returns the shape of a value."""
+    return [axis_size(axis) for axis in value.axes]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A tensor whose slices the network reads one by one, such as queries, keys and values; each has its own axes.
+
+    Args:
+        dim: Dimension along which the slices are stacked.
+        parts: Slices, without that dimension.
+    """
+
+    dim: int
+    parts: tuple[Value, ...]
+
+
+Result = Value | Stack | tuple[Value | Stack | None, ...] | None
+"""Result of a rule; None if the rule does not support the form of the operation."""
 
 
 def _resolve_segment(segment: Segment) -> list[Segment]:

@@ -1,36 +1,43 @@
-"""What the rules of operations work with: axes that unify, and scales that obey equations."""
+"""The constraints that operations impose: axes that move together, and equations between scales."""
 
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import count
+from typing import final
 
-from sne.symmetry.axes import Axis, Leaf, axis_size, leaves, resolve, skeleton, with_scales
-from sne.symmetry.linear import Expression, LinearSystem
-from sne.symmetry.scales import Passing, Scales
-from sne.symmetry.structure import Structure
-from sne.symmetry.values import Value
+from sne.symmetry.tracing.axes import Axis, Leaf, Value, leaves, resolve, skeleton, with_scales
+from sne.symmetry.tracing.scales import Expression, LinearSystem, Passing, Scales
+from sne.symmetry.tracing.structure import Structure
 
 
-class Workings(Structure):
-    """The structure of all axes, and the equations of their scales."""
+@final
+class Constraints(Structure):
+    """The structure of all axes and the equations between their scales; the rules of operations add to it.
+
+    Attributes:
+        values: All values that exist while the network runs.
+        positive: Equations between exponents of positive scales.
+        sign: Equations between exponents of signs, modulo 2.
+        mixing: Equations between exponents of mixing matrices.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.values: list[Value] = []
-        self.forget_scales()
+        self.start_pass()
 
-    def forget_scales(self) -> None:
-        """Begins a pass: equations and values of the pass before are dropped."""
+    def start_pass(self) -> None:
+        """Starts a pass over the graph: drops the equations and values of the previous one."""
         self.values.clear()
         self.positive, self.sign, self.mixing = LinearSystem(), LinearSystem(2), LinearSystem()
         self._variables = count()
 
-    def see(self, value: Value) -> None:
-        """Keeps a value that exists while the network runs: neurons move in it too."""
+    def record(self, value: Value) -> None:
+        """Records a value that exists while the network runs, including values inside an operation."""
         self.values.append(value)
 
     def with_unknowns(self, axis: Axis) -> Axis:
-        """The axis with scales of its own on every leaf."""
+        """Returns the axis with new unknown scales on every leaf."""
 
         def unknown(leaf: Leaf) -> Scales:
             variable: Expression = {next(self._variables): Fraction(1)}
@@ -38,34 +45,34 @@ class Workings(Structure):
 
         return with_scales(axis, unknown)
 
-    def same(self, one: Axis, other: Axis) -> None:
-        """Makes two axes the same, and equally scaled."""
+    def equate(self, one: Axis, other: Axis) -> None:
+        """Unifies two axes and makes their scales equal."""
         self.unify(one, other)
         self._relate(one, other, -1)
 
-    def opposite(self, one: Axis, other: Axis) -> None:
-        """Makes two axes the same, where products of their entries are summed: what scales one divides the other."""
+    def contract(self, one: Axis, other: Axis) -> None:
+        """Unifies two axes whose entries are multiplied and summed: their scales are inverse to each other."""
         self.unify(one, other)
         self._relate(one, other, 1)
 
-    def unscaled(self, *axes: Axis) -> None:
-        """Lets nothing be scaled on axes."""
+    def forbid_scaling(self, *axes: Axis) -> None:
+        """Forbids scales on axes."""
         for axis in axes:
             for leaf in leaves(resolve(axis)):
                 self._require_zero(leaf.scales)
 
-    def hold(self, axis: Axis, reason: str) -> None:
-        """Lets nothing move and nothing be scaled on an axis."""
-        self.freeze(axis, reason)
-        self.unscaled(axis)
+    def fix(self, axis: Axis, reason: str) -> None:
+        """Fixes an axis: its entries neither move nor scale."""
+        self.forbid_moves(axis, reason)
+        self.forbid_scaling(axis)
 
-    def give_up(self, value: Value, reason: str) -> None:
-        """Holds all axes of a value."""
+    def fix_all(self, value: Value, reason: str) -> None:
+        """Fixes all axes of a value."""
         for axis in value.axes:
-            self.hold(axis, reason)
+            self.fix(axis, reason)
 
-    def passed(self, axis: Axis, passing: Passing) -> Axis:
-        """The axis after a function of single entries, which may leave no scale but some."""
+    def pass_through(self, axis: Axis, passing: Passing) -> Axis:
+        """Returns the axis after an elementwise function, and forbids the scales that do not pass it."""
 
         def after(leaf: Leaf) -> Scales:
             scales = leaf.scales
@@ -84,11 +91,11 @@ class Workings(Structure):
         return with_scales(axis, after)
 
     def product(self, axes: Sequence[Axis], powers: Sequence[int] | None = None) -> Axis:
-        """One axis for entries that are products of entries of several: exponents add; nothing is mixed.
+        """Returns the axis of elementwise products: exponents of scales add up, mixing is forbidden.
 
         Args:
-            axes: unified here.
-            powers: -1 for divisors; None for all 1.
+            axes: Axes of the factors, which this method unifies.
+            powers: 1 per factor or -1 per divisor; None if all are factors.
         """
         powers = powers or [1] * len(axes)
         if powers == [1]:
@@ -97,7 +104,7 @@ class Workings(Structure):
             self.unify(axes[0], other)
         several = [resolve(axis) for axis in axes]
         if len({skeleton(axis) for axis in several}) > 1:
-            self.unscaled(*several)
+            self.forbid_scaling(*several)
             return with_scales(several[0], lambda leaf: Scales())
         columns = iter(list(zip(*(leaves(axis) for axis in several), strict=True)))
 
@@ -113,10 +120,10 @@ class Workings(Structure):
         return with_scales(several[0], total)
 
     def _relate(self, one: Axis, other: Axis, times: int) -> None:
-        """Equations `one + times * other = 0` on every leaf."""
+        """Adds the equations `one + times * other = 0` for every leaf."""
         one, other = resolve(one), resolve(other)
         if skeleton(one) != skeleton(other):
-            self.unscaled(one, other)
+            self.forbid_scaling(one, other)
             return
         for left, right in zip(leaves(one), leaves(other), strict=True):
             if left.scales == right.scales and times == -1:
@@ -132,8 +139,3 @@ class Workings(Structure):
         self.positive.require_zero(scales.positive)
         self.sign.require_zero(scales.sign)
         self.mixing.require_zero(scales.mixing)
-
-
-def sizes(value: Value) -> list[int]:
-    """Shape of a value."""
-    return [axis_size(axis) for axis in value.axes]

@@ -1,1 +1,0 @@
-"""What each operation does to axes and scales."""

@@ -1,0 +1,1 @@
+"""Finds the symmetry of a module from the operations that it runs."""
