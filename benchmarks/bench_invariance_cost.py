@@ -20,10 +20,12 @@ import torch
 
 from sne.encoders import PRESETS
 from sne.making import FAMILIES, load_images
-from sne.predictors import Member, Property, PropertyHeads
+from sne.predictors import Property
+from sne.predictors.experts import EncoderWithHeads, PropertyHeads
+from sne.predictors.experts.loop import invariance_term
 from sne.symmetry import trace
 from sne.training import Copies
-from sne.training.invariance import LearnedInvariance, invariance_term
+from sne.training.invariance import LearnedInvariance
 from sne.zoo import Zoo, ZooWriter
 
 RESULTS = Path(__file__).parent / "results" / "invariance_cost.json"
@@ -64,8 +66,8 @@ def measure(zoo: Zoo, batch: int, repeats: int, device: torch.device) -> dict[st
     encoder = PRESETS["paper"]()
     prepared = encoder.prepare(zoo.networks(rows))
     encoder.fit_scale(prepared)
-    member = Member(encoder, PropertyHeads(encoder.dim, [Property("p", "real")])).to(device)
-    optimizer = torch.optim.AdamW(member.parameters(), lr=1e-3, fused=True)
+    model = EncoderWithHeads(encoder, PropertyHeads(encoder.dim, [Property("p", "real")])).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     targets = torch.zeros(batch, 1, device=device)
     invariance = LearnedInvariance(Copies(zoo, ("permutation",)), frozenset(rows), draws=1, weight=0.1)
     drawn = invariance.copies.draw(rows, 0)
@@ -73,8 +75,8 @@ def measure(zoo: Zoo, batch: int, repeats: int, device: torch.device) -> dict[st
     def step(weight: float) -> None:
         items = [*prepared, *invariance.copy(encoder, rows, 0)] if weight else prepared
         optimizer.zero_grad(set_to_none=True)
-        outputs = member(encoder.collate(items).to(device))
-        loss = member.heads.loss(outputs[:batch], targets)
+        outputs = model(encoder.collate(items).to(device))
+        loss = model.heads.loss(outputs[:batch], targets)
         if weight:
             loss = loss + weight * invariance_term(outputs[:batch], outputs[None, batch:])
         loss.backward()

@@ -20,7 +20,7 @@ from sne.baselines.statistics import per_tensor
 from sne.encoders import TensorSetEncoder
 from sne.lab.studies.declared.labels import LABELS, TARGETS
 from sne.lab.studies.zoos import ZooShelf
-from sne.training.forests import LEAST_IN_A_LEAF, SHARE_OF_FEATURES
+from sne.predictors.experts.forest import LEAST_IN_A_LEAF, SHARE_OF_FEATURES
 
 FOLDS, CUTS, TREES = 5, 3, 100
 

@@ -65,9 +65,8 @@ def preset_row(zoo: Zoo, preset: str, seed: int, work: Path) -> dict:
     milliseconds = 1000 * (time.monotonic() - started) / len(test)
     prop = predictor.find_property(TARGET)
     figures = scores(prop, zoo.column(TARGET)[test], predicted, predictor.half_widths[TARGET])
-    parameters = sum(p.numel() for p in predictor.members[0].parameters())
-    row = {"model": f"sne {preset}", "seed": seed, "seconds": predictor.record["seconds"], **figures}
-    row |= {"members": len(predictor.members), "parameters a member": parameters, "ms a network": milliseconds}
+    row = {"model": f"sne {preset}", "seed": seed, "seconds": sum(predictor.record["seconds"].values()), **figures}
+    row |= {"experts": predictor.expert_weights(), "ms a network": milliseconds}
     row["validation tau"] = predictor.metrics["validation"][TARGET]["kendall_tau"]
     print(row, flush=True)
     return row

@@ -29,7 +29,7 @@ from sne import Predictor, Zoo, fit
 from sne.making.families.known import FAMILIES
 from sne.metrics import kendall_tau
 from sne.networks import TensorSource
-from sne.training import evaluate, is_finished, preset_settings
+from sne.training import evaluate_rows, is_finished, preset_settings
 from sne.zoo import Split, split_by_run
 
 TARGET = "test_accuracy"
@@ -90,7 +90,7 @@ def variants(
 
 def train(zoo: Zoo, split: Split, preset: str, changes: dict[str, Any], out: Path) -> Predictor:
     if not is_finished(out):
-        settings = preset_settings(preset, **{"trees": 0, **changes})  # only encoders are measured here
+        settings = preset_settings(preset, **{"experts": ("neural",), **changes})  # only encoders are measured here
         fit(zoo, [TARGET], split=split, encoder=preset, settings=settings, out=out, resume=True)
     return Predictor.load(out)
 
@@ -140,7 +140,7 @@ def outputs_moved(zoo: Zoo, other: Zoo, rows: np.ndarray) -> float:
 
 def over_invariance(zoo: Zoo, other: Zoo, rows: np.ndarray, predictor: Predictor) -> float:
     """Returns how far embeddings move when networks change, relative to the mean distance from their centre."""
-    embeddings, moved = predictor.embed(zoo.networks(rows)), predictor.embed(other.networks(rows))
+    embeddings, moved = predictor.encode(zoo.networks(rows)), predictor.encode(other.networks(rows))
     apart = np.linalg.norm(embeddings - embeddings.mean(0), axis=1).mean()
     return float(np.linalg.norm(moved - embeddings, axis=1).mean() / apart)
 
@@ -160,10 +160,10 @@ def summary(rows: list[dict[str, Any]], names: list[str], sizes: list[int], key:
 
 def measure(zoo: Zoo, test: np.ndarray, predictor: Predictor, kinds: tuple[str, ...], is_largest: bool) -> dict:
     """Measures ranking and invariance on the test networks; at the largest size also permutations and sensitivity."""
-    found = evaluate(predictor, zoo, test, invariance_kinds=kinds, invariance_draws=DRAWS)[0].figures()["sne"]
+    found = evaluate_rows(predictor, zoo, test, invariance_kinds=kinds, invariance_draws=DRAWS)[0].figures()["sne"]
     row = {name: found[name] for name in ("kendall_tau", "tau_ceiling", "invariance_error", "value_change")}
     if is_largest:
-        alone = evaluate(predictor, zoo, test, invariance_draws=1)[0].figures()["sne"]
+        alone = evaluate_rows(predictor, zoo, test, invariance_draws=1)[0].figures()["sne"]
         row["permutation_error"] = alone["invariance_error"]
         some = test[:: max(len(test) // 100, 1)]
         for what in CHANGES:

@@ -21,8 +21,7 @@ from sne import Zoo, fit
 from sne.lab.studies.methods import PROTOCOL
 from sne.lab.studies.zoos import ZooShelf
 from sne.metrics import kendall_tau
-from sne.training import TrainingSettings, preset_settings
-from sne.training.presets import PRESET_SETTINGS
+from sne.training import PRESET_SETTINGS, TrainingSettings, preset_settings
 from sne.zoo import Split
 
 TARGET = "test_accuracy"
@@ -31,9 +30,9 @@ FOLDS, VALIDATION = 6, 0.18
 FROM_SVHN, FROM_OTHERS = "of them from SVHN", "from the others"
 KINDS = ("same data set", "another data set", FROM_SVHN, FROM_OTHERS, "CNN-s")
 
-ONE = {"members": 1, "trees": 0}
+ONE = {"folds": 1, "experts": ("neural",)}
 PLAIN = {**{name: getattr(TrainingSettings(), name) for name in PRESET_SETTINGS["default"]}, **PROTOCOL}
-FULL = {**PLAIN, "members": 5, "trees": 100}
+FULL = {**PLAIN, "folds": 5, "experts": ("neural", "forest")}
 WAYS: dict[str, dict[str, Any]] = {
     "default": {},
     "protocol": FULL,

@@ -17,7 +17,7 @@ TASK = StudyTask("accuracy", ("tiny",), (HeldOut("own", ("tiny",)),))
 
 def tiny_study(*methods: str, tasks: tuple[StudyTask, ...] = (TASK,), **design: Any) -> Study:
     """A study of tiny zoos, at the scale ci."""
-    given = {"seeds": (0, 1), "most_epochs": 1, "most_members": 2, **design}
+    given = {"seeds": (0, 1), "most_epochs": 1, "most_folds": 2, **design}
     chosen = tuple(METHODS[name] for name in methods)
     zoos = tuple(zoo for zoo in (ZOO, OTHER) if any(zoo.name in task.zoos for task in tasks))
     return Study("tiny", "Tiny", "Does it run?", {"ci": Design(zoos, tasks, chosen, **given)})

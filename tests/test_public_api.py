@@ -30,7 +30,8 @@ def test_type_checkers_see_the_same_names():
     seen = {
         (alias.name, node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
     }
-    assert seen == {(name, f"sne.{package}") for name, package in sne._PACKAGE_OF.items()}
+    packages = {(name, "sne") for name in sne._PACKAGES}
+    assert seen == packages | {(name, f"sne.{package}") for name, package in sne._PACKAGE_OF.items()}
 
 
 def test_unknown_names_are_told():

@@ -48,7 +48,7 @@ def encode(
     sources = expand(files)
     for path, row in apply_to_files(
         sources,
-        lambda networks: list(loaded.embed(networks, batch_size=batch_size)),
+        lambda networks: list(loaded.encode(networks, batch_size=batch_size)),
         batch_size=batch_size,
         failures=failures,
     ):

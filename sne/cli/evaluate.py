@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.options import BatchSize, Device, split_kinds
+from sne.cli.options import BatchSize, Device, split_list
 from sne.cli.tables import describe_copies, format_table, warn
 
 if TYPE_CHECKING:
-    from sne.predictors import Predictor
-    from sne.training import Evaluation
-    from sne.zoo import Split, Zoo
+    from sne.training import PropertyEvaluation
 
 
 def evaluate(
@@ -99,82 +97,41 @@ def evaluate(
     loaded, opened = Predictor.load(predictor).to(choose_device(device)), Zoo.open(zoo)
     if plot is not None:
         check_can_plot(plot, loaded.properties)
-    own_split = _own_split(predictor)
-    rows, piece, seen = training.rows_to_evaluate(loaded, own_split, opened, split)
-    groups = None if by is None else opened.column(by)[rows]
-    if seen:
-        warn(f"{seen} of {len(rows)} networks were used in training or validation, so these figures are not held out")
-    source = _baseline_zoo(loaded, own_split, opened) if baselines else None
-    twins = None
-    if source is not None and own_split is not None:
-        twins = training.count_twins(opened, rows, source, own_split)
-    if twins:
-        warn(
-            f"{twins} of {len(rows)} networks are twins of training networks: same index and hyper-parameters, other "
-            f"images{'; --split test measures the others only' if piece == 'all' else ''}"
-        )
-    trained_with = loaded.record.get("settings", {}).get("invariance_kinds", ["permutation"])
-    evaluations = training.evaluate(
+    if by is not None:
+        opened.column(by)  # an unknown column is an error before the work
+    found = training.evaluate(
         loaded,
         opened,
-        rows,
-        training_zoo=source,
-        training_split=own_split,
-        batch_size=batch_size,
-        invariance_kinds=trained_with if invariance_kinds is None else split_kinds(invariance_kinds),
+        split=split,
+        baselines=baselines,
+        invariance_kinds=None if invariance_kinds is None else split_list(invariance_kinds),
         invariance_draws=invariance_draws,
+        batch_size=batch_size,
     )
-    for evaluation in evaluations:
-        for method, reason in evaluation.failures.items():
-            warn(f"{evaluation.property.name}: baseline {method} cannot be applied: {reason}")
+    for warning in found.warnings:
+        warn(warning)
+    groups = None if by is None else opened.column(by)[found.rows]
+    for evaluation in found.properties:
         if as_json:
             _print_json_lines(evaluation, table, groups)
         else:
-            _print_tables(evaluation, table, groups, by, piece)
+            _print_tables(evaluation, table, groups, by, found.split)
     if plot is not None:
-        families = {opened.ids[row]: str(opened.families[row]) for row in rows}
-        write_scatter(evaluations, plot, families=families)
+        families = {opened.ids[row]: str(opened.families[row]) for row in found.rows}
+        write_scatter(found.properties, plot, families=families)
     if as_json:
-        summary = {"predictor": str(predictor), "zoo": str(zoo), "split": piece, "n": len(rows)}
-        summary |= {"seen": seen, "twins": twins}
-        drawn = evaluations[0].invariance
+        drawn = found.properties[0].invariance
+        summary = {"predictor": str(predictor), "zoo": str(zoo), "split": found.split, "n": len(found.rows)}
+        summary |= {"seen": found.num_seen, "twins": found.num_twins}
         summary["invariance"] = None if drawn is None else drawn.to_json()
-        figures = {evaluation.property.name: evaluation.figures() for evaluation in evaluations}
+        figures = {evaluation.property.name: evaluation.figures() for evaluation in found.properties}
         print(json.dumps({**summary, "properties": figures}))
     else:
-        for evaluation in evaluations:
-            print(_closing_line(evaluation, len(evaluations) > 1))
+        for evaluation in found.properties:
+            print(_closing_line(evaluation, len(found.properties) > 1))
 
 
-def _own_split(predictor: Path) -> "Split | None":
-    from sne.zoo import Split
-
-    path = predictor / "split.json"
-    return Split.load(path) if path.is_file() else None
-
-
-def _baseline_zoo(predictor: "Predictor", own_split: "Split | None", zoo: "Zoo") -> "Zoo | None":
-    """Opens the zoo that the predictor was trained on, if it still exists."""
-    from sne.training import is_training_zoo
-    from sne.zoo import Zoo, ZooError
-
-    if own_split is None:
-        warn("no baselines: the predictor folder has no split.json")
-        return None
-    if is_training_zoo(predictor, zoo):
-        return zoo
-    place = predictor.record.get("zoo", "")
-    try:
-        recorded = Zoo.open(place)
-        if is_training_zoo(predictor, recorded):
-            return recorded
-        warn(f"no baselines: {place} is no longer the zoo that the predictor was trained on")
-    except (ZooError, OSError):
-        warn(f"no baselines: the training zoo {place} does not exist any more")
-    return None
-
-
-def _print_tables(evaluation: "Evaluation", table: bool, groups: Any, by: str | None, piece: str) -> None:
+def _print_tables(evaluation: "PropertyEvaluation", table: bool, groups: Any, by: str | None, piece: str) -> None:
     name = evaluation.property.name
     if table:
         rows = sorted(evaluation.table(), key=lambda row: (str(row["measured"]), row["id"]))
@@ -199,7 +156,7 @@ def _print_tables(evaluation: "Evaluation", table: bool, groups: Any, by: str | 
         print()
 
 
-def _print_json_lines(evaluation: "Evaluation", table: bool, groups: Any) -> None:
+def _print_json_lines(evaluation: "PropertyEvaluation", table: bool, groups: Any) -> None:
     name = evaluation.property.name
     for row in evaluation.table() if table else []:
         print(json.dumps({"property": name, **row}))
@@ -208,7 +165,7 @@ def _print_json_lines(evaluation: "Evaluation", table: bool, groups: Any) -> Non
             print(json.dumps({"property": name, "group": group, "method": method, **figures}))
 
 
-def _closing_line(evaluation: "Evaluation", is_one_of_several: bool) -> str:
+def _closing_line(evaluation: "PropertyEvaluation", is_one_of_several: bool) -> str:
     figures = dict(evaluation.figures())
     own = figures.pop("sne")
     metric = "accuracy" if evaluation.property.kind == "class" else "kendall_tau"

@@ -24,11 +24,11 @@ Device = Annotated[
 """The device on which the predictor runs."""
 
 
-def split_kinds(text: str) -> tuple[str, ...]:
+def split_list(text: str) -> tuple[str, ...]:
     """Splits the value of --invariance-kinds at its commas.
 
     Example:
-        >>> split_kinds("permutation, scaling")
+        >>> split_list("permutation, scaling")
         ('permutation', 'scaling')
     """
     return tuple(kind.strip() for kind in text.split(",") if kind.strip())

@@ -8,7 +8,7 @@ from sne.errors import SneError, install_hint
 
 if TYPE_CHECKING:
     from sne.predictors import Property
-    from sne.training import Evaluation
+    from sne.training import PropertyEvaluation
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -44,7 +44,7 @@ def check_can_plot(path: Path, properties: Sequence["Property"]) -> None:
 
 
 def write_scatter(
-    evaluations: Sequence["Evaluation"], path: Path, *, families: Mapping[str, str] | None = None
+    evaluations: Sequence["PropertyEvaluation"], path: Path, *, families: Mapping[str, str] | None = None
 ) -> None:
     """Writes one self-contained HTML page with one plot per numeric property.
 
@@ -69,7 +69,7 @@ def write_scatter(
     write_atomically(path, f"{_HEAD}<body>{''.join(pieces)}</body></html>\n")
 
 
-def _draw(figure: Any, evaluation: "Evaluation", families: Mapping[str, str]) -> None:
+def _draw(figure: Any, evaluation: "PropertyEvaluation", families: Mapping[str, str]) -> None:
     rows = evaluation.table()
     low, high = _range(evaluation, rows)
     figure.add_scatter(
@@ -108,7 +108,7 @@ def _draw(figure: Any, evaluation: "Evaluation", families: Mapping[str, str]) ->
     )
 
 
-def _range(evaluation: "Evaluation", rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+def _range(evaluation: "PropertyEvaluation", rows: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """Returns the limits of both axes: [0, 1] with a margin for fractions, else the limits of the points."""
     if evaluation.property.kind == "fraction":
         return -0.03, 1.03
@@ -137,7 +137,7 @@ def _span(row: Mapping[str, Any]) -> str:
     return "" if row["low"] is None else f"<br>90% interval {row['low']:.4f} - {row['high']:.4f}"
 
 
-def _title(evaluation: "Evaluation") -> str:
+def _title(evaluation: "PropertyEvaluation") -> str:
     """Returns the property, the figures of the predictor, and those of the best baseline."""
     figures = evaluation.figures()
     taus = {name: beside["kendall_tau"] for name, beside in figures.items() if beside["kendall_tau"] is not None}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.options import Device, split_kinds
+from sne.cli.options import Device, split_list
 from sne.cli.tables import describe_copies, format_table, warn
 
 if TYPE_CHECKING:
@@ -40,20 +40,25 @@ def train(
     learning_rate: Annotated[
         float | None, typer.Option(metavar="X", help="Peak learning rate of AdamW. [default: 0.002; paper: 0.001]")
     ] = None,
-    members: Annotated[
+    experts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Experts to train, separated by commas: neural, forest, boosting, linear. Networks that were held out "
+            "decide the weight of each. [default: neural,forest; paper: neural]",
+        ),
+    ] = None,
+    folds: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Number of predictors that are averaged; from 2 on, each is trained without one fold of the runs. "
-            "[default: 5; paper: 1]",
+            help="Number of folds of the runs; each expert is trained once per fold, without its runs. With 1, the "
+            "validation runs of the split are held out. [default: 5; paper: 1]",
         ),
     ] = None,
     trees: Annotated[
         int | None,
-        typer.Option(
-            metavar="N",
-            help="Number of trees per property and member, next to the encoder; 0 omits them. [default: 100; paper: 0]",
-        ),
+        typer.Option(metavar="N", help="Number of trees of the expert forest, per property and fold. [default: 100]"),
     ] = None,
     patience: Annotated[
         int | None,
@@ -123,43 +128,36 @@ def train(
     from sne.work import check_can_write_folder
 
     check_can_write_folder(out)
-    from sne.predictors import Predictor
-    from sne.training import check_same_training, fit, is_finished, preset_settings
-    from sne.zoo import Zoo, split_by_run
+    from sne.training import fit, preset_settings
+    from sne.zoo import Zoo
 
     given: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
-        "members": members,
+        "experts": None if experts is None else split_list(experts),
+        "folds": folds,
         "trees": trees,
         "patience": patience,
         "accumulation": accumulation,
         "precision": precision,
         "invariance": invariance,
-        "invariance_kinds": None if invariance_kinds is None else split_kinds(invariance_kinds),
+        "invariance_kinds": None if invariance_kinds is None else split_list(invariance_kinds),
         "invariance_draws": invariance_draws,
         "augment": augment or None,
     }
     settings = preset_settings(preset, seed=seed, **{name: value for name, value in given.items() if value is not None})
-    opened = Zoo.open(zoo)
-    split = opened.split or split_by_run(opened.runs, seed=seed, families=opened.families, groups=opened.groups)
-    if resume and is_finished(out):
-        predictor = Predictor.load(out)
-        check_same_training(predictor, opened, target, preset, settings)
-    else:
-        predictor = fit(
-            opened,
-            target,
-            split=split,
-            encoder=preset,
-            settings=settings,
-            device=device,
-            out=out,
-            resume=resume,
-            overwrite=overwrite,
-            progress=progress,
-        )
+    predictor = fit(
+        Zoo.open(zoo),
+        target,
+        encoder=preset,
+        settings=settings,
+        device=device,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+    )
     symmetry = predictor.record.get("symmetry", {})
     if symmetry:
         warn(
@@ -168,26 +166,43 @@ def train(
             "whose symmetry is unknown"
         )
     if as_json:
-        seconds = predictor.record.get("seconds")
-        validation, moved = predictor.metrics["validation"], predictor.metrics.get("invariance")
-        print(json.dumps({"predictor": str(out), "validation": validation, "invariance": moved, "seconds": seconds}))
+        metrics = predictor.metrics
+        weights = {kind: expert["weights"] for kind, expert in metrics["experts"].items()}
+        figures = {"validation": metrics["validation"], "weights": weights, "invariance": metrics["invariance"]}
+        print(json.dumps({"predictor": str(out), **figures, "seconds": predictor.record["seconds"]}))
         return
     _print_figures(predictor)
-    _print_next_commands(zoo, out, has_test_runs=bool(split.test))
+    _print_next_commands(zoo, out, has_test_runs=bool(predictor.split and predictor.split.test))
 
 
 def _print_figures(predictor: "Predictor") -> None:
+    metrics = predictor.metrics
     rows = [
         {"property": name, **{key: value for key, value in figures.items() if key != "coverage"}}
-        for name, figures in predictor.metrics["validation"].items()
+        for name, figures in metrics["validation"].items()
     ]
-    print(f"validation, {'out of fold' if len(predictor.members) > 1 else 'best epoch'}:")
+    print(f"validation, {'out of fold' if predictor.record['settings']['folds'] > 1 else 'best epoch'}:")
     print(format_table(rows))
-    moved = predictor.metrics.get("invariance", {})
-    if moved.get("n"):
+    print()
+    print("experts alone, with their weights in the prediction:")
+    print(format_table(_expert_rows(metrics)))
+    if predictor.embeds_description:
+        warn("the neural expert has no weight: sne encode will give descriptions of networks, not embeddings")
+    moved = metrics["invariance"]
+    if moved["n"]:
         print()
         print(describe_copies(moved) + ":")
         print(format_table([{"property": name, **figures} for name, figures in moved["properties"].items()]))
+
+
+def _expert_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = []
+    for name in metrics["validation"]:
+        for kind, expert in metrics["experts"].items():
+            figures = expert["validation"][name]
+            metric = "accuracy" if "accuracy" in figures else "kendall_tau"
+            rows.append({"property": name, "expert": kind, "weight": expert["weights"][name], metric: figures[metric]})
+    return rows
 
 
 def _print_next_commands(zoo: Path, out: Path, *, has_test_runs: bool) -> None:

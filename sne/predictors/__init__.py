@@ -1,18 +1,21 @@
-"""Encoder, heads, target scales and intervals: from networks to properties, saved and loaded."""
+"""Predictors: properties, experts that predict them, intervals; saved and loaded."""
 
 from sne.errors import PredictorError as PredictorError
-from sne.predictors.calibration import conformal_half_width as conformal_half_width
-from sne.predictors.calibration import interval as interval
-from sne.predictors.device import choose_device as choose_device
-from sne.predictors.encoding import encode as encode
-from sne.predictors.forest import Forest as Forest
-from sne.predictors.heads import PropertyHeads as PropertyHeads
-from sne.predictors.member import Member as Member
+from sne.predictors.experts import EXPERTS as EXPERTS
+from sne.predictors.experts import Expert as Expert
+from sne.predictors.experts import TrainingSettings as TrainingSettings
+from sne.predictors.figures import conformal_half_width as conformal_half_width
+from sne.predictors.figures import decide as decide
+from sne.predictors.figures import interval as interval
+from sne.predictors.figures import scores as scores
+from sne.predictors.figures import selection_score as selection_score
 from sne.predictors.predictor import Prediction as Prediction
 from sne.predictors.predictor import Predictor as Predictor
+from sne.predictors.predictor import choose_device as choose_device
+from sne.predictors.predictor import encode as encode
 from sne.predictors.properties import Property as Property
-from sne.predictors.scores import scores as scores
-from sne.predictors.scores import selection_score as selection_score
+from sne.predictors.sources import OnError as OnError
 from sne.predictors.sources import Source as Source
 from sne.predictors.sources import blocks as blocks
+from sne.predictors.sources import expand_sources as expand_sources
 from sne.predictors.sources import read_sources as read_sources

@@ -1,6 +1,6 @@
-"""The predictor: members that are averaged, properties in their own units, intervals."""
+"""The predictor: weighted experts that predict properties of networks, with intervals."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,27 +8,30 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
-from sne.encoders import NetworkEncoder
+from sne.encoders import ENCODERS, NetworkEncoder
 from sne.errors import PredictorError
 from sne.networks import Network
-from sne.predictors.calibration import interval
-from sne.predictors.member import Member
-from sne.predictors.properties import Property
-from sne.predictors.sources import Source, blocks, read_sources
+from sne.predictors.experts import EXPERTS, Expert, Prepared, prepare, without_memory
+from sne.predictors.figures import interval
+from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
+from sne.predictors.properties import Property, num_outputs, output_slices
+from sne.predictors.sources import OnError, Source, blocks, handle_error, read_sources
+from sne.zoo import Split
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a predictor says of one property of one network.
+    """Prediction of one property of one network.
 
     Args:
-        source: the network's name: a path, a zoo's id, a module's class.
-        property: the property's name.
-        value: a number, or the most probable class.
-        low: lower end of the 90% interval; None for classes, and where too few labels gave none.
-        high: upper end of the interval.
-        probabilities: of each class; None for numbers.
+        source: Name of the network: a path, an id of a zoo, the class of a module.
+        property: Name of the property.
+        value: A number, or the most probable class.
+        low: Lower end of the 90% interval; None for classes, and where too few labels gave no interval.
+        high: Upper end of the interval.
+        probabilities: Probability of each class; None for numbers.
     """
 
     source: str
@@ -40,68 +43,88 @@ class Prediction:
 
 
 class Predictor:
-    """Predicts properties of networks from their weights.
+    """Predicts properties of networks from their weights, as a weighted mean of experts.
 
     Args:
-        members: encoders with heads, and trees beside them, of one kind of encoder, one list of properties; predictions
-            are averaged over them as fractions, real values and probabilities.
-        half_widths: of the 90% interval of each property that has one.
-        record: how it was trained (zoo, split, settings, versions), plain JSON values.
-        metrics: its validation figures, plain JSON values.
+        encoder: Reads networks for the experts (`prepare` and `summarize`); its learned parameters are not used.
+        properties: The properties to predict.
+        experts: Experts that predict them.
+        weights: Weight of each expert for each property; not negative, and of sum 1 for each property.
+        half_widths: Half width of the 90% interval of each property that has one.
+        split: Which runs of its zoo it was trained on.
+        record: How it was trained (zoo, split, settings, versions), as plain JSON values.
+        metrics: Validation figures, as plain JSON values.
+
+    Raises:
+        PredictorError: Weights and experts do not fit each other.
     """
 
     def __init__(
         self,
-        members: Sequence[Member],
+        encoder: NetworkEncoder,
+        properties: Sequence[Property],
+        experts: Sequence[Expert],
+        weights: Float[np.ndarray, "experts properties"],
         *,
         half_widths: Mapping[str, float | None] | None = None,
+        split: Split | None = None,
         record: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
     ):
-        if not members:
-            raise PredictorError("a predictor needs at least one member")
-        first = members[0]
-        for member in members[1:]:
-            if (
-                type(member.encoder) is not type(first.encoder)
-                or member.encoder.settings() != first.encoder.settings()
-                or member.heads.properties != first.heads.properties
-                or len(member.forests) != len(first.forests)
-            ):
-                raise PredictorError(
-                    "the members of a predictor share encoder settings and properties, and have trees or none"
-                )
-        self.members = torch.nn.ModuleList(members).eval()
+        if not experts or not properties:
+            raise PredictorError(f"a predictor needs experts and properties, got {len(experts)} and {len(properties)}")
+        if weights.shape != (len(experts), len(properties)):
+            raise PredictorError(f"weights have shape {weights.shape}, expected {(len(experts), len(properties))}")
+        if not ((weights >= 0).all() and np.allclose(weights.sum(axis=0), 1, atol=1e-6)):
+            raise PredictorError("the weights of the experts are negative or do not add up to 1")
+        self.encoder = encoder
+        self.properties = tuple(properties)
+        self.experts = tuple(experts)
+        self.weights = weights
         self.half_widths = dict(half_widths or {})
+        self.split = split
         self.record = dict(record or {})
         self.metrics = dict(metrics or {})
 
-    @property
-    def properties(self) -> tuple[Property, ...]:
-        """What it predicts."""
-        return self._first.heads.properties
+    def __repr__(self) -> str:
+        """Names the properties, and the kinds of experts with their weights."""
+        properties = ", ".join(prop.name for prop in self.properties)
+        shares = ", ".join(
+            f"{kind} {np.mean(list(weights.values())):.2f}" for kind, weights in self.expert_weights().items()
+        )
+        trained = f" trained on {self.record['networks']} networks" if "networks" in self.record else ""
+        return f"<Predictor of {properties}{trained}; experts: {shares}>"
 
     @property
     def dim(self) -> int:
-        """Length of an embedding: that of each member, side by side."""
-        return len(self.members) * self._first.encoder.dim
+        """Length of an embedding."""
+        return sum(expert.embedding_dim for expert in self.experts) or max(e.num_features for e in self.experts)
+
+    @property
+    def embeds_description(self) -> bool:
+        """Whether embeddings are the descriptions of networks, because no expert with an embedding takes part."""
+        return not any(expert.embedding_dim for expert in self.experts)
 
     @property
     def is_canonical(self) -> bool:
         """Whether networks are read at the canonical point of their orbit under scalings and sign flips."""
-        return self._first.encoder.canonical
+        return self.encoder.canonical
 
-    @property
-    def _first(self) -> Member:
-        first = self.members[0]
-        assert isinstance(first, Member)
-        return first
+    def expert_weights(self) -> dict[str, dict[str, float]]:
+        """Returns the weight of each kind of expert, all folds together, for each property."""
+        names = {kind: name for name, kind in EXPERTS.items()}
+        totals: dict[str, dict[str, float]] = {}
+        for expert, row in zip(self.experts, self.weights, strict=True):
+            total = totals.setdefault(names[type(expert)], dict.fromkeys((p.name for p in self.properties), 0.0))
+            for prop, weight in zip(self.properties, row, strict=True):
+                total[prop.name] += float(weight)
+        return totals
 
     def find_property(self, name: str) -> Property:
-        """The property of that name.
+        """Returns the property of that name.
 
         Raises:
-            PredictorError: it predicts no such property.
+            PredictorError: It predicts no such property.
         """
         for prop in self.properties:
             if prop.name == name:
@@ -109,130 +132,175 @@ class Predictor:
         raise PredictorError(f"predicts {', '.join(p.name for p in self.properties)}, not {name!r}")
 
     def to(self, device: str | torch.device) -> "Predictor":
-        """Moves the parameters; networks follow by themselves."""
-        self.members.to(device)
+        """Moves the experts to a device; networks follow by themselves."""
+        for expert in self.experts:
+            expert.to(torch.device(device))
         return self
 
-    def predict(self, sources: Source | Iterable[Source], *, batch_size: int = 64) -> list[Prediction]:
+    def predict(
+        self, sources: Source | Iterable[Source], *, batch_size: int = 64, errors: OnError = "raise"
+    ) -> list[Prediction]:
         """Predicts every property of every source.
 
         Args:
-            sources: whatever `sne.read_network` takes, or networks already read; one or several.
-            batch_size: networks a forward pass; it changes speed and memory alone.
+            sources: One source or several: whatever `sne.read_network` takes, globs, folders of checkpoints, or
+                networks that were read before.
+            batch_size: Number of networks per forward pass; it changes speed and memory only.
+            errors: What to do with a source that cannot be read or predicted: "raise" stops, "skip" logs a warning
+                and continues, a function is called with the name of the source and the error.
 
         Returns:
-            One prediction a source and property, sources in the order given.
+            One prediction per source and property, sources in the order given.
 
         Raises:
-            sne.CheckpointError: a source that cannot be read whole.
-            PredictorError: a source whose prediction is not finite.
+            sne.CheckpointError: A source cannot be read whole.
+            PredictorError: A prediction is not finite.
         """
         predictions: list[Prediction] = []
-        for block in blocks(read_sources(sources), batch_size):
-            values, _ = self._block_values(block)
-            for row, network in enumerate(block):
-                for prop, where in zip(self.properties, self._first.heads.slices, strict=True):
-                    predictions.append(self._prediction(network.name, prop, values[row, where]))
+        for block, outputs in self._outputs(sources, batch_size, errors):
+            for network, values in zip(block, outputs.values, strict=True):
+                for prop, where in zip(self.properties, output_slices(self.properties), strict=True):
+                    predictions.append(self._prediction(network.name, prop, values[where].numpy()))
         return predictions
 
     def values(
         self, sources: Source | Iterable[Source], *, batch_size: int = 64
     ) -> dict[str, Float[np.ndarray, "networks ..."]]:
-        """Predictions as arrays.
+        """Predicts as arrays.
 
         Args:
-            sources: as for `predict`.
-            batch_size: as for `predict`.
+            sources: As for `predict`.
+            batch_size: As for `predict`.
 
         Returns:
-            Of each property: float64 [networks], or class probabilities [networks, classes].
+            By name of the property: float64 [networks], or class probabilities [networks, classes].
         """
         return self.values_and_logits(sources, batch_size=batch_size)[0]
 
     def values_and_logits(
         self, sources: Source | Iterable[Source], *, batch_size: int = 64
-    ) -> tuple[dict[str, Float[np.ndarray, "networks ..."]], dict[str, Float[np.ndarray, "members networks outputs"]]]:
-        """Predictions as arrays, and what they are made of.
+    ) -> tuple[dict[str, Float[np.ndarray, "networks ..."]], dict[str, Float[np.ndarray, "experts networks outputs"]]]:
+        """Predicts as arrays, with the logits of the experts that have some.
 
         Args:
-            sources: as for `predict`.
-            batch_size: as for `predict`.
+            sources: As for `predict`.
+            batch_size: As for `predict`.
 
         Returns:
-            Of each property: as `values` gives it; and the outputs of each member's head before sigmoid, softmax or
-            scale, float32. Trees, where there are any, have a part in the values alone.
+            The result of `values`; and by name of the property, the outputs before sigmoid, softmax or scale of each
+            expert that has logits, float32.
         """
-        pairs = [self._block_values(block) for block in blocks(read_sources(sources), batch_size)]
-        first, num_outputs = self._first.heads, sum(p.num_outputs for p in self.properties)
-        values = np.concatenate([v for v, _ in pairs]) if pairs else np.zeros((0, num_outputs))
-        empty = np.zeros((len(self.members), 0, num_outputs), dtype=np.float32)
-        logits = np.concatenate([empty, *(part for _, part in pairs)], axis=1)
-        named = list(zip(self.properties, first.slices, strict=True))
-        return {
-            prop.name: values[:, where] if prop.kind == "class" else values[:, where.start] for prop, where in named
-        }, {prop.name: logits[:, :, where] for prop, where in named}
+        found = [outputs for _, outputs in self._outputs(sources, batch_size, "raise")]
+        width = num_outputs(self.properties)
+        values = torch.cat([torch.zeros(0, width, dtype=torch.float64), *(one.values for one in found)]).numpy()
+        with_logits = sum(bool(expert.embedding_dim) for expert in self.experts)
+        logits = torch.cat([torch.zeros(with_logits, 0, width), *(one.logits for one in found)], dim=1).numpy()
+        slices = dict(zip(self.properties, output_slices(self.properties), strict=True))
+        return (
+            {p.name: values[:, where] if p.kind == "class" else values[:, where.start] for p, where in slices.items()},
+            {p.name: logits[:, :, where] for p, where in slices.items()},
+        )
 
-    def embed(self, sources: Source | Iterable[Source], *, batch_size: int = 64) -> Float[np.ndarray, "networks dim"]:
-        """Embeddings of networks, the members' side by side.
+    def encode(
+        self, sources: Source | Iterable[Source], *, batch_size: int = 64, errors: OnError = "raise"
+    ) -> Float[np.ndarray, "networks dim"]:
+        """Encodes networks as vectors: the embeddings of the experts side by side.
+
+        Where no expert that takes part has an embedding (see `embeds_description`), the vector is the description of
+        the network that the experts read.
 
         Args:
-            sources: as for `predict`.
-            batch_size: as for `predict`.
+            sources: As for `predict`.
+            batch_size: As for `predict`.
+            errors: As for `predict`; without "raise" there are rows for readable sources only.
 
         Returns:
             float32 [networks, dim], rows in the order given.
         """
-        rows = []
-        for block in blocks(read_sources(sources), batch_size):
-            prepared = self._first.encoder.prepare(block)
-            parts = [self._member(k).embed(prepared) for k in range(len(self.members))]
-            rows.append(torch.cat(parts, dim=1).numpy())
-        return np.concatenate(rows) if rows else np.zeros((0, self.dim), dtype=np.float32)
+        rows = [outputs.embedding for _, outputs in self._outputs(sources, batch_size, errors)]
+        return torch.cat([torch.zeros(0, self.dim), *rows]).numpy()
 
     def save(self, folder: str | Path) -> None:
-        """Writes config.json, model.safetensors and metrics.json, nothing pickled. Inverse: `load`.
+        """Writes config.json, model.safetensors, metrics.json and split.json; nothing is pickled. Inverse: `load`.
 
-        A crash while writing leaves either the old predictor, a folder that `load` refuses, or the new one.
+        A crash while writing leaves the old predictor, a folder that `load` refuses, or the new predictor.
         """
-        from sne.predictors.folder import save_predictor
-
-        save_predictor(self, Path(folder))
+        names = {kind: name for name, kind in EXPERTS.items()}
+        config = {
+            "encoder": {"name": type(self.encoder).__name__, "settings": self.encoder.settings()},
+            "properties": [{**p.to_json(), "half_width": self.half_widths.get(p.name)} for p in self.properties],
+            "experts": [
+                {"kind": names[type(expert)], "settings": expert.settings(), "weights": row.tolist()}
+                for expert, row in zip(self.experts, self.weights, strict=True)
+            ],
+            "training": self.record,
+        }
+        tensors = {f"{n}.{name}": t for n, expert in enumerate(self.experts) for name, t in expert.state().items()}
+        PredictorFiles(config, tensors, self.metrics, self.split).write(Path(folder))
 
     @classmethod
     def load(cls, folder: str | Path, *, encoders: Mapping[str, type[NetworkEncoder]] | None = None) -> "Predictor":
         """Reads a predictor folder. Inverse: `save`.
 
         Args:
-            folder: what `save` or `sne train --out` wrote.
-            encoders: encoder classes by name, beside those of `sne.encoders.ENCODERS`.
+            folder: Folder that `save` or `sne train --out` wrote.
+            encoders: Encoder classes by name, in addition to those of `sne.encoders.ENCODERS`.
 
         Returns:
             The predictor, on the CPU.
 
         Raises:
-            PredictorError: a missing or damaged file, an unknown encoder, a newer format.
+            PredictorError: A file is missing or damaged, an encoder or expert is unknown, or the format is newer.
         """
-        from sne.predictors.folder import load_predictor
+        folder = Path(folder)
+        files = PredictorFiles.read(folder)
+        known = {**ENCODERS, **(encoders or {})}
+        try:
+            return _build(files, known)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = str(error) if isinstance(error, PredictorError) else f"damaged, {type(error).__name__}: {error}"
+            raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {reason}") from None
 
-        return load_predictor(Path(folder), encoders=encoders)
+    def _outputs(
+        self, sources: Source | Iterable[Source], batch_size: int, errors: OnError
+    ) -> Iterator[tuple[list[Network], "_BlockOutputs"]]:
+        """Reads sources and lets the experts predict them, block by block; bad networks are taken out."""
+        for block in blocks(read_sources(sources, errors=errors), batch_size):
+            yield from self._block_outputs(block, errors)
 
-    def _member(self, index: int) -> Member:
-        member = self.members[index]
-        assert isinstance(member, Member)
-        return member
+    def _block_outputs(self, block: list[Network], errors: OnError) -> Iterator[tuple[list[Network], "_BlockOutputs"]]:
+        try:
+            reads_description = any(expert.reads_description for expert in self.experts)
+            prepared = prepare(self.encoder, block, with_description=reads_description)
+            outputs = self._combine(prepared)
+            for network, row in zip(block, outputs.values, strict=True):
+                if not row.isfinite().all():
+                    raise PredictorError(f"{network.name}: the prediction is not finite; are the weights sound?")
+        except (ValueError, OSError) as error:
+            if errors == "raise":
+                raise
+            if len(block) == 1:
+                handle_error(errors, block[0].name, error)
+                return
+            for network in block:
+                yield from self._block_outputs([network], errors)
+            return
+        yield block, outputs
 
-    def _block_values(
-        self, block: Sequence[Network]
-    ) -> tuple[Float[np.ndarray, "networks outputs"], Float[np.ndarray, "members networks outputs"]]:
-        """Values, averaged over the members, and each member's logits."""
-        prepared = self._first.encoder.prepare(block)
-        rows = self._first.summarize(prepared)
-        pairs = [self._member(k).values_and_logits(prepared, rows) for k in range(len(self.members))]
-        values = torch.stack([own.double() for own, _ in pairs]).mean(dim=0)
-        for network, row in zip(block, values, strict=True):
-            if not row.isfinite().all():
-                raise PredictorError(f"{network.name}: gives no finite prediction; are its weights of a sane size?")
-        return values.numpy(), torch.stack([logits for _, logits in pairs]).numpy()
+    def _combine(self, prepared: Prepared) -> "_BlockOutputs":
+        """Adds up the weighted values of the experts; embeddings and logits stand side by side."""
+        values = torch.zeros(len(prepared), num_outputs(self.properties), dtype=torch.float64)
+        logits, embeddings = [], []
+        for expert, row in zip(self.experts, self.weights, strict=True):
+            outputs = expert.predict(prepared)
+            per_output = np.repeat(row, [prop.num_outputs for prop in self.properties])
+            values += outputs.values.double() * torch.from_numpy(per_output)
+            logits += [] if outputs.logits is None else [outputs.logits]
+            embeddings += [] if outputs.embedding is None else [outputs.embedding]
+        if not embeddings and prepared.description is not None:
+            embeddings = [prepared.description.float()]
+        stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape)
+        return _BlockOutputs(values, stacked, torch.cat(embeddings, dim=1))
 
     def _prediction(self, source: str, prop: Property, values: np.ndarray) -> Prediction:
         if prop.kind == "class":
@@ -241,3 +309,122 @@ class Predictor:
         value = float(values[0])
         low, high = interval(value, self.half_widths.get(prop.name), prop.kind == "fraction")
         return Prediction(source, prop.name, value, low, high)
+
+
+@dataclass(frozen=True)
+class _BlockOutputs:
+    values: Float[Tensor, "networks outputs"]
+    logits: Float[Tensor, "experts networks outputs"]
+    embedding: Float[Tensor, "networks dim"]
+
+
+def encode(
+    sources: Source | Iterable[Source],
+    *,
+    encoder: Predictor | NetworkEncoder | str | Path,
+    batch_size: int = 64,
+    errors: OnError = "raise",
+) -> Float[np.ndarray, "networks dim"]:
+    """Encodes networks as vectors.
+
+    Args:
+        sources: One source or several: whatever `sne.read_network` takes, globs, folders of checkpoints, or networks
+            that were read before.
+        encoder: A predictor, the folder of a predictor, or an encoder.
+        batch_size: Number of networks per forward pass; it changes speed and memory only.
+        errors: As for `Predictor.predict`.
+
+    Returns:
+        float32 [networks, dim], rows in the order given.
+
+    Raises:
+        sne.CheckpointError: A source cannot be read whole.
+        PredictorError: The folder is no predictor.
+    """
+    if isinstance(encoder, str | Path):
+        encoder = Predictor.load(encoder)
+    if isinstance(encoder, Predictor):
+        return encoder.encode(sources, batch_size=batch_size, errors=errors)
+    was_training = encoder.training
+    device = next(encoder.parameters()).device
+    encoder.eval()
+    try:
+        with torch.inference_mode():
+            rows = [
+                encoder(encoder.collate(encoder.prepare(block)).to(device)).float().cpu().numpy()
+                for block in blocks(read_sources(sources, errors=errors), batch_size)
+            ]
+    finally:
+        encoder.train(was_training)
+    return np.concatenate(rows) if rows else np.zeros((0, encoder.dim), dtype=np.float32)
+
+
+def choose_device(name: str) -> torch.device:
+    """Returns the device of that name; "auto" is CUDA where there is a CUDA device, else the CPU.
+
+    Raises:
+        PredictorError: The name is unknown, or CUDA is asked for without a CUDA device.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise PredictorError(f"device {name!r}, expected auto, cpu or cuda")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise PredictorError("device 'cuda': this torch finds no CUDA device; use cpu")
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _build(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncoder]]) -> Predictor:
+    config = files.config
+    properties = [Property.from_json(values) for values in config["properties"]]
+    if not properties or not config["experts"]:
+        raise PredictorError(f"{len(properties)} properties and {len(config['experts'])} experts")
+    half_widths = {str(values["name"]): _half_width(values.get("half_width")) for values in config["properties"]}
+    name = str(config["encoder"]["name"])
+    if name not in encoders:
+        raise PredictorError(f"unknown encoder {name!r}, expected one of {', '.join(sorted(encoders))}")
+    settings = dict(config["encoder"]["settings"])
+
+    def make_encoder() -> NetworkEncoder:
+        return encoders[name](**settings)
+
+    tensors: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in files.tensors.items():
+        number, _, rest = key.partition(".")
+        tensors.setdefault(int(number), {})[rest] = tensor
+    if tensors.keys() - set(range(len(config["experts"]))):
+        raise PredictorError(f"{MODEL} holds experts {sorted(tensors)}, {CONFIG} names {len(config['experts'])}")
+    experts = [
+        _expert_class(str(entry["kind"])).from_state(
+            make_encoder, properties, dict(entry["settings"]), tensors.get(number, {})
+        )
+        for number, entry in enumerate(config["experts"])
+    ]
+    weights = np.array([entry["weights"] for entry in config["experts"]], dtype=np.float64)
+    reader = without_memory(make_encoder)  # reading uses no parameter
+    record = dict(config.get("training", {}))
+    return Predictor(
+        reader,
+        properties,
+        experts,
+        weights,
+        half_widths=half_widths,
+        split=files.split,
+        record=record,
+        metrics=files.metrics,
+    )
+
+
+def _expert_class(kind: str) -> type[Expert]:
+    if kind not in EXPERTS:
+        raise PredictorError(f"unknown expert {kind!r}, expected one of {', '.join(EXPERTS)}")
+    return EXPERTS[kind]
+
+
+def _half_width(value: Any) -> float | None:
+    if value is None:
+        return None
+    width = float(value)
+    if not 0 <= width < float("inf"):
+        raise PredictorError(f"half_width is {value}, expected 0 or more")
+    return width

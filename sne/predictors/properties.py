@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -174,3 +174,19 @@ class Property:
             tuple(float(knot) for knot in values.get("knots", ())),
             tuple(float(rank) for rank in values.get("knot_ranks", ())),
         )
+
+
+def num_outputs(properties: Sequence[Property]) -> int:
+    """Counts the numbers that are predicted for all properties together."""
+    return sum(prop.num_outputs for prop in properties)
+
+
+def output_slices(properties: Sequence[Property]) -> list[slice]:
+    """Returns the places of each property where the outputs of all properties stand side by side.
+
+    Example:
+        >>> output_slices([Property("accuracy", "fraction"), Property("optimizer", "class", ("adam", "sgd"))])
+        [slice(0, 1, None), slice(1, 3, None)]
+    """
+    ends = list(accumulate((prop.num_outputs for prop in properties), initial=0))
+    return [slice(start, end) for start, end in pairwise(ends)]

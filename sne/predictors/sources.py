@@ -1,51 +1,93 @@
-"""Turning what a caller holds (paths, modules, state dicts, networks) into blocks of read networks."""
+"""From what a caller holds (paths, globs, folders, modules, state dicts, networks) to blocks of networks."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import glob
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from torch import Tensor, nn
 
+from sne.errors import PredictorError
 from sne.networks import Network
 
 Source: TypeAlias = Network | str | Path | nn.Module | Mapping[str, Tensor]
-"""What `sne.read_network` reads, or a network that has been read."""
+"""What `sne.read_network` reads, a glob, a folder of checkpoints, or a network that was read before."""
+
+OnError: TypeAlias = Literal["raise", "skip"] | Callable[[str, Exception], None]
+"""What to do with a bad source: stop, log a warning and continue, or call a function with its name and the error."""
 
 BLOCK_WEIGHTS = 4_000_000
-"""Weights in one forward pass, beyond which a block is closed early: large networks go one at a time."""
+"""Number of weights per forward pass beyond which a block is closed early, so that large networks go one by one."""
 
 
-def read_sources(sources: Source | Iterable[Source]) -> Iterator[Network]:
+def expand_sources(sources: Source | Iterable[Source]) -> list[Source]:
+    """Replaces globs and folders of checkpoints by the checkpoints that they stand for.
+
+    Args:
+        sources: One source or several. A path that does not exist and holds `*`, `?` or `[` is a glob. A folder is one
+            network if it is laid out as one (model.safetensors, shards); otherwise it stands for all checkpoints in it
+            and below.
+
+    Returns:
+        The sources in the order given, each path once. Paths that do not exist stay, for the reader to report.
+
+    Raises:
+        PredictorError: A folder is a zoo, whose shards would be read as one odd network.
+    """
+    several = cast(Iterable[Source], sources if _is_several(sources) else [sources])
+    found: list[Source] = []
+    seen: set[str] = set()
+    for source in several:
+        if not isinstance(source, str | Path):
+            found.append(source)
+            continue
+        for path in _expand_path(str(source)):
+            if path not in seen:
+                seen.add(path)
+                found.append(path)
+    return found
+
+
+def read_sources(sources: Source | Iterable[Source], *, errors: OnError = "raise") -> Iterator[Network]:
     """Reads sources one at a time, as they are asked for.
 
     Args:
-        sources: one source, or several.
+        sources: One source or several, see `expand_sources`.
+        errors: What to do with a source that cannot be read.
 
     Yields:
-        One network a source, in order.
+        One network per source, in order.
 
     Raises:
-        sne.CheckpointError: a source that cannot be read whole.
+        sne.CheckpointError: A source cannot be read whole.
     """
-    several = cast(Iterable[Source], sources if _is_several(sources) else [sources])
-    for source in several:
-        yield source if isinstance(source, Network) else _read(source)
+    for source in expand_sources(sources):
+        if isinstance(source, Network):
+            yield source
+            continue
+        try:
+            network = _read(source)
+        except (ValueError, OSError) as error:
+            if errors == "raise":
+                raise
+            handle_error(errors, str(source) if isinstance(source, str | Path) else type(source).__name__, error)
+            continue
+        yield network
 
 
-def _read(source: Any) -> Network:
-    from sne.checkpoints import read_network  # file formats are not needed where networks come from a zoo
-
-    return read_network(source)
-
-
-def _is_several(sources: Any) -> bool:
-    return not isinstance(sources, Network | str | Path | nn.Module | Mapping)
+def handle_error(errors: OnError, name: str, error: Exception) -> None:
+    """Reports a source that is skipped, in the way that the caller asked for."""
+    if callable(errors):
+        errors(name, error)
+    else:
+        logging.getLogger(__name__).warning("skipped %s: %s", name, " ".join(str(error).split()))
 
 
 def blocks(networks: Iterable[Network], batch_size: int) -> Iterator[list[Network]]:
     """Cuts networks, in order, into blocks of up to `batch_size` networks and `BLOCK_WEIGHTS` weights."""
     if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}, expected 1 or more")
+        raise PredictorError(f"batch_size is {batch_size}, expected 1 or more")
     block: list[Network] = []
     weights = 0
     for network in networks:
@@ -56,3 +98,40 @@ def blocks(networks: Iterable[Network], batch_size: int) -> Iterator[list[Networ
         weights += network.num_weights
     if block:
         yield block
+
+
+def _is_several(sources: Any) -> bool:
+    return not isinstance(sources, Network | str | Path | nn.Module | Mapping)
+
+
+def _read(source: Any) -> Network:
+    from sne.checkpoints import read_network  # file formats are not needed where networks come from a zoo
+
+    return read_network(source)
+
+
+def _expand_path(path: str) -> list[str]:
+    paths = [path]
+    if not Path(path).exists() and any(sign in path for sign in "*?["):
+        paths = sorted(glob.glob(path, recursive=True)) or [path]  # noqa: PTH207 (absolute globs too)
+    return [found for one in paths for found in (_checkpoints_below(Path(one)) if Path(one).is_dir() else [one])]
+
+
+def _checkpoints_below(folder: Path) -> list[str]:
+    from sne.checkpoints.folder import USUAL
+    from sne.checkpoints.formats.known import SUFFIXES
+    from sne.zoo.store.writing import INDEX
+
+    if (folder / INDEX).is_file():
+        raise PredictorError(f"{folder}: a zoo, expected checkpoints; see sne zoo info and sne evaluate")
+    usual = {f"{stem}{suffix}" for stem in USUAL for suffix in SUFFIXES}
+    names = [path.name for path in folder.iterdir()]
+    if any(name in usual or name.endswith(".index.json") or "-of-" in name for name in names):
+        return [str(folder)]
+    found: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith("."):
+            found += _checkpoints_below(path)
+        elif path.suffix in SUFFIXES:
+            found.append(str(path))
+    return found

@@ -7,17 +7,10 @@ from torch import Tensor
 
 from sne.errors import TrainingError
 from sne.networks import Network
-from sne.symmetry import KINDS, Symmetry, SymmetryError, apply_flat, sample
-from sne.training.randomness import derive_seed
+from sne.predictors.experts.settings import check_kinds
+from sne.predictors.experts.state import derive_seed
+from sne.symmetry import Symmetry, SymmetryError, apply_flat, sample
 from sne.zoo import Zoo, ZooError
-
-
-def check_kinds(kinds: Sequence[str]) -> None:
-    """Raises TrainingError unless these are kinds of changes that copies can be drawn by."""
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds:
-        came = repr(unknown[0]) if unknown else "empty"
-        raise TrainingError(f"invariance_kinds: {came}, expected some of {', '.join(KINDS)}")
 
 
 class Copies:

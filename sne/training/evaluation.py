@@ -1,4 +1,4 @@
-"""Measuring a predictor beside the baselines, on the same networks."""
+"""Measuring a predictor next to the baselines, on the same networks."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,28 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from sne.errors import TrainingError
+from sne.errors import TrainingError, ZooError
 from sne.metrics import is_missing
-from sne.predictors import Predictor, Property, interval, scores
+from sne.predictors import Predictor, Property, decide, interval, scores
+from sne.predictors.figures import Figures
 from sne.training.copies import Copies
-from sne.training.invariance_error import CopiedRows, Figures, InvarianceError, Predict, decide
-from sne.training.labels import target_column
+from sne.training.invariance_error import CopiedRows, InvarianceError, Predict
+from sne.training.plan import target_column
 from sne.training.record import is_training_zoo
 from sne.zoo import Split, Zoo, has_twin
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class PropertyEvaluation:
     """How well one property of some networks is predicted.
 
     Args:
-        property: what is predicted.
-        ids: of the networks.
-        measured: labels, nan or None where missing.
-        predicted: of each method, by name, "sne" first: values or class names.
-        half_width: of the predictor's intervals.
-        failures: methods that could not be applied, with the reason.
-        invariance: how far predictions move when networks are transformed; None where that was not measured.
+        property: The property.
+        ids: Ids of the networks.
+        measured: Labels; nan or None where missing.
+        predicted: Values or class names by name of the method, "sne" first.
+        half_width: Half width of the predictor's intervals; None where it gives none.
+        failures: Methods that could not be applied, with the reason.
+        invariance: How far predictions move when networks are transformed; None where that was not measured.
     """
 
     property: Property
@@ -41,17 +42,17 @@ class Evaluation:
     invariance: InvarianceError | None = None
 
     def figures(self) -> dict[str, Figures]:
-        """The metrics of each method."""
+        """Computes the metrics of each method."""
         return {name: self._figures(name, np.arange(len(self.ids))) for name in self.predicted}
 
     def figures_by(self, groups: Iterable[object]) -> dict[str, dict[str, Figures]]:
-        """The metrics of each method in each group.
+        """Computes the metrics of each method in each group.
 
         Args:
-            groups: the group of each network; None and nan form the group "missing".
+            groups: Group of each network; None and nan form the group "missing".
 
         Returns:
-            Group to method to figures, groups in order.
+            Figures by group and method, groups in order.
         """
         names = np.array(["missing" if is_missing(g) else _group_name(g) for g in groups], dtype=object)
         return {
@@ -60,7 +61,7 @@ class Evaluation:
         }
 
     def table(self) -> list[dict[str, Any]]:
-        """One row a labelled network: id, measured, predicted, and the interval's ends."""
+        """Returns one row per labelled network: id, measured, predicted, and the ends of the interval."""
         rows = []
         for network, measured, predicted in zip(self.ids, self.measured, self.predicted["sne"], strict=True):
             if is_missing(measured):
@@ -79,40 +80,121 @@ class Evaluation:
         return {**figures, **self.invariance.figures(method, rows)}
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a predictor predicts some networks of a zoo.
+
+    Args:
+        properties: One evaluation per property.
+        rows: Rows of the zoo that were evaluated.
+        split: Which part of the split they are: "train", "val", "test" or "all".
+        num_seen: Number of these networks that the predictor was trained or validated on.
+        num_twins: Number of these networks that are twins of training networks (same number and hyper-parameters,
+            other images); None where the training zoo was not found.
+        warnings: What a reader of the figures should know, one line each.
+    """
+
+    properties: Sequence[PropertyEvaluation]
+    rows: np.ndarray
+    split: str
+    num_seen: int
+    num_twins: int | None
+    warnings: Sequence[str]
+
+
 def evaluate(
+    predictor: Predictor | str | Path,
+    zoo: Zoo | str | Path,
+    *,
+    split: str | None = None,
+    baselines: bool = True,
+    invariance_kinds: Sequence[str] | None = None,
+    invariance_draws: int = 1,
+    batch_size: int = 64,
+) -> Evaluation:
+    """Measures a predictor on a zoo, next to baselines that are fitted on the predictor's training zoo.
+
+    Args:
+        predictor: The predictor, or its folder.
+        zoo: The zoo, or its folder.
+        split: "train", "val", "test" or "all"; None: "test" on the zoo that the predictor was trained on, otherwise
+            "all".
+        baselines: Whether to measure the baselines too.
+        invariance_kinds: Kinds of weight changes for the invariance error; None: those of the training.
+        invariance_draws: Number of transformed copies per network for the invariance error; 0 leaves it out.
+        batch_size: Number of networks per forward pass.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        TrainingError: The zoo has no such split, no networks in it, or not the property.
+        SneError: Predictor or zoo cannot be read.
+    """
+    predictor = predictor if isinstance(predictor, Predictor) else Predictor.load(predictor)
+    zoo = zoo if isinstance(zoo, Zoo) else Zoo.open(zoo)
+    rows, piece, num_seen = rows_to_evaluate(predictor, zoo, split)
+    warnings: list[str] = []
+    if num_seen:
+        warnings.append(
+            f"{num_seen} of {len(rows)} networks were used in training or validation, so these figures are not held out"
+        )
+    source = _training_zoo(predictor, zoo, warnings) if baselines else None
+    twins = None if source is None else count_twins(predictor, zoo, rows, source)
+    if twins:
+        warnings.append(
+            f"{twins} of {len(rows)} networks are twins of training networks: same index and hyper-parameters, other "
+            f"images{'; --split test measures the others only' if piece == 'all' else ''}"
+        )
+    kinds = invariance_kinds or predictor.record.get("settings", {}).get("invariance_kinds", ["permutation"])
+    evaluations = evaluate_rows(
+        predictor,
+        zoo,
+        rows,
+        training_zoo=source,
+        invariance_kinds=kinds,
+        invariance_draws=invariance_draws,
+        batch_size=batch_size,
+    )
+    for one in evaluations:
+        for method, reason in one.failures.items():
+            warnings.append(f"{one.property.name}: baseline {method} cannot be applied: {reason}")
+    return Evaluation(evaluations, rows, piece, num_seen, twins, warnings)
+
+
+def evaluate_rows(
     predictor: Predictor,
     zoo: Zoo,
     rows: np.ndarray,
     *,
     training_zoo: Zoo | None = None,
-    training_split: Split | None = None,
-    batch_size: int = 64,
     invariance_kinds: Sequence[str] = ("permutation",),
     invariance_draws: int = 1,
-) -> list[Evaluation]:
-    """Predicts networks of a zoo and measures predictor and baselines on the same rows.
+    batch_size: int = 64,
+) -> list[PropertyEvaluation]:
+    """Predicts some networks of a zoo and measures predictor and baselines on them.
 
     Args:
-        predictor: what is measured.
-        zoo: networks and labels.
-        rows: which of them.
-        training_zoo: the zoo that the baselines are fitted on, with the labels the predictor had; None leaves
-            the baselines out.
-        training_split: its split, whose training and validation runs fit the baselines.
-        batch_size: networks a forward pass.
-        invariance_kinds: changes by which networks are transformed to see how far predictions move.
-        invariance_draws: transformed copies of each network (of `MOST_NETWORKS` at most, among those whose symmetry
-            is known); 0 leaves this out.
+        predictor: The predictor.
+        zoo: Networks and labels.
+        rows: Rows of the networks.
+        training_zoo: The zoo on which baselines are fitted, on the training and validation runs of the predictor's
+            split; None leaves them out.
+        invariance_kinds: Kinds of weight changes by which networks are transformed.
+        invariance_draws: Number of transformed copies per network (of `MOST_NETWORKS` at most, among those whose
+            symmetry is known); 0 leaves this out.
+        batch_size: Number of networks per forward pass.
 
     Returns:
-        One evaluation a property.
+        One evaluation per property.
 
     Raises:
-        TrainingError: no rows, or a zoo without the property, or with text for numbers or numbers for classes.
+        TrainingError: There are no rows, the zoo lacks a property, or its column holds text for numbers or numbers
+            for classes.
     """
     if not len(rows):
         raise TrainingError(f"{zoo.path}: no networks to evaluate in this split")
-    columns = {prop.name: _labels(zoo, prop)[rows] for prop in predictor.properties}
+    labels = {prop.name: _labels(zoo, prop)[rows] for prop in predictor.properties}
     values, logits = predictor.values_and_logits(zoo.networks(rows), batch_size=batch_size)
     copied = CopiedRows(Copies(zoo, invariance_kinds), rows, draws=invariance_draws) if invariance_draws else None
     changes = copied.of_predictor(predictor, values, logits, batch_size=batch_size) if copied else {}
@@ -121,52 +203,55 @@ def evaluate(
         predicted, failures = {"sne": decide(prop, values[prop.name])}, {}
         moved = {"sne": changes[prop.name][1]} if copied else {}
         if training_zoo is not None:
-            if training_split is None:
-                raise TrainingError("baselines need the split that the predictor was trained with")
-            beside, failures = _baselines(prop, training_zoo, training_split, zoo, rows, predictor)
+            beside, failures = _baselines(prop, training_zoo, predictor, zoo, rows)
             for name, (found, predict) in beside.items():
                 predicted[name] = found
                 if copied:
-                    moved[name] = copied.of_method(prop, predict, found)
-        half_width = predictor.half_widths.get(prop.name)
-        ids = tuple(zoo.ids[row] for row in rows)
-        error = None
+                    moved[name] = copied.of_method(prop, predict, predicted[name])
+        invariance = None
         if copied:
-            error = InvarianceError(copied.copies.kinds, copied.draws, changes[prop.name][0], moved)
-        evaluations.append(Evaluation(prop, ids, columns[prop.name], predicted, half_width, failures, error))
+            invariance = InvarianceError(copied.copies.kinds, copied.draws, changes[prop.name][0], moved)
+        evaluations.append(
+            PropertyEvaluation(
+                prop,
+                tuple(zoo.ids[row] for row in rows),
+                labels[prop.name],
+                predicted,
+                predictor.half_widths.get(prop.name),
+                failures,
+                invariance,
+            )
+        )
     return evaluations
 
 
-def rows_to_evaluate(
-    predictor: Predictor, own_split: Split | None, zoo: Zoo, piece: str | None
-) -> tuple[np.ndarray, str, int]:
+def rows_to_evaluate(predictor: Predictor, zoo: Zoo, piece: str | None) -> tuple[np.ndarray, str, int]:
     """Chooses the rows of a zoo on which a predictor is measured.
 
     Args:
-        predictor: what is measured.
-        own_split: the split it was trained with.
-        zoo: where it is measured.
-        piece: "train", "val", "test", "all"; None: "test" on the zoo it was trained on, "all" elsewhere.
+        predictor: The predictor.
+        zoo: The zoo.
+        piece: "train", "val", "test" or "all"; None: "test" on the zoo it was trained on, otherwise "all".
 
     Returns:
-        The rows, the piece, and how many of the rows the predictor has seen in training or validation.
+        The rows, the piece, and the number of rows that the predictor has seen in training or validation.
 
     Raises:
-        TrainingError: an unknown piece, or a zoo without a split, whose runs the predictor's split does not name.
+        TrainingError: The piece is unknown, or the zoo has no split and the predictor's split does not name its runs.
     """
-    recorded = predictor.record.get("zoo")
-    seen_zoo = is_training_zoo(predictor, zoo) or recorded == str(Path(zoo.path).resolve())
-    piece = piece or ("test" if seen_zoo else "all")
+    own_split, recorded = predictor.split, predictor.record.get("zoo")
+    has_seen_zoo = is_training_zoo(predictor, zoo) or recorded == str(Path(zoo.path).resolve())
+    piece = piece or ("test" if has_seen_zoo else "all")
     if piece not in ("train", "val", "test", "all"):
         raise TrainingError(f"split {piece!r}, expected train, val, test or all")
-    split = zoo.split or (own_split if seen_zoo or _names_all(own_split, zoo.runs) else None)
+    split = zoo.split or (own_split if has_seen_zoo or _names_all(own_split, zoo.runs) else None)
     if piece == "all":
         rows = np.arange(len(zoo))
     elif split is None:
         raise TrainingError(f"{zoo.path}: has no split.json; give --split all")
     else:
         rows = split.rows(zoo.runs, piece)
-    if not seen_zoo or own_split is None:
+    if not has_seen_zoo or own_split is None:
         return rows, piece, 0
     seen = {*own_split.train, *own_split.val}
     return rows, piece, sum(zoo.runs[row] in seen for row in rows)
@@ -176,31 +261,57 @@ def _names_all(split: Split | None, runs: Sequence[str]) -> bool:
     return split is not None and set(runs) <= {*split.train, *split.val, *split.test}
 
 
-def count_twins(zoo: Zoo, rows: np.ndarray, training_zoo: Zoo, split: Split) -> int:
-    """How many networks are twins, on other images, of networks that were learned from.
+def count_twins(predictor: Predictor, zoo: Zoo, rows: np.ndarray, training_zoo: Zoo) -> int | None:
+    """Counts networks that are twins, on other images, of networks that a predictor was trained on.
 
     Args:
-        zoo: where a predictor is measured.
-        rows: on which networks.
-        training_zoo: the zoo it was trained on.
-        split: its split.
+        predictor: The predictor.
+        zoo: The zoo on which it is measured.
+        rows: Rows of the networks.
+        training_zoo: The zoo it was trained on.
 
     Returns:
         The number of rows whose run had the number and the hyper-parameters, and so the first weights, of a training
-        or validation run.
+        or validation run; None where the predictor has no split.
     """
-    learned = np.concatenate([split.rows(training_zoo.runs, piece) for piece in ("train", "val")])
+    if predictor.split is None:
+        return None
+    learned = _training_rows(predictor.split, training_zoo)
     return int(has_twin(zoo.table.take(rows), training_zoo.table.take(learned)).sum())
 
 
+def _training_rows(split: Split, zoo: Zoo) -> np.ndarray:
+    return np.sort(np.concatenate([split.rows(zoo.runs, piece) for piece in ("train", "val")]))
+
+
+def _training_zoo(predictor: Predictor, zoo: Zoo, warnings: list[str]) -> Zoo | None:
+    """Finds the zoo that the predictor was trained on; a warning says why it was not found."""
+    if predictor.split is None:
+        warnings.append("no baselines: the predictor has no split.json")
+        return None
+    if is_training_zoo(predictor, zoo):
+        return zoo
+    place = predictor.record.get("zoo", "")
+    try:
+        recorded = Zoo.open(place)
+    except (ZooError, OSError):
+        warnings.append(f"no baselines: the training zoo {place} does not exist any more")
+        return None
+    if is_training_zoo(predictor, recorded):
+        return recorded
+    warnings.append(f"no baselines: {place} is no longer the zoo that the predictor was trained on")
+    return None
+
+
 def _baselines(
-    prop: Property, training_zoo: Zoo, split: Split, zoo: Zoo, rows: np.ndarray, predictor: Predictor
+    prop: Property, training_zoo: Zoo, predictor: Predictor, zoo: Zoo, rows: np.ndarray
 ) -> tuple[dict[str, tuple[np.ndarray, Predict]], dict[str, str]]:
-    """Predictions of the baselines that can be applied, with what predicts them, and why the others cannot."""
+    """Returns predictions and prediction function of the baselines that can be applied, and why the others failed."""
     from sne.baselines import BASELINES  # scikit-learn is slow to import
 
-    runs = training_zoo.runs
-    train = np.sort(np.concatenate([split.rows(runs, "train"), split.rows(runs, "val")]))
+    if predictor.split is None:
+        raise TrainingError("baselines need the split that the predictor was trained with, and it has none")
+    train = _training_rows(predictor.split, training_zoo)
     targets = prop.encode(target_column(training_zoo, prop.name)[train])
     train, targets = train[~np.isnan(targets)], targets[~np.isnan(targets)]
     if prop.kind == "class":
@@ -210,18 +321,18 @@ def _baselines(
     failures: dict[str, str] = {}
     for name, make in BASELINES.items():
         try:
-            fitted = make()
-            fitted.fit(training_zoo, train, targets, target=prop.name, kind=prop.kind, seed=seed)
-            predict = partial(_predict, prop, fitted)
+            baseline = make()
+            baseline.fit(training_zoo, train, targets, target=prop.name, kind=prop.kind, seed=seed)
+            predict = partial(_predict, prop, baseline)
             predicted[name] = predict(zoo, rows), predict
         except ValueError as error:
             failures[name] = str(error)
     return predicted, failures
 
 
-def _predict(prop: Property, fitted: Any, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
-    """Values or class names."""
-    values = np.asarray(fitted.predict(zoo, rows))
+def _predict(prop: Property, baseline: Any, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
+    """Returns values or class names."""
+    values = np.asarray(baseline.predict(zoo, rows))
     return values if prop.kind != "class" else np.array(prop.classes, dtype=object)[values.astype(np.int64)]
 
 

@@ -11,23 +11,12 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.errors import TrainingError
+from sne.predictors import TrainingSettings
 from sne.training.copies import Copies
-from sne.training.settings import TrainingSettings
 from sne.zoo import Zoo
 
 _TRIED = 5  # networks of one symmetry: some may be dead, and one may sit on the edge of a bin
 _LEAST_TRIED = 32  # networks whose embeddings give the spread
-
-
-def invariance_term(
-    outputs: Float[Tensor, "networks raw"], of_copies: Float[Tensor, "draws networks raw"]
-) -> Float[Tensor, ""]:
-    """Half the squared distance between the outputs for networks and for their copies, averaged over both.
-
-    Source: Moskalev et al., "On genuine invariance learning without weight-tying", arXiv 2308.03904, section 2.
-    Differs: nothing; the outputs are those of the heads before sigmoid, softmax or scale, rank outputs among them.
-    """
-    return 0.5 * (outputs - of_copies).square().sum(-1).mean()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sne.predictors import Member, Predictor, Property
+from sne.predictors import Predictor, Property, decide
+from sne.predictors.figures import Figures
 from sne.training.copies import Copies
 from sne.zoo import Zoo
 
@@ -19,7 +20,6 @@ MOST_HELD_OUT = 256
 
 _BLOCK_WEIGHTS = 4_000_000
 
-Figures = dict[str, float | int | None]
 Predict = Callable[[Any, np.ndarray], np.ndarray]
 """From a zoo and row numbers to values or class names, as a fitted baseline's `predict`."""
 
@@ -147,43 +147,35 @@ class CopiedRows:
 
 
 def held_out_invariance(
-    members: Sequence[Member], zoo: Zoo, held_out: Sequence[np.ndarray], kinds: Sequence[str], *, seed: int
+    predictors: Sequence[Predictor], zoo: Zoo, held_out: Sequence[np.ndarray], kinds: Sequence[str], *, seed: int
 ) -> dict[str, Any]:
-    """How far the predictions of members move on networks that they were not trained on.
+    """Measures how far predictions move on networks that were not learned from.
 
     Args:
-        members: of one training run.
-        zoo: where the rows are.
-        held_out: the rows of each member, of which `MOST_HELD_OUT` together are copied, once each.
-        kinds: of changes.
-        seed: of the draws.
+        predictors: One predictor per fold.
+        zoo: The zoo of the networks.
+        held_out: Rows that each fold held out, of which `MOST_HELD_OUT` together are copied, once each.
+        kinds: Kinds of weight changes.
+        seed: Random seed of the draws.
 
     Returns:
-        Plain JSON values: kinds, draws, n, and of each property its figures.
+        Plain JSON values: kinds, draws, n, and the figures of each property.
     """
     copies = Copies(zoo, kinds)
-    n, totals = 0, {prop.name: np.zeros(2) for prop in members[0].heads.properties}
-    for member, rows in zip(members, held_out, strict=True):
-        chosen = CopiedRows(copies, rows, most=max(MOST_HELD_OUT // len(members), 1)).rows
-        predictor = Predictor([member])
+    n, totals = 0, {prop.name: np.zeros(2) for prop in predictors[0].properties}
+    for predictor, rows in zip(predictors, held_out, strict=True):
+        chosen = CopiedRows(copies, rows, most=max(MOST_HELD_OUT // len(predictors), 1)).rows
         values, logits = predictor.values_and_logits(zoo.networks(chosen))
         changes = CopiedRows(copies, np.array(chosen), seed=seed).of_predictor(predictor, values, logits)
         for name, pair in changes.items():
             totals[name] += [part.sum() for part in pair]
         n += len(chosen)
     names = ("invariance_error", "value_change")
-    figures = {
-        name: dict(zip(names, (total / n).tolist() if n else (None, None), strict=True))
-        for name, total in totals.items()
-    }
+    figures = {}
+    for name, total in totals.items():
+        means = [float(value) if n and not np.isnan(value) else None for value in total / max(n, 1)]
+        figures[name] = dict(zip(names, means, strict=True))
     return {"kinds": list(copies.kinds), "draws": 1, "n": n, "properties": figures}
-
-
-def decide(prop: Property, values: np.ndarray) -> np.ndarray:
-    """Predictions as one value a network: numbers as they are, of class probabilities the name of the largest."""
-    if prop.kind != "class":
-        return values
-    return np.array(prop.classes, dtype=object)[values.argmax(axis=1)]
 
 
 def _distance(prop: Property, old: Sequence[Any] | np.ndarray, new: Sequence[Any] | np.ndarray) -> np.ndarray:

@@ -1,95 +1,158 @@
-"""What a predictor says about its own training, and what may be concluded from it later."""
+"""What a predictor says about its own training, its folder while it is trained, and what may be concluded later."""
 
 import hashlib
 import json
 import platform
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from sne import __version__
+from sne.encoders import NetworkEncoder
 from sne.errors import TrainingError
 from sne.predictors import Predictor
-from sne.training.labels import labels_digest
-from sne.training.settings import SETTINGS_ADDED_LATER, TrainingSettings
-from sne.zoo import Split, Zoo
+from sne.predictors.experts.state import FOLDER
+from sne.predictors.folder import CONFIG
+from sne.training.plan import Plan
+from sne.work import check_can_write
+from sne.zoo import Zoo
 
-SPLIT = "split.json"
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a predictor whose training is finished."""
+    return (folder / CONFIG).is_file() and not (folder / FOLDER).is_dir()
 
 
-def training_record(
-    zoo: Zoo,
-    rows: np.ndarray,
-    targets: Sequence[str],
-    encoder: str,
-    settings: TrainingSettings,
-    seconds: float,
-    symmetry: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Provenance of a predictor, as plain JSON values for its config.json.
+def begin_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Checks that a predictor may be trained into a folder, and marks it as unfinished until `finish_folder`.
 
     Args:
-        zoo: what it was trained on.
-        rows: the rows of the split's training and validation runs.
-        targets: the properties.
-        encoder: preset, or name of the function that made the encoder.
-        settings: how it was trained.
-        seconds: how long that took.
-        symmetry: what `learned_invariance` says of copies; empty where none were asked for.
+        folder: The predictor's folder; it need not exist.
+        resume: Continue an unfinished training.
+        overwrite: Replace whatever the folder holds.
+
+    Raises:
+        TrainingError: The folder holds something that neither `resume` nor `overwrite` allows for.
+        SneError: The folder cannot be written.
+    """
+    if resume and overwrite:
+        raise TrainingError("resume and overwrite exclude each other")
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder}: is a file, expected a folder for the predictor")
+    if overwrite:
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    elif (folder / FOLDER).is_dir() and not resume:
+        raise TrainingError(f"{folder}: holds an unfinished training; give --resume or --overwrite")
+    elif is_finished(folder):
+        raise TrainingError(f"{folder}: holds a finished predictor; give --overwrite to replace it")
+    check_can_write(folder / CONFIG)
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+
+
+def finish_folder(folder: Path, predictor: Predictor) -> None:
+    """Saves a predictor and removes the saved states of its training."""
+    predictor.save(folder)
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+
+
+def load_finished(folder: Path, plan: Plan, encoder: type[NetworkEncoder]) -> Predictor:
+    """Loads a finished predictor that was trained as a plan says.
+
+    Args:
+        folder: The predictor's folder.
+        plan: The training run that would give it.
+        encoder: Class of the encoder.
+
+    Raises:
+        TrainingError: It was trained with other settings, or on another zoo.
+    """
+    predictor = Predictor.load(folder, encoders={encoder.__name__: encoder})
+    now = {"encoder": plan.encoder, "targets": list(plan.labels), **plan.settings.to_json()}
+    then = {**predictor.record, **predictor.record.get("settings", {})}
+    for name, value in now.items():
+        if then.get(name) != value:
+            raise TrainingError(
+                f"{folder}: the finished predictor was trained with {name} {then.get(name)!r}, not {value!r}; "
+                "give --overwrite to replace it"
+            )
+    if not is_training_zoo(predictor, plan.zoo):
+        raise TrainingError(
+            f"{folder}: the finished predictor was trained on another zoo than {plan.zoo.path}; give --overwrite"
+        )
+    return predictor
+
+
+def fingerprint(plan: Plan, encoder: NetworkEncoder, has_copies: bool) -> dict[str, Any]:
+    """Identifies a training run: a saved state of another run is refused.
+
+    Args:
+        plan: The training run.
+        encoder: The encoder that reads its networks.
+        has_copies: Whether transformed copies are learned from.
 
     Returns:
-        Zoo with its digest, counts, settings and versions.
+        Settings and digests, as plain JSON values.
     """
+    values = {
+        **plan.settings.to_json(),
+        "targets": list(plan.labels),
+        "encoder": [type(encoder).__name__, encoder.settings()],
+        "split": _digest([sorted(plan.split.train), sorted(plan.split.val)]),
+        "zoo": labels_digest(plan.zoo, list(plan.labels)),
+    }
+    if has_copies:
+        values["symmetries"] = _digest(plan.zoo.table["symmetry"].take(plan.rows).to_pylist())
+    return values
+
+
+def training_record(plan: Plan, seconds: Mapping[str, float], symmetry: Mapping[str, Any]) -> dict[str, Any]:
+    """Describes where a predictor comes from, for its config.json.
+
+    Args:
+        plan: The training run.
+        seconds: Time that each kind of expert took.
+        symmetry: What is known about transformed copies; empty where none were asked for.
+
+    Returns:
+        Zoo with its digest, counts, settings, times and versions, as plain JSON values.
+    """
+    zoo, rows = plan.zoo, plan.rows
     families, datasets = list(zoo.families), [str(name) for name in zoo.column("dataset")]
     return {
         "zoo": str(Path(zoo.path).resolve()),
-        "zoo_digest": labels_digest(zoo, targets),
+        "zoo_digest": labels_digest(zoo, list(plan.labels)),
         "zoo_networks": len(zoo),
         "networks": len(rows),
         "runs": len({zoo.runs[row] for row in rows}),
         "families": dict(sorted(Counter(families[row] for row in rows).items())),
         "datasets": dict(sorted(Counter(datasets[row] for row in rows).items())),
-        "targets": list(targets),
-        "encoder": encoder,
-        "settings": settings.to_json(),
+        "targets": list(plan.labels),
+        "encoder": plan.encoder,
+        "settings": plan.settings.to_json(),
         **({"symmetry": dict(symmetry)} if symmetry else {}),
-        "seconds": round(seconds, 1),
+        "seconds": {kind: round(value, 1) for kind, value in seconds.items()},
         "versions": {"sne": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
 
 
-def check_same_training(
-    predictor: Predictor, zoo: Zoo, targets: Sequence[str], encoder: str, settings: TrainingSettings
-) -> None:
-    """Raises TrainingError where a finished predictor is not what these arguments of `fit` would give."""
-    now = {"encoder": encoder, "targets": list(targets), **settings.to_json()}
-    then = {**SETTINGS_ADDED_LATER, **predictor.record, **predictor.record.get("settings", {})}
-    for name, value in now.items():
-        if then.get(name) != value:
-            raise TrainingError(
-                f"the finished predictor was trained with {name} {then.get(name)!r}, not {value!r}; "
-                "give --overwrite to replace it"
-            )
-    if not is_training_zoo(predictor, zoo):
-        raise TrainingError(f"the finished predictor was trained on another zoo than {zoo.path}; give --overwrite")
-
-
 def is_training_zoo(predictor: Predictor, zoo: Zoo) -> bool:
-    """Whether the predictor was trained on this zoo, wherever it lies now."""
+    """Whether the predictor was trained on this zoo, wherever it is stored now."""
     record = predictor.record
     names = [name for name in record.get("targets", []) if name in zoo.table.column_names]
     return record.get("zoo_digest") == labels_digest(zoo, names)
 
 
-def symmetries_digest(zoo: Zoo, rows: np.ndarray) -> str:
-    """A digest of which network has which symmetry."""
-    return hashlib.sha256(json.dumps(zoo.table["symmetry"].take(rows).to_pylist()).encode()).hexdigest()
+def labels_digest(zoo: Zoo, names: Sequence[str]) -> str:
+    """Computes a digest of ids and labels: equal for a copy of a zoo, another for other networks or labels."""
+    digest = hashlib.sha256(json.dumps([list(zoo.ids), list(zoo.runs)]).encode())
+    for name in names:
+        digest.update(json.dumps([name, [str(value) for value in zoo.column(name)]]).encode())
+    return digest.hexdigest()
 
 
-def split_digest(split: Split) -> str:
-    """A digest of the runs that training may see."""
-    return hashlib.sha256(json.dumps([sorted(split.train), sorted(split.val)]).encode()).hexdigest()
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()

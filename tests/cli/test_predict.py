@@ -141,7 +141,7 @@ def test_predictor_is_checked(sne_command, predictor_path, checkpoints):
 
 def test_networks_that_a_canonical_predictor_reads_as_stored(sne_command, zoo_path, tmp_path, checkpoints):
     path = tmp_path / "canonical"
-    options = ("--preset", "default-canonical", "--epochs", 1, "--members", 1)
+    options = ("--preset", "default-canonical", "--epochs", 1, "--folds", 1)
     result = sne_command("train", zoo_path, "--target", "test_accuracy", "--out", path, *options)
     assert result.status == 0, result.err
     result = sne_command("predict", checkpoints, "--predictor", path, "--json")

@@ -1,9 +1,12 @@
 import json
 import shlex
+from functools import partial
 
 import pytest
 from tiny import write_tiny_zoo
 
+import sne.encoders
+from sne.encoders import TensorSetEncoder
 from sne.training import preset_settings
 from sne.zoo import Split, Zoo
 
@@ -13,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("tiny_rooms")
 def test_prints_validation_and_writes_the_folder(sne_command, zoo_path, tmp_path):
     result = sne_command(
         "train", zoo_path, "--target", "test_accuracy", "--target", "config.activation",
-        "--out", tmp_path / "p", "--preset", "tiny", "--epochs", 2, "--members", 2, "--batch-size", 16,
+        "--out", tmp_path / "p", "--preset", "tiny", "--epochs", 2, "--folds", 2, "--batch-size", 16,
     )  # fmt: skip
     assert result.status == 0, result.err
     lines = result.out.splitlines()
@@ -21,7 +24,7 @@ def test_prints_validation_and_writes_the_folder(sne_command, zoo_path, tmp_path
     assert lines[1].split() == ["property", "kendall_tau", "tau_ceiling", "r2", "mae", "n", "accuracy"]
     assert lines[2].startswith("test_accuracy") and lines[3].startswith("config.activation")
     config = json.loads((tmp_path / "p" / "config.json").read_text())
-    assert config["members"] == 2 and config["training"]["settings"]["batch_size"] == 16
+    assert len(config["experts"]) == 2 and config["training"]["settings"]["batch_size"] == 16
     assert Split.load(tmp_path / "p" / "split.json") == Zoo.open(zoo_path).split
     assert not (tmp_path / "p" / ".training").exists()
 
@@ -68,15 +71,41 @@ def test_a_full_disk_is_one_line(sne_command, zoo_path, tmp_path, full_disk):
 def test_help_names_the_defaults_of_the_presets(sne_command):
     text = " ".join(sne_command("train", "--help").out.split())
     default, paper = preset_settings("default"), preset_settings("paper")
-    for name in ("epochs", "batch_size", "learning_rate", "members", "trees", "patience"):
+    for name in ("experts", "epochs", "batch_size", "learning_rate", "folds", "patience"):
         option = text[text.index(f"--{name.replace('_', '-')} ") :]
-        values = f"{getattr(default, name)}; paper: {getattr(paper, name)}]"
+        values = f"{_shown(getattr(default, name), ',')}; paper: {_shown(getattr(paper, name), ',')}]"
         assert option[option.index("[default: ") :].startswith(f"[default: {values}"), name
-    for name in ("accumulation", "precision", "invariance", "invariance_kinds", "invariance_draws"):
+    for name in ("trees", "accumulation", "precision", "invariance", "invariance_kinds", "invariance_draws"):
         option = text[text.index(f"--{name.replace('_', '-')} ") :]
-        value = getattr(default, name)
-        shown = ", ".join(value) if isinstance(value, tuple) else f"{value:g}" if isinstance(value, float) else value
+        shown = _shown(getattr(default, name), ", ")
         assert option[option.index("[default: ") :].startswith(f"[default: {shown}]"), name
+
+
+def _shown(value, separator):
+    if isinstance(value, tuple):
+        return separator.join(value)
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def test_prints_the_weight_of_every_expert(sne_command, zoo_path, tmp_path, monkeypatch):
+    small = partial(TensorSetEncoder, dim=16, heads=2, blocks=1, seeds=1, bins=2)
+    monkeypatch.setitem(sne.encoders.PRESETS, "small", small)
+    arguments = ("train", zoo_path, "--target", "test_loss", "--preset", "small", "--epochs", 1, "--folds", 2)
+    options = ("--experts", "neural, forest,linear", "--trees", 5)
+    result = sne_command(*arguments, *options, "--out", tmp_path / "p")
+    assert result.status == 0, result.err
+    lines = result.out.splitlines()
+    title = lines.index("experts alone, with their weights in the prediction:")
+    assert lines[title + 1].split() == ["property", "expert", "weight", "kendall_tau"]
+    rows = [line.split() for line in lines[title + 2 : title + 5]]
+    assert [row[1] for row in rows] == ["neural", "forest", "linear"]
+    assert sum(float(row[2]) for row in rows) == pytest.approx(1, abs=1e-3)
+    neural = float(rows[0][2])
+    assert ("sne encode will give descriptions" in result.err) == (neural == 0)
+    stored = json.loads((tmp_path / "p" / "metrics.json").read_text())["experts"]
+    assert stored["neural"]["weights"]["test_loss"] == pytest.approx(neural, abs=1e-3)
+    result = sne_command(*arguments, "--experts", "oracle", "--out", tmp_path / "q")
+    assert result.status == 2 and "unknown expert 'oracle', expected some of neural, forest" in result.err
 
 
 def test_json(sne_command, zoo_path, tmp_path):
@@ -167,7 +196,7 @@ def test_invariance(sne_command, known_zoo_path, tmp_path):
     ("options", "message"),
     [
         (("--invariance", -1), "invariance is -1.0, expected 0 or more"),
-        (("--invariance", 1, "--invariance-kinds", "melting"), "invariance_kinds: 'melting', expected some of"),
+        (("--invariance", 1, "--invariance-kinds", "melting"), "invariance_kinds: got 'melting', expected some of"),
         (("--invariance", 1), "make the zoo again with `sne zoo make`"),
         (("--augment",), "make the zoo again with `sne zoo make`"),
     ],

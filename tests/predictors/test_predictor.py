@@ -6,8 +6,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import ENCODERS, TinyEncoder, write_tiny_zoo
 
+from sne.errors import SneError
 from sne.networks import Network
-from sne.predictors import Member, Predictor, PredictorError, Property, PropertyHeads, encode
+from sne.predictors import Predictor, PredictorError, Property, encode
+from sne.predictors.experts import EncoderWithHeads, NeuralExpert, PropertyHeads
 from sne.predictors.sources import blocks
 from sne.zoo import Zoo
 
@@ -24,13 +26,21 @@ def networks(tmp_path_factory):
     return zoo.networks(range(len(zoo)))
 
 
-def make_predictor(members=2, **kwargs):
+def make_predictor(count=2, **kwargs):
     torch.manual_seed(0)
-    made = []
-    for _ in range(members):
+    experts = []
+    for _ in range(count):
         encoder = TinyEncoder(dim=5)
-        made.append(Member(encoder, PropertyHeads(5, PROPERTIES, hidden=3)))
-    return Predictor(made, half_widths={"accuracy": 0.4, "loss": 0.7}, **kwargs)
+        experts.append(NeuralExpert(EncoderWithHeads(encoder, PropertyHeads(5, PROPERTIES, hidden=3))))
+    weights = np.full((count, len(PROPERTIES)), 1 / count)
+    return Predictor(
+        TinyEncoder(dim=5), PROPERTIES, experts, weights, half_widths={"accuracy": 0.4, "loss": 0.7}, **kwargs
+    )
+
+
+def alone(predictor, number):
+    """The predictor of one of the experts."""
+    return Predictor(predictor.encoder, PROPERTIES, [predictor.experts[number]], np.ones((1, len(PROPERTIES))))
 
 
 def test_one_prediction_a_source_and_property_in_order(networks):
@@ -44,9 +54,9 @@ def test_one_prediction_a_source_and_property_in_order(networks):
     assert sum(activation.probabilities.values()) == pytest.approx(1.0)
 
 
-def test_members_are_averaged_as_values_not_as_logits(networks):
+def test_experts_are_averaged_as_values_not_as_logits(networks):
     predictor = make_predictor()
-    each = [Predictor([m]).values(networks) for m in predictor.members]
+    each = [alone(predictor, number).values(networks) for number in range(2)]
     together = predictor.values(networks)
     for prop in PROPERTIES:
         np.testing.assert_allclose(together[prop.name], np.mean([e[prop.name] for e in each], axis=0), rtol=1e-6)
@@ -55,17 +65,19 @@ def test_members_are_averaged_as_values_not_as_logits(networks):
 
 def test_batch_size_changes_nothing(networks):
     predictor = make_predictor()
-    np.testing.assert_allclose(predictor.embed(networks, batch_size=1), predictor.embed(networks), atol=1e-6)
-    one_by_one = np.concatenate([predictor.embed(n) for n in networks])
-    np.testing.assert_allclose(one_by_one, predictor.embed(networks), atol=1e-6)
+    np.testing.assert_allclose(predictor.encode(networks, batch_size=1), predictor.encode(networks), atol=1e-6)
+    one_by_one = np.concatenate([predictor.encode(n) for n in networks])
+    np.testing.assert_allclose(one_by_one, predictor.encode(networks), atol=1e-6)
 
 
 def test_embeddings_stand_side_by_side(networks):
     predictor = make_predictor()
     embeddings = encode(networks, encoder=predictor)
     assert embeddings.dtype == np.float32 and embeddings.shape == (len(networks), 10) == (8, predictor.dim)
-    np.testing.assert_allclose(embeddings[:, 5:], encode(networks, encoder=predictor.members[1].encoder), atol=1e-6)
-    assert predictor.embed([]).shape == (0, 10)
+    np.testing.assert_allclose(
+        embeddings[:, 5:], encode(networks, encoder=predictor.experts[1].model.encoder), atol=1e-6
+    )
+    assert predictor.encode([]).shape == (0, 10)
 
 
 def test_encode_leaves_an_encoder_as_it_was(networks):
@@ -111,6 +123,12 @@ BIAS = "0.heads.output.bias"
 NUMBER = {"name": "a", "kind": "real", "classes": [], "mean": 0.0, "std": 1.0}
 
 
+def edit_experts(folder, change):
+    config = json.loads((folder / "config.json").read_text())
+    change(config["experts"])
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
@@ -120,30 +138,37 @@ NUMBER = {"name": "a", "kind": "real", "classes": [], "mean": 0.0, "std": 1.0}
         (lambda p: (p / "config.json").write_text("{"), "not readable as JSON"),
         (lambda p: (p / "config.json").write_text("[]"), "holds a list, expected a JSON object"),
         (lambda p: (p / "config.json").write_bytes(b"\xff\xfe\x00"), "not readable as JSON"),
-        (lambda p: edit(p, format=99), r"newer sne \(format 99, this one reads 2\)"),
+        (lambda p: edit(p, format=99), r"newer sne \(format 99, this one reads 1\)"),
         (lambda p: edit(p, format="x"), "format is 'x', expected 1"),
         (lambda p: edit(p, encoder={"name": "os.system", "settings": {}}), "unknown encoder 'os.system'"),
-        (
-            lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": {"depth": 3}}),
-            "build no predictor: .*depth",
-        ),
+        (lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": {"depth": 3}}), "TypeError: .*depth"),
         (lambda p: edit(p, encoder=None), "damaged, TypeError"),
-        (lambda p: edit(p, properties=[]), "2 members, 0 properties"),
+        (lambda p: edit(p, properties=[]), "0 properties and 2 experts"),
         (lambda p: edit(p, properties=[{"name": "a"}]), "damaged, KeyError"),
-        (lambda p: edit(p, members=3), "2.encoder.* is missing"),
-        (lambda p: edit(p, members=10**9), "1000000000 members"),
+        (lambda p: edit_experts(p, lambda e: e.append(e[0])), "more than 0 tensors of parameters"),
+        (lambda p: edit_experts(p, lambda e: e.pop()), r"holds experts \[0, 1\], config.json names 1"),
+        (lambda p: edit_experts(p, lambda e: e[0].update(kind="oracle")), "unknown expert 'oracle'"),
+        (lambda p: edit_experts(p, lambda e: e[0].update(kind="forest")), "num_features"),
+        (lambda p: edit_experts(p, lambda e: e[0].update(weights=[1, 1, 1])), "do not add up to 1"),
+        (lambda p: edit_experts(p, lambda e: e[0].update(weights=[0.5])), "damaged, ValueError"),
+        (lambda p: edit(p, experts=10**9), "damaged, TypeError"),
         (lambda p: edit(p, training=5), "damaged, TypeError"),
-        (lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": 5}), "build no predictor"),
-        (lambda p: edit(p, heads={"hidden": -1}), "build no predictor"),
+        (lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": 5}), "damaged, TypeError"),
+        (lambda p: edit_experts(p, lambda e: e[0].update(settings={"hidden": -1})), "RuntimeError"),
+        (lambda p: edit_experts(p, lambda e: e[0].update(settings={"hidden": 10**9})), "asks for"),
+        (lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": {"dim": 10**9}}), "asks for"),
         (lambda p: edit(p, properties=[{**NUMBER, "half_width": -1}]), "half_width is -1"),
         (lambda p: edit(p, properties=[{**NUMBER, "kind": "odd"}]), "kind 'odd', expected one of"),
         (lambda p: (p / "metrics.json").write_text("[" * 100_000), "not readable as JSON"),
+        (lambda p: (p / "split.json").write_text("[]"), "split.json"),
         (lambda p: (p / "model.safetensors").write_bytes(b"no"), "not a readable safetensors file"),
-        (lambda p: retensor(p, lambda t: t.pop(BIAS)), f"{BIAS} is missing"),
-        (lambda p: retensor(p, lambda t: t.update(odd=torch.zeros(1))), "odd is not expected"),
+        (lambda p: retensor(p, lambda t: t.pop(BIAS)), "heads.output.bias is missing"),
+        (lambda p: retensor(p, lambda t: t.update(odd=torch.zeros(1))), "damaged, ValueError"),
+        (lambda p: retensor(p, lambda t: t.update({"0.odd": torch.zeros(1)})), "odd is not expected"),
+        (lambda p: retensor(p, lambda t: t.update({BIAS: torch.zeros(9)})), r"shape \(9,\).* asks for \(4,\)"),
         (
-            lambda p: retensor(p, lambda t: t.update({BIAS: torch.zeros(9)})),
-            r"shape \(9,\), .* asks for \(4,\)",
+            lambda p: retensor(p, lambda t: t.update({BIAS: torch.zeros(4).half()})),
+            "float16, .* asks for",
         ),
         (lambda p: retensor(p, lambda t: t[BIAS].fill_(torch.nan)), "nan or infinite"),
     ],
@@ -151,10 +176,25 @@ NUMBER = {"name": "a", "kind": "real", "classes": [], "mean": 0.0, "std": 1.0}
 def test_damaged_folders_are_told(tmp_path, harm, message):
     make_predictor().save(tmp_path)
     harm(tmp_path)
-    with pytest.raises(PredictorError, match=message) as caught:
+    with pytest.raises(SneError, match=message) as caught:
         Predictor.load(tmp_path, encoders=ENCODERS)
     assert str(tmp_path) in str(caught.value)
-    assert "\n" not in str(caught.value).split("build no predictor")[0]
+
+
+class EndlessEncoder(TinyEncoder):
+    """Has as many layers as its settings say."""
+
+    def __init__(self, *, dim=8, dropout=0.0, depth=0):
+        super().__init__(dim=dim, dropout=dropout)
+        self.more = torch.nn.ModuleList(torch.nn.Linear(1, 1) for _ in range(depth))
+
+
+def test_layers_without_end_are_not_built(tmp_path):
+    """Building 10^9 layers would take all memory; it stops at the number of tensors that are there."""
+    make_predictor().save(tmp_path)
+    edit(tmp_path, encoder={"name": "TinyEncoder", "settings": {"dim": 5, "depth": 10**9}})
+    with pytest.raises(PredictorError, match=r"ask for more than .* tensors of parameters"):
+        Predictor.load(tmp_path, encoders={"TinyEncoder": EndlessEncoder})
 
 
 def test_no_folder(tmp_path):
@@ -162,13 +202,67 @@ def test_no_folder(tmp_path):
         Predictor.load(tmp_path / "nowhere")
 
 
-def test_members_must_agree():
-    with pytest.raises(PredictorError, match="share encoder settings"):
-        Predictor([Member(TinyEncoder(dim=d), PropertyHeads(d, PROPERTIES)) for d in (4, 5)])
-    with pytest.raises(PredictorError, match="at least one member"):
-        Predictor([])
+def test_weights_must_fit():
+    predictor = make_predictor()
+    for weights, message in (
+        (np.ones((2, 3)), "do not add up to 1"),
+        (np.array([[2.0] * 3, [-1.0] * 3]), "negative"),
+        (np.ones((1, 3)), r"weights have shape \(1, 3\), expected \(2, 3\)"),
+    ):
+        with pytest.raises(PredictorError, match=message):
+            Predictor(predictor.encoder, PROPERTIES, predictor.experts, weights)
+    with pytest.raises(PredictorError, match="needs experts and properties, got 0 and 3"):
+        Predictor(predictor.encoder, PROPERTIES, [], np.ones((0, 3)))
     with pytest.raises(PredictorError, match="predicts accuracy, loss, activation, not 'speed'"):
         make_predictor().find_property("speed")
+
+
+def test_weights_differ_by_property(networks):
+    both = make_predictor()
+    weights = np.array([[1.0, 0.25, 0.0], [0.0, 0.75, 1.0]])
+    predictor = Predictor(both.encoder, PROPERTIES, both.experts, weights)
+    first, second = (alone(both, number).values(networks) for number in range(2))
+    found = predictor.values(networks)
+    np.testing.assert_allclose(found["accuracy"], first["accuracy"])
+    np.testing.assert_allclose(found["loss"], 0.25 * first["loss"] + 0.75 * second["loss"], rtol=1e-6)
+    np.testing.assert_allclose(found["activation"], second["activation"])
+    assert predictor.expert_weights() == {"neural": {"accuracy": 1.0, "loss": 1.0, "activation": 1.0}}
+
+
+def test_a_predictor_says_what_it_is():
+    text = repr(make_predictor(record={"networks": 48}))
+    assert text == "<Predictor of accuracy, loss, activation trained on 48 networks; experts: neural 1.00>"
+
+
+def test_bad_sources_stop_or_are_skipped(networks, tmp_path, caplog):
+    good, bad = tmp_path / "good.pt", tmp_path / "bad.pt"
+    torch.save({"0.weight": torch.randn(4, 4), "0.bias": torch.zeros(4)}, good)
+    bad.write_bytes(b"no checkpoint")
+    predictor = make_predictor()
+    with pytest.raises(SneError, match=r"bad\.pt"):
+        predictor.predict([good, bad])
+    assert [p.source for p in predictor.predict([bad, good], errors="skip")] == [str(good)] * 3
+    assert "skipped" in caplog.text and "bad.pt" in caplog.text
+    failures = {}
+    rows = predictor.encode([good, bad], errors=lambda name, error: failures.update({name: str(error)}))
+    assert rows.shape == (1, 10) and list(failures) == [str(bad)]
+    nan = tmp_path / "huge.pt"
+    torch.save({"0.weight": torch.full((4, 4), 1e38), "0.bias": torch.zeros(4)}, nan)
+    failures.clear()
+    found = predictor.predict([good, nan], errors=lambda name, error: failures.update({name: str(error)}))
+    assert len(found) == 3 * (2 - len(failures)) and set(failures) <= {str(nan)}
+
+
+def test_globs_and_folders_are_expanded(tmp_path):
+    folder = tmp_path / "runs" / "first"
+    folder.mkdir(parents=True)
+    for name in ("b.pt", "a.pt"):
+        torch.save({"0.weight": torch.randn(4, 4), "0.bias": torch.zeros(4)}, folder / name)
+    (folder / "notes.txt").write_text("no checkpoint")
+    predictor = make_predictor()
+    expected = [str(folder / "a.pt"), str(folder / "b.pt")]
+    for sources in (folder, tmp_path / "runs", str(folder / "*.pt"), [folder, folder / "a.pt"]):
+        assert [p.source for p in predictor.predict(sources)][::3] == expected
 
 
 def test_blocks_close_early_for_large_networks(networks, monkeypatch):
@@ -176,5 +270,5 @@ def test_blocks_close_early_for_large_networks(networks, monkeypatch):
     small: Network = networks[0]
     assert [len(b) for b in blocks([small] * 5, 64)] == [2, 2, 1]
     assert [len(b) for b in blocks([small] * 2, 1)] == [1, 1]
-    with pytest.raises(ValueError, match="batch_size is 0"):
+    with pytest.raises(PredictorError, match="batch_size is 0"):
         list(blocks([small], 0))

@@ -21,7 +21,7 @@ class SlowEncoder(TinyEncoder):
 
 
 SETTINGS = TrainingSettings(
-    epochs=12, batch_size=8, members=2, dropout=0.2, ema_decay=0.9, learning_rate=1e-2, accumulation=2,
+    epochs=12, batch_size=8, folds=2, dropout=0.2, learning_rate=1e-2, accumulation=2,
     checkpoint_seconds=0.0, invariance=0.1, invariance_kinds=("permutation", "scaling"), invariance_draws=2,
 )  # fmt: skip
 

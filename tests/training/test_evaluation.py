@@ -3,8 +3,9 @@ import pytest
 from tiny import TinyEncoder, write_tiny_zoo
 
 from sne import metrics
-from sne.predictors import Property
-from sne.training import Evaluation, TrainingError, TrainingSettings, evaluate, fit, rows_to_evaluate
+from sne.predictors import Predictor, Property
+from sne.training import PropertyEvaluation, TrainingError, TrainingSettings, evaluate, evaluate_rows, fit
+from sne.training.evaluation import rows_to_evaluate
 from sne.zoo import Split, Zoo
 
 
@@ -21,7 +22,7 @@ def predictor(zoo):
 
 def test_figures_are_those_of_the_rows_with_labels(zoo, predictor):
     rows = np.arange(10)
-    (evaluation,) = evaluate(predictor, zoo, rows)
+    (evaluation,) = evaluate_rows(predictor, zoo, rows)
     measured = zoo.column("test_accuracy")[rows]
     predicted = predictor.values(zoo.networks(rows))["test_accuracy"]
     figures = evaluation.figures()["sne"]
@@ -32,7 +33,7 @@ def test_figures_are_those_of_the_rows_with_labels(zoo, predictor):
 
 
 def test_groups_partition_the_rows():
-    evaluation = Evaluation(
+    evaluation = PropertyEvaluation(
         Property("a", "real"),
         tuple("abcdef"),
         np.array([1.0, 2.0, 3.0, 1.0, 2.0, 9.0]),
@@ -52,35 +53,61 @@ def test_groups_partition_the_rows():
 
 def test_rows_follow_the_split_and_tell_what_was_seen(zoo, predictor):
     for piece, seen in (("train", 36), ("val", 12), ("test", 0), ("all", 48)):
-        rows, chosen, num_seen = rows_to_evaluate(predictor, zoo.split, zoo, piece)
+        rows, chosen, num_seen = rows_to_evaluate(predictor, zoo, piece)
         assert (chosen, num_seen) == (piece, seen)
         np.testing.assert_array_equal(rows, zoo.split.rows(zoo.runs, piece))
-    assert rows_to_evaluate(predictor, zoo.split, zoo, None)[1] == "test"
+    assert rows_to_evaluate(predictor, zoo, None)[1] == "test"
 
 
 def test_a_split_that_changed_after_training_hides_nothing(zoo, predictor):
     split = zoo.split
     swapped = Split(split.test, split.val, split.train)
     other = Zoo(zoo.path, zoo.table, {}, swapped)
-    rows, _, seen = rows_to_evaluate(predictor, split, other, "test")
+    rows, _, seen = rows_to_evaluate(predictor, other, "test")
     assert seen == len(rows) == 36
 
 
 def test_a_training_zoo_that_grew_is_still_known(zoo, predictor):
     grown = Zoo(zoo.path, zoo.table.slice(0, 58), {}, zoo.split)
-    _, _, seen = rows_to_evaluate(predictor, zoo.split, grown, "all")
+    _, _, seen = rows_to_evaluate(predictor, grown, "all")
     assert seen > 0
 
 
 def test_nothing_to_evaluate_is_told(zoo, predictor):
     with pytest.raises(TrainingError, match="no networks to evaluate"):
-        evaluate(predictor, zoo, np.arange(0))
+        evaluate_rows(predictor, zoo, np.arange(0))
+    bare = Predictor(predictor.encoder, predictor.properties, predictor.experts, predictor.weights)
     with pytest.raises(TrainingError, match="need the split"):
-        evaluate(predictor, zoo, np.arange(3), training_zoo=zoo)
+        evaluate_rows(bare, zoo, np.arange(3), training_zoo=zoo)
 
 
 def test_text_for_numbers_is_told(zoo, predictor):
     at = zoo.table.column_names.index("test_accuracy")
     table = zoo.table.set_column(at, "test_accuracy", [["high"] * len(zoo)])
     with pytest.raises(TrainingError, match="column 'test_accuracy' holds text, the predictor predicts numbers"):
-        evaluate(predictor, Zoo(zoo.path, table, zoo.layouts, None), np.arange(5))
+        evaluate_rows(predictor, Zoo(zoo.path, table, zoo.layouts, None), np.arange(5))
+
+
+def test_evaluate_is_what_the_command_prints(zoo, predictor, tmp_path):
+    predictor.save(tmp_path / "p")
+    found = evaluate(predictor, zoo)
+    assert (found.split, found.num_seen, found.num_twins) == ("test", 0, 0) and not found.warnings
+    np.testing.assert_array_equal(found.rows, zoo.split.rows(zoo.runs, "test"))
+    (one,) = found.properties
+    assert set(one.predicted) == {"sne", "mean", "hyperparameters", "statistics_boosting", "statistics_mlp"}
+    seen = evaluate(predictor, zoo.path, split="all", baselines=False)
+    assert seen.num_seen == 48 and seen.num_twins is None and set(seen.properties[0].predicted) == {"sne"}
+    assert seen.warnings == ["48 of 60 networks were used in training or validation, so these figures are not held out"]
+
+
+def test_evaluate_says_why_there_are_no_baselines(zoo, predictor, tmp_path):
+    other = Zoo.open(write_tiny_zoo(tmp_path / "other", runs=8, seed=3))
+    bare = Predictor(predictor.encoder, predictor.properties, predictor.experts, predictor.weights)
+    assert evaluate(bare, other).warnings == ["no baselines: the predictor has no split.json"]
+    lost = Predictor(
+        predictor.encoder, predictor.properties, predictor.experts, predictor.weights,
+        split=predictor.split, record={**predictor.record, "zoo": str(tmp_path / "gone")},
+    )  # fmt: skip
+    assert evaluate(lost, other).warnings == [
+        f"no baselines: the training zoo {tmp_path / 'gone'} does not exist any more"
+    ]

@@ -46,27 +46,27 @@ def test_same_seed_same_bits_and_no_trace_in_the_global_seed(zoo):
         for _ in range(2)
     )
     assert torch.equal(state, torch.get_rng_state())
-    tensors = first.members.state_dict()
-    assert all(torch.equal(tensors[name], t) for name, t in second.members.state_dict().items())
+    tensors = first.experts[0].state()
+    assert all(torch.equal(tensors[name], t) for name, t in second.experts[0].state().items())
     other = fit(
         zoo, ["test_accuracy"], split=zoo.split, encoder=lambda: TinyEncoder(dropout=0.2),
         settings=TrainingSettings(**{**QUICK.to_json(), "seed": 1}),
     )  # fmt: skip
-    assert any(not torch.equal(tensors[name], t) for name, t in other.members.state_dict().items())
+    assert any(not torch.equal(tensors[name], t) for name, t in other.experts[0].state().items())
 
 
-def test_members_judge_every_run_once(zoo):
-    settings = TrainingSettings(epochs=3, members=3)
+def test_folds_judge_every_run_once(zoo):
+    settings = TrainingSettings(epochs=3, folds=3)
     predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
-    assert len(predictor.members) == 3 and predictor.dim == 24
+    assert len(predictor.experts) == 3 and predictor.dim == 24
     assert predictor.metrics["validation"]["test_loss"]["n"] == 48
-    assert len({tuple(m.encoder.shift.tolist()) for m in predictor.members}) == 3  # scales of their own folds
+    assert len({tuple(e.model.encoder.shift.tolist()) for e in predictor.experts}) == 3  # scales of their own folds
     assert predictor.half_widths["test_loss"] > 0
 
 
 def test_the_best_epoch_is_kept(zoo):
     predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=LONG)
-    (member,) = predictor.metrics["members"]
+    (member,) = predictor.metrics["experts"]["neural"]["folds"]
     scores = [entry["score"] for entry in member["history"]]
     assert len(scores) == 60 and member["score"] == max(scores) == scores[member["best_epoch"]]
     assert predictor.metrics["validation"]["test_loss"]["kendall_tau"] == pytest.approx(max(scores))
@@ -75,18 +75,8 @@ def test_the_best_epoch_is_kept(zoo):
 def test_patience_stops_early(zoo):
     settings = TrainingSettings(epochs=300, batch_size=8, learning_rate=2e-2, patience=3)
     predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
-    (member,) = predictor.metrics["members"]
+    (member,) = predictor.metrics["experts"]["neural"]["folds"]
     assert len(member["history"]) == member["best_epoch"] + 4 < 300
-
-
-def test_refit_trains_on_validation_rows_too_for_as_long(zoo):
-    settings = TrainingSettings(epochs=8, refit=True)
-    predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
-    chosen, refitted = predictor.metrics["members"]
-    assert len(refitted["history"]) == chosen["best_epoch"] + 1 and refitted["score"] is None
-    assert len(predictor.members) == 1 and predictor.metrics["validation"]["test_loss"]["n"] == 12
-    plain = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=TrainingSettings(epochs=8))
-    assert not torch.equal(plain.members[0].encoder.shift, predictor.members[0].encoder.shift)
 
 
 def test_accumulated_batches_are_one_large_batch(zoo):
@@ -98,29 +88,15 @@ def test_accumulated_batches_are_one_large_batch(zoo):
         )
         for parts in (1, 2)
     )  # fmt: skip
-    tensors = small.members.state_dict()
-    for name, tensor in large.members.state_dict().items():
+    tensors = small.experts[0].state()
+    for name, tensor in large.experts[0].state().items():
         torch.testing.assert_close(tensors[name], tensor, rtol=1e-3, atol=1e-5)
-
-
-def test_a_running_mean_differs_from_the_last_parameters(zoo):
-    plain, mean = (
-        fit(
-            zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder,
-            settings=TrainingSettings(epochs=3, ema_decay=decay),
-        )
-        for decay in (0.0, 0.9)
-    )  # fmt: skip
-    weight = "0.heads.output.weight"
-    assert not torch.equal(plain.members.state_dict()[weight], mean.members.state_dict()[weight])
-    losses = [p.metrics["members"][0]["history"][-1]["loss"] for p in (plain, mean)]
-    assert losses[0] == losses[1]  # the parameters that learn are the same
 
 
 def test_bfloat16_trains(zoo):
     settings = TrainingSettings(epochs=2, precision="bfloat16")
     predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
-    assert all(t.dtype == torch.float32 for t in predictor.members.state_dict().values())
+    assert all(t.dtype == torch.float32 for t in predictor.experts[0].state().values())
 
 
 @pytest.mark.gpu
@@ -128,7 +104,7 @@ def test_trains_on_cuda_in_bfloat16_and_comes_back_to_the_cpu(zoo):
     state = torch.cuda.get_rng_state()
     predictor = fit(zoo, TARGETS, split=zoo.split, encoder=TinyEncoder, settings=LONG, device="cuda")
     assert torch.equal(state, torch.cuda.get_rng_state())
-    assert {t.device.type for t in predictor.members.state_dict().values()} == {"cpu"}
+    assert {t.device.type for t in predictor.experts[0].state().values()} == {"cpu"}
     assert predictor.metrics["validation"]["test_loss"]["kendall_tau"] > 0.6
     networks = zoo.networks(range(8))
     here = predictor.values(networks)["test_loss"]
@@ -141,7 +117,7 @@ class ExplodingEncoder(TinyEncoder):
 
 
 def test_a_loss_that_is_not_finite_is_told(zoo):
-    with pytest.raises(TrainingError, match=r"loss of member-0 is nan in epoch 1: try a learning rate below"):
+    with pytest.raises(TrainingError, match=r"loss of neural-0 is nan in epoch 1: try a learning rate below"):
         fit(zoo, ["test_loss"], split=zoo.split, encoder=ExplodingEncoder, settings=QUICK)
 
 
@@ -167,4 +143,4 @@ def test_out_must_be_a_folder(zoo, tmp_path):
 def test_metrics_are_valid_json(zoo, tmp_path):
     fit(zoo, ["test_accuracy"], split=zoo.split, encoder=TinyEncoder, settings=QUICK, out=tmp_path / "p")
     metrics = json.loads((tmp_path / "p" / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert set(metrics) == {"validation", "invariance", "members"}
+    assert set(metrics) == {"validation", "invariance", "experts"}

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 from family_zoo import SHAPE, write_family_zoo
-from tiny import ENCODERS, TinyEncoder, mlp_symmetry, write_tiny_zoo
+from tiny import TinyEncoder, mlp_symmetry, write_tiny_zoo
 
 from sne.encoders import SetEncoder
-from sne.predictors import Predictor
+from sne.predictors.experts.loop import invariance_term
+from sne.predictors.experts.state import derive_seed
 from sne.symmetry import apply, sample
-from sne.training import Copies, TrainingError, TrainingSettings, check_same_training, evaluate, fit
-from sne.training.invariance import invariance_term
-from sne.training.randomness import derive_seed
+from sne.training import Copies, TrainingError, TrainingSettings, evaluate_rows, fit
 from sne.zoo import Zoo, verify
 from sne.zoo.store.layout import unflatten
 
@@ -91,7 +90,7 @@ def test_the_term_lowers_the_invariance_error_of_held_out_networks(zoo):
     errors, changes = [], []
     for weight in (0.0, 10.0):
         predictor = fitted(zoo, epochs=12, patience=0, invariance=weight, invariance_draws=2)
-        (evaluation,) = evaluate(predictor, zoo, test, invariance_draws=4)
+        (evaluation,) = evaluate_rows(predictor, zoo, test, invariance_draws=4)
         figures = evaluation.figures()["sne"]
         errors.append(figures["invariance_error"])
         changes.append(figures["value_change"])
@@ -104,10 +103,10 @@ def test_the_default_encoder_is_invariant_and_no_time_is_spent_on_copies(zoo):
     predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder="default", settings=settings)
     known = predictor.record["networks"]
     assert predictor.record["symmetry"] == {"kinds": ["permutation"], "copied": 0, "unmoved": known, "unknown": 0}
-    (evaluation,) = evaluate(predictor, zoo, np.arange(10))
+    (evaluation,) = evaluate_rows(predictor, zoo, np.arange(10))
     assert evaluation.figures()["sne"]["invariance_error"] < 1e-6
-    assert "invariance" not in predictor.metrics["members"][0]["history"][0]
-    (by_scaling,) = evaluate(predictor, zoo, np.arange(10), invariance_kinds=("scaling",))
+    assert "invariance" not in predictor.metrics["experts"]["neural"]["folds"][0]["history"][0]
+    (by_scaling,) = evaluate_rows(predictor, zoo, np.arange(10), invariance_kinds=("scaling",))
     assert by_scaling.figures()["sne"]["invariance_error"] > 1e-6
 
 
@@ -116,18 +115,18 @@ def test_augmentation_trains_on_copies_without_the_term(half_known):
     assert "symmetry" not in plain.record
     counts = augmented.record["symmetry"]
     assert counts["copied"] + counts["unknown"] == augmented.record["networks"] and counts["unknown"] == 20
-    assert "invariance" not in augmented.metrics["members"][0]["history"][0]
-    losses = [p.metrics["members"][0]["history"][0]["loss"] for p in (plain, augmented)]
+    assert "invariance" not in augmented.metrics["experts"]["neural"]["folds"][0]["history"][0]
+    losses = [p.metrics["experts"]["neural"]["folds"][0]["history"][0]["loss"] for p in (plain, augmented)]
     assert losses[0] != losses[1] and abs(losses[0] - losses[1]) < 0.5
     again = fitted(half_known, augment=True)
-    tensors = augmented.members.state_dict()
-    assert all(torch.equal(tensors[name], tensor) for name, tensor in again.members.state_dict().items())
+    tensors = augmented.experts[0].state()
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in again.experts[0].state().items())
 
 
 def test_with_the_term_augmentation_learns_the_task_from_copies_too(zoo):
     """Copies with permuted neurons are other networks to an encoder of chunks, so that more examples are learned."""
     with_task, without = (fitted(zoo, epochs=1, invariance=0.1, augment=augment) for augment in (True, False))
-    first, second = (p.metrics["members"][0]["history"][0] for p in (with_task, without))
+    first, second = (p.metrics["experts"]["neural"]["folds"][0]["history"][0] for p in (with_task, without))
     assert first["loss"] != second["loss"] and first["invariance"] != second["invariance"]
     assert with_task.record["settings"]["augment"] and not without.record["settings"]["augment"]
 
@@ -136,9 +135,9 @@ def test_the_loss_with_term_and_augmentation_against_a_loop(zoo):
     rows = zoo.split.rows(zoo.runs, "train")
     settings = {"epochs": 1, "batch_size": len(rows), "invariance": 2.0, "invariance_draws": 2, "invariance_ramp": 0.0}
     predictor = fitted(zoo, augment=True, learning_rate=0.0, **settings)  # nothing is learned: the loss is that of now
-    entry = predictor.metrics["members"][0]["history"][0]
+    entry = predictor.metrics["experts"]["neural"]["folds"][0]["history"][0]
     copies = Copies(zoo, ("permutation",))
-    heads, encoder = predictor.members[0].heads, predictor.members[0].encoder
+    heads, encoder = predictor.experts[0].model.heads, predictor.experts[0].model.encoder
     seed = (0, "member-0", 0, 0, 0)
     with torch.no_grad():
         networks = [zoo.networks(rows), *(copies.draw(rows.tolist(), *seed, draw).networks(rows) for draw in range(2))]
@@ -151,9 +150,9 @@ def test_the_loss_with_term_and_augmentation_against_a_loop(zoo):
 
 
 def test_the_invariance_error_against_a_loop(half_known):
-    predictor = fitted(half_known, targets=("test_loss", "config.activation"), members=2, invariance=0.1)
+    predictor = fitted(half_known, targets=("test_loss", "config.activation"), folds=2, invariance=0.1)
     rows = np.arange(2, 12)
-    loss, activation = evaluate(predictor, half_known, rows, invariance_draws=2, batch_size=3)
+    loss, activation = evaluate_rows(predictor, half_known, rows, invariance_draws=2, batch_size=3)
     copies = Copies(half_known, ("permutation",))
     moved = {"test_loss": [], "config.activation": []}
     for row in rows.tolist():
@@ -174,9 +173,8 @@ def test_the_invariance_error_against_a_loop(half_known):
 def test_baselines_are_measured_too(zoo):
     predictor = fitted(zoo)
     rows = zoo.split.rows(zoo.runs, "test")
-    arguments = {"training_zoo": zoo, "training_split": zoo.split}
     for kinds, moves in ((("permutation",), False), (("scaling",), True)):
-        (evaluation,) = evaluate(predictor, zoo, rows, **arguments, invariance_kinds=kinds)
+        (evaluation,) = evaluate_rows(predictor, zoo, rows, training_zoo=zoo, invariance_kinds=kinds)
         figures = evaluation.figures()
         assert figures["mean"]["value_change"] == figures["hyperparameters"]["value_change"] == 0
         assert figures["mean"]["invariance_error"] is None
@@ -188,7 +186,7 @@ def test_without_symmetries_nothing_is_said(tmp_path):
     zoo = Zoo.open(write_tiny_zoo(tmp_path / "zoo", runs=12))
     predictor = fitted(zoo, TinyEncoder)
     assert predictor.metrics["invariance"]["n"] == 0
-    (evaluation,) = evaluate(predictor, zoo, np.arange(6))
+    (evaluation,) = evaluate_rows(predictor, zoo, np.arange(6))
     assert "invariance_error" not in evaluation.figures()["sne"] and evaluation.invariance.num_networks == 0
     for changes in ({"invariance": 0.1}, {"augment": True}):
         with pytest.raises(TrainingError, match=r"no symmetry of kind permutation is known of any .* `sne zoo make`"):
@@ -203,12 +201,12 @@ def test_a_damaged_symmetry_is_an_unknown_one(tmp_path):
     zoo = Zoo.open(path)
     predictor = fitted(zoo, epochs=1, invariance=0.1)
     assert predictor.record["symmetry"]["unknown"] == predictor.record["families"]["narrow"]
-    (evaluation,) = evaluate(predictor, zoo, np.arange(8))
+    (evaluation,) = evaluate_rows(predictor, zoo, np.arange(8))
     assert evaluation.invariance.num_networks == 4 and verify(path).faults
 
 
 def test_the_card_states_the_error_on_validation_networks(zoo, tmp_path):
-    settings = quick(members=2)
+    settings = quick(folds=2)
     fit(zoo, ["test_loss"], split=zoo.split, encoder=small_set_encoder, settings=settings, out=tmp_path / "p")
     stated = json.loads((tmp_path / "p" / "metrics.json").read_text())["invariance"]
     assert stated["kinds"] == ["permutation"] and stated["draws"] == 1
@@ -224,8 +222,8 @@ def test_the_card_states_the_error_on_validation_networks(zoo, tmp_path):
         ({"invariance": float("nan")}, "invariance is nan"),
         ({"invariance_draws": 0}, "invariance_draws is 0, expected 1 or more"),
         ({"invariance_kinds": ("melting",)}, "'melting', expected some of permutation, scaling, sign, mixing"),
-        ({"invariance_kinds": ()}, "invariance_kinds: empty"),
-        ({"augment": True, "invariance_draws": 2}, "augment takes one copy"),
+        ({"invariance_kinds": ()}, "invariance_kinds: got nothing"),
+        ({"augment": True, "invariance_draws": 2}, "augment without invariance replaces a network by one copy"),
     ],
 )
 def test_impossible_settings(changes, message):
@@ -237,19 +235,3 @@ def test_settings_both_ways():
     settings = TrainingSettings(invariance=0.3, invariance_kinds=("permutation", "sign"), invariance_draws=3)
     plain = json.loads(json.dumps(settings.to_json()))
     assert TrainingSettings(**plain) == settings and settings.invariance_kinds == ("permutation", "sign")
-
-
-def test_predictors_from_before_load_and_are_known_again(zoo, tmp_path):
-    fit(zoo, ["test_loss"], split=zoo.split, encoder=TinyEncoder, settings=quick(), out=tmp_path / "p")
-    config = json.loads((tmp_path / "p" / "config.json").read_text())
-    for name in ("invariance", "invariance_kinds", "invariance_draws", "augment"):
-        del config["training"]["settings"][name]
-    metrics = json.loads((tmp_path / "p" / "metrics.json").read_text())
-    del metrics["invariance"]
-    (tmp_path / "p" / "config.json").write_text(json.dumps(config))
-    (tmp_path / "p" / "metrics.json").write_text(json.dumps(metrics))
-    old = Predictor.load(tmp_path / "p", encoders=ENCODERS)
-    check_same_training(old, zoo, ["test_loss"], "TinyEncoder", quick())
-    with pytest.raises(TrainingError, match=r"was trained with invariance 0.0, not 0.1"):
-        check_same_training(old, zoo, ["test_loss"], "TinyEncoder", quick(invariance=0.1))
-    assert evaluate(old, zoo, np.arange(4))[0].invariance.num_networks == 4

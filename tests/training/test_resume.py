@@ -41,13 +41,15 @@ def kill_when(process: subprocess.Popen, state: Path, epochs: int) -> None:
 
 
 def test_kill_and_resume_ends_with_the_same_bits(zoo_path, tmp_path):
-    """Killed twice, in either member, by SIGKILL; dropout, running mean, accumulation and invariance are on."""
+    """Killed twice, in either member, by SIGKILL; dropout, accumulation and invariance are on."""
     whole = train(zoo_path, tmp_path / "whole")
     assert whole.record["symmetry"]["copied"] and whole.record["symmetry"]["unknown"]
-    assert all(entry["invariance"] > 0 for member in whole.metrics["members"] for entry in member["history"])
+    assert all(
+        entry["invariance"] > 0 for member in whole.metrics["experts"]["neural"]["folds"] for entry in member["history"]
+    )
     out = tmp_path / "killed"
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    for member, resume in (("member-0", "anew"), ("member-1", "resume")):
+    for member, resume in (("neural-0", "anew"), ("neural-1", "resume")):
         process = subprocess.Popen(
             [sys.executable, str(SCRIPT), str(zoo_path), str(out), resume, "0.02"],
             env=environment,
@@ -139,7 +141,7 @@ def test_an_unfinished_training_is_not_lost_by_accident(zoo_path, tmp_path):
 
 def test_resuming_does_not_start_again(zoo_path, tmp_path):
     zoo = stop_midway(zoo_path, tmp_path / "p", SMALL)
-    done = epochs_done(tmp_path / "p" / ".training" / "member-0.safetensors")
+    done = epochs_done(tmp_path / "p" / ".training" / "neural-0.safetensors")
     assert 0 < done < 10
     before = StoppingEncoder.left
     fit(
@@ -152,9 +154,9 @@ def test_resuming_does_not_start_again(zoo_path, tmp_path):
 
 def test_a_damaged_state_is_told(zoo_path, tmp_path):
     zoo = stop_midway(zoo_path, tmp_path / "p", SMALL)
-    state = tmp_path / "p" / ".training" / "member-0.safetensors"
+    state = tmp_path / "p" / ".training" / "neural-0.safetensors"
     state.write_bytes(state.read_bytes()[:100])
-    with pytest.raises(TrainingError, match=r"member-0\.safetensors: damaged"):
+    with pytest.raises(TrainingError, match=r"neural-0\.safetensors: damaged"):
         fit(
             zoo, ["test_accuracy"], split=zoo.split, encoder=StoppingEncoder, settings=SMALL,
             out=tmp_path / "p", resume=True,
@@ -178,4 +180,4 @@ def test_replacing_a_predictor_that_is_cut_short_is_unfinished(zoo_path, tmp_pat
 
 def test_script_settings_exercise_the_hard_parts():
     assert SETTINGS.invariance and SETTINGS.invariance_draws > 1
-    assert SETTINGS.ema_decay and SETTINGS.dropout and SETTINGS.accumulation > 1 and SETTINGS.members > 1
+    assert SETTINGS.dropout and SETTINGS.accumulation > 1 and SETTINGS.folds > 1

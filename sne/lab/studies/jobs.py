@@ -26,7 +26,7 @@ class Job:
         seed: of training.
         zoos: digests of the task's zoos, by name, see `ZooShelf.digest`.
         most_epochs: limit on an encoder's epochs.
-        most_members: limit on the members of a predictor.
+        most_folds: limit on the folds of a training.
         device: where encoders train.
     """
 
@@ -36,7 +36,7 @@ class Job:
     seed: int
     zoos: Mapping[str, str]
     most_epochs: int | None = None
-    most_members: int | None = None
+    most_folds: int | None = None
     device: str = "cpu"
 
     @property
@@ -76,8 +76,8 @@ class Job:
         changes = {**self.method.training, **self.method.grid[self.configuration], "seed": self.seed}
         settings = preset_settings(preset, **changes)
         epochs = min(settings.epochs, self.most_epochs or settings.epochs)
-        members = min(settings.members, self.most_members or settings.members)
-        return TrainingSettings(**{**settings.to_json(), "epochs": epochs, "members": members})
+        folds = min(settings.folds, self.most_folds or settings.folds)
+        return TrainingSettings(**{**settings.to_json(), "epochs": epochs, "folds": folds})
 
 
 def jobs_of(
@@ -106,7 +106,7 @@ def jobs_of(
             seed,
             {name: zoos[name] for name in task.zoos},
             most_epochs=design.most_epochs,
-            most_members=design.most_members,
+            most_folds=design.most_folds,
             device=design.device,
         )
         for number in configurations

@@ -16,8 +16,8 @@ from sne.lab.neural import NEURAL_BASELINES, CannotTakeError
 from sne.lab.studies.jobs import Job
 from sne.lab.studies.methods import ALL_BASELINES, ON_DEVICE
 from sne.predictors import Predictor, Property, choose_device, scores, selection_score
-from sne.training import TrainingError, fit
-from sne.training.labels import target_column
+from sne.predictors.experts import NeuralExpert
+from sne.training import TrainingError, fit, target_column
 from sne.zoo import Split, Zoo
 
 
@@ -93,8 +93,9 @@ class EncoderLearner(Learner):
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of all members."""
-        return sum(parameter.numel() for parameter in self.predictor.members.parameters())
+        """Number of parameters of all neural experts."""
+        models = [expert.model for expert in self.predictor.experts if isinstance(expert, NeuralExpert)]
+        return sum(parameter.numel() for model in models for parameter in model.parameters())
 
     def check(self, zoo: Zoo, split: Split, judged: Zoo, row: int) -> None:
         """Prepares the network with an untrained encoder."""
@@ -124,8 +125,8 @@ class EncoderLearner(Learner):
         return np.array(prop.classes, dtype=object)[values.argmax(1)] if prop.kind == "class" else values
 
     def embed(self, zoo: Zoo, rows: np.ndarray) -> np.ndarray:
-        """Returns embeddings, those of all members concatenated."""
-        return self.predictor.embed(zoo.networks(rows))
+        """Returns embeddings, those of all experts concatenated."""
+        return self.predictor.encode(zoo.networks(rows))
 
     def _factory(self, zoo: Zoo, split: Split) -> Callable[[], NetworkEncoder]:
         method = self._job.method

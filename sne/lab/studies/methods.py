@@ -8,8 +8,7 @@ from sne.baselines import BASELINES, Baseline
 from sne.errors import StudyError
 from sne.lab.neural import NEURAL_BASELINES, SLOW_BASELINES
 from sne.lab.probing import PROBING_BASELINES
-from sne.training import TrainingSettings
-from sne.training.presets import PRESET_SETTINGS
+from sne.training import PRESET_SETTINGS, TrainingSettings
 
 KINDS = ("preset", "neural", "baseline", "average")
 
@@ -136,10 +135,10 @@ def _neural(name: str) -> Method:
 SNE = Method("sne", "sne default", "preset", "default", grid=RATES_OF_TWO)
 SNE_ONE = Method(
     "sne_one",
-    "sne default, one member, no trees",
+    "sne default, neural expert alone, one fold",
     "preset",
     "default",
-    training={"members": 1, "trees": 0},
+    training={"folds": 1, "experts": ("neural",)},
     grid=RATES_OF_TWO,
 )
 SNE_PLAIN = Method(

@@ -113,7 +113,7 @@ class Design:
         configurations: Number of configurations that each method may try before the best is trained with all seeds.
             It is the same for all methods; a method with a shorter grid has nothing more to tune.
         most_epochs: Maximum number of epochs of every encoder; None for no limit.
-        most_members: Maximum number of members of a predictor; None for no limit.
+        most_folds: Maximum number of folds of a training; None for no limit.
         device: Device on which encoders train: "cpu", "cuda" or "auto".
         estimate: Expected duration, as text.
         left_out: Names of methods that are not compared, with the reason, which reports state.
@@ -125,7 +125,7 @@ class Design:
     seeds: tuple[int, ...] = (0, 1, 2)
     configurations: int = 1
     most_epochs: int | None = None
-    most_members: int | None = None
+    most_folds: int | None = None
     device: str = "cpu"
     estimate: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)

@@ -19,8 +19,7 @@ from sne.lab.studies.learners import Learner, learner_of
 from sne.lab.studies.study import HeldOut
 from sne.lab.studies.zoos import ShelvedZoo, ZooShelf
 from sne.predictors import PredictorError
-from sne.training import TrainingError
-from sne.training.labels import target_column
+from sne.training import TrainingError, target_column
 from sne.work import write_atomically
 from sne.zoo import Split, Zoo
 

@@ -144,6 +144,6 @@ def test_predictors_are_saved_and_loaded(method, tmp_path):
         progress=False,
     )
     again = Predictor.load(tmp_path / "predictor", encoders=NEURAL_ENCODERS)
-    first, second = (one.embed(zoo.networks(rows)) for one in (predictor, again))
+    first, second = (one.encode(zoo.networks(rows)) for one in (predictor, again))
     np.testing.assert_array_equal(first, second)
     assert np.ptp(first, axis=0).max() > 0

@@ -141,7 +141,7 @@ def design(scale: str, **given: Any) -> Design:
 
 
 _OF_SCALE: Mapping[str, Mapping[str, Any]] = {
-    "ci": {"seeds": (0, 1), "configurations": 1, "most_epochs": 2, "most_members": 2},
+    "ci": {"seeds": (0, 1), "configurations": 1, "most_epochs": 2, "most_folds": 2},
     "cpu": {"seeds": (0, 1, 2), "configurations": 2},
     "gpu": {"seeds": (0, 1, 2, 3, 4), "configurations": 3, "device": "auto"},
 }

@@ -91,7 +91,7 @@ def to_results(finished: Finished) -> dict[str, Any]:
         "seeds": list(design.seeds),
         "configurations": design.configurations,
         "most_epochs": design.most_epochs,
-        "most_members": design.most_members,
+        "most_folds": design.most_folds,
         "device": design.device,
         "methods": [
             {**method.to_json(), "label": method.label, "reads": method.reads, "settings": _settings(finished, method)}
@@ -198,7 +198,7 @@ def _measuring(finished: Finished) -> list[Block]:
     design = finished.design
     seeds = ", ".join(str(seed) for seed in design.seeds)
     limits = [f"at most {design.most_epochs} epochs"] if design.most_epochs else []
-    limits += [f"at most {design.most_members} members"] if design.most_members else []
+    limits += [f"at most {design.most_folds} folds"] if design.most_folds else []
     texts = [
         f"Training seeds: {seeds}. Zoos are split by training run, in the same way for every method.",
         *(f"Not compared here: {labels}: {reason}." for reason, labels in _left_out(finished).items()),
@@ -207,8 +207,8 @@ def _measuring(finished: Finished) -> list[Block]:
         "with fewer configurations have nothing more to tune. Held-out networks influence no choice.",
         "Encoders choose their epoch on the validation runs. HyperRep and probing train for a fixed number of epochs "
         "on the training runs. Quick baselines, which need no such choice, are fitted on training and validation runs. "
-        "The ensemble (sne default) leaves out one fold of the training and validation runs per member, and uses the "
-        "settings that were found best for it on other zoos; all other encoders follow one protocol."
+        "The experts of sne default are trained once per fold of the training and validation runs, without that fold, "
+        "with settings that were found best on other zoos; all other encoders follow one protocol."
         + (f" Limits on encoders at this scale: {' and '.join(limits)}." if limits else ""),
         f"Brackets contain 95% intervals from {DRAWS:,} bootstrap draws of the training runs of the held-out networks "
         "and of the training seeds. All checkpoints of a run, and runs of equal number in several zoos, are drawn "
@@ -217,7 +217,7 @@ def _measuring(finished: Finished) -> list[Block]:
         "Tau is tau_b. Ties among the labels limit it to the ceiling given next to it.",
         "Training time is processor time in seconds, including reading; for training on a GPU, that of the host. "
         "Milliseconds per network include reading, preparing and the forward pass, on one thread if processes did the "
-        "work; other load on the machine increases them. Parameters are those of encoders and heads; trees are not "
+        "work; other load on the machine increases them. Parameters are those of neural experts; trees are not "
         f"counted. All trainings together took {_processor_seconds(finished) / 60:.0f} min of processor time, without "
         "zoos.",
         f"Zoos: {', '.join(f'{zoo.name} (runs per family: {zoo.networks})' for zoo in design.zoos)}.",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sne.training import TrainingError
-from sne.training.folds import cut_folds
+from sne.training.plan import cut_folds
 from sne.zoo import Split
 
 RUNS = [f"r{i // 2}" for i in range(40)]
@@ -14,26 +14,26 @@ SPLIT = Split(
 )
 
 
-def test_one_member_follows_the_split():
-    (fold,) = cut_folds(RUNS, FAMILIES, SPLIT, members=1, seed=0)
+def test_one_fold_follows_the_split():
+    (fold,) = cut_folds(RUNS, FAMILIES, SPLIT, folds=1, seed=0)
     assert set(np.array(RUNS)[fold.train]) == set(SPLIT.train)
     assert set(np.array(RUNS)[fold.held_out]) == set(SPLIT.val)
 
 
-def test_members_hold_out_twins_together():
+def test_folds_hold_out_twins_together():
     groups = [f"r{int(run[1:]) % 10}" if family == "a" else run for run, family in zip(RUNS, FAMILIES, strict=True)]
-    folds = cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0, groups=groups)
+    folds = cut_folds(RUNS, FAMILIES, SPLIT, folds=3, seed=0, groups=groups)
     for fold in folds:
         assert not {groups[i] for i in fold.train} & {groups[i] for i in fold.held_out}
     assert len(np.concatenate([fold.held_out for fold in folds])) == 32
     assert all(len(fold.held_out) > 6 for fold in folds)
-    alone = cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0, groups=RUNS)
-    plain = cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0)
+    alone = cut_folds(RUNS, FAMILIES, SPLIT, folds=3, seed=0, groups=RUNS)
+    plain = cut_folds(RUNS, FAMILIES, SPLIT, folds=3, seed=0)
     assert all((a.held_out == b.held_out).all() for a, b in zip(alone, plain, strict=True))
 
 
-def test_members_hold_out_every_run_once_and_no_test_run():
-    folds = cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0)
+def test_folds_hold_out_every_run_once_and_no_test_run():
+    folds = cut_folds(RUNS, FAMILIES, SPLIT, folds=3, seed=0)
     held_out = np.concatenate([fold.held_out for fold in folds])
     assert sorted(held_out) == [i for i in range(40) if RUNS[i] not in SPLIT.test]
     for fold in folds:
@@ -42,20 +42,20 @@ def test_members_hold_out_every_run_once_and_no_test_run():
 
 
 def test_folds_are_even_in_every_family_and_follow_the_seed():
-    folds = cut_folds(RUNS, FAMILIES, SPLIT, members=4, seed=0)
+    folds = cut_folds(RUNS, FAMILIES, SPLIT, folds=4, seed=0)
     for family in "ab":
         counts = [len({RUNS[i] for i in fold.held_out if FAMILIES[i] == family}) for fold in folds]
         assert max(counts) - min(counts) <= 1
-    again = cut_folds(RUNS, FAMILIES, SPLIT, members=4, seed=0)
-    other = cut_folds(RUNS, FAMILIES, SPLIT, members=4, seed=1)
+    again = cut_folds(RUNS, FAMILIES, SPLIT, folds=4, seed=0)
+    other = cut_folds(RUNS, FAMILIES, SPLIT, folds=4, seed=1)
     assert all(np.array_equal(a.held_out, b.held_out) for a, b in zip(folds, again, strict=True))
     assert not all(np.array_equal(a.held_out, b.held_out) for a, b in zip(folds, other, strict=True))
 
 
 def test_too_few_runs_are_told():
-    with pytest.raises(TrainingError, match="17 members need as many runs, the training split has 16"):
-        cut_folds(RUNS, FAMILIES, SPLIT, members=17, seed=0)
+    with pytest.raises(TrainingError, match="17 folds need as many runs, the training split has 16"):
+        cut_folds(RUNS, FAMILIES, SPLIT, folds=17, seed=0)
     with pytest.raises(TrainingError, match="training split has 2, twins counted once"):
-        cut_folds(RUNS, FAMILIES, SPLIT, members=3, seed=0, groups=FAMILIES)
+        cut_folds(RUNS, FAMILIES, SPLIT, folds=3, seed=0, groups=FAMILIES)
     with pytest.raises(TrainingError, match="24 training and 0 validation rows"):
-        cut_folds(RUNS, FAMILIES, Split(SPLIT.train, (), SPLIT.test), members=1, seed=0)
+        cut_folds(RUNS, FAMILIES, Split(SPLIT.train, (), SPLIT.test), folds=1, seed=0)

@@ -1,7 +1,9 @@
-"""A member's training state on disk, from which training goes on with the same bits."""
+"""What makes training repeatable: derived seeds, and saved states from which it continues with the same bits."""
 
+import contextlib
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,24 +14,49 @@ from safetensors.torch import save
 from torch import Tensor
 
 from sne.errors import TrainingError
-from sne.training.settings import SETTINGS_ADDED_LATER
 from sne.work import write_atomically
 
 FOLDER = ".training"
+"""Folder for saved states, inside the predictor's folder; it is there while a training is unfinished."""
+
+
+def derive_seed(*parts: object) -> int:
+    """Derives a seed for one purpose: equal for equal parts, unrelated for others.
+
+    Args:
+        parts: Whatever the seed depends on.
+
+    Returns:
+        An integer in [0, 2^63).
+
+    Example:
+        >>> derive_seed(0, "order") == derive_seed(0, "order"), derive_seed(0, "order") == derive_seed(1, "order")
+        (True, False)
+    """
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextlib.contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Seeds torch's generators for a block of code and restores them afterwards."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @dataclass
-class MemberState:
-    """What is known of one member between two epochs.
+class TrainingState:
+    """State of one neural expert between two epochs.
 
     Args:
-        epoch: epochs that are done.
-        done: whether the member is finished; then `tensors` hold its kept parameters alone.
-        best_epoch: number of the epoch whose parameters are kept, from 0; -1 before the first.
-        best_score: its score and, against ties, minus its loss.
-        history: one entry an epoch.
-        seconds: time spent so far.
-        tensors: "model.*", "optimizer.*", "averaged.*" and "best.*".
+        epoch: Number of finished epochs.
+        done: Whether training is finished; then `tensors` hold the kept parameters alone.
+        best_epoch: Number of the epoch whose parameters are kept, from 0; -1 before the first.
+        best_score: Score of that epoch and, to break ties, its negative loss.
+        history: One entry per epoch.
+        seconds: Time spent so far.
+        tensors: Tensors named "model.*", "optimizer.*" and "best.*".
     """
 
     epoch: int = 0
@@ -41,11 +68,11 @@ class MemberState:
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors below a name, without it. Inverse: `put`."""
+        """Returns the tensors below a name, without it. Inverse: `put`."""
         return {key.removeprefix(f"{name}."): t for key, t in self.tensors.items() if key.startswith(f"{name}.")}
 
     def put(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keeps copies of tensors below a name, in place of those before."""
+        """Replaces the tensors below a name by copies of others."""
         for key in [key for key in self.tensors if key.startswith(f"{name}.")]:
             del self.tensors[key]
         for key, tensor in tensors.items():
@@ -53,7 +80,7 @@ class MemberState:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimiser's running values, named by parameter number. Inverse: `restore_optimizer`."""
+    """Returns the running values of an optimiser, named by parameter number. Inverse: `restore_optimizer`."""
     return {
         f"{number}.{name}": torch.as_tensor(value)
         for number, values in optimizer.state_dict()["state"].items()
@@ -62,7 +89,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Sets an optimiser's running values. Inverse: `optimizer_tensors`."""
+    """Sets the running values of an optimiser. Inverse: `optimizer_tensors`."""
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         number, name = key.split(".", 1)
@@ -71,19 +98,19 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
 
 
 class StateStore:
-    """The states of a run's members, one safetensors file each, replaced atomically.
+    """Saved states of the neural experts of one training run, one safetensors file each, replaced atomically.
 
     Args:
-        folder: the predictor's folder; None keeps nothing.
-        fingerprint: what the run is made of; a state of another run is refused.
+        folder: Folder of the predictor; None saves nothing.
+        fingerprint: Settings and digests that identify the run; a state of another run is refused.
     """
 
     def __init__(self, folder: Path | None, fingerprint: Mapping[str, Any]):
         self._folder = None if folder is None else folder / FOLDER
         self._fingerprint = json.loads(json.dumps(fingerprint))
 
-    def save(self, member: str, state: MemberState) -> None:
-        """Writes a member's state. Inverse: `load`."""
+    def save(self, name: str, state: TrainingState) -> None:
+        """Writes the state of an expert. Inverse: `load`."""
         if self._folder is None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -96,23 +123,23 @@ class StateStore:
             "history": state.history,
             "seconds": state.seconds,
         }
-        # one file holds numbers and tensors, so that no crash can part them
-        write_atomically(self._path(member), save(state.tensors, {"state": json.dumps(values)}))
+        # numbers and tensors share one file, so that a crash cannot separate them
+        write_atomically(self._path(name), save(state.tensors, {"state": json.dumps(values)}))
 
-    def load(self, member: str) -> MemberState | None:
-        """Reads a member's state; None where there is none.
+    def load(self, name: str) -> TrainingState | None:
+        """Reads the state of an expert; returns None where there is none.
 
         Raises:
-            TrainingError: the state is damaged, or belongs to a run with other settings or another zoo.
+            TrainingError: The state is damaged, or belongs to a run with other settings or another zoo.
         """
-        if self._folder is None or not self._path(member).is_file():
+        if self._folder is None or not self._path(name).is_file():
             return None
-        path = self._path(member)
+        path = self._path(name)
         try:
             with safe_open(path, framework="pt") as file:
                 values = json.loads(file.metadata()["state"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
-            state = MemberState(
+            state = TrainingState(
                 epoch=values["epoch"],
                 done=values["done"],
                 best_epoch=values["best_epoch"],
@@ -121,7 +148,7 @@ class StateStore:
                 seconds=values["seconds"],
                 tensors=tensors,
             )
-            before = {**SETTINGS_ADDED_LATER, **values["fingerprint"]}
+            before = dict(values["fingerprint"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError) as error:
             raise TrainingError(f"{path}: damaged ({error}); start again without --resume") from None
         for key in sorted(before.keys() | self._fingerprint.keys()):
@@ -133,6 +160,6 @@ class StateStore:
                 )
         return state
 
-    def _path(self, member: str) -> Path:
+    def _path(self, name: str) -> Path:
         assert self._folder is not None
-        return self._folder / f"{member}.safetensors"
+        return self._folder / f"{name}.safetensors"

@@ -8,28 +8,27 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sne.predictors.properties import Property
+from sne.predictors.properties import Property, num_outputs, output_slices
 
 
 class PropertyHeads(nn.Module):
-    """A hidden layer that all properties share, then one linear output each.
+    """A hidden layer that all properties share, followed by one linear output per property.
 
-    A fraction has one output, a logit, trained with a binary cross-entropy on the soft target; a real value
-    has one output on the standardised scale, trained with squared error or Huber's loss; a class property has
-    one logit a class, trained with cross-entropy. Missing labels take no part.
+    A fraction has one output, a logit, trained with binary cross-entropy on the soft target. A real value has one
+    output on the standardised scale, trained with squared error. A class property has one logit per class, trained
+    with cross-entropy. Missing labels take no part.
 
     Args:
-        dim: length of an embedding.
-        properties: what to predict, in this order.
-        hidden: width of the hidden layer; 0 for a linear map.
-        dropout: share of embedding entries dropped while training.
-        huber_delta: where Huber's loss turns linear, in standard deviations of the labels; 0: squared error.
-        rank_weight: share of the loss that a second output takes, which predicts the rank of a number among the
-            training labels (cross-entropy on the soft target `Property.ranks`). It serves training alone: labels
-            that crowd together, as accuracies near chance or near the best do, count as much as the others.
+        dim: Length of an embedding.
+        properties: Properties to predict, in this order.
+        hidden: Width of the hidden layer; 0 for a linear map.
+        dropout: Share of embedding entries that are dropped during training.
+        rank_weight: Share of the loss that a second output takes, which predicts the rank of a number among the
+            training labels (cross-entropy on the soft target `Property.ranks`). The output is used in training only.
+            It lets labels that crowd together, such as accuracies near chance, count as much as the others.
 
     Source: Andreis et al., arXiv 2305.16625, section 4 (soft binary cross-entropy for accuracies).
-    Differs: several properties at once, missing labels; the paper's head is not specified.
+    Differs: Several properties at once, missing labels, the rank output; the paper does not specify its head.
     """
 
     def __init__(
@@ -39,41 +38,32 @@ class PropertyHeads(nn.Module):
         *,
         hidden: int = 0,
         dropout: float = 0.0,
-        huber_delta: float = 0.0,
         rank_weight: float = 0.0,
     ):
         super().__init__()
         self.properties = tuple(properties)
-        self._settings = {"hidden": hidden, "dropout": dropout, "huber_delta": huber_delta, "rank_weight": rank_weight}
-        self.huber_delta = huber_delta
+        self.slices = output_slices(properties)
+        self.num_outputs = num_outputs(properties)
         self.rank_weight = rank_weight
-        self.num_outputs = sum(p.num_outputs for p in self.properties)
+        self._settings = {"hidden": hidden, "dropout": dropout, "rank_weight": rank_weight}
         self.dropout = nn.Dropout(dropout)
         self.hidden = nn.Sequential(nn.Linear(dim, hidden), nn.GELU()) if hidden else nn.Identity()
         self.output = nn.Linear(hidden or dim, self.num_outputs)
-        self.slices: list[slice] = []
-        start = 0
-        for p in self.properties:
-            self.slices.append(slice(start, start + p.num_outputs))
-            start += p.num_outputs
         self.rank_output = nn.Linear(hidden or dim, len(self.properties)) if rank_weight else None
 
     def settings(self) -> dict[str, Any]:
-        """The keyword arguments beside `dim` and `properties`, as plain JSON values."""
+        """Returns the keyword arguments beside `dim` and `properties`, as plain JSON values."""
         return dict(self._settings)
 
     def forward(self, embedding: Float[Tensor, "networks dim"]) -> Float[Tensor, "networks raw"]:
-        """Raw outputs: logits and standardised values, side by side in the order of the properties; then ranks."""
+        """Computes logits and standardised values, side by side in the order of the properties, then rank logits."""
         hidden = self.hidden(self.dropout(embedding))
         if self.rank_output is None:
             return self.output(hidden)
         return torch.cat([self.output(hidden), self.rank_output(hidden)], dim=1)
 
     def values(self, outputs: Float[Tensor, "networks raw"]) -> Float[Tensor, "networks values"]:
-        """Outputs in the properties' own units: fractions, real values, class probabilities.
-
-        Members of an ensemble are averaged on this scale.
-        """
+        """Converts outputs to the properties' own units: fractions, real values, class probabilities."""
         columns = []
         for p, where in zip(self.properties, self.slices, strict=True):
             column = outputs[:, where].float()
@@ -88,11 +78,11 @@ class PropertyHeads(nn.Module):
     def loss(
         self, outputs: Float[Tensor, "networks raw"], targets: Float[Tensor, "networks properties"]
     ) -> Float[Tensor, ""]:
-        """Sum over the properties of the mean loss over networks whose label is known.
+        """Sums over the properties the mean loss of the networks whose label is known.
 
         Args:
-            outputs: what `forward` gave.
-            targets: what `Property.encode` gave, one column a property; nan where missing.
+            outputs: Raw outputs of `forward`.
+            targets: One column per property, as `Property.encode` gives them; nan where a label is missing.
 
         Returns:
             The loss; 0, with a gradient of 0, where no label is known.
@@ -109,12 +99,7 @@ class PropertyHeads(nn.Module):
             elif p.kind == "class":
                 losses = F.cross_entropy(output, target.long(), reduction="none")
             else:
-                standardised = (target - p.mean) / p.std
-                losses = (
-                    F.huber_loss(output[:, 0], standardised, delta=self.huber_delta, reduction="none")
-                    if self.huber_delta
-                    else F.mse_loss(output[:, 0], standardised, reduction="none")
-                )
+                losses = F.mse_loss(output[:, 0], (target - p.mean) / p.std, reduction="none")
             if self.rank_weight and p.kind != "class":
                 rank = outputs[:, self.num_outputs + column].float()
                 rank_losses = F.binary_cross_entropy_with_logits(rank, p.ranks(target), reduction="none")

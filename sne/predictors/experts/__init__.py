@@ -1,0 +1,26 @@
+"""Experts: everything that learns to predict properties, behind one contract, one kind per module."""
+
+from sne.predictors.experts.boosting import BoostingExpert as BoostingExpert
+from sne.predictors.experts.contract import CopySource as CopySource
+from sne.predictors.experts.contract import Examples as Examples
+from sne.predictors.experts.contract import Expert as Expert
+from sne.predictors.experts.contract import FitContext as FitContext
+from sne.predictors.experts.contract import Fold as Fold
+from sne.predictors.experts.contract import Outputs as Outputs
+from sne.predictors.experts.contract import Prepared as Prepared
+from sne.predictors.experts.contract import prepare as prepare
+from sne.predictors.experts.forest import ForestExpert as ForestExpert
+from sne.predictors.experts.heads import PropertyHeads as PropertyHeads
+from sne.predictors.experts.linear import LinearExpert as LinearExpert
+from sne.predictors.experts.loop import EncoderWithHeads as EncoderWithHeads
+from sne.predictors.experts.neural import NeuralExpert as NeuralExpert
+from sne.predictors.experts.neural import without_memory as without_memory
+from sne.predictors.experts.settings import TrainingSettings as TrainingSettings
+
+EXPERTS: dict[str, type[Expert]] = {
+    "neural": NeuralExpert,
+    "forest": ForestExpert,
+    "boosting": BoostingExpert,
+    "linear": LinearExpert,
+}
+"""Kinds of experts by the names that settings, the command line and predictor folders use."""

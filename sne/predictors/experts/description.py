@@ -1,0 +1,137 @@
+"""What experts on the description of a network have in common."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sne.encoders import NetworkEncoder
+from sne.errors import PredictorError, TrainingError
+from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared
+from sne.predictors.experts.settings import TrainingSettings
+from sne.predictors.experts.state import derive_seed
+from sne.predictors.properties import Property
+
+
+class DescriptionExpert(Expert):
+    """Learns each property by itself, from the description of networks.
+
+    Args:
+        properties: Properties to predict, in order.
+        training: How it is trained; the defaults for an expert that is only asked for predictions.
+    """
+
+    reads_description: ClassVar[bool] = True
+    parts: ClassVar[tuple[str, ...]]
+    """Names of the tensors that it keeps per property."""
+
+    def __init__(self, properties: Sequence[Property], training: TrainingSettings | None = None):
+        self.properties = tuple(properties)
+        self.training = training or TrainingSettings()
+        self.num_features = 0
+        self._tensors: list[dict[str, Tensor]] = []
+
+    @abc.abstractmethod
+    def fit_property(
+        self,
+        prop: Property,
+        rows: Float[np.ndarray, "rows features"],
+        targets: Float[np.ndarray, " rows"],
+        seed: int,
+    ) -> dict[str, Tensor]:
+        """Learns one property.
+
+        Args:
+            prop: The property.
+            rows: Descriptions of the training networks.
+            targets: Their labels as `Property.encode` gives them; nan where missing, perhaps everywhere.
+            seed: Random seed.
+
+        Returns:
+            What was learned, under the names of `parts`.
+        """
+
+    @abc.abstractmethod
+    def predict_property(
+        self, prop: Property, rows: Float[Tensor, "rows features"], tensors: dict[str, Tensor]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Predicts one property, in its own unit, from what `fit_property` gave."""
+
+    @abc.abstractmethod
+    def check_property(self, prop: Property, tensors: dict[str, Tensor]) -> None:
+        """Checks tensors that may come from a damaged file.
+
+        Raises:
+            PredictorError: `predict_property` could not use them.
+        """
+
+    @classmethod
+    def create(
+        cls, encoder: Callable[[], NetworkEncoder], properties: Sequence[Property], settings: TrainingSettings
+    ) -> "DescriptionExpert":
+        """Makes an expert that has learned nothing yet; the encoder is not needed."""
+        return cls(properties, settings)
+
+    def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
+        """Learns every property from the training networks of a fold."""
+        learned = examples.take(fold.train)
+        rows = self._rows(learned.prepared).numpy()
+        targets = learned.targets.double().numpy()
+        self.num_features = rows.shape[1]
+        self._tensors = []
+        for column, prop in enumerate(self.properties):
+            context.on_progress(column, len(self.properties), "properties")
+            seed = derive_seed(*context.seed, type(self).__name__, prop.name)
+            self._tensors.append(self.fit_property(prop, rows, targets[:, column], seed))
+        context.on_progress(len(self.properties), len(self.properties), "properties")
+
+    @torch.no_grad()
+    def predict(self, prepared: Prepared) -> Outputs:
+        """Predicts every property."""
+        rows = self._rows(prepared)
+        if rows.shape[1] != self.num_features:
+            raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
+        columns = [
+            self.predict_property(prop, rows, tensors).double()
+            for prop, tensors in zip(self.properties, self._tensors, strict=True)
+        ]
+        return Outputs(torch.cat(columns, dim=1))
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns the tensors of each property, below its number."""
+        return {f"{n}.{name}": t.contiguous() for n, own in enumerate(self._tensors) for name, t in own.items()}
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the length of a description."""
+        return {"num_features": self.num_features}
+
+    @classmethod
+    def from_state(
+        cls,
+        encoder: Callable[[], NetworkEncoder],
+        properties: Sequence[Property],
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> "DescriptionExpert":
+        """Adopts the tensors after checking them."""
+        expert = cls(properties)
+        expert.num_features = int(settings["num_features"])
+        expected = {f"{number}.{part}" for number in range(len(properties)) for part in cls.parts}
+        missing, extra = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
+        if missing or extra:
+            first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
+            raise PredictorError(f"{first} ({len(missing) + len(extra)} such tensors)")
+        for number, prop in enumerate(expert.properties):
+            own = {part: tensors[f"{number}.{part}"] for part in cls.parts}
+            expert.check_property(prop, own)
+            expert._tensors.append(own)
+        return expert
+
+    def _rows(self, prepared: Prepared) -> Float[Tensor, "rows features"]:
+        if prepared.description is None:
+            raise TrainingError(f"{type(self).__name__} reads descriptions of networks, and there are none")
+        return prepared.description

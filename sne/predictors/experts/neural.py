@@ -1,0 +1,167 @@
+"""The neural expert: an encoder, and heads that read its embeddings."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+from sne.encoders import NetworkEncoder
+from sne.errors import PredictorError, TrainingError
+from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared
+from sne.predictors.experts.heads import PropertyHeads
+from sne.predictors.experts.loop import EncoderWithHeads, train_epochs
+from sne.predictors.experts.settings import TrainingSettings
+from sne.predictors.experts.state import TrainingState, derive_seed, own_randomness
+from sne.predictors.properties import Property
+
+Built = TypeVar("Built", bound=nn.Module)
+
+
+@final
+class NeuralExpert(Expert):
+    """A network encoder with one head per property.
+
+    Args:
+        model: The encoder and its heads.
+        make: Draws a fresh model for `fit`; None for an expert that is not to be trained.
+        settings: How it is trained; None likewise.
+    """
+
+    reads_description: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        model: EncoderWithHeads,
+        make: Callable[[], EncoderWithHeads] | None = None,
+        settings: TrainingSettings | None = None,
+    ):
+        self.model = model.eval()
+        self.embedding_dim = model.encoder.dim
+        self._make = make
+        self._training = settings
+        self._trained: TrainingState | None = None
+
+    @classmethod
+    def create(
+        cls, encoder: Callable[[], NetworkEncoder], properties: Sequence[Property], settings: TrainingSettings
+    ) -> "NeuralExpert":
+        """Makes an expert whose parameters are drawn when it is fitted."""
+
+        def make() -> EncoderWithHeads:
+            fresh = encoder()
+            heads = PropertyHeads(
+                fresh.dim,
+                properties,
+                hidden=settings.hidden,
+                dropout=settings.dropout,
+                rank_weight=settings.rank_weight,
+            )
+            return EncoderWithHeads(fresh, heads)
+
+        return cls(without_memory(make), make, settings)  # `fit` draws the parameters
+
+    def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
+        """Trains the model; the held-out networks choose the epoch whose parameters are kept."""
+        if self._make is None or self._training is None:
+            raise TrainingError(f"{context.name}: this expert was loaded from a file and cannot be trained again")
+        state = context.store.load(context.name) if context.resume else None
+        with own_randomness(derive_seed(*context.seed, "initial values"), context.device):
+            self.model = self._make()
+        learned = examples.take(fold.train)
+        try:
+            self.model.encoder.fit_scale(learned.prepared.items)
+        except ValueError as error:
+            raise TrainingError(f"the encoder cannot fit its input scale to the training networks: {error}") from None
+        self._trained = train_epochs(
+            self.model.to(context.device),
+            learned,
+            examples.take(fold.held_out),
+            self._training,
+            context=context,
+            state=state,
+        )
+        self.model = self.model.cpu().eval()
+        self.seconds = self._trained.seconds
+
+    @torch.inference_mode()
+    def predict(self, prepared: Prepared) -> Outputs:
+        """Predicts with dropout off."""
+        model = self.model.eval()
+        embedding = model.encoder(model.encoder.collate(prepared.items).to(model.device)).float()
+        logits = model.heads(embedding)[:, : model.heads.num_outputs].float().cpu()
+        return Outputs(model.heads.values(logits), logits, embedding.cpu())
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns the parameters and buffers of the model."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings of the heads."""
+        return self.model.heads.settings()
+
+    @classmethod
+    def from_state(
+        cls,
+        encoder: Callable[[], NetworkEncoder],
+        properties: Sequence[Property],
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> "NeuralExpert":
+        """Builds the model without memory, compares its shapes with the tensors, and adopts them."""
+
+        def make() -> EncoderWithHeads:
+            fresh = encoder()
+            return EncoderWithHeads(fresh, PropertyHeads(fresh.dim, properties, **settings))
+
+        model = without_memory(make, most_parameters=len(tensors))
+        expected = model.state_dict()
+        missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+        if missing or extra:
+            first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
+            raise PredictorError(f"{first} ({len(missing) + len(extra)} such tensors)")
+        for name, tensor in tensors.items():
+            if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+                came, asked = (f"{tuple(t.shape)} {t.dtype}" for t in (tensor, expected[name]))
+                raise PredictorError(f"{name} has shape {came}, config.json asks for {asked}")
+        model.load_state_dict(dict(tensors), assign=True)
+        return cls(model)
+
+    def history(self) -> dict[str, Any]:
+        """Returns the kept epoch, its score, and loss and score of every epoch."""
+        if self._trained is None:
+            return {}
+        epochs, best = self._trained.history, self._trained.best_epoch
+        return {"best_epoch": best, "score": epochs[best].get("score"), "history": epochs}
+
+    def to(self, device: torch.device) -> None:
+        """Moves the model."""
+        self.model.to(device)
+
+
+def without_memory(make: Callable[[], Built], most_parameters: int = 100_000) -> Built:
+    """Builds a module whose parameters and buffers have shapes, but no memory and no values.
+
+    Args:
+        make: Builds the module.
+        most_parameters: Number of parameter tensors after which building stops, in case that the settings come from a
+            damaged file and would build modules without end.
+
+    Raises:
+        PredictorError: The module has more parameter tensors.
+    """
+    left = most_parameters
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left
+        left -= parameter is not None
+        if left < 0:
+            raise PredictorError(f"the settings ask for more than {most_parameters} tensors of parameters")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            return make()
+    finally:
+        hook.remove()

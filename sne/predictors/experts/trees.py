@@ -1,0 +1,149 @@
+"""Ensembles of decision trees kept as tensors, and the way there from scikit-learn's trees."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sne.errors import PredictorError
+
+LEAF = -1
+"""Feature number of a leaf."""
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Decision trees on rows of numbers.
+
+    The nodes of all trees stand in one list, each node before its children. At an inner node, rows whose feature is
+    at most the threshold continue at the first child, the others at the second. Leaves hold outputs.
+
+    Args:
+        roots: Node at which each tree begins.
+        feature: Feature that each node compares; -1 for leaves.
+        threshold: Threshold of each node.
+        children: The two children of each node.
+        outputs: Outputs of each node.
+    """
+
+    roots: Int[Tensor, " trees"]
+    feature: Int[Tensor, " nodes"]
+    threshold: Float[Tensor, " nodes"]
+    children: Int[Tensor, "nodes 2"]
+    outputs: Float[Tensor, "nodes outputs"]
+
+    @torch.no_grad()
+    def leaf_outputs(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "rows trees outputs"]:
+        """Finds the leaf of each row in each tree and returns its outputs."""
+        rows = rows.float()
+        nodes = self.roots.long().expand(len(rows), -1)
+        while True:
+            feature = self.feature[nodes].long()
+            is_inner = feature != LEAF
+            if not is_inner.any():
+                return self.outputs[nodes]
+            goes_on = rows.gather(1, feature.clamp_min(0)) > self.threshold[nodes]
+            nodes = torch.where(is_inner, self.children[nodes, goes_on.long()].long(), nodes)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Returns the fields by name. Inverse: `from_tensors`."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], num_features: int, num_outputs: int) -> "Trees":
+        """Builds trees from tensors that may come from a damaged file. Inverse: `to_tensors`.
+
+        Args:
+            tensors: The fields by name.
+            num_features: Length of the rows that the trees read.
+            num_outputs: Number of outputs of a leaf.
+
+        Raises:
+            PredictorError: A tensor is missing or has the wrong shape, or a row would not come to a leaf.
+        """
+        names = list(cls.__dataclass_fields__)
+        if sorted(tensors) != sorted(names):
+            raise PredictorError(f"trees hold {', '.join(sorted(tensors))}, expected {', '.join(sorted(names))}")
+        trees = {name: tensors[name] for name in names}
+        nodes, roots = trees["feature"].numel(), trees["roots"].numel()
+        shapes = {
+            "roots": (roots,),
+            "feature": (nodes,),
+            "threshold": (nodes,),
+            "children": (nodes, 2),
+            "outputs": (nodes, num_outputs),
+        }
+        for name, shape in shapes.items():
+            if tuple(trees[name].shape) != shape:
+                raise PredictorError(f"trees: {name} has shape {tuple(trees[name].shape)}, expected {shape}")
+            if trees[name].is_floating_point() != (name in ("threshold", "outputs")):
+                raise PredictorError(f"trees: {name} has dtype {trees[name].dtype}")
+        if not 1 <= roots <= nodes:
+            raise PredictorError(f"trees: {roots} trees of {nodes} nodes")
+        checked = cls(**trees)
+        checked._check_structure(num_features)
+        return checked
+
+    def _check_structure(self, num_features: int) -> None:
+        inner = self.feature != LEAF
+        features, children = self.feature[inner].long(), self.children[inner].long()
+        numbers = torch.arange(len(self.feature))[inner]
+        if len(features) and not 0 <= int(features.min()) <= int(features.max()) < num_features:
+            raise PredictorError(f"trees ask for features outside 0 to {num_features - 1}")
+        if (children <= numbers[:, None]).any() or (children >= len(self.feature)).any():
+            raise PredictorError("trees have children that do not stand behind their nodes")
+        if int(self.roots.min()) < 0 or int(self.roots.max()) >= len(self.feature):
+            raise PredictorError("trees have roots that are no nodes")
+
+
+@dataclass(frozen=True)
+class TreeNodes:
+    """The nodes of one tree as arrays, in the order of scikit-learn: a node before its children.
+
+    Args:
+        feature: Feature that each node compares; -1 for leaves.
+        threshold: Threshold of each node in double precision.
+        children: The two children of each node, counted from the root.
+        outputs: Outputs of each node.
+    """
+
+    feature: Int[np.ndarray, " nodes"]
+    threshold: Float[np.ndarray, " nodes"]
+    children: Int[np.ndarray, "nodes 2"]
+    outputs: Float[np.ndarray, "nodes outputs"]
+
+
+def join_trees(trees: Sequence[TreeNodes]) -> Trees:
+    """Joins single trees into one ensemble."""
+    counts = [len(tree.feature) for tree in trees]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    parts: dict[str, list[np.ndarray]] = {"feature": [], "threshold": [], "children": [], "outputs": []}
+    for tree, start in zip(trees, starts, strict=True):
+        is_inner = tree.feature != LEAF
+        parts["feature"].append(tree.feature.astype(np.int32))
+        parts["threshold"].append(np.where(is_inner, floats_below(tree.threshold), 0).astype(np.float32))
+        parts["children"].append(np.where(is_inner[:, None], tree.children + start, 0).astype(np.int32))
+        parts["outputs"].append(tree.outputs.astype(np.float32))
+    joined: dict[str, Any] = {name: torch.from_numpy(np.concatenate(arrays)) for name, arrays in parts.items()}
+    return Trees(roots=torch.from_numpy(starts.astype(np.int32)), **joined)
+
+
+def single_leaf(outputs: Sequence[float]) -> Trees:
+    """Makes one tree that gives the same outputs for every row."""
+    nothing = np.zeros(1, dtype=np.int64)
+    leaf = TreeNodes(nothing + LEAF, np.zeros(1), np.zeros((1, 2), dtype=np.int64), np.array([outputs], dtype=float))
+    return join_trees([leaf])
+
+
+def floats_below(thresholds: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Rounds float64 thresholds down to float32.
+
+    A float32 value is at most the result exactly where it is at most the threshold, so trees compare single-precision
+    rows as scikit-learn does in double precision.
+    """
+    rounded = thresholds.astype(np.float32)
+    return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)

@@ -1,0 +1,81 @@
+"""Weights of experts: who ranks better gets more, and nothing is decided by values that crowd together."""
+
+import numpy as np
+import pytest
+
+from sne import metrics
+from sne.predictors import Property
+from sne.training.weighing import STEPS, weigh
+
+ACCURACY = Property("accuracy", "fraction")
+LOSS = Property("loss", "real")
+LETTER = Property("letter", "class", ("a", "b"))
+
+
+@pytest.fixture
+def labels():
+    return np.random.default_rng(0).random(200)
+
+
+def noisy(labels, size, seed):
+    return (labels + np.random.default_rng(seed).normal(size=len(labels)) * size)[:, None]
+
+
+def test_one_expert_gets_everything(labels):
+    assert weigh([ACCURACY], labels[:, None], [noisy(labels, 0.1, 1)]).tolist() == [[1.0]]
+
+
+def test_without_labels_all_weigh_the_same(labels):
+    nothing = np.full((200, 1), np.nan)
+    assert weigh([ACCURACY], nothing, [noisy(labels, 0.1, 1)] * 2).tolist() == [[0.5], [0.5]]
+
+
+def test_a_useless_expert_gets_nothing(labels):
+    weights = weigh([ACCURACY], labels[:, None], [noisy(labels, 0.01, 1), noisy(labels * 0, 1.0, 2)])
+    assert weights[:, 0].tolist() == [1.0, 0.0]
+
+
+def test_independent_errors_are_averaged_and_the_mean_ranks_better_than_each(labels):
+    predictions = [noisy(labels, 0.1, 1), noisy(labels, 0.1, 2), noisy(labels, 0.4, 3)]
+    weights = weigh([ACCURACY], labels[:, None], predictions)[:, 0]
+    assert weights.sum() == pytest.approx(1) and min(weights[:2]) > 0.3 > weights[2]
+    assert all(float(weight * k).is_integer() for weight in weights for k in [_count(weights)])
+    mean = sum(own[:, 0] * weight for own, weight in zip(predictions, weights, strict=True))
+    assert metrics.kendall_tau(labels, mean) > max(metrics.kendall_tau(labels, own[:, 0]) for own in predictions)
+
+
+def _count(weights):
+    return next(k for k in range(1, STEPS + 1) if np.allclose(weights * k, np.round(weights * k)))
+
+
+def test_ranks_decide_before_errors(labels):
+    """An expert that ranks perfectly on another scale beats one whose values are close but disordered."""
+    ranked, close = (labels**9)[:, None], noisy(labels, 0.05, 1)
+    assert metrics.mae(labels, ranked[:, 0]) > metrics.mae(labels, close[:, 0])
+    assert weigh([ACCURACY], labels[:, None], [close, ranked])[1, 0] > 0.5
+
+
+def test_errors_decide_between_equal_ranks(labels):
+    assert weigh([LOSS], labels[:, None], [labels[:, None] * 3, labels[:, None]])[:, 0].tolist() == [0.0, 1.0]
+
+
+def test_classes_are_judged_by_log_loss():
+    targets = np.array([0.0, 1.0] * 50 + [np.nan])[:, None]
+    truth = np.eye(2)[[0, 1] * 50 + [0]]
+    sure, unsure, wrong = 0.98 * truth + 0.01, 0.2 * truth + 0.4, 1 - truth
+    weights = weigh([LETTER], targets, [wrong, unsure, sure])
+    assert weights[:, 0].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_each_property_has_its_own_weights(labels):
+    letters = (labels > 0.5).astype(float)
+    truth = np.eye(2)[letters.astype(int)]
+    first = np.concatenate([noisy(labels, 0.01, 1), np.full((200, 2), 0.5)], axis=1)
+    second = np.concatenate([noisy(labels * 0, 1.0, 2), 0.9 * truth + 0.05], axis=1)
+    weights = weigh([ACCURACY, LETTER], np.stack([labels, letters], axis=1), [first, second])
+    assert weights.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_an_expert_that_is_not_finite_gets_nothing(labels):
+    broken = np.full((200, 1), np.inf)
+    assert weigh([ACCURACY], labels[:, None], [broken, noisy(labels, 0.1, 1)])[:, 0].tolist() == [0.0, 1.0]
