@@ -35,7 +35,7 @@ def branching(seed: int = 0) -> Branching:
 def layout(network: Network) -> list[Any]:
     """Everything of the layers but the names of the tensors."""
     return [
-        (layer.name, layer.type, layer.level, [(p.role, p.canonical_shape) for p in layer.parts])
+        (layer.name, layer.type, layer.level, [(p.role, p.arranged_shape) for p in layer.parts])
         for layer in network.layers
     ]
 

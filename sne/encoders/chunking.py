@@ -219,7 +219,7 @@ def num_chunks(part: Part, chunk_size: int) -> int:
     """
     if not part.num_entries:
         return 0
-    rows, length = _rows(*part.canonical_shape)
+    rows, length = _rows(*part.arranged_shape)
     return rows * -(-length // chunk_size)
 
 
@@ -237,12 +237,12 @@ def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedN
     parts = [(layer, part) for layer, part in networks[0].parts() if part.num_entries]
     if not parts:
         raise SneError(f"{networks[0].name}: expected a network with weights, found none")
-    shapes = torch.tensor([part.canonical_shape for _, part in parts])
+    shapes = torch.tensor([part.arranged_shape for _, part in parts])
     counts = [rows * -(-length // chunk_size) for rows, length in (_rows(*s) for s in shapes.tolist())]
     values = torch.zeros(len(networks), sum(counts), chunk_size)
     for row, network in enumerate(networks):
         _fill(values[row], network, [part for _, part in parts], counts)
-    places = [_places(part.canonical_shape, chunk_size) for _, part in parts]
+    places = [_places(part.arranged_shape, chunk_size) for _, part in parts]
     lengths, neurons, starts = (torch.cat(column).to(torch.int32) for column in zip(*places, strict=True))
     part_chunks = torch.tensor(counts)
     layer_types = torch.tensor([LAYER_TYPES[layer.type] for layer, _ in parts])
@@ -261,8 +261,8 @@ def _fill(out: Tensor, network: Network, parts: Sequence[Part], counts: Sequence
     for part, target in zip(parts, out.split(list(counts)), strict=True):
         if part.tensor != name:  # pieces of one fused tensor are consecutive: load it once
             name, stored = part.tensor, network.source.load(part.tensor)
-        rows, length = _rows(*part.canonical_shape)
-        target.view(rows, -1)[:, :length] = part.canonical(stored).reshape(rows, length)
+        rows, length = _rows(*part.arranged_shape)
+        target.view(rows, -1)[:, :length] = part.arrange(stored).reshape(rows, length)
 
 
 def _places(shape: tuple[int, int, int], chunk_size: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -96,7 +96,7 @@ def follow(
             continue
         elif layer.type in MATRIX_TYPES and weight is not None:
             features[position] = _matrix_layer(flow, layer, weight, read, has_attention)
-            if flow.values is not None and flow.values.shape[-1] == weight.canonical_shape[0]:
+            if flow.values is not None and flow.values.shape[-1] == weight.arranged_shape[0]:
                 last = OutputResponse(flow.values, flow.bias)
         position += 1
     if last is None or not 1 < last.values.shape[-1] <= MAX_OUTPUTS:
@@ -201,7 +201,7 @@ def _recurrent_direction(flow: Flow, gates: Sequence[Layer], read: Read) -> tupl
     recurrent = [part_of(gate, Role.RECURRENT_WEIGHT) for gate in gates]
     # Layers are sorted by name, so only its label identifies a gate.
     at = {part.label: place for place, part in enumerate(weights) if part is not None}
-    is_square = all(part is not None and part.canonical_shape[0] == part.canonical_shape[1] for part in recurrent)
+    is_square = all(part is not None and part.arranged_shape[0] == part.arranged_shape[1] for part in recurrent)
     if not is_square or sorted(at) != sorted(GATES[gates[0].type]):
         return None
     into = [read(part) for part in weights if part is not None]

@@ -152,7 +152,7 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
             features.append(torch.cat([describe(read(part)), signal], -1))
             types.append(LAYER_TYPES[layer.type])
             roles.append(ROLES[part.role])
-            is_matrix.append(is_described_as_matrix(part.canonical_shape))
+            is_matrix.append(is_described_as_matrix(part.arranged_shape))
             levels.append(layer.level)
     if outputs is None:
         outputs = torch.zeros(batch, 0, len(OUTPUT_NAMES))

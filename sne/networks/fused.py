@@ -82,7 +82,7 @@ def gate_and_up(stem: Stem, parts: list[Part], *, in_first: bool) -> StemLayers:
         in_first: Whether the weight is stored [in, out].
     """
     axis = 1 if in_first else 0
-    half = parts[0].canonical_shape[0] // 2
+    half = parts[0].arranged_shape[0] // 2
     found = StemLayers(stem.path)
     for index, label in enumerate(("gate", "up")):
         pieces = [cut(p, axis if p.role is Role.WEIGHT else 0, index * half, half, label) for p in parts]

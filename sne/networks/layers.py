@@ -171,7 +171,7 @@ class _Reader:
                 return layers
         part = matrix_part(weight, Role.WEIGHT, in_first=in_first)
         parts = [part] if bias is None else [part, vector_part(bias, Role.BIAS)]
-        if has_role(stem.component, "gate and up") and part.canonical_shape[0] % 2 == 0:
+        if has_role(stem.component, "gate and up") and part.arranged_shape[0] % 2 == 0:
             return gate_and_up(stem, parts, in_first=in_first)
         kind = ATTENTION_TYPES.get(role, LayerType.LINEAR)
         if self.hint.type is LayerType.OTHER:

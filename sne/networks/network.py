@@ -135,13 +135,13 @@ class Part:
         return prod(self.shape)
 
     @property
-    def canonical_shape(self) -> tuple[int, int, int]:
-        """Shape that `canonical` returns: (out, in, kernel positions)."""
+    def arranged_shape(self) -> tuple[int, int, int]:
+        """Shape that `arrange` returns: (out, in, kernel positions)."""
         num_out = 1 if self.out_axis is None else self.shape[self.out_axis]
         num_in = 1 if self.in_axis is None else self.shape[self.in_axis]
         return num_out, num_in, max(self.num_entries, 1) // max(num_out * num_in, 1)
 
-    def canonical(self, stored: Tensor) -> Float[Tensor, "out in kernel"]:
+    def arrange(self, stored: Tensor) -> Float[Tensor, "out in kernel"]:
         """Cuts the part out of its stored tensor and orders its axes as out, in, kernel positions.
 
         Args:
@@ -154,13 +154,13 @@ class Part:
         piece = piece.reshape(self.shape)
         first = [a for a in (self.out_axis, self.in_axis) if a is not None]
         rest = [a for a in range(piece.ndim) if a not in first]
-        return piece.permute([*first, *rest]).reshape(self.canonical_shape)
+        return piece.permute([*first, *rest]).reshape(self.arranged_shape)
 
-    def restore(self, canonical: Float[Tensor, "out in kernel"]) -> Tensor:
-        """Returns the part in its stored axis order. Inverse of `canonical`, for the part alone."""
+    def restore(self, arranged: Float[Tensor, "out in kernel"]) -> Tensor:
+        """Returns the part in its stored axis order. Inverse of `arrange`, for the part alone."""
         first = [a for a in (self.out_axis, self.in_axis) if a is not None]
         order = first + [a for a in range(len(self.shape)) if a not in first]
-        piece = canonical.reshape([self.shape[a] for a in order])
+        piece = arranged.reshape([self.shape[a] for a in order])
         return piece.permute([order.index(a) for a in range(len(order))])
 
 
@@ -223,4 +223,4 @@ class Network:
 
     def read(self, part: Part) -> Float[Tensor, "out in kernel"]:
         """Loads one part in float32 with axes ordered as out, in, kernel positions."""
-        return part.canonical(self.source.load(part.tensor)).to(torch.float32)
+        return part.arrange(self.source.load(part.tensor)).to(torch.float32)

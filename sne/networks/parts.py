@@ -53,7 +53,7 @@ def width_in(layer: Layer) -> int | None:
     if not layer.parts or layer.type in TABLES or layer.type is LayerType.OTHER:
         return None
     part = layer.parts[0]
-    num_out, num_in, kernel = part.canonical_shape
+    num_out, num_in, kernel = part.arranged_shape
     if layer.type in NORMS or (num_in == 1 and kernel > 1):
         return num_out
     return num_in
@@ -63,7 +63,7 @@ def width_out(layer: Layer) -> int | None:
     """Returns the number of neurons that a layer feeds, None if its shape does not tell."""
     if not layer.parts or layer.type is LayerType.OTHER:
         return None
-    return layer.parts[0].canonical_shape[0]
+    return layer.parts[0].arranged_shape[0]
 
 
 def vector_part(info: TensorInfo, role: Role) -> Part:

@@ -85,7 +85,7 @@ class Node:
         """Whether the module's own layer is a convolution that reads one channel per neuron."""
         if not self.is_conv or self.stem is None:
             return False
-        num_out, num_in, kernel = self.stem.layers[0].parts[0].canonical_shape
+        num_out, num_in, kernel = self.stem.layers[0].parts[0].arranged_shape
         return num_in == 1 and num_out > 1 and kernel > 1
 
     @cached_property

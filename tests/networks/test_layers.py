@@ -159,7 +159,7 @@ def test_multihead_attention():
     assert torch.equal(key[..., 0], inner.in_proj_weight[4:8])
     apart = read(module(attn=nn.MultiheadAttention(4, 2, kdim=3, vdim=5)))
     assert [layer.type.value for layer in apart.layers] == types
-    assert apart.layers[0].parts[0].canonical_shape == (4, 3, 1)
+    assert apart.layers[0].parts[0].arranged_shape == (4, 3, 1)
 
 
 @pytest.mark.parametrize("in_first", [True, False])
@@ -172,7 +172,7 @@ def test_gpt2_orientation(in_first):
     state = {"h.0.attn.c_attn.weight": weight(12, 4), "h.0.attn.c_proj.weight": weight(4, 4)}
     state |= {"h.0.mlp.c_fc.weight": weight(16, 4), "h.0.mlp.c_proj.weight": weight(4, 16)}
     network = read(state)
-    shapes = {layer.name.removeprefix("h.0."): layer.parts[0].canonical_shape for layer in network.layers}
+    shapes = {layer.name.removeprefix("h.0."): layer.parts[0].arranged_shape for layer in network.layers}
     assert shapes == {
         "attn.c_attn.query": (4, 4, 1),
         "attn.c_attn.key": (4, 4, 1),
@@ -188,7 +188,7 @@ def test_gpt2_orientation(in_first):
 
 def test_fused_grouped_queries_and_interleaved_heads():
     grouped = read({"attn.qkv_proj.weight": torch.ones(16, 8), "attn.o_proj.weight": torch.ones(8, 8)})
-    assert [layer.parts[0].canonical_shape[0] for layer in grouped.layers] == [4, 8, 4, 8]
+    assert [layer.parts[0].arranged_shape[0] for layer in grouped.layers] == [4, 8, 4, 8]
     bloom = read({"a.query_key_value.weight": torch.ones(24, 8), "a.dense.weight": torch.ones(8, 8)})
     assert bloom.layers[0].type is LayerType.LINEAR
     assert "alternate by head" in bloom.notes[0].reason

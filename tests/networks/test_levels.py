@@ -198,7 +198,7 @@ def test_any_names_and_shapes(drawn, rng):
     entries = dict.fromkeys(state, 0)
     for _, part in network.parts():
         entries[part.tensor] += part.num_entries
-        assert network.read(part).shape == part.canonical_shape
+        assert network.read(part).shape == part.arranged_shape
         assert part.restore(network.read(part)).shape == part.shape
     noted = {note.tensor for note in network.notes}
     for name, value in state.items():

@@ -19,11 +19,11 @@ def parts(draw):
 
 @settings(max_examples=200, deadline=None)
 @given(parts())
-def test_restore_is_the_inverse_of_canonical(part):
+def test_restore_is_the_inverse_of_arrange(part):
     stored = torch.arange(max(part.num_entries, 1), dtype=torch.float32).reshape(part.shape)
-    canonical = part.canonical(stored)
-    assert tuple(canonical.shape) == part.canonical_shape
-    assert torch.equal(part.restore(canonical), stored)
+    arranged = part.arrange(stored)
+    assert tuple(arranged.shape) == part.arranged_shape
+    assert torch.equal(part.restore(arranged), stored)
 
 
 @pytest.mark.parametrize(("axis", "start"), [(0, 4), (1, 2)])
@@ -31,4 +31,4 @@ def test_slices(axis, start):
     stored = torch.randn(8, 6)
     shape = (2, 6) if axis == 0 else (8, 2)
     part = Part("x", Role.WEIGHT, shape, 0, 1, axis, start)
-    assert torch.equal(part.canonical(stored)[..., 0], stored.narrow(axis, start, 2))
+    assert torch.equal(part.arrange(stored)[..., 0], stored.narrow(axis, start, 2))

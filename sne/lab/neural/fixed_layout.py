@@ -63,7 +63,7 @@ class FixedLayout:
         """Returns the layout of a network, without reading values."""
         return cls(
             tuple(
-                PartShape(number, layer.level, layer.type, part.role, part.label, part.canonical_shape)
+                PartShape(number, layer.level, layer.type, part.role, part.label, part.arranged_shape)
                 for number, layer in enumerate(network.layers)
                 for part in layer.parts
                 if part.num_entries

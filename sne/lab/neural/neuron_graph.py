@@ -119,7 +119,7 @@ def neuron_graph(network: Network, *, max_edges: int) -> NeuronGraph:
     """
     if network.num_weights == 0:
         raise CannotTakeError(f"{network.name}: no weights, expected at least one")
-    shapes = [part.canonical_shape for _, part in network.parts()]
+    shapes = [part.arranged_shape for _, part in network.parts()]
     num_edges = sum(num_out * num_in for num_out, num_in, _ in shapes if num_in > 1)
     if num_edges > max_edges:
         raise CannotTakeError(f"{network.name}: {num_edges} edges between neurons, expected at most {max_edges}")

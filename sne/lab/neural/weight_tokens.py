@@ -87,7 +87,7 @@ def plan_tokens(layers: Sequence[Layer], layout: Layout, token_size: int) -> Tok
     def indices(part: Part) -> Tensor:
         slot = slots[part.tensor]
         whole = torch.arange(slot.num_entries, dtype=torch.float64) + slot.offset  # exact far beyond any length
-        return part.canonical(whole.view(slot.shape)).flatten(1)
+        return part.arrange(whole.view(slot.shape)).flatten(1)
 
     tokens, types, positions, scales = [], [], [], []
     for layer in layers:
