@@ -133,7 +133,7 @@ def _work_on(
 def _checkpoints_below(folder: Path) -> list[str]:
     from sne.checkpoints.folder import USUAL
     from sne.checkpoints.formats.known import SUFFIXES
-    from sne.zoo.store.writing import INDEX
+    from sne.zoo.store.index import INDEX
 
     if (folder / INDEX).is_file():
         raise SneError(f"{folder}: a zoo, expected checkpoints; see sne zoo info and sne evaluate")

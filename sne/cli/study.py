@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sne.cli.progress import Pace, stopped_by_user
 from sne.cli.tables import format_table
-from sne.cli.zoo.feedback import Pace, disk_errors, stopped_by_user
 
 if TYPE_CHECKING:
     from sne.lab.studies import Design, Finished
@@ -90,7 +90,7 @@ def study(
     check_can_write_folder(folder)
     if named is None:
         _print_left_out(design, without_unavailable(design))
-    with stopped_by_user(folder), disk_errors(), _progress() as progress:
+    with stopped_by_user(folder), _progress() as progress:
         finished = run_study(
             chosen,
             scale,

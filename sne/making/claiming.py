@@ -8,8 +8,8 @@ from pathlib import Path
 from sne.errors import ZooError
 from sne.making.recipe import Recipe
 from sne.work import replacing
-from sne.zoo.store.locking import FolderLock
-from sne.zoo.store.writing import INDEX
+from sne.zoo.store.folder import FolderLock
+from sne.zoo.store.index import INDEX
 
 RECIPE = "recipe.json"
 RUNS = ".making"

@@ -14,7 +14,7 @@ from sne.making.families import FAMILIES, Family, find_families
 from sne.making.families.plain import dimension_from_plain, space_to_plain
 from sne.making.families.space import Space
 from sne.making.images import CHANNELS, NORMALISATIONS
-from sne.zoo.store.writing import STORAGE
+from sne.zoo.store.shards import STORAGE
 
 DEVICES = ("cpu", "cuda")
 

@@ -18,8 +18,9 @@ from sne.making.recipe import Recipe, Unit
 from sne.making.tasks import Task
 from sne.making.tracing import symmetry_of_module
 from sne.symmetry import Symmetry
+from sne.zoo.store.columns import Value
 from sne.zoo.store.layout import Layout, flatten
-from sne.zoo.store.writing import LARGEST_WEIGHT, Value
+from sne.zoo.store.writing import LARGEST_WEIGHT
 
 
 @dataclass(frozen=True)

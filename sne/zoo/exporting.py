@@ -1,6 +1,7 @@
-"""Exporting a zoo to a plain folder: one file a network and a CSV, as `import_folder` reads them."""
+"""Exporting a zoo to a plain folder: one file per network and a CSV, as `import_zoo` reads them."""
 
 import csv
+import io
 import json
 import shutil
 import struct
@@ -14,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.errors import ZooError
+from sne.errors import WriteError, ZooError
+from sne.work import check_can_write_folder
+from sne.zoo.store.descriptions import SYMMETRIES, write_symmetries
 from sne.zoo.store.layout import Layout, unflatten
 from sne.zoo.store.splitting import SPLIT, Split
-from sne.zoo.store.symmetries import SYMMETRIES, write_symmetries
 from sne.zoo.store.zoo import Zoo
 
 TABLE = "zoo.csv"
@@ -25,7 +27,7 @@ FILES = ("safetensors", "pt")
 _PATH = "path"
 _NAMES = ("id", "run", "family", "dataset", "step")
 _SYMMETRY = "symmetry"
-_A_FOLDER = 1000  # files a folder, so that it can be listed
+_FILES_PER_FOLDER = 1000  # so that a folder can be listed quickly
 _CODES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
@@ -38,43 +40,42 @@ def export_folder(
     families: Collection[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> int:
-    """Writes networks as single checkpoints beside a CSV. Inverse: `import_folder`.
+    """Writes the networks of a zoo as single checkpoints next to a CSV. Inverse: `import_zoo` with the format "folder".
 
-    The folder holds `zoo.csv` with the columns `path`, `id`, `run`, `family`, `dataset`, `step`, the
-    properties and `config.*`; `networks/000/000000.safetensors` and so on, tensors in the types and the order in
-    which they came into the zoo (wider types first, where a safetensors file has several); `split.json`, where
-    the zoo has one, of the runs that are exported; and `symmetries.json` with a column `symmetry`, where any symmetry
-    is known. It appears whole or not at all. What is lost: a column of texts
-    that all look like numbers is read back as numbers.
+    The folder holds `zoo.csv` with the columns `path`, `id`, `run`, `family`, `dataset`, `step`, the properties and
+    `config.*`; `networks/000/000000.safetensors` and so on, whose tensors have the types and the order with which they
+    came into the zoo (wider types first, if a safetensors file has several); `split.json` with the exported runs, if
+    the zoo has a split; and `symmetries.json` with a column `symmetry`, if any symmetry is known. The folder appears
+    completely or not at all. One thing is lost: a column of texts that all look like numbers is imported as numbers.
 
     Args:
-        zoo: an open zoo.
-        out: the new folder; it must not exist yet, or be empty.
-        files: "safetensors", or "pt" for torch state dicts.
-        split: "train", "val" or "test" of the zoo's split, or "all" for every network.
-        families: export only networks of these.
-        progress: called with networks done and networks in all.
+        zoo: The zoo.
+        out: New folder. It must not exist, or be empty.
+        files: Kind of checkpoints: "safetensors", or "pt" for torch state dicts.
+        split: Piece of the zoo's split to export: "train", "val" or "test"; or "all" for every network.
+        families: Export only networks of these families.
+        progress: Called with the number of networks done and the number of all.
 
     Returns:
-        How many networks were written.
+        The number of networks written.
 
     Raises:
-        ZooError: the folder holds something, no network is chosen, or a network cannot be read; nothing is
-            written then.
+        ZooError: The folder is not empty, no network is selected, or a network cannot be read. Nothing is written then.
+        WriteError: The folder cannot be written, or the disk is full. Nothing is left then.
     """
     if files not in FILES:
         raise ZooError(f"files {files!r} is not known, expected one of {', '.join(FILES)}")
     rows = _choose(zoo, split, families)
     known = zoo.table.take(rows)
     measured = [*zoo.property_names, *zoo.hyperparameter_names]
-    symmetries = [] if _SYMMETRY not in known.column_names else known[_SYMMETRY].drop_null().to_pylist()
+    symmetries = known[_SYMMETRY].drop_null().to_pylist()
     columns = [
         *_NAMES,
         *([_SYMMETRY] if symmetries else []),
         *(name for name in measured if known[name].null_count < len(known)),
     ]
     if _PATH in columns:
-        raise ZooError(f"{zoo.path}: the property {_PATH!r} cannot be exported, that column names the files")
+        raise ZooError(f"{zoo.path}: the property {_PATH!r} cannot be exported, that column holds the file names")
     table = known.select(columns).to_pydict()
     out = Path(out)
     with _new_folder(out) as draft:
@@ -82,7 +83,7 @@ def export_folder(
             writer = csv.writer(file)
             writer.writerow([_PATH, *columns])
             for number, row in enumerate(rows):
-                name = f"networks/{number // _A_FOLDER:03d}/{number:06d}.{files}"
+                name = f"networks/{number // _FILES_PER_FOLDER:03d}/{number:06d}.{files}"
                 (draft / name).parent.mkdir(parents=True, exist_ok=True)
                 _write_network(draft / name, tensors_as_they_came(zoo.layout(row), zoo.weights(row)))
                 writer.writerow([name, *(_entry(table[column][number]) for column in columns)])
@@ -97,14 +98,14 @@ def export_folder(
 
 
 def tensors_as_they_came(layout: Layout, vector: Float[Tensor, " entries"]) -> dict[str, Tensor]:
-    """The tensors of a network in the types they had before they were stored, as far as no value changes by it.
+    """Returns the tensors of a network in the types they had before they were stored, if that changes no value.
 
     Args:
-        layout: how the vector is cut, with the types.
-        vector: all weights of the network, float32.
+        layout: Places and types of the tensors.
+        vector: All weights of the network in float32.
 
     Returns:
-        Tensors by name, in order; float32 where the former type cannot hold a stored value.
+        Tensors by name, in order; a tensor stays float32 if its former type cannot hold a stored value.
     """
     tensors = unflatten(layout, vector)
     for slot in layout.slots:
@@ -118,7 +119,7 @@ def tensors_as_they_came(layout: Layout, vector: Float[Tensor, " entries"]) -> d
 
 def _choose(zoo: Zoo, split: str, families: Collection[str] | None) -> list[int]:
     if split != "all" and zoo.split is None:
-        raise ZooError(f"{zoo.path} has no {SPLIT}, so it has no networks for {split!r}")
+        raise ZooError(f"{zoo.path} has no {SPLIT}, so that there are no networks for {split!r}")
     rows = range(len(zoo)) if zoo.split is None else zoo.split.rows(zoo.runs, split).tolist()
     if families is not None:
         unknown = sorted(set(families) - set(zoo.families))
@@ -127,36 +128,41 @@ def _choose(zoo: Zoo, split: str, families: Collection[str] | None) -> list[int]
             raise ZooError(f"{zoo.path} has no networks of family {unknown[0]!r}; it has {known}")
         rows = [row for row in rows if zoo.families[row] in set(families)]
     if not len(rows):
-        raise ZooError(f"{zoo.path} has no networks of that choice")
+        raise ZooError(f"{zoo.path} has no networks of these families in {split!r}")
     return list(rows)
 
 
 @contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
-    """A draft beside the folder, renamed to it when the block ends well, and gone if it does not."""
+    """Gives a hidden folder, which becomes `out` when the block ends without an error, and is removed otherwise."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ZooError(f"{out} exists already; choose a new folder")
+    check_can_write_folder(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".draft", dir=out.parent))
+    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     try:
         yield draft
         draft.chmod(0o755)  # mkdtemp makes folders that only their owner may open
         draft.replace(out)
+    except OSError as error:
+        raise WriteError.from_os_error(out, error) from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_network(path: Path, tensors: Mapping[str, Tensor]) -> None:
     if path.suffix == ".pt":
-        torch.save({name: tensor.clone() for name, tensor in tensors.items()}, path)  # views would save the whole
+        buffer = io.BytesIO()  # torch reports a full disk with an error that does not say so
+        torch.save({name: tensor.clone() for name, tensor in tensors.items()}, buffer)  # a view would save the whole
+        path.write_bytes(buffer.getvalue())
     else:
         _write_safetensors(path, tensors)
 
 
 def _write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes the tensors in their order; the library's own writer sorts them by name, and 10 comes before 2.
+    """Writes the tensors in their order; the library's own writer sorts them by name, with 10 before 2.
 
-    Wider types come first, as the format advises, so that each tensor lies at a multiple of its width.
+    Wider types come first, as the format recommends, so that the offset of each tensor is a multiple of its width.
     """
     ordered = sorted(tensors.items(), key=lambda item: -item[1].element_size())
     header, end = {}, 0
@@ -178,5 +184,5 @@ def _restrict(split: Split, runs: Collection[str] | None) -> Split:
 
 
 def _entry(value: object) -> str:
-    """A value as the CSV holds it: nothing for what is missing; floats so that they are read back the same."""
+    """A value as it is written to the CSV: nothing if it is missing, and floats with all digits."""
     return "" if value is None or value != value else str(value)

@@ -73,10 +73,10 @@ def test_wrong_usage_is_one_line_that_says_what_is_expected(sne_command, argumen
 
 
 def test_a_missing_argument_of_a_subcommand_shows_the_usage(sne_command):
-    result = sne_command("zoo", "import", "my_checkpoints", "my_zoo")
+    result = sne_command("zoo", "merge", "my_zoo")
     assert result.status == 2 and result.err.count("\n") == 1
-    assert result.err.startswith("sne: missing argument OUT: ")
-    assert "sne zoo import [OPTIONS] FORMAT SOURCE OUT" in result.err.replace("source out", "SOURCE OUT")
+    assert result.err.startswith("sne: missing argument ZOO: ")
+    assert "sne zoo merge [OPTIONS] OUT ZOO..." in result.err
 
 
 def test_a_command_without_arguments_prints_its_help(sne_command):

@@ -34,17 +34,69 @@ def zoo(tmp_path: Path) -> Path:
     return tmp_path / "zoo"
 
 
-def test_import_folder(run, tmp_path: Path):
-    source = tmp_path / "mine"
-    source.mkdir()
-    torch.save(nn.Linear(3, 2).state_dict(), source / "a.pt")
-    (source / "zoo.csv").write_text("path,score\na.pt,0.5\nb.pt,0.7\n")
-    result = run("import", "folder", source, tmp_path / "zoo", status=2)
-    first, *_, last = [line for line in result.err.splitlines() if not line.startswith("networks:")]
-    assert "b.pt: no such file" in first
-    assert last.startswith("sne: 1 of 2 checkpoints") and not (tmp_path / "zoo" / "networks.parquet").exists()
-    result = run("import", "folder", source, tmp_path / "zoo", "--skip-bad", "--json")
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for number in range(4):
+        torch.save(nn.Linear(3, 2).state_dict(), folder / f"net{number}.pt")
+    return folder
+
+
+def test_import_folder(run, mine: Path, tmp_path: Path):
+    (mine / "zoo.csv").write_text("path,score\nnet0.pt,0.5\nb.pt,0.7\n")
+    result = run("import", "folder", mine, tmp_path / "zoo", status=2)
+    assert "3 checkpoints have no row in zoo.csv, left out: net1.pt, net2.pt, net3.pt" in result.err
+    assert "1 row names no file that exists: b.pt (row 3)" in result.err
+    assert result.err.splitlines()[-1].startswith("sne: 1 of 2 checkpoints") and not (tmp_path / "zoo").exists()
+    result = run("import", "folder", mine, tmp_path / "zoo", "--skip-bad", "--json")
     assert json.loads(result.out)["networks"] == 1 and "sne: " in result.err
+    assert "1 network of 1 run" in run("info", tmp_path / "zoo").out
+
+
+def test_what_a_newcomer_types(run, mine: Path, tmp_path: Path):
+    """A table without any of the usual names, in the European way."""
+    rows = "".join(f"net{number};{90 + number},5 %;adam;0,0{number + 1};{number // 2}\n" for number in range(4))
+    (mine / "results.csv").write_text("model;acc;opt;lr;seed\n" + rows)
+    words = ("import", "folder", mine, tmp_path / "zoo")
+    result = run(
+        *words, "--property", "acc", "--hyperparameter", "opt", "--hyperparameter", "lr", "--run-column", "seed"
+    )
+    shown = [line.split(maxsplit=1) for line in result.err.splitlines() if "networks:" not in line][1:]
+    assert [(words[0], words[1].split("  ")[0]) for words in shown] == [
+        ("column", "becomes"), ("model", "path"), ("acc", "property acc"), ("opt", "hyper-parameter config.opt"),
+        ("lr", "hyper-parameter config.lr"), ("seed", "run"),
+    ]  # fmt: skip
+    assert "number, 0.905 to 0.935" in shown[2][1] and "percentages, divided by 100" in shown[2][1]
+    assert result.out.splitlines()[-1] == f"next: sne train {tmp_path / 'zoo'} --target acc --out my_predictor"
+    zoo = Zoo.open(tmp_path / "zoo")
+    assert zoo.runs == ["0", "0", "1", "1"] and zoo.column("config.lr").tolist() == [0.01, 0.02, 0.03, 0.04]
+
+
+@pytest.mark.parametrize(
+    "cell, message", [("97%", "23 numbers, 1 percentage ('97%', row 5)"), ("n/a", "23 numbers, 1 text ('n/a', row 5)")]
+)
+def test_one_bad_cell_writes_nothing(run, mine: Path, tmp_path: Path, cell: str, message: str):
+    scores = [f"0.{number}" for number in range(10, 33)]
+    scores.insert(3, cell)
+    for number in range(24):
+        (mine / f"{number}.pt").write_bytes((mine / "net0.pt").read_bytes())
+    (mine / "zoo.csv").write_text("path,score\n" + "".join(f"{i}.pt,{score}\n" for i, score in enumerate(scores)))
+    result = run("import", "folder", mine, tmp_path / "zoo", status=2)
+    assert len(result.err.splitlines()) == 1 and f"column score: {message}" in result.err
+    assert not (tmp_path / "zoo").exists()
+    (mine / "zoo.csv").write_text((mine / "zoo.csv").read_text().replace(f",{cell}\n", ",\n"))
+    result = run("import", "folder", mine, tmp_path / "zoo")
+    (line,) = (line for line in result.err.splitlines() if line.startswith("score"))
+    assert line.split() == ["score", "property", "score", "number,", "0.1", "to", "0.32", "1"]
+
+
+def test_path_column(run, mine: Path, tmp_path: Path):
+    (mine / "zoo.csv").write_text("model,init,score\nnet0.pt,net2.pt,1\nnet1.pt,net3.pt,0.5\n")
+    result = run("import", "folder", mine, tmp_path / "zoo", status=2)
+    assert "the columns model, init all name files; choose one with --path-column" in result.err
+    run("import", "folder", mine, tmp_path / "zoo", "--path-column", "Model")
+    assert Zoo.open(tmp_path / "zoo").ids == ["net0.pt", "net1.pt"]
 
 
 def test_import_of_models_with_cards(run, tmp_path: Path):
@@ -78,10 +130,18 @@ def test_export_of_a_choice(run, zoo: Path, tmp_path: Path):
     "words, message",
     [
         (["import", "zip", ".", "OUT"], "expected one of folder, small-cnn-zoo"),
+        (["import", ".", "OUT"], "the first argument is the format, one of folder, small-cnn-zoo"),
+        (["import", "folder", "."], "expected SOURCE and OUT after 'folder', such as: sne zoo import folder"),
+        (["import", "folder", "ZOO", "FILE/zoo"], "file is not a folder"),
+        (["import", "folder", "ZOO", "FILE"], "is a file, expected a folder"),
+        (["import", "sine-inr", "NONE", "OUT", "--property", "a"], "for the format 'folder' only"),
+        (["export", "ZOO", "OUT"], "is not known, expected folder; expected three arguments"),
+        (["export", "folder", "ZOO"], "expected three arguments, such as: sne zoo export folder my_zoo"),
+        (["export", "folder", "ZOO", "FILE/out"], "file is not a folder"),
         (["import", "small-cnn-zoo", ".", "OUT"], "cannot be read"),
         (["import", "schuerholt", "NONE", "OUT"], "no such folder"),
         (["import", "sine-inr", "NONE", "OUT"], "expected a folder of .pth files"),
-        (["import", "small-transformer-zoo", "NONE", "OUT"], "expected the folder metadata"),
+        (["import", "small-transformer-zoo", "NONE", "OUT"], "expected a folder metadata"),
         (["import", "hugging-face", "NONE", "OUT"], "no such folder"),
         (["export", "zip", "ZOO", "OUT"], "format 'zip' is not known, expected folder"),
         (["export", "folder", "NONE", "OUT"], "is not a zoo"),
@@ -92,7 +152,12 @@ def test_export_of_a_choice(run, zoo: Path, tmp_path: Path):
     ],
 )
 def test_mistakes_are_one_line(run, zoo: Path, tmp_path: Path, words, message):
-    places = {"OUT": tmp_path / "out", "ZOO": zoo, "NONE": tmp_path / "none"}
+    file = tmp_path / "file"
+    file.write_text("x")
+    places = {
+        "OUT": tmp_path / "out", "ZOO": zoo, "NONE": tmp_path / "none", "FILE": file, "FILE/zoo": file / "zoo",
+        "FILE/out": file / "out",
+    }  # fmt: skip
     result = run(*(places.get(word, word) for word in words), status=2)
     assert result.out == "" and len(result.err.strip().splitlines()) == 1
     assert result.err.startswith("sne: ") and message in result.err

@@ -37,11 +37,11 @@ def second(tmp_path: Path) -> Path:
 
 def test_verify(run, first: Path):
     result = run("verify", first)
-    assert "whole, 6 networks" in result.out and "networks: 6/6" in result.err
+    assert "intact, 6 networks" in result.out and "networks: 6/6" in result.err
     (first / "weights-00001.safetensors").unlink()
     result = run("verify", first, status=1)
     for part in (
-        "2 of 6 networks are hurt",
+        "2 of 6 networks damaged",
         "weights-00001.safetensors: is missing (2 networks)",
         "n2",
         "n-run1",
@@ -49,18 +49,18 @@ def test_verify(run, first: Path):
     ):
         assert part in result.out
     report = json.loads(run("verify", first, "--json", status=1).out)
-    assert report["whole"] is False and [n["id"] for n in report["hurt"]] == ["n2", "n3"]
+    assert report["intact"] is False and [n["id"] for n in report["damaged"]] == ["n2", "n3"]
     for index in (first / "networks.parquet", first / "networks.copy.parquet"):
         index.write_bytes(index.read_bytes()[:-9])
     result = run("verify", first, status=2)
-    assert result.out == "" and len(result.err.splitlines()) == 1 and "shards, layouts.json stay" in result.err
+    assert result.out == "" and len(result.err.splitlines()) == 1 and "layouts.json are not affected" in result.err
 
 
 def test_verify_shows_people_the_first(run, tmp_path: Path):
     write_zoo(tmp_path / "zoo", count=30)
     (tmp_path / "zoo" / "weights-00000.safetensors").unlink()
-    assert "and 10 more; --json lists them all" in run("verify", tmp_path / "zoo", status=1).out
-    assert len(json.loads(run("verify", tmp_path / "zoo", "--json", status=1).out)["hurt"]) == 30
+    assert "and 10 more; --json lists all" in run("verify", tmp_path / "zoo", status=1).out
+    assert len(json.loads(run("verify", tmp_path / "zoo", "--json", status=1).out)["damaged"]) == 30
 
 
 def test_merge_and_append(run, first: Path, second: Path, tmp_path: Path):
@@ -78,7 +78,7 @@ def test_merge_and_append(run, first: Path, second: Path, tmp_path: Path):
     "words, message",
     [
         (["merge", "FIRST", "SECOND"], "holds a zoo already"),
-        (["merge", "OUT", "FIRST", "FIRST"], "the id 'n0' stands in"),
+        (["merge", "OUT", "FIRST", "FIRST"], "the id 'n0' is in"),
         (["append", "OUT", "FIRST"], "is not a zoo"),
         (["verify", "OUT"], "is not a zoo"),
     ],

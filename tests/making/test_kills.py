@@ -118,7 +118,8 @@ def test_ctrl_c(made_zoo: Zoo, image_file: Path, tmp_path: Path):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
     said, complained = process.communicate(timeout=30)
     assert process.returncode == 130 and said == ""
-    assert complained.splitlines()[-1] == f"sne: stopped; what is finished is kept in {out}, the same command goes on"
+    last = complained.splitlines()[-1]
+    assert last == f"sne: stopped; finished work is kept in {out}, and the same command continues it"
     assert "Traceback" not in complained
     before = num_finished(out)
     zoo, seen = go_on(out, image_file)

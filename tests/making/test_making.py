@@ -8,7 +8,7 @@ from making_cases import FAMILIES, LENGTH, assert_same_bytes
 
 from sne.making import make
 from sne.zoo import Zoo, ZooError
-from sne.zoo.store.locking import FolderLock
+from sne.zoo.store.folder import FolderLock
 
 
 def test_what_a_made_zoo_holds(made_zoo: Zoo):

@@ -18,7 +18,7 @@ def test_every_row_has_its_symmetry(made_zoo: Zoo):
     symmetries = [made_zoo.symmetry(row) for row in range(len(made_zoo))]
     assert all(symmetry is not None and symmetry.groups for symmetry in symmetries)
     assert len(made_zoo.symmetries) == len(set(made_zoo.table["symmetry"].to_pylist())) >= 2
-    assert verify(made_zoo.path).is_whole and not verify(made_zoo.path).notes
+    assert verify(made_zoo.path).is_intact and not verify(made_zoo.path).notes
 
 
 def test_copies_compute_the_same_and_others_do_not(image_file):

@@ -17,7 +17,7 @@ def test_round_trip(tmp_path):
     back = import_zoo("folder", tmp_path / "out", tmp_path / "back")
     assert [back.symmetry(row) for row in range(8)] == [zoo.symmetry(row) for row in range(8)]
     assert back.symmetry(0) is None and back.symmetry(2) == mlp_symmetry(6)
-    assert back.property_names == zoo.property_names and verify(back.path).is_whole
+    assert back.property_names == zoo.property_names and verify(back.path).is_intact
 
 
 def test_only_what_is_exported(tmp_path):
@@ -40,4 +40,4 @@ def test_a_symmetry_that_is_not_there(tmp_path):
     said = []
     with pytest.raises(ZooError):
         import_zoo("folder", tmp_path / "out", tmp_path / "back", report=said.append)
-    assert any("does not describe symmetry '0000000000000000'" in line for line in said)
+    assert any("has no symmetry '0000000000000000'" in line for line in said)

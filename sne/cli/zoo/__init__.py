@@ -1,4 +1,4 @@
-"""`sne zoo`: make, import, export and look at zoos; one file a subcommand."""
+"""`sne zoo`: make, import, export and inspect zoos; one file per subcommand."""
 
 import typer
 
@@ -21,9 +21,9 @@ EXAMPLES = {
     "merge": (merge, "sne zoo merge both my_zoo another_zoo"),
     "append": (append, "sne zoo append my_zoo another_zoo"),
 }
-"""The subcommands, and what their help ends with."""
+"""The subcommands, and the example at the end of their help."""
 
-app = typer.Typer(no_args_is_help=True, help="Make, import, export and look at zoos of trained networks.")
+app = typer.Typer(no_args_is_help=True, help="Make, import, export and inspect zoos of trained networks.")
 for name, (command, example) in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
     app.command(name, no_args_is_help=True, epilog=f"\b\nExample: {example}")(command)

@@ -6,29 +6,45 @@ from typing import Annotated
 
 import typer
 
-from sne.cli.zoo.feedback import disk_errors, zoo_progress
+from sne.cli.progress import zoo_progress
 
 
 def export(
     form: Annotated[
         str,
-        typer.Argument(metavar="FORMAT", help="folder: one file a network, and a CSV that `sne zoo import` reads."),
+        typer.Argument(
+            metavar="FORMAT", help="folder: one file per network, and a CSV. sne zoo import folder reads it."
+        ),
     ],
-    source: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a zoo.")],
-    out: Annotated[Path, typer.Argument(help="The new folder.")],
-    split: Annotated[str, typer.Option(help="train, val or test of the zoo's split, or all.")] = "all",
-    family: Annotated[list[str] | None, typer.Option(help="Only these families; separated by commas.")] = None,
-    files: Annotated[str, typer.Option(help="safetensors, or pt for torch state dicts.")] = "safetensors",
-    as_json: Annotated[bool, typer.Option("--json", help="Print path and count as one JSON line.")] = False,
+    source: Annotated[Path | None, typer.Argument(metavar="ZOO", help="Folder of the zoo.")] = None,
+    out: Annotated[Path | None, typer.Argument(metavar="OUT", help="New folder for the checkpoints.")] = None,
+    split: Annotated[
+        str, typer.Option(metavar="PIECE", help="Piece of the zoo's split: train, val or test; or all networks.")
+    ] = "all",
+    family: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Export only these families, separated by commas. [default: all]"),
+    ] = None,
+    files: Annotated[
+        str, typer.Option(metavar="KIND", help="Kind of checkpoint: safetensors, or pt for torch state dicts.")
+    ] = "safetensors",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print path and number of networks as one JSON line.")
+    ] = False,
 ) -> None:
-    """Write the networks of a zoo as single checkpoints beside a CSV."""
+    """Write the networks of a zoo as single checkpoints next to a CSV."""
     from sne import zoo
 
-    if form != "folder":
-        raise zoo.ZooError(f"format {form!r} is not known, expected folder")
+    if form != "folder" or source is None or out is None:
+        missing = "" if out else "; expected three arguments, such as: sne zoo export folder my_zoo my_checkpoints"
+        reason = "the format is 'folder'" if form == "folder" else f"format {form!r} is not known, expected folder"
+        raise zoo.ZooError(f"{reason}{missing}")
     families = None if family is None else [name.strip() for name in ",".join(family).split(",")]
-    with disk_errors(), zoo_progress("networks") as progress:
+    with zoo_progress("networks") as progress:
         count = zoo.export_folder(
             zoo.Zoo.open(source), out, files=files, split=split, families=families, progress=progress
         )
-    print(json.dumps({"path": str(out), "networks": count}) if as_json else f"{out}: {count} networks")
+    if as_json:
+        print(json.dumps({"path": str(out), "networks": count}))
+    else:
+        print(f"{out}: {zoo.counted(count, 'network')}")

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from sne.cli.zoo.feedback import disk_errors, zoo_progress
-from sne.cli.zoo.summary import print_summary
+from sne.cli.progress import zoo_progress
+from sne.cli.zoo.summary import format_columns, print_summary
 
 
 def import_(
@@ -15,29 +15,92 @@ def import_(
         str,
         typer.Argument(
             metavar="FORMAT",
-            help="folder: checkpoints and a CSV with a column path. hugging-face: folders of models with their cards, "
-            "or a hub cache. small-cnn-zoo, schuerholt, sine-inr, small-transformer-zoo: these as published.",
+            help="folder: checkpoints of your own and a CSV. hugging-face: folders of models with their cards, or a "
+            "hub cache. small-cnn-zoo, schuerholt, sine-inr, small-transformer-zoo: zoos as they were published.",
         ),
     ],
-    source: Annotated[Path, typer.Argument(help="The folder (of folder also the CSV itself, of sine-inr the split).")],
-    out: Annotated[Path, typer.Argument(help="Folder of the new zoo.")],
-    dataset: Annotated[str | None, typer.Option(help="What the networks were trained on.")] = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out what cannot be read.")] = False,
-    storage: Annotated[str, typer.Option(help="float32, float16 or bfloat16.")] = "float32",
+    source: Annotated[
+        Path | None,
+        typer.Argument(metavar="SOURCE", help="Folder to import; for folder also the CSV, for sine-inr the split."),
+    ] = None,
+    out: Annotated[Path | None, typer.Argument(metavar="OUT", help="Folder of the new zoo.")] = None,
+    path_column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the CSV with the file names of the checkpoints, relative to the CSV. "
+            "[default: path, or else the column whose entries are files]",
+        ),
+    ] = None,
+    run_column: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Column that groups the checkpoints of one training run. [default: run]"),
+    ] = None,
+    properties: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property",
+            metavar="COLUMN",
+            help="Column that is a property; can be repeated. If given, columns without another role are left out. "
+            "[default: all columns without another role]",
+        ),
+    ] = None,
+    hyperparameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--hyperparameter",
+            metavar="COLUMN",
+            help="Column that is a hyper-parameter, stored as config.COLUMN; can be repeated. Columns called config.* "
+            "are hyper-parameters without it.",
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Data set of the networks, used where the source names none.")
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out checkpoints that cannot be read, instead of stopping.")
+    ] = False,
+    storage: Annotated[
+        str, typer.Option(metavar="TYPE", help="Type of the stored weights: float32, float16 or bfloat16.")
+    ] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
-    """Bring networks that were trained elsewhere into a zoo."""
+    """Import networks that were trained elsewhere into a new zoo.
+
+    For folder, the columns run, family, dataset, step and id of the CSV have these meanings. Columns called config.*,
+    such as config.learning_rate, are hyper-parameters, and all others are properties. Empty cells are missing values,
+    percentages become fractions. The command prints what every column becomes before it reads any checkpoint.
+    """
     from sne.zoo import import_zoo
 
-    with disk_errors(), zoo_progress("networks") as progress:
+    if source is None or out is None:
+        raise _argument_missing(form)
+    with zoo_progress("networks") as progress:
         made = import_zoo(
             form,
             source,
             out,
             dataset=dataset,
+            path_column=path_column,
+            run_column=run_column,
+            properties=properties or (),
+            hyperparameters=hyperparameters or (),
             skip_bad=skip_bad,
             storage=storage,
             report=lambda line: print(f"sne: {line}", file=sys.stderr),
+            on_columns=lambda columns: print(format_columns(columns), file=sys.stderr),
             progress=progress,
         )
-    print_summary(made, as_json)
+    print_summary(made, as_json, is_new=True)
+
+
+def _argument_missing(form: str) -> Exception:
+    from sne.zoo import FORMATS, ZooError
+
+    example = "sne zoo import folder my_checkpoints my_zoo"
+    if form in FORMATS:
+        return ZooError(f"expected SOURCE and OUT after {form!r}, such as: {example}")
+    formats = ", ".join(FORMATS)
+    return ZooError(
+        f"the first argument is the format, one of {formats}; got {form!r}, expected for example: {example}"
+    )

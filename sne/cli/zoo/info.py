@@ -9,10 +9,10 @@ from sne.cli.zoo.summary import print_summary
 
 
 def info(
-    path: Annotated[Path, typer.Argument(help="Folder of a zoo.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line.")] = False,
+    path: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a zoo.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
-    """Counts, families, properties, an accuracy histogram, and size."""
+    """Print what a zoo holds: its families with a histogram of test accuracies, its columns, and its size."""
     from sne import zoo
 
     print_summary(zoo.Zoo.open(path), as_json)

@@ -5,64 +5,104 @@ from typing import Annotated
 
 import typer
 
-from sne.cli.zoo.feedback import disk_errors, stopped_by_user, zoo_progress
+from sne.cli.progress import stopped_by_user, zoo_progress
 from sne.cli.zoo.summary import print_summary
 
 
 def make(
-    out: Annotated[Path, typer.Argument(help="Folder of the zoo. The same command goes on where it stopped.")],
+    out: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="Folder of the zoo. If it is stopped, the same command continues it."),
+    ],
     family: Annotated[
         list[str] | None,
         typer.Option(
-            help="small_cnn, cnn_s, mlp, gru, residual_cnn, wild_cnn, vit, vit_plain, sine_inr, image_inr; "
-            "separated by commas. [default: small_cnn]"
+            metavar="NAMES",
+            help="Families, separated by commas: small_cnn, cnn_s, mlp, gru, residual_cnn, wild_cnn, vit, vit_plain, "
+            "sine_inr, image_inr. [default: small_cnn]",
         ),
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="TOML file of settings and hyper-parameter ranges, see sne zoo recipe. Options win over it."),
+        typer.Option(
+            metavar="FILE",
+            help="TOML file with settings and ranges of hyper-parameters, see sne zoo recipe. Options override it.",
+        ),
     ] = None,
     images: Annotated[
         str | None,
         typer.Option(
-            help="digits, an .npz of x_train, y_train, x_test, y_test, a folder of class folders, "
-            "or hf:NAME of Hugging Face. [default: digits]"
+            metavar="SOURCE",
+            help="Images to train on: digits, an .npz file with x_train, y_train, x_test, y_test, a folder of class "
+            "folders, or hf:NAME from Hugging Face. [default: digits]",
         ),
     ] = None,
-    networks: Annotated[int | None, typer.Option(help="Training runs of each family. [default: 60]")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of each run. [default: 400]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs of each run, in place of steps.")] = None,
+    networks: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of training runs per family. [default: 60]")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of optimiser steps per run. [default: 400]")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(metavar="N", help="Number of epochs per run, instead of steps.")] = None,
     keep: Annotated[
         str | None,
-        typer.Option(help="Steps (or epochs) to keep, as 50,200,400. [default: the last, a third, a ninth]"),
+        typer.Option(
+            metavar="STEPS",
+            help="Steps (or epochs) at which a checkpoint is kept, such as 50,200,400; 0 is the untrained network. "
+            "[default: the last, a third and a ninth]",
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes of one thread; the zoo does not depend on it.")] = 2,
+    workers: Annotated[
+        int, typer.Option(metavar="N", help="Number of processes, with one thread each. It does not change the zoo.")
+    ] = 2,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Train on a Ray cluster: auto, HOST:PORT, or local for a fresh one."),
+        typer.Option(metavar="ADDRESS", help="Train on a Ray cluster: auto, HOST:PORT, or local for a new one."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="With a network's family and number it decides everything. [default: 0]")
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Base seed; the randomness of each network is derived from it, the family and the network's index. "
+            "[default: 0]",
+        ),
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Resample images to this height and width.")] = None,
-    channels: Annotated[str | None, typer.Option(help="as_is, grey or rgb. [default: as_is]")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(metavar="N", help="Height and width to which images are resampled, in pixels.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(metavar="MODE", help="Colours of the images: as_is, grey or rgb. [default: as_is]")
+    ] = None,
     normalisation: Annotated[
         str | None,
-        typer.Option(help="unit for [-1, 1], zero_one, or standard for mean 0 and variance 1. [default: unit]"),
+        typer.Option(
+            metavar="MODE",
+            help="Range of pixel values: unit for [-1, 1], zero_one for [0, 1], or standard for mean 0 and variance 1. "
+            "[default: unit]",
+        ),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, or cuda to train networks of one shape together. [default: cpu]")
+        str | None,
+        typer.Option(
+            metavar="DEVICE", help="cpu, or cuda, which trains networks of one shape together. [default: cpu]"
+        ),
     ] = None,
     eval_images: Annotated[
-        int | None, typer.Option(help="Measure accuracy on this many images at most. [default: 2000]")
+        int | None,
+        typer.Option(metavar="N", help="Largest number of images on which accuracy is measured. [default: 2000]"),
     ] = None,
-    storage: Annotated[str | None, typer.Option(help="float32, float16 or bfloat16. [default: float32]")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TYPE", help="Type of the stored weights: float32, float16 or bfloat16. [default: float32]"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
-    """Train networks; store them with what was measured."""
+    """Make a zoo: train networks with random hyper-parameters, and store them with their measured properties."""
     from sne import making
 
-    with stopped_by_user(out), disk_errors(), zoo_progress("networks") as progress:
+    with stopped_by_user(out), zoo_progress("networks") as progress:
         made = making.make(
             out,
             recipe=recipe,
@@ -83,7 +123,7 @@ def make(
             storage=storage,
             progress=progress,
         )
-    print_summary(made, as_json)
+    print_summary(made, as_json, is_new=True)
 
 
 def _whole_numbers(option: str, text: str) -> list[int]:

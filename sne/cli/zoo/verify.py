@@ -6,19 +6,19 @@ from typing import Annotated
 
 import typer
 
+from sne.cli.progress import zoo_progress
 from sne.cli.tables import format_table
-from sne.cli.zoo.feedback import zoo_progress
 
-_SHOWN = 20  # hurt networks that people are shown; --json has them all
+_SHOWN = 20  # damaged networks in the table; --json lists all
 
 
 def verify(
     path: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a zoo.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON line.")] = False,
 ) -> None:
-    """Compare every weight with its checksum; say which networks are hurt.
+    """Compare every weight with its checksum, and list the damaged networks.
 
-    Ends with status 0 if the zoo is whole, 1 if a part of it is hurt, 2 if it cannot be opened at all.
+    The exit status is 0 if the zoo is intact, 1 if a part of it is damaged, and 2 if it cannot be opened at all.
     """
     from sne import zoo
 
@@ -27,18 +27,19 @@ def verify(
     if as_json:
         print(json.dumps(report.to_json()))
     else:
-        hurt = f"{len(report.hurt)} of {report.networks} networks are hurt"
-        whole = f"whole, {report.networks} networks, {report.bytes_read / 1e6:.1f} MB of weights"
-        print(f"{report.path}: {whole if report.is_whole else hurt}")
+        networks = zoo.counted(report.networks, "network")
+        intact = f"intact, {networks}, {report.bytes_read / 1e6:.1f} MB of weights"
+        print(f"{report.path}: {intact if report.is_intact else f'{len(report.damaged)} of {networks} damaged'}")
         for fault in report.faults:
-            print(f"{fault.file}: {fault.reason}" + (f" ({fault.networks} networks)" if fault.networks else ""))
+            affected = f" ({zoo.counted(fault.networks, 'network')})" if fault.networks else ""
+            print(f"{fault.file}: {fault.reason}{affected}")
         for note in report.notes:
             print(f"note: {note}")
-        if report.hurt:
+        if report.damaged:
             print()
-            rows = [{"id": n.id, "run": n.run, "family": n.family, "file": n.file} for n in report.hurt[:_SHOWN]]
+            rows = [{"id": n.id, "run": n.run, "family": n.family, "file": n.file} for n in report.damaged[:_SHOWN]]
             print(format_table(rows))
-        if len(report.hurt) > _SHOWN:
-            print(f"... and {len(report.hurt) - _SHOWN} more; --json lists them all")
-    if not report.is_whole:
+        if len(report.damaged) > _SHOWN:
+            print(f"... and {len(report.damaged) - _SHOWN} more; --json lists all")
+    if not report.is_intact:
         raise typer.Exit(1)

@@ -12,7 +12,7 @@ from sne.making.hashing import batch_rows
 from sne.making.tasks import Classification, SignalFit, Task
 from sne.making.tasks.classification import classification_properties
 from sne.making.tasks.signal_fit import signal_properties
-from sne.zoo.store.writing import Value
+from sne.zoo.store.columns import Value
 
 _IMAGES_AT_ONCE = 65_536
 _STEPS_AHEAD = 16

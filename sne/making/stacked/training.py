@@ -20,7 +20,8 @@ from sne.making.stacked.layers import use_stackable_layers
 from sne.making.stacked.optimisers import StackedOptimiser
 from sne.making.stacked.tasks import stack_tasks
 from sne.making.stacked.weights import StackedWeights
-from sne.zoo.store.writing import LARGEST_WEIGHT, Value
+from sne.zoo.store.columns import Value
+from sne.zoo.store.writing import LARGEST_WEIGHT
 
 _CHECK_EVERY = 50
 

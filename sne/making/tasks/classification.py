@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sne.making.images import ImageSet
-from sne.zoo.store.writing import Value
+from sne.zoo.store.columns import Value
 
 _EVAL_BATCH = 500
 

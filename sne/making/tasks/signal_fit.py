@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from sne.zoo.store.writing import Value
+from sne.zoo.store.columns import Value
 
 
 @dataclass(frozen=True)

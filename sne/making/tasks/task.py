@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sne.zoo.store.writing import Value
+from sne.zoo.store.columns import Value
 
 
 @runtime_checkable

@@ -1,10 +1,5 @@
-"""Zoos from what people already have."""
+"""Importing zoos: a user's own checkpoints, model cards, and the published zoos."""
 
+from sne.zoo.importing.contract import ColumnUse as ColumnUse
 from sne.zoo.importing.formats import FORMATS as FORMATS
-from sne.zoo.importing.formats import import_folder as import_folder
-from sne.zoo.importing.formats import import_hugging_face as import_hugging_face
-from sne.zoo.importing.formats import import_schuerholt as import_schuerholt
-from sne.zoo.importing.formats import import_sine_inr as import_sine_inr
-from sne.zoo.importing.formats import import_small_cnn_zoo as import_small_cnn_zoo
-from sne.zoo.importing.formats import import_small_transformer_zoo as import_small_transformer_zoo
 from sne.zoo.importing.formats import import_zoo as import_zoo

@@ -1,20 +1,20 @@
-"""The contract of formats: where the checkpoints are and what is known of each; the rest of an import is not theirs."""
+"""The contract of import formats: a format finds the checkpoints and what is known about each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from sne.zoo.importing.weights import Weights
+from sne.zoo.store.columns import Value
 from sne.zoo.store.splitting import SPLIT, Split
-from sne.zoo.store.writing import Value
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One row of a zoo to be; the fields are those of `ZooWriter.add`, with tensors and symmetry in `weights`."""
+    """One row of a new zoo. The fields are those of `ZooWriter.add`; `weights` holds tensors and symmetry."""
 
     id: str
     run: str
@@ -27,35 +27,59 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class ColumnUse:
+    """What a column of a user's table becomes in the zoo.
+
+    Args:
+        column: Name of the column in the table.
+        becomes: Its role, such as "run" or "property test_accuracy"; "left out" if it has none.
+        values: Kind of its values, with their range or some examples.
+        missing: Number of rows without a value.
+        note: How the values were converted, or why the column is left out; empty if there is nothing to say.
+    """
+
+    column: str
+    becomes: str
+    values: str
+    missing: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Found:
     """What a format found in a source.
 
     Args:
-        checkpoints: in the order of rows; each is read when it is called, and raises `ZooError` where it cannot be.
-        split: stored with the zoo.
+        checkpoints: One function per row, in the order of rows. It reads the checkpoint, or raises `ZooError`.
+        split: Split to be stored with the zoo.
+        num_missing: Number of rows whose checkpoint does not exist; the format has named them.
+        columns: Use of each column, if the format reads a user's own table.
     """
 
     checkpoints: Sequence[Callable[[], Checkpoint]]
     split: Split | None = None
+    num_missing: int = 0
+    columns: Sequence[ColumnUse] = ()
 
 
+@runtime_checkable
 class Format(Protocol):
-    """A layout of zoos that others have written."""
+    """A way in which other people have stored zoos."""
 
     def __call__(self, source: Path, dataset: str | None, tell: Tell) -> Found:
-        """Looks through a source. Loads no weights.
+        """Finds the checkpoints of a source. Loads no weights.
 
         Args:
-            source: a folder or file.
-            dataset: what the networks were trained on, where the source does not say.
-            tell: called with one line for what is missing or left out, and does not end the import.
+            source: Folder or file.
+            dataset: Data set that the networks were trained on, used where the source names none.
+            tell: Called with one line about anything that is missing or left out without ending the import.
 
         Raises:
-            ZooError: nothing of this format is there, or its parts do not fit each other.
+            ZooError: The source has nothing of this format, or its parts contradict each other.
         """
         ...
 
 
 def split_in(folder: Path) -> Split | None:
-    """The `split.json` of a folder, where there is one."""
+    """Reads the `split.json` of a folder, if there is one."""
     return Split.load(folder / SPLIT) if (folder / SPLIT).is_file() else None

@@ -1,17 +1,19 @@
-"""The formats that zoos are imported from, by name, and the import itself: one checkpoint at a time, bad ones named."""
+"""Importing zoos: the formats by name, and the import itself, which reads one checkpoint at a time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from sne.errors import ZooError
-from sne.zoo.importing.contract import Checkpoint, Format
+from sne.zoo.importing.column_roles import ColumnChoice
+from sne.zoo.importing.contract import Checkpoint, ColumnUse, Format
 from sne.zoo.importing.folder import find_folder
 from sne.zoo.importing.hugging_face import find_hugging_face
 from sne.zoo.importing.schuerholt import find_schuerholt
 from sne.zoo.importing.sine_inr import find_sine_inr
 from sne.zoo.importing.small_cnn_zoo import find_small_cnn_zoo
 from sne.zoo.importing.small_transformer_zoo import find_small_transformer_zoo
+from sne.zoo.store.columns import counted
 from sne.zoo.store.writing import ZooWriter
 from sne.zoo.store.zoo import Zoo
 
@@ -31,36 +33,58 @@ def import_zoo(
     out: Path | str,
     *,
     dataset: str | None = None,
+    path_column: str | None = None,
+    run_column: str | None = None,
+    properties: Sequence[str] = (),
+    hyperparameters: Sequence[str] = (),
     skip_bad: bool = False,
     storage: str = "float32",
     report: Callable[[str], None] | None = None,
+    on_columns: Callable[[Sequence[ColumnUse]], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Zoo:
-    """Imports a zoo; never holds more than a shard of weights.
+    """Imports a zoo. At most one shard of weights is held in memory.
 
-    Networks get the symmetry that names, shapes and what the format says of them make certain, see `symmetry_by_name`.
+    Every network gets the symmetries that its names, its shapes and the statements of the format make certain, see
+    `symmetry_by_name`.
 
     Args:
-        form: one of `FORMATS`: "folder" (checkpoints and a CSV), "hugging-face" (folders with model cards or a hub
-            cache), or the published layout of "small-cnn-zoo", "schuerholt", "sine-inr", "small-transformer-zoo".
-        source: the folder; of "folder" also the CSV, of "sine-inr" also the split.
-        out: the new zoo's folder.
-        dataset: what the networks were trained on, where the source does not say.
-        skip_bad: leave out what cannot be read, in place of an error.
-        storage: as `ZooWriter` takes it.
-        report: called with one line for each checkpoint that cannot be imported, and for what is missing.
-        progress: called with checkpoints done and checkpoints in all.
+        form: Format, one of `FORMATS`: "folder" (checkpoints and a CSV file), "hugging-face" (folders with model cards,
+            or a hub cache), or a published zoo as "small-cnn-zoo", "schuerholt", "sine-inr", "small-transformer-zoo".
+        source: Folder of the zoo; for "folder" also its CSV file, for "sine-inr" also its split.
+        out: Folder of the new zoo.
+        dataset: Data set that the networks were trained on, used where the source names none.
+        path_column: Column of the CSV with the file names of the checkpoints. Default: "path", or else the column whose
+            entries are files. This and the following three are for "folder" only.
+        run_column: Column of the CSV that groups the checkpoints of one training run. Default: "run".
+        properties: Columns of the CSV that are properties; if given, columns without another role are left out.
+            Default: all columns without another role.
+        hyperparameters: Columns of the CSV that are hyper-parameters, next to those called "config.*".
+        skip_bad: Leave out checkpoints that cannot be read. By default they are an error.
+        storage: Type in which weights are stored: "float32", "float16" or "bfloat16".
+        report: Called with one line for each checkpoint that cannot be read, and for anything missing or left out.
+        on_columns: Called with the use of every column of the CSV before any checkpoint is read.
+        progress: Called with the number of checkpoints done and the number of all.
+
+    Returns:
+        The new zoo.
 
     Raises:
-        ZooError: the format is not known, nothing of it is there, or a checkpoint cannot be imported and none may be
-            left out, or none can be; no zoo is written then.
+        ZooError: The format is not known, the source has nothing of it, a column holds values of several kinds, or a
+            checkpoint cannot be read and `skip_bad` is not set, or none can be read. Nothing is written then.
+        WriteError: The folder of the new zoo cannot be written.
     """
-    if form not in FORMATS:
-        raise ZooError(f"format {form!r} is not known, expected one of {', '.join(FORMATS)}")
+    find = _format(form, ColumnChoice(path_column, run_column, properties, hyperparameters))
     tell = report or (lambda line: None)
-    found = FORMATS[form](Path(source), dataset, tell)
-    bad, count = 0, len(found.checkpoints)
-    with ZooWriter(out, storage=storage, split=found.split) as writer:
+    writer = ZooWriter(out, storage=storage)  # before the source is searched: it may be large, and the folder full
+    found = find(Path(source), dataset, tell)
+    if on_columns and found.columns:
+        on_columns(found.columns)
+    writer.split = found.split
+    bad, count = found.num_missing, len(found.checkpoints) + found.num_missing
+    if bad and not skip_bad:
+        raise _bad_checkpoints(source, bad, count)
+    with writer:
         for done, read in enumerate(found.checkpoints, 1):
             try:
                 _add(writer, read())
@@ -68,18 +92,27 @@ def import_zoo(
                 bad += 1
                 tell(str(error))
             if progress:
-                progress(done, count)
+                progress(done, len(found.checkpoints))
         if bad and (bad == count or not skip_bad):
-            raise ZooError(f"{bad} of {count} checkpoints of {source} cannot be imported")
+            raise _bad_checkpoints(source, bad, count)
+        for line in writer.mixed_hyperparameters:
+            tell(f"{line}; stored as text")
     return Zoo.open(out)
 
 
-import_folder = partial(import_zoo, "folder")
-import_small_cnn_zoo = partial(import_zoo, "small-cnn-zoo")
-import_schuerholt = partial(import_zoo, "schuerholt")
-import_sine_inr = partial(import_zoo, "sine-inr")
-import_small_transformer_zoo = partial(import_zoo, "small-transformer-zoo")
-import_hugging_face = partial(import_zoo, "hugging-face")
+def _format(form: str, choice: ColumnChoice) -> Format:
+    if form not in FORMATS:
+        raise ZooError(f"format {form!r} is not known, expected one of {', '.join(FORMATS)}")
+    if form == "folder":
+        return partial(find_folder, choice=choice)
+    if choice != ColumnChoice():
+        raise ZooError(f"columns can be chosen for the format 'folder' only, not for {form!r}")
+    return FORMATS[form]
+
+
+def _bad_checkpoints(source: Path | str, bad: int, count: int) -> ZooError:
+    hint = "" if bad == count else "; --skip-bad leaves them out"
+    return ZooError(f"{bad} of {counted(count, 'checkpoint')} of {source} cannot be imported{hint}")
 
 
 def _add(writer: ZooWriter, one: Checkpoint) -> None:

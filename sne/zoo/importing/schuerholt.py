@@ -11,10 +11,9 @@ from typing import Any
 from sne.errors import ZooError
 from sne.symmetry.by_name.known import Known
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
-from sne.zoo.importing.symmetries import SymmetriesByName
-from sne.zoo.importing.values import plain_values, read_json_object
-from sne.zoo.importing.weights import read_weights
-from sne.zoo.store.writing import RESERVED, Value
+from sne.zoo.importing.tables import plain_values, read_json_object
+from sne.zoo.importing.weights import SymmetriesByName, read_weights
+from sne.zoo.store.columns import RESERVED, Value, some
 
 _CHECKPOINT = re.compile(r"checkpoint_(\d+)")
 _DEEPEST = 4  # folders between the source and a network: data set, zoo, hyper-parameters
@@ -26,7 +25,7 @@ _NAMES = {
     "validation_acc": "val_accuracy", "validation_loss": "val_loss", "time_total_s": "wall_time",
 }  # fmt: skip
 _MEASURED = {"train_accuracy", "train_loss", "test_accuracy", "test_loss", "val_accuracy", "val_loss"}
-_NOT_MEASURED = -999.0  # what the authors write for the training before the first epoch
+_NOT_MEASURED = -999.0  # written by the authors for training values before the first epoch
 _BOOKKEEPING = {
     "config", "date", "done", "episodes_total", "experiment_id", "experiment_tag", "hostname", "node_ip", "pid",
     "iterations_since_restore", "time_since_restore", "time_this_iter_s", "timestamp", "timesteps_since_restore",
@@ -35,27 +34,26 @@ _BOOKKEEPING = {
 
 
 def find_schuerholt(source: Path, dataset: str | None, tell: Tell) -> Found:
-    """Finds folders of Ray Tune trials, one a network, in the source or below it: one row a checkpoint.
+    """Finds folders of Ray Tune trials, one network per folder, in the source or below it; one row per checkpoint.
 
-    A trial's folder holds `params.json`; `result.json`, one JSON line an epoch, with `training_iteration`,
+    The folder of a trial holds `params.json`; `result.json`, one JSON line per epoch, with `training_iteration`,
     `train_loss`, `train_acc`, `test_loss`, `test_acc`; and folders `checkpoint_50` or `checkpoint_000050`, each
-    with the state dict `checkpoints` (and an `optimizer`, which is not read). A run is a trial, its step an epoch.
-    Lines are found by `training_iteration`, so epochs without a checkpoint, zoos that do and that do not measure
-    the untrained network, and lines that a killed trial left half-written do no harm. A checkpoint
-    whose epoch was not measured is kept, its properties missing, and told. The data set is called as the source
-    folder where nothing else is said.
+    with the state dict `checkpoints` (and an `optimizer`, which is not read). A trial is a run, and an epoch is a step.
+    Lines are found by `training_iteration`, so that epochs without a checkpoint, an untrained network with or without
+    a line, and lines that a killed trial left incomplete do no harm. A checkpoint whose epoch has no line is kept
+    without properties, and reported. The data set is named after the source folder unless `dataset` is given.
 
     Source: Schuerholt et al., "Model Zoos: A Dataset of Diverse Populations of Neural Network Models", arXiv
         2209.14764; the layout as github.com/ModelZoos/ModelZooDataset writes and reads it (`def_NN_experiment.py`,
         `dataset_base.py`).
-    Differs: `*_acc` is called `*_accuracy`; the generalisation gap is train minus test accuracy; -999, written
-        for the training before the first epoch, is missing; what Ray adds for itself is left out.
+    Differs: `*_acc` is called `*_accuracy`; the generalisation gap is train minus test accuracy; -999, written for
+        training values before the first epoch, is missing; Ray's own bookkeeping is left out.
     """
     if not source.is_dir():
         raise ZooError(f"{source}: no such folder")
     items = [(run, step, path) for run in _runs(source) for step, path in _checkpoints(run)]
     if not items:
-        raise ZooError(f"{source}: no folder with params.json, result.json and checkpoint_000050/checkpoints in it")
+        raise ZooError(f"{source}: no folder with params.json, result.json and checkpoint_000050/checkpoints")
 
     @lru_cache(maxsize=1)  # the checkpoints of a run follow each other
     def trial(run: Path) -> _Trial:
@@ -63,8 +61,8 @@ def find_schuerholt(source: Path, dataset: str | None, tell: Tell) -> Found:
         # the untrained network is not measured in every zoo
         unmeasured = [step for step, _ in _checkpoints(run) if step > 0 and step not in read.lines]
         if unmeasured:
-            steps = ", ".join(map(str, unmeasured[:5])) + (", ..." if len(unmeasured) > 5 else "")
-            tell(f"{run / 'result.json'} has no line of epoch {steps}; kept without properties")
+            steps = some(map(str, unmeasured), 5)
+            tell(f"{run / 'result.json'} has no line for epoch {steps}; kept without properties")
         return read
 
     symmetries = SymmetriesByName(tell)
@@ -88,7 +86,7 @@ def find_schuerholt(source: Path, dataset: str | None, tell: Tell) -> Found:
 
 @dataclass(frozen=True)
 class _Trial:
-    """What is known of one training run: its settings, and what was measured at each epoch."""
+    """One training run: its settings, and the values measured at each epoch."""
 
     hyperparameters: Mapping[str, Value]
     lines: Mapping[int, Mapping[str, Value]]
@@ -108,14 +106,14 @@ class _Trial:
 
     @property
     def known(self) -> Known:
-        """All types but the residual one are layers one after the other, with one activation."""
+        """Statements for symmetries: all types but the residual one are layers in sequence with one activation."""
         if self.hyperparameters.get("model::type") not in _PLAIN:
             return Known()
         return Known(activation=_ACTIVATIONS.get(str(self.hyperparameters.get("model::nlin"))), is_sequential=True)
 
 
 def _runs(folder: Path, depth: int = 0) -> Iterator[Path]:
-    """Folders of one network each, in order of name."""
+    """Yields the folders of single networks, sorted by name."""
     below = sorted(entry for entry in folder.iterdir() if entry.is_dir())
     if any((folder / name).is_file() for name in ("params.json", "result.json")):
         yield folder
@@ -127,13 +125,13 @@ def _runs(folder: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _checkpoints(run: Path) -> list[tuple[int, Path]]:
-    """Epochs and folders, by epoch."""
+    """Epochs and folders of the checkpoints of a run, sorted by epoch."""
     matches = ((_CHECKPOINT.fullmatch(entry.name), entry) for entry in run.iterdir() if entry.is_dir())
     return sorted((int(match[1]), entry) for match, entry in matches if match)
 
 
 def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, dict[str, Value]]]:
-    """Epoch and properties of each line of a result.json; a later line of an epoch stands for the earlier."""
+    """Yields epoch and properties of each line of a result.json; a later line of an epoch replaces the earlier."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
@@ -146,7 +144,7 @@ def _lines(path: Path, tell: Tell) -> Iterator[tuple[int, dict[str, Value]]]:
             yield int(values["training_iteration"]), _properties(values)
         except (ValueError, KeyError, TypeError, RecursionError):
             where = "the last line" if number == len(lines) else f"line {number}"
-            tell(f"{path}: {where} is half-written or has no training_iteration; left out")
+            tell(f"{path}: {where} is incomplete or has no training_iteration; left out")
 
 
 def _properties(values: Mapping[str, Any]) -> dict[str, Value]:

@@ -1,45 +1,47 @@
 """Importing implicit networks of sine waves in the layout of Navon et al."""
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from sne.checkpoints.formats.inert_pickle import inert_numpy
 from sne.errors import ZooError
 from sne.symmetry.by_name.known import Known
-from sne.zoo.importing.beside_tensors import read_numbers
 from sne.zoo.importing.contract import Checkpoint, Found, Tell
-from sne.zoo.importing.symmetries import SymmetriesByName
-from sne.zoo.importing.values import as_value, read_json_object
-from sne.zoo.importing.weights import read_weights
-from sne.zoo.store.splitting import SPLIT, Split
-from sne.zoo.store.writing import Value
+from sne.zoo.importing.tables import as_value, read_json_object
+from sne.zoo.importing.weights import SymmetriesByName, read_weights
+from sne.zoo.store.columns import Value, counted
+from sne.zoo.store.splitting import PIECES, SPLIT, Split
 
 _FAMILY = "sine_inr"
-_PIECES = ("train", "val", "test")
 _NOT_WEIGHTS = ("coef", "x", "y")
 _SIREN = Known(activation="sine", is_sequential=True)
+_MOST_NUMBERS = 64  # of a coef
 
 
 def find_sine_inr(source: Path, dataset: str | None, tell: Tell) -> Found:
-    """Finds `.pth` files, one a network, and the JSON split beside them; or the split, and the files beside it.
+    """Finds `.pth` files, one per network, and the JSON split next to them; or the split, and the files next to it.
 
     A file is the state dict of an INR 1-32-32-1 (`seq.0.weight`, `seq.0.bias`, `seq.1.weight`, ...) with three
-    more entries: `coef`, a list [a, b] of the wave y = a sin(b x), and the NumPy arrays `x` and `y` it was fitted
-    to. The properties are `amplitude` (a) and `frequency` (b); a `coef` of one number is a frequency.
-    The arrays are passed over; nothing of a pickle is executed. The data set is called "sine" where nothing else is
-    said.
+    more entries: `coef`, a list [a, b] of the wave y = a sin(b x), and the NumPy arrays `x` and `y` that it was fitted
+    to. The properties are `amplitude` (a) and `frequency` (b); a `coef` of one number is a frequency. The arrays are
+    ignored, and nothing in a pickle is executed. The data set is called "sine" unless `dataset` is given.
 
-    The split is a JSON file in the folder or the one above it: {"train": [paths], "val": ..., "test": ...}, or
+    The split is a JSON file in the folder or in the one above it: {"train": [paths], "val": ..., "test": ...}, or
     {"train": {"path": [paths], "label": [...]}, ...}, whose labels become the property `label`. The paths were
-    written on the authors' machine; a file is known again by the longest common end. A network is a run.
+    written on the authors' machine; a file is identified by the longest common end of its path. Every network is a run.
 
     Source: Navon et al., "Equivariant Architectures for Learning in Deep Weight Spaces", arXiv 2301.12780; the
         layout as github.com/AvivNavon/DWSNets writes and reads it (`experiments/ssl/inr_trainer.py`,
         `generate_data_splits.py`, `data/inr_dataset.py`; `experiments/mnist` for splits with labels).
     Differs: nothing but names. The files of the paper's sine regression (sine-regression-inrs.zip) were not seen
-        and no published code reads them; they are taken to be laid out as the others.
+        and no published code reads them; they are assumed to have the same layout as the others.
     """
     folder = source if source.is_dir() else source.parent
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.pth"))}
@@ -66,11 +68,11 @@ def find_sine_inr(source: Path, dataset: str | None, tell: Tell) -> Found:
 
 def _properties(path: Path, label: Value) -> dict[str, Value]:
     known: dict[str, Value] = {} if label is None else {"label": label}
-    match read_numbers(path, "coef"):
+    match _read_numbers(path, "coef"):
         case None if known:
             return known
         case None:
-            raise ZooError(f"{path}: has no entry 'coef' with the amplitude and frequency of its wave")
+            raise ZooError(f"{path}: has no entry 'coef' with amplitude and frequency of the wave")
         case (frequency,):
             return {"frequency": frequency} | known
         case (amplitude, frequency):
@@ -79,12 +81,45 @@ def _properties(path: Path, label: Value) -> dict[str, Value]:
             raise ZooError(f"{path}: 'coef' holds {len(coef)} numbers, expected amplitude and frequency")
 
 
+def _read_numbers(path: Path, key: str) -> tuple[float, ...] | None:
+    """Reads the numbers under one key of a torch file, next to the tensors. Nothing is executed.
+
+    Args:
+        path: A torch file that `read_network` has read, and whose sizes it has checked.
+        key: Name of the entry.
+
+    Returns:
+        The numbers in order; None if there is no such key.
+
+    Raises:
+        ZooError: The file cannot be read, or the entry is not a list of numbers.
+    """
+    try:
+        with inert_numpy(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds of errors for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ZooError(f"{path}: {key!r} cannot be read: {reason[:200]}") from None
+    if not isinstance(content, Mapping) or key not in content:
+        return None
+    value = content[key]
+    if isinstance(value, Tensor) and value.numel() <= _MOST_NUMBERS:
+        value = value.flatten().tolist()
+    values = [value] if isinstance(value, int | float) else value
+    if not isinstance(values, list | tuple) or not all(isinstance(v, int | float) for v in values):
+        raise ZooError(f"{path}: {key!r} is of type {type(value).__name__}, expected numbers")
+    return tuple(float(v) for v in values)
+
+
 def _find_split(folder: Path) -> Path | None:
-    """The one JSON file with train, val and test in the folder, or else in the one above."""
+    """The JSON file with train, val and test in the folder, or else in the one above."""
     for place in (folder, folder.resolve().parent):
         files = sorted(path for path in place.glob("*.json") if _is_split(path))
         if len(files) > 1:
-            raise ZooError(f"{place}: holds several splits ({', '.join(f.name for f in files)}); name one of them")
+            raise ZooError(
+                f"{place} holds several splits ({', '.join(f.name for f in files)}); give the path of one of them"
+            )
         if files:
             return files[0]
     return None
@@ -94,26 +129,26 @@ def _is_split(path: Path) -> bool:
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return path.name == SPLIT or "split" in path.stem.lower()  # damaged: reading it will tell
-    return isinstance(values, dict) and all(piece in values for piece in _PIECES)
+        return path.name == SPLIT or "split" in path.stem.lower()  # damaged: reading it raises the error
+    return isinstance(values, dict) and all(piece in values for piece in PIECES)
 
 
 def _read_split(path: Path, names: Sequence[str], tell: Tell) -> tuple[Split, dict[str, Value]]:
-    """The split in terms of our names, and the labels of networks, where the file gives any."""
+    """The split with our names of networks, and the labels of networks, if the file has any."""
     values = read_json_object(path)
     ends = _index_ends(names)
     pieces: list[tuple[str, ...]] = []
     labels: dict[str, Value] = {}
     missing: list[str] = []
-    for piece in _PIECES:
+    for piece in PIECES:
         found = [(_same(file, ends), file, label) for file, label in _entries(path, piece, values.get(piece))]
         missing += [file for name, file, _ in found if name is None]
         pieces.append(tuple(name for name, _, _ in found if name is not None))
         labels |= {name: label for name, _, label in found if name is not None and label is not None}
     if not any(pieces):
-        raise ZooError(f"{path}: none of the {len(names)} .pth files here is named in it")
+        raise ZooError(f"{path}: it names none of the {len(names)} .pth files")
     if missing:
-        tell(f"{path}: {len(missing)} files that it names are not here, such as {missing[0]}")
+        tell(f"{path}: {counted(len(missing), 'named file')} not found, such as {missing[0]}")
     return Split(*pieces), labels
 
 
@@ -124,12 +159,12 @@ def _entries(path: Path, piece: str, entry: Any) -> list[tuple[str, Value]]:
         raise ZooError(f"{path}: expected a list of paths under {piece!r}, or under its 'path'")
     labels = [None] * len(files) if labels is None else labels
     if not isinstance(labels, list) or len(labels) != len(files):
-        raise ZooError(f"{path}: {piece!r} has {len(files)} paths, and its 'label' is no list of as many")
+        raise ZooError(f"{path}: {piece!r} has {len(files)} paths, expected a list of as many under 'label'")
     return [(file, as_value(label)) for file, label in zip(files, labels, strict=True)]
 
 
 def _index_ends(names: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
-    """The networks whose paths end in given parts: authors give many files one name in folders of their own."""
+    """Networks by the last parts of their paths; many files may have the same name in different folders."""
     ends: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         parts = PurePosixPath(name).parts
@@ -139,7 +174,7 @@ def _index_ends(names: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
 
 
 def _same(file: str, ends: Mapping[tuple[str, ...], Sequence[str]]) -> str | None:
-    """The network that shares the longest end of its path with a file; None where none or several do."""
+    """The network that shares the longest end of its path with a file; None if none or several do."""
     parts = PurePosixPath(file).parts
     longest = next((parts[start:] for start in range(len(parts)) if parts[start:] in ends), ())
     found = ends.get(longest, ())

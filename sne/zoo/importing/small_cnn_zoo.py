@@ -14,36 +14,33 @@ from sne.errors import ZooError
 from sne.networks import TensorInfo
 from sne.symmetry.by_name.known import ACTIVATIONS, Known
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
-from sne.zoo.importing.symmetries import SymmetriesByName
-from sne.zoo.importing.tables import as_text, read_table, without_prefix
-from sne.zoo.importing.weights import Weights
+from sne.zoo.importing.tables import CsvTable, read_table, without_prefix
+from sne.zoo.importing.weights import SymmetriesByName, Weights
+from sne.zoo.store.columns import Value
 from sne.zoo.store.layout import Layout, Slot
-from sne.zoo.store.writing import Value
 
 _FAMILY = "small_cnn"
-_BLOCK = 4096  # rows that are turned at once
+_BLOCK = 4096  # rows that are converted at once
 
 
 def find_small_cnn_zoo(source: Path, dataset: str | None, tell: Tell) -> Found:
-    """Finds `weights.npy`, `layout.csv` and `metrics.csv.gz` in a folder, and `split.json` where there is one.
+    """Finds `weights.npy`, `layout.csv` and `metrics.csv.gz` in a folder, and `split.json` if there is one.
 
-    Kernels are turned from TensorFlow's order (height, width, in, out) to torch's (out, in, height, width),
-    dense layers from (in, out) to (out, in); tensors are called `layers.0.weight`, `layers.0.bias` and so on,
-    as in the family `small_cnn`. A run is a `modeldir`; by default the folder names the data set.
+    Kernels are converted from TensorFlow's order (height, width, in, out) to torch's (out, in, height, width), and
+    dense layers from (in, out) to (out, in). Tensors are called `layers.0.weight`, `layers.0.bias` and so on, as in
+    the family `small_cnn`. A `modeldir` is a run. The data set is named after the folder unless `dataset` is given.
 
     Source: Unterthiner et al., "Predicting Neural Network Accuracy from Weights", arXiv 2002.11448, its data.
     Differs: nothing but order and names.
     """
     weights = _read_weights(source / "weights.npy")
     turned = _read_layout(source / "layout.csv", weights.shape[1])
-    metrics = read_table(_find_metrics(source), text=("modeldir",))
-    for name in ("modeldir", "step"):
-        if name not in metrics:
-            raise ZooError(f"{_find_metrics(source)} has no column {name!r}")
-    if len(metrics["step"]) != len(weights):
-        raise ZooError(f"{source}: weights.npy has {len(weights)} rows, metrics.csv.gz has {len(metrics['step'])}")
-    runs, steps = as_text(metrics.pop("modeldir")), metrics.pop("step")
-    properties, hyperparameters = without_prefix(metrics)
+    metrics = read_table(_find_metrics(source))
+    _check_columns(metrics, "modeldir", "step")
+    if len(metrics.rows) != len(weights):
+        raise ZooError(f"{source}: weights.npy has {len(weights)} rows, metrics.csv.gz has {len(metrics.rows)}")
+    runs, measured = metrics.text("modeldir"), metrics.columns([n for n in metrics.names if n != "modeldir"])
+    steps = measured.pop("step").values
     infos = {slot.name: TensorInfo(slot.name, slot.shape, slot.dtype) for slot in turned.layout.slots}
     symmetries = SymmetriesByName(tell)
 
@@ -54,8 +51,8 @@ def find_small_cnn_zoo(source: Path, dataset: str | None, tell: Tell) -> Found:
     def read(row: int) -> Checkpoint:
         run, step = runs[row], steps[row]
         if run is None or not isinstance(step, int):
-            raise ZooError(f"{source}: row {row + 1} of the metrics lacks modeldir or step")
-        settings = {name: column[row] for name, column in hyperparameters.items()}
+            raise ZooError(f"{source}: row {metrics.rows[row]} of the metrics has no modeldir or step")
+        properties, settings = without_prefix({name: column.values[row] for name, column in measured.items()})
         return Checkpoint(
             id=f"{run}@{step}",
             run=run,
@@ -67,7 +64,7 @@ def find_small_cnn_zoo(source: Path, dataset: str | None, tell: Tell) -> Found:
                 block(row - row % _BLOCK)[row % _BLOCK],
                 symmetries.find(infos, _known(settings), str(source)),
             ),
-            properties={name: column[row] for name, column in properties.items()},
+            properties=properties,
             hyperparameters=settings,
         )
 
@@ -76,14 +73,14 @@ def find_small_cnn_zoo(source: Path, dataset: str | None, tell: Tell) -> Found:
 
 @dataclass(frozen=True)
 class _Turned:
-    """The torch layout, and for each of its entries the column of `weights.npy` that holds it."""
+    """The layout in torch's order, and for each of its entries the column of `weights.npy` that holds it."""
 
     layout: Layout
     order: np.ndarray
 
 
 def _known(settings: Mapping[str, Value]) -> Known:
-    """All networks are layers one after the other, with one activation."""
+    """Statements for symmetries: all networks are layers in sequence with one activation."""
     activation = settings.get("activation")
     return Known(activation=str(activation) if activation in ACTIVATIONS else None, is_sequential=True)
 
@@ -99,26 +96,23 @@ def _read_weights(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise ZooError(f"{path} cannot be read: {error}") from None
     if weights.ndim != 2 or weights.dtype not in (np.float16, np.float32, np.float64) or not len(weights):
-        raise ZooError(f"{path}: expected floats [networks, weights], came {weights.dtype} {weights.shape}")
+        raise ZooError(f"{path}: expected floats [networks, weights], found {weights.dtype} {weights.shape}")
     return weights
 
 
 def _read_layout(path: Path, num_weights: int) -> _Turned:
-    """Reads the TensorFlow layout and turns it to torch's."""
+    """Reads the TensorFlow layout and converts it to torch's order."""
     table = read_table(path)
-    missing = [n for n in ("varname", "start_idx", "end_idx", "shape") if n not in table]
-    if missing:
-        raise ZooError(f"{path} has no column {missing[0]!r}")
+    _check_columns(table, "varname", "start_idx", "end_idx", "shape")
+    starts, ends = table.column("start_idx").values, table.column("end_idx").values
     layers: dict[str, dict[str, np.ndarray]] = {}
     covered = 0
-    for name, start, end, text in zip(
-        as_text(table["varname"]), table["start_idx"], table["end_idx"], as_text(table["shape"]), strict=True
-    ):
+    for name, start, end, text in zip(table.text("varname"), starts, ends, table.text("shape"), strict=True):
         shape = _shape(text or "", path)
         if name is None or not isinstance(start, int) or not isinstance(end, int):
-            raise ZooError(f"{path}: {name} lacks start_idx or end_idx")
+            raise ZooError(f"{path}: {name} has no start_idx or end_idx")
         if start != covered or end - start != int(np.prod(shape)):
-            raise ZooError(f"{path}: {name} lies at {start}..{end}, expected from {covered} on, shape {shape}")
+            raise ZooError(f"{path}: {name} is at {start}..{end}, expected from {covered} on, shape {shape}")
         covered = end
         columns = np.arange(start, end).reshape(shape)
         layer, _, kind = name.rpartition("/")
@@ -143,6 +137,12 @@ def _read_layout(path: Path, num_weights: int) -> _Turned:
                 orders.append(columns.reshape(-1))
                 offset += columns.size
     return _Turned(Layout(tuple(slots)), np.concatenate(orders))
+
+
+def _check_columns(table: CsvTable, *names: str) -> None:
+    missing = [name for name in names if name not in table.names]
+    if missing:
+        raise ZooError(f"{table.path} has no column {missing[0]!r}")
 
 
 def _shape(text: str, path: Path) -> tuple[int, ...]:

@@ -7,10 +7,9 @@ from pathlib import Path, PurePosixPath
 from sne.errors import ZooError
 from sne.symmetry.by_name.known import Known
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
-from sne.zoo.importing.symmetries import SymmetriesByName
 from sne.zoo.importing.tables import read_table
-from sne.zoo.importing.weights import read_weights
-from sne.zoo.store.writing import Value
+from sne.zoo.importing.weights import SymmetriesByName, read_weights
+from sne.zoo.store.columns import Value
 
 _FAMILY = "small_transformer"
 _ACCURACIES = ("test_top1_accuracy", "test_accuracy")
@@ -22,23 +21,23 @@ def find_small_transformer_zoo(source: Path, dataset: str | None, tell: Tell) ->
     """Finds the transformers that `metadata/NAME.csv` lists, in the folders NAME beside `metadata`.
 
     The source is the unpacked archive, NAME is `mnist` or `ag_news`. A checkpoint is `NAME/RUN_EPOCH_ACCURACY.pt`, a
-    state dict with `embedding.*` (vision only; those of text share the file `ag_news/embedding.pt`, which is no
-    network and is left alone), `encoder.I.attention.{queries, keys, values, out_projection}`, `encoder.I.fc1`, `fc2`
+    state dict with `embedding.*` (vision only; the networks for text share the file `ag_news/embedding.pt`, which is no
+    network and is not read), `encoder.I.attention.{queries, keys, values, out_projection}`, `encoder.I.fc1`, `fc2`
     and `classifier.fc1`, `fc2`. The CSV has `ckpt_file`, `ckpt_epoch` (1, 50, 75, 100, or `best` or `best1` for the
-    epoch of the best test accuracy), `test_top1_accuracy` (mnist) or `test_accuracy` (ag_news), and a column for every
-    setting. A run is what stands before the first underscore; settings become hyper-parameters; a run's best
-    checkpoint is marked `is_best`, and because its epoch was not written down, its step is the length of the training.
-    `n_attention_heads`, where it is among the settings, makes the symmetries of attention known.
+    epoch of the best test accuracy), `test_top1_accuracy` (mnist) or `test_accuracy` (ag_news), and one column per
+    setting. The run is the part of a file name before the first underscore. Settings become hyper-parameters. The best
+    checkpoint of a run is marked `is_best`; its epoch is not in the file, so that its step is the length of the
+    training. The setting `n_attention_heads`, if it is there, determines the symmetries of attention.
 
     Source: Tran et al., "Equivariant Neural Functional Networks for Transformers", arXiv 2410.04209; the layout as
         github.com/Fsoft-AIC/Transformer-NFN writes and reads it (`vision_task/solver.py`, `generate_metadata.py`,
         `nfn_transformer/common/data_utils.py`, the README's commands for the published archives).
     Differs: `test_top1_accuracy` is called `test_accuracy`. The archives themselves were not seen. The authors
-        draw their split anew each time, so there is none to carry over.
+        draw a new split each time, so that there is none to import.
     """
     tables = sorted((source / "metadata").glob("*.csv"))
     if not tables:
-        raise ZooError(f"{source}: expected the folder metadata with mnist.csv or ag_news.csv in it")
+        raise ZooError(f"{source}: expected a folder metadata with mnist.csv or ag_news.csv")
     columns = {path: _read_metadata(path) for path in tables}
     items = [(path, row) for path, table in columns.items() for row in range(len(table["ckpt_file"]))]
     if not items:
@@ -65,13 +64,14 @@ def find_small_transformer_zoo(source: Path, dataset: str | None, tell: Tell) ->
 
 
 def _read_metadata(path: Path) -> dict[str, list[Value]]:
-    table = read_table(path, text=_TEXT)
+    table = read_table(path)
     for name in ("ckpt_file", "ckpt_epoch"):
-        if name not in table:
-            raise ZooError(f"{path} has no column {name!r}; it has {', '.join(table)}")
-    if not any(name in table for name in _ACCURACIES):
+        if name not in table.names:
+            raise ZooError(f"{path} has no column {name!r}; it has {', '.join(table.names)}")
+    if not any(name in table.names for name in _ACCURACIES):
         raise ZooError(f"{path} has neither of the columns {', '.join(_ACCURACIES)}")
-    return table
+    typed = table.columns([name for name in table.names if name not in _TEXT])
+    return {name: typed[name].values if name in typed else [*table.text(name)] for name in table.names}
 
 
 def _known(row: Mapping[str, Value]) -> Known:
@@ -80,10 +80,10 @@ def _known(row: Mapping[str, Value]) -> Known:
 
 
 def _place(table: Path, row: Mapping[str, Value]) -> tuple[Path, int, bool]:
-    """File and step of a row, and whether it is a run's best checkpoint.
+    """File and step of a row, and whether it is the best checkpoint of its run.
 
-    The authors' script writes the whole path of a best checkpoint behind the name of the folder, so only
-    the last part of a path is believed.
+    The authors' script appends the whole path of a best checkpoint to the name of the folder, so that only the last
+    part of a path is used.
     """
     name, epoch = str(row["ckpt_file"] or ""), str(row["ckpt_epoch"] or "")
     if not name.strip("/"):

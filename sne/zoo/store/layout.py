@@ -1,26 +1,30 @@
-"""How a network's tensors lie in its flat vector."""
+"""How the tensors of a network are laid out in one flat vector."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from sne.errors import ZooError
-from sne.zoo.store.entries import Entries, entry_id, read_entries, write_entries
-
-LAYOUTS = "layouts.json"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one tensor stands in the flat vector: `prod(shape)` entries from `offset` on, row-major."""
+    """The place of one tensor in the flat vector: `prod(shape)` entries from `offset` on, in row-major order.
+
+    Args:
+        name: Name of the tensor.
+        shape: Shape of the tensor.
+        dtype: Type that the tensor had before it was stored, such as "float32".
+        offset: Index of its first entry in the flat vector.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -35,7 +39,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Layout:
-    """The slots of a network's floating-point tensors, in the order of its state dict, without gaps."""
+    """The slots of all floating-point tensors of a network, in the order of its state dict and without gaps."""
 
     slots: tuple[Slot, ...]
 
@@ -46,23 +50,23 @@ class Layout:
 
     @cached_property
     def id(self) -> str:
-        """A short name made from the content alone: equal layouts of different zoos share it."""
-        return entry_id(json.dumps(self.to_json()))
+        """A name that depends on the content alone, so that equal layouts of different zoos share it."""
+        return content_id(json.dumps(self.to_json()))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The slots as plain JSON values. Inverse: `from_json`."""
+        """Returns the slots as plain JSON values. Inverse: `from_json`."""
         return [{"name": s.name, "shape": list(s.shape), "dtype": s.dtype, "offset": s.offset} for s in self.slots]
 
     @classmethod
     def from_json(cls, values: Any, where: str = "layout") -> "Layout":
-        """Rebuilds a layout from plain JSON values, checking them. Inverse of `to_json`.
+        """Rebuilds a layout from plain JSON values and checks them. Inverse of `to_json`.
 
         Args:
-            values: a list of {name, shape, dtype, offset}.
-            where: what messages call the values.
+            values: List of {name, shape, dtype, offset}.
+            where: Name of the values in messages.
 
         Raises:
-            ZooError: a field is missing or of the wrong kind, or the slots leave gaps or overlap.
+            ZooError: A field is missing or of the wrong kind, or the slots leave gaps or overlap.
         """
         try:
             slots = tuple(
@@ -78,39 +82,21 @@ class Layout:
         return cls(slots)
 
 
-@final
-class Layouts(Entries[Layout]):
-    """The layouts of a zoo by id."""
-
-    @classmethod
-    def load(cls, path: Path) -> "Layouts":
-        """Reads `layouts.json`, as `read_entries` reads such files. Inverse: `write_layouts`.
-
-        Raises:
-            ZooError: it is not an object in JSON.
-        """
-        return cls(read_entries(path, "lists of tensors"), path)
-
-    def read(self, values: Any, where: str) -> Layout:
-        """A layout from its plain JSON values."""
-        return Layout.from_json(values, where)
-
-
-def write_layouts(path: Path, layouts: Mapping[str, Layout]) -> None:
-    """Writes `layouts.json`, one layout a line. Inverse: `Layouts.load`."""
-    write_entries(path, {key: json.dumps(one.to_json(), separators=(",", ":")) for key, one in layouts.items()})
-
-
 def flatten(state: Mapping[str, Tensor]) -> tuple[Layout, Float[Tensor, " entries"]]:
     """Joins the floating-point tensors of a state dict into one float32 vector.
 
-    Integer tensors (batch norm's step counters) hold no weights and are left out.
+    Integer tensors, such as the step counters of batch norm, are no weights and are left out.
 
     Args:
-        state: tensors by name.
+        state: Tensors by name.
 
     Returns:
         The layout and the vector. Inverse: `unflatten`.
+
+    Example:
+        >>> layout, vector = flatten({"weight": torch.ones(2, 3), "bias": torch.zeros(2)})
+        >>> len(vector), [slot.offset for slot in layout.slots]
+        (8, [0, 6])
     """
     slots, pieces, offset = [], [], 0
     for name, tensor in state.items():
@@ -123,7 +109,16 @@ def flatten(state: Mapping[str, Tensor]) -> tuple[Layout, Float[Tensor, " entrie
 
 
 def unflatten(layout: Layout, vector: Float[Tensor, " entries"]) -> dict[str, Tensor]:
-    """Cuts a flat vector into named tensors, views of it. Inverse of `flatten` for floating-point tensors."""
+    """Cuts a flat vector into named tensors, which are views of it. Inverse of `flatten`.
+
+    Raises:
+        ZooError: The vector is not as long as the layout says.
+    """
     if len(vector) != layout.num_entries:
         raise ZooError(f"a vector of {len(vector)} entries does not fit a layout of {layout.num_entries}")
     return {s.name: vector[s.offset : s.offset + s.num_entries].view(s.shape) for s in layout.slots}
+
+
+def content_id(text: str) -> str:
+    """The first 16 digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Merging zoos into a new one, and appending zoos to one that stands."""
+"""Merging zoos into a new one, and appending zoos to an existing one."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ import pyarrow as pa
 from torch import Tensor
 
 from sne.errors import ZooError
-from sne.zoo.store.index import join_tables
+from sne.zoo.store.columns import join_tables
 from sne.zoo.store.layout import Layout
-from sne.zoo.store.shards import checksum
-from sne.zoo.store.splitting import Split, join_splits
-from sne.zoo.store.writing import SHARD_BYTES, ZooWriter
+from sne.zoo.store.shards import SHARD_BYTES, checksum
+from sne.zoo.store.splitting import PIECES, Split, join_splits
+from sne.zoo.store.writing import ZooWriter
 from sne.zoo.store.zoo import Zoo
 
 Progress = Callable[[int, int], None]
@@ -27,25 +27,25 @@ def merge(
     shard_bytes: int = SHARD_BYTES,
     progress: Progress | None = None,
 ) -> Zoo:
-    """Writes one zoo from several, of whatever families, data sets, columns and storage types.
+    """Writes one zoo from several, which may differ in families, data sets, columns and storage types.
 
-    Weights stay in the type they are stored in, and each is checked against its checksum on the way. A column that
-    a zoo lacks is missing in its rows. The splits are joined where every zoo has one; else there is none. Runs of
-    one name in two zoos count as one run.
+    Weights keep their stored type and are compared with their checksums. A column that a zoo lacks is missing in its
+    rows. The splits are joined if every zoo has one; otherwise the new zoo has none. Runs of the same name in two
+    zoos count as one run.
 
     Args:
-        out: the new zoo's folder.
-        zoos: the folders, in the order of the new rows.
-        prefix: put a zoo's folder name and "/" before its ids and runs.
-        shard_bytes: size at which a shard of weights is closed.
-        progress: called with networks done and networks in all, a thousand times at most.
+        out: Folder of the new zoo.
+        zoos: Folders of the zoos, in the order of the new rows.
+        prefix: Put the name of a zoo's folder and "/" before its ids and runs.
+        shard_bytes: Size at which a shard of weights is closed, in bytes.
+        progress: Called with the number of networks done and the number of all, at most a thousand times.
 
     Returns:
-        The new zoo, opened.
+        The new zoo.
 
     Raises:
-        ZooError: a zoo is damaged, an id stands in two zoos, a column is text in one and a number in another, or
-            the splits contradict each other; no zoo is written then.
+        ZooError: A zoo is damaged, two zoos share an id, a column is text in one and a number in another, or
+            the splits contradict each other. Nothing is written then.
     """
     sources = _open(zoos, prefix, taken=())
     _check(sources)
@@ -63,23 +63,23 @@ def append(
     shard_bytes: int = SHARD_BYTES,
     progress: Progress | None = None,
 ) -> Zoo:
-    """Adds the networks of other zoos to a zoo, whose shards stay as they are.
+    """Adds the networks of other zoos to a zoo, whose shards are not changed.
 
-    Killed at any moment, it leaves the old zoo or the new one. The zoo's split grows by theirs where every zoo has
-    one; else it stays as it is. Otherwise as `merge`.
+    If the process is killed, the folder holds the old zoo or the new one. The split of the zoo is joined with those of
+    the others if every zoo has one; otherwise it stays. The rest is as for `merge`.
 
     Args:
-        path: the zoo that grows.
-        zoos: the folders of the others, in the order of the new rows.
-        prefix: put the folder name of each of the others and "/" before its ids and runs.
-        shard_bytes: size at which a new shard is closed.
-        progress: called with networks done and networks in all, a thousand times at most.
+        path: Folder of the zoo that grows.
+        zoos: Folders of the others, in the order of the new rows.
+        prefix: Put the folder name of each of the others and "/" before its ids and runs.
+        shard_bytes: Size at which a new shard is closed, in bytes.
+        progress: Called with the number of networks done and the number of all, at most a thousand times.
 
     Returns:
-        The zoo as it is now, opened.
+        The grown zoo.
 
     Raises:
-        ZooError: as for `merge`; the zoo is the old one then. Or another process writes to it.
+        ZooError: As for `merge`, or another process writes to the zoo. The zoo is not changed then.
     """
     with ZooWriter(path, shard_bytes=shard_bytes, append=True) as writer:
         base = Zoo.open(path)
@@ -94,7 +94,7 @@ def append(
 
 @dataclass(frozen=True)
 class _Source:
-    """A zoo to be read: its rows and its split, as they shall be called."""
+    """A zoo to be read, with its rows and its split under their new names."""
 
     where: str
     zoo: Zoo
@@ -102,13 +102,13 @@ class _Source:
     split: Split | None
 
     def networks(self, done: Callable[[], None]) -> Iterator[tuple[Layout, Tensor]]:
-        """Layout and stored vector of each row, checked."""
+        """Yields the layout and the stored vector of each row, after comparing it with its checksum."""
         for row, expected in enumerate(self.zoo.table["checksum"].to_pylist()):
             stored = self.zoo.stored(row)
             if checksum(stored) != expected:
                 raise ZooError(
                     f"{self.where}: the weights of {self.zoo.ids[row]} do not match their checksum; "
-                    f"`sne zoo verify {self.where}` names all that are hurt"
+                    f"`sne zoo verify {self.where}` lists all damaged networks"
                 )
             yield self.zoo.layout(row), stored
             done()
@@ -116,14 +116,14 @@ class _Source:
 
 def _open(zoos: Sequence[Path | str], prefix: bool, taken: Sequence[str]) -> list[_Source]:
     if not zoos:
-        raise ZooError("no zoo to add came, expected at least one folder")
+        raise ZooError("no zoo to add, expected at least one folder")
     opened = [Zoo.open(path) for path in zoos]
     if not prefix:
         return [_Source(str(zoo.path), zoo, zoo.table, zoo.split) for zoo in opened]
     names = [zoo.path.resolve().name for zoo in opened]
     twice = next((name for i, name in enumerate(names) if name in (*taken, *names[:i])), None)
     if twice is not None:
-        raise ZooError(f"two zoos stand in folders called {twice!r}; the prefix needs different names")
+        raise ZooError(f"two zoos are in folders called {twice!r}; the prefix needs different names")
     return [_prefixed(zoo, f"{name}/") for zoo, name in zip(opened, names, strict=True)]
 
 
@@ -134,22 +134,20 @@ def _prefixed(zoo: Zoo, prefix: str) -> _Source:
         table = table.set_column(table.column_names.index(name), name, [values])
     split = zoo.split
     if split is not None:
-        pieces: dict[str, Any] = {
-            name: tuple(prefix + run for run in getattr(split, name)) for name in ("train", "val", "test")
-        }
+        pieces: dict[str, Any] = {name: tuple(prefix + run for run in getattr(split, name)) for name in PIECES}
         split = Split(**pieces)
     return _Source(str(zoo.path), zoo, table, split)
 
 
 def _check(sources: Sequence[_Source]) -> None:
-    """Finds what cannot be joined before anything is copied."""
+    """Finds everything that cannot be joined before anything is copied."""
     first: dict[str, str] = {}
     families: dict[str, tuple[str, str]] = {}
     for source in sources:
         for name in source.table["id"].to_pylist():
             if name in first:
                 raise ZooError(
-                    f"{source.where}: the id {name!r} stands in {first[name]} too; --prefix puts the folder's name "
+                    f"{source.where}: the id {name!r} is in {first[name]} too; --prefix puts the name of the folder "
                     "before ids and runs"
                 )
             first[name] = source.where
@@ -159,7 +157,7 @@ def _check(sources: Sequence[_Source]) -> None:
             if other != family:
                 raise ZooError(
                     f"{source.where}: the run {run!r} is of family {family}, in {where} of {other}; --prefix puts the "
-                    "folder's name before ids and runs"
+                    "name of the folder before ids and runs"
                 )
     join_tables([(source.where, source.table) for source in sources])
 
@@ -171,7 +169,7 @@ def _join_splits(sources: Sequence[_Source]) -> Split | None:
 
 def _copy(writer: ZooWriter, sources: Sequence[_Source], progress: Progress | None) -> None:
     total, done = sum(len(source.zoo) for source in sources), 0
-    every = max(total // 1000, 1)  # a bar costs more than a network
+    every = max(total // 1000, 1)  # drawing a progress bar costs more than copying a network
 
     def count() -> None:
         nonlocal done

@@ -1,4 +1,4 @@
-"""What a zoo holds, in figures."""
+"""The content of a zoo in figures."""
 
 from typing import Any
 
@@ -6,21 +6,23 @@ import numpy as np
 
 from sne.errors import ZooError
 from sne.zoo.store.index import INDEX
+from sne.zoo.store.splitting import PIECES
 from sne.zoo.store.zoo import Zoo
 
 _ACCURACY = "test_accuracy"
 
 
 def summarise(zoo: Zoo) -> dict[str, Any]:
-    """Counts, families, accuracies, columns and size of a zoo, as plain JSON values.
+    """Summarises a zoo in plain JSON values.
 
     Args:
-        zoo: an open zoo.
+        zoo: The zoo.
 
     Returns:
-        `path`, `networks`, `runs`, `bytes`, `split` (counts of runs), `families` (one entry a family and
-        data set: networks, runs, least and largest number of weights, test accuracy with a histogram in
-        tenths), `properties` and `hyperparameters`.
+        `path`; `networks` and `runs`, their numbers; `bytes` of index and shards; `split`, the number of runs in each
+        piece; `families`, one entry per family and data set with the numbers of networks and runs, the least and the
+        largest number of weights, and the test accuracy with a histogram of ten bins; `properties` and
+        `hyperparameters`, the names of these columns.
     """
     datasets = zoo.column("dataset")
     accuracy = zoo.column(_ACCURACY) if _ACCURACY in zoo.property_names else np.full(len(zoo), np.nan)
@@ -34,7 +36,7 @@ def summarise(zoo: Zoo) -> dict[str, Any]:
         "networks": len(zoo),
         "runs": len(set(zoo.runs)),
         "bytes": sum(file.stat().st_size for file in files if file.exists()),
-        "split": zoo.split and {name: len(getattr(zoo.split, name)) for name in ("train", "val", "test")},
+        "split": zoo.split and {name: len(getattr(zoo.split, name)) for name in PIECES},
         "families": [
             {
                 "family": family,
@@ -52,7 +54,7 @@ def summarise(zoo: Zoo) -> dict[str, Any]:
 
 
 def _weights(zoo: Zoo) -> np.ndarray:
-    """Number of weights of each row; 0 where its layout is missing or damaged."""
+    """Number of weights of each row; 0 if its layout is missing or damaged."""
     keys = zoo.column("layout")
     counts: dict[str, int] = {}
     for key in set(keys):
@@ -64,7 +66,7 @@ def _weights(zoo: Zoo) -> np.ndarray:
 
 
 def _spread(values: np.ndarray) -> dict[str, Any] | None:
-    """Least, mean, largest and a histogram in tenths of fractions; None where there are none."""
+    """Least, mean and largest of the known fractions, and a histogram of ten bins; None if no fraction is known."""
     values = values[np.isfinite(values)]
     if not len(values):
         return None

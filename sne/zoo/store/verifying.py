@@ -1,4 +1,4 @@
-"""Whether a zoo is whole, and which networks are hurt if it is not."""
+"""Checking whether a zoo is intact, and which networks are damaged if it is not."""
 
 import json
 from collections.abc import Callable
@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from sne.errors import ZooError
-from sne.zoo.store.drafts import DRAFTS, split_file
+from sne.zoo.store.columns import counted, some
+from sne.zoo.store.descriptions import LAYOUTS, SYMMETRIES, symmetry_id
+from sne.zoo.store.folder import DRAFTS, split_file
 from sne.zoo.store.index import COPY, INDEX, TIMINGS, index_damage, read_timings
-from sne.zoo.store.layout import LAYOUTS
 from sne.zoo.store.shards import SHARD_NAME, checksum
-from sne.zoo.store.symmetries import SYMMETRIES, symmetry_id
+from sne.zoo.store.splitting import PIECES
 from sne.zoo.store.zoo import Zoo
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: the file, what is wrong with it, and how many networks it hurts."""
+    """One fault: the file, what is wrong with it, and how many networks it damages."""
 
     file: str
     reason: str
@@ -25,8 +26,8 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class HurtNetwork:
-    """A network whose weights cannot be trusted or read, and the file to blame."""
+class DamagedNetwork:
+    """A network whose weights cannot be read or have changed, and the file with the fault."""
 
     id: str
     run: str
@@ -36,57 +37,57 @@ class HurtNetwork:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` found.
+    """The result of `verify`.
 
     Args:
-        path: of the zoo.
-        networks: how many it has.
-        bytes_read: of weights whose checksum was taken.
-        faults: what is wrong, one entry a file and reason.
-        hurt: the networks that the faults hurt, each once, in the order of the index.
-        notes: what is odd but does no harm: leftovers of a writer that was stopped, layouts that no network has.
+        path: Folder of the zoo.
+        networks: Number of networks in the zoo.
+        bytes_read: Number of bytes of weights that were compared with checksums.
+        faults: One entry per file and reason.
+        damaged: Networks that the faults affect, each once, in the order of the index.
+        notes: Harmless findings: leftovers of a stopped writer, layouts that no network has.
     """
 
     path: str
     networks: int
     bytes_read: int
     faults: tuple[Fault, ...]
-    hurt: tuple[HurtNetwork, ...]
+    damaged: tuple[DamagedNetwork, ...]
     notes: tuple[str, ...]
 
     @property
-    def is_whole(self) -> bool:
-        """Whether nothing is wrong."""
+    def is_intact(self) -> bool:
+        """Whether no fault was found."""
         return not self.faults
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        return {"whole": self.is_whole, **asdict(self)}
+        """Returns the report as plain JSON values."""
+        return {"intact": self.is_intact, **asdict(self)}
 
 
 def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = None) -> VerifyReport:
     """Reads a whole zoo and compares it with its checksums.
 
-    Found are: weights that changed; shards that are missing, damaged or cut short; rows that point nowhere; layouts
-    that are missing or changed; ids that come twice; symmetries that are missing or changed; durations that cannot be
-    read; runs that the split names and the zoo lacks. Networks that are not among the hurt can go on being used.
+    It finds weights that have changed; shards that are missing, damaged or cut short; rows without a place in a shard;
+    layouts and symmetries that are missing or have changed; duplicate ids; durations that cannot be read; runs of the
+    split that are not in the zoo. Networks that are not damaged remain usable.
 
     Args:
-        path: the zoo's folder.
-        progress: called with networks done and networks in all, a thousand times at most.
+        path: Folder of the zoo.
+        progress: Called with the number of networks done and the number of all, at most a thousand times.
 
     Raises:
-        ZooError: it cannot be opened at all; the message says what remains.
+        ZooError: The zoo cannot be opened. The message says which files remain.
     """
     zoo = Zoo.open(path)
     blames: dict[int, tuple[str, str]] = {}
     bad_layouts = _bad_layouts(zoo)
     layouts, shards = zoo.column("layout"), zoo.column("shard")
     checksums, seen, bytes_read = zoo.column("checksum"), set(), 0
-    every = max(len(zoo) // 1000, 1)  # a bar costs more than a network
+    every = max(len(zoo) // 1000, 1)  # drawing a progress bar costs more than a checksum
     for row, name in enumerate(zoo.ids):
         if name in seen:
-            blames[row] = (INDEX, "the id comes twice")
+            blames[row] = (INDEX, "the id is used twice")
         elif layouts[row] in bad_layouts:
             blames[row] = (LAYOUTS, bad_layouts[layouts[row]])
         else:
@@ -103,15 +104,17 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
     counts: dict[tuple[str, str], int] = {}
     for blame in blames.values():
         counts[blame] = counts.get(blame, 0) + 1
-    hurt = [HurtNetwork(zoo.ids[row], zoo.runs[row], zoo.families[row], file) for row, (file, _) in blames.items()]
+    damaged = [
+        DamagedNetwork(zoo.ids[row], zoo.runs[row], zoo.families[row], file) for row, (file, _) in blames.items()
+    ]
     faults = [Fault(file, reason, count) for (file, reason), count in counts.items()] + _faults_beside(zoo)
     if damage := index_damage(zoo.path):
         faults.append(Fault(INDEX, f"cannot be read ({damage}); its copy {COPY} is read in its place", 0))
-    return VerifyReport(str(zoo.path), len(zoo), bytes_read, tuple(faults), tuple(hurt), tuple(_notes(zoo)))
+    return VerifyReport(str(zoo.path), len(zoo), bytes_read, tuple(faults), tuple(damaged), tuple(_notes(zoo)))
 
 
 def _bad_layouts(zoo: Zoo) -> dict[str | None, str]:
-    """What is wrong with layouts that rows have, by id."""
+    """The faults of layouts that rows have, by id."""
     bad: dict[str | None, str] = {}
     for key in dict.fromkeys(zoo.column("layout")):
         try:
@@ -125,9 +128,9 @@ def _bad_layouts(zoo: Zoo) -> dict[str | None, str]:
 
 
 def _bad_symmetries(zoo: Zoo) -> list[str]:
-    """What is wrong with symmetries that rows have. The weights do not depend on them."""
+    """The faults of symmetries that rows have. The weights do not depend on them."""
     bad: list[str] = []
-    for key in dict.fromkeys(zoo.column("symmetry")) if "symmetry" in zoo.table.column_names else ():
+    for key in dict.fromkeys(zoo.column("symmetry")):
         try:
             if key is not None and key not in zoo.symmetries:
                 bad.append(f"symmetry {key} is missing")
@@ -139,22 +142,22 @@ def _bad_symmetries(zoo: Zoo) -> list[str]:
 
 
 def _reason(zoo: Zoo, shard: str, error: ZooError) -> str:
-    """Why a row cannot be read, in words that the rows of one shard share."""
+    """The reason why a row cannot be read, in words that are the same for all rows of a shard."""
     if not SHARD_NAME.fullmatch(shard):
-        return "is no name of a shard"
+        return "is not the name of a shard"
     if not (zoo.path / shard).is_file():
         return "is missing"
     text = str(error)
-    if "asked for" in text or "points nowhere" in text:
+    if "asked for" in text or "no place in a shard" in text:
         return "networks lie beyond its end"
     return f"is damaged or cut short ({text.rpartition(': ')[2]})"
 
 
 def _faults_beside(zoo: Zoo) -> list[Fault]:
-    """What is wrong with files that hurt no network."""
+    """The faults of files that damage no network."""
     faults = []
     try:
-        json.loads((zoo.path / LAYOUTS).read_text())  # `Layouts` reads its lines one by one, others all of it
+        json.loads((zoo.path / LAYOUTS).read_text())  # `Layouts` parses single lines; other programs parse all of it
     except ValueError as error:
         faults.append(Fault(LAYOUTS, f"is not JSON as a whole ({error})", 0))
     faults += [Fault(SYMMETRIES, reason, 0) for reason in _bad_symmetries(zoo)]
@@ -162,11 +165,10 @@ def _faults_beside(zoo: Zoo) -> list[Fault]:
         faults.append(Fault(TIMINGS, "is damaged: the column wall_time is not there", 0))
     if zoo.split is not None:
         known = set(zoo.runs)
-        lacking = [run for piece in (zoo.split.train, zoo.split.val, zoo.split.test) for run in piece]
-        lacking = [run for run in lacking if run not in known]
+        lacking = [run for piece in PIECES for run in getattr(zoo.split, piece) if run not in known]
         if lacking:
-            names = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
-            faults.append(Fault(split_file(zoo.path).name, f"names {len(lacking)} runs that the zoo lacks: {names}", 0))
+            reason = f"names {counted(len(lacking), 'run')} that the zoo does not have: {some(lacking, 5)}"
+            faults.append(Fault(split_file(zoo.path).name, reason, 0))
     return faults
 
 
@@ -174,13 +176,13 @@ def _notes(zoo: Zoo) -> list[str]:
     notes = []
     spare = set(zoo.layouts) - set(zoo.column("layout"))
     if spare:
-        notes.append(f"{LAYOUTS}: no network has {len(spare)} of the layouts ({', '.join(sorted(spare)[:5])})")
-    if "symmetry" in zoo.table.column_names and (spare := set(zoo.symmetries) - set(zoo.column("symmetry"))):
-        notes.append(f"{SYMMETRIES}: no network has {len(spare)} of the symmetries ({', '.join(sorted(spare)[:5])})")
+        notes.append(f"{LAYOUTS}: {counted(len(spare), 'layout')} without a network ({some(sorted(spare), 5)})")
+    if spare := set(zoo.symmetries) - set(zoo.column("symmetry")):
+        notes.append(f"{SYMMETRIES}: {counted(len(spare), 'symmetry')} without a network ({some(sorted(spare), 5)})")
     used = set(zoo.column("shard"))
     left = sorted(p.name for p in zoo.path.iterdir() if SHARD_NAME.fullmatch(p.name) and p.name not in used)
     if left:
-        notes.append(f"{', '.join(left)}: no network lies there; left by a writer that was stopped, or of no use")
+        notes.append(f"{', '.join(left)}: no network is stored there; left by a writer that was stopped")
     if (zoo.path / DRAFTS).exists():
-        notes.append(f"{DRAFTS}: another process writes, or was stopped while it wrote; the next writer clears it")
+        notes.append(f"{DRAFTS}: a process is writing, or was stopped while it wrote; the next writer removes it")
     return notes

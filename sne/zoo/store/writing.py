@@ -1,4 +1,4 @@
-"""Writing a zoo folder: shards of flat vectors, the layouts, and the index last."""
+"""Writing a zoo folder: shards of flat vectors, the descriptions of networks, and the index last."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,45 +11,69 @@ from torch import Tensor
 
 from sne.errors import ZooError
 from sne.symmetry import Symmetry
-from sne.work import replacing
-from sne.zoo.store.drafts import DRAFTS, clear_drafts, publish
-from sne.zoo.store.index import COPY, TIMINGS, WALL_TIME, IndexRows, join_tables, read_index, write_index, write_timings
-from sne.zoo.store.index import HYPERPARAMETER_PREFIX as HYPERPARAMETER_PREFIX
-from sne.zoo.store.index import INDEX as INDEX
-from sne.zoo.store.index import RESERVED as RESERVED
-from sne.zoo.store.index import Value as Value
-from sne.zoo.store.layout import LAYOUTS as LAYOUTS
-from sne.zoo.store.layout import Layout, Layouts, flatten, write_layouts
-from sne.zoo.store.locking import FolderLock, is_locked_here
-from sne.zoo.store.shards import SHARD_NAME, ShardWriter
-from sne.zoo.store.shards import STORAGE as STORAGE
+from sne.work import check_can_write_folder
+from sne.zoo.store.columns import (
+    HYPERPARAMETER_PREFIX,
+    RESERVED,
+    WALL_TIME,
+    TableRows,
+    Value,
+    join_tables,
+)
+from sne.zoo.store.descriptions import (
+    LAYOUTS,
+    SYMMETRIES,
+    Layouts,
+    Symmetries,
+    check_symmetry_fits,
+    symmetry_id,
+    write_layouts,
+    write_symmetries,
+)
+from sne.zoo.store.folder import DRAFTS, FolderLock, clear_drafts, is_locked_here, publish
+from sne.zoo.store.index import COPY, INDEX, TIMINGS, read_index, write_index, write_timings
+from sne.zoo.store.layout import Layout, flatten
+from sne.zoo.store.shards import SHARD_BYTES, STORAGE, ShardWriter, next_shard
 from sne.zoo.store.splitting import SPLIT, Split
-from sne.zoo.store.symmetries import SYMMETRIES, Symmetries, check_fits, symmetry_id, write_symmetries
 
-LARGEST_WEIGHT = 65504.0  # of float16, so that what a zoo may hold does not depend on how it is stored
-_MAKING = ".making"  # the maker of a zoo holds its lock; all other writers keep out
-SHARD_BYTES = 64 << 20
+LARGEST_WEIGHT = 65504.0
+"""The largest float16, so that the networks a zoo may hold do not depend on how it is stored."""
+
+_MAKING = ".making"  # its lock is held by the process that makes a zoo; all other writers stay out
 _OURS = re.compile(
-    r"weights-\d{5,}\.safetensors|(layouts|symmetries|split|recipe)\.json|timings\.parquet|networks\.copy\.parquet|\.making|\.writing|\..*\.partial"
+    r"weights-\d{5,}\.safetensors|(layouts|symmetries|split|recipe)\.json|timings\.parquet|networks\.copy\.parquet"
+    r"|\.making|\.writing|\..*\.partial"
 )
 
 
 class ZooWriter:
-    """Writes a zoo folder; a context manager. What was added appears when the block ends well, and not before.
+    """Writes a zoo folder; a context manager. Nothing appears before the block has ended without an error.
 
-    While the block runs no other writer is let into the folder. The property `wall_time` (seconds, as measured) goes
-    into a file of its own, so that zoos made twice from one seed have the same bytes in all other files.
+    While the block runs, no other writer may enter the folder. The property `wall_time` (seconds) is stored in
+    a file of its own, so that zoos made twice from one seed have the same bytes in all other files.
 
     Args:
-        path: the folder; made if missing. It must not hold a zoo already, unless `append` is set.
-        storage: "float32", "float16" or "bfloat16", how weights are stored.
-        shard_bytes: size at which a shard of weights is closed.
-        split: runs to train, select and test on, stored with the zoo; while appending, in place of the zoo's own.
-        append: add to the zoo that stands in the folder; its shards stay as they are.
+        path: Folder of the zoo, created if it does not exist. It must not hold a zoo, unless `append` is set.
+        storage: Type in which weights are stored: "float32", "float16" or "bfloat16".
+        shard_bytes: Size at which a shard of weights is closed, in bytes.
+        split: Runs for training, validation and test, stored with the zoo. If `append` is set, it replaces
+            the split of the zoo.
+        append: Add to the zoo in the folder. Its shards are not changed.
 
     Raises:
-        ZooError: the folder holds a zoo (or, to append, none) or other files, is not a folder, or another process
-            writes to it.
+        ZooError: The folder holds a zoo (to append: no zoo) or other files, is a file, or is being written by another
+            process.
+        WriteError: The folder cannot be created or written.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     with ZooWriter(f"{folder}/my_zoo") as writer:
+        ...         writer.add(id="a@10", run="a", family="mlp", dataset="mnist", step=10,
+        ...                    state={"0.weight": torch.ones(2, 3)}, properties={"test_accuracy": 0.9},
+        ...                    hyperparameters={"learning_rate": 0.1})
+        ...     sorted(path.name for path in Path(f"{folder}/my_zoo").iterdir())
+        ['layouts.json', 'networks.copy.parquet', 'networks.parquet', 'weights-00000.safetensors']
     """
 
     def __init__(
@@ -70,14 +94,15 @@ class ZooWriter:
         self._dtype = STORAGE[storage]
         self._shard_bytes = shard_bytes
         self._tables: list[tuple[str, pa.Table]] = []
-        self._rows = IndexRows()
+        self._rows = TableRows()
         self._ids: set[str] = set()
         self._layouts: dict[str, Layout] = {}
         self._layout_ids: dict[Layout, str] = {}
         self._symmetries: dict[str, Symmetry] = {}
-        self._symmetry_ids: dict[int, tuple[Symmetry, str]] = {}  # by identity, for a symmetry has no hash
-        self._fitting: set[tuple[str, str]] = set()  # ids of symmetries, with those of layouts that they fit
+        self._symmetry_ids: dict[int, tuple[Symmetry, str]] = {}  # by identity, because a symmetry has no hash
+        self._fitting: set[tuple[str, str]] = set()  # ids of symmetries and of layouts that they fit
         self._check_folder()
+        self._is_new = not self._path.exists()
 
     def __enter__(self) -> "ZooWriter":
         if not self._append:
@@ -103,6 +128,8 @@ class ZooWriter:
         finally:
             clear_drafts(self._path)
             self._lock.release()
+            if self._is_new and not any(self._path.iterdir()):
+                self._path.rmdir()
 
     def add(
         self,
@@ -120,19 +147,19 @@ class ZooWriter:
         """Adds one checkpoint.
 
         Args:
-            id: its name, unique in the zoo.
-            run: the training run it comes from; checkpoints of one run are never cut apart by a split.
-            family: the kind of architecture.
-            dataset: what it was trained on.
-            step: optimiser steps taken.
-            state: its tensors by name; integer tensors are left out.
-            properties: what was measured. NaN is stored as missing.
-            hyperparameters: how it was trained, names without the prefix "config.".
-            symmetry: which changes of its weights leave what it does alone; None where that is not known.
+            id: Name of the checkpoint, unique in the zoo.
+            run: Training run that it comes from. A split keeps the checkpoints of one run together.
+            family: Kind of architecture.
+            dataset: Data set that it was trained on.
+            step: Number of optimiser steps taken.
+            state: Tensors by name. Integer tensors are left out.
+            properties: Measured values by name. NaN is stored as missing.
+            hyperparameters: Training settings by name, without the prefix "config.".
+            symmetry: Changes of its weights that keep its function; None if they are not known.
 
         Raises:
-            ZooError: the id is taken, a name is reserved, a weight is not finite or beyond float16, or the symmetry is
-                of another network.
+            ZooError: The id is taken, a name is reserved, a weight is not finite or is too large for float16, or the
+                symmetry belongs to another network.
         """
         layout, vector = flatten(state)
         self.add_flat(
@@ -156,12 +183,12 @@ class ZooWriter:
     ) -> None:
         """Adds one checkpoint whose weights are flat already; otherwise as `add`."""
         if id in self._ids:
-            raise ZooError(f"{id} comes twice; ids must differ")
+            raise ZooError(f"{id} is given twice; ids must differ")
         clash = [n for n in properties if n in RESERVED or n.startswith(HYPERPARAMETER_PREFIX)]
         if clash:
             raise ZooError(f"{id}: a property cannot be called {clash[0]!r}")
         if len(vector) != layout.num_entries or len(vector) == 0:
-            raise ZooError(f"{id}: {len(vector)} weights came, its layout has {layout.num_entries} (at least one)")
+            raise ZooError(f"{id}: {len(vector)} weights, expected {layout.num_entries} and at least one")
         if not bool((vector.abs() <= LARGEST_WEIGHT).all()):
             raise ZooError(f"{id}: a weight is NaN or larger than {LARGEST_WEIGHT:g}")
         keys: dict[str, Value] = {"layout": self._layout_id(layout), "symmetry": None}
@@ -183,16 +210,16 @@ class ZooWriter:
         networks: Iterable[tuple[Layout, Tensor]],
         symmetries: Mapping[str, Symmetry] | None = None,
     ) -> None:
-        """Adds rows of another zoo, weights as they are stored there.
+        """Adds the rows of another zoo, with the weights as they are stored there.
 
         Args:
-            where: what messages call the other zoo.
-            table: its rows.
-            networks: layout and stored vector of each row, in order.
-            symmetries: those that its rows name, by id.
+            where: Name of the other zoo in messages.
+            table: Rows of the other zoo.
+            networks: Layout and stored vector of each row, in order.
+            symmetries: Symmetries of these rows by id.
 
         Raises:
-            ZooError: an id is taken.
+            ZooError: An id is taken.
         """
         ids = table["id"].to_pylist()
         taken = next((id for id in ids if id in self._ids), None)
@@ -213,9 +240,14 @@ class ZooWriter:
 
     @property
     def table(self) -> pa.Table:
-        """The rows that stand so far, durations among them."""
+        """The rows added so far, with their durations."""
         self._close_rows()
         return join_tables(self._tables or [(str(self._path), self._rows.table())])
+
+    @property
+    def mixed_hyperparameters(self) -> list[str]:
+        """One line for each hyper-parameter that will be text because it is a number in some rows, text in others."""
+        return self._rows.mixed_hyperparameters()
 
     def _check_folder(self) -> None:
         if self._path.exists() and not self._path.is_dir():
@@ -223,6 +255,7 @@ class ZooWriter:
         if (self._path / INDEX).exists() != self._append:
             say = "is not a zoo: it has no " + INDEX if self._append else "holds a zoo already; choose another folder"
             raise ZooError(f"{self._path} {say}")
+        check_can_write_folder(self._path)
         if self._append or not self._path.exists():
             return
         if (self._path / _MAKING).exists() and not is_locked_here(self._path / _MAKING):
@@ -231,10 +264,8 @@ class ZooWriter:
             raise ZooError(f"{self._path} holds other files; choose a new folder")
 
     def _read_base(self) -> int:
-        """Takes over what the zoo holds; the number of the first new shard."""
+        """Takes over the content of the zoo, and returns the number of the first new shard."""
         table = read_index(self._path)
-        if "offset" not in table.column_names:
-            raise ZooError(f"{self._path} has the first format of zoos; `sne zoo merge NEW {self._path}` renews it")
         layouts = Layouts.load(self._path / LAYOUTS)
         self._layouts = {key: layouts[key] for key in layouts}
         self._layout_ids = {layout: key for key, layout in self._layouts.items()}
@@ -242,8 +273,7 @@ class ZooWriter:
         self._symmetries = {key: symmetries[key] for key in symmetries}
         self._ids = set(table["id"].to_pylist())
         self._tables = [(str(self._path), table)]
-        numbers = [match[1] for name in set(table["shard"].to_pylist()) if (match := SHARD_NAME.fullmatch(str(name)))]
-        return max((int(number) for number in numbers), default=-1) + 1
+        return next_shard({str(name) for name in table["shard"].to_pylist()})
 
     def _layout_id(self, layout: Layout) -> str:
         if layout not in self._layout_ids:
@@ -256,26 +286,25 @@ class ZooWriter:
             self._symmetry_ids[id(symmetry)] = symmetry, symmetry_id(symmetry)
         key = self._symmetry_ids[id(symmetry)][1]
         if (key, layout.id) not in self._fitting:
-            check_fits(symmetry, layout, where)
+            check_symmetry_fits(symmetry, layout, where)
             self._fitting.add((key, layout.id))
         self._symmetries.setdefault(key, symmetry)
         return key
 
     def _close_rows(self) -> None:
-        """Turns rows that came one by one into a table, so that those of another zoo can follow."""
+        """Makes a table of the rows that were added one by one, so that those of another zoo can follow."""
         if len(self._rows):
             self._tables.append((str(self._path), self._rows.table()))
-            self._rows = IndexRows()
+            self._rows = TableRows()
 
     def _finish(self) -> None:
-        self._shards.close()
+        """Writes all files into the drafts, and publishes them."""
         table, drafts = self.table, self._path / DRAFTS
+        self._shards.close()
         names = [*self._shards.names, LAYOUTS, INDEX]
-        with replacing(drafts / LAYOUTS) as path:
-            write_layouts(path, self._layouts)
+        write_layouts(drafts / LAYOUTS, self._layouts)
         if self._symmetries:
-            with replacing(drafts / SYMMETRIES) as path:
-                write_symmetries(path, self._symmetries)
+            write_symmetries(drafts / SYMMETRIES, self._symmetries)
             names.append(SYMMETRIES)
         elif not self._append:
             (self._path / SYMMETRIES).unlink(missing_ok=True)  # of a writer that died before its index moved

@@ -1,4 +1,4 @@
-"""Reading a zoo folder: the index whole, the weights one tensor at a time from memory-mapped shards."""
+"""Reading a zoo folder: the index as a whole, the weights one tensor at a time from memory-mapped shards."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -16,19 +16,27 @@ from torch import Tensor
 from sne.errors import ZooError
 from sne.networks import Layer, Network, Note, TensorInfo, recognise
 from sne.symmetry import Symmetry
-from sne.zoo.store.drafts import split_file
-from sne.zoo.store.index import HYPERPARAMETER_PREFIX, RESERVED, read_index
-from sne.zoo.store.layout import LAYOUTS, Layout, Layouts, Slot
+from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, RESERVED, counted, some
+from sne.zoo.store.descriptions import LAYOUTS, SYMMETRIES, Layouts, Symmetries
+from sne.zoo.store.folder import split_file
+from sne.zoo.store.index import read_index
+from sne.zoo.store.layout import Layout, Slot
 from sne.zoo.store.shards import Shards
-from sne.zoo.store.splitting import Split
-from sne.zoo.store.symmetries import SYMMETRIES, Symmetries
-from sne.zoo.store.twins import group_runs
+from sne.zoo.store.splitting import Split, group_runs
 
-_MOST_RECOGNISED = 4096  # layouts whose layers are kept at hand; a zoo of MLPs may have one for each network
+_MOST_RECOGNISED = 4096  # layouts whose layers are kept in memory; a zoo of MLPs may have one for each network
 
 
 class Zoo:
-    """Trained networks with measured properties, one row a checkpoint. Made by `Zoo.open`."""
+    """Trained networks with measured properties, one row per checkpoint. Created by `Zoo.open`.
+
+    Args:
+        path: Folder of the zoo.
+        table: Rows of the index.
+        layouts: Layouts by id.
+        split: Runs for training, validation and test; None if the zoo has no split.
+        symmetries: Symmetries by id.
+    """
 
     def __init__(
         self,
@@ -49,13 +57,13 @@ class Zoo:
 
     @classmethod
     def open(cls, path: Path | str) -> "Zoo":
-        """Opens a zoo folder; reads the index, the layouts and the symmetries, no weights.
+        """Opens a zoo folder. Reads the index, the layouts and the symmetries, but no weights.
 
         Args:
-            path: the folder.
+            path: Folder of the zoo.
 
         Raises:
-            ZooError: it is not a zoo, or its index, layouts, symmetries or split cannot be read.
+            ZooError: The folder is not a zoo, or its index, layouts, symmetries or split cannot be read.
         """
         path = Path(path)
         table, split = read_index(path), split_file(path)
@@ -67,41 +75,54 @@ class Zoo:
     def __len__(self) -> int:
         return len(self.table)
 
+    def __repr__(self) -> str:
+        families = list(dict.fromkeys(self.families))
+        return (
+            f"Zoo({str(self.path)!r}: {counted(len(self), 'network')}, {counted(len(set(self.runs)), 'run')}, "
+            f"families: {some(families, 6) or 'none'}; properties: {some(self.property_names, 8) or 'none'})"
+        )
+
     @cached_property
     def ids(self) -> list[str]:
-        """The name of each row."""
+        """Id of each row."""
         return self._list("id")
 
     @cached_property
     def runs(self) -> list[str]:
-        """The training run of each row."""
+        """Training run of each row."""
         return self._list("run")
 
     @cached_property
     def families(self) -> list[str]:
-        """The family of each row."""
+        """Family of each row."""
         return self._list("family")
 
     @cached_property
     def groups(self) -> list[str]:
-        """The group of each row: what no split may part (see `sne.zoo.store.twins`); its run, where it has no twins."""
+        """Group of each row, which a split keeps together: its run, or the run of its first twin, see `group_runs`."""
         return group_runs(self.table)
 
     @property
     def property_names(self) -> list[str]:
-        """Columns that were measured: all that are neither reserved nor hyper-parameters."""
+        """Columns of measured values: all that are neither reserved nor hyper-parameters."""
         return [n for n in self.table.column_names if n not in RESERVED and not n.startswith(HYPERPARAMETER_PREFIX)]
 
     @property
     def hyperparameter_names(self) -> list[str]:
-        """Columns that say how a network was trained, with their prefix "config."."""
+        """Columns of training settings, with their prefix "config."."""
         return [n for n in self.table.column_names if n.startswith(HYPERPARAMETER_PREFIX)]
 
     def column(self, name: str) -> np.ndarray:
-        """One column: float64 with NaN where missing for numbers and booleans, else objects, str or None.
+        """Returns one column.
+
+        Args:
+            name: Name of the column.
+
+        Returns:
+            For numbers and booleans float64, with NaN where a value is missing; else objects, str or None.
 
         Raises:
-            ZooError: there is no such column.
+            ZooError: There is no such column.
         """
         if name not in self.table.column_names:
             known = ", ".join(self.property_names + self.hyperparameter_names)
@@ -113,41 +134,41 @@ class Zoo:
         return np.array([None if v is None else str(v) for v in column.to_pylist()], dtype=object)
 
     def network(self, row: int) -> Network:
-        """The network of one row; its values are read when asked for.
+        """Returns the network of one row. Its weights are read when they are used.
 
         Raises:
-            ZooError: the row's layout is not described.
+            ZooError: The layout of the row is missing or damaged.
         """
         layout = self._recognise(row)
         source = ZooTensors(self, row, layout)
         return Network(self.ids[row], layout.layers, source, layout.notes)
 
     def networks(self, rows: Sequence[int] | np.ndarray) -> list[Network]:
-        """The networks of some rows, in the order given."""
+        """Returns the networks of some rows, in the order given."""
         return [self.network(int(row)) for row in rows]
 
     def weights(self, row: int) -> Float[Tensor, " entries"]:
-        """All weights of a row as one flat float32 vector, in the order of its layout.
+        """Returns all weights of a row as one flat float32 vector, in the order of its layout.
 
         Raises:
-            ZooError: the row's shard or layout is missing or damaged.
+            ZooError: The shard or layout of the row is missing or damaged.
         """
         return self.stored(row).to(torch.float32, copy=True)
 
     def weight_rows(
         self, rows: Sequence[int] | np.ndarray
     ) -> tuple[Float[Tensor, " total"], Int[Tensor, " rows_plus_one"]]:
-        """The weights of many rows at once, the quickest way through a zoo.
+        """Returns the weights of many rows at once; this is the fastest way to read a zoo.
 
         Args:
-            rows: row numbers, in any order.
+            rows: Row numbers, in any order.
 
         Returns:
-            The rows' vectors end to end in float32, and where each begins, with the end of the last. Rows of one
-            layout make a matrix: `vectors.view(len(rows), -1)`.
+            The vectors of the rows end to end in float32, and the index at which each begins, followed by the end of
+            the last. Rows of one layout form a matrix: `vectors.view(len(rows), -1)`.
 
         Raises:
-            ZooError: the shard or layout of a row is missing or damaged.
+            ZooError: The shard or layout of a row is missing or damaged.
         """
         stored = [self.stored(int(row)) for row in rows]
         starts = torch.zeros(len(stored) + 1, dtype=torch.int64)
@@ -158,68 +179,64 @@ class Zoo:
         return vectors, starts
 
     def stored(self, row: int) -> Float[Tensor, " entries"]:
-        """All weights of a row in the type they are stored in: a view of the shard, to be read and never written to.
+        """Returns all weights of a row in their stored type, as a view of the shard that must not be changed.
 
         Raises:
-            ZooError: the row's shard or layout is missing or damaged.
+            ZooError: The shard or layout of the row is missing or damaged.
         """
         if row in self._other_weights:
             return self._other_weights[row]
-        shard, count = self._row_shards[row], self.layout(row).num_entries
-        if not self._row_offsets:
-            return self._shards.vector_by_id(str(shard), self.ids[row], count)
-        offset = self._row_offsets[row]
+        shard, offset, count = self._row_shards[row], self._row_offsets[row], self.layout(row).num_entries
         if not isinstance(shard, str) or not isinstance(offset, int):
-            raise ZooError(f"{self.path}: {self.ids[row]} points nowhere (shard {shard}, offset {offset})")
+            raise ZooError(f"{self.path}: {self.ids[row]} has no place in a shard (shard {shard}, offset {offset})")
         return self._shards.vector(shard, offset, count)
 
     def num_weights(self, row: int) -> int:
-        """How many weights the network of a row has."""
+        """Returns the number of weights of a row."""
         return self.layout(row).num_entries
 
     def layout(self, row: int) -> Layout:
-        """How the flat vector of a row is cut into tensors.
+        """Returns the layout of a row, which cuts its flat vector into tensors.
 
         Raises:
-            ZooError: the layout is not described, or its description is damaged.
+            ZooError: The layout is missing or damaged.
         """
         try:
             return self.layouts[self._row_layouts[row]]
         except KeyError:
-            raise ZooError(f"{self.path / LAYOUTS} does not describe layout {self._row_layouts[row]!r}") from None
+            raise ZooError(f"{self.path / LAYOUTS} has no layout {self._row_layouts[row]!r}") from None
 
     def symmetry(self, row: int) -> Symmetry | None:
-        """Which changes of a row's weights leave what the network does alone; None where that is not known.
+        """Returns the changes of a row's weights that keep the network's function; None if they are not known.
 
         Raises:
-            ZooError: the symmetry is not described, or its description is damaged.
+            ZooError: The symmetry is missing or damaged.
         """
-        key = self._row_symmetries[row] if self._row_symmetries else None
+        key = self._row_symmetries[row]
         try:
             return None if key is None else self.symmetries[key]
         except KeyError:
-            raise ZooError(f"{self.path / SYMMETRIES} does not describe symmetry {key!r}") from None
+            raise ZooError(f"{self.path / SYMMETRIES} has no symmetry {key!r}") from None
 
     def with_weights(self, weights: Mapping[int, Float[Tensor, " entries"]]) -> "Zoo":
-        """The same zoo as if some rows had other weights; nothing is written.
+        """Returns the same zoo with other weights for some rows. Nothing is written.
 
         Args:
-            weights: of these rows, each as long as the vector that the row has; kept in memory.
+            weights: Flat vectors by row, kept in memory. Each is as long as the vector that it replaces.
 
         Raises:
-            ZooError: a vector has another length.
+            ZooError: A vector has another length.
         """
         for row, vector in weights.items():
             if len(vector) != self.num_weights(row):
-                raise ZooError(f"{self.ids[row]}: {len(vector)} weights came, expected {self.num_weights(row)}")
+                raise ZooError(f"{self.ids[row]}: {len(vector)} weights, expected {self.num_weights(row)}")
         other = copy.copy(self)
         other._other_weights = {**self._other_weights, **weights}
         return other
 
     @cached_property
     def _row_symmetries(self) -> list[Any]:
-        """Empty in zoos that were written before symmetries were kept."""
-        return self.table["symmetry"].to_pylist() if "symmetry" in self.table.column_names else []
+        return self.table["symmetry"].to_pylist()  # None stays None, which NumPy would not grant
 
     @cached_property
     def _row_layouts(self) -> list[Any]:
@@ -231,8 +248,7 @@ class Zoo:
 
     @cached_property
     def _row_offsets(self) -> list[Any]:
-        """Empty in the first format of zoos."""
-        return self.table["offset"].to_pylist() if "offset" in self.table.column_names else []
+        return self.table["offset"].to_pylist()
 
     def _list(self, name: str) -> list[Any]:
         return self.table[name].to_numpy().tolist()
@@ -251,7 +267,7 @@ class Zoo:
 
 @dataclass(frozen=True)
 class _RecognisedLayout:
-    """A layout with the layers recognised in it, shared by all rows that have it."""
+    """A layout and the layers recognised in it, shared by all rows that have it."""
 
     infos: Mapping[str, TensorInfo]
     slots: Mapping[str, Slot]
@@ -269,21 +285,21 @@ class ZooTensors:
 
     @property
     def name(self) -> str:
-        """Folder and id."""
+        """Folder of the zoo and id of the row."""
         return f"{self._zoo.path}:{self._zoo.ids[self._row]}"
 
     @property
     def infos(self) -> Mapping[str, TensorInfo]:
-        """Every stored tensor, by name."""
+        """Name, shape and type of every stored tensor, by name."""
         return self._layout.infos
 
     @property
     def symmetry(self) -> Symmetry | None:
-        """Which changes of the weights leave what the network does alone; None where that is not known."""
+        """Changes of the weights that keep the network's function; None if they are not known."""
         return self._zoo.symmetry(self._row)
 
     def load(self, name: str) -> Tensor:
-        """The values of one tensor, float32."""
+        """Returns the values of one tensor in float32."""
         slot = self._layout.slots[name]
         piece = self._zoo.stored(self._row)[slot.offset : slot.offset + slot.num_entries]
         return piece.to(torch.float32, copy=True).view(slot.shape)

@@ -226,7 +226,7 @@ def test_a_module_of_transformers(tmp_path: Path):
     "text, message",
     [
         ("---\ntags: [\n---\n", "the YAML at its top cannot be read"),
-        ("---\n- 1\n---\n", "expected names and values at its top, came a list"),
+        ("---\n- 1\n---\n", "expected names and values at its top, found a list"),
         ("---\na: !!python/object/apply:os.system ['touch MARKER']\n---\n", "cannot be read"),
         ("---\n? [1]\n: 2\n---\n", "cannot be read"),
         ("---\na: 2021-99-99\n---\n", "cannot be read"),

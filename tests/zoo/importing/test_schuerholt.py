@@ -128,11 +128,10 @@ def test_a_killed_trial(source: Path, tmp_path: Path):
     assert len(zoo) == 5
     assert np.array_equal(zoo.column("test_accuracy"), [0.0, 0.05, np.nan, 0.1, 0.9], equal_nan=True)
     assert [text.removeprefix(str(source)) for text in lines] == [
-        f"/tune_zoo_mnist/{path.parent.name}/result.json: the last line is half-written or has no training_iteration; "
+        f"/tune_zoo_mnist/{path.parent.name}/result.json: the last line is incomplete or has no training_iteration; "
         "left out",
-        f"/tune_zoo_mnist/{path.parent.name}/result.json has no line of epoch 5; kept without properties",
-        f"/tune_zoo_mnist/{other.parent.name}/result.json: line 3 is half-written or has no training_iteration; "
-        "left out",
+        f"/tune_zoo_mnist/{path.parent.name}/result.json has no line for epoch 5; kept without properties",
+        f"/tune_zoo_mnist/{other.parent.name}/result.json: line 3 is incomplete or has no training_iteration; left out",
     ]
 
 
@@ -143,7 +142,7 @@ def test_settings_and_results_may_be_missing(source: Path, tmp_path: Path):
     zoo = import_zoo("schuerholt", source, tmp_path / "zoo", dataset="digits", report=lines.append)
     assert zoo.families == ["unknown"] * 3 + ["cnn_s"] * 2 and set(zoo.column("dataset")) == {"digits"}
     assert np.isnan(zoo.column("test_accuracy")).tolist() == [False] * 3 + [True] * 2
-    assert len(lines) == 2 and "params.json: no such file" in lines[0] and "has no line of epoch 2, 5" in lines[1]
+    assert len(lines) == 2 and "params.json: no such file" in lines[0] and "has no line for epoch 2, 5" in lines[1]
 
 
 def test_damaged_checkpoints(source: Path, tmp_path: Path):
@@ -174,4 +173,4 @@ def test_no_zoo(source: Path, tmp_path: Path):
     lines = []
     with pytest.raises(ZooError, match="3 of 5"):
         import_zoo("schuerholt", source, tmp_path / "zoo", report=lines.append)
-    assert all("params.json: expected a JSON object, came a list" in text for text in lines)
+    assert all("params.json: expected a JSON object, found a list" in text for text in lines)

@@ -146,16 +146,19 @@ def test_files_that_only_the_split_knows(source: Path, tmp_path: Path):
     lines = []
     zoo = import_zoo("sine-inr", source, tmp_path / "zoo", report=lines.append)
     assert zoo.split is not None and zoo.split.test == ()
-    assert len(lines) == 1 and "1 files that it names are not here, such as dataset/ssl-inrs/model_2.pth" in lines[0]
+    assert len(lines) == 1 and "1 named file not found, such as dataset/ssl-inrs/model_2.pth" in lines[0]
 
 
 @pytest.mark.parametrize(
     "text, message",
     [
         ('{"train": 1, "val": [], "test": []}', "expected a list of paths under 'train'"),
-        ('{"train": {"path": ["model_0.pth"], "label": []}, "val": [], "test": []}', "'label' is no list of as many"),
+        (
+            '{"train": {"path": ["model_0.pth"], "label": []}, "val": [], "test": []}',
+            "a list of as many under 'label'",
+        ),
         ('{"train": ["a.pth"], "val": [], "test": []}', "none of the 4 .pth files"),
-        ('{"train": ["model_1.pth"], "val": ["model_1.pth"], "test": []}', "more than one place"),
+        ('{"train": ["model_1.pth"], "val": ["model_1.pth"], "test": []}', "named more than once"),
         ('{"train": [', "is not JSON"),
     ],
 )

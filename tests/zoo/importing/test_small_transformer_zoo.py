@@ -120,7 +120,7 @@ def test_damaged_and_missing_files(source: Path, tmp_path: Path):
         ("test_top1_accuracy", "accuracy", "neither of the columns test_top1_accuracy, test_accuracy"),
         (",75,", ",late,", "2 of 5"),
         ("mnist/007_75_1135.pt", "", "1 of 5"),
-        ("adam,3,True,75", "adam,3,75", "line 2 has 10 entries"),
+        ("adam,3,True,75", "adam,3,75", "row 2 has 10 entries"),
     ],
 )
 def test_bad_metadata(source: Path, tmp_path: Path, old: str, new: str, message: str):
@@ -139,5 +139,5 @@ def test_a_path_cannot_lead_elsewhere(source: Path, tmp_path: Path):
 
 
 def test_no_metadata(tmp_path: Path):
-    with pytest.raises(ZooError, match="expected the folder metadata"):
+    with pytest.raises(ZooError, match="expected a folder metadata"):
         import_zoo("small-transformer-zoo", tmp_path, tmp_path / "zoo")

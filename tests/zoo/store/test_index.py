@@ -5,18 +5,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from sne.zoo import ZooError
-from sne.zoo.store.index import IndexRows, join_tables, read_index, write_index
+from sne.zoo.store.columns import TableRows, join_tables
+from sne.zoo.store.index import read_index, write_index
 
 
 def table(**columns):
-    rows = IndexRows()
+    rows = TableRows()
     for values in zip(*columns.values(), strict=True):
         rows.add(dict(zip(columns, values, strict=True)))
     return rows.table()
 
 
 def test_columns_that_come_late_are_missing_before():
-    rows = IndexRows()
+    rows = TableRows()
     for row in ({"id": "a", "x": 1}, {"id": "b", "config.d": "s"}, {"id": "c", "y": math.nan, "x": 2.5}):
         rows.add(row)
     made = rows.table()

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from sne.zoo import Layout, ZooError
-from sne.zoo.store.layout import Layouts, flatten, unflatten, write_layouts
+from sne.zoo.store.descriptions import Layouts, write_layouts
+from sne.zoo.store.layout import flatten, unflatten
 
 
 def test_flatten_and_back():

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from sne.zoo import ZooError
-from sne.zoo.store.locking import FolderLock
+from sne.zoo.store.folder import FolderLock
 
 HOLD = """
 import sys, time
-from sne.zoo.store.locking import FolderLock
+from sne.zoo.store.folder import FolderLock
 FolderLock(sys.argv[1]).take()
 print("held", flush=True)
 time.sleep(60)

@@ -8,7 +8,7 @@ import torch
 from small_zoos import contents, write_zoo
 
 from sne.zoo import Split, Zoo, ZooError, ZooWriter, append, merge, verify
-from sne.zoo.store.locking import FolderLock
+from sne.zoo.store.folder import FolderLock
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def assert_both(zoo: Zoo, first: Path, second: Path):
     assert np.array_equal(zoo.column("config.depth"), [1] * 6 + [np.nan] * 6, equal_nan=True)
     assert zoo.column("config.cell").tolist() == [None] * 6 + ["lstm"] * 6
     assert np.array_equal(zoo.column("wall_time"), [1.0] * 6 + [np.nan] * 6, equal_nan=True)
-    assert verify(zoo.path).is_whole and not verify(zoo.path).notes
+    assert verify(zoo.path).is_intact and not verify(zoo.path).notes
 
 
 def test_merge(first: Path, second: Path, tmp_path: Path):
@@ -74,7 +74,7 @@ def test_a_split_that_not_all_have(first: Path, second: Path, tmp_path: Path):
 def test_prefix_makes_names_unique(first: Path, tmp_path: Path):
     other = tmp_path / "elsewhere" / "other"
     write_zoo(other, split=True)
-    with pytest.raises(ZooError, match=r"other: the id 'n0' stands in .*first too; --prefix"):
+    with pytest.raises(ZooError, match=r"other: the id 'n0' is in .*first too; --prefix"):
         merge(tmp_path / "out", [first, other])
     assert not (tmp_path / "out").exists()
     zoo = merge(tmp_path / "out", [first, other], prefix=True)
@@ -82,7 +82,7 @@ def test_prefix_makes_names_unique(first: Path, tmp_path: Path):
     assert zoo.split is not None and zoo.split.train == ("first/n-run2", "other/n-run2")
     grown = append(first, [other], prefix=True)
     assert grown.ids[0] == "n0" and grown.ids[6] == "other/n0"
-    with pytest.raises(ZooError, match="two zoos stand in folders called 'other'"):
+    with pytest.raises(ZooError, match="two zoos are in folders called 'other'"):
         merge(tmp_path / "more", [other, other], prefix=True)
 
 
@@ -116,7 +116,7 @@ def contradicting_split(path: Path) -> None:
         (make_text, r"column 'test_accuracy' is text in .*third and a number in .*first"),
         (same_run_of_another_family, r"third: the run 'n-run0' is of family vit, in .*first of mlp; --prefix"),
         (contradicting_split, r"third: the split has run 'n-run2' in test, that of .*first in train"),
-        (lambda p: write_zoo(p), r"third: the id 'n0' stands in"),
+        (lambda p: write_zoo(p), r"third: the id 'n0' is in"),
         (lambda p: p.mkdir(), "is not a zoo"),
     ],
 )
@@ -197,7 +197,7 @@ def test_a_writer_that_dies_leaves_the_old_zoo_or_the_new(first: Path, second: P
     grown = 0
     for n in range(14):
         zoo, report = Zoo.open(tmp_path / "work" / str(n)), verify(tmp_path / "work" / str(n))
-        assert report.is_whole
+        assert report.is_intact
         assert (zoo.ids, zoo.split) == ((old.ids, old.split) if len(zoo) == 6 else (whole.ids, whole.split))
         assert [zoo.weights(row).sum() for row in range(6)] == [old.weights(row).sum() for row in range(6)]
         if len(zoo) == 6:

@@ -53,13 +53,13 @@ def test_file(tmp_path):
 
 
 def test_mistakes():
-    with pytest.raises(ZooError, match="'a' stands in more than one place"):
+    with pytest.raises(ZooError, match="'a' is named more than once"):
         Split(("a",), ("a",), ())
     with pytest.raises(ZooError, match="sum below 1"):
         split_by_run(["a", "b"], val=0.5, test=0.5)
     with pytest.raises(ZooError, match="two families"):
         split_by_run(["a", "a"], families=["x", "y"])
-    with pytest.raises(ZooError, match="1 families came for 2 rows"):
+    with pytest.raises(ZooError, match="1 families for 2 rows"):
         split_by_run(["a", "a"], families=["x"])
     with pytest.raises(ZooError, match="'dev'"):
         Split(("a",), (), ()).rows(["a"], "dev")

@@ -10,12 +10,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 from safetensors.torch import load_file as load_torch
-from safetensors.torch import save_file as save_torch
 
-from sne.zoo import Split, Zoo, ZooError, ZooWriter, merge, verify
+from sne.zoo import Split, Zoo, ZooError, ZooWriter, summarise
 from sne.zoo.store.layout import flatten
 from sne.zoo.store.shards import checksum
-from sne.zoo.store.summary import summarise
 
 
 def write(path, count=6, **options):
@@ -165,24 +163,6 @@ def test_durations_stand_beside_the_index(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_zoo_of_the_first_format_is_read_and_renewed(tmp_path):
-    """In it a shard held a tensor for each id, and the index had no column `offset`."""
-    states = write(tmp_path / "zoo")
-    zoo = Zoo.open(tmp_path / "zoo")
-    shard = tmp_path / "zoo" / "weights-00000.safetensors"
-    vectors = {name: zoo.weights(row) for row, name in enumerate(zoo.ids)}
-    pq.write_table(zoo.table.drop_columns(["offset"]), tmp_path / "zoo" / "networks.parquet")
-    save_torch(vectors, shard)
-    old = Zoo.open(tmp_path / "zoo")
-    assert torch.equal(old.network(3).source.load("0.weight"), states[3]["0.weight"])
-    assert verify(tmp_path / "zoo").is_whole
-    with pytest.raises(ZooError, match="first format of zoos; `sne zoo merge NEW"), ZooWriter(old.path, append=True):
-        pass
-    renewed = merge(tmp_path / "new", [tmp_path / "zoo"])
-    assert torch.equal(renewed.weight_rows(range(6))[0], old.weight_rows(range(6))[0])
-    assert renewed.table.select(zoo.table.column_names).equals(zoo.table)
-
-
 def test_opening_reads_no_weights(tmp_path):
     write(tmp_path / "zoo")
     (tmp_path / "zoo" / "weights-00000.safetensors").unlink()
@@ -198,7 +178,7 @@ def test_a_damaged_layout_hurts_its_networks_alone(tmp_path):
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([lines[0], lines[1].replace("[", "{"), *lines[2:]]))
     zoo = Zoo.open(tmp_path / "zoo")
-    with pytest.raises(ZooError, match=r"layouts\.json does not describe"):
+    with pytest.raises(ZooError, match=r"layouts\.json has no layout"):
         zoo.network(0)
     assert zoo.network(1).num_weights == 12 and summarise(zoo)["families"][0]["weights"] == [0, 12]
 
@@ -218,7 +198,7 @@ def test_nothing_appears_when_writing_fails(tmp_path):
         for i in range(3):
             add(writer, f"n{i}", torch.ones(3))
         raise RuntimeError("power cut")
-    assert list((tmp_path / "zoo").iterdir()) == []
+    assert not (tmp_path / "zoo").exists()
 
 
 def add(writer, name, tensor, **properties):
@@ -232,7 +212,7 @@ def test_bad_rows_are_refused(tmp_path):
     with ZooWriter(tmp_path / "zoo") as writer:
         add(writer, "n", torch.ones(3))
         for name, tensor, properties, message in [
-            ("n", torch.ones(3), {}, "comes twice"),
+            ("n", torch.ones(3), {}, "given twice"),
             ("m", torch.tensor([1.0, math.nan]), {}, "NaN"),
             ("m", torch.tensor([1.0, 1e6]), {}, "65504"),
             ("m", torch.tensor([3]), {}, "0 weights"),

@@ -3,7 +3,7 @@ import pytest
 from tiny import write_tiny_zoo
 
 from sne.zoo import Zoo, has_twin, merge, split_by_run
-from sne.zoo.store.twins import group_runs
+from sne.zoo.store.splitting import group_runs
 
 
 def _table(*rows, **columns):

@@ -23,10 +23,10 @@ def path(tmp_path: Path) -> Path:
 def test_a_whole_zoo(path: Path):
     seen = []
     report = verify(path, progress=lambda done, total: seen.append((done, total)))
-    assert report.is_whole and report.networks == 6 and not report.hurt and not report.notes
+    assert report.is_intact and report.networks == 6 and not report.damaged and not report.notes
     assert report.bytes_read == sum(Zoo.open(path).num_weights(row) for row in range(6)) * 4
     assert seen == [(i + 1, 6) for i in range(6)]
-    assert json.loads(json.dumps(report.to_json()))["whole"] is True
+    assert json.loads(json.dumps(report.to_json()))["intact"] is True
 
 
 def flip(file: Path, at: int) -> None:
@@ -61,14 +61,14 @@ def first_shard(path: Path) -> Path:
         (lambda p: first_shard(p).write_bytes(first_shard(p).read_bytes()[:-4]), "weights-00000", "cut short", [0, 1]),
         (lambda p: first_shard(p).write_bytes(b""), "weights-00000", "cut short", [0, 1]),
         (lambda p: shutil.copy(p / "weights-00001.safetensors", first_shard(p)), "weights-00000", "checksum", [0, 1]),
-        (lambda p: edit_index(p, "shard", 2, "../x.safetensors"), "../x", "no name of a shard", [2]),
-        (lambda p: edit_index(p, "shard", 2, None), "None", "no name of a shard", [2]),
+        (lambda p: edit_index(p, "shard", 2, "../x.safetensors"), "../x", "not the name of a shard", [2]),
+        (lambda p: edit_index(p, "shard", 2, None), "None", "not the name of a shard", [2]),
         (lambda p: edit_index(p, "offset", 2, 10**9), "weights-00001", "beyond its end", [2]),
         (lambda p: edit_index(p, "offset", 2, -1), "weights-00001", "beyond its end", [2]),
         (lambda p: edit_index(p, "offset", 2, None), "weights-00001", "beyond its end", [2]),
         (lambda p: edit_index(p, "checksum", 2, None), "weights-00001", "checksum", [2]),
         (lambda p: edit_index(p, "layout", 2, "ffff"), "layouts.json", "layout ffff is missing", [2]),
-        (lambda p: edit_index(p, "id", 2, "n0"), "networks.parquet", "comes twice", [2]),
+        (lambda p: edit_index(p, "id", 2, "n0"), "networks.parquet", "used twice", [2]),
         (lambda p: edit_layouts(p, lambda v: v.pop(next(iter(v)))), "layouts.json", "is missing", [0, 1, 4, 5]),
         (lambda p: edit_layouts(p, lambda v: next(iter(v.values()))[0].update(name="x")), "layouts.json", "has changed",
          [0, 1, 4, 5]),
@@ -82,11 +82,11 @@ def test_what_is_hurt_is_named_and_the_rest_stays_usable(path: Path, damage, fil
     whole = [Zoo.open(path).weights(row) for row in range(6)]
     damage(path)
     report = verify(path)
-    assert not report.is_whole and len(report.faults) == 1 and not report.notes
+    assert not report.is_intact and len(report.faults) == 1 and not report.notes
     (fault,) = report.faults
     assert fault.file.startswith(file) and fault.networks == len(hurt)
     assert re.search(reason, fault.reason), fault
-    assert [(n.run, n.family) for n in report.hurt] == [(f"n-run{row // 2}", "mlp") for row in hurt]
+    assert [(n.run, n.family) for n in report.damaged] == [(f"n-run{row // 2}", "mlp") for row in hurt]
     zoo = Zoo.open(path)
     for row in set(range(6)) - set(hurt):
         assert np.array_equal(zoo.weights(row), whole[row])
@@ -110,7 +110,7 @@ def test_a_cut_index_is_found_and_its_copy_read(path: Path):
     zoo = Zoo.open(path)
     assert zoo.table.equals(before.table) and zoo.weights(0).equal(before.weights(0))
     report = verify(path)
-    assert not report.is_whole and report.hurt == ()
+    assert not report.is_intact and report.damaged == ()
     assert [fault.file for fault in report.faults] == ["networks.parquet"]
     assert "its copy networks.copy.parquet is read" in report.faults[0].reason
 
@@ -119,7 +119,7 @@ def test_a_cut_index_and_copy_say_what_remains(path: Path):
     for index in (path / "networks.parquet", path / "networks.copy.parquet"):
         index.write_bytes(index.read_bytes()[:-100])
     with pytest.raises(
-        ZooError, match=r"networks\.parquet cannot be read .* shards, layouts\.json, split\.json, timings"
+        ZooError, match=r"networks\.parquet cannot be read .* shards and layouts\.json, split\.json, timings"
     ):
         verify(path)
 
@@ -132,10 +132,10 @@ def test_no_flipped_byte_goes_unseen(path: Path):
         for at in range(0, len(data), 1 + len(data) // 150):
             flip(file, at)
             try:
-                is_whole = verify(path).is_whole
+                is_intact = verify(path).is_intact
             except ZooError:
-                is_whole = False
-            if is_whole:
+                is_intact = False
+            if is_intact:
                 assert file.suffix == ".parquet" and Zoo.open(path).table.equals(table), (file.name, at)
             file.write_bytes(data)
 
@@ -145,11 +145,11 @@ def test_leftovers_are_notes(path: Path):
     (path / ".writing").mkdir()
     edit_layouts(path, lambda values: values.update({"0" * 16: next(iter(values.values()))}))
     report = verify(path)
-    assert report.is_whole and len(report.notes) == 3
+    assert report.is_intact and len(report.notes) == 3
     assert "0000000000000000" in report.notes[0] and "weights-00009" in report.notes[1]
 
 
 def test_missing_durations_are_no_fault(path: Path):
     assert Zoo.open(path).property_names == ["wall_time"]
     (path / "timings.parquet").unlink()
-    assert verify(path).is_whole and Zoo.open(path).property_names == []
+    assert verify(path).is_intact and Zoo.open(path).property_names == []

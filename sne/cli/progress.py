@@ -1,4 +1,4 @@
-"""What the commands of `sne zoo` say while they work, when the disk fails, and when they are stopped."""
+"""What long commands print on stderr while they work, and when they are stopped."""
 
 import sys
 import time
@@ -8,29 +8,34 @@ from pathlib import Path
 
 
 @contextmanager
-def disk_errors() -> Iterator[None]:
-    """A full or failing disk is told as a zoo's other troubles are."""
-    from sne.zoo import ZooError
-
-    try:
-        yield
-    except OSError as error:
-        raise ZooError(f"{error.filename or 'the zoo'}: {error.strerror or error}") from None
-
-
-@contextmanager
 def stopped_by_user(out: Path) -> Iterator[None]:
-    """Ctrl-C in a command that can go on: says so, exit status 130 as shells have it."""
+    """Handles Ctrl-C in a command that can be resumed: says so, and exits with status 130 as shells do.
+
+    Args:
+        out: Folder with the finished work.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        print(f"sne: stopped; what is finished is kept in {out}, the same command goes on", file=sys.stderr)
+        print(
+            f"sne: stopped; finished work is kept in {out}, and the same command continues it",
+            file=sys.stderr,
+        )
         sys.exit(130)
 
 
 @contextmanager
 def zoo_progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Done, rate and time left on stderr: a bar, or a line every tenth where stderr is not a terminal."""
+    """Gives a function that shows number, rate and time left on stderr.
+
+    It draws a bar, or prints a line for every tenth of the work if stderr is not a terminal.
+
+    Args:
+        what: Plural noun for the units of work.
+
+    Yields:
+        A function of the number of units done and the number of all.
+    """
     pace = Pace()
     if not sys.stderr.isatty():
         said = [-1]
@@ -58,7 +63,11 @@ def zoo_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 class Pace:
-    """How fast it goes and how long it will take, from what was done since the first note."""
+    """The rate of work and the time left, computed from the first note on.
+
+    Args:
+        clock: Function that returns seconds.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -66,7 +75,7 @@ class Pace:
         self.text = ""
 
     def note(self, done: int, total: int) -> None:
-        """Takes note of what is done; what was done before the first note does not count for the pace."""
+        """Updates the text. Work done before the first note does not count."""
         now = self._clock()
         if self._first is None:
             self._first = now, done
@@ -81,7 +90,7 @@ class Pace:
 
 
 def _duration(seconds: float) -> str:
-    """Two units at most: 5 s, 3 min 20 s, 2 h 5 min, 1 d 4 h."""
+    """A duration in at most two units: 5 s, 3 min 20 s, 2 h 5 min, 1 d 4 h."""
     whole = round(seconds)
     for large, small, size in (("d", "h", 86400), ("h", "min", 3600), ("min", "s", 60)):
         if whole >= size:

@@ -1,6 +1,6 @@
 import pytest
 
-from sne.cli.zoo.feedback import Pace, stopped_by_user, zoo_progress
+from sne.cli.progress import Pace, stopped_by_user, zoo_progress
 
 
 class Clock:
@@ -45,6 +45,5 @@ def test_stopped_by_user(tmp_path, capsys: pytest.CaptureFixture):
     with pytest.raises(SystemExit) as left, stopped_by_user(tmp_path):
         raise KeyboardInterrupt
     assert left.value.code == 130
-    assert (
-        capsys.readouterr().err == f"sne: stopped; what is finished is kept in {tmp_path}, the same command goes on\n"
-    )
+    stopped = f"sne: stopped; finished work is kept in {tmp_path}, and the same command continues it\n"
+    assert capsys.readouterr().err == stopped
