@@ -1,4 +1,4 @@
-"""Signal features of one layer: how it responds to uniform inputs, and how it fits the layer before it."""
+"""Signal features of one layer: how it responds to uniform inputs, and how it matches the layer before it."""
 
 from dataclasses import dataclass
 
@@ -84,11 +84,11 @@ def _correlation(a: Float[Tensor, "batch n"], b: Float[Tensor, "batch n"]) -> Fl
     return (a * b).sum(-1) / ((a.square().sum(-1) * b.square().sum(-1)).sqrt() + 1e-6)
 
 
-def _fit(response: LayerResponse) -> Float[Tensor, "batch features"]:
-    """How the norms of the weights that read some neurons fit those that feed them, and the biases."""
+def _norm_match(response: LayerResponse) -> Float[Tensor, "batch features"]:
+    """How the norms of the weights that read the shared neurons match those that feed them, and the biases."""
     meeting = response.meeting
     if meeting is None:
-        return response.gain.new_zeros(len(response.gain), len(FIT_ENTRIES))
+        return response.gain.new_zeros(len(response.gain), len(MATCH_ENTRIES))
     written, read = meeting.feeds.norm(dim=-1) + TINY, meeting.reads.norm(dim=-1) + TINY
     log_read, log_written = (read + 1e-6).log(), (written + 1e-6).log()
     ratio = signed_log(meeting.bias / (written + 1e-6))
@@ -139,7 +139,7 @@ RESPONSE_ENTRIES = (
     "magnitude", "spread_over_neurons", "spread_over_probes", "share_negative", "share_saturated", "mean",
     "relative_spread_over_probes", "share_of_neurons_always_off",
 )  # fmt: skip
-FIT_ENTRIES = (
+MATCH_ENTRIES = (
     "is_compared", "correlation_read_written", "correlation_read_bias", "correlation_written_bias", "bias_ratio_mean",
     "bias_ratio_deviation", "bias_ratio_least", "bias_ratio_largest", "deviation_of_norm_product",
 )  # fmt: skip
@@ -153,13 +153,13 @@ SIGNAL_BLOCKS: tuple[FeatureBlock[LayerResponse], ...] = (
     FeatureBlock("response_relu", RESPONSE_ENTRIES, lambda response: _response(response.values[0])),
     FeatureBlock("response_tanh", RESPONSE_ENTRIES, lambda response: _response(response.values[1])),
     FeatureBlock("growth", ("log_gain", "spread_over_neurons"), _growth),
-    FeatureBlock("fit", FIT_ENTRIES, _fit),
+    FeatureBlock("norm_match", MATCH_ENTRIES, _norm_match),
     FeatureBlock("subspaces", SUBSPACE_ENTRIES, _subspaces),
 )
 """The signal features of a layer. Magnitudes, spreads and means are on a logarithmic scale, shares are times four.
 
-`fit` and `subspaces` compare what the layer before writes to the shared neurons with what this layer reads; they are
-zero if the layers are not compared.
+`norm_match` and `subspaces` compare what the layer before writes to the shared neurons with what this layer reads; they
+are zero if the layers are not compared.
 """
 
 SIGNAL_NAMES = names_of(SIGNAL_BLOCKS)

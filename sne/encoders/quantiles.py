@@ -60,7 +60,7 @@ def counted_quantiles(values: Float[Tensor, " n"], at: Sequence[float]) -> Float
 
 
 def order_statistics(values: Float[Tensor, " n"], ranks: Int[Tensor, " ranks"]) -> Float[Tensor, " ranks"]:
-    """Finds the entries of given ranks by two counts of 16 bits each.
+    """Finds the entries of given ranks by radix selection: two counts of 16 bits each.
 
     The bit patterns of float32 numbers are ordered as the numbers are, apart from the sign. The first count finds the
     upper half of the pattern of every wanted entry, the second one the lower half, among the entries with that upper
@@ -72,9 +72,6 @@ def order_statistics(values: Float[Tensor, " n"], ranks: Int[Tensor, " ranks"]) 
 
     Returns:
         One entry per rank.
-
-    Source: radix selection, Knuth, The Art of Computer Programming, volume 3.
-    Differs: nothing.
     """
     counts = torch.zeros(NUM_HALVES, dtype=torch.long)
     for piece in slices(values):

@@ -18,7 +18,7 @@ from sne.networks import Network, Part, Role
 TOKEN_NAMES = DESCRIPTOR_NAMES + SIGNAL_NAMES
 """Names of the features of a token."""
 
-BLOCK_ENTRIES = 1 << 23
+BATCH_ENTRIES = 1 << 23
 """Largest number of weights of the networks of one layout that are read together, if there are several."""
 
 LARGEST = 1e9
@@ -123,16 +123,16 @@ def tokenize(networks: Sequence[Network]) -> list[TensorTokens]:
         layouts.setdefault(layout, []).append(row)
     items: dict[int, TensorTokens] = {}
     for rows in layouts.values():
-        size = max(1, BLOCK_ENTRIES // networks[rows[0]].num_weights)
+        size = max(1, BATCH_ENTRIES // networks[rows[0]].num_weights)
         for start in range(0, len(rows), size):
-            block = rows[start : start + size]
-            items.update(zip(block, _tokenize_block([networks[row] for row in block]), strict=True))
+            some = rows[start : start + size]
+            items.update(zip(some, _tokenize_layout([networks[row] for row in some]), strict=True))
     return [items[row] for row in range(len(networks))]
 
 
 @torch.no_grad()
 @torch.autocast("cpu", enabled=False)  # items must not depend on the context in which they are prepared
-def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
+def _tokenize_layout(networks: list[Network]) -> list[TensorTokens]:
     """Tokens of networks of one layout."""
     first = networks[0]
     batch = len(networks)
@@ -168,5 +168,5 @@ def _tokenize_block(networks: list[Network]) -> list[TensorTokens]:
         "output_index": torch.arange(outputs.shape[1]),
         "output_lengths": torch.tensor([outputs.shape[1]]),
     }
-    # Rows are copied, so that an item does not keep the memory of all networks of its block.
+    # Rows are copied, so that an item does not keep the memory of all networks of its batch.
     return [TensorTokens(features=stacked[i].clone(), outputs=outputs[i].clone(), **shared) for i in range(batch)]

@@ -91,16 +91,22 @@ def moved_signals(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor
     return {name for name, difference in zip(TOKEN_NAMES, change, strict=True) if difference > 1e-4}
 
 
-def test_neurons_that_no_longer_meet_move_the_fit_of_the_layers():
+def test_neurons_that_no_longer_meet_move_the_match_of_the_layers():
     """Permuting one layer alone leaves that layer alone; the next one reads other neurons."""
     state = mlp()
     order = torch.tensor([3, 1, 8, 0, 2, 7, 5, 4, 6])
     changed = state | {"0.weight": state["0.weight"][order], "0.bias": state["0.bias"][order]}
     assert not moved_signals(state, changed, 0)
     names = moved_signals(state, changed, 2)
-    assert {name.split("/")[0] for name in names} == {"response_relu", "response_tanh", "growth", "fit", "subspaces"}
-    fit = {name.removeprefix("fit/") for name in names if name.startswith("fit/")}
-    assert fit == {"correlation_read_written", "correlation_read_bias", "deviation_of_norm_product"}
+    assert {name.split("/")[0] for name in names} == {
+        "response_relu",
+        "response_tanh",
+        "growth",
+        "norm_match",
+        "subspaces",
+    }
+    match = {name.removeprefix("norm_match/") for name in names if name.startswith("norm_match/")}
+    assert match == {"correlation_read_written", "correlation_read_bias", "deviation_of_norm_product"}
     subspaces = {name for name in names if name.startswith("subspaces/")}
     assert subspaces == {f"subspaces/overlap_of_power_{power}" for power in (1, 2, 4)}
 

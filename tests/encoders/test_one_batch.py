@@ -1,4 +1,4 @@
-"""One default encoder reads any architecture, all in one batch."""
+"""The default encoder reads networks of any architectures in one batch."""
 
 from pathlib import Path
 
@@ -20,11 +20,11 @@ class Reader(nn.Module):
         self.head = nn.Linear(24, 10)
 
 
-def resnet() -> nn.Module:
+def resnet(width: int, num_classes: int) -> nn.Module:
     from transformers import ResNetConfig, ResNetForImageClassification
 
-    sizes = {"embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2]}
-    return ResNetForImageClassification(ResNetConfig(**sizes, layer_type="basic", num_labels=1000))
+    sizes = {"embedding_size": width, "hidden_sizes": [width, 2 * width, 4 * width, 8 * width], "depths": [2, 2, 2, 2]}
+    return ResNetForImageClassification(ResNetConfig(**sizes, layer_type="basic", num_labels=num_classes))
 
 
 def vit() -> nn.Module:
@@ -47,7 +47,7 @@ def modules() -> dict[str, nn.Module]:
     return {
         "mlp": nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)),
         "small_cnn": small_cnn,
-        "resnet18": resnet(),
+        "resnet18": resnet(8, 10),
         "vit": vit(),
         "gru": Reader(),
         "gpt2": gpt2(),
@@ -69,9 +69,21 @@ def rows(modules, encoder) -> torch.Tensor:
 
 
 def test_six_architectures_in_one_batch(modules, encoder, rows):
-    assert sum(parameter.numel() for parameter in modules["resnet18"].parameters()) > 11_000_000
     assert rows.shape == (6, encoder.dim) and rows.isfinite().all()
     assert torch.cdist(rows, rows).fill_diagonal_(torch.inf).min() > 0.01
+
+
+@pytest.mark.slow
+def test_a_network_of_eleven_million_weights_shares_a_batch(modules, encoder, rows):
+    large = resnet(64, 1000)
+    assert sum(parameter.numel() for parameter in large.parameters()) > 11_000_000
+    networks = [sne.read_network(module) for module in (*modules.values(), large)]
+    with torch.no_grad():
+        together = encoder(encoder.collate(encoder.prepare(networks)))
+        alone = encoder(encoder.collate(encoder.prepare(networks[-1:])))
+    assert together.isfinite().all()
+    torch.testing.assert_close(together[:-1], rows, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(together[-1:], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_each_is_the_same_alone(modules, encoder, rows):

@@ -33,9 +33,9 @@ def test_one_token_a_part_in_order():
             torch.testing.assert_close(row[: len(described)], described, rtol=1e-5, atol=1e-5)
 
 
-def test_blocks_change_nothing(monkeypatch):
+def test_batches_change_nothing(monkeypatch):
     expected = tokenize(networks())
-    monkeypatch.setattr(tensor_tokens, "BLOCK_ENTRIES", 1)
+    monkeypatch.setattr(tensor_tokens, "BATCH_ENTRIES", 1)
     for item, other in zip(tokenize(networks()), expected, strict=True):
         assert_same(item, other)
 

@@ -192,7 +192,7 @@ def correlation(a: Vector, b: Vector) -> float:
     return dot(a, b) / (math.sqrt(dot(a, a) * dot(b, b)) + 1e-6)
 
 
-def fit(record: Record) -> Vector:
+def norm_match(record: Record) -> Vector:
     if record.before is None:
         return [0.0] * 9
     feeds, bias = record.before
@@ -249,4 +249,4 @@ def subspaces(record: Record) -> Vector:
 def features(record: Record) -> Vector:
     """All signal features of a layer, in the order of `sne.encoders.layer_signals.SIGNAL_NAMES`."""
     responses = response(record.answers["relu"]) + response(record.answers["tanh"])
-    return responses + growth(record) + fit(record) + subspaces(record)
+    return responses + growth(record) + norm_match(record) + subspaces(record)
