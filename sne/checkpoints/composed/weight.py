@@ -45,11 +45,12 @@ def mark_composed(hints: Mapping[str, Hint], weights: Mapping[str, ComposedWeigh
         weights: Composed weights, by name.
 
     Returns:
-        Hints that mark each weight as usable whatever its stored dtype, and each companion as unused with the reason.
+        Hints that mark integers as usable weights, and each companion as unused with the reason.
     """
     result = dict(hints)
     for name, weight in weights.items():
-        result[name] = replace(result.get(name, Hint()), is_scaled=True)
+        if weight.info.dtype.startswith(("int", "uint")):
+            result[name] = replace(result.get(name, Hint()), is_scaled=True)
         for companion, role in weight.companions.items():
             reason = f"{role} of {name}, applied when that tensor is loaded"
             result[companion] = replace(result.get(companion, Hint()), unused=reason)
