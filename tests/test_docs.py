@@ -7,12 +7,15 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from tiny import write_tiny_zoo
 
 from sne.checkpoints import CheckpointError
 from sne.checkpoints.formats import FileStart
 from sne.cli.main import app
+from sne.zoo import Zoo
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -163,6 +166,22 @@ def test_the_example_of_a_checkpoint_format_works(tmp_path):
         file.write_text(f"PLAIN1\n{line}\n")
         with pytest.raises(CheckpointError, match=r"a\.plain: "):
             found["PlainSource"](file).load("fc.weight")
+
+
+def test_the_example_of_a_baseline_works(tmp_path):
+    (block,) = [block for block in fenced("docs/extending.md", "python") if "class FamilyMeanBaseline" in block]
+    found: dict[str, Any] = {}
+    exec(block, found)
+    zoo = Zoo.open(write_tiny_zoo(tmp_path / "tiny", runs=8, split=False))
+    rows, losses = np.arange(len(zoo)), np.arange(len(zoo), dtype=np.float64)
+    baseline = found["FamilyMeanBaseline"]()
+    baseline.fit(zoo, rows, losses, target="test_loss", kind="real", seed=0)
+    families = np.asarray(zoo.families)
+    assert len(set(families)) > 1
+    expected = [losses[families == family].mean() for family in families]
+    np.testing.assert_allclose(baseline.predict(zoo, rows), expected)
+    baseline.fit(zoo, rows, np.unique(families, return_inverse=True)[1], target="family", kind="class", seed=0)
+    assert len(set(baseline.predict(zoo, rows))) == 1, "the target is not to be looked at"
 
 
 def test_these_checks_see_something():
