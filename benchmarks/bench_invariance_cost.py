@@ -25,7 +25,7 @@ from sne.predictors.experts import EncoderWithHeads, PropertyHeads
 from sne.predictors.experts.loop import invariance_term
 from sne.symmetry import trace
 from sne.training import Copies
-from sne.training.invariance import LearnedInvariance
+from sne.training.copies import TrainingCopies
 from sne.zoo import Zoo, ZooWriter
 
 RESULTS = Path(__file__).parent / "results" / "invariance_cost.json"
@@ -69,7 +69,7 @@ def measure(zoo: Zoo, batch: int, repeats: int, device: torch.device) -> dict[st
     model = EncoderWithHeads(encoder, PropertyHeads(encoder.dim, [Property("p", "real")])).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     targets = torch.zeros(batch, 1, device=device)
-    invariance = LearnedInvariance(Copies(zoo, ("permutation",)), frozenset(rows), draws=1, weight=0.1)
+    invariance = TrainingCopies(Copies(zoo, ("permutation",)), frozenset(rows), draws=1, weight=0.1)
     drawn = invariance.copies.draw(rows, 0)
 
     def step(weight: float) -> None:

@@ -1,4 +1,4 @@
-"""What is predicted of a network: its properties, their kinds and their scales."""
+"""Properties of networks that are predicted: their kinds and scales."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,13 +24,13 @@ class Property:
     """A property of networks, and how its values become targets.
 
     Args:
-        name: the zoo's column.
+        name: Name of the column in the zoo.
         kind: "fraction" for numbers in [0, 1], "real" for other numbers, "class" for names.
-        classes: the class names in order of their numbers; empty unless `kind` is "class".
-        mean: mean of the labels, the zero of the standardised scale of "real".
-        std: standard deviation of the labels, its unit; 1 where all labels are equal.
-        knots: for numbers, some of the labels in rising order; see `ranks`.
-        knot_ranks: the share of labels below each knot, equal ones counted half.
+        classes: Class names in the order of their numbers; empty unless `kind` is "class".
+        mean: Mean of the labels, the zero of the standardised scale of "real".
+        std: Standard deviation of the labels, the unit of that scale; 1 where all labels are equal.
+        knots: Some of the labels in ascending order, for numbers; see `ranks`.
+        knot_ranks: Share of labels below each knot, with equal labels counted half.
     """
 
     name: str
@@ -51,28 +51,33 @@ class Property:
 
     @property
     def num_outputs(self) -> int:
-        """Numbers a head puts out for this property."""
+        """Number of outputs of an expert for this property."""
         return len(self.classes) if self.kind == "class" else 1
 
     @classmethod
     def infer(cls, name: str, labels: ArrayLike) -> "Property":
-        """Reads kind, classes and scale off the labels.
+        """Infers kind, classes and scale from the labels.
 
         Args:
-            name: the zoo's column.
-            labels: numbers (nan where missing) or strings (None where missing).
+            name: Name of the column in the zoo.
+            labels: Numbers (nan where missing) or strings (None where missing).
 
         Returns:
-            A class property for strings, a fraction where every number lies in [0, 1], else a real one. A column
-            `config.*` is never a fraction: a learning rate lies in [0, 1] but its scale is its own.
+            A class property for strings, a fraction if every number is in [0, 1], otherwise a real property. A column
+            `config.*` is never a fraction: a learning rate is in [0, 1], but not a share of anything.
 
         Raises:
-            PredictorError: no label at all, one class only, or an infinite label.
+            PredictorError: There is no label, only one class, an infinite label, or text among numbers.
+
+        Example:
+            >>> Property.infer("accuracy", [0.1, 0.9]).kind, Property.infer("optimizer", ["adam", "sgd"]).classes
+            ('fraction', ('adam', 'sgd'))
         """
         present = [label for label in np.asarray(labels, dtype=object) if not is_missing(label)]
         if not present:
             raise PredictorError(f"property {name!r} has no labels to learn from")
         if any(isinstance(label, str) for label in present):
+            _check_text(name, present)
             classes: tuple[str, ...] = tuple(sorted({str(label) for label in present}))
             if len(classes) == 1:
                 raise PredictorError(f"property {name!r} is {classes[0]!r} everywhere: nothing to tell apart")
@@ -95,13 +100,13 @@ class Property:
         )
 
     def ranks(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """The share of training labels below each value, in [0, 1], interpolated between knots.
+        """Computes the share of training labels below each value, interpolated between knots. Inverse: `at_ranks`.
 
         Args:
-            values: labels in their own unit; finite.
+            values: Finite labels in their own unit.
 
         Returns:
-            Ranks: a scale on which every label has as much room as there are networks near it.
+            Ranks in [0, 1], a scale on which labels that many networks share have more room.
         """
         if len(self.knots) < 2:
             return torch.full_like(values, 0.5)
@@ -113,17 +118,17 @@ class Property:
         return torch.lerp(ranks[right - 1], ranks[right], share).to(values.dtype)
 
     def at_ranks(self, ranks: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-        """The values at shares of the training labels, interpolated between knots. Inverse: `ranks`."""
+        """Computes the values at ranks among the training labels, interpolated between knots. Inverse: `ranks`."""
         if len(self.knots) < 2:
             return torch.full_like(ranks, self.knots[0] if self.knots else self.mean)
         values = np.interp(ranks.double().cpu().numpy(), self.knot_ranks, self.knots)
         return torch.as_tensor(values).to(ranks)
 
     def encode(self, labels: ArrayLike) -> np.ndarray:
-        """Labels as float64 numbers: values as they are, class numbers for names, nan where missing.
+        """Converts labels to float64 numbers: values unchanged, class numbers for names, nan where missing.
 
         Raises:
-            PredictorError: a class not among `classes`, a fraction outside [0, 1], or text for a number.
+            PredictorError: A class is not in `classes`, a fraction is outside [0, 1], or a number is text.
         """
         column = np.asarray(labels, dtype=object)
         if self.kind == "class":
@@ -143,7 +148,7 @@ class Property:
         return values
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values. Inverse: `from_json`."""
+        """Returns plain JSON values. Inverse: `from_json`."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -156,10 +161,10 @@ class Property:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Property":
-        """The property that `to_json` wrote.
+        """Rebuilds the property that `to_json` wrote.
 
         Raises:
-            PredictorError: values that make no property.
+            PredictorError: The values make no property.
         """
         if values["kind"] not in get_args(Kind):
             kinds = ", ".join(get_args(Kind))
@@ -174,6 +179,24 @@ class Property:
             tuple(float(knot) for knot in values.get("knots", ())),
             tuple(float(rank) for rank in values.get("knot_ranks", ())),
         )
+
+
+def _check_text(name: str, labels: Sequence[Any]) -> None:
+    """Raises PredictorError where most labels of a text column are numbers: they would be learned as classes."""
+    others = [str(label) for label in labels if not _is_number(label)]
+    if others and 2 * len(others) < len(labels):
+        raise PredictorError(
+            f"property {name!r}: {len(labels) - len(others)} labels are numbers, {len(others)} text "
+            f"({others[0]!r}); expected numbers or names only"
+        )
+
+
+def _is_number(label: Any) -> bool:
+    try:
+        float(label)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def num_outputs(properties: Sequence[Property]) -> int:

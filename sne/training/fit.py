@@ -17,7 +17,7 @@ from sne.predictors.experts import Examples, FitContext, Prepared, prepare, with
 from sne.predictors.experts.state import StateStore, own_randomness
 from sne.predictors.figures import Figures, conformal_half_width, decide
 from sne.predictors.properties import num_outputs, output_slices
-from sne.training.invariance import LearnedInvariance, find_copies, learned_invariance
+from sne.training.copies import TrainingCopies, choose_copies, find_copies
 from sne.training.invariance_error import held_out_invariance
 from sne.training.plan import Plan, make_plan
 from sne.training.progress import TrainingProgress, training_progress
@@ -108,7 +108,7 @@ class _Material:
 
     reader: NetworkEncoder
     examples: Examples
-    copies: LearnedInvariance | None
+    copies: TrainingCopies | None
     symmetry_record: Mapping[str, Any]
 
 
@@ -146,14 +146,14 @@ def _prepare(plan: Plan, reader: NetworkEncoder, bars: TrainingProgress) -> _Mat
     return _Material(reader, examples, copies, record)
 
 
-def _find_copies(plan: Plan, items: Sequence[Any]) -> tuple[LearnedInvariance | None, Mapping[str, Any]]:
+def _find_copies(plan: Plan, items: Sequence[Any]) -> tuple[TrainingCopies | None, Mapping[str, Any]]:
     copies = find_copies(plan.zoo, plan.rows, plan.settings)
     if copies is None:
         return None, {}
     with own_randomness(0, torch.device("cpu")):
         encoder = plan.make_encoder()
     encoder.fit_scale(items)
-    return learned_invariance(copies, plan.rows, encoder, items, plan.settings)
+    return choose_copies(copies, plan.rows, encoder, items, plan.settings)
 
 
 def _train_experts(

@@ -1,4 +1,4 @@
-"""How far predictions move when networks are changed without changing what they compute."""
+"""Invariance error: how far predictions move when weights change and the function of the network does not."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from sne.training.copies import Copies
 from sne.zoo import Zoo
 
 MOST_NETWORKS = 1000
-"""Networks that are copied; of more, so many are taken at equal distances."""
+"""Largest number of networks that are copied in an evaluation."""
 
 MOST_HELD_OUT = 256
-"""The same after training, where only the predictor's card asks for it."""
+"""Largest number of networks that are copied after training."""
 
 _BLOCK_WEIGHTS = 4_000_000
 
 Predict = Callable[[Any, np.ndarray], np.ndarray]
-"""From a zoo and row numbers to values or class names, as a fitted baseline's `predict`."""
+"""From a zoo and row numbers to values or class names, like `predict` of a fitted baseline."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,16 @@ class InvarianceError:
     """Changes of the predictions of one property, network by network.
 
     Args:
-        kinds: of the changes that were drawn.
-        draws: copies of each network.
-        logits: E_g[1/2 ||f(W) - f(g W)||^2] of the predictor, f the outputs of its head before sigmoid, softmax or
-            scale, averaged over its members; nan for networks that were not copied.
-        values: of each method, the mean absolute change of the predicted value, or for classes the share of copies
-            that are given another class; nan for networks that were not copied.
+        kinds: Kinds of weight changes that were drawn.
+        draws: Number of copies per network.
+        logits: E_g[1/2 ||f(W) - f(g W)||^2] of the predictor, where f are the outputs of a head before sigmoid, softmax
+            or scale, averaged over the experts that have logits; nan for networks that were not copied, and where no
+            expert has logits.
+        values: Mean absolute change of the predicted value by method, for classes the share of copies whose predicted
+            class differs; nan for networks that were not copied.
 
     Source: Moskalev et al., arXiv 2308.03904, section 2; method.md, section 2.
-    Differs: the change of values is ours, for methods that have no logits.
+    Differs: The change of values is ours, for methods that have no logits.
     """
 
     kinds: tuple[str, ...]
@@ -47,11 +48,11 @@ class InvarianceError:
 
     @property
     def num_networks(self) -> int:
-        """How many networks were copied."""
-        return int((~np.isnan(self.logits)).sum())
+        """Number of networks that were copied."""
+        return int((~np.isnan(self.values["sne"])).sum())
 
     def figures(self, method: str, rows: np.ndarray) -> Figures:
-        """Means over some networks; None where none of them was copied."""
+        """Computes means over some networks; None where none of them was copied."""
         changes = {
             "invariance_error": self.logits if method == "sne" else None,
             "value_change": self.values.get(method),
@@ -59,19 +60,19 @@ class InvarianceError:
         return {name: None if change is None else _mean(change[rows]) for name, change in changes.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """What was drawn, as plain JSON values."""
+        """Returns what was drawn, as plain JSON values."""
         return {"kinds": list(self.kinds), "draws": self.draws, "n": self.num_networks}
 
 
 class CopiedRows:
-    """The networks among some rows of a zoo that are copied to see whether predictions move.
+    """Measures how far predictions move when some networks of a zoo are replaced by copies.
 
     Args:
-        copies: of the zoo.
-        rows: row numbers.
-        draws: copies of each network.
-        most: networks at most.
-        seed: of the draws.
+        copies: Draws the copies.
+        rows: Rows of the networks; those whose symmetry is known are copied.
+        draws: Number of copies per network.
+        most: Largest number of networks that are copied; of more, so many are taken at equal distances.
+        seed: Random seed of the draws.
     """
 
     def __init__(
@@ -92,21 +93,22 @@ class CopiedRows:
         *,
         batch_size: int = 64,
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Of each property: change of logits and of the value, for every row.
+        """Computes the changes of logits and of the value for every row, by property.
 
         Args:
-            predictor: what predicts.
-            values: what it predicts for all rows, and
-            logits: its logits, both as `Predictor.values_and_logits` gives them.
-            batch_size: networks a forward pass.
+            predictor: The predictor.
+            values: Its predictions for all rows, as `Predictor.values_and_logits` gives them.
+            logits: Its logits for all rows, likewise.
+            batch_size: Number of networks per forward pass.
         """
         totals = {prop.name: np.zeros((2, len(self.rows))) for prop in predictor.properties}
         for draw in range(self.draws if self.rows else 0):
             networks = self.copies.networks(self.rows, *self._seed, draw)
             new_values, new_logits = predictor.values_and_logits(networks, batch_size=batch_size)
             for prop in predictor.properties:
-                old = logits[prop.name][:, self.places].astype(np.float64)
-                totals[prop.name][0] += 0.5 * np.square(new_logits[prop.name] - old).sum(-1).mean(0) / self.draws
+                steps = new_logits[prop.name] - logits[prop.name][:, self.places].astype(np.float64)
+                squares = 0.5 * np.square(steps).sum(-1)
+                totals[prop.name][0] += squares.mean(0) / self.draws if len(squares) else np.nan
                 moved = _distance(
                     prop, decide(prop, values[prop.name])[self.places], decide(prop, new_values[prop.name])
                 )
@@ -114,12 +116,12 @@ class CopiedRows:
         return {name: (self._spread(total[0]), self._spread(total[1])) for name, total in totals.items()}
 
     def of_method(self, prop: Property, predict: Predict, values: np.ndarray) -> np.ndarray:
-        """Change of the value for every row.
+        """Computes the change of the value for every row.
 
         Args:
-            prop: what is predicted.
-            predict: the method.
-            values: what it predicts for all rows.
+            prop: The property.
+            predict: Predicts it from a zoo and row numbers.
+            values: Predictions for all rows.
         """
         total = np.zeros(len(self.rows))
         for draw in range(self.draws if self.rows else 0):
@@ -133,7 +135,7 @@ class CopiedRows:
         return spread
 
     def _blocks(self) -> list[list[int]]:
-        """Runs of rows whose copies fit into memory together."""
+        """Cuts the rows into blocks whose copies fit into memory together."""
         blocks: list[list[int]] = []
         weights = 0
         for row in self.rows:

@@ -38,6 +38,8 @@ def test_json_round_trip(prop):
         (lambda: Property.infer("a", [np.nan, np.nan]), "'a' has no labels"),
         (lambda: Property.infer("a", ["x", "x"]), "'x' everywhere"),
         (lambda: Property.infer("a", [1.0, np.inf]), "1 infinite label"),
+        (lambda: Property.infer("a", ["0.5", "0.7", None, "n/a"]), r"2 labels are numbers, 1 text \('n/a'\)"),
+        (lambda: Property.infer("a", [0.5, 0.7, "n/a"]), r"2 labels are numbers, 1 text \('n/a'\)"),
         (lambda: Property("a", "class", ("x", "y")).encode(["z"]), "class 'z' is none of x, y"),
         (lambda: Property("a", "fraction").encode([1.5]), r"fraction, got labels outside \[0, 1\]"),
         (lambda: Property("a", "real").encode(["much"]), "could not convert"),
