@@ -104,7 +104,7 @@ class Claims:
         )
 
     def _settle_tied(self) -> None:
-        """Replaces names of tied tensors by the one that is kept; gives up groups that move tied tensors differently."""
+        """Replaces names of tied tensors by the one that is kept; gives up groups that move them differently."""
         tied = {*self.aliases, *self.aliases.values()}
         seen: dict[str, dict[tuple[str, Span], int]] = {name: {} for name in tied}
         for group, spans in self._spans.items():

@@ -225,7 +225,7 @@ def test_rows_stored_out_first():
     ("options", "message"),
     [
         ({"heads": 3}, "does not divide queries of width 8"),
-        ({"heads": 0}, "expected a whole number"),
+        ({"heads": 0}, "expected an integer of at least 1"),
         ({"heads": 2, "config": {"n_head": 4}}, "the configuration's n_head is 4"),
         ({"activation": "swish"}, "'swish' is not known"),
     ],
