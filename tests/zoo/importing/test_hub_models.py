@@ -194,7 +194,7 @@ def test_symmetries(tmp_path: Path):
         (
             {"n_head": [2]},
             {"stream", "hidden.0"},
-            "heads is [2], expected a whole number from 1; kept without the symm",
+            "heads is [2], expected an integer of at least 1; kept without the symm",
         ),
         ({"n_head": 3}, None, "heads is 3, which does not cut queries of 8 and keys of 8; kept without its symmetry"),
         ({"architectures": "GPT2LMHeadModel"}, {"hidden.0", *ATTENTION}, None),
