@@ -1,7 +1,9 @@
 """The contract of experts, kept by every kind, and each kind against scikit-learn."""
 
 import json
+import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +32,9 @@ from sne.zoo import Zoo
 SMALL = partial(TensorSetEncoder, dim=16, heads=2, blocks=1, seeds=1, bins=2)
 TARGETS = ["test_accuracy", "test_loss", "config.activation"]
 QUICK = {"epochs": 2, "folds": 2, "trees": 5}
-ALL = {**QUICK, "experts": tuple(EXPERTS)}
+ALL = {**QUICK, "experts": (*EXPERTS, "neighbour")}
+DOCUMENTED = "neighbour"
+"""The expert that docs/extending.md shows, which keeps the contract too."""
 NUMBER = Property.infer("accuracy", np.linspace(0, 1, 60))
 CLASSES = Property("optimizer", "class", ("adam", "rmsprop", "sgd"))
 
@@ -71,7 +75,19 @@ def fitted(kind, examples, seed=0):
     return expert
 
 
-@pytest.mark.parametrize("kind", EXPERTS)
+@pytest.fixture(scope="module", autouse=True)
+def documented_expert():
+    """Registers the expert of docs/extending.md while these tests run."""
+    page = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?class NeighbourExpert.*?)```", page[page.index("## An expert") :], re.DOTALL)
+    names = {}
+    exec(compile(block, "docs/extending.md", "exec"), names)
+    EXPERTS[DOCUMENTED] = names["NeighbourExpert"]
+    yield
+    del EXPERTS[DOCUMENTED]
+
+
+@pytest.mark.parametrize("kind", [*EXPERTS, DOCUMENTED])
 class TestContract:
     def test_values_are_in_the_properties_units(self, kind, examples):
         values = fitted(kind, examples).predict(examples[1].prepared).values
