@@ -1,4 +1,4 @@
-# Everything happens in .venv and demo/; nothing but Python (3.11 - 3.13) and make has to be there.
+# Everything is written to .venv and demo/; only Python (3.11 to 3.13) and make have to be installed.
 
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python,\
@@ -7,9 +7,9 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 SNE := $(VENV)/bin/sne
 
-# The set blocks work on small matrices: threads of one process get in each other's way.
+# The set blocks work on small matrices, for which the threads of one process slow each other down.
 export OMP_NUM_THREADS ?= 1
-# What other packages would write to the home folder stays here; pip keeps its cache.
+# Keeps here what other packages would write to the home folder, except the cache of pip.
 export HF_HOME := $(CURDIR)/$(VENV)/huggingface
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/$(VENV)/pyright
@@ -18,13 +18,13 @@ export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/$(VENV)/pyright
 .PHONY: help demo test lint clean
 
 help:
-	@echo "make demo   make a zoo of trained networks, train a predictor on a part, predict the rest"
-	@echo "make test   run the tests"
-	@echo "make lint   ruff and pyright"
-	@echo "make clean  remove .venv, demo and what the tools left"
+	@echo "make demo   train 160 small networks, train a predictor on a part of them, predict the others (a few minutes)"
+	@echo "make test   run the tests on two cores (a few minutes)"
+	@echo "make lint   check style and types with ruff and pyright"
+	@echo "make clean  remove .venv, demo, and the files that the tools have left"
 
 $(INSTALLED): pyproject.toml
-	@if [ -z "$(PYTHON)" ]; then echo "needs Python 3.11, 3.12 or 3.13 with venv; name it: make PYTHON=/path/to/python" >&2; exit 1; fi
+	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11, 3.12 or 3.13 with venv was not found; name one: make PYTHON=/path/to/python" >&2; exit 1; fi
 	@if ! [ -x $(VENV)/bin/pip ]; then rm -rf $(VENV); fi
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -e ".[dev]"

@@ -1,6 +1,7 @@
 #!/bin/sh
-# From nothing to a predictor: networks trained on scikit-learn's digits, a part of them to learn from, the rest to predict.
-# Run it from the repository's root (`make demo`); it writes ./demo. Run again, it takes the zoo that is there.
+# From nothing to a predictor: trains networks on scikit-learn's digits, trains a predictor on a part of them, and
+# predicts the others. Run it from the root of the repository (`make demo`); it writes to ./demo. When it is run
+# again, it uses the zoo that is there.
 set -eu
 
 run() {

@@ -56,7 +56,7 @@ def names_a_path(span: str, page: str) -> bool:
 def commands(page: str) -> list[tuple[list[str], bool]]:
     """Commands in a page as arguments of `sne`, and whether they are complete."""
     lines = [line for block in fenced(page, "console") for line in block.splitlines()]
-    found = [line.removeprefix("$ ") for line in lines]
+    found = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
     found += [line.strip() for line in text_of(page).splitlines() if re.match(r"    sne [a-z]", line)]
     complete = [(shlex.split(line, comments=True)[1:], True) for line in found if line.startswith("sne ")]
     inline = [span for span in spans(page) if span.startswith("sne ") and not span.startswith(METHOD_LABELS)]

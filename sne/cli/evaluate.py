@@ -13,82 +13,92 @@ if TYPE_CHECKING:
     from sne.training import PropertyEvaluation
 
 
+EvaluatedSplit = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SPLIT",
+        help="Networks to measure on: train, val, test or all. [default: test on the zoo that the predictor was "
+        "trained on, all on any other zoo]",
+    ),
+]
+Baselines = Annotated[bool, typer.Option(help="Fit baselines on the zoo that the predictor was trained on.")]
+InvarianceKinds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KINDS",
+        help="Transformations for the invariance columns, separated by commas: permutation, scaling, sign, mixing. "
+        "[default: as in training]",
+    ),
+]
+InvarianceDraws = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Number of transformed copies per network for the invariance columns; 0 omits them.",
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Also print one row per value of a column of the zoo: family, dataset, ..."),
+]
+Table = Annotated[
+    bool, typer.Option("--table", help="Also print the measured and the predicted value of each network.")
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write a scatter plot, predicted against measured, to this .html file."),
+]
+
+COLUMNS = """\b
+Rows:
+  sne                  the predictor
+  mean                 training mean, or the most frequent class
+  hyperparameters      boosting on the recorded hyper-parameters; reads no
+                       weights
+  statistics_boosting  boosting on statistics of the weights
+  statistics_mlp       perceptron on statistics of the weights
+
+\b
+Columns:
+  kendall_tau       rank agreement of predicted and measured values (tau-b),
+                    from -1 to 1; 0 is chance
+  tau_ceiling       largest possible tau: below 1 if measured values are tied
+  r2                share of the variance that is explained; 1 is perfect,
+                    0 is as good as the mean of these networks
+  mae               mean absolute error, in the unit of the property
+  coverage          share of measured values inside the 90% intervals
+  accuracy          share of correct classes, for properties that are classes
+  n                 number of networks whose property was measured
+  invariance_error  mean squared change, divided by 2, of the outputs of the
+                    heads (before sigmoid, softmax or scale) when neurons are
+                    permuted or otherwise changed without changing what the
+                    network computes; 0 is invariant
+  value_change      mean absolute change of the predicted value on the same
+                    copies; for classes the share of copies that change class
+"""
+"""Explanations of the tables, for the end of the command's help."""
+
+
 def evaluate(
     predictor: Annotated[Path, typer.Argument(metavar="PREDICTOR", help="Folder of the predictor.")],
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of the zoo.")],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SPLIT",
-            help="Networks to measure on: train, val, test or all. [default: test on the zoo that the predictor was "
-            "trained on, all on any other zoo]",
-        ),
-    ] = None,
-    baselines: Annotated[bool, typer.Option(help="Fit baselines on the zoo that the predictor was trained on.")] = True,
-    invariance_kinds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KINDS",
-            help="Transformations for the invariance columns, separated by commas: permutation, scaling, sign, mixing. "
-            "[default: as in training]",
-        ),
-    ] = None,
-    invariance_draws: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            metavar="N",
-            help="Number of transformed copies per network for the invariance columns; 0 omits them.",
-        ),
-    ] = 1,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN", help="Also print one row per value of a column of the zoo: family, dataset, ..."
-        ),
-    ] = None,
-    table: Annotated[
-        bool, typer.Option("--table", help="Also print the measured and the predicted value of each network.")
-    ] = False,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a scatter plot, predicted against measured, to this .html file."),
-    ] = None,
+    split: EvaluatedSplit = None,
+    baselines: Baselines = True,
+    invariance_kinds: InvarianceKinds = None,
+    invariance_draws: InvarianceDraws = 1,
+    by: By = None,
+    table: Table = False,
+    plot: Plot = None,
     batch_size: BatchSize = 64,
     device: Device = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines; the last line is the summary.")] = False,
 ) -> None:
     """Measure a predictor and the baselines on the same networks.
 
-    \b
-    Rows:
-      sne                  the predictor
-      mean                 training mean, or the most frequent class
-      hyperparameters      boosting on the recorded hyper-parameters; reads no
-                           weights
-      statistics_boosting  boosting on statistics of the weights
-      statistics_mlp       perceptron on statistics of the weights
-
-    \b
-    Columns:
-      kendall_tau       rank agreement of predicted and measured values (tau-b),
-                        from -1 to 1; 0 is chance
-      tau_ceiling       largest possible tau: below 1 if measured values are tied
-      r2                share of the variance that is explained; 1 is perfect,
-                        0 is as good as the mean of these networks
-      mae               mean absolute error, in the unit of the property
-      coverage          share of measured values inside the 90% intervals
-      accuracy          share of correct classes, for properties that are classes
-      n                 number of networks whose property was measured
-      invariance_error  mean squared change, divided by 2, of the outputs of the
-                        heads (before sigmoid, softmax or scale) when neurons are
-                        permuted or otherwise changed without changing what the
-                        network computes; 0 is invariant
-      value_change      mean absolute change of the predicted value on the same
-                        copies; for classes the share of copies that change class
-
-    The last line repeats the main figure of the predictor and of the best baseline.
-    """  # noqa: D301 (click needs the character that \b stands for)
+    Prints one row per method; rows and columns are explained below. The last line repeats the main figure of the
+    predictor and that of the best baseline.
+    """
     from sne import training
     from sne.cli.scatter import check_can_plot, write_scatter
     from sne.predictors import Predictor, choose_device

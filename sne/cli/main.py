@@ -9,7 +9,7 @@ import typer
 
 from sne import __version__
 from sne.cli.encode import encode
-from sne.cli.evaluate import evaluate
+from sne.cli.evaluate import COLUMNS, evaluate
 from sne.cli.inspect import inspect
 from sne.cli.predict import predict
 from sne.cli.study import study
@@ -33,6 +33,8 @@ EXAMPLES = {
     study: "sne study cross-dataset --scale ci --out cross-dataset",
 }
 """The commands, and the example at the end of their help."""
+NOTES = {evaluate: COLUMNS}
+"""Text between the options and the example."""
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 """Base class of errors in the use of a command; typer does not export it, and its module depends on the version."""
@@ -46,7 +48,9 @@ app = typer.Typer(
 )
 for command, example in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
-    app.command(no_args_is_help=command is not study, epilog=f"\b\nExample: {example}")(command)
+    app.command(no_args_is_help=command is not study, epilog=f"{NOTES.get(command, '')}\n\b\nExample: {example}")(
+        command
+    )
 app.add_typer(zoo, name="zoo")
 
 

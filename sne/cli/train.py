@@ -14,109 +14,131 @@ if TYPE_CHECKING:
     from sne.predictors import Predictor
 
 
+Targets = Annotated[
+    list[str],
+    typer.Option(
+        metavar="COLUMN", show_default=False, help="Property to predict, a column of the zoo; can be repeated."
+    ),
+]
+PredictorOut = Annotated[Path, typer.Option(metavar="FOLDER", show_default=False, help="Folder for the predictor.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="Encoder and training settings: default, or paper (as in the paper, slower). With -canonical "
+        "appended, scalings and sign flips of neurons are undone before weights are read.",
+    ),
+]
+Epochs = Annotated[
+    int | None, typer.Option(metavar="N", help="Passes over the training networks. [default: 60; paper: 25]")
+]
+TrainingBatchSize = Annotated[
+    int | None, typer.Option(metavar="N", help="Number of networks per batch. [default: 64; paper: 32]")
+]
+LearningRate = Annotated[
+    float | None, typer.Option(metavar="X", help="Peak learning rate of AdamW. [default: 0.002; paper: 0.001]")
+]
+Experts = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Experts to train, separated by commas: neural, forest, boosting, linear. Networks that were held out "
+        "decide the weight of each. [default: neural,forest; paper: neural]",
+    ),
+]
+Folds = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Number of folds of the runs; each expert is trained once per fold, without its runs. With 1, the "
+        "validation runs of the split are held out. [default: 5; paper: 1]",
+    ),
+]
+Trees = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Number of trees of the expert forest, per property and fold. [default: 100]"),
+]
+Patience = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Number of epochs without a better validation score before training stops; 0: never. "
+        "[default: 0; paper: 10]",
+    ),
+]
+Accumulation = Annotated[
+    int | None, typer.Option(metavar="N", help="Number of batches per optimiser step. [default: 1]")
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(metavar="TYPE", help="float32, bfloat16, or auto: bfloat16 on CUDA only. [default: auto]"),
+]
+Invariance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Weight of a loss that makes predictions equal for networks that compute the same function; 0: none. "
+        "[default: 0]",
+    ),
+]
+InvarianceKinds = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KINDS",
+        help="Transformations for --invariance and --augment, separated by commas: permutation, scaling, sign, "
+        "mixing. [default: permutation]",
+    ),
+]
+InvarianceDraws = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Number of transformed copies per network and step. [default: 1]"),
+]
+Augment = Annotated[
+    bool,
+    typer.Option(
+        "--augment", help="Train on transformed copies of the networks, with --invariance on networks and copies."
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        metavar="N",
+        help="Random seed for initialisation, shuffling, folds and, if the zoo has no split.json, the split.",
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue the training that was interrupted in the folder --out.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the predictor in the folder --out.")]
+ShowProgress = Annotated[
+    bool | None,
+    typer.Option("--progress/--quiet", help="Show a progress bar on stderr. [default: if it is a terminal]"),
+]
+
+
 def train(
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of the zoo.")],
-    target: Annotated[
-        list[str],
-        typer.Option(
-            metavar="COLUMN", show_default=False, help="Property to predict, a column of the zoo; can be repeated."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", show_default=False, help="Folder for the predictor.")],
-    preset: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Encoder and training settings: default, or paper (as in the paper, slower). With -canonical "
-            "appended, scalings and sign flips of neurons are undone before weights are read.",
-        ),
-    ] = "default",
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Passes over the training networks. [default: 60; paper: 25]")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of networks per batch. [default: 64; paper: 32]")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(metavar="X", help="Peak learning rate of AdamW. [default: 0.002; paper: 0.001]")
-    ] = None,
-    experts: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES",
-            help="Experts to train, separated by commas: neural, forest, boosting, linear. Networks that were held out "
-            "decide the weight of each. [default: neural,forest; paper: neural]",
-        ),
-    ] = None,
-    folds: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Number of folds of the runs; each expert is trained once per fold, without its runs. With 1, the "
-            "validation runs of the split are held out. [default: 5; paper: 1]",
-        ),
-    ] = None,
-    trees: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Number of trees of the expert forest, per property and fold. [default: 100]"),
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Number of epochs without a better validation score before training stops; 0: never. "
-            "[default: 0; paper: 10]",
-        ),
-    ] = None,
-    accumulation: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of batches per optimiser step. [default: 1]")
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(metavar="TYPE", help="float32, bfloat16, or auto: bfloat16 on CUDA only. [default: auto]"),
-    ] = None,
-    invariance: Annotated[
-        float | None,
-        typer.Option(
-            metavar="X",
-            help="Weight of a loss that makes predictions equal for networks that compute the same function; 0: none. "
-            "[default: 0]",
-        ),
-    ] = None,
-    invariance_kinds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KINDS",
-            help="Transformations for --invariance and --augment, separated by commas: permutation, scaling, sign, "
-            "mixing. [default: permutation]",
-        ),
-    ] = None,
-    invariance_draws: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Number of transformed copies per network and step. [default: 1]"),
-    ] = None,
-    augment: Annotated[
-        bool,
-        typer.Option(
-            "--augment", help="Train on transformed copies of the networks, with --invariance on networks and copies."
-        ),
-    ] = False,
-    seed: Annotated[
-        int,
-        typer.Option(
-            metavar="N",
-            help="Random seed for initialisation, shuffling, folds and, if the zoo has no split.json, the split.",
-        ),
-    ] = 0,
+    target: Targets,
+    out: PredictorOut,
+    preset: Preset = "default",
+    epochs: Epochs = None,
+    batch_size: TrainingBatchSize = None,
+    learning_rate: LearningRate = None,
+    experts: Experts = None,
+    folds: Folds = None,
+    trees: Trees = None,
+    patience: Patience = None,
+    accumulation: Accumulation = None,
+    precision: Precision = None,
+    invariance: Invariance = None,
+    invariance_kinds: InvarianceKinds = None,
+    invariance_draws: InvarianceDraws = None,
+    augment: Augment = False,
+    seed: Seed = 0,
     device: Device = "auto",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the training that was interrupted in the folder --out.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the predictor in the folder --out.")] = False,
-    progress: Annotated[
-        bool | None,
-        typer.Option("--progress/--quiet", help="Show a progress bar on stderr. [default: if it is a terminal]"),
-    ] = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    progress: ShowProgress = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the validation figures as one JSON line.")] = False,
 ) -> None:
     """Train a predictor on a zoo.
