@@ -29,7 +29,7 @@ from sne.making.families import FAMILIES
 from sne.making.families.dropout import ByteDropout
 from sne.making.images import ImageSet
 from sne.making.randomness import Seeds
-from sne.making.recipe import Unit
+from sne.making.recipe import RunId
 from sne.zoo import Zoo
 
 FAMILY = FAMILIES["small_cnn"]
@@ -47,7 +47,7 @@ def plain_dropout(module: nn.Module, probability: float) -> None:
             plain_dropout(child, probability)
 
 
-def plain_network(unit: Unit, images: ImageSet, scaled: tuple[torch.Tensor, ...], arguments: Any) -> float:
+def plain_network(unit: RunId, images: ImageSet, scaled: tuple[torch.Tensor, ...], arguments: Any) -> float:
     """Trains one network as a script would and returns its test accuracy."""
     x_train, y_train, x_test, y_test = scaled
     seeds = Seeds(unit.seeds(0))
@@ -89,7 +89,7 @@ def plain(images: ImageSet, arguments: Any, networks: int) -> tuple[float, list[
         for tensor in (images.scale(images.x_train), images.y_train, images.scale(images.x_test), images.y_test)
     )
     started = time.perf_counter()
-    accuracies = [plain_network(Unit(FAMILY.name, i), images, scaled, arguments) for i in range(networks)]
+    accuracies = [plain_network(RunId(FAMILY.name, i), images, scaled, arguments) for i in range(networks)]
     return (time.perf_counter() - started) / networks, accuracies
 
 

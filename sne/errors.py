@@ -49,6 +49,10 @@ class WriteError(SneError):
         return WriteError, (self.file, self.reason)
 
 
+class WorkError(SneError):
+    """Work cannot be distributed: a process cannot be started, or a Ray cluster cannot be reached."""
+
+
 class SymmetryError(SneError):
     """A symmetry cannot be traced, read, drawn or applied."""
 

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from sne.making import Recipe, load_images
-from sne.making.executors import train_each
 from sne.making.images import ImageSet
+from sne.making.workers import train_each
 from sne.zoo import Zoo, ZooError
 
 LENGTH = {"steps": 12, "keep": [0, 4, 12]}

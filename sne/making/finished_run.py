@@ -1,4 +1,4 @@
-"""A training run as bytes: how it travels from a worker and waits for its zoo."""
+"""Training runs as bytes: they travel from a worker and are kept until the zoo is written."""
 
 import json
 import struct
@@ -17,7 +17,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 def run_to_bytes(run: TrainedRun) -> bytes:
-    """A training run as bytes: the length of a JSON text, the text, then the weights, float32, little-endian.
+    """Returns a training run as bytes: the length of a JSON text, the text, and the weights in float32, little-endian.
 
     Inverse: `run_from_bytes`.
     """
@@ -37,11 +37,11 @@ def run_from_bytes(data: bytes, where: str) -> TrainedRun:
     """Rebuilds a training run. Inverse of `run_to_bytes`.
 
     Args:
-        data: what `run_to_bytes` made.
-        where: what messages call it.
+        data: Result of `run_to_bytes`.
+        where: Name of the run in error messages.
 
     Raises:
-        ZooError: the bytes are not those of a run.
+        ZooError: The bytes are not a run.
     """
     try:
         start = _LENGTH.size
@@ -54,8 +54,7 @@ def run_from_bytes(data: bytes, where: str) -> TrainedRun:
         kept = tuple(
             Kept(int(row["step"]), vector, dict(row["properties"])) for row, vector in zip(rows, vectors, strict=True)
         )
-        text = described.get("symmetry")  # older versions wrote none
-        symmetry = None if text is None else _symmetry(text)
+        symmetry = None if described["symmetry"] is None else _symmetry(described["symmetry"])
         return TrainedRun(layout, dict(described["hyperparameters"]), kept, described["dataset"], symmetry)
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise ZooError(f"{where} is not a training run ({error})") from None
@@ -63,5 +62,5 @@ def run_from_bytes(data: bytes, where: str) -> TrainedRun:
 
 @lru_cache(maxsize=256)
 def _symmetry(text: str) -> Symmetry:
-    """One object for all runs of one architecture."""
+    """Returns one object for all runs of one architecture."""
     return symmetry_from_json(text)

@@ -1,4 +1,4 @@
-"""Random numbers as a function of where they are needed: hashes of key and place, on any device."""
+"""Random numbers as functions of their position: hashes of key and position, on any device."""
 
 import torch
 from jaxtyping import Int32, Int64, UInt8
@@ -8,13 +8,13 @@ _ROUNDS = 32
 
 
 def key_of(seed: int, device: torch.device | str) -> Int32[Tensor, "1"]:
-    """A seed as the key of hashes."""
+    """Returns the key that a seed stands for."""
     low, high = (torch.tensor([_signed(part)], dtype=torch.int32) for part in (seed & 0xFFFFFFFF, seed >> 32))
     return mix(mix(low) ^ high).to(device)
 
 
 def mask_keys(keys: Int32[Tensor, " networks"], step: int, salt: int) -> Int32[Tensor, " networks"]:
-    """Of each network, the key of one dropout layer in one step."""
+    """Returns the key of one dropout layer in one step, per network."""
     return mix(mix(keys + step) ^ _signed(0x85EBCA6B * (salt + 1) & 0xFFFFFFFF))
 
 
@@ -37,14 +37,14 @@ def batch_rows(
     step: int,
     num_steps: int = 1,
 ) -> Int64[Tensor, "networks steps batch"]:
-    """The rows of the batches of some steps, for networks with different numbers of rows.
+    """Returns the rows of the batches of some steps, for networks with different numbers of rows.
 
     Args:
-        keys: of each network.
-        counts: rows that each has, at least `batch_size`.
-        batch_size: rows a step.
-        step: the first step, numbered from 1.
-        num_steps: how many steps.
+        keys: Key per network.
+        counts: Number of rows per network, at least `batch_size`.
+        batch_size: Number of rows per step.
+        step: First step, numbered from 1.
+        num_steps: Number of steps.
     """
     device = counts.device
     steps = torch.arange(step - 1, step - 1 + num_steps, device=device)
@@ -60,15 +60,15 @@ def permute(
     positions: Int64[Tensor, "*sets places"],
     counts: Int64[Tensor, "*#sets"],
 ) -> Int64[Tensor, "*sets places"]:
-    """Where a random permutation of 0 .. count - 1 sends some positions, without making the whole permutation.
+    """Applies random permutations of 0 .. count - 1 to some positions, without building whole permutations.
 
     Source: the swap-or-not shuffle of Hoang, Morris and Rogaway, "An Enciphering Scheme Based on a Card Shuffle"
     (2012), arXiv 1208.1176. Differs: a short hash in place of a pseudorandom function.
 
     Args:
-        keys: of each permutation.
-        positions: below the count.
-        counts: length of each permutation.
+        keys: Key per permutation.
+        positions: Positions, below the count.
+        counts: Length per permutation.
     """
     counts = counts[..., None]
     for turn in range(_ROUNDS):
@@ -81,12 +81,12 @@ def permute(
 
 
 def bytes_of(key: Int32[Tensor, "*networks"], count: int) -> UInt8[Tensor, "*networks bytes"]:
-    """Uniform random bytes, `count` for each key."""
+    """Returns uniform random bytes, `count` per key."""
     places = torch.arange((count + 3) // 4, dtype=torch.int32, device=key.device)
     words = mix(places * _signed(0x9E3779B9) + key[..., None])
     return words.view(torch.uint8)[..., :count]
 
 
 def _signed(word: int) -> int:
-    """Thirty-two bits as a signed number, as torch wants them."""
+    """Returns 32 bits as a signed number, as torch stores them."""
     return word - (1 << 32) if word >= 1 << 31 else word

@@ -1,26 +1,27 @@
-"""Making a zoo: resumable, and the same whoever trains its networks, in whatever order."""
+"""Making a zoo. It can be resumed, and does not depend on who trains its networks, or in which order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from sne.errors import ZooError
-from sne.making.assembling import assemble
-from sne.making.claiming import claimed
-from sne.making.executors import Executor, Job, ProcessPool, RayCluster, Trainer, WorkUnit, train_each
+from sne.making.folder import assemble, claimed
 from sne.making.images import ImageSet
 from sne.making.packs import RunPacks
-from sne.making.recipe import Recipe, Unit
+from sne.making.recipe import Recipe, RunId
 from sne.making.recipe_file import read_recipe
 from sne.making.settings import Settings
-from sne.making.stacked import group_units, train_stack
+from sne.making.stacked import group_runs, train_stack
+from sne.making.workers import RunGroup, Trainer, finished_runs, train_each, train_runs
+from sne.work import Answer, Executor, ProcessPool, RayCluster
 from sne.zoo.store.zoo import Zoo
 
 Progress = Callable[[int, int], None]
-Grouping = Callable[[Sequence[Unit]], Sequence[WorkUnit]]
+Grouping = Callable[[Sequence[RunId]], Sequence[RunGroup]]
 
 
 def make(
@@ -44,35 +45,44 @@ def make(
     storage: str | None = None,
     progress: Progress | None = None,
 ) -> Zoo:
-    """Trains networks and stores them as a zoo. Interrupted, the same call goes on where it was.
+    """Trains networks and stores them as a zoo. If it is interrupted, the same call continues.
 
     Args:
-        path: the zoo's folder.
-        recipe: a TOML file, see `read_recipe`; what is given besides wins over what it says.
-        families: names of the families, see `FAMILIES`; small_cnn if nothing is said.
-        images: where the image set is, see `load_images`; the digits.
-        networks: training runs of each family; 60.
-        steps: optimiser steps of each run; 400 if neither steps nor epochs are given.
-        epochs: passes over the network's own training images, in place of steps.
-        keep: steps (or epochs) after which to keep a checkpoint; by default the last, a third, a ninth.
-        workers: processes, one thread each. The zoo does not depend on it.
-        ray: train on a Ray cluster in place of processes of this machine: its address, see `RayCluster`. The zoo does
+        path: Folder of the zoo.
+        recipe: TOML file of settings, see `read_recipe`. Other arguments take precedence over it.
+        families: Names of the families, see `FAMILIES`; default small_cnn.
+        images: Source of the image set, see `load_images`; default the embedded digits.
+        networks: Number of training runs per family; default 60.
+        steps: Number of optimiser steps per run; default 400, unless epochs are given.
+        epochs: Number of passes over the training images of a network, instead of steps.
+        keep: Steps (or epochs) after which a checkpoint is kept; default the last one, a third and a ninth of it.
+        workers: Number of processes, with one thread each. The zoo does not depend on it.
+        ray: Address of a Ray cluster to train on, instead of processes of this machine, see `RayCluster`. The zoo does
             not depend on it, as long as the machines round alike.
-        seed: of the zoo; with a network's family and number it decides everything about that network.
-        image_size: height and width to resample the images to.
-        channels: of the images: "as_is", "grey" or "rgb".
-        normalisation: of the images: "unit", "zero_one" or "standard", see `load_images`.
-        device: "cpu", or "cuda" to train networks of one shape together on a GPU, by one process. Rounding, orders and
-            masks depend on it, so it is part of the recipe.
-        eval_images: the most images to measure accuracies on; 2,000.
-        storage: "float32", "float16" or "bfloat16".
-        progress: called with runs done and runs in all, at the start and after each run.
+        seed: Base seed, default 0. All randomness of a network is derived from it, the family and the network's index.
+        image_size: Height and width in pixels that the images are resampled to; by default they keep their size.
+        channels: Channels of the images: "as_is" (default), "grey" or "rgb".
+        normalisation: Range of pixel values: "unit" (default), "zero_one" or "standard", see `load_images`.
+        device: "cpu" (default), or "cuda" to train networks of one shape together on a GPU. It is part of the recipe,
+            because rounding, data order and dropout masks depend on it.
+        eval_images: Largest number of images that accuracies are measured on; default 2,000.
+        storage: Data type of stored weights: "float32" (default), "float16" or "bfloat16".
+        progress: Called with the number of finished runs and of all runs, at the start and after each run.
 
     Returns:
-        The zoo, opened.
+        The zoo, open for reading.
 
     Raises:
-        ZooError: a setting is impossible, the images do not suit, the folder holds something else, or the disk is full.
+        ZooError: A setting is not valid, the images do not fit, or the folder holds something else.
+        WorkError: No worker can be started or reached, or a network kills every process that trains it.
+        WriteError: The zoo cannot be written, for example because the disk is full.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     zoo = make(f"{folder}/zoo", families=["mlp"], networks=1, steps=2, keep=[1, 2], workers=1)
+        ...     len(zoo)
+        2
     """
     asked = Settings(
         families=families,
@@ -94,23 +104,23 @@ def make(
         executor = ProcessPool(workers) if ray is None else RayCluster(ray, workers=workers)
         return make_recipe(path, planned, loaded, executor, progress=progress)
     if ray is not None:
-        raise ZooError("a Ray cluster trains on CPUs alone; give either ray or device cuda")
+        raise ZooError("a Ray cluster trains on CPUs only; give either ray or device cuda")
     if not torch.cuda.is_available():
-        raise ZooError(f"device {planned.device} is not there; torch finds no GPU")
+        raise ZooError(f"device {planned.device} is not available; torch finds no GPU")
     return make_recipe(
         path,
         planned,
         loaded,
         ProcessPool(1),
         trainer=partial(train_stack, device=planned.device),
-        grouping=group_units(planned, loaded),
+        grouping=group_runs(planned, loaded),
         progress=progress,
     )
 
 
-def one_by_one(units: Sequence[Unit]) -> list[WorkUnit]:
-    """Each network a work unit of its own; families take turns, so that half a zoo holds half of each."""
-    return [(unit,) for unit in sorted(units, key=lambda unit: unit.index)]
+def one_by_one(run_ids: Sequence[RunId]) -> list[RunGroup]:
+    """Puts each network in a group of its own. Families take turns, so that half a zoo holds half of each family."""
+    return [(run_id,) for run_id in sorted(run_ids, key=lambda run_id: run_id.index)]
 
 
 def make_recipe(
@@ -123,46 +133,55 @@ def make_recipe(
     grouping: Grouping = one_by_one,
     progress: Progress | None = None,
 ) -> Zoo:
-    """Makes the zoo of a recipe. Interrupted at any moment, the same call goes on where it was.
+    """Makes the zoo of a recipe. If it is interrupted at any moment, the same call continues.
 
     Args:
-        path: the zoo's folder.
-        recipe: what decides the zoo's content.
-        images: the image set of the recipe.
-        executor: where networks are trained.
-        trainer: how those of a work unit are.
-        grouping: cuts the networks that are not trained yet into work units; it may add others to them.
-        progress: called with runs done and runs in all, at the start and after each run.
+        path: Folder of the zoo.
+        recipe: Recipe, which decides the content of the zoo.
+        images: Image set of the recipe.
+        executor: Workers that train the networks.
+        trainer: Trains the networks of a group.
+        grouping: Cuts the networks that are not trained yet into groups. It may add trained networks to the groups.
+        progress: Called with the number of finished runs and of all runs, at the start and after each run.
 
     Returns:
-        The zoo, opened.
+        The zoo, open for reading.
 
     Raises:
-        ZooError: the folder holds something else, a network cannot be trained, or the disk is full.
+        ZooError: The folder holds something else, or a network cannot be trained as asked.
+        WorkError: No worker can be started or reached, or a network kills every process that trains it.
+        WriteError: The zoo cannot be written, for example because the disk is full.
     """
     path = Path(path)
     with claimed(path, recipe) as folder:
         if folder is not None:
             with RunPacks(folder) as runs:
-                _train(runs, Job(recipe, images, trainer), grouping, executor, progress)
+                shared = {"recipe": recipe, "images": images, "trainer": trainer}
+                _train(runs, recipe, grouping, partial(executor.run, train_runs, shared=shared), progress)
                 assemble(path, recipe, runs)
     return Zoo.open(path)
 
 
-def _train(runs: RunPacks, job: Job, grouping: Grouping, executor: Executor, progress: Progress | None) -> None:
-    """Trains every run that is not there yet."""
-    units = job.recipe.units()
-    missing = [unit for unit in units if unit.run not in runs]
-    done = len(units) - len(missing)
+def _train(
+    runs: RunPacks,
+    recipe: Recipe,
+    grouping: Grouping,
+    train: Callable[[Sequence[RunGroup]], Generator[Answer[RunGroup], None, None]],
+    progress: Progress | None,
+) -> None:
+    """Trains the runs that are not finished yet."""
+    run_ids = recipe.run_ids()
+    missing = [run_id for run_id in run_ids if run_id.name not in runs]
+    done = len(run_ids) - len(missing)
     if progress:
-        progress(done, len(units))
+        progress(done, len(run_ids))
     if not missing:
         return
-    with closing(executor.train(job, grouping(missing))) as finished:
-        for run in finished:
-            if run.unit.run in runs:  # of a stack that was trained again for others
+    with closing(train(grouping(missing))) as answers:
+        for run_id, data in chain.from_iterable(map(finished_runs, answers)):
+            if run_id.name in runs:  # it belongs to a stack that was trained again for others
                 continue
-            runs.append(run.unit.run, run.data)
+            runs.append(run_id.name, data)
             done += 1
             if progress:
-                progress(done, len(units))
+                progress(done, len(run_ids))

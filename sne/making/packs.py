@@ -1,4 +1,4 @@
-"""Finished runs of a zoo in the making: many in one file, each whole or not there."""
+"""Finished runs of a zoo that is being made: many in one file, each whole or absent."""
 
 import os
 import struct
@@ -19,7 +19,7 @@ _CHECK = struct.Struct("<I")  # CRC-32 of head, name and data
 
 
 class Frame(NamedTuple):
-    """One run in a pack file: its name, its bytes, and where the next frame starts."""
+    """One run in a pack file: its name, its bytes, and the position of the next frame."""
 
     name: str
     data: bytes
@@ -27,20 +27,20 @@ class Frame(NamedTuple):
 
 
 class RunPacks:
-    """The finished runs of a zoo in the making, by name; a context manager. One writer at a time, see `FolderLock`.
+    """Finished runs of a zoo that is being made, by name; a context manager. One writer at a time, see `FolderLock`.
 
-    A run costs no file of its own: runs are appended to a few large files as frames of head, name, data and
-    checksum. What was appended survives the end of the process, however it ends, and after some seconds the end of
-    the machine as well. Whatever follows the last whole frame of a file (a frame that was being written, pages that
-    never reached the disk) is cut off when the folder is opened.
+    Runs are appended to a few large files as frames of head, name, data and checksum, so that a run needs no file of
+    its own. Appended runs survive the end of the process, however it ends, and after some seconds also a crash of the
+    machine. What follows the last whole frame of a file (a frame that was being written, or pages that never reached
+    the disk) is cut off when the folder is opened.
 
     Args:
-        folder: where the files stand; it must exist.
-        pack_bytes: size at which a file is closed and the next begun.
-        sync_seconds: the longest that a run waits until it is forced to disk, as long as others follow.
+        folder: Folder of the files; it must exist.
+        pack_bytes: Size in bytes at which a file is closed and the next one is begun.
+        sync_seconds: Longest time in seconds until a run is forced to disk, as long as others follow.
 
     Raises:
-        ZooError: a file cannot be read or cut.
+        ZooError: A file cannot be read or truncated.
     """
 
     def __init__(self, folder: Path, *, pack_bytes: int = PACK_BYTES, sync_seconds: float = SYNC_SECONDS) -> None:
@@ -76,11 +76,11 @@ class RunPacks:
         """Adds a run.
 
         Args:
-            name: of the run; the first of two with one name counts.
-            data: its bytes.
+            name: Name of the run. If the name exists already, nothing is added.
+            data: Bytes of the run.
 
         Raises:
-            ZooError: the disk is full or fails; what was appended before stays whole.
+            WriteError: The disk is full or fails. Runs that were appended before stay whole.
         """
         if name in self._places:
             return
@@ -100,10 +100,10 @@ class RunPacks:
         self._end += len(frame)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a run.
+        """Returns the bytes of a run.
 
         Raises:
-            ZooError: they are not there, or no longer what was appended.
+            ZooError: They are missing, or no longer what was appended.
         """
         path, start = self._places[name]
         try:
@@ -116,10 +116,10 @@ class RunPacks:
         return frame.data
 
     def close(self) -> None:
-        """Forces what was appended to disk.
+        """Forces all appended runs to disk.
 
         Raises:
-            ZooError: the disk fails.
+            WriteError: The disk is full or fails.
         """
         file, self._file = self._file, None
         if file is None:
@@ -131,7 +131,7 @@ class RunPacks:
             raise WriteError.from_os_error(self._folder, error) from None
 
     def _scan(self, pack: Path) -> None:
-        """Notes the whole frames of a file and cuts off what follows them."""
+        """Records the whole frames of a file and cuts off what follows them."""
         size, start = pack.stat().st_size, 0
         with pack.open("r+b") as file:
             while (frame := _read_frame(file, start, size)) is not None:
@@ -141,13 +141,13 @@ class RunPacks:
                 file.truncate(start)
 
     def _next_file(self) -> BinaryIO:
-        """Opens the last file if there is room in it, else a new one."""
+        """Opens the last file if it is not full, otherwise a new one."""
         self.close()
         last = self._packs[-1] if self._packs else None
         if last is None or last.stat().st_size >= self._pack_bytes:
             last = self._folder / f"runs-{len(self._packs):05d}.pack"
             self._packs.append(last)
-        self._file = last.open("ab", buffering=0)  # no buffer: what it holds would die with the process
+        self._file = last.open("ab", buffering=0)  # no buffer: its content would be lost with the process
         self._end = last.stat().st_size
         return self._file
 
@@ -157,9 +157,9 @@ class RunPacks:
         self._synced = time.monotonic()
 
     def _cut_back(self) -> None:
-        """Removes the beginning of a frame for which there was no room."""
+        """Removes the beginning of a frame that did not fit on the disk."""
         if self._file is not None:
-            with suppress(OSError):  # then the next opening cuts it
+            with suppress(OSError):  # if this fails, the next opening cuts it
                 self._file.truncate(self._end)
 
 
@@ -170,7 +170,7 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 
 
 def _read_frame(file: BinaryIO, start: int, size: int) -> Frame | None:
-    """The frame that starts there; None if there is no whole one."""
+    """Returns the frame that starts at a position; None if there is no whole frame."""
     file.seek(start)
     head = file.read(_HEAD.size)
     if len(head) < _HEAD.size:

@@ -1,7 +1,7 @@
-"""Where a network's randomness comes from: the seed of the zoo, its family, its number, and nothing else.
+"""The randomness of a network, which is derived from the seed of the zoo, the family and the index only.
 
-On one device after another (`SequentialDraws`), or as a function of step and place (`CounterDraws`): then many
-networks can be trained side by side, in whatever groups, and each still draws what it would draw alone.
+Numbers are drawn one after another (`SequentialDraws`), or are functions of step and position (`CounterDraws`). In the
+second case, networks can be trained together in any groups, and each draws what it would draw alone.
 """
 
 from collections.abc import Iterator
@@ -21,31 +21,31 @@ _STEPS_AHEAD = 64
 
 @dataclass(frozen=True)
 class Seeds:
-    """The seeds of one network, one a purpose.
+    """The seeds of one network, one per purpose.
 
     Args:
-        source: made from the zoo's seed, the family and the number.
+        source: Seed sequence of the network, see `RunId.seeds`.
     """
 
     source: np.random.SeedSequence
 
     def hyperparameters(self) -> np.random.Generator:
-        """Draws the hyper-parameters."""
+        """Returns the generator that draws the hyper-parameters."""
         return np.random.default_rng(self.source.spawn(1)[0])
 
     @property
     def initial(self) -> int:
-        """Of the first weights."""
+        """Seed of the initial weights."""
         return self._words[0]
 
     @property
     def data(self) -> int:
-        """Of its own part of the data and their order."""
+        """Seed of the choice and the order of the training data."""
         return self._words[1]
 
     @property
     def masks(self) -> int:
-        """Of dropout."""
+        """Seed of the dropout masks."""
         return self._words[2]
 
     @property
@@ -55,44 +55,44 @@ class Seeds:
 
 @runtime_checkable
 class Draws(Protocol):
-    """What is drawn while one network is trained."""
+    """The random numbers that the training of one network draws."""
 
     def batches(self, count: int, batch_size: int) -> Iterator[Int[Tensor, " batch"]]:
-        """Rows of one batch after another, without end; each epoch a new order, its last short batch left out."""
+        """Yields the rows of one batch after another, without end. Incomplete batches of an epoch are omitted."""
         ...
 
     def begin_step(self, module: nn.Module, step: int) -> None:
-        """Readies the dropout of a module for a step, numbered from 1."""
+        """Prepares the dropout of a module for a step, numbered from 1."""
         ...
 
 
 class SequentialDraws:
-    """Draws by torch's generators, one after another: the fastest for one network on a CPU.
+    """Draws by torch's generators, one after another: the fastest way for one network on a CPU.
 
     Args:
-        generator: of the orders of the data. Masks come from torch's default generator.
+        generator: Generator of the order of the data. Masks come from torch's default generator.
     """
 
     def __init__(self, generator: torch.Generator) -> None:
         self._generator = generator
 
     def batches(self, count: int, batch_size: int) -> Iterator[Int[Tensor, " batch"]]:
-        """Rows of one batch after another, without end; each epoch a new order, its last short batch left out."""
+        """Yields the rows of one batch after another, without end. Incomplete batches of an epoch are omitted."""
         while True:
             order = torch.randperm(count, generator=self._generator)
             for start in range(0, count - batch_size + 1, batch_size):
                 yield order[start : start + batch_size]
 
     def begin_step(self, module: nn.Module, step: int) -> None:
-        """Nothing to ready."""
+        """Does nothing."""
 
 
 class CounterDraws:
-    """Draws by hashes of seed, step and place: the same whoever computes them, and in whatever company.
+    """Draws by hashes of seed, step and position, which do not depend on the other networks of a stack.
 
     Args:
-        seeds: of the network.
-        device: where rows and masks are needed.
+        seeds: Seeds of the network.
+        device: Device on which rows and masks are needed.
     """
 
     def __init__(self, seeds: Seeds, device: torch.device | str = "cpu") -> None:
@@ -100,7 +100,7 @@ class CounterDraws:
         self._masks = key_of(seeds.masks, device)
 
     def batches(self, count: int, batch_size: int) -> Iterator[Int[Tensor, " batch"]]:
-        """Rows of one batch after another, without end; each epoch a new order, its last short batch left out."""
+        """Yields the rows of one batch after another, without end. Incomplete batches of an epoch are omitted."""
         counts = torch.tensor([count], device=self._data.device)
         step = 1
         while True:
@@ -108,11 +108,11 @@ class CounterDraws:
             step += _STEPS_AHEAD
 
     def begin_step(self, module: nn.Module, step: int) -> None:
-        """Sets the keys of the step's masks."""
+        """Sets the keys of the masks of a step."""
         for layer in dropouts(module):
             layer.key = mask_keys(self._masks, step, layer.salt)[0]
 
 
 def dropouts(module: nn.Module) -> list[ByteDropout]:
-    """The dropout layers of a module."""
+    """Returns the dropout layers of a module."""
     return [layer for layer in module.modules() if isinstance(layer, ByteDropout)]

@@ -1,4 +1,4 @@
-"""What a zoo is made from: the settings that decide its content, and nothing else."""
+"""The recipe of a zoo: the settings that decide its content, and nothing else."""
 
 import json
 from collections.abc import Mapping
@@ -11,8 +11,7 @@ import numpy as np
 
 from sne.errors import ZooError
 from sne.making.families import FAMILIES, Family, find_families
-from sne.making.families.plain import dimension_from_plain, space_to_plain
-from sne.making.families.space import Space
+from sne.making.families.space import Space, dimension_from_plain, space_to_plain
 from sne.making.images import CHANNELS, NORMALISATIONS
 from sne.zoo.store.shards import STORAGE
 
@@ -20,47 +19,51 @@ DEVICES = ("cpu", "cuda")
 
 
 @dataclass(frozen=True)
-class Unit:
-    """One network to train: its family, and its number within the family."""
+class RunId:
+    """Identity of one training run: the family of the network and its index within the family."""
 
     family: str
     index: int
 
     @property
-    def run(self) -> str:
+    def name(self) -> str:
         """Name of the training run."""
         return f"{self.family}-{self.index:05d}"
 
     def seeds(self, seed: int) -> np.random.SeedSequence:
-        """The source of all this network's randomness: the zoo's seed, the family and the number."""
+        """Returns the source of all randomness of the network.
+
+        Args:
+            seed: Base seed of the zoo.
+        """
         return np.random.SeedSequence([seed, crc32(self.family.encode()), self.index])
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings that decide what a made zoo holds; kept in it as `recipe.json`.
+    """The settings that decide the content of a made zoo, which stores them as `recipe.json`.
 
     Args:
-        families: names of the families.
-        images: name of the image set.
-        images_checksum: of its images and labels, at the size used.
-        image_size: height and width to resample to; None keeps the set's own.
-        networks: training runs of each family.
-        length: steps (or epochs) each network is trained for.
-        unit: "steps", or "epochs" of the network's own part of the training images.
-        keep: the steps (or epochs) after which a checkpoint is kept; 0 is the untrained network.
-        eval_images: images that training and test accuracy are measured on, at most, the first of each.
-        seed: of the zoo.
-        storage: how weights are stored, see `STORAGE`.
-        channels: of the images: "as_is", "grey" or "rgb".
-        normalisation: of the images: "unit", "zero_one" or "standard", see `load_images`.
-        device: "cpu", where each network is trained by itself, or "cuda", where those of one shape are stacked;
-            orders and masks are drawn differently there, and a device rounds in its own way.
-        classes: names of the classes, where the image set has them.
-        spaces: what hyper-parameters are drawn from, by family; what is not in here is the family's own.
+        families: Names of the families.
+        images: Name of the image set.
+        images_checksum: Checksum of the images and labels at the size used.
+        image_size: Height and width in pixels that images are resampled to; None keeps their size.
+        networks: Number of training runs per family.
+        length: Number of steps (or epochs) per run.
+        unit: "steps", or "epochs" over the training images of the network.
+        keep: Steps (or epochs) after which a checkpoint is kept; 0 is the untrained network.
+        eval_images: Largest number of images that training and test accuracy are measured on.
+        seed: Base seed; the randomness of each network is derived from it, the family and the index.
+        storage: Data type of the stored weights, see `STORAGE`.
+        channels: Channels of the images: "as_is", "grey" or "rgb".
+        normalisation: Range of pixel values: "unit", "zero_one" or "standard", see `load_images`.
+        device: "cpu", where each network is trained alone, or "cuda", where networks of one shape are trained together.
+            Data order and masks are drawn differently there, and each device rounds in its own way.
+        classes: Names of the classes; empty if the image set has none.
+        spaces: Hyper-parameter spaces by family. Hyper-parameters that are not given keep the space of the family.
 
     Raises:
-        ZooError: a setting is impossible.
+        ZooError: A setting is not valid.
     """
 
     families: tuple[str, ...]
@@ -98,31 +101,31 @@ class Recipe:
             if value not in values:
                 raise ZooError(f"{name} {value!r} is not known, expected one of {', '.join(values)}")
         if not self.keep or list(self.keep) != sorted(set(self.keep)):
-            raise ZooError(f"keep is {list(self.keep)}, expected rising {self.unit}")
+            raise ZooError(f"keep is {list(self.keep)}, expected increasing {self.unit}")
         if self.keep[0] < 0 or self.keep[-1] > self.length:
             raise ZooError(f"keep is {list(self.keep)}, expected {self.unit} in 0..{self.length}")
 
-    def units(self) -> list[Unit]:
-        """Every network to train, in the order of the index."""
-        return [Unit(family, index) for family in self.families for index in range(self.networks)]
+    def run_ids(self) -> list[RunId]:
+        """Returns the identities of all runs, in the order of the zoo."""
+        return [RunId(family, index) for family in self.families for index in range(self.networks)]
 
     def family(self, name: str) -> Family:
-        """A family, drawing hyper-parameters from this recipe's space."""
+        """Returns a family that draws its hyper-parameters from the space of this recipe."""
         family = FAMILIES[name]
         return replace(family, space={**family.space, **self.spaces.get(name, {})})
 
     def to_json(self) -> dict[str, Any]:
-        """All settings as plain JSON values, the spaces of all its families in full. Inverse: `from_json`."""
+        """Returns all settings as plain JSON values, with the whole space of every family. Inverse: `from_json`."""
         plain = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         plain |= {name: list(value) for name, value in plain.items() if isinstance(value, tuple)}
         return plain | {"spaces": {name: space_to_plain(self.family(name).space) for name in self.families}}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], where: str = "recipe") -> "Recipe":
-        """Rebuilds a recipe from plain JSON values, checking them. Inverse of `to_json`.
+        """Rebuilds a recipe from plain JSON values and checks them. Inverse of `to_json`.
 
         Raises:
-            ZooError: they are not a recipe.
+            ZooError: The values are not a recipe.
         """
         try:
             lists = {name: tuple(values[name]) for name in ("families", "keep", "classes") if name in values}
@@ -144,7 +147,7 @@ class Recipe:
         """Reads a recipe. Inverse of `save`.
 
         Raises:
-            ZooError: the file is not a recipe.
+            ZooError: The file is not a recipe.
         """
         try:
             values = json.loads(path.read_text())
@@ -155,7 +158,7 @@ class Recipe:
         return cls.from_json(values, str(path))
 
     def differences(self, other: "Recipe") -> list[str]:
-        """Names of the settings in which two recipes differ; family.hyper-parameter where spaces do."""
+        """Returns the names of the settings in which two recipes differ; family.hyper-parameter for spaces."""
         mine, theirs = self.to_json(), other.to_json()
         names = [name for name in mine if name != "spaces" and mine[name] != theirs[name]]
         for family in (name for name in mine["spaces"] if name in theirs["spaces"]):
@@ -165,5 +168,5 @@ class Recipe:
 
 
 def default_keep(length: int) -> tuple[int, ...]:
-    """Where to keep checkpoints when nothing is said: at the end, a third of it, a ninth."""
+    """Returns the default steps to keep: the last one, a third and a ninth of it."""
     return tuple(sorted({max(round(length / 3**i), 1) for i in range(3)}))

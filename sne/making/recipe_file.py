@@ -1,4 +1,4 @@
-"""Recipes as TOML that a person writes: the settings of a zoo, and a table for each family whose space is changed."""
+"""Recipes as TOML files: the settings of a zoo, and one table per family whose space is changed."""
 
 import json
 import tomllib
@@ -10,7 +10,7 @@ from typing import Any
 from sne.errors import ZooError
 from sne.making.families import FAMILIES, find_families
 from sne.making.families.overriding import override
-from sne.making.families.plain import dimension_to_plain
+from sne.making.families.space import dimension_to_plain
 from sne.making.settings import DEFAULTS, Settings
 
 _WHOLE = ("networks", "steps", "epochs", "seed", "image_size", "eval_images")
@@ -19,18 +19,17 @@ _KEYS = ("family", "keep", *_WHOLE, *_TEXT)
 
 
 def read_recipe(path: Path | str) -> Settings:
-    """Reads a recipe and checks all of it that can be checked without the images.
+    """Reads a recipe and checks what can be checked without the images.
 
     Args:
-        path: of the TOML file. Paths in it are meant from the current folder, as on the command line.
+        path: TOML file. Paths in it are relative to the current folder, as on the command line.
 
     Returns:
-        The settings; None for each that the file leaves open. Without `family`, the families are those that have
+        The settings; None for each that the file does not give. Without `family`, the families are those that have
         a table.
 
     Raises:
-        ZooError: the file is not TOML, or says something unknown or impossible; the message names file, table and
-            key.
+        ZooError: The file is not TOML, or a setting is unknown or not valid. The message names file, table and key.
     """
     path = Path(path)
     try:
@@ -63,13 +62,13 @@ def read_recipe(path: Path | str) -> Settings:
 
 
 def write_recipe(families: Sequence[str]) -> str:
-    """The recipe that is used for these families when nothing is said, as TOML to edit. Inverse: `read_recipe`.
+    """Returns the default recipe of some families, as TOML to edit. Inverse: `read_recipe`.
 
     Args:
-        families: names.
+        families: Names of the families.
 
     Raises:
-        ZooError: a family is not known.
+        ZooError: A family is not known.
     """
     chosen = find_families(families)
     draft = Settings(families=tuple(families)).draft()
@@ -87,8 +86,8 @@ def write_recipe(families: Sequence[str]) -> str:
         "storage": draft.storage,
     }
     lines = [
-        "# A recipe of `sne zoo make OUT --recipe FILE`. In the tables of the families a single value is fixed, a list",
-        "# is a choice, and a range is { uniform = [low, high] } or { log_uniform = [low, high] }.",
+        "# A recipe for `sne zoo make OUT --recipe FILE`. In the tables of the families, a single value is fixed,",
+        "# a list is a choice, and a range is { uniform = [low, high] } or { log_uniform = [low, high] }.",
         *(f"{key} = {_toml(value)}" for key, value in top.items()),
     ]
     for family in chosen:
@@ -98,7 +97,7 @@ def write_recipe(families: Sequence[str]) -> str:
 
 
 def _checked(value: Any, key: str, path: Path) -> Any:
-    """A setting outside the tables, if it is known and of the right kind."""
+    """Returns the value of a setting outside the tables, if it is known and of the right kind."""
     if key in _WHOLE:
         if type(value) is int:
             return value
@@ -122,7 +121,7 @@ def _checked(value: Any, key: str, path: Path) -> Any:
 
 
 def _check_alone(settings: Settings) -> None:
-    """Refuses settings that no command line could complete."""
+    """Refuses settings that cannot be completed by the command line."""
     try:
         length_is_open = settings.steps is None and settings.epochs is None
         (replace(settings, keep=None) if length_is_open else settings).draft()

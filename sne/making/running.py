@@ -1,7 +1,9 @@
-"""Training one network of a zoo: a plain loop, one thread, all examples in memory."""
+"""Training one network of a zoo: a plain loop on one thread, with all examples in memory."""
 
 import copy
+import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +13,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sne.making.families import Family
-from sne.making.families.optimising import make_optimiser
 from sne.making.images import ImageSet
+from sne.making.optimisers import make_optimiser
 from sne.making.randomness import CounterDraws, Draws, Seeds, SequentialDraws
-from sne.making.recipe import Recipe, Unit
+from sne.making.recipe import Recipe, RunId
 from sne.making.tasks import Task
-from sne.making.tracing import symmetry_of_module
-from sne.symmetry import Symmetry
+from sne.symmetry import Symmetry, SymmetryError, trace
 from sne.zoo.store.columns import Value
 from sne.zoo.store.layout import Layout, flatten
 from sne.zoo.store.writing import LARGEST_WEIGHT
@@ -25,7 +26,7 @@ from sne.zoo.store.writing import LARGEST_WEIGHT
 
 @dataclass(frozen=True)
 class Kept:
-    """One checkpoint that was kept: steps taken, weights, what was measured."""
+    """One kept checkpoint: number of steps, weights and measured properties."""
 
     step: int
     vector: Float[Tensor, " entries"]
@@ -34,14 +35,14 @@ class Kept:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A training run.
+    """A finished training run.
 
     Args:
-        layout: of its weights.
-        hyperparameters: how it was trained.
-        kept: its checkpoints in order of step.
-        dataset: what it was trained on; None for the images of the recipe.
-        symmetry: of the network; None where it is not known.
+        layout: Layout of its weights.
+        hyperparameters: Hyper-parameters of the architecture and of the training.
+        kept: Its checkpoints in the order of steps.
+        dataset: Name of the data it was trained on; None for the images of the recipe.
+        symmetry: Symmetry of the network; None if it is not known.
     """
 
     layout: Layout
@@ -53,22 +54,22 @@ class TrainedRun:
 
 @dataclass(frozen=True)
 class Trainee:
-    """One network before its first step, with all that it is trained by.
+    """One network before its first step, with everything that its training needs.
 
     Args:
-        unit: which network.
-        family: its family.
-        hyperparameters: drawn from the family's space.
-        seeds: of the network.
-        module: with its first weights.
-        task: what it learns.
-        batch_size: examples a step.
-        last_step: after which it ends.
-        keep: the steps after which a checkpoint is kept.
-        orders: generator of the orders of its data, for `SequentialDraws`.
+        run_id: Identity of the run.
+        family: Family of the network.
+        hyperparameters: Hyper-parameters drawn from the space of the family.
+        seeds: Seeds of the network.
+        module: Module with its initial weights.
+        task: Task that it learns.
+        batch_size: Number of examples per step.
+        last_step: Number of the last step.
+        keep: Steps after which a checkpoint is kept.
+        orders: Generator of the order of its data, for `SequentialDraws`.
     """
 
-    unit: Unit
+    run_id: RunId
     family: Family
     hyperparameters: dict[str, Any]
     seeds: Seeds
@@ -80,7 +81,7 @@ class Trainee:
     orders: torch.Generator
 
     def finish(self, layout: Layout, kept: list[Kept]) -> TrainedRun:
-        """The finished run; what the family calls labels stands with the properties."""
+        """Returns the finished run. Hyper-parameters that the family declares as labels become properties."""
         labels = dict(self.task.labels) | {name: self.hyperparameters[name] for name in self.family.labels}
         others = {name: v for name, v in self.hyperparameters.items() if name not in self.family.labels}
         rows = [Kept(row.step, row.vector, labels | row.properties) for row in kept]
@@ -88,13 +89,13 @@ class Trainee:
         return TrainedRun(layout, others, tuple(rows), self.task.dataset, symmetry)
 
 
-def prepare_unit(recipe: Recipe, unit: Unit, images: ImageSet) -> Trainee:
-    """Draws a network's hyper-parameters, its examples and its first weights.
+def prepare_run(recipe: Recipe, run_id: RunId, images: ImageSet) -> Trainee:
+    """Draws the hyper-parameters, the examples and the initial weights of a network.
 
-    The result depends on the recipe and the unit alone. Torch's default generator is left as it was.
+    The result depends on the recipe and the run only. The state of torch's default generator is restored.
     """
-    family = recipe.family(unit.family)
-    seeds = Seeds(unit.seeds(recipe.seed))
+    family = recipe.family(run_id.family)
+    seeds = Seeds(run_id.seeds(recipe.seed))
     hyperparameters = family.sample(seeds.hyperparameters())
     orders = torch.Generator().manual_seed(seeds.data)
     task = family.task(hyperparameters, images, orders, recipe.eval_images)
@@ -105,7 +106,7 @@ def prepare_unit(recipe: Recipe, unit: Unit, images: ImageSet) -> Trainee:
     batch_size = min(int(hyperparameters.get("batch_size", task.num_examples)), task.num_examples)
     to_steps = 1 if recipe.unit == "steps" else task.num_examples // batch_size
     return Trainee(
-        unit=unit,
+        run_id=run_id,
         family=family,
         hyperparameters=hyperparameters,
         seeds=seeds,
@@ -118,21 +119,21 @@ def prepare_unit(recipe: Recipe, unit: Unit, images: ImageSet) -> Trainee:
     )
 
 
-def train_run(recipe: Recipe, unit: Unit, images: ImageSet, *, counted: bool = False) -> TrainedRun:
-    """Trains one network, on the CPU.
+def train_run(recipe: Recipe, run_id: RunId, images: ImageSet, *, counted: bool = False) -> TrainedRun:
+    """Trains one network on the CPU.
 
-    The result depends on the recipe and the unit alone (and on the machine). A run whose loss stops being finite
-    ends there: its last weights are kept if they are finite (else, where nothing else is kept, its first), and all
-    its checkpoints carry `diverged`. A run whose loss falls below its family's `stop_loss` ends there too. Torch's
-    default generator is left as it was.
+    The result depends on the recipe, the run and the machine only. A run ends early if its loss is not finite: its
+    last weights are kept if they are finite (otherwise, if nothing else is kept, the initial weights), and the property
+    `diverged` of all its checkpoints is true. A run also ends if its loss falls below `stop_loss` of its family. The
+    state of torch's default generator is restored.
 
     Args:
-        recipe: of the zoo.
-        unit: which network.
-        images: the image set of the recipe.
-        counted: draw orders and masks as networks trained in a stack do, in place of torch's generators.
+        recipe: Recipe of the zoo.
+        run_id: Identity of the run.
+        images: Image set of the recipe.
+        counted: Whether data order and masks are drawn as for networks trained in a stack, see `CounterDraws`.
     """
-    trainee = prepare_unit(recipe, unit, images)
+    trainee = prepare_run(recipe, run_id, images)
     draws = CounterDraws(trainee.seeds) if counted else SequentialDraws(trainee.orders)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trainee.seeds.masks)
@@ -173,10 +174,62 @@ def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
             keep(step)
         if step >= trainee.last_step:
             break
-    if not kept:  # its weights went beyond all bounds before the first were to be kept
+    if not kept:  # its weights were too large before the first checkpoint
         diverged = True
         module.load_state_dict(untrained)
         keep(0)
     for checkpoint in kept:
         checkpoint.properties["diverged"] = diverged
     return trainee.finish(flatten(module.state_dict())[0], kept)
+
+
+_OF_TRAINING = (
+    "optimizer", "learning_rate", "weight_decay", "batch_size", "train_fraction", "dropout", "init", "init_std",
+)  # fmt: skip
+"""Hyper-parameters that affect only the weights of a module in evaluation mode."""
+
+_MOST_KNOWN = 4096
+
+_known: dict[object, Symmetry | None] = {}
+
+
+def symmetry_of_module(
+    module: nn.Module, family: Family, hyperparameters: Mapping[str, Any], task: Task
+) -> Symmetry | None:
+    """Returns the symmetry of a network, found in its module; None if the module cannot be traced.
+
+    Tracing takes about 0.1 s, so networks that differ only in their training are traced once per process.
+
+    Args:
+        module: The network; its weights do not matter.
+        family: Family of the network.
+        hyperparameters: Hyper-parameters; those of the architecture decide what the module computes.
+        task: Task of the network, which provides inputs of the right shape.
+    """
+    inputs, _ = task.batch(torch.arange(min(2, task.num_examples)))
+    free = {*_OF_TRAINING, *family.labels}
+    drawn = sorted((name, repr(value)) for name, value in hyperparameters.items() if name not in free)
+    shapes = tuple((name, tuple(tensor.shape)) for name, tensor in module.state_dict().items())
+    key = family.name, type(module), str(drawn), shapes, tuple(inputs.shape)
+    if key not in _known:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _keep_locks_in_the_process()
+        try:
+            _known[key] = trace(module, (inputs,))
+        except SymmetryError:
+            _known[key] = None
+    return _known[key]
+
+
+def _keep_locks_in_the_process() -> None:
+    """Gives tqdm, which torch.export uses, a lock of this process.
+
+    Its own lock is a semaphore of the system: a worker that is killed would leave it behind, with a warning on stderr.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        return
+    if not hasattr(tqdm, "_lock"):
+        tqdm.set_lock(threading.RLock())

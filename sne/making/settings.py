@@ -1,4 +1,4 @@
-"""What a user asks of a zoo, from the command line, a file or Python, and the recipe that follows from it."""
+"""The settings that a user gives for a zoo, on the command line, in a file or in Python, and the resulting recipe."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -19,24 +19,24 @@ _NUM_TRIALS = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user says about a zoo that is to be made; None where nothing is said, and then `DEFAULTS` count.
+    """The settings that a user gives for a zoo; None for each that is not given, where `DEFAULTS` apply.
 
     Args:
-        families: names.
-        images: source of the images, see `load_images`.
-        networks: training runs of each family.
-        steps: optimiser steps of each run.
-        epochs: passes over the network's own training images, in place of steps.
-        keep: steps (or epochs) after which to keep a checkpoint; by default the last, a third, a ninth.
-        seed: of the zoo.
-        image_size: height and width to resample the images to; by default as they are.
-        channels: "as_is", "grey" or "rgb".
-        normalisation: "unit", "zero_one" or "standard".
+        families: Names of the families.
+        images: Source of the images, see `load_images`.
+        networks: Number of training runs per family.
+        steps: Number of optimiser steps per run.
+        epochs: Number of passes over the training images of a network, instead of steps.
+        keep: Steps (or epochs) after which a checkpoint is kept; default the last one, a third and a ninth of it.
+        seed: Base seed.
+        image_size: Height and width in pixels that images are resampled to; by default they keep their size.
+        channels: Channels of the images: "as_is", "grey" or "rgb".
+        normalisation: Range of pixel values: "unit", "zero_one" or "standard".
         device: "cpu" or "cuda".
-        eval_images: the most images to measure accuracies on.
-        storage: how weights are stored.
-        spaces: whole hyper-parameter spaces in place of a family's own, by family.
-        where: what messages call the place that the spaces come from.
+        eval_images: Largest number of images that accuracies are measured on.
+        storage: Data type of the stored weights.
+        spaces: Whole hyper-parameter spaces by family, instead of the family's own.
+        where: Source of the spaces, for error messages.
     """
 
     families: Sequence[str] | None = None
@@ -56,10 +56,10 @@ class Settings:
     where: str = "recipe"
 
     def over(self, other: "Settings") -> "Settings":
-        """These settings where they say something, and the other's where they do not.
+        """Returns these settings, completed by others where they are not given.
 
         Raises:
-            ZooError: this turns steps into epochs or back, and the other's `keep` counts what is no longer counted.
+            ZooError: One gives steps and the other epochs, but `keep` is given only by the other.
         """
         said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         said = {name: value for name, value in said.items() if value is not None and name not in ("spaces", "where")}
@@ -72,10 +72,10 @@ class Settings:
         return replace(other, **said, spaces={**other.spaces, **self.spaces})
 
     def plan(self) -> tuple[Recipe, ImageSet]:
-        """The recipe, checked as far as it can be before anything trains, and its images.
+        """Returns the recipe, checked as far as possible before anything is trained, and its images.
 
         Raises:
-            ZooError: a setting is impossible, or the images do not suit.
+            ZooError: A setting is not valid, or the images do not fit the families.
         """
         draft = self.draft()
         source = DEFAULTS.images if self.images is None else self.images
@@ -93,10 +93,10 @@ class Settings:
         return planned, images
 
     def draft(self) -> Recipe:
-        """The recipe as far as it is known without its images.
+        """Returns the recipe as far as it is known without its images.
 
         Raises:
-            ZooError: a setting is impossible.
+            ZooError: A setting is not valid.
         """
         if self.steps is not None and self.epochs is not None:
             raise ZooError("steps and epochs were both given, expected one")
@@ -132,10 +132,10 @@ _AS_SAID = ("image_size", "networks", "eval_images", "seed", "storage", "channel
 
 
 def _check_space(family: Family, images: ImageSet, where: str) -> None:
-    """Builds networks without memory for their weights, and looks at the batch size.
+    """Builds networks without memory for their weights, and checks the batch size.
 
-    Every end of every changed dimension is tried beside the family's own other dimensions, so that the message
-    names what is wrong; some draws from the whole space follow.
+    Both ends of every changed dimension are tried with the family's own other dimensions, so that the message names
+    the wrong one. Some draws from the whole space follow.
     """
     own = FAMILIES[family.name].space
     changed = {name: dimension for name, dimension in family.space.items() if dimension != own[name]}
@@ -156,5 +156,5 @@ def _try_building(family: Family, images: ImageSet, seed: int, message: str) -> 
     try:
         with torch.device("meta"):
             family.module(drawn, images.shape, images.num_classes)
-    except Exception as error:  # whatever a module's constructor raises
+    except Exception as error:  # a module may raise anything
         raise ZooError(f"{message}: {error}") from None

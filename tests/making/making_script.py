@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from making_cases import FAMILIES, LENGTH
 
-import sne.making.claiming
+import sne.making.folder
 import sne.making.packs
 import sne.zoo.store.shards
 import sne.zoo.store.writing
@@ -37,7 +37,7 @@ MOMENTS = {
     "half a run written": lambda: setattr(sne.making.packs, "_write_all", half_a_run),
     "shards written": lambda: setattr(sne.zoo.store.writing, "write_index", die),
     "one shard in place": lambda: setattr(sne.zoo.store.writing, "publish", after_one_move),
-    "zoo in place": lambda: setattr(sne.making.claiming, "shutil", SimpleNamespace(rmtree=die)),
+    "zoo in place": lambda: setattr(sne.making.folder, "shutil", SimpleNamespace(rmtree=die)),
 }
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ import torch
 from making_cases import tiny_recipe
 from torch import nn
 
-from sne.making import tracing
+from sne.making import running as tracing
 from sne.making.families import FAMILIES
-from sne.making.recipe import Unit
-from sne.making.running import prepare_unit
-from sne.making.tracing import symmetry_of_module
+from sne.making.recipe import RunId
+from sne.making.running import prepare_run, symmetry_of_module
 from sne.symmetry import apply_flat, sample
 from sne.zoo import Zoo, verify
 from sne.zoo.store.layout import flatten, unflatten
@@ -23,7 +22,7 @@ def test_every_row_has_its_symmetry(made_zoo: Zoo):
 
 def test_copies_compute_the_same_and_others_do_not(image_file):
     recipe, images = tiny_recipe(image_file)
-    trainee = prepare_unit(recipe, Unit("mlp", 0), images)
+    trainee = prepare_run(recipe, RunId("mlp", 0), images)
     module = trainee.module.double().eval()
     layout, vector = flatten(module.state_dict())
     symmetry = symmetry_of_module(module, trainee.family, trainee.hyperparameters, trainee.task)
@@ -37,7 +36,7 @@ def test_copies_compute_the_same_and_others_do_not(image_file):
 
 def test_networks_that_differ_in_training_alone_are_traced_once(image_file, monkeypatch):
     recipe, images = tiny_recipe(image_file)
-    trainees = [prepare_unit(recipe, Unit("small_cnn", number), images) for number in range(2)]
+    trainees = [prepare_run(recipe, RunId("small_cnn", number), images) for number in range(2)]
     calls = []
     real = tracing.trace
     monkeypatch.setattr(tracing, "trace", lambda *given: calls.append(given) or real(*given))
@@ -62,5 +61,5 @@ class Unexportable(nn.Module):
 
 def test_a_module_that_cannot_be_traced_has_none(image_file):
     recipe, images = tiny_recipe(image_file)
-    task = prepare_unit(recipe, Unit("mlp", 0), images).task
+    task = prepare_run(recipe, RunId("mlp", 0), images).task
     assert symmetry_of_module(Unexportable(), FAMILIES["mlp"], {}, task) is None

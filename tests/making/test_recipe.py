@@ -6,7 +6,7 @@ import pytest
 
 from sne.making import FAMILIES, Recipe
 from sne.making.families.space import Choice, LogUniform
-from sne.making.recipe import Unit, default_keep
+from sne.making.recipe import RunId, default_keep
 from sne.zoo import ZooError
 
 RECIPE = Recipe(("mlp", "small_cnn"), "bands", "01234567", None, 2, 6, "steps", (0, 6), 50, seed=3)
@@ -90,5 +90,5 @@ def test_hostile_files(tmp_path, text):
 
 
 def test_units_and_keep():
-    assert RECIPE.units()[1:3] == [Unit("mlp", 1), Unit("small_cnn", 0)] and Unit("mlp", 1).run == "mlp-00001"
+    assert RECIPE.run_ids()[1:3] == [RunId("mlp", 1), RunId("small_cnn", 0)] and RunId("mlp", 1).name == "mlp-00001"
     assert default_keep(400) == (44, 133, 400) and default_keep(1) == (1,)

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from sne.making import FAMILIES
-from sne.making.families.plain import space_to_plain
-from sne.making.families.space import Choice, LogUniform, Uniform
+from sne.making.families.space import Choice, LogUniform, Uniform, space_to_plain
 from sne.making.recipe_file import read_recipe, write_recipe
 from sne.making.settings import Settings
 from sne.zoo import ZooError
@@ -70,7 +69,7 @@ def test_tables_name_the_families_if_nothing_else_does(write):
         ("family = ", "my.toml is not TOML"),
         ("a = " + "[" * 100_000, "my.toml is not TOML"),
         ("family = 'vgg'", "my.toml: family: family 'vgg' is not known; known families are small_cnn"),
-        ("family = ['mlp', 'mlp']", "my.toml: family: a family stands twice"),
+        ("family = ['mlp', 'mlp']", "my.toml: family: a family occurs twice"),
         ("family = []", r"my.toml: family: came \[\], expected a name or a list"),
         ("[vgg]\ndepth = 16", r"my.toml: \[vgg\] is not a family"),
         ("family = 'mlp'\n[gru]\n", r"my.toml: \[gru\] is not used; family names mlp"),

@@ -7,9 +7,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from sne.making import FAMILIES, Recipe, load_images
-from sne.making.families.optimising import make_optimiser
 from sne.making.families.space import Choice
-from sne.making.recipe import Unit
+from sne.making.optimisers import make_optimiser
+from sne.making.recipe import RunId
 from sne.making.running import train_run
 from sne.making.tasks import Classification
 from sne.zoo import ZooError
@@ -22,21 +22,21 @@ def test_randomness_comes_from_seed_and_unit_alone(image_file: Path):
     images = load_images(image_file)
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    one = train_run(RECIPE, Unit("mlp", 4), images)
+    one = train_run(RECIPE, RunId("mlp", 4), images)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    two = train_run(RECIPE, Unit("mlp", 4), images)
+    two = train_run(RECIPE, RunId("mlp", 4), images)
     assert one.hyperparameters == two.hyperparameters
     for a, b in zip(one.kept, two.kept, strict=True):
         assert torch.equal(a.vector, b.vector)
-    other = train_run(replace(RECIPE, seed=4), Unit("mlp", 4), images)
+    other = train_run(replace(RECIPE, seed=4), RunId("mlp", 4), images)
     assert other.hyperparameters != one.hyperparameters
 
 
 def test_epochs_are_passes_over_the_own_part(image_file: Path):
     images = load_images(image_file)
     recipe = replace(RECIPE, unit="epochs", length=2, keep=(1, 2))
-    run = train_run(recipe, Unit("mlp", 0), images)
+    run = train_run(recipe, RunId("mlp", 0), images)
     own = max(round(run.hyperparameters["train_fraction"] * 180), 1)
     steps = own // min(64, own)
     assert [kept.step for kept in run.kept] == [steps, 2 * steps]
@@ -44,7 +44,7 @@ def test_epochs_are_passes_over_the_own_part(image_file: Path):
 
 def test_measures_against_a_plain_count(image_file: Path):
     images = load_images(image_file)
-    run = train_run(RECIPE, Unit("mlp", 1), images)
+    run = train_run(RECIPE, RunId("mlp", 1), images)
     module = FAMILIES["mlp"].build(run.hyperparameters, images.shape, 3, torch.Generator())
     module.load_state_dict(unflatten(run.layout, run.kept[-1].vector))
     module.eval()
@@ -106,7 +106,7 @@ def test_diverged_runs_are_marked_and_finite(image_file: Path, monkeypatch: pyte
         "mlp",
         replace(family, space=dict(family.space) | {k: Fixed(v) for k, v in sampled.items()}),
     )
-    run = train_run(replace(RECIPE, length=40, keep=(0, 40)), Unit("mlp", 0), images)
+    run = train_run(replace(RECIPE, length=40, keep=(0, 40)), RunId("mlp", 0), images)
     assert run.kept and run.kept[-1].step < 40
     for kept in run.kept:
         assert kept.properties["diverged"] is True and bool(torch.isfinite(kept.vector).all())
@@ -117,9 +117,9 @@ def test_runs_that_leave_all_bounds_at_once_are_kept_as_they_began(image_file: P
     space = {"optimizer": Choice(("sgd",)), "learning_rate": Choice((1e38,)), "init": Choice(("he_normal",))}
     recipe = replace(RECIPE, spaces={"mlp": space}, keep=(6,))
     for seed in range(3):
-        run = train_run(replace(recipe, seed=seed), Unit("mlp", 0), images)
+        run = train_run(replace(recipe, seed=seed), RunId("mlp", 0), images)
         assert [kept.step for kept in run.kept] == [0] and run.kept[0].properties["diverged"] is True
-        first = train_run(replace(recipe, seed=seed, keep=(0,), length=1), Unit("mlp", 0), images).kept[0]
+        first = train_run(replace(recipe, seed=seed, keep=(0,), length=1), RunId("mlp", 0), images).kept[0]
         assert torch.equal(run.kept[0].vector, first.vector)
 
 
@@ -146,7 +146,7 @@ def test_state_survives_the_flat_vector(image_file: Path):
 
 def test_sine_waves_are_fitted_and_told_apart(image_file: Path):
     recipe = replace(RECIPE, families=("sine_inr",), length=400, keep=(0, 400))
-    run = train_run(recipe, Unit("sine_inr", 0), load_images(image_file))
+    run = train_run(recipe, RunId("sine_inr", 0), load_images(image_file))
     first, last = run.kept[0].properties, run.kept[-1].properties
     assert run.dataset == "sine" and "frequency" not in run.hyperparameters
     assert first["frequency"] == last["frequency"] and 0.5 <= float(last["frequency"]) <= 10
@@ -156,7 +156,7 @@ def test_sine_waves_are_fitted_and_told_apart(image_file: Path):
 
 def test_a_fit_ends_when_it_is_good_enough(image_file: Path):
     recipe = replace(RECIPE, families=("sine_inr",), length=4000, keep=(4000,), seed=1)
-    run = train_run(recipe, Unit("sine_inr", 0), load_images(image_file))
+    run = train_run(recipe, RunId("sine_inr", 0), load_images(image_file))
     assert len(run.kept) == 1 and run.kept[0].step < 4000
     assert float(run.kept[0].properties["train_loss"]) < 1e-4 and run.kept[0].properties["diverged"] is False
 
@@ -164,7 +164,7 @@ def test_a_fit_ends_when_it_is_good_enough(image_file: Path):
 def test_image_networks_know_their_image(image_file: Path):
     images = load_images(image_file)
     recipe = replace(RECIPE, families=("image_inr",), length=30, keep=(0, 30))
-    run = train_run(recipe, Unit("image_inr", 1), images)
+    run = train_run(recipe, RunId("image_inr", 1), images)
     labels = run.kept[-1].properties
     assert labels["image_class"] == str(int(images.y_train[int(labels["image_index"])]))
     assert float(labels["psnr"]) > float(run.kept[0].properties["psnr"]) and run.dataset == "bands"

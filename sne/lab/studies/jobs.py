@@ -1,4 +1,4 @@
-"""One job: a method with one configuration and seed, trained on a task and judged where the task says."""
+"""Jobs: a method with one configuration and one seed, trained on a task and evaluated on its held-out sets."""
 
 import hashlib
 import json
@@ -12,22 +12,22 @@ from sne.lab.studies.study import Design, StudyTask
 from sne.training import TrainingSettings, preset_settings
 
 FORMAT = 1
-"""Results of another format are made again."""
+"""Version of the results. Jobs with results of another format run again."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one result follows from, as plain values: it can be sent to a process, and compared with what was done.
+    """Everything that one result follows from, as plain values that can be sent to a process.
 
     Args:
-        task: what is learned.
-        method: who learns.
-        configuration: number in the method's grid.
-        seed: of training.
-        zoos: digests of the task's zoos, by name, see `ZooShelf.digest`.
-        most_epochs: limit on an encoder's epochs.
-        most_folds: limit on the folds of a training.
-        device: where encoders train.
+        task: Task that is learned.
+        method: Method that learns.
+        configuration: Position in the grid of the method.
+        seed: Random seed of training.
+        zoos: Digests of the zoos of the task by name, see `ZooShelf.digest`.
+        most_epochs: Largest number of epochs of an encoder.
+        most_folds: Largest number of folds of a training.
+        device: Device that encoders are trained on.
     """
 
     task: StudyTask
@@ -41,18 +41,18 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Readable, and unique within a study."""
+        """A readable name, unique within a study."""
         words = f"{self.task.name}--{self.method.name}--c{self.configuration}--s{self.seed}"
         return "".join(sign if sign.isalnum() or sign in "-._" else "_" for sign in words)
 
     @property
     def file_name(self) -> str:
-        """Of its result."""
+        """Name of the file of its result."""
         return f"{self.name}.json"
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that decides its result, but for the versions of the software."""
+        """Digest of everything that decides its result, apart from software versions."""
         task = asdict(self.task)
         del task["x"]
         decides = [FORMAT, task, self.method.to_json(), self.seed, self.settings, dict(self.zoos), self.device]
@@ -60,7 +60,7 @@ class Job:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Everything that its method is given: training settings in full, or options of a baseline."""
+        """All settings of its method: whole training settings, or the options of a baseline."""
         method, chosen = self.method, self.method.grid[self.configuration]
         if method.kind == "baseline":
             options = {**method.options, **chosen}
@@ -71,7 +71,7 @@ class Job:
 
     @property
     def training(self) -> TrainingSettings:
-        """How an encoder is trained: as its preset is, with the method's changes, its configuration's and the seed."""
+        """Training settings of an encoder: those of its preset, changed by method, configuration and seed."""
         preset = self.method.source if self.method.kind == "preset" else ""
         changes = {**self.method.training, **self.method.grid[self.configuration], "seed": self.seed}
         settings = preset_settings(preset, **changes)
@@ -88,15 +88,15 @@ def jobs_of(
     seeds: tuple[int, ...],
     zoos: Mapping[str, str],
 ) -> list[Job]:
-    """Jobs of one method on one task: each configuration with each seed.
+    """Returns the jobs of one method on one task: each configuration with each seed.
 
     Args:
-        design: gives limits and the device.
-        task: what is learned.
-        method: who learns.
-        configurations: numbers in the method's grid.
-        seeds: of training.
-        zoos: digests of the design's zoos, by name.
+        design: Design of the study, which has the limits and the device.
+        task: Task that is learned.
+        method: Method that learns.
+        configurations: Positions in the grid of the method.
+        seeds: Random seeds of training.
+        zoos: Digests of the zoos of the design by name.
     """
     return [
         Job(
@@ -115,7 +115,7 @@ def jobs_of(
 
 
 def read_result(folder: Path, job: Job) -> dict[str, Any] | None:
-    """The result of a job that is done; None where it is not, or where something about it has changed since."""
+    """Returns the result of a job; None if it has not run, or if anything that decides its result has changed."""
     try:
         result = json.loads((folder / job.file_name).read_text())
     except (OSError, ValueError):

@@ -12,13 +12,11 @@ from sne.errors import StudyError
 from sne.lab.studies.jobs import Job, jobs_of, read_result
 from sne.lab.studies.methods import Method
 from sne.lab.studies.outcomes import Outcome, Outcomes, average_outcome
-from sne.lab.studies.processes import Done, Failure, do_jobs
-from sne.lab.studies.ray_jobs import do_jobs_on_ray
 from sne.lab.studies.requirements import check_extras, without_unavailable
 from sne.lab.studies.study import Design, Study, StudyTask
-from sne.lab.studies.working import do_job
+from sne.lab.studies.working import do_jobs
 from sne.lab.studies.zoos import ZooShelf
-from sne.making.executors import Executor, ProcessPool, RayCluster
+from sne.work import Executor, Failure, InThisProcess, ProcessPool, RayCluster
 
 Progress = Callable[[str, int, int], None]
 JOBS = "jobs"
@@ -64,17 +62,22 @@ class _Run:
         waiting = [job for job in jobs if read_result(self.results, job) is None]
         done = len(jobs) - len(waiting)
         self.say(stage, done, len(jobs))
-        for job, failure in self._doing(waiting) if waiting else ():
+        for job, failure in do_jobs(waiting, self.shelf, self.results, self.executor) if waiting else ():
             done += 1
             if failure:
                 self.failures[job.name] = failure
             self.say(stage, done, len(jobs))
 
-    def _doing(self, jobs: Sequence[Job]) -> Done:
-        if self.ray is not None:
-            return do_jobs_on_ray(jobs, self.shelf, self.results, address=self.ray, workers=max(self.workers, 1))
-        work = partial(do_job, shelf=self.shelf.folder, results=self.results)
-        return do_jobs(jobs, work, workers=self.workers)
+    @property
+    def executor(self) -> Executor:
+        """Where jobs run."""
+        return InThisProcess() if self.workers == 0 and self.ray is None else self.process_executor
+
+    @property
+    def process_executor(self) -> Executor:
+        """Where networks of zoos are trained: never in this process, whose threads round differently."""
+        workers = max(self.workers, 1)
+        return ProcessPool(workers) if self.ray is None else RayCluster(self.ray, workers=workers)
 
     def say(self, stage: str, done: int, total: int) -> None:
         if self.progress:
@@ -108,7 +111,7 @@ def run_study(
         images: Folder of .npz files; the value of the environment variable SNE_IMAGES if None.
         workers: Number of processes, each with one thread; 0 does all jobs in this process.
         ray: Address of a Ray cluster that does the work instead of processes on this machine; see
-            `sne.making.executors.RayCluster`.
+            `sne.work.RayCluster`.
         seeds: Training seeds; the design's if None.
         methods: Methods to compare. If None, the design's methods except those whose packages are missing, which are
             listed in the design's `left_out`.
@@ -120,7 +123,8 @@ def run_study(
     Raises:
         StudyError: If the scale is unknown, images or packages are missing, or a Ray cluster is given for a design
             that uses a GPU.
-        ZooError: If a zoo cannot be made, or the Ray cluster cannot be reached.
+        ZooError: If a zoo cannot be made.
+        WorkError: If no worker can be started, or the Ray cluster cannot be reached.
     """
     start, out = time.perf_counter(), Path(out)
     design = _design(study, scale, seeds, methods, has_ray=ray is not None)
@@ -162,11 +166,9 @@ def _design(
 
 def _make_zoos(run: _Run, images: Path | None) -> dict[str, str]:
     """Makes the zoos that are missing and returns the digest of every zoo."""
-    workers = max(run.workers, 1)
-    executor: Executor = ProcessPool(workers) if run.ray is None else RayCluster(run.ray, workers=workers)
     for need in run.design.zoos:
         say = None if run.progress is None else partial(run.progress, f"zoo {need.name}")
-        run.shelf.make(need, images=images, executor=executor, progress=say)
+        run.shelf.make(need, images=images, executor=run.process_executor, progress=say)
     for names in dict.fromkeys(task.train for task in run.design.tasks):
         run.shelf.join(names)
     return {need.name: run.shelf.digest(need.name) for need in run.design.zoos}

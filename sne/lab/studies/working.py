@@ -1,11 +1,14 @@
-"""Doing a job: a pure function of the job and its zoos, but for the clock."""
+"""Running jobs. The result of a job depends on the job and its zoos alone, apart from its times."""
 
 import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,38 +23,69 @@ from sne.lab.studies.study import HeldOut
 from sne.lab.studies.zoos import ShelvedZoo, ZooShelf
 from sne.predictors import PredictorError
 from sne.training import TrainingError, target_column
-from sne.work import write_atomically
+from sne.work import Executor, Failure, write_atomically
 from sne.zoo import Split, Zoo
 
 
-def do_job(job: Job, shelf: Path, results: Path) -> None:
-    """Does a job and writes its result, whole or not at all.
+def do_jobs(
+    jobs: Sequence[Job], shelf: ZooShelf, results: Path, executor: Executor
+) -> Iterator[tuple[Job, Failure | None]]:
+    """Runs jobs and writes their results, each whole or not at all.
+
+    Where the executor does not share the disk of this machine, zoos travel to the nodes and results travel back.
+    Closing the iterator, or an error, ends all jobs in flight.
 
     Args:
-        job: what to do.
-        shelf: the folder of the zoos.
-        results: where the result is written, under the job's name.
+        jobs: The jobs.
+        shelf: Shelf of the zoos.
+        results: Folder of the results, one file per job.
+        executor: Where the jobs run.
+
+    Yields:
+        Each job as soon as it is done, with the reason if it failed.
+
+    Raises:
+        WorkError: No worker can be started or reached.
     """
-    write_result(results, job, run_job(job, ZooShelf(shelf)))
+    if executor.shares_disk:
+        answers = executor.run(partial(run_job, shelf=shelf), jobs)
+    else:
+        names = {job.name: [str(path.relative_to(shelf.folder)) for path in shelf.paths(job.task)] for job in jobs}
+        packed = {name: (name, _pack(shelf.folder / name)) for own in names.values() for name in own}
+        answers = executor.run(_run_unpacked, jobs, shared=packed, needs=lambda job: names[job.name])
+    with closing(answers):
+        for answer in answers:
+            if answer.failure is None:
+                write_atomically(results / answer.item.file_name, json.dumps(answer.result) + "\n")
+            yield answer.item, answer.failure
 
 
-def write_result(results: Path, job: Job, result: Mapping[str, Any]) -> None:
-    """Writes what a job found, whole or not at all."""
-    results.mkdir(parents=True, exist_ok=True)
-    write_atomically(results / job.file_name, (json.dumps(result) + "\n").encode())
+def _run_unpacked(job: Job, *packed: tuple[str, Mapping[str, bytes]]) -> dict[str, Any]:
+    """Unpacks the zoos of a job and runs it."""
+    with TemporaryDirectory(prefix="sne-study-") as folder:
+        for name, files in packed:
+            (Path(folder) / name).mkdir(parents=True)
+            for file, data in files.items():
+                (Path(folder) / name / file).write_bytes(data)
+        return run_job(job, ZooShelf(folder))
+
+
+def _pack(folder: Path) -> dict[str, bytes]:
+    """Returns the files of a zoo by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
-    """Trains a method and lets it predict the held-out networks.
+    """Trains a method and predicts the held-out networks.
 
     Args:
-        job: what to do.
-        shelf: where its zoos are.
+        job: The job.
+        shelf: Shelf of the zoos.
 
     Returns:
-        Plain JSON values: `status` is "done", or with a `reason` "cannot" where the method is not made for the
-        training networks, and "failed" where its training did not come to an end; `held_out` holds the same for each
-        held-out set, with labels and predictions.
+        Plain JSON values. `status` is "done"; or, with a `reason`, "cannot" if the method cannot read the training
+        networks, or "failed" if its training failed. `held_out` holds the same per held-out set, with labels and
+        predictions.
     """
     learner, shelved = learner_of(job), shelf.open(job.task.train)
     result: dict[str, Any] = {
@@ -73,14 +107,14 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
     }
     split = shelved.part(job.task.fraction, job.seed)
     refusals = [_refusal(job, learner, shelved.zoo, split, part, shelf) for part in job.task.held_out]
-    if all(refusals):  # then there is nothing to train for
+    if all(refusals):  # training would have no use
         return {**result, "status": "cannot", "reason": refusals[0], "held_out": {}}
     wall, cpu = time.perf_counter(), time.process_time()
     try:
         validation = learner.learn(shelved.zoo, split, job.task.target)
     except CannotTakeError as error:
         return {**result, "status": "cannot", "reason": _reason(error, shelf), "held_out": {}}
-    except (TrainingError, PredictorError) as error:  # with the same settings it would come to the same
+    except (TrainingError, PredictorError) as error:  # the same settings would fail again
         return {**result, "status": "failed", "reason": _reason(error, shelf), "validation": None, "held_out": {}}
     return {
         **result,
@@ -95,7 +129,7 @@ def run_job(job: Job, shelf: ZooShelf) -> dict[str, Any]:
 
 
 def _refusal(job: Job, learner: Learner, zoo: Zoo, split: Split, part: HeldOut, shelf: ZooShelf) -> str | None:
-    """Why a held-out set cannot be predicted, where that is known without training."""
+    """Returns why a held-out set cannot be predicted, if that is known without training."""
     for name in part.zoos:
         judged, rows, _ = _labelled(shelf.open((name,)), part, job.task.target)
         try:
@@ -106,12 +140,12 @@ def _refusal(job: Job, learner: Learner, zoo: Zoo, split: Split, part: HeldOut, 
 
 
 def _reason(error: Exception, shelf: ZooShelf) -> str:
-    """What a method says, with zoos by name alone: reports are passed on, and the folder means nothing elsewhere."""
+    """Returns the reason of a method without the folder of the zoos: reports are read on other machines."""
     return str(error).replace(f"{shelf.folder}{os.sep}", "")
 
 
 def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[str, Any]:
-    """Labels and predictions of one held-out set."""
+    """Returns labels and predictions of one held-out set."""
     columns: dict[str, list[Any]] = {"runs": [], "measured": [], "predicted": []}
     map_labels: dict[str, list[Any]] = {"dataset": [], "family": []}
     embeddings: list[np.ndarray] = []
@@ -140,7 +174,7 @@ def _judge(job: Job, learner: Learner, part: HeldOut, shelf: ZooShelf) -> dict[s
 
 
 def _labelled(shelved: ShelvedZoo, part: HeldOut, target: str) -> tuple[Zoo, np.ndarray, np.ndarray]:
-    """A zoo, the rows of a held-out set whose label is known, and the labels."""
+    """Returns a zoo, the rows of a held-out set whose label is known, and the labels."""
     zoo, rows = shelved.zoo, shelved.split.rows(shelved.zoo.runs, part.piece)
     if part.where is not None:
         column, text = part.where
@@ -153,14 +187,14 @@ def _labelled(shelved: ShelvedZoo, part: HeldOut, target: str) -> tuple[Zoo, np.
 
 
 def _plain(values: np.ndarray) -> list[Any]:
-    """Names as they are, numbers with seven digits."""
+    """Returns names as they are, and numbers with seven digits."""
     if values.dtype == object:
         return [str(value) for value in values]
     return [float(f"{value:.7g}") for value in values.tolist()]
 
 
 def _reduced(embeddings: np.ndarray, most: int = 50) -> np.ndarray:
-    """Standardised embeddings on their first principal axes, as t-SNE wants them."""
+    """Returns standardised embeddings on their first principal axes, for t-SNE."""
     centred = (embeddings - embeddings.mean(0)) / (embeddings.std(0) + 1e-8)
     left, sizes, _ = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
     kept = min(most, len(sizes))

@@ -13,10 +13,10 @@ import numpy as np
 from sne.errors import StudyError
 from sne.lab.studies.study import StudyTask, ZooNeed
 from sne.making import FAMILIES, Settings, load_images
-from sne.making.executors import Executor, ProcessPool
 from sne.making.families.overriding import override
 from sne.making.make import make_recipe
-from sne.making.stacked import group_units, train_stack
+from sne.making.stacked import group_runs, train_stack
+from sne.work import Executor, ProcessPool
 from sne.zoo import Split, Zoo, merge, split_by_run
 
 VALIDATION, TEST = 0.15, 0.25
@@ -86,7 +86,7 @@ class ZooShelf:
             loaded,
             ProcessPool(1),
             trainer=partial(train_stack, device=need.device),
-            grouping=group_units(recipe, loaded),
+            grouping=group_runs(recipe, loaded),
             progress=progress,
         )
 

@@ -1,4 +1,4 @@
-"""Families of architectures that zoos are made of; one file each."""
+"""Families of architectures that zoos are made of, one file per family."""
 
 from sne.making.families.family import Family as Family
 from sne.making.families.family import ImageShape as ImageShape

@@ -38,7 +38,7 @@ class CNNS(nn.Module):
         self.dropouts = nn.ModuleList(ByteDropout(dropout, salt=i) for i in range(4))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images to logits."""
+        """Returns the logits of images."""
         x = self.dropouts[0](self.activation(self.pool(self.layers[0](x))))
         x = self.dropouts[1](self.activation(self.pool(self.layers[1](x))))
         x = self.dropouts[2](self.activation(self.layers[2](x)))
@@ -47,7 +47,7 @@ class CNNS(nn.Module):
 
 
 def _reduced(size: int) -> int:
-    """Height or width that is left after the convolutions."""
+    """Returns the height or width after the convolutions."""
     return ((size - 4) // 2 - 4) // 2 - 1
 
 

@@ -1,4 +1,4 @@
-"""Dropout whose masks are cheap on a CPU, and can be drawn for many networks at once."""
+"""Dropout with masks that are fast on a CPU, and can be drawn for many networks at once."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ from sne.making.hashing import bytes_of
 
 
 class ByteDropout(nn.Module):
-    """Dropout with one random byte an entry, eight to a draw: cheaper than a small convolution.
+    """Dropout with one random byte per entry, eight bytes per draw: it is faster than a small convolution.
 
-    Masks come from torch's default generator; where `key` is set, they are hashes of key and place, and the module
-    may run under `torch.vmap` with a key and a threshold for each network.
+    Masks come from torch's default generator. If `key` is set, they are hashes of key and position, and the module
+    can run under `torch.vmap` with one key and one threshold per network.
 
     Args:
-        probability: of an entry being zeroed; rounded to 1/256. Kept entries are scaled to keep the mean.
-        salt: tells the dropout layers of one network apart, for their keys.
+        probability: Probability that an entry is zeroed, rounded to 1/256. Kept entries are scaled to keep the mean.
+        salt: Number of the dropout layer within its network, so that each has a key of its own.
     """
 
     key: Int32[Tensor, ""] | None = None
@@ -28,7 +28,7 @@ class ByteDropout(nn.Module):
         self.threshold: int | Tensor = min(round(probability * 256), 255)
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Zeroes entries at random while training; the identity otherwise."""
+        """Zeroes entries at random while training; otherwise the identity."""
         if not self.training or (isinstance(self.threshold, int) and self.threshold == 0):
             return x
         if self.key is not None:
@@ -42,7 +42,7 @@ class ByteDropout(nn.Module):
 
 
 class _KeyedBytes(torch.autograd.Function):
-    """`bytes_of`, told to vmap: it reads 32-bit words as bytes, which vmap cannot do by itself."""
+    """`bytes_of` with a rule for vmap, which cannot view 32-bit words as bytes by itself."""
 
     @staticmethod
     def forward(key: Tensor, count: int) -> UInt8[Tensor, " bytes"]:

@@ -1,4 +1,4 @@
-"""What a family of architectures is."""
+"""The contract of a family of architectures."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
 def classify(
     hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch.Generator, limit: int
 ) -> Classification:
-    """The task of classifiers: a part of the training images, drawn at random, of the size `train_fraction` says.
+    """Returns the task of a classifier, which sees a random fraction `train_fraction` of the training images.
 
     Args:
-        hyperparameters: of the network.
-        images: the image set of the zoo.
-        generator: draws the part.
-        limit: the most images to measure on.
+        hyperparameters: Hyper-parameters of the network.
+        images: Image set of the zoo.
+        generator: Generator that draws the images.
+        limit: Largest number of images to measure on.
     """
     order = torch.randperm(len(images.x_train), generator=generator)
     count = max(round(hyperparameters["train_fraction"] * len(order)), 1)
@@ -44,20 +44,21 @@ def classify(
 
 @dataclass(frozen=True)
 class Family:
-    """Networks of one kind of architecture, and the hyper-parameters they are trained with.
+    """Networks of one kind of architecture, and the hyper-parameters that they are trained with.
 
     Args:
-        name: what the column `family` says.
-        space: what hyper-parameters are drawn from. Every space has `optimizer`, `learning_rate`, `weight_decay`
-            and `init`; those of classifiers also `dropout`, `init_std`, `train_fraction` and `batch_size`.
-        module: makes the untrained module from hyper-parameters, image shape and number of classes.
-        task: what a network learns, from hyper-parameters, images, a generator and the most images to measure on.
-        elaborate: draws hyper-parameters that depend on others, after those of the space.
-        labels: names of the space that are properties of the network, to be predicted, rather than of its training.
-        initialise: draws the first weights in place of the initialiser named `init`.
-        stop_loss: a run ends when the loss of a step is below this; None: after its steps.
-        smallest: the smallest height and width it takes.
-        multiple: height and width must be a multiple of this.
+        name: Name of the family, the value of the column `family`.
+        space: Space that hyper-parameters are drawn from. Every space has `optimizer`, `learning_rate`, `weight_decay`
+            and `init`; spaces of classifiers also have `dropout`, `init_std`, `train_fraction` and `batch_size`.
+        module: Function that builds the untrained module from hyper-parameters, image shape and number of classes.
+        task: Function that returns the task of a network from hyper-parameters, images, a generator and the largest
+            number of images to measure on.
+        elaborate: Function that draws hyper-parameters which depend on those of the space.
+        labels: Names of the space that become properties of the network, which are to be predicted.
+        initialise: Function that draws the initial weights, instead of the initialiser named `init`.
+        stop_loss: Loss of a step below which a run ends; None to train for all steps.
+        smallest: Smallest height and width in pixels that the networks can read.
+        multiple: Number that height and width must be multiples of.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Family:
     multiple: int = 1
 
     def check(self, shape: ImageShape) -> None:
-        """Raises ZooError if the family cannot read images of this shape."""
+        """Raises ZooError if the networks cannot read images of this shape."""
         _, height, width = shape
         if min(height, width) < self.smallest or height % self.multiple or width % self.multiple:
             rule = f"of at least {self.smallest}"
@@ -87,13 +88,13 @@ class Family:
     def build(
         self, hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int, generator: torch.Generator
     ) -> nn.Module:
-        """Makes one untrained network.
+        """Builds one untrained network.
 
         Args:
-            hyperparameters: as drawn by `sample`.
-            shape: of the images: channels, height, width.
-            classes: number of outputs.
-            generator: source of the first weights.
+            hyperparameters: Hyper-parameters drawn by `sample`.
+            shape: Channels, height and width of the images.
+            classes: Number of outputs.
+            generator: Generator of the initial weights.
         """
         self.check(shape)
         module = self.module(hyperparameters, shape, classes)

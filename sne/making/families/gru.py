@@ -14,14 +14,14 @@ CELLS: Mapping[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.L
 
 
 class RowReader(nn.Module):
-    """One recurrent layer over the image's rows, a linear layer on its last state.
+    """One recurrent layer over the rows of an image, and a linear layer on its last state.
 
     Args:
         cell: "gru" or "lstm".
-        inputs: entries of one row, all channels.
-        hidden: width of the state.
-        classes: number of outputs.
-        dropout: probability, on the last state.
+        inputs: Number of entries per row, over all channels.
+        hidden: Width of the state.
+        classes: Number of outputs.
+        dropout: Dropout probability on the last state.
     """
 
     def __init__(self, cell: str, inputs: int, hidden: int, classes: int, dropout: float) -> None:
@@ -31,7 +31,7 @@ class RowReader(nn.Module):
         self.dropout = ByteDropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images to logits."""
+        """Returns the logits of images."""
         states, _ = self.rnn(x.transpose(1, 2).flatten(2))
         return self.head(self.dropout(states[:, -1]))
 

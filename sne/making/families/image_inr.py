@@ -1,4 +1,4 @@
-"""Implicit neural representations of images: one network an image, whose class is to be told from the weights."""
+"""Implicit neural representations of images: one network per image, whose class is predicted from the weights."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int)
 
 
 def _task(hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch.Generator, limit: int) -> Task:
-    """One training image, chosen at random; measured between its pixels too, against bilinear interpolation."""
+    """Returns the task of a random training image; measured between its pixels too, by bilinear interpolation."""
     index = int(torch.randint(len(images.x_train), (1,), generator=generator))
     image = images.scale(images.x_train[index])
     darkest, brightest = (images.scale(torch.full_like(images.x_train[index], byte)) for byte in (0, 255))
@@ -39,18 +39,18 @@ def _task(hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch
 
 
 def _centres(size: int) -> Tensor:
-    """Centres of pixels, the whole side being [-1, 1]."""
+    """Returns the centres of pixels; the whole side is [-1, 1]."""
     return (2 * torch.arange(size) + 1) / size - 1
 
 
 def _grid(rows: Tensor, columns: Tensor) -> Tensor:
-    """Coordinates x, y of every row and column."""
+    """Returns the coordinates x, y of every row and column."""
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([x, y], dim=-1)
 
 
 def _values(image: Tensor, grid: Tensor) -> Tensor:
-    """The image's values at the points of a grid: [points, channels]."""
+    """Returns the values of an image at the points of a grid: [points, channels]."""
     sampled = grid_sample(image[None], grid[None], mode="bilinear", align_corners=False, padding_mode="border")
     return sampled[0].flatten(1).T.contiguous()
 
@@ -70,7 +70,7 @@ IMAGE_INR = Family(
     task=_task,
     initialise=initialise_siren,
 )
-"""2-32-32-C, one network an image.
+"""Networks 2-32-32-C, one per image.
 
 Source: Navon et al., arXiv 2301.12780, its image data sets.
 Differs: learning rates are drawn from a range.

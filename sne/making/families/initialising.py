@@ -1,4 +1,4 @@
-"""First weights of a network, by the initialiser's name."""
+"""Initial weights of a network, by the name of the initialiser."""
 
 import math
 
@@ -14,13 +14,13 @@ INITIALISERS = (
 
 
 def initialise(module: nn.Module, kind: str, std: float, generator: torch.Generator) -> None:
-    """Draws all weights anew, in place: matrices and kernels by the initialiser, biases zero, norms one.
+    """Draws all weights in place: matrices and kernels by the initialiser; biases become zero, norms one.
 
     Args:
-        module: the network; its parameters are visited in their own order.
-        kind: one of INITIALISERS.
-        std: standard deviation for "normal", "truncated_normal" and "uniform"; the others have their own.
-        generator: source of randomness.
+        module: The network; its parameters are visited in their own order.
+        kind: Name of the initialiser, one of INITIALISERS.
+        std: Standard deviation for "normal", "truncated_normal" and "uniform"; others have their own.
+        generator: Generator of the weights.
     """
     for name, parameter in module.named_parameters():
         if parameter.ndim >= 2:

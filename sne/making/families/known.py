@@ -1,4 +1,4 @@
-"""The families there are. A new one is a file of its own and a line here."""
+"""The known families. A new family is one file and one line here."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,15 +30,15 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def find_families(names: Sequence[str]) -> list[Family]:
-    """The families of these names.
+    """Returns the families of some names.
 
     Raises:
-        ZooError: a name is not known, or stands twice; the message lists the known ones.
+        ZooError: A name is not known or occurs twice; the message lists the known names.
     """
     unknown = [name for name in names if name not in FAMILIES]
     if unknown or not names:
-        came = f"family {unknown[0]!r} is not known" if unknown else "no family was named"
+        came = f"family {unknown[0]!r} is not known" if unknown else "no family was given"
         raise ZooError(f"{came}; known families are {', '.join(FAMILIES)}")
     if len(set(names)) < len(names):
-        raise ZooError(f"a family stands twice in {', '.join(names)}")
+        raise ZooError(f"a family occurs twice in {', '.join(names)}")
     return [FAMILIES[name] for name in names]

@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons of random depth and width over flat images."""
+"""Multi-layer perceptrons of random depth and width on flattened images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,9 @@ class MLP(nn.Module):
     """Linear layers with an activation between them.
 
     Args:
-        widths: inputs, hidden layers, outputs.
-        activation: name of the activation.
-        dropout: probability, after each activation.
+        widths: Number of inputs, widths of the hidden layers, number of outputs.
+        activation: Name of the activation.
+        dropout: Dropout probability after each activation.
     """
 
     def __init__(self, widths: list[int], activation: str, dropout: float) -> None:
@@ -27,7 +27,7 @@ class MLP(nn.Module):
         self.dropouts = nn.ModuleList(ByteDropout(dropout, salt=i) for i in range(len(widths) - 2))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images to logits."""
+        """Returns the logits of images."""
         x = x.flatten(1)
         for layer, dropout in zip(list(self.layers)[:-1], self.dropouts, strict=True):
             x = dropout(self.activation(layer(x)))

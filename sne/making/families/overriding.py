@@ -1,4 +1,4 @@
-"""Putting other hyper-parameter spaces in place of a family's own, checked against what the family can take."""
+"""Replacing the hyper-parameter space of a family, checked against the values that the family can take."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -7,9 +7,8 @@ from typing import Any
 from sne.errors import ZooError
 from sne.making.families.family import ACTIVATIONS, Family
 from sne.making.families.initialising import INITIALISERS
-from sne.making.families.optimising import OPTIMISERS
-from sne.making.families.plain import dimension_from_plain
-from sne.making.families.space import Choice, Dimension, LogUniform, Uniform
+from sne.making.families.space import Choice, Dimension, LogUniform, Uniform, dimension_from_plain
+from sne.making.optimisers import OPTIMISERS
 
 _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "optimizer": OPTIMISERS,
@@ -32,15 +31,15 @@ _KINDS: Mapping[type, str] = {str: "text", bool: "true or false", int: "whole nu
 
 
 def override(family: Family, changes: Mapping[str, Any], where: str) -> Family:
-    """A family with some of its hyper-parameters drawn from elsewhere.
+    """Returns a family with other values for some of its hyper-parameters.
 
     Args:
-        family: whose space it begins with; the order of its hyper-parameters stays.
-        changes: plain values by hyper-parameter, see `sne.making.families.plain`.
-        where: what messages call the changes.
+        family: The family; the order of its hyper-parameters stays.
+        changes: Plain values by hyper-parameter, see `sne.making.families.space`.
+        where: Name of the changes in error messages.
 
     Raises:
-        ZooError: the family has no such hyper-parameter or cannot take a value.
+        ZooError: The family has no such hyper-parameter or cannot take a value.
     """
     for name in changes:
         if name not in family.space:
@@ -53,7 +52,7 @@ def override(family: Family, changes: Mapping[str, Any], where: str) -> Family:
 
 
 def ends(dimension: Dimension) -> tuple[Any, ...]:
-    """The values of a choice, or the two ends of a range."""
+    """Returns the values of a choice, or the two ends of a range."""
     if isinstance(dimension, Choice):
         return dimension.values
     assert isinstance(dimension, Uniform | LogUniform)
@@ -61,7 +60,7 @@ def ends(dimension: Dimension) -> tuple[Any, ...]:
 
 
 def _fitted(dimension: Dimension, name: str, own: Dimension, where: str) -> Dimension:
-    """The dimension with values of the kind that the family's own has; refuses what the family cannot take."""
+    """Returns the dimension with values of the family's type. Refuses values that the family cannot take."""
     kind = _kind(own)
     if isinstance(dimension, Choice):
         dimension = Choice(tuple(_cast(value, kind, where) for value in dimension.values))
@@ -84,7 +83,7 @@ def _is_whole(dimension: Dimension) -> bool:
 
 
 def _kind(dimension: Dimension) -> type:
-    """The narrowest of text, truth, whole number and number that holds all values of a dimension."""
+    """Returns the narrowest of text, truth value, whole number and number that holds all values of a dimension."""
     kinds = {type(value) for value in ends(dimension)}
     return kinds.pop() if len(kinds) == 1 else float
 
@@ -98,7 +97,7 @@ def _cast(value: Any, kind: type, where: str) -> Any:
 
 
 def _allowed(name: str, own: Dimension, kind: type) -> tuple[Any, ...] | None:
-    """The values that a recipe may choose from; None: any that keep the rule."""
+    """Returns the values that a recipe may choose from; None for any that keep the rule."""
     if isinstance(own, Choice) and own.allowed is not None:
         return own.allowed
     if kind is not str:
@@ -108,7 +107,7 @@ def _allowed(name: str, own: Dimension, kind: type) -> tuple[Any, ...] | None:
 
 
 def _rule(name: str, own: Dimension, kind: type) -> _Rule | None:
-    """What numbers must be: by name, or else no lower than the family's own ever come near."""
+    """Returns the rule for numbers: by the name of the hyper-parameter, or else by the sign of the family's own."""
     if kind in (str, bool):
         return None
     least = min(ends(own))

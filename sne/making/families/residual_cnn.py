@@ -1,4 +1,4 @@
-"""Residual CNNs with batch norm, a ResNet made small."""
+"""Small residual CNNs with batch norm."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
             )
 
     def forward(self, x: Float[Tensor, "batch in height width"]) -> Float[Tensor, "batch out h w"]:
-        """One residual step."""
+        """Applies the block."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.activation(self.bn1(self.conv1(x)))
         return self.activation(self.bn2(self.conv2(x)) + shortcut)
@@ -38,7 +38,7 @@ class ResidualCNN(nn.Module):
     """A strided stem, two stages of residual blocks, global mean, one linear layer. Names as in torchvision.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385, section 4.2.
-    Differs: two stages of 8 to 32 channels, and a strided stem, so that one trains in seconds.
+    Differs: two stages of 8 to 32 channels, and a strided stem, so that a network trains in seconds.
     """
 
     def __init__(self, channels: int, classes: int, width: int, depth: int, activation: str, dropout: float) -> None:
@@ -52,7 +52,7 @@ class ResidualCNN(nn.Module):
         self.fc = nn.Linear(2 * width, classes)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images to logits."""
+        """Returns the logits of images."""
         x = self.activation(self.bn1(self.conv1(x)))
         x = self.layer2(self.layer1(x)).mean((2, 3))
         return self.fc(self.dropout(x))

@@ -1,4 +1,4 @@
-"""Implicit neural representations of sine waves, whose frequency is to be told from the weights."""
+"""Implicit neural representations of sine waves, whose frequency is predicted from the weights."""
 
 import math
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ SINE_INR = Family(
     initialise=initialise_siren,
     stop_loss=1e-4,
 )
-"""1-32-32-1, trained until its error is below 1e-4.
+"""Networks 1-32-32-1, trained until the error is below 1e-4.
 
 Source: Navon et al., "Equivariant Architectures for Learning in Deep Weight Spaces", arXiv 2301.12780, its sine waves.
 Differs: learning rates are drawn from a range.

@@ -14,11 +14,11 @@ class Siren(nn.Module):
     arXiv 2006.09661, section 3.2.
 
     Args:
-        inputs: coordinates of a point.
-        hidden: width of the hidden layers.
-        depth: number of hidden layers.
-        outputs: values at a point.
-        w0: frequency of the first and of the hidden activations.
+        inputs: Number of coordinates per point.
+        hidden: Width of the hidden layers.
+        depth: Number of hidden layers.
+        outputs: Number of values per point.
+        w0: Frequency of all activations.
     """
 
     def __init__(self, inputs: int, hidden: int, depth: int, outputs: int, w0: float) -> None:
@@ -28,20 +28,20 @@ class Siren(nn.Module):
         self.w0 = w0
 
     def forward(self, x: Float[Tensor, "*points inputs"]) -> Float[Tensor, "*points outputs"]:
-        """Coordinates to values."""
+        """Returns the values at coordinates."""
         for layer in list(self.layers)[:-1]:
             x = torch.sin(self.w0 * layer(x))
         return self.layers[-1](x)
 
 
 def initialise_siren(module: nn.Module, generator: torch.Generator) -> None:
-    """Draws all weights anew, in place: first layer U(-1/n, 1/n), others U(-sqrt(6/n)/w0, sqrt(6/n)/w0), biases zero.
+    """Draws all weights in place: first layer U(-1/n, 1/n), others U(-sqrt(6/n)/w0, sqrt(6/n)/w0), biases zero.
 
     Source: Sitzmann et al., section 3.2. Differs: biases start at zero.
 
     Args:
-        module: a `Siren`.
-        generator: source of randomness.
+        module: A `Siren`.
+        generator: Generator of the weights.
     """
     assert isinstance(module, Siren)
     for number, layer in enumerate(module.layers):

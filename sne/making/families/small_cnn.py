@@ -27,7 +27,7 @@ class SmallCNN(nn.Module):
         self.dropouts = nn.ModuleList(ByteDropout(dropout, salt=i) for i in range(3))
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images to logits."""
+        """Returns the logits of images."""
         for i in range(3):
             x = self.dropouts[i](self.activation(self.layers[i](x)))
         return self.layers[3](x.mean((2, 3)))

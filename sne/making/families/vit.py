@@ -40,12 +40,12 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        """Changes each token by itself."""
+        """Transforms each token separately."""
         return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each on the normed stream and, with `residual`, added to it."""
+    """Attention and feed-forward, each on the normalised stream and, with `residual`, added to it."""
 
     def __init__(self, dim: int, heads: int, dropout: float, number: int, residual: bool) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Block(nn.Module):
         self.residual = residual
 
     def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        """One block."""
+        """Applies the block."""
         y = self.drop1(self.attn(self.norm1(x)))
         x = x + y if self.residual else y
         y = self.drop2(self.mlp(self.norm2(x)))
@@ -73,7 +73,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(channels, dim, PATCH, stride=PATCH)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens dim"]:
-        """Images to tokens."""
+        """Returns the tokens of images."""
         return self.proj(x).flatten(2).transpose(1, 2)
 
 
@@ -97,7 +97,7 @@ class VisionTransformer(nn.Module):
         self.head = nn.Linear(dim, classes)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images to logits."""
+        """Returns the logits of images."""
         x = self.patch_embed(x) + self.pos_embed
         for block in self.blocks:
             x = block(x)

@@ -14,4 +14,4 @@ def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int)
 
 
 VIT_PLAIN = Family(name="vit_plain", space=VIT.space, module=_module, smallest=PATCH, multiple=PATCH)
-"""The same names and shapes as `vit`: only the values tell them apart."""
+"""Names and shapes are those of `vit`; only the values differ."""

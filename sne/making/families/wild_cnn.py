@@ -15,21 +15,21 @@ _STRIDED = 2  # the first layers halve the image
 
 
 class WildCNN(nn.Module):
-    """Convolutions of any widths and kernels, some with a connection around them; global mean; one linear layer.
+    """Convolutions of any widths and kernels, some with a residual connection; global mean; one linear layer.
 
     Source: Kofinas et al., "Graph Neural Networks for Learning Equivariant Representations of Neural Networks",
     arXiv 2403.12143, its CNN wild park.
-    Differs: the first two convolutions have stride 2 in place of strides drawn at random; a connection around a
-    layer is drawn where its widths are equal, and adds the layer's input after the activation.
+    Differs: the first two convolutions have stride 2 in place of strides drawn at random; a residual
+    connection is drawn where the widths of a layer are equal, and adds its input after the activation.
 
     Args:
-        channels: of the images.
-        classes: number of outputs.
-        widths: channels of each convolution.
-        kernels: odd sizes of each convolution.
-        skips: whether each convolution has a connection around it.
-        activation: name of the activation.
-        dropout: probability, after each activation.
+        channels: Number of channels of the images.
+        classes: Number of outputs.
+        widths: Channels of each convolution.
+        kernels: Odd kernel size of each convolution.
+        skips: Whether each convolution has a residual connection.
+        activation: Name of the activation.
+        dropout: Dropout probability after each activation.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class WildCNN(nn.Module):
         self.skips = tuple(skips)
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
-        """Images to logits."""
+        """Returns the logits of images."""
         for layer, dropout, skip in zip(self.layers, self.dropouts, self.skips, strict=True):
             y = dropout(self.activation(layer(x)))
             x = x + y if skip else y
@@ -77,7 +77,7 @@ def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int)
 
 
 def _elaborate(hyperparameters: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """Draws width, kernel and connection of every layer; a width is kept from the layer before half of the time."""
+    """Draws width, kernel and connection of every layer. Half of the layers keep the width of the previous layer."""
     depth = hyperparameters["depth"]
     widths, skips = [], []
     for i in range(depth):

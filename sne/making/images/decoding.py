@@ -1,4 +1,4 @@
-"""Image files to bytes, by Pillow."""
+"""Decoding image files into bytes, by Pillow."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm")
 )
-# Read by their content, whatever the suffix says. EPS, which Pillow hands to an interpreter, must not be among them.
+# Files are read by their content, not by their suffix. EPS must be missing: Pillow executes it by an interpreter.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GREY_MODES = ("1", "L", "LA", "La")
 _DEEP_MODES = ("I", "F")
 
 
 def need_pillow(source: str) -> None:
-    """Raises ZooError, naming the extra to install, where Pillow is missing."""
+    """Raises ZooError with the extra to install if Pillow is missing."""
     try:
         import PIL.Image  # noqa: F401
     except ImportError:
@@ -31,16 +31,16 @@ def need_pillow(source: str) -> None:
 
 
 def decode_file(path: Path) -> UInt8[Tensor, "channels height width"]:
-    """Reads an image file; the first frame, turned upright.
+    """Reads the first frame of an image file, in the orientation that the file states.
 
     Args:
-        path: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM of eight bits a channel.
+        path: PNG, JPEG, BMP, GIF, WebP, TIFF or PPM file with eight bits per channel.
 
     Returns:
-        One channel, or three; transparency is dropped.
+        One or three channels; transparency is dropped.
 
     Raises:
-        ZooError: the file is broken or of another kind.
+        ZooError: The file is broken or of another kind.
     """
     from PIL import Image
 
@@ -55,19 +55,19 @@ def decode_file(path: Path) -> UInt8[Tensor, "channels height width"]:
 
 
 def decode(image: "Image", where: str) -> UInt8[Tensor, "channels height width"]:
-    """An open Pillow image as bytes, turned upright.
+    """Returns an open Pillow image as bytes, in the orientation that the image states.
 
     Args:
-        image: of any mode with eight bits a channel.
-        where: what messages call it.
+        image: Image of any mode with eight bits per channel.
+        where: Name of the image in error messages.
 
     Raises:
-        ZooError: it has more than eight bits a channel.
+        ZooError: The image has more than eight bits per channel.
     """
     from PIL import ImageOps
 
     if image.mode.startswith(_DEEP_MODES):
-        raise ZooError(f"{where}: Pillow mode {image.mode!r}, expected eight bits a channel")
+        raise ZooError(f"{where}: Pillow mode {image.mode!r}, expected eight bits per channel")
     upright = ImageOps.exif_transpose(image)
     pixels = np.array(upright.convert("L" if image.mode in _GREY_MODES else "RGB"))
     tensor = torch.from_numpy(pixels)

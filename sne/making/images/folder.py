@@ -7,26 +7,25 @@ import torch
 
 from sne.errors import ZooError
 from sne.making.images.decoding import IMAGE_SUFFIXES, decode_file, need_pillow
-from sne.making.images.holding_out import hold_out
 from sne.making.images.image_set import ImageSet
+from sne.making.images.labels import hold_out
 from sne.making.images.preparing import Form
 
 _TEST_FOLDERS = ("test", "val", "validation")
 
 
 def read_folder(path: Path, form: Form) -> ImageSet:
-    """Reads train/CLASS/image and test/CLASS/image, or CLASS/image with a fixed fifth of each class held out.
+    """Reads train/CLASS/image and test/CLASS/image, or CLASS/image, where a fixed fifth of each class is held out.
 
-    The test part may also be called val or validation.
-    Classes are numbered in the order of their names. Files whose suffix is no image's, and names that begin with
-    a dot or two underscores, are passed over.
+    The test part may also be called val or validation. Classes are numbered in the order of their names. Files with
+    other suffixes and names that begin with a dot or two underscores are ignored.
 
     Args:
-        path: the folder.
-        form: of the images.
+        path: Folder of the image set.
+        form: Form that the images are brought into.
 
     Raises:
-        ZooError: a class has no images or stands only in the test part, an image is broken, or images differ in shape.
+        ZooError: A class has no images or occurs only in the test part, an image is broken, or images differ in shape.
     """
     need_pillow(str(path))
     train = path / "train"
@@ -70,7 +69,7 @@ def _classes(path: Path) -> tuple[str, ...]:
 
 
 def _files(path: Path, classes: Sequence[str | None]) -> list[tuple[Path, int]]:
-    """Every image of a part with its class, in the order of the classes; None is a class that the part lacks."""
+    """Returns all images of a part with their classes, in the order of the classes; None for a class without images."""
     found: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
         if name is not None:

@@ -1,4 +1,4 @@
-"""Image sets of the Hugging Face `datasets` library, from the hub, its cache or a folder."""
+"""Image sets of the Hugging Face library `datasets`, from the hub, its cache or a folder."""
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -11,9 +11,8 @@ from torch import Tensor
 
 from sne.errors import ZooError, install_hint
 from sne.making.images.decoding import decode, need_pillow
-from sne.making.images.holding_out import hold_out
 from sne.making.images.image_set import ImageSet
-from sne.making.images.labels import check_labels
+from sne.making.images.labels import check_labels, hold_out
 from sne.making.images.preparing import Form
 
 PREFIX = "hf:"
@@ -22,18 +21,19 @@ _LABEL = "label"
 
 
 def read_hugging_face(source: str, form: Form) -> ImageSet:
-    """Reads a data set with one column of images and one of classes, found by their types.
+    """Reads a data set with one column of images and one of classes, which are found by their types.
 
-    Split "train" trains; "test", or else "validation", tests; where there is neither, a fixed fifth of each class
-    is held out. Nothing the set brings along is executed: the library has run no loading scripts since version 4.
+    The split "train" is trained on; "test", or otherwise "validation", is the test part. If there is neither, a fixed
+    fifth of each class is held out. No code of the data set is executed: the library runs no loading scripts since
+    version 4.
 
     Args:
-        source: hf:NAME, hf:NAME:CONFIG, or hf:FOLDER for what `save_to_disk` wrote or a folder that the library
+        source: Hf:NAME, hf:NAME:CONFIG, or hf:FOLDER for what `save_to_disk` wrote or a folder that the library
             reads; #COLUMN behind it chooses among several columns of classes.
-        form: of the images.
+        form: Form that the images are brought into.
 
     Raises:
-        ZooError: `datasets` is missing, the set cannot be had, or its columns or splits do not suit.
+        ZooError: `datasets` is not installed, the data set cannot be loaded, or its columns or splits do not fit.
     """
     need_pillow(source)
     address, _, column = source.removeprefix(PREFIX).partition("#")
@@ -61,7 +61,7 @@ def read_hugging_face(source: str, form: Form) -> ImageSet:
 
 
 def _load(address: str, source: str) -> tuple[str, Mapping[str, Any]]:
-    """What the column `dataset` says, and the splits by name."""
+    """Returns the value of the column `dataset`, and the splits by name."""
     try:
         import datasets
     except ImportError:
@@ -74,14 +74,14 @@ def _load(address: str, source: str) -> tuple[str, Mapping[str, Any]]:
         else:
             path, _, config = address.partition(":")
             name, loaded = address.split("/")[-1].replace(":", "_"), datasets.load_dataset(path, config or None)
-    except Exception as error:  # the library, the hub's client and what lies below them raise many kinds
+    except Exception as error:  # the library and the hub's client raise many kinds
         raise ZooError(f"{source} cannot be loaded: {type(error).__name__}: {_one_line(error)}") from None
     splits = loaded if isinstance(loaded, datasets.DatasetDict) else {"train": loaded}
     return name, {str(split): part for split, part in splits.items()}
 
 
 def _columns(features: Mapping[str, Any], wanted: str, source: str) -> tuple[str, str, tuple[str, ...]]:
-    """The columns of images and of classes, and the names of the classes."""
+    """Returns the columns of images and of classes, and the names of the classes."""
     from datasets import ClassLabel, Image, Value
 
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
@@ -105,7 +105,7 @@ def _decoded(split: Any, column: str, where: str) -> Iterator[tuple[str, UInt8[T
         place = f"{where} row {row}"
         try:
             image = pictures[row][column]
-        except Exception as error:  # as when a file is read
+        except Exception as error:  # Pillow raises many kinds on a broken image
             raise ZooError(f"{place} is not an image that can be read: {error}") from None
         if image is None:
             raise ZooError(f"{place} has no image")

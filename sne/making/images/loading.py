@@ -1,14 +1,15 @@
-"""Loading an image set from wherever it is."""
+"""Loading an image set: the embedded digits, or one of the other sources."""
 
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from sne.errors import ZooError
-from sne.making.images.digits import DIGITS, read_digits
 from sne.making.images.folder import read_folder
 from sne.making.images.hugging_face import PREFIX, read_hugging_face
-from sne.making.images.image_set import ImageSet
-from sne.making.images.normalising import NORMALISATIONS
+from sne.making.images.image_set import NORMALISATIONS, ImageSet
 from sne.making.images.npz import read_npz
 from sne.making.images.preparing import Form
 
@@ -19,16 +20,20 @@ def load_images(
     """Loads an image set.
 
     Args:
-        source: "digits" (scikit-learn's, embedded); an .npz file with uint8 arrays x_train [N, H, W] or
+        source: "digits" for the embedded digits of scikit-learn; an .npz file with uint8 arrays x_train [N, H, W] or
             [N, H, W, C], y_train, x_test and y_test; a folder of class folders, see `read_folder`; or
-            "hf:NAME", "hf:NAME:CONFIG", "hf:FOLDER" of Hugging Face, see `read_hugging_face`.
-        size: height and width to resample to; None keeps the source's own (20 for digits).
+            "hf:NAME", "hf:NAME:CONFIG" or "hf:FOLDER" of Hugging Face, see `read_hugging_face`.
+        size: Height and width in pixels to resample to; None keeps the size of the source (20 for digits).
         channels: "as_is", "grey" or "rgb".
-        normalisation: "unit" for [-1, 1], "zero_one", or "standard" for mean 0 and variance 1 of the training
-            images, channel by channel.
+        normalisation: "unit" for [-1, 1], "zero_one" for [0, 1], or "standard" for mean 0 and variance 1 per channel
+            of the training images.
+
+    Example:
+        >>> load_images("digits").shape
+        (1, 20, 20)
 
     Raises:
-        ZooError: a setting is unknown, the source cannot be read, or images or labels do not fit each other.
+        ZooError: A setting is not known, the source cannot be read, or images and labels do not fit together.
     """
     form = Form(size, channels)
     if normalisation not in NORMALISATIONS:
@@ -53,3 +58,23 @@ def _read(source: Path | str, form: Form) -> ImageSet:
     if path.is_file():
         return read_npz(path, form)
     raise ZooError(f"{path}: no such image file; expected {DIGITS!r}, an .npz file, a folder or {PREFIX}NAME")
+
+
+DIGITS = "digits"
+_SIZE = 20  # the digits of 8 x 8 are enlarged: every family reads 20 x 20
+
+
+def read_digits(form: Form) -> ImageSet:
+    """Reads the embedded digits: 1,297 training and 500 test images.
+
+    Args:
+        form: Form of the images; without a size they are enlarged to 20 x 20.
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, labels = load_digits(return_X_y=True)
+    images = np.round(np.asarray(pixels).reshape(-1, 1, 8, 8) * (255 / 16)).astype(np.uint8)
+    order = np.random.default_rng(0).permutation(len(images))
+    x = Form(form.size or _SIZE, form.channels).apply(torch.from_numpy(images[order]), DIGITS)
+    y = torch.from_numpy(np.asarray(labels)[order].astype(np.int64))
+    return ImageSet(DIGITS, x[:1297], y[:1297], x[1297:], y[1297:], tuple("0123456789"))

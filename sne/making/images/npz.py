@@ -19,11 +19,11 @@ def read_npz(path: Path, form: Form) -> ImageSet:
     """Reads uint8 arrays x_train [N, H, W] or [N, H, W, C], y_train, x_test and y_test.
 
     Args:
-        path: the file.
-        form: of the images.
+        path: The .npz file.
+        form: Form that the images are brought into.
 
     Raises:
-        ZooError: the file cannot be read, an array is missing or of the wrong form, or labels do not fit.
+        ZooError: The file cannot be read, an array is missing or has the wrong shape or type, or labels do not fit.
     """
     arrays = _read(path)
     images, labels = {}, {}

@@ -1,4 +1,4 @@
-"""Bringing images to the channels and the size that a recipe asks for; still bytes."""
+"""Bringing images, as bytes, to the channels and the size of a recipe."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from torch.nn.functional import interpolate
 from sne.errors import ZooError
 
 CHANNELS = ("as_is", "grey", "rgb")
-_PIECE = 4096  # images at a time, so that floats never need much memory
+_PIECE = 4096  # images at a time, which limits the memory for floats
 _LUMA = (19595, 38470, 7471)  # of 65,536: ITU-R 601 as Pillow rounds it
 
 
 @dataclass(frozen=True)
 class Form:
-    """What images are made into.
+    """The form that images are brought into.
 
     Args:
-        size: height and width to resample to; None keeps their own.
-        channels: "as_is", "grey" (one, by luminance) or "rgb" (three).
+        size: Height and width in pixels to resample to; None keeps their size.
+        channels: "as_is", "grey" (one channel, the luminance) or "rgb" (three channels).
 
     Raises:
-        ZooError: a setting is impossible.
+        ZooError: A setting is not valid.
     """
 
     size: int | None = None
@@ -39,17 +39,19 @@ class Form:
     def apply(
         self, images: UInt8[Tensor, "n channels height width"], where: str
     ) -> UInt8[Tensor, "n out_channels out_height out_width"]:
-        """Images of one shape, in this form.
+        """Brings images of one shape into this form.
 
         Args:
-            images: as they are stored.
-            where: what messages call them.
+            images: The images.
+            where: Name of the images in error messages.
 
         Raises:
-            ZooError: they have neither one channel nor three, and grey or RGB is asked for.
+            ZooError: Grey or RGB is requested, and the images have neither one nor three channels.
         """
         if self.channels != "as_is" and images.shape[1] not in (1, 3):
-            raise ZooError(f"{where}: {images.shape[1]} channels cannot be made {self.channels}, expected 1 or 3")
+            raise ZooError(
+                f"{where}: {images.shape[1]} channels cannot be converted to {self.channels}, expected 1 or 3"
+            )
         if self.channels == "grey" and images.shape[1] == 3:
             images = torch.cat([_grey(piece) for piece in images.split(_PIECE)])
         elif self.channels == "rgb" and images.shape[1] == 1:
@@ -61,13 +63,13 @@ class Form:
     def collect(
         self, images: Iterable[tuple[str, UInt8[Tensor, "_ _ _"]]]
     ) -> UInt8[Tensor, "n out_channels out_height out_width"]:
-        """Images one by one, in this form, as one tensor.
+        """Brings images into this form, one by one, and returns them as one tensor.
 
         Args:
-            images: pairs of what messages call the image, and the image [channels, height, width]. At least one.
+            images: Pairs of a name for error messages and an image [channels, height, width]; at least one.
 
         Raises:
-            ZooError: they differ in size or channels after that; the message names two that differ.
+            ZooError: The resulting images differ in size or channels; the message names two that differ.
         """
         collected: list[Tensor] = []
         first = ""

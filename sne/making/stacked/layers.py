@@ -1,4 +1,4 @@
-"""Layers that run under vmap for many networks at once, in the place of those that cannot, or are slow there."""
+"""Layers that replace those which cannot run under vmap, or are slow there."""
 
 import torch
 from jaxtyping import Float
@@ -7,14 +7,14 @@ from torch.nn.functional import linear, unfold
 
 
 class MatrixConv2d(nn.Conv2d):
-    """A convolution that gathers its windows and multiplies: under vmap one batched product for all networks.
+    """A convolution by gathering windows and multiplying: under vmap it is one batched product for all networks.
 
-    Under vmap an ordinary convolution of n networks becomes one with n groups, which the libraries below run slowly
-    for the few channels of small networks.
+    An ordinary convolution of n networks becomes one with n groups under vmap, which is slow for the few channels of
+    small networks.
     """
 
     def forward(self, input: Float[Tensor, "batch in height width"]) -> Float[Tensor, "batch out h w"]:
-        """The same as `nn.Conv2d`, for one group and zero padding."""
+        """Computes the same as `nn.Conv2d`, for one group and zero padding."""
         (kh, kw), (sh, sw), (ph, pw) = self.kernel_size, self.stride, _pair(self.padding)
         batch, _, height, _ = input.shape
         windows = unfold(input, (kh, kw), padding=(ph, pw), stride=(sh, sw))
@@ -27,7 +27,7 @@ class MatrixConv2d(nn.Conv2d):
 
 
 class UnrolledGRU(nn.GRU):
-    """A GRU of one layer and direction, step by step: the fused one cannot run under vmap."""
+    """A GRU of one layer and direction, step by step: the fused GRU cannot run under vmap."""
 
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
@@ -37,7 +37,7 @@ class UnrolledGRU(nn.GRU):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input: Float[Tensor, "batch steps inputs"], hx: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The same as `nn.GRU`, batch first, from a state of zeros."""
+        """Computes the same as `nn.GRU`, batch first, from a state of zeros."""
         read = linear(input, self.weight_ih_l0, self.bias_ih_l0)
         state, states = torch.zeros_like(read[:, 0, : self.hidden_size]), []
         for step in range(input.shape[1]):
@@ -51,7 +51,7 @@ class UnrolledGRU(nn.GRU):
 
 
 class UnrolledLSTM(nn.LSTM):
-    """An LSTM of one layer and direction, step by step: the fused one cannot run under vmap."""
+    """An LSTM of one layer and direction, step by step: the fused LSTM cannot run under vmap."""
 
     weight_ih_l0: Tensor
     weight_hh_l0: Tensor
@@ -61,7 +61,7 @@ class UnrolledLSTM(nn.LSTM):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, input: Float[Tensor, "batch steps inputs"], hx: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The same as `nn.LSTM`, batch first, from states of zeros."""
+        """Computes the same as `nn.LSTM`, batch first, from states of zeros."""
         read = linear(input, self.weight_ih_l0, self.bias_ih_l0)
         state = cell = torch.zeros_like(read[:, 0, : self.hidden_size])
         states = []
@@ -75,7 +75,7 @@ class UnrolledLSTM(nn.LSTM):
 
 
 def use_stackable_layers(module: nn.Module) -> None:
-    """Puts the layers of this file in the place of those of a module that they can take."""
+    """Replaces the layers of a module by those of this file, where they can be replaced."""
     for layer in module.modules():
         if type(layer) is nn.Conv2d:
             padded = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)

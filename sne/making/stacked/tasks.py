@@ -9,44 +9,42 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sne.making.hashing import batch_rows
-from sne.making.tasks import Classification, SignalFit, Task
-from sne.making.tasks.classification import classification_properties
-from sne.making.tasks.signal_fit import signal_properties
+from sne.making.tasks import Classification, SignalFit, Task, classification_properties, signal_properties
 from sne.zoo.store.columns import Value
 
 _IMAGES_AT_ONCE = 65_536
 _STEPS_AHEAD = 16
 
 Forward = Callable[[Tensor, int | None], Tensor]
-"""Inputs, and the dimension that counts networks (None: all read the same), to outputs [networks, batch, ...]."""
+"""From inputs and their dimension of networks (None: all read the same) to outputs [networks, batch, ...]."""
 
 
 @runtime_checkable
 class StackedTask(Protocol):
-    """The tasks of a stack."""
+    """The tasks of the networks of a stack."""
 
     def batch(self, keys: Int32[Tensor, " networks"], batch_size: int, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a step, of every network: [networks, batch, ...]."""
+        """Returns inputs and targets of a step for all networks: [networks, batch, ...]."""
         ...
 
     def measure(self, forward: Forward) -> list[dict[str, Value]]:
-        """Properties of every network."""
+        """Returns the properties of each network."""
         ...
 
 
 def stack_tasks(tasks: Sequence[Task], device: torch.device | str) -> StackedTask:
-    """Joins the tasks of the networks of a stack, which are of one kind."""
+    """Joins the tasks of the networks of a stack, which are all of one kind."""
     if isinstance(tasks[0], Classification):
         return StackedClassification([task for task in tasks if isinstance(task, Classification)], device)
     return StackedSignalFit([task for task in tasks if isinstance(task, SignalFit)], device)
 
 
 class StackedClassification:
-    """Classifiers of one image set, each with training images of its own.
+    """Classification of one image set by networks with different training images.
 
     Args:
-        tasks: of the networks.
-        device: where the images are kept.
+        tasks: Tasks of the networks.
+        device: Device of the images.
     """
 
     def __init__(self, tasks: Sequence[Classification], device: torch.device | str) -> None:
@@ -60,7 +58,7 @@ class StackedClassification:
         self._places: Int64[Tensor, "networks steps batch"] | None = None
 
     def batch(self, keys: Int32[Tensor, " networks"], batch_size: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images as the networks see them, and their classes."""
+        """Returns scaled images and their classes."""
         ahead = (step - 1) % _STEPS_AHEAD
         if ahead == 0 or self._places is None:
             self._places = batch_rows(keys, self._counts, batch_size, step - ahead, _STEPS_AHEAD)
@@ -68,7 +66,7 @@ class StackedClassification:
         return self._images.scale(self._images.x_train[own]), self._images.y_train[own]
 
     def measure(self, forward: Forward) -> list[dict[str, Value]]:
-        """As `Classification.measure`, of every network."""
+        """Returns the properties of each network, as `Classification.measure`."""
         train = self._evaluate_own(forward)
         test = self._evaluate_test(forward)
         return [
@@ -106,18 +104,18 @@ class StackedClassification:
 def _scores(
     logits: Float[Tensor, "networks batch classes"], classes: Int64[Tensor, "networks batch"]
 ) -> Float[Tensor, "networks batch 2"]:
-    """Whether each answer is right, and its cross-entropy, in float64."""
+    """Returns whether each prediction is right, and its cross-entropy, in float64."""
     right = (logits.argmax(2) == classes).double()
     losses = cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none").double()
     return torch.stack([right, losses.view_as(right)], dim=2)
 
 
 class StackedSignalFit:
-    """Fits of one signal a network, on equally many points each.
+    """Regression of one signal per network, on equally many points.
 
     Args:
-        tasks: of the networks.
-        device: where the signals are kept.
+        tasks: Tasks of the networks.
+        device: Device of the signals.
     """
 
     def __init__(self, tasks: Sequence[SignalFit], device: torch.device | str) -> None:
@@ -128,7 +126,7 @@ class StackedSignalFit:
         self._peaks = [task.peak for task in tasks]
 
     def batch(self, keys: Int32[Tensor, " networks"], batch_size: int, step: int) -> tuple[Tensor, Tensor]:
-        """Coordinates and values; all of them as they are, without a copy."""
+        """Returns coordinates and values; all of them without a copy."""
         networks, points = self._inputs.shape[:2]
         if batch_size == points:
             return self._inputs, self._targets
@@ -138,7 +136,7 @@ class StackedSignalFit:
         return self._inputs[which, rows], self._targets[which, rows]
 
     def measure(self, forward: Forward) -> list[dict[str, Value]]:
-        """As `SignalFit.measure`, of every network."""
+        """Returns the properties of each network, as `SignalFit.measure`."""
         errors = [
             (forward(inputs, 0) - targets).square().flatten(1).mean(1).tolist()
             for inputs, targets in ((self._inputs, self._targets), (self._between, self._between_targets))

@@ -1,8 +1,8 @@
-"""Training a stack of networks."""
+"""Training a stack of networks of one shape, and which networks can be in one stack."""
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int32
@@ -13,38 +13,84 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sne.making.families.dropout import ByteDropout
 from sne.making.hashing import key_of, mask_keys
 from sne.making.images import ImageSet
-from sne.making.randomness import dropouts
-from sne.making.recipe import Recipe, Unit
-from sne.making.running import Kept, TrainedRun, Trainee, prepare_unit
+from sne.making.optimisers import StackedOptimiser
+from sne.making.randomness import Seeds, dropouts
+from sne.making.recipe import Recipe, RunId
+from sne.making.running import Kept, TrainedRun, Trainee, prepare_run
 from sne.making.stacked.layers import use_stackable_layers
-from sne.making.stacked.optimisers import StackedOptimiser
 from sne.making.stacked.tasks import stack_tasks
 from sne.making.stacked.weights import StackedWeights
 from sne.zoo.store.columns import Value
 from sne.zoo.store.writing import LARGEST_WEIGHT
 
+FREE = ("learning_rate", "weight_decay", "dropout", "init", "init_std", "train_fraction")
+"""Hyper-parameters that may differ within a stack. All others decide shapes, kernels or the optimiser."""
+
+
+def group_runs(
+    recipe: Recipe, images: ImageSet, largest: int = 1024
+) -> Callable[[Sequence[RunId]], list[tuple[RunId, ...]]]:
+    """Returns a grouping of the networks of a zoo into stacks of one shape.
+
+    Args:
+        recipe: Recipe of the zoo.
+        images: Images of the zoo; their number limits the batch size.
+        largest: Largest number of networks per stack.
+
+    Returns:
+        A function from networks to the stacks that hold them. Stacks are cut from all networks of the zoo, so that a
+        network is in the same stack after an interruption: the last bits of its weights depend on the stack.
+    """
+
+    def group(run_ids: Sequence[RunId]) -> list[tuple[RunId, ...]]:
+        wanted = set(run_ids)
+        stacks: dict[tuple[object, ...], list[RunId]] = {}
+        for run_id in recipe.run_ids():
+            stacks.setdefault(_shape(recipe, run_id, images), []).append(run_id)
+        return [
+            tuple(stack[start : start + largest])
+            for stack in stacks.values()
+            for start in range(0, len(stack), largest)
+            if not wanted.isdisjoint(stack[start : start + largest])
+        ]
+
+    return group
+
+
+def _shape(recipe: Recipe, run_id: RunId, images: ImageSet) -> tuple[object, ...]:
+    """Returns the settings that the networks of a stack have in common."""
+    family = recipe.family(run_id.family)
+    drawn = family.sample(Seeds(run_id.seeds(recipe.seed)).hyperparameters())
+    fixed = tuple((name, value) for name, value in drawn.items() if name not in FREE and name not in family.labels)
+    if "train_fraction" not in drawn:
+        return run_id.family, fixed
+    examples = max(round(drawn["train_fraction"] * len(images.x_train)), 1)
+    batch_size = min(drawn["batch_size"], examples)
+    return run_id.family, fixed, batch_size, examples // batch_size if recipe.unit == "epochs" else 0
+
+
 _CHECK_EVERY = 50
 
 
 def train_stack(
-    recipe: Recipe, units: Sequence[Unit], images: ImageSet, *, device: str = "cuda"
-) -> Iterator[tuple[Unit, TrainedRun]]:
+    recipe: Recipe, run_ids: Sequence[RunId], images: ImageSet, *, device: str = "cuda"
+) -> Iterator[tuple[RunId, TrainedRun]]:
     """Trains networks of one shape together; a `Trainer`.
 
-    Each network has its own first weights, data order, masks, learning rate and decay, and becomes, up to rounding,
-    what `train_run` makes of it alone with `counted` draws; rounding alone depends on the stack.
+    Each network has its own initial weights, data order, masks, learning rate and weight decay. Up to rounding, the
+    result is that of `train_run` with `counted` draws; only rounding depends on the stack.
 
     Args:
-        recipe: of the zoo.
-        units: which networks, of one group of `group_units`.
-        images: the image set of the recipe.
-        device: where they are trained.
+        recipe: Recipe of the zoo.
+        run_ids: Identities of the runs, which form one group of `group_runs`.
+        images: Image set of the recipe.
+        device: Device to train on.
 
     Yields:
-        Each network with its finished run; `wall_time` is its share of the stack's time.
+        Each identity with its finished run; `wall_time` is its share of the time of the stack.
     """
-    trainees = [prepare_unit(recipe, unit, images) for unit in units]
-    yield from zip(units, _Stack(trainees, device).train(), strict=True)
+    trainees = [prepare_run(recipe, run_id, images) for run_id in run_ids]
+    yield from zip(run_ids, _Stack(trainees, device).train(), strict=True)
 
 
 class _Stack:
@@ -73,7 +119,7 @@ class _Stack:
         self._started = time.perf_counter()
 
     def train(self) -> list[TrainedRun]:
-        """Trains to the end."""
+        """Trains all networks and returns their runs."""
         first = self._trainees[0]
         if 0 in first.keep:
             self._keep(0, self._moving)
@@ -115,7 +161,7 @@ class _Stack:
         self._optimiser.step(gradients, self._moving[:, None].float())
 
     def _end(self, step: int, losses: Float[Tensor, " networks"]) -> None:
-        """Stops networks whose loss is not finite, or small enough: they stay as they were before this step."""
+        """Stops networks whose loss is not finite, or small enough. They keep the weights from before this step."""
         diverged = ~losses.isfinite()
         ends = diverged
         stop_loss = self._trainees[0].family.stop_loss
@@ -127,7 +173,7 @@ class _Stack:
         self._moving = self._moving & ~ends
 
     def _keep(self, step: int, which: Bool[Tensor, " networks"]) -> None:
-        """Keeps the networks as they are now."""
+        """Keeps a checkpoint of some networks."""
         vectors, measured = self._weights.vectors(), self._measure()
         seconds = (time.perf_counter() - self._started) / len(self._trainees)
         sane = (vectors.abs() <= LARGEST_WEIGHT).all(1) & which.cpu()
@@ -135,7 +181,7 @@ class _Stack:
             self._kept[row].append(Kept(step, vectors[row].clone(), {**measured[row], "wall_time": seconds}))
 
     def _keep_ended(self) -> None:
-        """Keeps what networks were when they ended early, where that is not kept yet."""
+        """Keeps the last weights of networks that ended early, if they are not kept yet."""
         missing = [
             not still and (not kept or kept[-1].step < ended)
             for still, ended, kept in zip(self._moving.tolist(), self._ended.tolist(), self._kept, strict=True)
@@ -149,7 +195,7 @@ class _Stack:
                     kept[-1] = Kept(ends[row], kept[-1].vector, kept[-1].properties)
 
     def _keep_at_least_one(self) -> None:
-        """Keeps the first weights of networks that went beyond all bounds before the first were to be kept."""
+        """Keeps the initial weights of networks whose weights were too large before the first checkpoint."""
         none = torch.tensor([not kept for kept in self._kept])
         if bool(none.any()):
             self._diverged |= none.to(self._diverged.device)

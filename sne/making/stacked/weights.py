@@ -14,14 +14,14 @@ class StackedWeights:
     """Parameters and buffers of networks of one shape, stacked on a device.
 
     Args:
-        modules: the networks, on the CPU.
-        device: where the stack lives.
+        modules: The networks, on the CPU.
+        device: Device of the stack.
 
     Attributes:
-        flat: all parameters, one row a network; an optimiser changes it in place.
-        parameters: views of `flat` by name, leaves of the gradient.
-        buffers: stacked by name.
-        layout: of one network's vector.
+        flat: All parameters, one row per network; an optimiser changes it in place.
+        parameters: Views of `flat` by name, which gradients are taken of.
+        buffers: Stacked buffers by name.
+        layout: Layout of the vector of one network.
     """
 
     flat: Float[Tensor, "networks parameters"]
@@ -46,13 +46,13 @@ class StackedWeights:
         self._untrained = self.flat.clone(), {name: buffer.clone() for name, buffer in self.buffers.items()}
 
     def gradients(self, losses: Float[Tensor, " networks"]) -> Float[Tensor, "networks parameters"]:
-        """Of each network's loss, in the order of `flat`: a network's loss depends on no other's weights."""
+        """Returns the gradient of the loss of each network, in the order of `flat`."""
         parts = torch.autograd.grad(losses.sum(), list(self.parameters.values()))
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     @torch.no_grad()
     def start_over(self, rows: Int64[Tensor, " some"]) -> None:
-        """Gives some networks their first weights again."""
+        """Resets some networks to their initial weights."""
         first, buffers = self._untrained
         rows = rows.to(first.device)
         self.flat[rows] = first[rows]
@@ -60,7 +60,7 @@ class StackedWeights:
             buffer[rows] = buffers[name][rows]
 
     def vectors(self) -> Float[Tensor, "networks entries"]:
-        """Every network's flat vector, on the CPU, as `flatten` orders it."""
+        """Returns the flat vector of each network on the CPU, in the order of `flatten`."""
         stacked = dict(chain(self.parameters.items(), self.buffers.items()))
         parts = [stacked[slot.name].detach().flatten(1).to(torch.float32) for slot in self.layout.slots]
         return torch.cat(parts, dim=1).cpu()

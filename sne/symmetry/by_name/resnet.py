@@ -1,8 +1,7 @@
 """Residual networks named as in torchvision, as in the CIFAR rewrites (`shortcut`, `linear`) and as in transformers.
 
-The stream of a stage is one group over its blocks and its shortcut; each width inside a block is a group of its own.
-Blocks that normalise before they convolve have the same names, so that a block that changes the width must show that
-norms come after convolutions.
+A stage's stream is tied over its blocks and its shortcut; the widths inside a block are free. Blocks that normalise
+before they convolve have the same names: a block that changes the width must show that norms come after.
 """
 
 import re
@@ -41,7 +40,7 @@ class _Block:
 
 
 def fits_resnet(infos: Mapping[str, TensorInfo]) -> bool:
-    """Whether a network has the names of a residual network."""
+    """Whether a network has the names of a residual network's stem and blocks."""
     stems = {name.rpartition(".")[0] for name in infos}
     blocks = ("layer1.0.conv2", "encoder.stages.0.layers.0.layer.1.convolution")
     return any(stem.removeprefix("resnet.") in blocks for stem in stems)
@@ -51,13 +50,13 @@ def read_resnet(claims: Claims, known: Known) -> None:
     """Claims the widths of a residual network.
 
     Raises:
-        UncertainError: The network has other tensors or other shapes than residual networks.
+        UncertainError: it has other tensors or other shapes than those of residual networks.
     """
     whole, blocks, head = _sort(claims.infos)
     if set(whole.convs) != {"0"} or set(whole.norms) != {"0"}:
         raise UncertainError("a residual network has one convolution and one norm before its blocks")
     if f"{whole.norms['0']}.running_mean" not in claims.infos:
-        raise UncertainError(f"{whole.norms['0']} is not a batch norm")
+        raise UncertainError(f"{whole.norms['0']} is no batch norm")
     _check_norms_come_after(claims.infos, blocks)
     reader = _Reader(claims, known)
     stream = "stream.stem"
@@ -74,7 +73,7 @@ def read_resnet(claims: Claims, known: Known) -> None:
 
 
 def _sort(infos: Mapping[str, TensorInfo]) -> tuple[_Block, dict[tuple[int, int], _Block], str]:
-    """Returns the layers before the blocks, the blocks by stage and number, and the path of the head."""
+    """Layers before the blocks, blocks by stage and number, and the path of the head."""
     whole, blocks, head = _Block(), {}, ""
     for name in infos:
         path, _, leaf = name.rpartition(".")
@@ -109,7 +108,7 @@ def _check_norms_come_after(infos: Mapping[str, TensorInfo], blocks: Mapping[tup
 
 
 class _Reader:
-    """Claims layers one by one."""
+    """Enters layers one by one."""
 
     def __init__(self, claims: Claims, known: Known) -> None:
         self.claims = claims
@@ -123,7 +122,7 @@ class _Reader:
         return shape[dim]
 
     def block(self, name: str, block: _Block, stream: str, fresh: str) -> str:
-        """Claims a block; returns the name of the stream after it."""
+        """One block; gives the name of the stream after it."""
         after = stream
         if "shortcut" in block.convs:
             after = fresh
@@ -145,7 +144,7 @@ class _Reader:
         return after
 
     def conv(self, path: str, reads: str, feeds: str) -> None:
-        """Claims a convolution; `reads` is empty for the first one, which reads the input."""
+        """A convolution; `reads` is empty for the input."""
         weight = f"{path}.weight"
         self.claims.claim(feeds, self.width(weight, 0), Span(weight, 0))
         for dim in (2, 3):
@@ -164,7 +163,7 @@ class _Reader:
                 self.claims.give_up(group, _NOT_ONE)
 
     def norm(self, path: str, feeds: str, power: int = 0) -> None:
-        """Claims a batch norm."""
+        """A batch norm."""
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             name = f"{path}.{leaf}"
             if name in self.claims.infos:

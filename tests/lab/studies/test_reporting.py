@@ -7,11 +7,11 @@ import pytest
 from study_cases import TASK, outcomes, tiny_study
 
 from sne.lab.studies import HeldOut, Study, StudyError, check_extras, write_report
-from sne.lab.studies.processes import Failure
 from sne.lab.studies.reporting import tables
 from sne.lab.studies.reporting.document import Cell, Heading, Items, Paragraph, Table, to_markdown, to_page
 from sne.lab.studies.reporting.maps import neighbours_agree
 from sne.lab.studies.runner import Finished
+from sne.work import Failure
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

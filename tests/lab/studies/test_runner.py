@@ -11,8 +11,8 @@ from study_cases import OTHER, TASK, ZOO, tiny_study
 
 from sne.lab.studies import METHODS, HeldOut, Method, StudyError, StudyTask, learners, run_study, write_report
 from sne.lab.studies.zoos import ZooShelf, find_images
-from sne.making.executors import ProcessPool
 from sne.metrics import kendall_tau
+from sne.work import ProcessPool
 
 
 @pytest.fixture(scope="session")

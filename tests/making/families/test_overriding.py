@@ -4,10 +4,16 @@ import pytest
 from sne.making import FAMILIES
 from sne.making.families.family import Family
 from sne.making.families.initialising import INITIALISERS
-from sne.making.families.optimising import OPTIMISERS
 from sne.making.families.overriding import ends, override
-from sne.making.families.plain import dimension_from_plain, dimension_to_plain, space_to_plain
-from sne.making.families.space import Choice, LogUniform, Uniform
+from sne.making.families.space import (
+    Choice,
+    LogUniform,
+    Uniform,
+    dimension_from_plain,
+    dimension_to_plain,
+    space_to_plain,
+)
+from sne.making.optimisers import OPTIMISERS
 from sne.zoo import ZooError
 
 FAMILY = Family(

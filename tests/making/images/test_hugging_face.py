@@ -1,4 +1,5 @@
 import builtins
+import re
 
 import datasets
 import huggingface_hub.constants
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sne.errors import install_hint
 from sne.making import load_images
 from sne.zoo import ZooError
 
@@ -115,5 +117,5 @@ def test_without_datasets(tmp_path, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", lacking)
-    with pytest.raises(ZooError, match=r"pip install 'sne\[datasets\]'"):
+    with pytest.raises(ZooError, match=re.escape(install_hint("datasets"))):
         load_images(f"hf:{tmp_path / 'animals'}")

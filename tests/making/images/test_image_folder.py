@@ -1,10 +1,12 @@
 import builtins
+import re
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from sne.errors import install_hint
 from sne.making import load_images
 from sne.zoo import ZooError
 
@@ -124,5 +126,5 @@ def test_without_pillow(tmp_path, class_folders, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", lacking)
-    with pytest.raises(ZooError, match=r"pip install 'sne\[images\]'"):
+    with pytest.raises(ZooError, match=re.escape(install_hint("images"))):
         load_images(tmp_path)

@@ -43,7 +43,7 @@ def test_one_by_one_is_the_same_as_together(pixels):
 def test_other_channels(pixels):
     two = pixels[:, :2]
     assert Form().apply(two, "toy").shape[1] == 2
-    with pytest.raises(ZooError, match="toy: 2 channels cannot be made grey"):
+    with pytest.raises(ZooError, match="toy: 2 channels cannot be converted to grey"):
         Form(channels="grey").apply(two, "toy")
 
 

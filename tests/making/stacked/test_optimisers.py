@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from sne.making.families.optimising import OPTIMISERS, make_optimiser
-from sne.making.stacked.optimisers import StackedOptimiser
+from sne.making.optimisers import OPTIMISERS, StackedOptimiser, make_optimiser
 
 
 @pytest.mark.parametrize("name", OPTIMISERS)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from sne.making import FAMILIES, Recipe, load_images
-from sne.making.executors import ProcessPool
 from sne.making.families.space import Choice, LogUniform
 from sne.making.images import ImageSet
 from sne.making.make import make_recipe
 from sne.making.running import train_run
-from sne.making.stacked import group_units, train_stack
+from sne.making.stacked import group_runs, train_stack
+from sne.work import ProcessPool
 
 CALM = {"optimizer": Choice(("sgd",)), "learning_rate": LogUniform(1e-3, 1e-2)}
 """Optimisers that divide by the size of a gradient turn rounding into steps where it is nought."""
@@ -28,7 +28,7 @@ def recipe_of(family: str, **changes) -> Recipe:
 
 
 def largest_group(recipe: Recipe, images: ImageSet):
-    return max(group_units(recipe, images)(recipe.units()), key=len)
+    return max(group_runs(recipe, images)(recipe.run_ids()), key=len)
 
 
 def assert_same_runs(stacked, alone, tolerance):
@@ -58,7 +58,7 @@ def test_a_network_becomes_what_it_becomes_alone(name, images):
 
 def test_epochs_of_networks_with_different_parts(images):
     recipe = recipe_of("small_cnn", unit="epochs", length=2, keep=(1, 2), networks=30)
-    for units in sorted(group_units(recipe, images)(recipe.units()), key=len)[-2:]:
+    for units in sorted(group_runs(recipe, images)(recipe.run_ids()), key=len)[-2:]:
         for unit, stacked in train_stack(recipe, units, images, device="cpu"):
             alone = train_run(recipe, unit, images, counted=True)
             assert [kept.step for kept in stacked.kept] == [kept.step for kept in alone.kept]
@@ -109,7 +109,7 @@ def test_those_that_leave_all_bounds_at_once_are_kept_as_they_began(images):
 
 def test_fits_end_when_they_are_good_enough(images):
     recipe = recipe_of("sine_inr", length=2000, keep=(2000,), networks=3, seed=1)
-    runs = [run for _, run in train_stack(recipe, recipe.units(), images, device="cpu")]
+    runs = [run for _, run in train_stack(recipe, recipe.run_ids(), images, device="cpu")]
     steps = [run.kept[-1].step for run in runs]
     assert min(steps) < 2000 and len(set(steps)) > 1
     assert all(float(run.kept[-1].properties["train_loss"]) < 1e-4 for run in runs if run.kept[-1].step < 2000)
@@ -117,11 +117,11 @@ def test_fits_end_when_they_are_good_enough(images):
 
 def test_groups_share_all_but_what_may_differ(images):
     recipe = replace(recipe_of("small_cnn", networks=60), families=("small_cnn", "sine_inr"))
-    units = recipe.units()
-    groups = group_units(recipe, images, largest=16)(units)
+    units = recipe.run_ids()
+    groups = group_runs(recipe, images, largest=16)(units)
     assert sorted((u.family, u.index) for group in groups for u in group) == sorted((u.family, u.index) for u in units)
     assert max(len(group) for group in groups) == 16
-    assert group_units(recipe, images, largest=16)(units[3:4]) == [group for group in groups if units[3] in group]
+    assert group_runs(recipe, images, largest=16)(units[3:4]) == [group for group in groups if units[3] in group]
     for group in groups:
         assert len({unit.family for unit in group}) == 1
     assert sum(group[0].family == "sine_inr" for group in groups) == 4
@@ -131,11 +131,11 @@ def test_a_zoo_made_of_stacks(images, tmp_path: Path):
     recipe = recipe_of("small_cnn", networks=6)
     zoo = make_recipe(
         tmp_path / "zoo", recipe, images, ProcessPool(1),
-        trainer=partial(train_stack, device="cpu"), grouping=group_units(recipe, images),
+        trainer=partial(train_stack, device="cpu"), grouping=group_runs(recipe, images),
     )  # fmt: skip
     assert len(zoo) == 12 and zoo.ids == [f"small_cnn-{i:05d}@{step}" for i in range(6) for step in (0, 6)]
     for row in range(1, 12, 2):
-        alone = train_run(recipe, recipe.units()[row // 2], images, counted=True)
+        alone = train_run(recipe, recipe.run_ids()[row // 2], images, counted=True)
         torch.testing.assert_close(zoo.weights(row), alone.kept[-1].vector, rtol=1e-2, atol=1e-2)
 
 

@@ -1,23 +1,58 @@
-"""The optimisers of `sne.making.families.optimising`, for a stack of networks with a learning rate and a decay each."""
+"""The optimisers of zoos: for one network by torch, and for a stack of networks at once."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+from sne.errors import ZooError
+
+OPTIMISERS = ("adam", "adamw", "sgd", "momentum", "rmsprop")
+
+
+def make_optimiser(module: nn.Module, hyperparameters: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """Returns the optimiser that the hyper-parameters name.
+
+    Weight decay is added to the gradient (L2), except for "adamw".
+
+    Args:
+        module: Module whose parameters are changed.
+        hyperparameters: Hyper-parameters with `optimizer`, `learning_rate` and `weight_decay`.
+
+    Raises:
+        ZooError: The optimiser is not known.
+    """
+    parameters = list(module.parameters())
+    rate, decay = hyperparameters["learning_rate"], hyperparameters["weight_decay"]
+    match hyperparameters["optimizer"]:
+        case "adam":
+            return torch.optim.Adam(parameters, rate, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parameters, rate, weight_decay=decay, fused=True)
+        case "sgd":
+            return torch.optim.SGD(parameters, rate, weight_decay=decay, fused=True)
+        case "momentum":
+            return torch.optim.SGD(parameters, rate, momentum=0.9, weight_decay=decay, fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, rate, alpha=0.9, weight_decay=decay, foreach=True)
+        case other:
+            raise ZooError(f"optimizer {other!r} is not known, expected one of {', '.join(OPTIMISERS)}")
+
 
 Stack = Float[Tensor, "networks parameters"]
 Column = Float[Tensor, "networks 1"]
 
 
 class StackedOptimiser:
-    """Updates all networks of a stack in one go, as torch.optim updates each.
+    """Updates all networks of a stack together, as `make_optimiser` updates each.
 
     Args:
-        name: of `OPTIMISERS`.
-        parameters: of all networks, changed in place.
-        learning_rates: of each network.
-        weight_decays: of each network; added to the gradient, but for "adamw".
+        name: Name of the optimiser, one of `OPTIMISERS`.
+        parameters: Parameters of all networks; they are changed in place.
+        learning_rates: Learning rate per network.
+        weight_decays: Weight decay per network; added to the gradient, except for "adamw".
     """
 
     def __init__(self, name: str, parameters: Stack, learning_rates: Column, weight_decays: Column) -> None:
@@ -30,11 +65,11 @@ class StackedOptimiser:
 
     @torch.no_grad()
     def step(self, gradients: Stack, moving: Column) -> None:
-        """One step.
+        """Takes one step.
 
         Args:
-            gradients: of all networks; those of networks that stand still may be anything.
-            moving: 1 for networks that take the step, 0 for those that stand still.
+            gradients: Gradients of all networks; those of networks that have ended may hold any values.
+            moving: 1 for networks that take the step, 0 for networks that have ended.
         """
         self._steps += 1
         gradients = torch.where(moving > 0, gradients, 0.0)
