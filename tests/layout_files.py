@@ -1,7 +1,7 @@
 """Layout files: names and shapes of an architecture's tensors, and where recognition puts each of them.
 
 A file holds any number of layouts. A layout is a line `[name]`, one line per tensor, and one line per note that
-says that an order is a guess:
+says that an order or the type of a norm is a guess:
 
     [torchvision resnet]
     conv1.weight 8,3,7,7 | 0 conv2d weight
@@ -74,7 +74,7 @@ def _place(layer: Layer, part: Part) -> str:
 
 
 def _is_told(note: Note) -> bool:
-    return "guess" in note.reason
+    return "guess" in note.reason or "norm without running statistics" in note.reason
 
 
 if __name__ == "__main__":

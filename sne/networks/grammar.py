@@ -58,6 +58,10 @@ class Row:
     plain: str = ""
     beside: str = ""
 
+    def matches(self, name: str) -> bool:
+        """Whether the pattern is in a name."""
+        return re.search(self.pattern, name) is not None
+
 
 PLACES: dict[Form, tuple[str, ...]] = {
     Form.MODULE: (
@@ -116,7 +120,8 @@ OTHERWISE = {
 }
 """The place of a name that no row of a form matches."""
 
-_ROLES = (
+GRAMMAR = (
+    # What a module or a tensor is.
     Row(Form.ROLE, "norm", r"norm", "norm1, timm ViT; layer_norm, transformers"),
     Row(Form.ROLE, "norm", r"(^|_)(bn|ln|gn|rms)(_|\d|$)", "bn1, torchvision ResNet; ln_f, GPT-2"),
     Row(Form.ROLE, "batch norm", r"batch_?norm|(^|_)bns?(_|\d|$)|bn\d*$", "bn2, torchvision ResNet; skipbn, Xception"),
@@ -173,9 +178,7 @@ _ROLES = (
     Row(Form.ROLE, "kind of layer", r"^(conv|convolution|proj|linear|dense)$", "conv, of conv_dw with its norm bn_dw"),
     Row(Form.ROLE, "output", r"head|decoder|predict", "lm_head, which is often tied to an embedding"),
     Row(Form.ROLE, "second half of an mlp", r"output", "ffn_output, ALBERT; output, BERT"),
-)  # fmt: skip
-
-_MODULE_PLACES = (
+    # Where a module stands among its siblings in a module of no special form.
     Row(Form.MODULE, "head", r"embed_out|unembed|lm_head", "lm_head, GPT-2; embed_out, GPT-NeoX"),
     # Whole words that are common in plain stacks: `plain` says where they stand there.
     Row(
@@ -227,20 +230,18 @@ _MODULE_PLACES = (
     Row(Form.MODULE, "projection", r"conv_pwl|point_linear", "conv_pwl, timm EfficientNet"),
     Row(Form.MODULE, "head convolution", r"^conv_(head|last|1x1)$|^last_conv$", "conv_head, timm EfficientNet"),
     Row(Form.MODULE, "pooling", r"pool|pre_logits", "pooler, BERT; attnpool, CLIP ResNet"),
-    Row(Form.MODULE, "dense", r"^(fc|linear|dense)_", "fc_norm, timm; linear_1"),
+    Row(Form.MODULE, "dense", r"^(fc|linear|dense)_", "fc_norm, timm ViT"),
     Row(Form.MODULE, "head", r"head|classif|^cls$|^score|logits|predict", "cls, BERT; score, GPT-2 classifier"),
     Row(Form.MODULE, "head", r"qa_output|^out|^last|^final|proj_out|conv_out", "qa_outputs, BERT; proj_out, diffusers"),
     Row(Form.MODULE, "loose", r"gamma|layer_?scale|^ls$", "gamma, timm ConvNeXt; ls1, timm ViT"),
     # Modules at one place whose widths do not chain.
     Row(Form.TIE, "depthwise first", r"^dwconv|^depthwise_conv$", "dwconv, ConvNeXt; depthwise_conv, EfficientNet"),
-    Row(Form.TIE, "pointwise", r"^conv$|^convs$", "conv beside something of no known place"),
+    Row(Form.TIE, "pointwise", r"^conv$|^convs$", "conv, beside what has no known place"),
     Row(Form.TIE, "pointwise", r"pw(conv)?$|point(wise)?", "conv_pw, timm; pwconv1, ConvNeXt"),
     Row(Form.TIE, "depthwise", r"dw$|depthwise|3x3", "conv_dw, timm; conv_3x3, MobileNet V2"),
     Row(Form.TIE, "squeeze", r"^se$|squeeze", "se, timm; squeeze_excite, EfficientNet"),
     Row(Form.TIE, "blocks", r"^(blocks?|layers?|stages?|h|groups)$", "blocks, after what has no known place"),
-)  # fmt: skip
-
-_PLACES_IN_TRANSFORMERS = (
+    # Where a module stands in a transformer block and in its parts.
     Row(
         Form.BLOCK, "cross-attention",
         r"^(?=.*(cross|enc_?dec|encoder_attn|multihead_attn)).*(attn|attention)",
@@ -249,7 +250,7 @@ _PLACES_IN_TRANSFORMERS = (
     Row(Form.BLOCK, "attention", r"attn|attention|^msa$|^mha$|^sa$", "self_attn, Llama; attention, BERT"),
     Row(Form.BLOCK, "after mlp", r"^(?=.*(gamma|layer_?scale|^ls)).*(?<![\dx])2[a-z]?$", "ls2, timm ViT; gamma_2"),
     Row(Form.BLOCK, "after attention", r"gamma|layer_?scale|^ls", "ls1, timm ViT"),
-    Row(Form.BLOCK, "head", r"head|classif|logits", "head beside an attention"),
+    Row(Form.BLOCK, "head", r"head|classif|logits", "head, beside an attention"),
     Row(Form.BLOCK_NORM, "after mlp", r"post_feedforward|post_mlp|post_ffn", "post_feedforward_layernorm, Gemma 2"),
     Row(Form.BLOCK_NORM, "after mlp", r"output_layer_norm|full_layer", "output_layer_norm, DistilBERT"),
     Row(Form.BLOCK_NORM, "mlp norm", r"pre_feedforward|pre_mlp|feed_forward", "pre_feedforward_layernorm, Gemma 2"),
@@ -268,7 +269,10 @@ _PLACES_IN_TRANSFORMERS = (
         beside="cross-attention",
     ),
     Row(Form.BLOCK_NORM, "mlp norm", r"(?<![\dx])2[a-z]?$", "norm2, timm ViT"),
-    Row(Form.ATTENTION, "projections", r"^$|^query_key_value$", "query_key_value, BLOOM; a module's own"),
+    Row(
+        Form.ATTENTION, "projections", r"^$|^query_key_value$",
+        "query_key_value, BLOOM; and parameters of the module itself, which have no name",
+    ),
     Row(Form.ATTENTION, "projections", r"bias|pos|rel", "relative_position_bias_table, Swin; pos_proj, DeBERTa"),
     Row(Form.ATTENTION, "out", r"out|proj$", "out_projection, Small Transformer Zoo"),
     Row(
@@ -279,22 +283,19 @@ _PLACES_IN_TRANSFORMERS = (
     Row(Form.SQUEEZE, "expand", r"expan|(?<![\dx])2$", "conv_expand, timm EfficientNet; fc2, torchvision MobileNet V3"),
 )  # fmt: skip
 
-GRAMMAR = (*_ROLES, *_MODULE_PLACES, *_PLACES_IN_TRANSFORMERS)
 """Every row. Within a form of places the first row that matches decides."""
 
 _TIMES = re.compile(r"\d+x\d+")
 _NUMBER = re.compile(r"^(.*?)[_.]?(\d+)([a-z]?)$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _DIGITS = re.compile(r"(\d+)")
-_BY_FORM = {form: [(re.compile(row.pattern), row) for row in GRAMMAR if row.form is form] for form in Form}
+_BY_FORM = {form: [row for row in GRAMMAR if row.form is form] for form in Form}
 
 
 def row_of(form: Form, name: str, siblings: Set[str] = frozenset()) -> Row | None:
     """The first row of a form that matches a name; see `place`."""
-    for pattern, row in _BY_FORM[form]:
-        if (not row.beside or row.beside in siblings) and pattern.search(name):
-            return row
-    return None
+    found = (row for row in _BY_FORM[form] if not row.beside or row.beside in siblings)
+    return next((row for row in found if row.matches(name)), None)
 
 
 @lru_cache(maxsize=65536)
@@ -333,7 +334,7 @@ def has_role(component: str, role: str) -> bool:
         (True, True, False)
     """
     name = snake_case(component)
-    return any(row.says == role and pattern.search(name) for pattern, row in _BY_FORM[Form.ROLE])
+    return any(row.says == role and row.matches(name) for row in _BY_FORM[Form.ROLE])
 
 
 def is_position(component: str) -> bool:

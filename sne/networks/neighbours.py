@@ -44,9 +44,10 @@ def turn_transposed(layers: Sequence[Layer], hinted: frozenset[str]) -> tuple[li
 def settle_norms(layers: Sequence[Layer], hinted: frozenset[str]) -> tuple[list[Layer], list[Note]]:
     """Settles the type of norms with scale and shift, without running statistics and without a telling name.
 
-    Such a norm is a batch norm if the others of its name are batch norms. In a network with attentions it is a layer
-    norm unless a convolution is next to it. Otherwise it is read as a layer norm, and one note says that it may be a
-    batch norm or a group norm.
+    Such a norm has the type of the other norms of its name, or of all other norms, if that is one type; batch norms
+    with running statistics do not count, because a network that stores some stores all of them. Else, in a network
+    with attentions, it is a layer norm unless a convolution other than the first layer is next to it. Else it is read
+    as a layer norm, and one note says that it may be a batch norm or a group norm.
 
     Args:
         layers: Layers in order of level.
@@ -58,21 +59,22 @@ def settle_norms(layers: Sequence[Layer], hinted: frozenset[str]) -> tuple[list[
     open_norms = {layer.name for layer in layers if layer.name not in hinted and _is_open_norm(layer)}
     if not open_norms:
         return list(layers), []
-    types_by_word: dict[str, set[LayerType]] = {}
-    conv_levels: set[int] = set()
+    known: dict[str, set[LayerType]] = {"": set()}  # types by word, and of all norms by ""
     for layer in layers:
-        if layer.type in NORMS and layer.name not in open_norms:
-            types_by_word.setdefault(_word(layer), set()).add(layer.type)
-        elif layer.type in _CONVOLUTIONS:
-            conv_levels.add(layer.level)
+        has_statistics = any(part.role is Role.RUNNING_VAR for part in layer.parts)
+        if layer.type in NORMS and layer.name not in open_norms and not has_statistics:
+            known[""].add(layer.type)
+            known.setdefault(_word(layer), set()).add(layer.type)
+    conv_levels = {layer.level for layer in layers if layer.type in _CONVOLUTIONS and layer.level > 0}
     has_attention = any(layer.type in _ATTENTIONS for layer in layers)
     result, unsettled = [], []
     for layer in layers:
         if layer.name in open_norms:
+            types = known.get(_word(layer), known[""])
             is_beside_conv = not conv_levels.isdisjoint((layer.level - 1, layer.level + 1))
-            if _word(layer) and types_by_word.get(_word(layer)) == {LayerType.BATCH_NORM}:
+            if types == {LayerType.BATCH_NORM}:
                 layer = replace(layer, type=LayerType.BATCH_NORM)
-            elif is_beside_conv or not has_attention:
+            elif types != {LayerType.LAYER_NORM} and (is_beside_conv or not has_attention):
                 unsettled.append(layer)
         result.append(layer)
     return result, _note_on(unsettled)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from sne.networks.grammar import has_role, natural_key
 from sne.networks.network import Hint, Note, TensorInfo
@@ -37,13 +36,13 @@ class Stem:
     stored: str
     leaves: dict[str, TensorInfo] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def last(self) -> str:
         """The last component of the path that is not a number: `to_out` for `to_out.0`."""
         components = self.path.split(".")
         return next((c for c in reversed(components) if not c.isdigit()), components[-1])
 
-    @cached_property
+    @property
     def component(self) -> str:
         """The last component of the path."""
         return self.path.rpartition(".")[2]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from sne.networks.grammar import attention_word, snake_case, split_number
 from sne.networks.network import LayerType
@@ -50,27 +49,27 @@ class Node:
             node = node.parent
         return ".".join(name for name in reversed(names) if name)
 
-    @cached_property
+    @property
     def base(self) -> str:
         """The name in snake case without its number."""
         return split_number(self.name)[0]
 
-    @cached_property
+    @property
     def number(self) -> tuple[int, str] | None:
         """The number in the name, with the letter that may follow it."""
         return split_number(self.name)[1]
 
-    @cached_property
+    @property
     def snake(self) -> str:
         """The name in snake case."""
         return snake_case(self.name)
 
-    @cached_property
+    @property
     def word(self) -> str:
         """What the name stands for in an attention, empty if nothing."""
         return attention_word(self.name)
 
-    @cached_property
+    @property
     def is_conv(self) -> bool:
         """Whether the module's own layer is a convolution."""
         return self.stem is not None and any(layer.type in _CONVS for layer in self.stem.layers)
@@ -88,7 +87,7 @@ class Node:
         num_out, num_in, kernel = self.stem.layers[0].parts[0].arranged_shape
         return num_in == 1 and num_out > 1 and kernel > 1
 
-    @cached_property
+    @property
     def is_loose(self) -> bool:
         """Whether the module holds parameters of no known layer alone, whose place among siblings is open."""
         return (
@@ -97,7 +96,7 @@ class Node:
             and all(layer.type is LayerType.OTHER for layer in self.stem.layers)
         )
 
-    @cached_property
+    @property
     def is_list(self) -> bool:
         """Whether all children are numbers, as in `nn.Sequential` and `nn.ModuleList`."""
         return bool(self.children) and all(child.isdigit() for child in self.children)

@@ -1,14 +1,15 @@
 """`sne zoo verify`, `merge` and `append`, and what a full disk leaves."""
 
 import json
-import subprocess
-import sys
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from small_zoos import contents, write_zoo
 
-from sne.zoo import Zoo
+from sne.zoo import Zoo, export_folder
 
 
 @pytest.fixture
@@ -91,27 +92,36 @@ def test_mistakes_are_one_line(run, first: Path, second: Path, tmp_path: Path, w
     assert contents(first) == before and not (tmp_path / "out").exists()
 
 
-FULL = """
-import resource, sys
-from sne.cli.main import main
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-main(sys.argv[1:])
-"""
-
-
-@pytest.mark.parametrize("command", ["merge", "append"])
-def test_a_full_disk_leaves_what_was_there(first: Path, tmp_path: Path, command: str):
+@contextmanager
+def full_disk() -> Iterator[None]:
     """No file may grow past 20,000 bytes, as on a disk that fills up."""
-    write_zoo(tmp_path / "large", name="l", width=2000, count=6)
-    before = contents(first)
-    words = ["merge", tmp_path / "out", first] if command == "merge" else ["append", first]
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, "zoo", *words, tmp_path / "large"], capture_output=True, text=True, timeout=120
-    )
-    last = done.stderr.splitlines()[-1]
-    assert done.returncode == 2 and last.startswith("sne: cannot write "), done.stderr
-    assert "file too large" in last and "Traceback" not in done.stderr
-    assert contents(first) == before and not list((tmp_path / "out").glob("*"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("command", ["merge", "append", "import", "export", "export-pt"])
+def test_a_full_disk_leaves_what_was_there(run, first: Path, tmp_path: Path, command: str):
+    large = tmp_path / "large"
+    write_zoo(large, name="l", width=2000, count=6)
+    export_folder(Zoo.open(large), tmp_path / "files")
+    before, out = contents(first), tmp_path / "out"
+    words = {
+        "merge": ["merge", out, first, large],
+        "append": ["append", first, large],
+        "import": ["import", "folder", tmp_path / "files", out],
+        "export": ["export", "folder", large, out],
+        "export-pt": ["export", "folder", large, out, "--files", "pt"],
+    }
+    with full_disk():
+        result = run(*words[command], status=2)
+    last = result.err.splitlines()[-1]
+    assert last.startswith("sne: cannot write ") and "file too large" in last and result.out == ""
+    assert contents(first) == before and not out.exists()
+    assert not list(tmp_path.rglob("*.partial")) and not list(tmp_path.rglob(".writing"))
 
 
 @pytest.mark.parametrize("command", ["verify", "merge", "append"])

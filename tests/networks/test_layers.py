@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from network_modules import module, read, vector
+from network_modules import module, read, timm_vit, vector
 from torch import nn
 
 from sne.networks import Hint, LayerType, Network, Role
@@ -201,3 +201,29 @@ def test_layer_scale_and_scalars_are_other():
     assert [layer.type for layer in network.layers if layer.name != "fc"] == [LayerType.OTHER] * 2
     scalar = next(layer for layer in network.layers if layer.name == "temperature")
     assert network.read(scalar.parts[0]).shape == (1, 1, 1)
+
+
+def norms(*names: str, **other: torch.Tensor) -> dict[str, LayerType]:
+    """Types of norms of four channels that store scale and shift alone."""
+    state = {f"{name}.{leaf}": torch.ones(4) for name in names for leaf in ("weight", "bias")}
+    network = read(state | {name.replace("__", "."): value for name, value in other.items()})
+    return {layer.name: layer.type for layer in network.layers if layer.name in names}
+
+
+def test_norms_without_running_statistics():
+    conv = {"conv__weight": torch.ones(4, 3, 3, 3)}
+    assert norms("bn1", "BatchNorm2d", **conv) == dict.fromkeys(("bn1", "BatchNorm2d"), LayerType.BATCH_NORM)
+    assert norms("bn1", "downsample.1", **conv)["downsample.1"] is LayerType.BATCH_NORM
+    assert norms("ln1", "head.0", **conv)["head.0"] is LayerType.LAYER_NORM
+    stored = {"bn1__running_mean": torch.ones(4), "bn1__running_var": torch.ones(4)}
+    assert norms("bn1", "norm", **conv, **stored)["norm"] is LayerType.LAYER_NORM
+
+
+def test_a_norm_of_open_type_is_noted():
+    conv = {"conv.weight": torch.ones(4, 3, 3, 3)}
+    norm = {"norm.weight": torch.ones(4), "norm.bias": torch.ones(4)}
+    (note,) = read(conv | norm).notes
+    assert note.tensor == "norm.weight"
+    assert "batch norm and group norm apart; read as layer norm" in note.reason
+    assert not read(conv | norm, {"norm": Hint(LayerType.LAYER_NORM)}).notes
+    assert not [note for note in read(timm_vit()).notes if "running statistics" in note.reason]

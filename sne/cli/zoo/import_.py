@@ -101,6 +101,4 @@ def _argument_missing(form: str) -> Exception:
     if form in FORMATS:
         return ZooError(f"expected SOURCE and OUT after {form!r}, such as: {example}")
     formats = ", ".join(FORMATS)
-    return ZooError(
-        f"the first argument is the format, one of {formats}; got {form!r}, expected for example: {example}"
-    )
+    return ZooError(f"the first argument is the format, one of {formats}; got {form!r}. Example: {example}")

@@ -1,53 +1,53 @@
-"""Heads and their channels, once the number of heads is known."""
+"""Groups of an attention: its heads and their channels, if the number of heads is known."""
 
 from sne.errors import SymmetryError
 from sne.symmetry.by_name.claims import Claims, UncertainError
 from sne.symmetry.symmetry import Mixing, Span
 
-NO_HEADS = "heads: their number is in no name and no shape; pass heads="
-ROTARY = "channels of queries and keys, which may turn with position"
+NO_HEADS = "heads: neither names nor shapes tell their number; pass heads="
+ROTARY = "channels of queries and keys, which may be rotated by position"
 Place = tuple[str, int, int]  # tensor, axis, first entry
 
 
 class Attention:
-    """The axes of one attention: where its queries, keys, values and what they become sit."""
+    """The axes of one attention that queries, keys, values and their outputs sit on."""
 
     def __init__(self) -> None:
         self.places: dict[str, list[Place]] = {}
         self.widths: dict[str, int] = {}
 
     def add(self, tensor: str, dim: int, size: int, parts: tuple[str, ...]) -> None:
-        """Enters an axis.
+        """Adds an axis.
 
         Args:
-            tensor: its tensor.
-            dim: the axis.
-            size: its entries.
-            parts: what follows one another on it, in equal shares.
+            tensor: Name of the tensor.
+            dim: Number of the axis.
+            size: Number of entries on the axis.
+            parts: Parts that follow one another on the axis, in equal shares.
 
         Raises:
-            UncertainError: the entries are no equal shares, or of another number than on other axes.
+            UncertainError: The entries cannot be shared equally, or a part has another size than on other axes.
         """
         if size % len(parts):
-            raise UncertainError(f"{tensor} has {size} entries on axis {dim}, not {len(parts)} equal shares")
+            raise UncertainError(f"{tensor} has {size} entries on axis {dim}, which are not {len(parts)} equal shares")
         share = size // len(parts)
         for number, part in enumerate(parts):
             if self.widths.setdefault(part, share) != share:
                 raise UncertainError(f"{tensor} has {share} entries of {part}, others have {self.widths[part]}")
             self.places.setdefault(part, []).append((tensor, dim, number * share))
 
-    def claim(self, name: str, claims: Claims, heads: int | None, is_turned: bool) -> None:
+    def claim(self, name: str, claims: Claims, heads: int | None, is_rotated: bool) -> None:
         """Claims heads and channels, channels first.
 
         Args:
-            name: of the attention.
-            claims: of the network.
-            heads: of the queries; None where unknown.
-            is_turned: queries and keys may turn with position.
+            name: Name of the attention.
+            claims: Claims of the network.
+            heads: Number of query heads; None if unknown.
+            is_rotated: Whether queries and keys may be rotated by position.
 
         Raises:
-            UncertainError: parts are missing or do not fit each other.
-            SymmetryError: the widths cannot be cut into that many heads.
+            UncertainError: Parts are missing or do not fit each other.
+            SymmetryError: The widths cannot be divided into that many heads.
         """
         if set(self.places) != {"query", "key", "value", "out"}:
             raise UncertainError(f"{name} has {', '.join(sorted(self.places))}, expected query, key, value and out")
@@ -60,10 +60,12 @@ class Attention:
         if heads is None:
             return
         if heads < 1 or width % heads or narrow % (width // heads) or width % narrow:
-            raise SymmetryError(f"{name}: heads is {heads}, which does not cut queries of {width} and keys of {narrow}")
+            raise SymmetryError(
+                f"{name}: heads is {heads}, which does not divide queries of width {width} and keys of width {narrow}"
+            )
         channels, shared = width // heads, width // narrow  # `shared` query heads read one key head
         for head in range(narrow // channels):
-            self._claim_channels(f"{name}.{head}", claims, head, channels, shared, is_turned)
+            self._claim_channels(f"{name}.{head}", claims, head, channels, shared, is_rotated)
         for head in range(narrow // channels if shared > 1 else 0):
             for part in ("query", "out"):
                 self._claim(f"{name}.{head}.queries", claims, part, shared, head * shared * channels, inner=channels)
@@ -72,9 +74,9 @@ class Attention:
             self._claim(f"{name}.heads", claims, part, narrow // channels, 0, inner=inner)
 
     def _claim_channels(
-        self, name: str, claims: Claims, head: int, channels: int, shared: int, is_turned: bool
+        self, name: str, claims: Claims, head: int, channels: int, shared: int, is_rotated: bool
     ) -> None:
-        pairs = [("value", "out")] if is_turned else [("key", "query"), ("value", "out")]
+        pairs = [("value", "out")] if is_rotated else [("key", "query"), ("value", "out")]
         for one, other in pairs:
             group, spans = f"{name}.{one}", []
             for part, repeats, power in ((one, 1, 1), (other, shared, -1)):

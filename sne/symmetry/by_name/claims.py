@@ -1,4 +1,4 @@
-"""Claims about axes, collected while a layout is read, and the symmetry that they make."""
+"""Claims about axes, which readers of layouts collect, and the symmetry that they make."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,15 +8,15 @@ from sne.symmetry.symmetry import Fixed, Group, Mixing, Span, Symmetry
 
 
 class UncertainError(Exception):
-    """A layout does not hold for a network; the message says where it fails."""
+    """A layout does not hold for a network; the message says why."""
 
 
 class Claims:
-    """Groups in the making. A group that is fixed after it was claimed gives all its axes back.
+    """Groups that are being collected. A group that is given up after it was claimed fixes all its axes.
 
     Args:
-        infos: every tensor of the network.
-        aliases: from names of tied tensors to the name that is kept.
+        infos: Every tensor of the network by name.
+        aliases: For each name of a tied tensor but the first, the name that is kept.
     """
 
     def __init__(self, infos: Mapping[str, TensorInfo], aliases: Mapping[str, str]) -> None:
@@ -30,10 +30,15 @@ class Claims:
         self._reasons: dict[tuple[str, int], str] = {}
 
     def claim(self, group: str, size: int, span: Span) -> None:
-        """Says that the neurons of a group sit on an axis.
+        """Claims that the neurons of a group sit on an axis.
+
+        Args:
+            group: Name of the group.
+            size: Number of neurons.
+            span: Place on the axis.
 
         Raises:
-            UncertainError: the group has another size elsewhere, or the tensor has no such axis or is too short.
+            UncertainError: The group has another size elsewhere, or the tensor has no such axis or is too short.
         """
         shape = self.infos[span.tensor].shape
         if self._sizes.setdefault(group, size) != size:
@@ -43,16 +48,16 @@ class Claims:
         self._spans.setdefault(group, []).append(span)
 
     def size(self, group: str) -> int:
-        """Number of neurons of a group that was claimed."""
+        """Returns the number of neurons of a claimed group."""
         return self._sizes[group]
 
     def allow(self, group: str, *kinds: str) -> None:
-        """Allows kinds besides permutations."""
+        """Allows kinds of changes besides permutations."""
         there = self._kinds.get(group, ())
         self._kinds[group] = (*there, *(kind for kind in kinds if kind not in there))
 
     def forbid(self, group: str, *kinds: str) -> None:
-        """Takes kinds back."""
+        """Withdraws kinds of changes."""
         self._kinds[group] = tuple(kind for kind in self._kinds.get(group, ()) if kind not in kinds)
 
     def mix(self, mixing: Mixing) -> None:
@@ -60,15 +65,15 @@ class Claims:
         self._mixings.append(mixing)
 
     def fix(self, tensor: str, dim: int, reason: str) -> None:
-        """Says why an axis is fixed; a claim on the same axis stays."""
+        """Gives the reason why an axis is fixed; it does not withdraw a claim on the axis."""
         self._reasons.setdefault((tensor, dim), reason)
 
     def give_up(self, group: str, reason: str) -> None:
-        """Fixes a group wherever it sits."""
+        """Fixes all axes of a group."""
         self._broken.setdefault(group, reason)
 
     def build(self) -> Symmetry:
-        """The symmetry: what is claimed and not given up; every other axis is fixed, with its reason."""
+        """Returns the symmetry: groups that are claimed and not given up. Every other axis is fixed for a reason."""
         self._settle_tied()
         groups = tuple(
             Group(name, self._sizes[name], tuple(spans), ("permutation", *self._kinds.get(name, ())))
@@ -76,16 +81,14 @@ class Claims:
             if self._sizes[name] > 1 and name not in self._broken
         )
         for name, spans in self._spans.items():
-            reason = self._broken.get(name, "one entry at most" if self._sizes[name] < 2 else "")
+            reason = self._broken.get(name, "no more than one entry" if self._sizes[name] < 2 else "")
             for span in spans if reason else ():
                 self.fix(span.tensor, span.dim, reason)
         mixings = tuple(one for one in self._mixings if one.name not in self._broken)
         moving = [*groups, *mixings]
         free = {(span.tensor, span.dim) for one in moving for span in one.spans}
         fixed = tuple(
-            Fixed(
-                name, dim, self._reasons.get((name, dim), "not understood: nothing in the layout speaks of this axis")
-            )
+            Fixed(name, dim, self._reasons.get((name, dim), "not understood: the layout does not mention this axis"))
             for name, info in self.infos.items()
             if name not in self.aliases
             for dim in range(len(info.shape))
@@ -101,7 +104,7 @@ class Claims:
         )
 
     def _settle_tied(self) -> None:
-        """Lets tied tensors speak with one name; groups that would move them differently are given up."""
+        """Replaces names of tied tensors by the one that is kept; gives up groups that move them differently."""
         tied = {*self.aliases, *self.aliases.values()}
         seen: dict[str, dict[tuple[str, Span], int]] = {name: {} for name in tied}
         for group, spans in self._spans.items():
@@ -124,11 +127,11 @@ class Claims:
 
 
 def nothing(infos: Mapping[str, TensorInfo], reason: str) -> Symmetry:
-    """The symmetry that claims nothing.
+    """Returns a symmetry without groups.
 
     Args:
-        infos: every tensor of the network.
-        reason: why.
+        infos: Every tensor of the network by name.
+        reason: Why nothing is claimed.
     """
     fixed = tuple(
         Fixed(name, dim, f"not understood: {reason}") for name, info in infos.items() for dim in range(len(info.shape))

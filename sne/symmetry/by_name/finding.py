@@ -1,23 +1,29 @@
-"""From names and shapes to a symmetry: the first layout that fits is asked, and must account for every tensor."""
+"""From names and shapes to a symmetry: the first layout that explains every tensor gives it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
 from sne.networks import Hint, Network, TensorInfo
-from sne.symmetry.by_name.bert import BERT
+from sne.networks.stems import common_prefix
 from sne.symmetry.by_name.claims import Claims, UncertainError, nothing
-from sne.symmetry.by_name.convnext import convnext
-from sne.symmetry.by_name.gpt2 import GPT2, NANO_GPT
 from sne.symmetry.by_name.known import Known, known
-from sne.symmetry.by_name.llama import LLAMA
-from sne.symmetry.by_name.prefixes import with_prefix, without_prefix
+from sne.symmetry.by_name.layouts import (
+    BERT,
+    GPT2,
+    LLAMA,
+    NANO_GPT,
+    SMALL_TEXT,
+    SMALL_VISION,
+    T5,
+    TIMM_VIT,
+    TRANSFORMERS_VIT,
+    convnext,
+)
 from sne.symmetry.by_name.resnet import fits_resnet, read_resnet
-from sne.symmetry.by_name.small_transformer import SMALL_TEXT, SMALL_VISION
 from sne.symmetry.by_name.stack import read_stack
-from sne.symmetry.by_name.t5 import T5
 from sne.symmetry.by_name.tables import Layout, fits, read_table
-from sne.symmetry.by_name.vit import TIMM_VIT, TRANSFORMERS_VIT
-from sne.symmetry.symmetry import Symmetry
+from sne.symmetry.symmetry import Group, Mixing, Symmetry
 
 _LAYOUTS: Sequence[Layout] = (
     TIMM_VIT,
@@ -36,7 +42,7 @@ _Reader = Callable[[Claims], None]
 
 @runtime_checkable
 class _Hinted(Protocol):
-    """A source that knows more than names and shapes: which tensors are tied, which classes modules are of."""
+    """A source that knows more than names and shapes: tied tensors and classes of modules."""
 
     @property
     def hints(self) -> Mapping[str, Hint]: ...
@@ -50,22 +56,29 @@ def symmetry_by_name(
     activation: str | None = None,
     assume_sequential: bool = False,
 ) -> Symmetry:
-    """What names and shapes of a network's tensors make certain about its symmetries; no code is needed.
+    """Finds the symmetries of a network that the names and shapes of its tensors make certain.
 
     Args:
-        network: read by `sne.read_network`, or its tensors by name. A network also tells which tensors are tied and,
-            where it was read from a module, of which classes its layers are.
-        heads: query heads of every attention, which are in no name and no shape; without them attention stays.
-        config: of the checkpoint, for the number of heads and `tie_word_embeddings`, as transformers keeps them.
-        activation: of hidden layers: relu, leaky_relu, tanh, sine, none, gelu, sigmoid or silu, where nothing but it
-            and pooling stands between two layers. It allows scaling or sign flips besides permutations.
-        assume_sequential: a plain stack is nothing but its layers one after the other: no skips, no layer used twice.
+        network: A network from `sne.read_network`, or tensors by name. A network also tells which tensors are tied
+            and, if it was read from a module, the classes of its layers.
+        heads: Number of query heads in every attention, which neither names nor shapes tell. Without it, heads and
+            their channels stay fixed.
+        config: Configuration of the checkpoint as in transformers, for the number of heads and `tie_word_embeddings`.
+        activation: Activation of hidden layers: relu, leaky_relu, tanh, sine, none, gelu, sigmoid or silu. It allows
+            scaling or sign flips besides permutations where only the activation and pooling stand between two layers.
+        assume_sequential: Whether the layers of a plain stack follow one another without skips, and none is used twice.
 
     Returns:
-        The groups that are certain; `fixed` says of every other axis why it stays.
+        The groups that are certain; `fixed` gives the reason for every other axis.
 
     Raises:
-        SymmetryError: what the caller passes contradicts itself or the shapes.
+        SymmetryError: The arguments contradict each other or the shapes.
+
+    Example:
+        >>> shapes = {"fc1.weight": (8, 5), "fc1.bias": (8,), "fc2.weight": (3, 8)}
+        >>> symmetry = symmetry_by_name({name: TensorInfo(name, shape, "float32") for name, shape in shapes.items()})
+        >>> [(group.size, len(group.spans)) for group in symmetry.groups]
+        [(8, 3)]
     """
     facts = known(heads, config, activation, assume_sequential)
     infos, hints = network, {}
@@ -76,7 +89,7 @@ def symmetry_by_name(
     empty = next((name for name, info in infos.items() if info.num_entries == 0), None)
     if empty is not None:
         return nothing(infos, f"{empty} is empty")
-    prefix, infos, hints = without_prefix(infos, hints)
+    prefix, infos, hints = _without_prefix(infos, hints)
     aliases = _aliases(infos, hints)
     reasons = []
     for read in _readers(infos, facts, hints):
@@ -86,12 +99,12 @@ def symmetry_by_name(
         except UncertainError as error:
             reasons.append(str(error))
         else:
-            return with_prefix(claims.build(), prefix)
-    return with_prefix(nothing(infos, "; ".join(reasons)), prefix)
+            return _with_prefix(claims.build(), prefix)
+    return _with_prefix(nothing(infos, "; ".join(reasons)), prefix)
 
 
 def _readers(infos: Mapping[str, TensorInfo], facts: Known, hints: Mapping[str, Hint]) -> list[_Reader]:
-    """How to read a network of these names: as what its names say, or else as a plain stack."""
+    """Returns the readers of the layouts that fit the names, or the reader of plain stacks if none fits."""
     readers: list[_Reader] = [
         lambda claims, layout=layout: read_table(layout, claims, facts) for layout in _LAYOUTS if fits(layout, infos)
     ]
@@ -101,7 +114,7 @@ def _readers(infos: Mapping[str, TensorInfo], facts: Known, hints: Mapping[str, 
 
 
 def _aliases(infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint]) -> dict[str, str]:
-    """Names of tied tensors, and the name that stands for them."""
+    """Returns the first name of each tied tensor by its other names."""
     first: dict[str, str] = {}
     aliases: dict[str, str] = {}
     for name in infos:
@@ -109,3 +122,30 @@ def _aliases(infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint]) -> dict
         if mark is not None and first.setdefault(mark, name) != name:
             aliases[name] = first[mark]
     return aliases
+
+
+def _without_prefix(
+    infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint]
+) -> tuple[str, dict[str, TensorInfo], dict[str, Hint]]:
+    """Returns the wrapper prefix that all names share, and tensors and hints without it. Inverse: `_with_prefix`."""
+    prefix = common_prefix(infos)
+    cut = len(prefix)
+    short = {name[cut:]: replace(info, name=name[cut:]) for name, info in infos.items()}
+    return prefix, short, {path[cut:]: hint for path, hint in hints.items() if path.startswith(prefix)}
+
+
+def _with_prefix(symmetry: Symmetry, prefix: str) -> Symmetry:
+    """Returns a symmetry under the stored names. Inverse of `_without_prefix`."""
+    if not prefix:
+        return symmetry
+
+    def stored(one: Group | Mixing) -> tuple:
+        return tuple(replace(span, tensor=prefix + span.tensor) for span in one.spans)
+
+    return Symmetry(
+        tuple(replace(group, spans=stored(group)) for group in symmetry.groups),
+        tuple(replace(mixing, spans=stored(mixing)) for mixing in symmetry.mixings),
+        {prefix + name: shape for name, shape in symmetry.shapes.items()},
+        {prefix + alias: prefix + name for alias, name in symmetry.aliases.items()},
+        tuple(replace(fixed, tensor=prefix + fixed.tensor) for fixed in symmetry.fixed),
+    )

@@ -1,4 +1,4 @@
-"""What the caller knows of a network beyond names and shapes."""
+"""What the caller knows about a network beyond names and shapes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sine", "none", "gelu", "sigmoid", 
 
 @dataclass(frozen=True)
 class Known:
-    """What the caller knows.
+    """What the caller knows about a network.
 
     Args:
-        heads: of the queries, in every attention; None where unknown.
-        activation: of hidden layers; None where unknown.
-        is_tied: the token embedding is the output layer too.
-        is_sequential: a stack has neither skips nor shared layers.
+        heads: Number of query heads in every attention; None if unknown.
+        activation: Activation of hidden layers; None if unknown.
+        is_tied: Whether the token embedding is the output layer too.
+        is_sequential: Whether a stack has neither skips nor shared layers.
     """
 
     heads: int | None = None
@@ -32,10 +32,17 @@ class Known:
 def known(
     heads: int | None, config: Mapping[str, Any] | None, activation: str | None, assume_sequential: bool
 ) -> Known:
-    """Checks and joins what the caller passes; see `symmetry_by_name`.
+    """Checks the arguments of `symmetry_by_name` and joins them.
+
+    Args:
+        heads: Number of query heads.
+        config: Configuration of the checkpoint.
+        activation: Name of the activation.
+        assume_sequential: Whether a stack has neither skips nor shared layers.
 
     Raises:
-        SymmetryError: the activation is not known, heads are no positive number, or the configuration says otherwise.
+        SymmetryError: The activation is not known, `heads` is not a positive integer, or the configuration has
+            another number of heads.
     """
     if activation is not None and activation not in ACTIVATIONS:
         raise SymmetryError(f"activation {activation!r} is not known, expected one of {', '.join(ACTIVATIONS)}")
@@ -48,15 +55,15 @@ def known(
             raise SymmetryError(f"heads is {heads}, the configuration's {key} is {found}")
         heads = found
     if heads is not None and (not isinstance(heads, int) or isinstance(heads, bool) or heads < 1):
-        raise SymmetryError(f"heads is {heads!r}, expected a whole number from 1")
+        raise SymmetryError(f"heads is {heads!r}, expected an integer of at least 1")
     return Known(heads, activation, config.get("tie_word_embeddings") is True, assume_sequential)
 
 
 def kinds_through(activation: str | None) -> tuple[str, ...]:
-    """Kinds besides permutations that pass an activation between two layers.
+    """Returns the kinds of changes besides permutations that pass an activation between two layers.
 
     Args:
-        activation: its name; None where unknown.
+        activation: Name of the activation; None if unknown.
     """
     scaling = ("scaling",) if activation in _POSITIVE else ()
     return (*scaling, "sign") if activation in _ODD else scaling

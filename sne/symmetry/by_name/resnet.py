@@ -1,7 +1,8 @@
 """Residual networks named as in torchvision, as in the CIFAR rewrites (`shortcut`, `linear`) and as in transformers.
 
-A stage's stream is tied over its blocks and its shortcut; the widths inside a block are free. Blocks that normalise
-before they convolve have the same names: a block that changes the width must show that norms come after.
+The stream of a stage is one group over its blocks and its shortcut; each width inside a block is a group of its own.
+Blocks that normalise before they convolve have the same names, so that a block that changes the width must show that
+norms come after convolutions.
 """
 
 import re
@@ -40,7 +41,7 @@ class _Block:
 
 
 def fits_resnet(infos: Mapping[str, TensorInfo]) -> bool:
-    """Whether a network has the names of a residual network's stem and blocks."""
+    """Whether a network has the names of a residual network."""
     stems = {name.rpartition(".")[0] for name in infos}
     blocks = ("layer1.0.conv2", "encoder.stages.0.layers.0.layer.1.convolution")
     return any(stem.removeprefix("resnet.") in blocks for stem in stems)
@@ -50,13 +51,13 @@ def read_resnet(claims: Claims, known: Known) -> None:
     """Claims the widths of a residual network.
 
     Raises:
-        UncertainError: it has other tensors or other shapes than those of residual networks.
+        UncertainError: The network has other tensors or other shapes than residual networks.
     """
     whole, blocks, head = _sort(claims.infos)
     if set(whole.convs) != {"0"} or set(whole.norms) != {"0"}:
         raise UncertainError("a residual network has one convolution and one norm before its blocks")
     if f"{whole.norms['0']}.running_mean" not in claims.infos:
-        raise UncertainError(f"{whole.norms['0']} is no batch norm")
+        raise UncertainError(f"{whole.norms['0']} is not a batch norm")
     _check_norms_come_after(claims.infos, blocks)
     reader = _Reader(claims, known)
     stream = "stream.stem"
@@ -73,7 +74,7 @@ def read_resnet(claims: Claims, known: Known) -> None:
 
 
 def _sort(infos: Mapping[str, TensorInfo]) -> tuple[_Block, dict[tuple[int, int], _Block], str]:
-    """Layers before the blocks, blocks by stage and number, and the path of the head."""
+    """Returns the layers before the blocks, the blocks by stage and number, and the path of the head."""
     whole, blocks, head = _Block(), {}, ""
     for name in infos:
         path, _, leaf = name.rpartition(".")
@@ -108,7 +109,7 @@ def _check_norms_come_after(infos: Mapping[str, TensorInfo], blocks: Mapping[tup
 
 
 class _Reader:
-    """Enters layers one by one."""
+    """Claims layers one by one."""
 
     def __init__(self, claims: Claims, known: Known) -> None:
         self.claims = claims
@@ -122,7 +123,7 @@ class _Reader:
         return shape[dim]
 
     def block(self, name: str, block: _Block, stream: str, fresh: str) -> str:
-        """One block; gives the name of the stream after it."""
+        """Claims a block; returns the name of the stream after it."""
         after = stream
         if "shortcut" in block.convs:
             after = fresh
@@ -144,7 +145,7 @@ class _Reader:
         return after
 
     def conv(self, path: str, reads: str, feeds: str) -> None:
-        """A convolution; `reads` is empty for the input."""
+        """Claims a convolution; `reads` is empty for the first one, which reads the input."""
         weight = f"{path}.weight"
         self.claims.claim(feeds, self.width(weight, 0), Span(weight, 0))
         for dim in (2, 3):
@@ -163,7 +164,7 @@ class _Reader:
                 self.claims.give_up(group, _NOT_ONE)
 
     def norm(self, path: str, feeds: str, power: int = 0) -> None:
-        """A batch norm."""
+        """Claims a batch norm."""
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             name = f"{path}.{leaf}"
             if name in self.claims.infos:

@@ -1,9 +1,9 @@
 """Plain stacks of linear layers, convolutions and recurrent layers.
 
-Names and shapes show that each layer reads what the one before feeds; they do not show what stands around the layers. A
-skip connection, a layer used twice, states summed over layers or directions: all of these join widths that are equal.
-So all axes of one width move together, wherever they stand, and a width that the input or the output has too stays.
-With `assume_sequential` each width between two layers is by itself.
+Names and shapes show that each layer reads what the one before feeds, but not how layers are connected otherwise: skip
+connections, layers used twice and states summed over layers or directions all join equal widths. Therefore all axes of
+one width move together, and a width that the input or the output has too stays fixed. With `assume_sequential` each
+width between two layers is a group of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from sne.symmetry.by_name.stack_layers import SideLayer, StackLayer, stack_layer
 from sne.symmetry.by_name.stack_order import joints_of_side, stack_order
 from sne.symmetry.symmetry import Span
 
-_GROUPED = "not understood: it may be normalised in groups; its norm has no running statistics and no telling name"
+_GROUPED = "not understood: its norm may be a group norm, as neither running statistics nor its name tell"
 _BOTH = "a width of the input or the output too, to which a skip may lead"
 
 
@@ -25,7 +25,7 @@ def read_stack(claims: Claims, known: Known, hints: Mapping[str, Hint]) -> None:
     """Claims the hidden widths of a plain stack.
 
     Raises:
-        UncertainError: it is none, or its layers do not follow one another.
+        UncertainError: The network is not a plain stack, or its layers do not follow one another.
     """
     layers, sides = stack_layers(claims.infos, hints)
     by_path = {layer.path: layer for layer in layers}
@@ -33,7 +33,7 @@ def read_stack(claims: Claims, known: Known, hints: Mapping[str, Hint]) -> None:
         raise UncertainError("two layers have one name")
     order = [by_path[path] for path in stack_order(by_path, (side.path for side in sides))]
     if len(order) < 2:
-        raise UncertainError("a stack has two layers at least")
+        raise UncertainError("a stack has at least two layers")
     order, joints = follow(order, known.is_sequential)
     groups = _groups(order, joints, sides, known.is_sequential)
     for number, (joint, group) in enumerate(zip(joints, groups, strict=True)):
@@ -56,7 +56,7 @@ def read_stack(claims: Claims, known: Known, hints: Mapping[str, Hint]) -> None:
 def _groups(
     order: Sequence[StackLayer], joints: Sequence[Joint], sides: Sequence[SideLayer], is_sequential: bool
 ) -> list[str]:
-    """The group of each joint."""
+    """Returns the name of the group of each joint."""
     if not is_sequential:
         return [f"width.{joint.size}" for joint in joints]
     groups = [f"between.{number}" for number in range(len(joints))]
@@ -76,13 +76,15 @@ def _groups(
 
 
 def _allow(claims: Claims, order: Sequence[StackLayer], names: Sequence[str], kinds: Sequence[str]) -> None:
-    """Allows what passes the activation, where linear layers and convolutions alone touch a group."""
+    """Allows the kinds that pass the activation for groups that only linear layers and convolutions touch."""
     for name in dict.fromkeys(names):
         at = [number for number, other in enumerate(names) if other == name]
         touching = [order[place] for number in at for place in (number, number + 1)]
         kinds_of = {layer.kind for layer in touching}
         if kinds_of <= {"linear", "conv"} and not any(is_depthwise(layer) for layer in touching):
-            allowed = [kind for kind in kinds if kind == "scaling" or kinds_of == {"linear"}]  # maxima know no signs
+            allowed = [
+                kind for kind in kinds if kind == "scaling" or kinds_of == {"linear"}
+            ]  # pooling by maxima does not commute with signs
             claims.allow(name, *allowed)
 
 
@@ -99,7 +101,7 @@ def _fix_ends(claims: Claims, order: Sequence[StackLayer]) -> None:
 
 
 def _ends(claims: Claims, order: Sequence[StackLayer]) -> set[int]:
-    """Widths of the input and the output."""
+    """Returns the widths of the input and the output."""
     first, last = order[0], order[-1]
     start = claims.infos[first.feeding[0].tensor].shape[0] if first.kind == "table" else first.reads
     return {start, last.feeds, last.feeds * last.directions}
@@ -113,7 +115,7 @@ def _place(
     joints: Sequence[Joint],
     groups: Sequence[str],
 ) -> None:
-    """Claims the vectors of a norm on the width that they have; `ends` are widths of other places where it may be."""
+    """Claims the vectors of a norm in the group of their width; `ends` are widths of other places for it."""
     found = {(groups[i], joints[i].size, *joints[i].layout(side.width)) for i in numbers}
     for number, (group, size, outer, inner) in enumerate(sorted(found)):
         claims.forbid(group, "scaling", "sign")
@@ -128,7 +130,7 @@ def _place(
 
 
 def _give_up_last(claims: Claims, order: Sequence[StackLayer], groups: Sequence[str]) -> None:
-    """What a depthwise convolution at the end reads is what it feeds: the output."""
+    """Gives up what a last depthwise convolution reads, because it is what it feeds: the output."""
     if is_depthwise(order[-1]):
         claims.give_up(groups[-1], "output")
 
@@ -141,7 +143,7 @@ def _give_up_codes(claims: Claims, order: Sequence[StackLayer], groups: Sequence
 
 
 def _give_up_shared_widths(claims: Claims, ends: set[int], joints: Sequence[Joint], groups: Sequence[str]) -> None:
-    """Fixes groups whose width the input or output has too, or flattened channels and neurons both."""
+    """Gives up groups whose width is also that of the input or output, or of both flattened channels and neurons."""
     by_flat: dict[int, set[str]] = {}
     for joint, group in zip(joints, groups, strict=True):
         if (joint.widths | {joint.size}) & ends:

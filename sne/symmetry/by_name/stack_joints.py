@@ -1,4 +1,4 @@
-"""How the layers of a plain stack follow one another: what lies between each two."""
+"""How the layers of a plain stack follow one another: what lies between two layers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from math import isqrt
 from sne.symmetry.by_name.claims import UncertainError
 from sne.symmetry.by_name.stack_layers import StackLayer, table, turned
 
-_SMALL = 4  # 2 and 3 times a width are rather a concatenation, of means and maxima say
+_SMALL = 4  # 2 or 3 times a width is more likely a concatenation, for instance of means and maxima
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,10 @@ class Joint:
     """What lies between two layers.
 
     Args:
-        size: number of neurons.
-        fed_inner: entries of each that the first layer feeds side by side, an image that is unflattened then.
-        read_inner: entries of each that the second layer reads side by side, an image that was flattened.
-        read_outer: times that the second layer reads all of them: both directions of a recurrent layer.
+        size: Number of neurons.
+        fed_inner: Entries per neuron that the first layer feeds side by side, for an image that is unflattened.
+        read_inner: Entries per neuron that the second layer reads side by side, for an image that was flattened.
+        read_outer: Number of times that the second layer reads all neurons: 2 for both directions of a recurrent layer.
     """
 
     size: int
@@ -32,23 +32,23 @@ class Joint:
         return {self.size * self.fed_inner, self.size * self.read_inner * self.read_outer}
 
     def layout(self, width: int) -> tuple[int, int]:
-        """How the neurons stand on a vector of one of the widths: outer and inner, as in a `Span`."""
+        """Returns how the neurons lie on a vector of one of the widths: outer and inner, as in a `Span`."""
         times = width // self.size
         return (times, 1) if self.read_outer > 1 else (1, times)
 
 
 def follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[StackLayer], list[Joint]]:
-    """Finds out how each layer reads what the one before feeds.
+    """Finds how each layer reads what the one before feeds.
 
     Args:
-        order: the layers in order of depth, two at least.
-        is_sequential: nothing stands between them that feeds and reads other widths.
+        order: Layers in order of depth, at least two.
+        is_sequential: Whether nothing stands between layers that feeds and reads other widths.
 
     Returns:
-        The layers, some read as embeddings or as transposed convolutions, and what lies between them.
+        The layers, some read as embeddings or as transposed convolutions, and the joints between them.
 
     Raises:
-        UncertainError: a layer does not read what the one before feeds, or does so in more ways than one.
+        UncertainError: A layer does not read what the one before feeds, or may do so in more than one way.
     """
     done, joints = [order[0]], []
     for layer in order[1:]:
@@ -65,7 +65,7 @@ def follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[Stack
         if options and not is_sequential and _may_concatenate(done, options[0][2]):
             raise UncertainError(f"{layer.path} may read several layers side by side, as many as feed that width")
         if len(options) > 1:
-            raise UncertainError(f"{layer.path} may follow {done[-1].path} in more ways than one")
+            raise UncertainError(f"{layer.path} may follow {done[-1].path} in more than one way")
         if not options:
             fed = done[-1].feeds * done[-1].directions
             raise UncertainError(f"{layer.path} reads {layer.reads}, {done[-1].path} before it feeds {fed}")
@@ -76,12 +76,12 @@ def follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[Stack
 
 
 def _may_concatenate(done: Sequence[StackLayer], joint: Joint) -> bool:
-    """Whether what seems flattened may be several layers of one width, side by side as in CNNs on text."""
+    """Whether what seems flattened may be several layers of one width side by side, as in CNNs for text."""
     return 1 < joint.read_inner <= sum(layer.feeds == joint.size for layer in done)
 
 
 def _readings(layer: StackLayer, is_first: bool) -> list[StackLayer]:
-    """The layer as it seems, and as an embedding or a transposed convolution where nothing speaks against that."""
+    """Returns the layer as it seems, and as an embedding or a transposed convolution if it may be one."""
     if not layer.is_open:
         return [layer]
     if layer.kind == "linear":
@@ -90,7 +90,7 @@ def _readings(layer: StackLayer, is_first: bool) -> list[StackLayer]:
 
 
 def _joint(first: StackLayer, second: StackLayer, is_sequential: bool) -> Joint | None:
-    """How the second layer reads what the first feeds; None where it cannot."""
+    """Returns how the second layer reads what the first feeds, None if it cannot."""
     size, reads = first.feeds, second.reads
     if first.directions == 2:
         outer = {size: 1, 2 * size: 2}.get(reads)
@@ -106,12 +106,12 @@ def _joint(first: StackLayer, second: StackLayer, is_sequential: bool) -> Joint 
 
 
 def is_depthwise(layer: StackLayer) -> bool:
-    """Whether a convolution may read each channel by itself."""
+    """Whether a convolution may read each channel separately."""
     return layer.kind == "conv" and layer.reads == 1 and layer.feeds > 1
 
 
 def _is_image(entries: int, spatial: int, is_sequential: bool) -> bool:
-    """Whether so many entries a channel are surely positions, rather than several statistics of the channel."""
+    """Whether this many entries per channel are surely positions, rather than statistics of the channel."""
     if is_sequential:
         return True
     return entries >= _SMALL and (spatial != 2 or isqrt(entries) ** 2 == entries)

@@ -1,4 +1,4 @@
-"""The layers of a plain stack: what each reads and feeds, on which axes."""
+"""The layers of a plain stack: the widths that each reads and feeds, and on which axes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ class StackLayer:
     """A layer that reads one width and feeds another.
 
     Args:
-        path: its place in the names.
+        path: Path of the layer.
         kind: "linear", "conv", "table" or "recurrent".
-        spatial: axes of the kernel.
-        reads: width that it reads; 0 for a table.
-        feeds: width that it feeds, of one direction.
-        directions: 2 where a recurrent layer reads both ways.
-        is_open: it may as well be an embedding, or a transposed convolution.
-        may_be_bilinear: it may read two inputs of this width, where it seems to be a convolution.
-        reading: spans of the axes that read.
-        feeding: spans of the axes that feed.
+        spatial: Number of axes of the kernel.
+        reads: Width that the layer reads; 0 for a table.
+        feeds: Width that the layer feeds, per direction.
+        reading: Spans of the axes that read.
+        feeding: Spans of the axes that feed.
+        directions: Number of directions: 2 for a bidirectional recurrent layer, otherwise 1.
+        is_open: Whether the layer may also be an embedding or a transposed convolution.
+        may_be_bilinear: Whether the layer may be a bilinear layer that looks like a convolution.
     """
 
     path: str
@@ -43,13 +43,13 @@ class StackLayer:
 
 @dataclass(frozen=True)
 class SideLayer:
-    """A norm, or an activation with weights: vectors on the width of a neighbour.
+    """A norm, or an activation with weights: vectors of the width of a neighbour.
 
     Args:
-        path: its place in the names.
-        width: of its vectors.
-        tensors: the vectors.
-        is_alike: it treats all neurons alike; False where it may be a norm over groups of them.
+        path: Path of the layer.
+        width: Width of the vectors.
+        tensors: Names of the vectors.
+        is_alike: Whether it treats all neurons alike; False if it may be a norm over groups of neurons.
     """
 
     path: str
@@ -64,14 +64,14 @@ def stack_layers(
     """Sorts the tensors of a network into layers of a stack.
 
     Args:
-        infos: every tensor.
-        hints: what is known beyond names and shapes.
+        infos: Every tensor by name.
+        hints: What is known beyond names and shapes.
 
     Returns:
-        Layers in no order, stacked recurrent ones in theirs, and what stands beside them.
+        Layers in no order, and the norms and activations with weights between them.
 
     Raises:
-        UncertainError: a tensor belongs to no layer that a plain stack is made of.
+        UncertainError: A tensor belongs to no layer of a kind that plain stacks have.
     """
     layers: list[StackLayer] = []
     sides: list[SideLayer] = []
@@ -86,14 +86,14 @@ def stack_layers(
         elif leaves.keys() <= {"weight", "bias", "gamma", "beta", "scale", "running_mean", "running_var"} and leaves:
             sides.append(_side(stem, leaves, kind))
         elif any(info.num_entries != 1 for info in leaves.values()):
-            raise UncertainError(f"{stem.stored} is no layer of a plain stack")
+            raise UncertainError(f"{stem.stored} is not a layer of a plain stack")
     return layers, sides
 
 
 def _matrix(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, kind: LayerType | None) -> StackLayer:
     ndim = len(weight.shape)
     if ndim > 5 or kind is LayerType.OTHER:
-        raise UncertainError(f"{weight.name} of {list(weight.shape)} is no linear layer and no convolution")
+        raise UncertainError(f"{weight.name} of {list(weight.shape)} is neither a linear layer nor a convolution")
     if kind is LayerType.EMBEDDING:
         return table(StackLayer(stem.path, "linear", 0, weight.shape[1], weight.shape[0], (Span(weight.name, 1),), ()))
     layer = StackLayer(
@@ -119,7 +119,7 @@ def _matrix(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, kind: Layer
 
 
 def turned(layer: StackLayer) -> StackLayer:
-    """The layer with its two axes exchanged: a transposed convolution."""
+    """Returns a layer with its two axes exchanged, as a transposed convolution has them."""
     tensor = layer.reading[0].tensor
     dim = layer.reading[0].dim
     return replace(
@@ -133,18 +133,18 @@ def turned(layer: StackLayer) -> StackLayer:
 
 
 def table(layer: StackLayer) -> StackLayer:
-    """The layer read as an embedding: it feeds its second axis, and reads tokens."""
+    """Returns a layer read as an embedding, which feeds its second axis and reads tokens."""
     tensor = layer.reading[0].tensor
     return StackLayer(layer.path, "table", 0, 0, layer.reads, (), (Span(tensor, 1, power=1),))
 
 
 def _recurrent(stem: Stem, leaves: Mapping[str, TensorInfo]) -> list[StackLayer]:
-    """Stacked recurrent layers, one `StackLayer` each; directions share it."""
+    """Returns one `StackLayer` per stacked recurrent layer; its directions share it."""
     found: dict[int, list[str]] = {}
     for leaf in leaves:
         kind, _, rest = leaf.partition("_")
         if kind not in ("weight", "bias") or not rest.startswith(("ih", "hh")):
-            raise UncertainError(f"{stem.stored} has {leaf}, which plain recurrent layers have not")
+            raise UncertainError(f"{stem.stored} has {leaf}, which plain recurrent layers do not have")
         digits = "".join(letter for letter in rest.removesuffix("_reverse") if letter.isdigit())
         found.setdefault(int(digits or 0), []).append(leaf)
     return [_one_recurrent(f"{stem.path}.{index}", leaves, names) for index, names in sorted(found.items())]
@@ -181,7 +181,7 @@ def _side(stem: Stem, leaves: Mapping[str, TensorInfo], kind: LayerType | None) 
     shapes = {info.shape for info in leaves.values()}
     shape = shapes.pop() if len(shapes) == 1 else ()
     if len(shape) != 1:
-        raise UncertainError(f"{stem.stored} has tensors of unlike shapes, or of more axes than one")
+        raise UncertainError(f"{stem.stored} has tensors of different shapes, or of more than one axis")
     names = tuple(info.name for info in leaves.values())
     is_batch_norm = "running_mean" in leaves and "running_var" in leaves
     word = snake_case(stem.last)

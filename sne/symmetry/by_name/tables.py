@@ -1,4 +1,4 @@
-"""Layouts written as tables: a pattern of names, and what sits on each axis."""
+"""Layouts as tables: rows of a pattern of names and what sits on each axis. `layouts.py` has the layouts."""
 
 import re
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ class On:
     """A group of neurons on an axis.
 
     Args:
-        group: its name; `{0}`, `{1}`, ... stand for the numbers in the tensor's name,
-            `{p0}`, ... for the numbers before them.
-        power: exponent of the neurons' scale.
-        is_gated: the neurons are multiplied by others and by nothing else, so that scales pass whatever the activation.
+        group: Name of the group; `{0}`, `{1}`, ... stand for the numbers in the tensor's name, and `{p0}`, ... for
+            these numbers minus one.
+        power: Exponent of the neurons' scale.
+        is_gated: Whether the neurons are only multiplied by others, so that scales pass whatever the activation.
     """
 
     group: str
@@ -30,11 +30,11 @@ class On:
 
 @dataclass(frozen=True)
 class Heads:
-    """An axis that attention cuts into heads.
+    """An axis that attention divides into heads.
 
     Args:
-        attention: its name, with numbers as in `On`.
-        parts: what follows one another on the axis: "query", "key", "value", "out".
+        attention: Name of the attention, with numbers as in `On`.
+        parts: Parts that follow one another on the axis: "query", "key", "value", "out".
     """
 
     attention: str
@@ -47,16 +47,16 @@ Row = tuple[str, tuple[AxisRule, ...]]
 
 @dataclass(frozen=True)
 class Layout:
-    """The names of one architecture, all of them: a tensor that no row knows makes the layout fail.
+    """All names of one architecture. The layout fails for a network that has a tensor in no row.
 
     Args:
-        name: what messages call it.
-        rows: patterns, in which `{}` is a number and `(a|b)` a choice, and what sits on the axes of the tensor.
-        needed: patterns that must match, for the layout to be this one.
-        readers: patterns of tensors that read the groups "stream..." at the end; without one these are the output.
-        embedding: the tensor that can be the last reader by being tied, where the caller says so.
-        is_rotary: queries and keys turn with position, so that their channels may not trade places.
-        needs_bias: names of tensors without which channels of queries and keys might be rotary too.
+        name: Name of the layout in messages.
+        rows: Patterns, in which `{}` is a number and `(a|b)` a choice, and what sits on the axes of the tensor.
+        needed: Patterns that must all match for a network to have this layout.
+        readers: Patterns of tensors that read the groups "stream..." at the end; without one these are the output.
+        embedding: Pattern of the tensor that is the last reader if the caller says that it is tied.
+        is_rotary: Whether queries and keys are rotated by position, so that their channels must stay.
+        needs_bias: Pattern of a tensor without which queries and keys may be rotated too.
     """
 
     name: str
@@ -74,36 +74,36 @@ GATED = ("scaling", "sign")
 
 
 def linear(pattern: str, out: AxisRule, reads: AxisRule) -> tuple[Row, ...]:
-    """Rows of a linear layer's weight and bias.
+    """Returns the rows of a linear layer's weight and bias.
 
     Args:
-        pattern: of its path.
-        out: what it feeds.
-        reads: what it reads.
+        pattern: Pattern of the layer's path.
+        out: What the layer feeds.
+        reads: What the layer reads.
     """
     return (f"{pattern}.weight", (out, reads)), (f"{pattern}.bias", (out,))
 
 
 def norm(pattern: str, rule: AxisRule) -> tuple[Row, ...]:
-    """Rows of a norm's weight and bias.
+    """Returns the rows of a norm's weight and bias.
 
     Args:
-        pattern: of its path.
-        rule: what it stretches.
+        pattern: Pattern of the norm's path.
+        rule: What the norm scales.
     """
     return ((f"{pattern}.(weight|bias)", (rule,)),)
 
 
 def fits(layout: Layout, infos: Mapping[str, TensorInfo]) -> bool:
-    """Whether a network has the names that tell a layout from others."""
+    """Whether a network has the names that distinguish a layout from others."""
     return all(_find(pattern, infos) for pattern in layout.needed)
 
 
 def read_table(layout: Layout, claims: Claims, known: Known) -> None:
-    """Claims what a layout says of a network.
+    """Claims what a layout says about a network.
 
     Raises:
-        UncertainError: a tensor is not in the table, or has another shape than the table's.
+        UncertainError: A tensor is in no row, or has another number of axes than its row.
     """
     attentions: dict[str, Attention] = {}
     streams: set[str] = set()
@@ -126,16 +126,16 @@ def read_table(layout: Layout, claims: Claims, known: Known) -> None:
     is_read = is_read or (known.is_tied and layout.embedding != "" and bool(_find(layout.embedding, claims.infos)))
     for stream in streams if not is_read else ():
         claims.give_up(stream, "output, unless a head reads it that is not stored")
-    is_turned = layout.is_rotary or (layout.needs_bias != "" and not _find(layout.needs_bias, claims.infos))
+    is_rotated = layout.is_rotary or (layout.needs_bias != "" and not _find(layout.needs_bias, claims.infos))
     for name, attention in attentions.items():
-        attention.claim(name, claims, known.heads, is_turned)
+        attention.claim(name, claims, known.heads, is_rotated)
 
 
 def _row(layout: Layout, name: str, ndim: int) -> tuple[tuple[AxisRule, ...], tuple[str, ...]]:
     for pattern, axes in layout.rows:
         if match := _compiled(pattern).fullmatch(name):
             if len(axes) != ndim:
-                raise UncertainError(f"{name} has {ndim} axes, {layout.name} has {len(axes)} there")
+                raise UncertainError(f"{name} has {ndim} axes, expected {len(axes)} in {layout.name}")
             return axes, tuple(found for key, found in sorted(match.groupdict().items()) if found is not None)
     raise UncertainError(f"{layout.name} has no tensor {name}")
 

@@ -184,4 +184,4 @@ def _values(column: Column) -> str:
     if column.kind == "boolean":
         return f"boolean, {present.count(True)} true"
     different = list(dict.fromkeys(str(value) for value in present))
-    return f"{counted(len(different), 'text')}: {some([text[:20] for text in different])}"
+    return f"{counted(len(different), 'text')}: {some([text if len(text) <= 24 else f'{text[:21]}...' for text in different])}"

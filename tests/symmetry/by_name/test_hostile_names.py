@@ -45,7 +45,7 @@ def test_as_they_are_they_have_groups(shapes):
     assert symmetry_by_name({name: TensorInfo(name, shape, "float32") for name, shape in shapes.items()}).groups
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.sampled_from([LLAMA, VIT, RESNET, STACK, RECURRENT]),
     st.lists(st.tuples(st.integers(0, 30), SHAPES), max_size=3),

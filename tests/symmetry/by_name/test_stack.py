@@ -445,16 +445,19 @@ def reasons(**shapes):
     ("shapes", "reason"),
     [
         ({}, None),
-        ({"weight": (3, 4)}, "two layers at least"),
-        ({"0__weight": (8, 4), "1__weight": (2, 8), "pos": (1, 8)}, "pos is no layer"),
+        ({"weight": (3, 4)}, "at least two layers"),
+        ({"0__weight": (8, 4), "1__weight": (2, 8), "pos": (1, 8)}, "pos is not a layer"),
         ({"0__weight": (8, 4), "0__bias": (9,), "1__weight": (2, 8)}, "0.bias is [9]"),
-        ({"0__weight": (8, 4), "1__weight": (2, 8), "2__weight": (2, 2, 1, 1, 1, 1)}, "no linear layer"),
+        (
+            {"0__weight": (8, 4), "1__weight": (2, 8), "2__weight": (2, 2, 1, 1, 1, 1)},
+            "neither a linear layer nor a convolution",
+        ),
         ({"rnn__weight_ih_l0": (9, 4), "rnn__weight_hh_l0": (9, 2), "fc__weight": (2, 2)}, "fits no LSTM"),
         ({"rnn__weight_ih_l0": (8, 4), "rnn__weight_hh_l0": (8, 2), "rnn__weight_hr_l0": (1, 2)}, "weight_hr"),
         ({"rnn__weight_hh_l0": (8, 2), "fc__weight": (2, 2)}, "do not fit each other"),
         ({"rnn__weight_hh_l0": (), "fc__weight": (2, 2)}, "no recurrent weights"),
         ({"0__weight": (8, 4), "1__weight": (5,), "2__weight": (2, 8)}, "1 is 5 wide"),
-        ({"0__weight": (8, 4), "1__weight": (8,), "1__bias": (4,), "2__weight": (2, 8)}, "unlike shapes"),
+        ({"0__weight": (8, 4), "1__weight": (8,), "1__bias": (4,), "2__weight": (2, 8)}, "different shapes"),
         ({"0__weight": (0, 4), "1__weight": (2, 0)}, "is empty"),
     ],
 )

@@ -224,8 +224,8 @@ def test_rows_stored_out_first():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"heads": 3}, "does not cut queries of 8"),
-        ({"heads": 0}, "expected a whole number"),
+        ({"heads": 3}, "does not divide queries of width 8"),
+        ({"heads": 0}, "expected an integer of at least 1"),
         ({"heads": 2, "config": {"n_head": 4}}, "the configuration's n_head is 4"),
         ({"activation": "swish"}, "'swish' is not known"),
     ],

@@ -194,7 +194,7 @@ def test_symmetries(tmp_path: Path):
         (
             {"n_head": [2]},
             {"stream", "hidden.0"},
-            "heads is [2], expected a whole number from 1; kept without the symm",
+            "heads is [2], expected an integer of at least 1; kept without the symm",
         ),
         ({"n_head": 3}, None, "heads is 3, which does not cut queries of 8 and keys of 8; kept without its symmetry"),
         ({"architectures": "GPT2LMHeadModel"}, {"hidden.0", *ATTENTION}, None),
@@ -276,3 +276,15 @@ def test_bad_folders(source: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ZooError, match=r"no folder with config\.json or weights"):
         import_zoo("hugging-face", tmp_path / "empty", tmp_path / "zoo")
+
+
+def test_settings_of_several_kinds_are_reported(tmp_path: Path):
+    for number, value in enumerate((4, 8, "auto")):
+        folder = tmp_path / "models" / str(number)
+        folder.mkdir(parents=True)
+        torch.save({"0.weight": torch.ones(2, 3)}, folder / "pytorch_model.bin")
+        (folder / "config.json").write_text(json.dumps({"window": value}))
+    lines = []
+    zoo = import_zoo("hugging-face", tmp_path / "models", tmp_path / "zoo", report=lines.append)
+    assert lines == ["column config.window: 2 numbers, 1 text ('auto', network 2); stored as text"]
+    assert zoo.column("config.window").tolist() == ["4", "8", "auto"]

@@ -1,5 +1,5 @@
-import subprocess
-import sys
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -7,14 +7,6 @@ import pytest
 
 from sne.zoo import ZooError
 from sne.zoo.store.folder import FolderLock
-
-HOLD = """
-import sys, time
-from sne.zoo.store.folder import FolderLock
-FolderLock(sys.argv[1]).take()
-print("held", flush=True)
-time.sleep(60)
-"""
 
 
 def test_one_at_a_time(tmp_path: Path):
@@ -29,16 +21,17 @@ def test_one_at_a_time(tmp_path: Path):
 
 
 def test_the_lock_ends_with_its_process(tmp_path: Path):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+    ready, held = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        FolderLock(tmp_path).take()
+        os.write(held, b"held")
+        time.sleep(60)
+        os._exit(0)
+    assert os.read(ready, 4) == b"held"
     with pytest.raises(ZooError, match="is being written by another process"), FolderLock(tmp_path):
         pass
-    holder.kill()
-    holder.wait()
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            with FolderLock(tmp_path):
-                break
-        except ZooError:
-            assert time.monotonic() < deadline
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
+    with FolderLock(tmp_path):
+        pass

@@ -63,7 +63,7 @@ def test_mistakes():
         split_by_run(["a", "a"], families=["x"])
     with pytest.raises(ZooError, match="'dev'"):
         Split(("a",), (), ()).rows(["a"], "dev")
-    with pytest.raises(ZooError, match="1 groups came for 2 rows"):
+    with pytest.raises(ZooError, match="1 groups for 2 rows"):
         split_by_run(["a", "b"], groups=["x"])
     with pytest.raises(ZooError, match="run has checkpoints of two groups"):
         split_by_run(["a", "a"], groups=["x", "y"])

@@ -295,3 +295,18 @@ def test_a_shard_outside_the_folder_is_refused(tmp_path):
     pq.write_table(table, tmp_path / "zoo" / "networks.parquet")
     with pytest.raises(ZooError, match="plain file name"):
         Zoo.open(tmp_path / "zoo").weights(0)
+
+
+def test_a_property_of_numbers_and_text_is_refused(tmp_path):
+    with pytest.raises(ZooError, match=r"column x: 2 numbers, 1 text \('n/a', network b\)"):
+        with ZooWriter(tmp_path / "zoo") as writer:
+            for name, value in (("a", 1), ("b", "n/a"), ("c", 0.5)):
+                add(writer, name, torch.ones(1), x=value)
+    assert not (tmp_path / "zoo").exists()
+
+
+def test_repr(tmp_path):
+    write(tmp_path / "zoo")
+    assert repr(Zoo.open(tmp_path / "zoo")) == (
+        f"Zoo('{tmp_path / 'zoo'}': 6 networks, 3 runs, families: mlp; properties: test_accuracy, test_loss, ok)"
+    )
