@@ -30,6 +30,10 @@ def waves(positions: int) -> Float[Tensor, "positions waves"]:
 
     Args:
         positions: Number of kernel positions. A square number stands for a square kernel, any other for a line.
+
+    Example:
+        >>> waves(9).shape, bool((waves(9) @ waves(9).T - torch.eye(9)).abs().max() < 1e-12)
+        (torch.Size([9, 64]), True)
     """
     table = torch.zeros(positions, NUM_WAVES, dtype=torch.float64)
     side = math.isqrt(positions)

@@ -104,6 +104,10 @@ def output_features(outputs: Float[Tensor, "networks probes outputs"]) -> Float[
     Returns:
         For each probe, the centred outputs passed through asinh, followed by their softmax. For networks with a
         single output, asinh of that output only.
+
+    Example:
+        >>> output_features(torch.zeros(5, 4, 10)).shape
+        torch.Size([5, 80])
     """
     if outputs.shape[2] == 1:
         return outputs.flatten(1).asinh()

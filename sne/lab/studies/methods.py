@@ -185,6 +185,10 @@ def choose_methods(names: Iterable[str], among: Iterable[Method]) -> tuple[Metho
 
     Raises:
         StudyError: If a name is not known; the message lists the known names.
+
+    Example:
+        >>> [method.label for method in choose_methods(["mean", "nft"], METHODS.values())]
+        ['training mean', 'NFT']
     """
     known = {method.name: method for method in among}
     chosen = list(dict.fromkeys(names))

@@ -284,7 +284,12 @@ def _average(method: Method, held_out: str, results: Sequence[Result]) -> Result
 
 
 def figures_of(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | None]:
-    """Returns all metrics that apply to the labels; None for a metric that is not defined."""
+    """Returns all metrics that apply to the labels; None for a metric that is not defined.
+
+    Example:
+        >>> figures_of(np.array(["a", "b"], dtype=object), np.array(["a", "a"], dtype=object))
+        {'accuracy': 0.5}
+    """
     if measured.dtype == object:
         return {"accuracy": metrics.accuracy(measured, predicted)}
     r2 = metrics.r2(measured, predicted)

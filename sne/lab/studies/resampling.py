@@ -87,13 +87,24 @@ def over_seeds(by_seed: Float[np.ndarray, "seeds draws"], method: str) -> Float[
 
 
 def interval_of(values: Float[np.ndarray, " draws"]) -> tuple[float, float]:
-    """Returns the interval that contains the middle 95% of the draws."""
+    """Returns the interval that contains the middle 95% of the draws.
+
+    Example:
+        >>> interval_of(np.arange(1001.0))
+        (25.0, 975.0)
+    """
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
 
 
 def seed_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Returns the 95% t interval of a mean over seeds; None for fewer than two seeds."""
+    """Returns the 95% t interval of a mean over seeds; None for fewer than two seeds.
+
+    Example:
+        >>> low, high = seed_interval([0.5, 0.6, 0.55])
+        >>> round(low, 3), round(high, 3)
+        (0.426, 0.674)
+    """
     if len(values) < 2:
         return None
     mean, error = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(len(values))

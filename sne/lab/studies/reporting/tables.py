@@ -154,7 +154,12 @@ def _spread(values: list[float | None], metric: str) -> str:
 
 
 def figure(metric: str, value: float | None) -> str:
-    """Formats a metric: errors with three significant digits, others with three decimals; "-" for None."""
+    """Formats a metric: errors with three significant digits, others with three decimals; "-" for None.
+
+    Example:
+        >>> figure("kendall_tau", 0.5), figure("mse", 0.012345), figure("mse", None)
+        ('0.500', '0.0123', '-')
+    """
     if value is None:
         return "-"
     text = f"{value:.3g}" if metric in ("mse", "mae") else f"{value:.3f}"
