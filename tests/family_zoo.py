@@ -24,16 +24,16 @@ def write_family_zoo(
     traced: bool = False,
     missing: Sequence[str] = (),
 ) -> tuple[Zoo, list[nn.Module]]:
-    """So many networks a family; their `sharpness`, the size of their answers to noise, is at most 1.
+    """Writes a zoo with `count` networks per family; `sharpness`, at most 1, is the size of their outputs for noise.
 
     Args:
-        path: of the new zoo.
-        families: names.
-        count: networks of each.
-        shape: of the images.
-        classes: outputs of classifiers.
-        traced: whether the symmetry of the first of each family is kept.
-        missing: hyper-parameters that are not kept.
+        path: Folder of the new zoo.
+        families: Names of families.
+        count: Networks per family.
+        shape: Shape of the images.
+        classes: Outputs of classifiers.
+        traced: Whether the symmetry of the first network of each family is stored.
+        missing: Hyper-parameters that are not stored.
     """
     modules = []
     with ZooWriter(path) as writer:

@@ -1,4 +1,4 @@
-"""Small studies and made-up results for the tests of studies."""
+"""Small studies and simulated results for the tests of studies."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ def tiny_study(*methods: str, tasks: tuple[StudyTask, ...] = (TASK,), **design: 
 
 
 def result(job: Job, parts: Mapping[str, Mapping[str, Any]], **given: Any) -> dict[str, Any]:
-    """What a job that is done would have written."""
+    """The result of a finished job."""
     described = {"task": job.task.name, "method": job.method.name, "configuration": job.configuration}
     judged = {
         name: {"status": "done", "reason": None, "ms_per_network": 1.5, **values} for name, values in parts.items()
@@ -45,7 +45,7 @@ def result(job: Job, parts: Mapping[str, Mapping[str, Any]], **given: Any) -> di
 
 
 def outcome(method: Method, noise: float, *, task: StudyTask = TASK, seeds: int = 3, status: str = "done") -> Outcome:
-    """Labels, and predictions that miss them by some noise."""
+    """An outcome whose predictions are the labels plus noise."""
     part = task.held_out[0]
     rng = np.random.default_rng(0)
     measured = rng.random(40).round(6)
@@ -63,7 +63,7 @@ def outcome(method: Method, noise: float, *, task: StudyTask = TASK, seeds: int 
 
 
 def outcomes(*pairs: tuple[str, float], task: StudyTask = TASK) -> Outcomes:
-    """Outcomes of methods by name, with their noise; a noise below 0 stands for "cannot"."""
+    """Outcomes of methods, given their names and noise; negative noise stands for "cannot"."""
     return Outcomes(
         [outcome(METHODS[name], noise, task=task, status="done" if noise >= 0 else "cannot") for name, noise in pairs]
     )

@@ -1,4 +1,4 @@
-"""Descent reaches a minimum that is known, and every run has a learning rate for every step, however short it is."""
+"""The descent reaches a known minimum, and the schedule has a learning rate for every step of runs of any length."""
 
 import pytest
 import torch

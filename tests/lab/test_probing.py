@@ -1,4 +1,4 @@
-"""Function probing: networks are rebuilt and run as they are, and the probes learn."""
+"""Function probing: networks are rebuilt and run exactly, and the probes are learned."""
 
 import numpy as np
 import pytest

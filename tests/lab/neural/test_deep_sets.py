@@ -1,4 +1,4 @@
-"""Deep sets: against a loop, blind to order within a tensor, and quantiles of large tensors."""
+"""Deep sets: comparison with a loop, invariance to order within a tensor, quantiles of large tensors."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The equivariant layer of DWSNet: against loops, under permutations, and complete."""
+"""The equivariant layer of DWSNet: comparison with loops, equivariance, and completeness."""
 
 from itertools import combinations, product
 
@@ -70,7 +70,7 @@ def test_permutations_go_through(layer):
 
 
 def test_its_maps_are_all_there_are():
-    """As many parameters as orbits of pairs of entries under the permutations, counted."""
+    """The number of parameters equals the number of orbits of pairs of entries under the permutations."""
     torch.manual_seed(0)
     layer = WeightSpaceLinear(AXES, [1] * 6, [1] * 6)
 

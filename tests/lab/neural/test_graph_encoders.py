@@ -66,7 +66,7 @@ def in_double(encoder: NetworkEncoder, some: list[Network]) -> torch.Tensor:
 
 
 def distance(rows: torch.Tensor) -> float:
-    """How far any row is from the first, in parts of its largest entry."""
+    """Largest difference from the first row, relative to its largest entry."""
     return float((rows[1:] - rows[:1]).abs().max() / rows[0].abs().max())
 
 
@@ -94,7 +94,7 @@ def test_moving_one_tensor_alone_is_seen(encoder, traced):
 
 
 def test_what_stays_in_its_place_is_told_apart(encoder):
-    """Outputs, inputs, kernel positions and channels of different heads may not trade places."""
+    """Outputs, inputs, kernel positions and channels of different heads cannot be exchanged."""
     state, _, make = neural_cases.traced("vit")
 
     def swapped(tensors, dim, one, other):
@@ -248,7 +248,7 @@ def one_graph(dim: int, edge_dim: int):
 
 
 def single_edges(plan, edges, network: int):
-    """Every edge by itself: the node it writes, the node it reads, its vector."""
+    """Yields each edge: its block, the written node, the read node and its vector."""
     for stack, edge in zip(plan.edges, edges, strict=True):
         blocks, num_to, num_from, _ = stack.shape
         for block in range(blocks):

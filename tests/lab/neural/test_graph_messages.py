@@ -1,4 +1,4 @@
-"""Messages along dense blocks, against the same in single steps."""
+"""Messages along dense blocks, compared with separate operations."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Hyper-representations: tokens hold every weight once, the autoencoder learns without labels, the head from them."""
+"""Hyper-representations: tokens contain every weight once, the autoencoder learns without labels."""
 
 import numpy as np
 import pytest

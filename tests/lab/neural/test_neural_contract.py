@@ -1,4 +1,4 @@
-"""What encoders promise, for the baselines of fixed architecture and for deep sets."""
+"""The contract of encoders, for the baselines of fixed architecture and for deep sets."""
 
 import copy
 import json

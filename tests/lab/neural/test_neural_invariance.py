@@ -1,4 +1,4 @@
-"""Which changes of the weights the baselines see, and which they must not."""
+"""Changes of the weights that the baselines must notice, and changes that they must ignore."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ INVARIANT = [
 
 
 def distance(rows: torch.Tensor) -> float:
-    """How far any row is from the first, in parts of its largest entry."""
+    """Largest difference from the first row, relative to its largest entry."""
     return float((rows[1:] - rows[:1]).abs().max() / rows[0].abs().max())
 
 

@@ -1,4 +1,4 @@
-"""The neuron graph of a network: which axes share nodes, what is an edge, what is refused."""
+"""The neuron graph of a network: shared nodes, edges, and refusals."""
 
 from collections import Counter
 
@@ -123,7 +123,7 @@ def test_without_a_symmetry_axes_are_apart():
 
 
 def test_a_cut_through_neurons_that_trade_places_is_not_made():
-    """Queries, keys and values that stand head by head: the usual cut in three would cut through heads."""
+    """Queries, keys and values are stored head by head, so the usual cut into three would cut through heads."""
     state = {"attn.qkv.weight": torch.randn(12, 5), "attn.proj.weight": torch.randn(4, 4)}
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     heads = Group(

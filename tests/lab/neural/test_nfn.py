@@ -1,4 +1,4 @@
-"""NFN and NFT: what the package is asked for, and what is said where it is missing."""
+"""NFN and NFT: use of their package, and the error if it is missing."""
 
 import sys
 

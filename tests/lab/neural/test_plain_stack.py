@@ -1,4 +1,4 @@
-"""Layouts and plain stacks: what is read, what is refused, and that nothing is lost."""
+"""Layouts and plain stacks: reading without loss, and refusals."""
 
 import json
 
@@ -17,7 +17,7 @@ from sne.symmetry import trace
 
 
 class Skip(nn.Module):
-    """Convolutions without norms, one of which is skipped."""
+    """Convolutions without norms, with a skip connection around one of them."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Every study at every scale declares what can be run."""
+"""Every study can be run as declared, at every scale."""
 
 import dataclasses
 import re

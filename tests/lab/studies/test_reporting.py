@@ -23,7 +23,7 @@ def finished(found, **changes):
 
 
 class Links(HTMLParser):
-    """What a page would have to fetch, and the tags that are open."""
+    """Collects the links that a page would load, and the tags that are not closed."""
 
     def __init__(self):
         super().__init__()

@@ -21,7 +21,7 @@ def columns(rows=30, runs=10, seed=0):
 
 
 def slow(metric, measured, predicted, run_of, counts):
-    """The drawn networks written out, one after another."""
+    """Computes the metric on a list of all drawn networks."""
     rows = [row for run, count in enumerate(counts) for _ in range(int(count)) for row in np.flatnonzero(run_of == run)]
     a, b = measured[rows], predicted[rows]
     return {
@@ -70,7 +70,7 @@ def test_seeds_widen_the_interval():
 
 
 def test_coverage_of_the_interval_over_runs():
-    """Of many made-up studies, about as many intervals hold the true figure as they say."""
+    """The share of simulated studies whose interval contains the true value is close to 95 %."""
     rng, held = np.random.default_rng(0), 0
     for _ in range(200):
         errors = rng.standard_normal(40)

@@ -1,4 +1,4 @@
-"""Runs with tiny zoos; everything in this process but one."""
+"""Runs of studies with tiny zoos, mostly in this process."""
 
 import dataclasses
 import json
@@ -115,8 +115,8 @@ def test_a_failing_job_does_not_stop_the_others(zoos, tmp_path, monkeypatch):
 
 
 def test_what_a_method_cannot_take_is_kept_as_such(zoos, tmp_path):
-    """A perceptron on flat weights cannot read another architecture, probes that are images can ask no network of
-    points; DWSNet cannot read convolutions at all."""
+    """A perceptron on flat weights cannot read another architecture, networks that read points cannot be probed with
+    images, and DWSNet cannot read convolutions."""
     task = dataclasses.replace(TASK, held_out=(*TASK.held_out, HeldOut("waves", ("tiny-sine",))), target="test_loss")
     methods = ("flat_mlp", "probing", "dwsnet")
     found = run_study(tiny_study(*methods, tasks=(task,)), "ci", tmp_path, zoos=zoos, workers=0)
