@@ -119,9 +119,9 @@ def run_whole(sne_command, tmp_path_factory, name):
     assert {outcome["status"] for outcome in found["outcomes"]} <= {"done", "cannot"}
 
 
-@pytest.mark.parametrize("name", ["inr-frequency", "embedding-map", "residual"])
+@pytest.mark.parametrize("name", ["inr-frequency", "embedding-map", "cnn-to-transformer"])
 def test_declared_studies_run_with_small_zoos(sne_command, tmp_path_factory, monkeypatch, name):
-    """One study of fixed architecture, one of several zoos with a map, one of architectures not trained on."""
+    """A study of one architecture, a study of several zoos with a map, a study of architectures not trained on."""
     design = STUDIES[name].design("ci")
     zoos = tuple(replace(zoo, networks=8, steps=3, keep=(3,), eval_images=50) for zoo in design.zoos)
     small = replace(design, zoos=zoos, seeds=(0,), most_epochs=1)

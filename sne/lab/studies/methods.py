@@ -81,7 +81,7 @@ RATES: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 3e-4}, {"learning_
 PROTOCOL: Mapping[str, Any] = {"epochs": 50, "batch_size": 32, "learning_rate": 1e-3, "patience": 15}
 """Training settings of all neural baselines and of the paper's encoder; the epoch is chosen on the validation runs.
 
-They also apply to `sne_plain`: one member of `default`, without trees and without the settings tuned for it."""
+They also apply to `sne_plain`: the neural expert of `default`, with one fold and without the settings tuned for it."""
 
 RATES_OF_TWO: tuple[Mapping[str, Any], ...] = ({}, {"learning_rate": 1e-3}, {"learning_rate": 4e-3})
 """Configurations of methods whose default learning rate is 2e-3."""

@@ -37,7 +37,7 @@ After 400 steps, three quarters of the small CNNs still predict SVHN's largest c
 little to rank. With 1600 steps, a small CNN takes 5 s on one core, and a zoo of 110 runs takes about 5 minutes on two.
 
 The estimates for the scale cpu are based on times measured on one core, in ms per small CNN and epoch: sne paper 24,
-HyperRep 17, NFT 16, probing 7, graph transformer 7, graph network 4, NFN 3.5, DeepSets 2, sne default 0.3 per member.
+HyperRep 17, NFT 16, probing 7, graph transformer 7, graph network 4, NFN 3.5, DeepSets 2, sne default 0.3 per fold.
 Networks of sine waves take about a third of that. A zoo of 110 runs has 132 training checkpoints. Each method is
 trained four times per task: with two configurations, then with two more seeds."""
 
