@@ -194,7 +194,8 @@ class FixedLayoutEncoder(NetworkEncoder):
         self.method = method
         self.compression = compression
         self._settings = settings
-        numbers = torch.arange(layout.num_entries) if scales is None else scales
+        # it is not saved, so it has values even if the encoder is built without memory, to be loaded
+        numbers = torch.arange(layout.num_entries, device="cpu") if scales is None else scales
         self.register_buffer("scale_of", numbers, persistent=False)
         count = int(numbers.max()) + 1
         self.register_buffer("mean", torch.zeros(count))
@@ -250,5 +251,5 @@ class FixedLayoutEncoder(NetworkEncoder):
 
 def one_scale_per_part(layout: FixedLayout) -> Int[Tensor, " entries"]:
     """Returns the number of each entry's part: scales that no symmetry of the networks changes."""
-    counts = torch.tensor([part.num_entries for part in layout.parts])
-    return torch.arange(len(counts)).repeat_interleave(counts)
+    counts = torch.tensor([part.num_entries for part in layout.parts], device="cpu")
+    return torch.arange(len(counts), device="cpu").repeat_interleave(counts)

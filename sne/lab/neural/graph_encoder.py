@@ -130,8 +130,9 @@ def make_graph_encoder(build: Callable[[], GraphEncoder], networks: Sequence[Net
     """
     if not networks:
         raise CannotTakeError("got no network, expected at least one to build the encoder for")
-    for network in networks:
-        neuron_graph(network, max_edges=MAX_EDGES)
+    with torch.device("cpu"):  # graphs have values even if the encoder is built without memory, to be loaded
+        for network in networks:
+            neuron_graph(network, max_edges=MAX_EDGES)
     return build()
 
 
