@@ -12,6 +12,7 @@ import numpy as np
 
 from sne.baselines import BASELINES
 from sne.encoders import PRESETS, NetworkEncoder
+from sne.errors import SneError
 from sne.lab.neural import NEURAL_BASELINES, CannotTakeError
 from sne.lab.studies.jobs import Job
 from sne.lab.studies.methods import ALL_BASELINES, ON_DEVICE
@@ -105,7 +106,7 @@ class EncoderLearner(Learner):
     def learn(self, zoo: Zoo, split: Split, target: str) -> float | None:
         """Trains a predictor and returns its validation score."""
         self._target = target
-        self.predictor = _without_wrapping(
+        self.predictor = _trained(
             partial(
                 fit,
                 zoo,
@@ -200,11 +201,14 @@ def _known(rows: np.ndarray, column: np.ndarray) -> np.ndarray:
     return np.array([row for row in rows if column[row] is not None and column[row] == column[row]], dtype=np.int64)
 
 
-def _without_wrapping(work: Callable[[], Predictor]) -> Predictor:
-    """Runs a training; if an encoder cannot read the networks, raises its error instead of the training's."""
+def _trained(train: Callable[[], Predictor]) -> Predictor:
+    """Trains a predictor. Raises the error of an encoder that cannot read the networks, else a TrainingError."""
     try:
-        return work()
-    except TrainingError as error:
-        if isinstance(error.__context__, CannotTakeError):
-            raise error.__context__ from None
-        raise
+        return train()
+    except SneError as error:
+        for cause in (error, error.__context__):
+            if isinstance(cause, CannotTakeError):
+                raise cause from None
+        if isinstance(error, TrainingError):
+            raise
+        raise TrainingError(str(error)) from error  # such as predictions that are not finite
