@@ -85,6 +85,17 @@ class StudyError(SneError):
     """A study, a scale or a method is not known, or something that a study needs is missing."""
 
 
+def counted(count: int, noun: str) -> str:
+    """Writes a count with its noun in the singular or the plural.
+
+    Example:
+        >>> counted(1, "network"), counted(1200, "network"), counted(0, "property")
+        ('1 network', '1,200 networks', '0 properties')
+    """
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else plural}"
+
+
 def install_hint(extra: str) -> str:
     """Says how to install the packages of an optional extra, in a way that works with and without a clone of sne.
 

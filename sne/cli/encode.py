@@ -8,8 +8,8 @@ import typer
 
 from sne.cli.files import apply_to_files, expand, report_failures
 from sne.cli.options import BatchSize, Device, Files, PredictorFolder
-from sne.cli.tables import counted, warn
-from sne.errors import SneError
+from sne.cli.tables import warn
+from sne.errors import SneError, counted
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,8 +8,7 @@ import typer
 
 from sne.cli.files import expand, report_failures
 from sne.cli.options import Files
-from sne.cli.tables import counted
-from sne.errors import SneError
+from sne.errors import SneError, counted
 
 if TYPE_CHECKING:
     from sne.networks import Layer, Network, Part

@@ -1,8 +1,10 @@
-"""Text for people: aligned tables, counts and warnings."""
+"""Text for people: aligned tables and warnings."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from sne.errors import counted
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -33,16 +35,6 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
-
-
-def counted(count: int, noun: str) -> str:
-    """Writes a count with its noun in the singular or the plural.
-
-    Example:
-        >>> counted(1, "network"), counted(1200, "network")
-        ('1 network', '1200 networks')
-    """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def describe_copies(drawn: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ from sne.zoo.exporting import export_folder as export_folder
 from sne.zoo.importing import FORMATS as FORMATS
 from sne.zoo.importing import ColumnUse as ColumnUse
 from sne.zoo.importing import import_zoo as import_zoo
-from sne.zoo.store.columns import counted as counted
 from sne.zoo.store.layout import Layout as Layout
 from sne.zoo.store.merging import append as append
 from sne.zoo.store.merging import merge as merge

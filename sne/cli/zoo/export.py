@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sne.cli.progress import zoo_progress
+from sne.errors import counted
 
 
 def export(
@@ -47,4 +48,4 @@ def export(
     if as_json:
         print(json.dumps({"path": str(out), "networks": count}))
     else:
-        print(f"{out}: {zoo.counted(count, 'network')}")
+        print(f"{out}: {counted(count, 'network')}")

@@ -68,8 +68,7 @@ def import_(
     """Import networks that were trained elsewhere into a new zoo.
 
     For folder, the columns run, family, dataset, step and id of the CSV have these meanings. Columns called config.*,
-    such as config.learning_rate, are hyper-parameters, and all others are properties. Empty cells are missing values,
-    percentages become fractions. The command prints what every column becomes before it reads any checkpoint.
+    such as config.learning_rate, are hyper-parameters, all others properties. Empty cells are missing values.
     """
     from sne.zoo import import_zoo
 

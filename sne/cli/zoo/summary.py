@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sne.cli.tables import format_table
+from sne.errors import counted
 
 
 def print_summary(opened: Any, as_json: bool, *, is_new: bool = False) -> None:
@@ -16,7 +17,7 @@ def print_summary(opened: Any, as_json: bool, *, is_new: bool = False) -> None:
         as_json: Print one JSON line.
         is_new: Print also which command to run next.
     """
-    from sne.zoo import counted, summarise
+    from sne.zoo import summarise
 
     summary = summarise(opened)
     if as_json:

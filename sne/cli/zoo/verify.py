@@ -8,6 +8,7 @@ import typer
 
 from sne.cli.progress import zoo_progress
 from sne.cli.tables import format_table
+from sne.errors import counted
 
 _SHOWN = 20  # damaged networks in the table; --json lists all
 
@@ -27,11 +28,11 @@ def verify(
     if as_json:
         print(json.dumps(report.to_json()))
     else:
-        networks = zoo.counted(report.networks, "network")
+        networks = counted(report.networks, "network")
         intact = f"intact, {networks}, {report.bytes_read / 1e6:.1f} MB of weights"
         print(f"{report.path}: {intact if report.is_intact else f'{len(report.damaged)} of {networks} damaged'}")
         for fault in report.faults:
-            affected = f" ({zoo.counted(fault.networks, 'network')})" if fault.networks else ""
+            affected = f" ({counted(fault.networks, 'network')})" if fault.networks else ""
             print(f"{fault.file}: {fault.reason}{affected}")
         for note in report.notes:
             print(f"note: {note}")

@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sne.errors import ZooError
+from sne.errors import ZooError, counted
 from sne.zoo.importing.contract import ColumnUse
 from sne.zoo.importing.tables import Column, CsvTable
-from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, RESERVED, counted, some
+from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, RESERVED, some
 
 _NAMES = ("run", "family", "dataset", "step", "id")  # columns with a role of their own, in upper or lower case
 _PATHS = ("path", "file", "filename", "file_name", "checkpoint")  # preferred in this order if several name files
@@ -184,4 +184,5 @@ def _values(column: Column) -> str:
     if column.kind == "boolean":
         return f"boolean, {present.count(True)} true"
     different = list(dict.fromkeys(str(value) for value in present))
-    return f"{counted(len(different), 'text')}: {some([text if len(text) <= 24 else f'{text[:21]}...' for text in different])}"
+    shown = [text if len(text) <= 24 else f"{text[:21]}..." for text in different[:4]]
+    return f"{counted(len(different), 'text')}: {some(shown)}"

@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from sne.checkpoints.formats.known import SUFFIXES
-from sne.errors import ZooError
+from sne.errors import ZooError, counted
 from sne.zoo.importing.column_roles import ColumnChoice, ColumnRoles, accuracies_as_fractions
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
 from sne.zoo.importing.tables import Column, CsvTable, read_table, without_prefix
 from sne.zoo.importing.weights import SymmetriesByName, read_weights
-from sne.zoo.store.columns import Value, counted, some
+from sne.zoo.store.columns import Value, some
 from sne.zoo.store.descriptions import SYMMETRIES, Symmetries
 
 _LOOKED_AT = 200  # rows in which files are looked for

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from sne.errors import ZooError
+from sne.errors import ZooError, counted
 from sne.zoo.importing.column_roles import ColumnChoice
 from sne.zoo.importing.contract import Checkpoint, ColumnUse, Format
 from sne.zoo.importing.folder import find_folder
@@ -13,7 +13,6 @@ from sne.zoo.importing.schuerholt import find_schuerholt
 from sne.zoo.importing.sine_inr import find_sine_inr
 from sne.zoo.importing.small_cnn_zoo import find_small_cnn_zoo
 from sne.zoo.importing.small_transformer_zoo import find_small_transformer_zoo
-from sne.zoo.store.columns import counted
 from sne.zoo.store.writing import ZooWriter
 from sne.zoo.store.zoo import Zoo
 

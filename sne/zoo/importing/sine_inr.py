@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.formats.inert_pickle import inert_numpy
-from sne.errors import ZooError
+from sne.errors import ZooError, counted
 from sne.symmetry.by_name.known import Known
 from sne.zoo.importing.contract import Checkpoint, Found, Tell
 from sne.zoo.importing.tables import as_value, read_json_object
 from sne.zoo.importing.weights import SymmetriesByName, read_weights
-from sne.zoo.store.columns import Value, counted
+from sne.zoo.store.columns import Value
 from sne.zoo.store.splitting import PIECES, SPLIT, Split
 
 _FAMILY = "sine_inr"

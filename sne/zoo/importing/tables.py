@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sne.errors import ZooError
-from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, Value, counted, describe_mixture
+from sne.errors import ZooError, counted
+from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, Value, describe_mixture
 
 _LARGEST_INTEGER = 2**63 - 1
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
-from sne.errors import ZooError
+from sne.errors import ZooError, counted
 
 RESERVED = ("id", "run", "family", "dataset", "step", "layout", "symmetry", "shard", "offset", "checksum")
 """Columns that every zoo has; all others are properties or hyper-parameters."""
@@ -95,17 +95,6 @@ def describe_mixture(
         example = f" ({values[first]!r}, {places[first]})" if parts else ""
         parts.append(counted(count, kind) + example)
     return f"column {name}: {', '.join(parts)}"
-
-
-def counted(count: int, noun: str) -> str:
-    """A count with its noun in the singular or the plural.
-
-    Example:
-        >>> counted(1, "network"), counted(1200, "network"), counted(0, "property")
-        ('1 network', '1,200 networks', '0 properties')
-    """
-    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
-    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def some(names: Iterable[str], most: int = 3) -> str:

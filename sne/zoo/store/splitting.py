@@ -125,7 +125,7 @@ def split_by_run(
         ZooError: The fractions leave no run for training, or a run is in two families or groups.
 
     Example:
-        >>> split_by_run(["a", "a", "b", "c"], val=0, test=0.4)
+        >>> split_by_run(["a", "a", "b", "c"], val=0.0, test=0.4)
         Split(train=('a', 'b'), val=(), test=('c',))
     """
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sne.errors import ZooError
-from sne.zoo.store.columns import counted, some
+from sne.errors import ZooError, counted
+from sne.zoo.store.columns import some
 from sne.zoo.store.descriptions import LAYOUTS, SYMMETRIES, symmetry_id
 from sne.zoo.store.folder import DRAFTS, split_file
 from sne.zoo.store.index import COPY, INDEX, TIMINGS, index_damage, read_timings

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sne.errors import ZooError
+from sne.errors import ZooError, counted
 from sne.networks import Layer, Network, Note, TensorInfo, recognise
 from sne.symmetry import Symmetry
-from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, RESERVED, counted, some
+from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, RESERVED, some
 from sne.zoo.store.descriptions import LAYOUTS, SYMMETRIES, Layouts, Symmetries
 from sne.zoo.store.folder import split_file
 from sne.zoo.store.index import read_index
