@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sne.cli.files import apply_to_files, expand, report_failures
+from sne.cli.files import Failures, expand
 from sne.cli.options import BatchSize, Device, Files, PredictorFolder
 from sne.cli.tables import warn
 from sne.errors import SneError, counted
@@ -43,28 +43,19 @@ def encode(
         raise SneError(f"--out is {out}, expected a name that ends in .parquet or .npy")
     check_can_write(out)
     loaded = Predictor.load(predictor).to(choose_device(device))
-    failures: dict[str, str] = {}
-    paths, rows = [], []
-    sources = expand(files)
-    for path, row in apply_to_files(
-        sources,
-        lambda networks: list(loaded.encode(networks, batch_size=batch_size)),
-        batch_size=batch_size,
-        failures=failures,
-    ):
-        paths.append(path)
-        rows.append(row)
+    sources, failures = expand(files), Failures()
+    rows = loaded.encode(sources, batch_size=batch_size, errors=failures)
     if out.suffix == ".npy" and failures:
         warn(f"{out}: not written, because its rows would not be those of the files given")
-    elif rows:
-        _write(out, paths, rows)
+    elif len(rows):
+        _write(out, [path for path in sources if path not in failures], rows)
         summary = {"out": str(out), "networks": len(rows), "dim": loaded.dim, "failed": len(failures)}
         line = f"{out}: {counted(len(rows), 'network')}, {loaded.dim} numbers each"
         print(json.dumps(summary) if as_json else line)
-    report_failures(failures, len(sources))
+    failures.report(len(sources))
 
 
-def _write(out: Path, paths: list[str], rows: "list[np.ndarray]") -> None:
+def _write(out: Path, paths: list[str], rows: "np.ndarray") -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -73,7 +64,7 @@ def _write(out: Path, paths: list[str], rows: "list[np.ndarray]") -> None:
 
     with replacing(out) as partial, partial.open("wb") as file:
         if out.suffix == ".npy":
-            np.save(file, np.stack(rows), allow_pickle=False)
+            np.save(file, rows, allow_pickle=False)
             return
-        embedding = pa.FixedSizeListArray.from_arrays(pa.array(np.concatenate(rows)), len(rows[0]))
+        embedding = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
         pq.write_table(pa.table({"path": pa.array(paths), "embedding": embedding}), file)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.files import expand, report_failures
+from sne.cli.files import Failures, expand
 from sne.cli.options import Files
 from sne.errors import SneError, counted
 
@@ -35,19 +35,18 @@ def inspect(
     """
     from sne.checkpoints import read_network
 
-    failures: dict[str, str] = {}
-    sources = expand(files)
+    sources, failures = expand(files), Failures()
     for path in sources:
         try:
             described = _describe(path, read_network(path), chunk_size, stats)
         except (SneError, OSError) as error:
-            failures[path] = str(error)
+            failures(path, error)
             continue
         if as_json:
             print(json.dumps(described))
         else:
             _show(described, stats)
-    report_failures(failures, len(sources))
+    failures.report(len(sources))
 
 
 def _describe(path: str, network: "Network", chunk_size: int, stats: bool) -> dict[str, Any]:

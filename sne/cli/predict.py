@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.files import apply_to_files, expand, report_failures
+from sne.cli.files import Failures, expand
 from sne.cli.options import BatchSize, Device, Files, PredictorFolder
 from sne.cli.tables import format_table, warn
 
 if TYPE_CHECKING:
-    from sne.networks import Network
     from sne.predictors import Prediction
 
 
@@ -27,21 +26,16 @@ def predict(
     value for nine of ten networks like those of the predictor's zoo. Files that cannot be read are named on stderr.
     """
     from sne.predictors import Predictor, choose_device
+    from sne.predictors.sources import read_sources
     from sne.symmetry import canonicalize
 
     loaded = Predictor.load(predictor).to(choose_device(device))
+    sources, failures = expand(files), Failures()
+    predictions = loaded.predict(sources, batch_size=batch_size, errors=failures)
+    paths = [path for path in sources if path not in failures]
     num = len(loaded.properties)
-    as_stored: list[str] = []
-
-    def work(networks: list["Network"]) -> list[list["Prediction"]]:
-        if loaded.is_canonical:
-            as_stored.extend(one.name for one in networks if canonicalize(one) is one)
-        predictions = loaded.predict(networks, batch_size=batch_size)
-        return [predictions[start : start + num] for start in range(0, len(predictions), num)]
-
-    failures: dict[str, str] = {}
-    sources = expand(files)
-    found = list(apply_to_files(sources, work, batch_size=batch_size, failures=failures))
+    found = [(path, predictions[row * num : (row + 1) * num]) for row, path in enumerate(paths)]
+    as_stored = sum(canonicalize(network) is network for network in read_sources(paths)) if loaded.is_canonical else 0
     if loaded.properties[0].kind == "class":
         found.sort(key=lambda pair: str(pair[1][0].value))
     else:
@@ -54,10 +48,10 @@ def predict(
         print(format_table([_row(path, predictions) for path, predictions in found]))
     if as_stored:
         warn(
-            f"{len(as_stored)} of {len(found)} networks are read as they are stored, because their names and shapes do "
+            f"{as_stored} of {len(found)} networks are read as they are stored, because their names and shapes do "
             "not show which neurons can be scaled or change sign. Use a predictor without -canonical for them."
         )
-    report_failures(failures, len(sources))
+    failures.report(len(sources))
 
 
 def _row(path: str, predictions: list["Prediction"]) -> dict[str, Any]:

@@ -30,7 +30,8 @@ def expand_sources(sources: Source | Iterable[Source]) -> list[Source]:
             and below.
 
     Returns:
-        The sources in the order given, each path once. Paths that do not exist stay, for the reader to report.
+        The sources in the order given, each path once. Paths that do not exist, and folders without
+        checkpoints, stay for the reader to report.
 
     Raises:
         PredictorError: A folder is a zoo, whose shards would be read as one odd network.
@@ -73,6 +74,8 @@ def read_sources(sources: Source | Iterable[Source], *, errors: OnError = "raise
                 raise
             handle_error(errors, str(source) if isinstance(source, str | Path) else type(source).__name__, error)
             continue
+        log = logging.getLogger(__name__)
+        log.info("read %s: %d layers, %d weights", network.name, len(network.layers), network.num_weights)
         yield network
 
 
@@ -114,7 +117,7 @@ def _expand_path(path: str) -> list[str]:
     paths = [path]
     if not Path(path).exists() and any(sign in path for sign in "*?["):
         paths = sorted(glob.glob(path, recursive=True)) or [path]  # noqa: PTH207 (absolute globs too)
-    return [found for one in paths for found in (_checkpoints_below(Path(one)) if Path(one).is_dir() else [one])]
+    return [found for one in paths for found in (_checkpoints_below(Path(one)) if Path(one).is_dir() else []) or [one]]
 
 
 def _checkpoints_below(folder: Path) -> list[str]:
