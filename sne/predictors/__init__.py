@@ -1,6 +1,8 @@
 """Predictors: properties, experts that predict them, intervals; saved and loaded."""
 
 from sne.errors import PredictorError as PredictorError
+from sne.predictors.encoding import choose_device as choose_device
+from sne.predictors.encoding import encode as encode
 from sne.predictors.experts import EXPERTS as EXPERTS
 from sne.predictors.experts import Expert as Expert
 from sne.predictors.experts import TrainingSettings as TrainingSettings
@@ -11,8 +13,6 @@ from sne.predictors.figures import scores as scores
 from sne.predictors.figures import selection_score as selection_score
 from sne.predictors.predictor import Prediction as Prediction
 from sne.predictors.predictor import Predictor as Predictor
-from sne.predictors.predictor import choose_device as choose_device
-from sne.predictors.predictor import encode as encode
 from sne.predictors.properties import Property as Property
 from sne.predictors.sources import OnError as OnError
 from sne.predictors.sources import Source as Source
