@@ -57,14 +57,12 @@ def make(
         epochs: Number of passes over the training images of a network, instead of steps.
         keep: Steps (or epochs) after which a checkpoint is kept; default the last one, a third and a ninth of it.
         workers: Number of processes, with one thread each. The zoo does not depend on it.
-        ray: Address of a Ray cluster to train on, instead of processes of this machine, see `RayCluster`. The zoo does
-            not depend on it, as long as the machines round alike.
+        ray: Address of a Ray cluster to train on, see `RayCluster`; default are processes of this machine.
         seed: Base seed, default 0. All randomness of a network is derived from it, the family and the network's index.
         image_size: Height and width in pixels that the images are resampled to; by default they keep their size.
         channels: Channels of the images: "as_is" (default), "grey" or "rgb".
         normalisation: Range of pixel values: "unit" (default), "zero_one" or "standard", see `load_images`.
-        device: "cpu" (default), or "cuda" to train networks of one shape together on a GPU. It is part of the recipe,
-            because rounding, data order and dropout masks depend on it.
+        device: "cpu" (default), or "cuda" to train networks of one shape together on a GPU, with other random numbers.
         eval_images: Largest number of images that accuracies are measured on; default 2,000.
         storage: Data type of stored weights: "float32" (default), "float16" or "bfloat16".
         progress: Called with the number of finished runs and of all runs, at the start and after each run.
@@ -100,20 +98,25 @@ def make(
         storage=storage,
     )
     planned, loaded = (asked if recipe is None else asked.over(read_recipe(recipe))).plan()
-    if planned.device == "cpu":
-        executor = ProcessPool(workers) if ray is None else RayCluster(ray, workers=workers)
-        return make_recipe(path, planned, loaded, executor, progress=progress)
-    if ray is not None:
-        raise ZooError("a Ray cluster trains on CPUs only; give either ray or device cuda")
+    if planned.device != "cpu":
+        if ray is not None:
+            raise ZooError("a Ray cluster trains on CPUs only; give either ray or device cuda")
+        return _make_on_gpu(path, planned, loaded, progress)
+    executor = ProcessPool(workers) if ray is None else RayCluster(ray, workers=workers)
+    return make_recipe(path, planned, loaded, executor, progress=progress)
+
+
+def _make_on_gpu(path: Path | str, recipe: Recipe, images: ImageSet, progress: Progress | None) -> Zoo:
+    """Makes the zoo of a recipe on a GPU, by one process that trains networks of one shape together."""
     if not torch.cuda.is_available():
-        raise ZooError(f"device {planned.device} is not available; torch finds no GPU")
+        raise ZooError(f"device {recipe.device} is not available; torch finds no GPU")
     return make_recipe(
         path,
-        planned,
-        loaded,
+        recipe,
+        images,
         ProcessPool(1),
-        trainer=partial(train_stack, device=planned.device),
-        grouping=group_runs(planned, loaded),
+        trainer=partial(train_stack, device=recipe.device),
+        grouping=group_runs(recipe, images),
         progress=progress,
     )
 

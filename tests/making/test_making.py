@@ -6,6 +6,7 @@ import pytest
 import torch
 from making_cases import FAMILIES, LENGTH, assert_same_bytes
 
+from sne.errors import SneError
 from sne.making import make
 from sne.zoo import Zoo, ZooError
 from sne.zoo.store.folder import FolderLock
@@ -65,7 +66,7 @@ def test_made_already(made_zoo: Zoo, image_file: Path):
         ({"steps": 0}, "length is 0"),
         ({"epochs": 3}, "both given"),
         ({"keep": [4, 13]}, r"0\.\.12"),
-        ({"keep": [4, 2]}, "rising"),
+        ({"keep": [4, 2]}, "increasing"),
         ({"workers": 0}, "workers is 0"),
         ({"storage": "int3"}, "'int3'"),
         ({"device": "tpu"}, "device 'tpu' is not known, expected one of cpu, cuda"),
@@ -76,7 +77,7 @@ def test_made_already(made_zoo: Zoo, image_file: Path):
 )
 def test_mistakes_write_nothing(image_file: Path, tmp_path: Path, changes, message):
     settings = {"families": FAMILIES, "images": image_file, "networks": 2, **LENGTH} | changes
-    with pytest.raises(ZooError, match=message):
+    with pytest.raises(SneError, match=message):
         make(tmp_path / "zoo", **settings)
     assert not (tmp_path / "zoo").exists()
 
