@@ -17,6 +17,8 @@ from sne.metrics import is_missing
 Kind = Literal["fraction", "real", "class"]
 
 MAX_KNOTS = 512
+LEAST_LABELS = 10
+"""Number of text labels from which on most of them have to repeat to be taken for classes."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Property:
             `config.*` is never a fraction: a learning rate is in [0, 1], but not a share of anything.
 
         Raises:
-            PredictorError: There is no label, only one class, an infinite label, or text among numbers.
+            PredictorError: There is no label, only one class, an infinite label, text among numbers, or text
+                that hardly repeats.
 
         Example:
             >>> Property.infer("accuracy", [0.1, 0.9]).kind, Property.infer("optimizer", ["adam", "sgd"]).classes
@@ -182,12 +185,18 @@ class Property:
 
 
 def _check_text(name: str, labels: Sequence[Any]) -> None:
-    """Raises PredictorError where most labels of a text column are numbers: they would be learned as classes."""
+    """Raises PredictorError where text labels cannot be meant as classes: most are numbers, or hardly any repeats."""
     others = [str(label) for label in labels if not _is_number(label)]
     if others and 2 * len(others) < len(labels):
         raise PredictorError(
             f"property {name!r}: {len(labels) - len(others)} labels are numbers, {len(others)} text "
             f"({others[0]!r}); expected numbers or names only"
+        )
+    different = len(set(map(str, labels)))
+    if len(labels) >= LEAST_LABELS and 2 * different > len(labels):
+        raise PredictorError(
+            f"property {name!r}: {different} different texts among {len(labels)} labels ({labels[0]!r}); "
+            "expected numbers, or names of classes that repeat"
         )
 
 

@@ -37,6 +37,7 @@ def test_json_round_trip(prop):
     [
         (lambda: Property.infer("a", [np.nan, np.nan]), "'a' has no labels"),
         (lambda: Property.infer("a", ["x", "x"]), "'x' everywhere"),
+        (lambda: Property.infer("a", [f"0.{i}+-0.1" for i in range(12)]), "12 different texts among 12 labels"),
         (lambda: Property.infer("a", [1.0, np.inf]), "1 infinite label"),
         (lambda: Property.infer("a", ["0.5", "0.7", None, "n/a"]), r"2 labels are numbers, 1 text \('n/a'\)"),
         (lambda: Property.infer("a", [0.5, 0.7, "n/a"]), r"2 labels are numbers, 1 text \('n/a'\)"),
