@@ -12,7 +12,7 @@ from study_cases import OTHER, TASK, ZOO, tiny_study
 from sne.lab.studies import METHODS, HeldOut, Method, StudyError, StudyTask, learners, run_study, write_report
 from sne.lab.studies.zoos import ZooShelf, find_images
 from sne.metrics import kendall_tau
-from sne.work import ProcessPool
+from sne.work import InThisProcess
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def zoos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("zoos")
     shelf = ZooShelf(folder)
     for need in (ZOO, OTHER):
-        shelf.make(need, images=None, executor=ProcessPool(1))
+        shelf.make(need, images=None, executor=InThisProcess())
     return folder
 
 
@@ -192,7 +192,7 @@ def test_a_training_that_cannot_end_is_told_and_not_tried_again(zoos, tmp_path):
 
 
 def test_a_zoo_that_was_made_anew_is_learned_from_anew(tmp_path):
-    shelf, images = ZooShelf(tmp_path / "zoos"), ProcessPool(1)
+    shelf, images = ZooShelf(tmp_path / "zoos"), InThisProcess()
     task = StudyTask("both", ("tiny", "tiny-sine"), (HeldOut("own", ("tiny", "tiny-sine")),), target="test_loss")
     study = tiny_study("mean", tasks=(task,), seeds=(0,))
     first = run_study(study, "ci", tmp_path / "out", zoos=shelf.folder, workers=0)
