@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from sne.making import load_images, make
 from sne.making.families import FAMILIES
-from sne.making.families.dropout import ByteDropout
+from sne.making.families.blocks import ByteDropout
 from sne.making.images import ImageSet
 from sne.making.randomness import Seeds
 from sne.making.recipe import RunId

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sne.errors import ZooError
-from sne.making.finished_run import run_from_bytes
 from sne.making.packs import RunPacks
 from sne.making.recipe import Recipe
+from sne.making.workers import run_from_bytes
 from sne.work import replacing
 from sne.zoo.store.folder import FolderLock
 from sne.zoo.store.index import INDEX

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from sne.making.families.dropout import ByteDropout
+from sne.making.families.blocks import ByteDropout
 from sne.making.hashing import batch_rows, key_of, mask_keys
 
 _STEPS_AHEAD = 64

@@ -1,7 +1,7 @@
 """The recipe of a zoo: the settings that decide its content, and nothing else."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from sne.errors import ZooError
-from sne.making.families import FAMILIES, Family, find_families
+from sne.making.families import FAMILIES, Family
 from sne.making.families.space import Space, dimension_from_plain, space_to_plain
 from sne.making.images import CHANNELS, NORMALISATIONS
 from sne.zoo.store.shards import STORAGE
@@ -170,3 +170,18 @@ class Recipe:
 def default_keep(length: int) -> tuple[int, ...]:
     """Returns the default steps to keep: the last one, a third and a ninth of it."""
     return tuple(sorted({max(round(length / 3**i), 1) for i in range(3)}))
+
+
+def find_families(names: Sequence[str]) -> list[Family]:
+    """Returns the families of some names.
+
+    Raises:
+        ZooError: A name is not known or occurs twice; the message lists the known names.
+    """
+    unknown = [name for name in names if name not in FAMILIES]
+    if unknown or not names:
+        came = f"family {unknown[0]!r} is not known" if unknown else "no family was given"
+        raise ZooError(f"{came}; known families are {', '.join(FAMILIES)}")
+    if len(set(names)) < len(names):
+        raise ZooError(f"a family occurs twice in {', '.join(names)}")
+    return [FAMILIES[name] for name in names]

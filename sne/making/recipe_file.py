@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sne.errors import ZooError
-from sne.making.families import FAMILIES, find_families
+from sne.making.families import FAMILIES
 from sne.making.families.overriding import override
 from sne.making.families.space import dimension_to_plain
+from sne.making.recipe import find_families
 from sne.making.settings import DEFAULTS, Settings
 
 _WHOLE = ("networks", "steps", "epochs", "seed", "image_size", "eval_images")

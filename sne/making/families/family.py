@@ -9,21 +9,12 @@ import torch
 from torch import nn
 
 from sne.errors import ZooError
-from sne.making.families.initialising import initialise
+from sne.making.families.blocks import initialise
 from sne.making.families.space import Space, sample
 from sne.making.images import ImageSet
 from sne.making.tasks import Classification, Task
 
 ImageShape = tuple[int, int, int]  # channels, height, width
-
-ACTIVATIONS: Mapping[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-    "leaky_relu": nn.LeakyReLU,
-    "none": nn.Identity,
-}
 
 
 def classify(

@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sne.making.families.dropout import ByteDropout
+from sne.making.families.blocks import ByteDropout
 from sne.making.families.family import Family, ImageShape
 from sne.making.families.space import Choice, LogUniform, Uniform
 

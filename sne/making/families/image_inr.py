@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample
 
+from sne.making.families.blocks import Siren, initialise_siren
 from sne.making.families.family import Family, ImageShape
-from sne.making.families.siren import Siren, initialise_siren
 from sne.making.families.space import Choice, LogUniform
 from sne.making.images import ImageSet
 from sne.making.tasks import SignalFit, Task

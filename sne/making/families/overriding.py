@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from sne.errors import ZooError
-from sne.making.families.family import ACTIVATIONS, Family
-from sne.making.families.initialising import INITIALISERS
+from sne.making.families.blocks import ACTIVATIONS, INITIALISERS
+from sne.making.families.family import Family
 from sne.making.families.space import Choice, Dimension, LogUniform, Uniform, dimension_from_plain
 from sne.making.optimisers import OPTIMISERS
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from sne.making.families.blocks import Siren, initialise_siren
 from sne.making.families.family import Family, ImageShape
-from sne.making.families.siren import Siren, initialise_siren
 from sne.making.families.space import Choice, LogUniform, Uniform
 from sne.making.images import ImageSet
 from sne.making.tasks import SignalFit, Task

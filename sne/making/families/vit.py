@@ -1,6 +1,7 @@
-"""Small vision transformers."""
+"""Small vision transformers, with and without residual connections."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from sne.making.families.dropout import ByteDropout
+from sne.making.families.blocks import ByteDropout
 from sne.making.families.family import Family, ImageShape
 from sne.making.families.space import Choice, LogUniform, Uniform
 
@@ -108,6 +109,10 @@ def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int)
     return VisionTransformer(shape, classes, hyperparameters["dropout"])
 
 
+def _plain_module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:
+    return VisionTransformer(shape, classes, hyperparameters["dropout"], residual=False)
+
+
 VIT = Family(
     name="vit",
     space={
@@ -124,3 +129,6 @@ VIT = Family(
     smallest=PATCH,
     multiple=PATCH,
 )
+
+VIT_PLAIN = replace(VIT, name="vit_plain", module=_plain_module)
+"""Vision transformers without residual connections, with the same names and shapes of tensors as `vit`."""

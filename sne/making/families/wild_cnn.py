@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sne.making.families.dropout import ByteDropout
-from sne.making.families.family import ACTIVATIONS, Family, ImageShape
+from sne.making.families.blocks import ACTIVATIONS, ByteDropout
+from sne.making.families.family import Family, ImageShape
 from sne.making.families.space import Choice, LogUniform, Uniform
 
 _STRIDED = 2  # the first layers halve the image

@@ -10,10 +10,9 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from sne.errors import ZooError, install_hint
-from sne.making.images.decoding import decode, need_pillow
+from sne.making.images.files import decode, need_pillow
 from sne.making.images.image_set import ImageSet
-from sne.making.images.labels import check_labels, hold_out
-from sne.making.images.preparing import Form
+from sne.making.images.preparing import Form, check_labels, hold_out
 
 PREFIX = "hf:"
 _TEST_SPLITS = ("test", "validation", "valid", "val")

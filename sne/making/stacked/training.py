@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sne.making.families.dropout import ByteDropout
+from sne.making.families.blocks import ByteDropout
 from sne.making.hashing import key_of, mask_keys
 from sne.making.images import ImageSet
 from sne.making.optimisers import StackedOptimiser

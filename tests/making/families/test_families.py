@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sne.making import FAMILIES, ImageSet
-from sne.making.families import find_families
+from sne.making.recipe import find_families
 from sne.making.tasks import Classification
 from sne.networks import TensorInfo, recognise
 from sne.zoo import ZooError

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from sne.making import FAMILIES
+from sne.making.families.blocks import INITIALISERS
 from sne.making.families.family import Family
-from sne.making.families.initialising import INITIALISERS
 from sne.making.families.overriding import ends, override
 from sne.making.families.space import (
     Choice,

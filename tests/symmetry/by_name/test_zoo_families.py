@@ -5,7 +5,7 @@ import pytest
 import torch
 from by_name_proof import prove
 
-from sne.making.families.known import FAMILIES
+from sne.making.families import FAMILIES
 
 SHAPE, CLASSES = (1, 28, 28), 10
 
