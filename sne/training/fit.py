@@ -208,6 +208,11 @@ class _Judged:
     def of(cls, plan: Plan, examples: Examples, trained: Mapping[str, _Trained]) -> "_Judged":
         """Weighs the experts by their predictions for networks that they had not learned from."""
         out_of_fold = {kind: _out_of_fold(plan, examples, one.experts) for kind, one in trained.items()}
+        for kind, values in out_of_fold.items():
+            if not np.isfinite(values).all():
+                raise TrainingError(
+                    f"the expert {kind!r} gives predictions that are not finite: try a lower learning rate"
+                )
         targets = examples.targets.double().numpy()[plan.judged]
         weights = weigh(plan.properties, targets, list(out_of_fold.values()))
         counts = [prop.num_outputs for prop in plan.properties]

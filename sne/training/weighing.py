@@ -65,8 +65,6 @@ def _quality(prop: Property, labels: np.ndarray) -> Quality:
         return minus_log_loss
 
     def agreement(values: np.ndarray) -> tuple[float, ...]:
-        if not np.isfinite(values).all():
-            return (-float("inf"),)
         return (round(metrics.kendall_tau(labels, values[:, 0]), 3), -metrics.mae(labels, values[:, 0]))
 
     return agreement

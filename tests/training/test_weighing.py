@@ -74,8 +74,3 @@ def test_each_property_has_its_own_weights(labels):
     second = np.concatenate([noisy(labels * 0, 1.0, 2), 0.9 * truth + 0.05], axis=1)
     weights = weigh([ACCURACY, LETTER], np.stack([labels, letters], axis=1), [first, second])
     assert weights.tolist() == [[1.0, 0.0], [0.0, 1.0]]
-
-
-def test_an_expert_that_is_not_finite_gets_nothing(labels):
-    broken = np.full((200, 1), np.inf)
-    assert weigh([ACCURACY], labels[:, None], [broken, noisy(labels, 0.1, 1)])[:, 0].tolist() == [0.0, 1.0]

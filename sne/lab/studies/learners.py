@@ -18,7 +18,7 @@ from sne.lab.studies.jobs import Job
 from sne.lab.studies.methods import ALL_BASELINES, ON_DEVICE
 from sne.predictors import Predictor, Property, choose_device, scores, selection_score
 from sne.predictors.experts import NeuralExpert
-from sne.training import TrainingError, fit, target_column
+from sne.training import fit, target_column
 from sne.zoo import Split, Zoo
 
 
@@ -202,13 +202,11 @@ def _known(rows: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 
 def _trained(train: Callable[[], Predictor]) -> Predictor:
-    """Trains a predictor. Raises the error of an encoder that cannot read the networks, else a TrainingError."""
+    """Trains a predictor. Raises the error of an encoder that cannot read the networks instead of `fit`'s."""
     try:
         return train()
     except SneError as error:
         for cause in (error, error.__context__):
             if isinstance(cause, CannotTakeError):
                 raise cause from None
-        if isinstance(error, TrainingError):
-            raise
-        raise TrainingError(str(error)) from error  # such as predictions that are not finite
+        raise
