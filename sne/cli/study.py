@@ -16,54 +16,67 @@ if TYPE_CHECKING:
     from sne.lab.studies import Design, Finished
 
 
+StudyName = Annotated[
+    str | None, typer.Argument(help="Name of the study; without it, the studies are listed.", show_default=False)
+]
+Scale = Annotated[
+    str,
+    typer.Option(
+        help="Size of the study. ci: a minute or two on scikit-learn's digits, shows that everything runs. cpu: up "
+        "to 90 minutes on two cores. gpu: as large as in the paper, needs CUDA."
+    ),
+]
+ReportFolder = Annotated[
+    Path | None, typer.Option(help="Folder for the report and the results. [default: studies/NAME-SCALE]")
+]
+ZoosFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder for zoos, which studies can share. [default: the folder zoos next to OUT]"),
+]
+ImagesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder with mnist.npz, fashion_mnist.npz, cifar10_gs.npz and svhn_crops_gs.npz, which the scales cpu "
+        "and gpu need. [default: $SNE_IMAGES]"
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(help="Number of processes, each with one thread; 0 works in this process.", min=0)
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Address of a Ray cluster that does the work: auto, HOST:PORT, or local to start one on this machine. "
+        "The nodes need no shared disk.",
+    ),
+]
+Seeds = Annotated[
+    str | None, typer.Option(help="Training seeds, separated by commas. [default: the study's, two to five]")
+]
+Methods = Annotated[
+    str | None,
+    typer.Option(
+        help="Methods to compare, separated by commas, such as sne,mean,nfn_np; --list shows all names. "
+        "[default: the study's, except those whose packages are not installed]"
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
+ListAll = Annotated[bool, typer.Option("--list", help="List the studies and the methods, and exit.")]
+
+
 def study(
-    name: Annotated[
-        str | None, typer.Argument(help="Name of the study; without it, the studies are listed.", show_default=False)
-    ] = None,
-    scale: Annotated[
-        str,
-        typer.Option(
-            help="Size of the study. ci: a minute or two on scikit-learn's digits, shows that everything runs. cpu: up "
-            "to 90 minutes on two cores. gpu: as large as in the paper, needs CUDA."
-        ),
-    ] = "cpu",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the report and the results. [default: studies/NAME-SCALE]")
-    ] = None,
-    zoos: Annotated[
-        Path | None,
-        typer.Option(help="Folder for zoos, which studies can share. [default: the folder zoos next to OUT]"),
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with mnist.npz, fashion_mnist.npz, cifar10_gs.npz and svhn_crops_gs.npz, which the scales cpu "
-            "and gpu need. [default: $SNE_IMAGES]"
-        ),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(help="Number of processes, each with one thread; 0 works in this process.", min=0)
-    ] = 2,
-    ray: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Address of a Ray cluster that does the work: auto, HOST:PORT, or local to start one on this machine. "
-            "The nodes need no shared disk.",
-        ),
-    ] = None,
-    seeds: Annotated[
-        str | None, typer.Option(help="Training seeds, separated by commas. [default: the study's, two to five]")
-    ] = None,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help="Methods to compare, separated by commas, such as sne,mean,nfn_np; --list shows all names. "
-            "[default: the study's, except those whose packages are not installed]"
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
-    list_all: Annotated[bool, typer.Option("--list", help="List the studies and the methods, and exit.")] = False,
+    name: StudyName = None,
+    scale: Scale = "cpu",
+    out: ReportFolder = None,
+    zoos: ZoosFolder = None,
+    images: ImagesFolder = None,
+    workers: Workers = 2,
+    ray: RayAddress = None,
+    seeds: Seeds = None,
+    methods: Methods = None,
+    as_json: AsJson = False,
+    list_all: ListAll = False,
 ) -> None:
     """Run a published experiment: make its zoos, train every method, write a report.
 
