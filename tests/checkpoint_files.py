@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from sne.networks import Network
@@ -53,3 +54,20 @@ def write_safetensors(path: Path, header: Any, data: bytes) -> Path:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
     return path
+
+
+WRITERS = {
+    "state.pt": lambda m, p: torch.save(m.state_dict(), p),
+    "wrapped.ckpt": lambda m, p: torch.save({"epoch": 3, "state_dict": m.state_dict(), "optimizer": {}}, p),
+    "model_key.pth": lambda m, p: torch.save({"model": m.state_dict()}, p),
+    "parallel.pt": lambda m, p: torch.save({f"module.{k}": v for k, v in m.state_dict().items()}, p),
+    "compiled.pt": lambda m, p: torch.save({f"module._orig_mod.{k}": v for k, v in m.state_dict().items()}, p),
+    "legacy.bin": lambda m, p: torch.save(m.state_dict(), p, _use_new_zipfile_serialization=False),
+    "plain.safetensors": lambda m, p: save_file(m.state_dict(), p),
+    "named_wrongly.pt": lambda m, p: save_file(m.state_dict(), p),
+    "without_suffix": lambda m, p: save_file(m.state_dict(), p),
+    "torch_without_suffix": lambda m, p: torch.save(m.state_dict(), p),
+    "scripted.pt": lambda m, p: torch.jit.save(torch.jit.script(m), str(p)),
+    "traced.pt": lambda m, p: torch.jit.save(torch.jit.trace(m, torch.zeros(1, 3, 8, 8)), str(p)),
+}
+"""Writers of a module to a file, at least one per format, by the name of the file."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, final
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from sne.errors import SneError
 from sne.networks import Layer, LayerType, Network, Part, Role
@@ -34,7 +34,7 @@ LAYER_TYPES: dict[LayerType, int] = {
     LayerType.RNN: 19,
     LayerType.POSITION: 20,
 }
-"""Numbers of the layer types. Saved predictors depend on them: append new ones, never change old ones."""
+"""Numbers of the layer types. Saved predictors depend on them: append new ones, never change old ones (`KindTable`)."""
 
 ROLES: dict[Role, int] = {
     Role.WEIGHT: 0,
@@ -46,7 +46,35 @@ ROLES: dict[Role, int] = {
     Role.RUNNING_VAR: 6,
     Role.TABLE: 7,
 }
-"""Numbers of the roles. Saved predictors depend on them: append new ones, never change old ones."""
+"""Numbers of the roles. Saved predictors depend on them and on how many there are: a new role makes them unreadable."""
+
+
+@final
+class KindTable(nn.Embedding):
+    """One vector per pair of a layer type and a role, in row `len(ROLES) * layer_type + role`.
+
+    A table that was saved before a layer type was appended to `LAYER_TYPES` can still be read: see `grow`.
+
+    Args:
+        dim: Width of the vectors.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(len(LAYER_TYPES) * len(ROLES), dim)
+
+    def grow(self, saved: Tensor) -> Tensor:
+        """Adds rows of zeros for the layer types that a saved table does not have.
+
+        Args:
+            saved: Rows as saved, perhaps with fewer layer types.
+
+        Returns:
+            Rows for all layer types; `saved` itself if it has them, or if it is no table of this width.
+        """
+        missing, dim = self.num_embeddings - len(saved) if saved.ndim else 0, self.embedding_dim
+        if missing <= 0 or missing % len(ROLES) or saved.shape[1:] != (dim,):
+            return saved
+        return torch.cat([saved, saved.new_zeros(missing, dim)])
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sne.encoders.chunking import LAYER_TYPES, ROLES
+from sne.encoders.chunking import ROLES, KindTable
 from sne.errors import SneError
 from sne.nn import InducedSetAttentionBlock, PoolingByAttention, ScalarSetAttentionBlock, SetAttentionBlock
 
@@ -49,7 +49,7 @@ class TypeLevelEncoding(nn.Module):
         if dim % 2:
             raise SneError(f"dim must be even for sines and cosines, got {dim}")
         self.dim = dim
-        self.types = nn.Embedding(len(LAYER_TYPES) * len(ROLES), dim)
+        self.types = KindTable(dim)
         nn.init.normal_(self.types.weight, std=0.1)
         self.gain = nn.Parameter(torch.tensor(0.1))
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sne.encoders.chunking import LAYER_TYPES, ROLES
+from sne.encoders.chunking import ROLES, KindTable
 from sne.encoders.contract import NetworkEncoder
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_NAMES
 from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summary, tokenize
@@ -172,9 +172,8 @@ class TensorSetEncoder(NetworkEncoder):
         self.token_input = nn.Sequential(
             nn.Linear(self.token_scale.out_size, dim), nn.SiLU(), nn.Dropout(dropout), nn.Linear(dim, dim)
         )
-        num_kinds = len(LAYER_TYPES) * len(ROLES)
-        self.kind_shift = nn.Embedding(num_kinds, dim)
-        self.kind_gain = nn.Embedding(num_kinds, dim)
+        self.kind_shift = KindTable(dim)
+        self.kind_gain = KindTable(dim)
         self.depth = nn.Linear(len(DEPTH_NAMES), dim)
         self.output_input = nn.Sequential(nn.Linear(self.output_scale.out_size, dim), nn.SiLU(), nn.Linear(dim, dim))
         self.output_shift = nn.Embedding(MAX_OUTPUTS, dim)

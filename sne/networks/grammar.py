@@ -66,22 +66,22 @@ class Row:
 PLACES: dict[Form, tuple[str, ...]] = {
     Form.MODULE: (
         "number",  # in plain stacks alone: components that are numbers
-        "embedding",
-        "stem",
-        "gate",
-        "tower",
-        "body",
+        "embedding",  # tables, and what cuts an image into tokens
+        "stem",  # first layer
+        "gate",  # in front of the body: a router, an expansion
+        "tower",  # encoders side by side
+        "body",  # where a name that no row knows stands
         "recurrent",  # in plain stacks alone: elsewhere widths decide between these and the body
-        "middle",
-        "moments",
+        "middle",  # between encoder and decoder
+        "moments",  # mean and variance of a code, side by side
         "decoder",
-        "projection",
+        "projection",  # narrows what the body gives
         "tower end",
-        "head convolution",
+        "head convolution",  # last convolution, in front of the pooling
         "pooling",
-        "dense",
-        "head",
-        "loose",
+        "dense",  # linear layers in front of the head
+        "head",  # last layer
+        "loose",  # scales and other vectors, whose place names do not tell
         "side",  # in plain stacks alone: norms and activations, whose place is found by other means
     ),
     Form.TIE: ("depthwise first", "pointwise", "depthwise", "squeeze", "other", "blocks"),

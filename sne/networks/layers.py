@@ -18,7 +18,9 @@ TRANSPOSED = {
     LayerType.CONV3D: LayerType.CONV_TRANSPOSE3D,
 }
 _TRANSPOSED_TYPES = frozenset(TRANSPOSED.values())
+_FROM_SHAPES = frozenset({LayerType.LINEAR, *CONVS.values(), *_TRANSPOSED_TYPES}) | NORMS | TABLES
 _NO_HINT = Hint()
+_OTHER_CLASS = "a layer of a class that is not known; read as other"
 _UNKNOWN = "a parameter of no known layer; read as other"
 _INTERLEAVED = "query, key and value may alternate by head in this tensor; read as one linear layer"
 
@@ -92,6 +94,8 @@ class _Reader:
         if ndim == 1 and hint.type is None:
             if norm := self._norm():
                 return norm
+        if hint.type is not None and hint.type not in _FROM_SHAPES and ndim >= 2:
+            return self._of_class(weight, bias, hint.type)
         if ndim == 2:
             return self._linear(weight, bias)
         if ndim in CONVS:
@@ -174,8 +178,6 @@ class _Reader:
         if has_role(stem.component, "gate and up") and part.arranged_shape[0] % 2 == 0:
             return gate_and_up(stem, parts, in_first=in_first)
         kind = ATTENTION_TYPES.get(role, LayerType.LINEAR)
-        if self.hint.type is LayerType.OTHER:
-            kind = LayerType.OTHER
         notes = [Note(weight.name, _INTERLEAVED)] if has_role(stem.component, "interleaved qkv") else []
         return StemLayers(stem.path, [Layer(stem.path, kind, 0, tuple(parts))], notes)
 
@@ -209,6 +211,13 @@ class _Reader:
         elif is_transposed:
             layer = transposed(layer)
         return StemLayers(stem.path, [layer])
+
+    def _of_class(self, weight: TensorInfo, bias: TensorInfo | None, kind: LayerType) -> StemLayers:
+        """A layer whose type only the class of its module tells: a weight [out, in, ...], and perhaps a bias."""
+        part = matrix_part(weight, Role.WEIGHT, in_first=False)
+        parts = (part,) if bias is None else (part, vector_part(bias, Role.BIAS))
+        notes = [Note(weight.name, _OTHER_CLASS)] if kind is LayerType.OTHER else []
+        return StemLayers(self.stem.path, [Layer(self.stem.path, kind, 0, parts)], notes)
 
     def _other(self, info: TensorInfo, reason: str) -> StemLayers:
         return StemLayers(self.stem.path, [_other_layer(self.stem.path, info)], [Note(info.name, reason)])

@@ -5,28 +5,13 @@ import sys
 
 import pytest
 import torch
-from checkpoint_files import branching, layout, same_values, write_safetensors
+from checkpoint_files import WRITERS, branching, layout, same_values, write_safetensors
 from safetensors.torch import save_file
 from torch import nn
 
 from sne.checkpoints import CheckpointError, StateDictSource, read_network
 from sne.checkpoints.formats import FORMATS, FileStart
 from sne.networks import LayerType
-
-WRITERS = {
-    "state.pt": lambda m, p: torch.save(m.state_dict(), p),
-    "wrapped.ckpt": lambda m, p: torch.save({"epoch": 3, "state_dict": m.state_dict(), "optimizer": {}}, p),
-    "model_key.pth": lambda m, p: torch.save({"model": m.state_dict()}, p),
-    "parallel.pt": lambda m, p: torch.save({f"module.{k}": v for k, v in m.state_dict().items()}, p),
-    "compiled.pt": lambda m, p: torch.save({f"module._orig_mod.{k}": v for k, v in m.state_dict().items()}, p),
-    "legacy.bin": lambda m, p: torch.save(m.state_dict(), p, _use_new_zipfile_serialization=False),
-    "plain.safetensors": lambda m, p: save_file(m.state_dict(), p),
-    "named_wrongly.pt": lambda m, p: save_file(m.state_dict(), p),
-    "without_suffix": lambda m, p: save_file(m.state_dict(), p),
-    "torch_without_suffix": lambda m, p: torch.save(m.state_dict(), p),
-    "scripted.pt": lambda m, p: torch.jit.save(torch.jit.script(m), str(p)),
-    "traced.pt": lambda m, p: torch.jit.save(torch.jit.trace(m, torch.zeros(1, 3, 8, 8)), str(p)),
-}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -42,7 +27,10 @@ def test_every_file_reads_as_its_module(name, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_every_format_has_a_writer(tmp_path):
-    """A new row in the table of formats needs a row in `WRITERS`. ONNX, whose names differ, has tests of its own."""
+    """A new row in the table of formats needs a row in `WRITERS` of tests/checkpoint_files.py.
+
+    ONNX, whose names differ, has tests of its own.
+    """
     recognised = set()
     for name, write in WRITERS.items():
         write(branching(), tmp_path / name)

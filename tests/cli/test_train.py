@@ -6,6 +6,7 @@ import pytest
 from tiny import write_tiny_zoo
 
 import sne.encoders
+import sne.predictors
 from sne.encoders import TensorSetEncoder
 from sne.training import preset_settings
 from sne.zoo import Split, Zoo
@@ -85,6 +86,11 @@ def _shown(value, separator):
     if isinstance(value, tuple):
         return separator.join(value)
     return f"{value:g}" if isinstance(value, float) else value
+
+
+def test_help_names_every_expert(sne_command):
+    text = " ".join(sne_command("train", "--help").out.split())
+    assert f"separated by commas: {', '.join(sne.predictors.EXPERTS)}." in text
 
 
 def test_prints_the_weight_of_every_expert(sne_command, zoo_path, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import torch
 from network_modules import module, read, timm_vit, vector
 from torch import nn
 
+from sne.checkpoints import read_network
 from sne.networks import Hint, LayerType, Network, Role
 
 TYPES = {
@@ -57,6 +58,17 @@ def test_type_from_hints():
     assert one(read(conv)) is LayerType.CONV2D
     assert one(read(conv, {"a": Hint(LayerType.CONV_TRANSPOSE2D)})) is LayerType.CONV_TRANSPOSE2D
     assert one(read({"a.weight": torch.ones(9, 4)}, {"a": Hint(LayerType.EMBEDDING)})) is LayerType.EMBEDDING
+
+
+def test_a_type_that_only_the_class_tells():
+    bilinear = nn.Bilinear(4, 7, 5)
+    network = read_network(module(fc=nn.Linear(3, 4), both=bilinear))
+    layer = next(layer for layer in network.layers if layer.name == "both")
+    assert layer.type is LayerType.OTHER and [part.tensor for part in layer.parts] == ["both.weight", "both.bias"]
+    assert [note.tensor for note in network.notes if "class that is not known" in note.reason] == ["both.weight"]
+    state = {"a.weight": torch.ones(5, 4, 7), "a.bias": torch.ones(5)}
+    assert one(read(state)) is LayerType.CONV1D
+    assert one(read(state, {"a": Hint(LayerType.GRU)})) is LayerType.GRU  # as a type that is added later
 
 
 def test_transposed_convolution_by_its_neighbours():

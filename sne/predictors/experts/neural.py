@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from sne.encoders import NetworkEncoder
+from sne.encoders.chunking import KindTable
 from sne.errors import PredictorError, TrainingError
 from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared
 from sne.predictors.experts.heads import PropertyHeads
@@ -121,11 +122,13 @@ class NeuralExpert(Expert):
         if missing or extra:
             first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
             raise PredictorError(f"{first} ({len(missing) + len(extra)} such tensors)")
+        tables = {f"{name}.weight": table for name, table in model.named_modules() if isinstance(table, KindTable)}
+        tensors = {name: tables[name].grow(t) if name in tables else t for name, t in tensors.items()}
         for name, tensor in tensors.items():
             if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
                 came, asked = (f"{tuple(t.shape)} {t.dtype}" for t in (tensor, expected[name]))
                 raise PredictorError(f"{name} has shape {came}, config.json asks for {asked}")
-        model.load_state_dict(dict(tensors), assign=True)
+        model.load_state_dict(tensors, assign=True)
         return cls(model)
 
     def history(self) -> dict[str, Any]:

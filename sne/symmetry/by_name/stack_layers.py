@@ -10,6 +10,8 @@ from sne.symmetry.by_name.claims import UncertainError
 from sne.symmetry.symmetry import Span
 
 _GATES = (4, 3, 1)  # LSTM, GRU, RNN
+_READ = {None, LayerType.LINEAR, LayerType.EMBEDDING, *(kind for kind in LayerType if kind.startswith("conv"))}
+"""What the class of a module may say about a weight of several axes that is read; nothing is claimed about others."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def stack_layers(
 
 def _matrix(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, kind: LayerType | None) -> StackLayer:
     ndim = len(weight.shape)
-    if ndim > 5 or kind is LayerType.OTHER:
+    if ndim > 5 or kind not in _READ:
         raise UncertainError(f"{weight.name} of {list(weight.shape)} is neither a linear layer nor a convolution")
     if kind is LayerType.EMBEDDING:
         return table(StackLayer(stem.path, "linear", 0, weight.shape[1], weight.shape[0], (Span(weight.name, 1),), ()))

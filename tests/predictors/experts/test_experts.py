@@ -20,6 +20,7 @@ from tiny import write_tiny_zoo
 
 from sne import Predictor, fit
 from sne.encoders import TensorSetEncoder
+from sne.encoders.chunking import ROLES
 from sne.predictors import EXPERTS, PredictorError, Property
 from sne.predictors.experts import Examples, FitContext, Fold, Prepared
 from sne.predictors.experts.boosting import BoostingExpert
@@ -149,6 +150,19 @@ class TestContract:
             tensors[name] = torch.zeros(*tensors[name].shape, 2, dtype=tensors[name].dtype)
             with pytest.raises(PredictorError, match=r"shape|trees"):
                 EXPERTS[kind].from_state(SMALL, properties, expert.settings(), tensors)
+
+
+def test_a_neural_expert_from_before_a_new_layer_type_can_be_read(examples):
+    properties, all_of_them = examples
+    expert = fitted("neural", examples)
+    tensors = expert.state()
+    for name in ("encoder.kind_shift.weight", "encoder.kind_gain.weight"):
+        tensors[name] = tensors[name][: -2 * len(ROLES)]  # no network here has the last two types
+    again = EXPERTS["neural"].from_state(SMALL, properties, expert.settings(), tensors)
+    assert torch.equal(again.predict(all_of_them.prepared).values, expert.predict(all_of_them.prepared).values)
+    tensors[name] = tensors[name][:-1]
+    with pytest.raises(PredictorError, match=r"encoder.kind_gain.weight has shape"):
+        EXPERTS["neural"].from_state(SMALL, properties, expert.settings(), tensors)
 
 
 def test_forests_learn_numbers_as_ranks_with_the_trees_of_scikit_learn(rows, others):

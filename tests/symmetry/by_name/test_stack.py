@@ -8,8 +8,9 @@ from by_name_proof import largest_change, prove
 from torch import nn
 from torch.nn.functional import linear, relu
 
+from sne.checkpoints import StateDictSource
 from sne.checkpoints.read import read_network
-from sne.networks import TensorInfo
+from sne.networks import Hint, LayerType, TensorInfo, build_network
 from sne.symmetry import symmetry_by_name
 
 
@@ -409,6 +410,18 @@ def test_a_bilinear_layer_is_no_convolution():
 
     module = Named(run, **layers(nn.Linear(5, 4), nn.Bilinear(4, 4, 6), nn.Linear(6, 2)))
     assert prove(module, draw(3, 5)) == {}
+
+
+def test_no_claims_about_a_class_that_is_neither_linear_nor_a_convolution():
+    state = {"layers.0.weight": (4, 5), "layers.1.weight": (6, 4, 3), "layers.2.weight": (2, 6)}
+    state = {name: draw(*shape) for name, shape in state.items()}
+    found = {}
+    for kind in LayerType:
+        source = StateDictSource(state, hints={"layers.1": Hint(kind)})
+        found[kind] = bool(symmetry_by_name(build_network("a network", source, source.hints)).groups)
+    assert found[LayerType.CONV1D] and not found[LayerType.OTHER]
+    claimed = {kind for kind, has_groups in found.items() if has_groups}
+    assert claimed <= {kind for kind in LayerType if kind.startswith("conv")} | {LayerType.LINEAR, LayerType.EMBEDDING}
 
 
 def test_codes_of_an_autoencoder_may_be_outputs():

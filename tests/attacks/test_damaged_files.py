@@ -1,0 +1,38 @@
+"""Files of every format with bytes that are missing or changed."""
+
+import random
+
+import pytest
+from checkpoint_files import WRITERS, branching
+
+from sne.checkpoints import CheckpointError, read_network
+
+CASES = 60
+
+
+def harmed(content: bytes, draw: random.Random) -> bytes:
+    """A copy without its end, or with up to four other bytes, or both."""
+    copy = bytearray(content)
+    for _ in range(draw.randint(0, 4)):
+        copy[draw.randrange(len(copy))] = draw.randrange(256)
+    return bytes(copy[: draw.randrange(len(copy))] if draw.random() < 0.5 else copy)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_damaged_file_is_refused_or_read_whole(name, tmp_path):
+    file = tmp_path / name
+    WRITERS[name](branching(), file)
+    content, draw, refused = file.read_bytes(), random.Random(0), 0
+    for _ in range(CASES):
+        file.write_bytes(harmed(content, draw))
+        try:
+            network = read_network(file)
+            for _, part in network.parts():
+                network.read(part)
+        except CheckpointError as error:
+            assert str(error).startswith(str(file))
+            refused += 1
+        else:
+            assert network.num_weights > 0
+    assert refused > CASES / 4
