@@ -23,7 +23,9 @@ def predict(
     """Predict properties of checkpoints.
 
     Prints one row per checkpoint, highest prediction first. The column "90%" is an interval that holds the measured
-    value for nine of ten networks like those of the predictor's zoo. Files that cannot be read are named on stderr.
+    value for nine of ten networks like those of the predictor's zoo. All intervals of a predictor have the same width,
+    cut off at 0 and 1 for fractions. For networks unlike those of the zoo, value and interval are guesses. Files that
+    cannot be read are named on stderr.
     """
     from sne.predictors import Predictor, choose_device
     from sne.predictors.sources import read_sources
