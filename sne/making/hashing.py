@@ -8,7 +8,7 @@ _ROUNDS = 32
 
 
 def key_of(seed: int, device: torch.device | str) -> Int32[Tensor, "1"]:
-    """Returns the key that a seed stands for."""
+    """Returns the key of a seed."""
     low, high = (torch.tensor([_signed(part)], dtype=torch.int32) for part in (seed & 0xFFFFFFFF, seed >> 32))
     return mix(mix(low) ^ high).to(device)
 
@@ -48,8 +48,8 @@ def batch_rows(
     """
     device = counts.device
     steps = torch.arange(step - 1, step - 1 + num_steps, device=device)
-    steps_an_epoch = (counts // batch_size)[:, None]
-    epochs, places = steps // steps_an_epoch, steps % steps_an_epoch
+    steps_per_epoch = (counts // batch_size)[:, None]
+    epochs, places = steps // steps_per_epoch, steps % steps_per_epoch
     positions = places[..., None] * batch_size + torch.arange(batch_size, device=device)
     orders = mix(keys[:, None] ^ mix(epochs.to(torch.int32) + 1))
     return permute(orders, positions, counts[:, None])
@@ -72,10 +72,10 @@ def permute(
     """
     counts = counts[..., None]
     for turn in range(_ROUNDS):
-        of_turn = mix(keys + _signed(0x9E3779B9 * (turn + 1) & 0xFFFFFFFF))[..., None]
-        partners = ((of_turn.to(torch.int64) & 0xFFFFFFFF) % counts - positions) % counts
+        turn_key = mix(keys + _signed(0x9E3779B9 * (turn + 1) & 0xFFFFFFFF))[..., None]
+        partners = ((turn_key.to(torch.int64) & 0xFFFFFFFF) % counts - positions) % counts
         larger = torch.maximum(positions, partners)
-        swapped = (mix(larger.to(torch.int32) ^ mix(of_turn)) & 1).bool()
+        swapped = (mix(larger.to(torch.int32) ^ mix(turn_key)) & 1).bool()
         positions = torch.where(swapped, partners, positions)
     return positions
 

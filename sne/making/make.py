@@ -1,4 +1,4 @@
-"""Making a zoo. It can be resumed, and does not depend on who trains its networks, or in which order."""
+"""Makes zoos. Making can be resumed, and the zoo does not depend on the workers or on the order of their results."""
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -100,7 +100,7 @@ def make(
     planned, loaded = (asked if recipe is None else asked.over(read_recipe(recipe))).plan()
     if planned.device != "cpu":
         if ray is not None:
-            raise ZooError("a Ray cluster trains on CPUs only; give either ray or device cuda")
+            raise ZooError("ray and device cuda cannot be combined, because a Ray cluster trains on CPUs only")
         return _make_on_gpu(path, planned, loaded, progress)
     executor = ProcessPool(workers) if ray is None else RayCluster(ray, workers=workers)
     return make_recipe(path, planned, loaded, executor, progress=progress)
@@ -109,7 +109,7 @@ def make(
 def _make_on_gpu(path: Path | str, recipe: Recipe, images: ImageSet, progress: Progress | None) -> Zoo:
     """Makes the zoo of a recipe on a GPU, by one process that trains networks of one shape together."""
     if not torch.cuda.is_available():
-        raise ZooError(f"device {recipe.device} is not available; torch finds no GPU")
+        raise ZooError(f"device is {recipe.device}, but torch finds no GPU; set device to cpu")
     return make_recipe(
         path,
         recipe,
@@ -182,7 +182,7 @@ def _train(
         return
     with closing(train(grouping(missing))) as answers:
         for run_id, data in chain.from_iterable(map(finished_runs, answers)):
-            if run_id.name in runs:  # it belongs to a stack that was trained again for others
+            if run_id.name in runs:  # trained again, because other networks of its stack were missing
                 continue
             runs.append(run_id.name, data)
             done += 1

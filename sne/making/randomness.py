@@ -1,7 +1,7 @@
-"""The randomness of a network, which is derived from the seed of the zoo, the family and the index only.
+"""The random numbers of a network, which are derived from the seed of the zoo, the family and the index alone.
 
 Numbers are drawn one after another (`SequentialDraws`), or are functions of step and position (`CounterDraws`). In the
-second case, networks can be trained together in any groups, and each draws what it would draw alone.
+second case, networks can be trained together in any groups, and each gets the numbers that it would get alone.
 """
 
 from collections.abc import Iterator

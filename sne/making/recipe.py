@@ -85,12 +85,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         find_families(self.families)
-        for name, least in (("networks", 1), ("length", 1), ("eval_images", 1), ("seed", 0)):
-            value = getattr(self, name)
+        if self.unit not in ("steps", "epochs"):
+            raise ZooError(f"unit {self.unit!r} is not known, expected one of steps, epochs")
+        numbers = (
+            ("networks", self.networks, 1),
+            (self.unit, self.length, 1),
+            ("eval_images", self.eval_images, 1),
+            ("seed", self.seed, 0),
+        )
+        for name, value, least in numbers:
             if value < least:
                 raise ZooError(f"{name} is {value}, expected at least {least}")
         known = (
-            ("unit", ("steps", "epochs")),
             ("storage", STORAGE),
             ("channels", CHANNELS),
             ("normalisation", NORMALISATIONS),
@@ -101,9 +107,11 @@ class Recipe:
             if value not in values:
                 raise ZooError(f"{name} {value!r} is not known, expected one of {', '.join(values)}")
         if not self.keep or list(self.keep) != sorted(set(self.keep)):
-            raise ZooError(f"keep is {list(self.keep)}, expected increasing {self.unit}")
+            raise ZooError(f"keep is {list(self.keep)}, expected {self.unit} in increasing order")
         if self.keep[0] < 0 or self.keep[-1] > self.length:
-            raise ZooError(f"keep is {list(self.keep)}, expected {self.unit} in 0..{self.length}")
+            raise ZooError(
+                f"keep is {list(self.keep)}, expected {self.unit} in 0..{self.length}, as {self.unit} is {self.length}"
+            )
 
     def run_ids(self) -> list[RunId]:
         """Returns the identities of all runs, in the order of the zoo."""
@@ -180,8 +188,8 @@ def find_families(names: Sequence[str]) -> list[Family]:
     """
     unknown = [name for name in names if name not in FAMILIES]
     if unknown or not names:
-        came = f"family {unknown[0]!r} is not known" if unknown else "no family was given"
-        raise ZooError(f"{came}; known families are {', '.join(FAMILIES)}")
+        fault = f"family {unknown[0]!r} is not known" if unknown else "no family was given"
+        raise ZooError(f"{fault}; known families are {', '.join(FAMILIES)}")
     if len(set(names)) < len(names):
         raise ZooError(f"a family occurs twice in {', '.join(names)}")
     return [FAMILIES[name] for name in names]

@@ -40,11 +40,11 @@ def read_recipe(path: Path | str) -> Settings:
     except (ValueError, RecursionError) as error:
         raise ZooError(f"{path} is not TOML: {error}") from None
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    said = {key: _checked(value, key, path) for key, value in values.items() if key not in tables}
+    given = {key: _checked(value, key, path) for key, value in values.items() if key not in tables}
     for name in tables:
         if name not in FAMILIES:
             raise ZooError(f"{path}: [{name}] is not a family; known families are {', '.join(FAMILIES)}")
-    families = said.pop("family", None) or tuple(tables) or None
+    families = given.pop("family", None) or tuple(tables) or None
     try:
         find_families(families or ("small_cnn",))
     except ZooError as error:
@@ -56,7 +56,7 @@ def read_recipe(path: Path | str) -> Settings:
         families=families,
         spaces={name: override(FAMILIES[name], table, f"{path}: [{name}]").space for name, table in tables.items()},
         where=str(path),
-        **said,
+        **given,
     )
     _check_alone(settings)
     return settings
@@ -118,7 +118,7 @@ def _checked(value: Any, key: str, path: Path) -> Any:
         expected = "a list of whole numbers"
     else:
         raise ZooError(f"{path}: {key!r} is not known; expected {', '.join(_KEYS)} or a table of a family")
-    raise ZooError(f"{path}: {key}: came {value!r}, expected {expected}")
+    raise ZooError(f"{path}: {key}: got {value!r}, expected {expected}")
 
 
 def _check_alone(settings: Settings) -> None:

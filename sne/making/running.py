@@ -183,7 +183,7 @@ def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
     return trainee.finish(flatten(module.state_dict())[0], kept)
 
 
-_OF_TRAINING = (
+_TRAINING_ONLY = (
     "optimizer", "learning_rate", "weight_decay", "batch_size", "train_fraction", "dropout", "init", "init_std",
 )  # fmt: skip
 """Hyper-parameters that affect only the weights of a module in evaluation mode."""
@@ -207,7 +207,7 @@ def symmetry_of_module(
         task: Task of the network, which provides inputs of the right shape.
     """
     inputs, _ = task.batch(torch.arange(min(2, task.num_examples)))
-    free = {*_OF_TRAINING, *family.labels}
+    free = {*_TRAINING_ONLY, *family.labels}
     drawn = sorted((name, repr(value)) for name, value in hyperparameters.items() if name not in free)
     shapes = tuple((name, tuple(tensor.shape)) for name, tensor in module.state_dict().items())
     key = family.name, type(module), str(drawn), shapes, tuple(inputs.shape)

@@ -61,15 +61,15 @@ class Settings:
         Raises:
             ZooError: One gives steps and the other epochs, but `keep` is given only by the other.
         """
-        said = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        said = {name: value for name, value in said.items() if value is not None and name not in ("spaces", "where")}
-        if "steps" in said or "epochs" in said:
-            unit = "epochs" if "epochs" in said else "steps"
-            if other.keep is not None and "keep" not in said and (other.epochs is not None) != (unit == "epochs"):
-                turned = "steps" if unit == "epochs" else "epochs"
-                raise ZooError(f"{other.where}: keep counts {turned} there; with {unit}, give keep as well")
+        given = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        given = {name: value for name, value in given.items() if value is not None and name not in ("spaces", "where")}
+        if "steps" in given or "epochs" in given:
+            unit = "epochs" if "epochs" in given else "steps"
+            if other.keep is not None and "keep" not in given and (other.epochs is not None) != (unit == "epochs"):
+                other_unit = "steps" if unit == "epochs" else "epochs"
+                raise ZooError(f"{other.where}: keep counts {other_unit} there; if {unit} is set, set keep as well")
             other = replace(other, steps=None, epochs=None)
-        return replace(other, **said, spaces={**other.spaces, **self.spaces})
+        return replace(other, **given, spaces={**other.spaces, **self.spaces})
 
     def plan(self) -> tuple[Recipe, ImageSet]:
         """Returns the recipe, checked as far as possible before anything is trained, and its images.
@@ -93,26 +93,26 @@ class Settings:
         return planned, images
 
     def draft(self) -> Recipe:
-        """Returns the recipe as far as it is known without its images.
+        """Returns the recipe without what depends on the images: their name, checksum and classes.
 
         Raises:
             ZooError: A setting is not valid.
         """
         if self.steps is not None and self.epochs is not None:
             raise ZooError("steps and epochs were both given, expected one")
-        said = vars(self.over(DEFAULTS))
-        unit = "steps" if said["epochs"] is None else "epochs"
-        length = said[unit]
-        families = tuple(said["families"])
+        given = vars(self.over(DEFAULTS))
+        unit = "steps" if given["epochs"] is None else "epochs"
+        length = given[unit]
+        families = tuple(given["families"])
         return Recipe(
             families=families,
             images="",
             images_checksum="",
             length=length,
             unit=unit,
-            keep=default_keep(length) if said["keep"] is None else tuple(said["keep"]),
+            keep=default_keep(length) if given["keep"] is None else tuple(given["keep"]),
             spaces={name: space for name, space in self.spaces.items() if name in families},
-            **{name: said[name] for name in _AS_SAID},
+            **{name: given[name] for name in _TAKEN_OVER},
         )
 
 
@@ -128,7 +128,7 @@ DEFAULTS = Settings(
     eval_images=2000,
     storage="float32",
 )
-_AS_SAID = ("image_size", "networks", "eval_images", "seed", "storage", "channels", "normalisation", "device")
+_TAKEN_OVER = ("image_size", "networks", "eval_images", "seed", "storage", "channels", "normalisation", "device")
 
 
 def _check_space(family: Family, images: ImageSet, where: str) -> None:
@@ -142,13 +142,15 @@ def _check_space(family: Family, images: ImageSet, where: str) -> None:
     for name, dimension in changed.items():
         for value in dict.fromkeys(ends(dimension)):
             trial = replace(family, space={**own, name: Choice((value,))})
-            _try_building(trial, images, 0, f"{where} {name}: no network can be built with {value!r}")
+            _try_building(trial, images, 0, f"{where} {name}: a network cannot be built with {value!r}")
     for seed in range(_NUM_TRIALS):
         _try_building(family, images, seed, f"{where}: a network cannot be built")
     if "batch_size" in changed:
         largest, count = max(ends(changed["batch_size"])), len(images.x_train)
         if largest > count:
-            raise ZooError(f"{where} batch_size: came {largest}, {images.name} has {count} training images")
+            raise ZooError(
+                f"{where} batch_size: {largest} is too large, because {images.name} has {count} training images"
+            )
 
 
 def _try_building(family: Family, images: ImageSet, seed: int, message: str) -> None:

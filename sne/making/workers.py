@@ -74,7 +74,7 @@ RunGroup = tuple[RunId, ...]
 """Training runs that one worker carries out, one after another or together."""
 
 Trainer = Callable[[Recipe, Sequence[RunId], ImageSet], Iterator[tuple[RunId, TrainedRun]]]
-"""Trains the networks of a group. It has to be a function of a module, or a partial of one: workers import it."""
+"""Trains the networks of a group. It must be a function of a module, or a partial of one, because workers import it."""
 
 
 def train_each(recipe: Recipe, run_ids: Sequence[RunId], images: ImageSet) -> Iterator[tuple[RunId, TrainedRun]]:

@@ -35,7 +35,7 @@ def write_atomically(path: Path | str, content: bytes | str) -> None:
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Gives the path of a hidden partial file, which replaces `path` when the block ends without an error.
+    """Yields the path of a hidden partial file, which replaces `path` when the block ends without an error.
 
     Use it with writers that stream, such as those of parquet or safetensors. The partial file stands next to the
     final file and is forced to disk before it is renamed. If anything fails, including Ctrl-C, it is removed.
@@ -78,7 +78,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         concerned = {None, *map(str, (path, partial, path.parent))}
         if error.filename is not None and str(error.filename) not in concerned and path.parent.is_dir():
-            raise  # the block could not read something else
+            raise  # the block failed to read another file
         raise WriteError.from_os_error(path, _plain(error)) from None
     except SafetensorError as error:  # safetensors reports a full disk with an error of its own
         raise WriteError.from_os_error(path, _plain(error)) from None
@@ -139,12 +139,12 @@ def _check_can_create_in(folder: Path) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise NotADirectoryError(0, f"{folder} is not a folder")
-    with tempfile.TemporaryFile(dir=folder):  # permissions alone do not tell of read-only and network disks
+    with tempfile.TemporaryFile(dir=folder):  # permissions do not reveal disks that are read-only
         pass
 
 
 def _plain(error: Exception) -> OSError:
-    """The system's error within that of a library, which tells its number in the text alone."""
+    """Returns the system's error behind an error of a library, which states the error number only in its text."""
     found = re.search(r"(?:os error |\[errno )(\d+)", str(error))
     if found:
         return OSError(0, os.strerror(int(found[1])))

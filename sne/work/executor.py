@@ -10,10 +10,10 @@ from sne.errors import SneError
 
 Item = TypeVar("Item")
 Needs = Callable[[Any], Sequence[str]]
-"""From an item to the names of the shared values that its call is given."""
+"""Maps an item to the names of the shared values that its call needs."""
 
 ATTEMPTS = 3
-"""How often an item is tried whose worker process dies, before it is given up."""
+"""Number of attempts at an item whose worker process dies."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Executor(Protocol):
         """Calls the function once per item, in any order; see `in_order`.
 
         An item whose worker process dies is tried again after the items that wait, up to `ATTEMPTS` times. Items are
-        taken as they are needed: only few more are taken than are answered. Closing the generator, an error and
+        read from the iterable as they are needed, a few ahead of the answers. Closing the generator, an error and
         Ctrl-C end all calls in flight at once.
 
         Args:
@@ -122,7 +122,7 @@ class InThisProcess:
 
 
 def in_order(answers: Generator[Answer[Item], None, None]) -> Iterator[Answer[Item]]:
-    """Yields answers in the order of their items. An answer waits until all before it are known.
+    """Yields answers in the order of their items. An answer is held back until all earlier ones are known.
 
     Args:
         answers: The answers of `Executor.run`. Closing this iterator closes them.
@@ -143,7 +143,7 @@ def in_order(answers: Generator[Answer[Item], None, None]) -> Iterator[Answer[It
 
 
 def attempt(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Failure | None]:
-    """Calls a function. Returns its result and None, or None and the reason why it failed."""
+    """Calls a function. Returns its result and None, or None and the failure."""
     try:
         return function(*arguments), None
     except Exception as error:
@@ -153,7 +153,7 @@ def attempt(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Failure
 
 
 def use_one_thread() -> None:
-    """Limits the numerical libraries to one thread: there are as many workers as cores."""
+    """Limits the numerical libraries to one thread: one worker runs per core."""
     import torch
     from threadpoolctl import threadpool_limits
 

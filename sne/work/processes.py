@@ -21,12 +21,12 @@ _SECONDS_TO_END = 5.0
 class ProcessPool:
     """An `Executor` of new processes, which end with this process.
 
-    The pool of the standard library breaks as a whole when one of its processes is killed. Here the others go on, the
-    lost item is tried again by a new process, and it is known which item it was.
+    The pool of the standard library breaks as a whole when one of its processes is killed. Here the others continue,
+    and the lost item is identified and tried again by a new process.
 
     Args:
         workers: Number of processes, at least 1. Fewer are started if there are fewer items.
-        attempts: How often an item is tried whose process dies, before it is given up.
+        attempts: Number of attempts at an item whose process dies.
 
     Raises:
         WorkError: There is no worker.
@@ -73,7 +73,7 @@ class ProcessPool:
                     except (EOFError, OSError):
                         del workers[connection]
                         answer = self._lose(worker, queue, losses)
-                    else:  # it works while the answer is looked at
+                    else:  # the worker continues while the caller reads the answer
                         if (following := queue.take()) is not None:
                             worker.give(following, names_of(following[1]))
                     if answer is not None:
@@ -85,7 +85,7 @@ class ProcessPool:
                 worker.end()
 
     def _lose(self, worker: "_Worker", queue: "_Queue", losses: Counter[int]) -> Answer | None:
-        """Ends a worker whose process died. Its item waits for another attempt, or is given up.
+        """Ends a worker whose process died. Its item is queued for another attempt, or is given up.
 
         Raises:
             WorkError: Processes cannot be started.
@@ -105,7 +105,7 @@ class ProcessPool:
 
 
 class _Queue(Generic[Item]):
-    """Items that are not given out yet, with their positions; lost ones come last."""
+    """Items that no worker has, with their positions. Items of lost workers come last."""
 
     def __init__(self, items: Iterable[Item]) -> None:
         self._rest = enumerate(items)
@@ -113,7 +113,7 @@ class _Queue(Generic[Item]):
         self._lost: deque[tuple[int, Item]] = deque()
 
     def has_more(self, than: int) -> bool:
-        """Whether more items than that number are left."""
+        """Whether more than a number of items are left."""
         while len(self._taken) + len(self._lost) <= than and (item := next(self._rest, None)) is not None:
             self._taken.append(item)
         return len(self._taken) + len(self._lost) > than
@@ -129,7 +129,7 @@ class _Queue(Generic[Item]):
 
 
 class _Worker:
-    """This side of a worker process.
+    """A worker process, seen from the parent process.
 
     Args:
         work: Function and shared values, pickled.
@@ -149,33 +149,33 @@ class _Worker:
                 self._process.start()
         except OSError as error:
             raise WorkError(f"a worker process could not start: {error.strerror or error}") from None
-        theirs.close()  # otherwise the end of the process would not be noticed
+        theirs.close()  # otherwise the end of the process would go unnoticed
 
     @property
     def is_free(self) -> bool:
-        """Whether it waits for an item, or will when it has started."""
+        """Whether the process has no item."""
         return self.given is None
 
     @property
     def has_started(self) -> bool:
-        """Whether it ever reported that it is ready."""
+        """Whether the process has reported that it is ready."""
         return self._work is None
 
     @property
     def was_killed(self) -> bool:
-        """Whether a signal ended it."""
+        """Whether a signal ended the process."""
         return (self._process.exitcode or 0) < 0
 
     @property
     def cause(self) -> str:
-        """Why an ended process ended, as far as the system says."""
+        """Cause of the end of the process, as far as the system reports it."""
         code = self._process.exitcode or 0
         if code >= 0:
             return f"exit status {code}"
         return "SIGKILL, perhaps out of memory" if code == -9 else f"signal {-code}"
 
     def receive(self) -> Answer | None:
-        """Receives the answer of its item, or None when it has started.
+        """Receives the answer to its item; None if the message says that the process has started.
 
         Raises:
             EOFError: The process has ended.
@@ -188,32 +188,32 @@ class _Worker:
         return Answer(index, item, *answer)
 
     def give(self, item: tuple[int, Any], names: Sequence[str]) -> None:
-        """Gives it an item. A process that has ended meanwhile is noticed by `receive`.
+        """Sends an item to the process. If the process has ended, `receive` reports it.
 
         Args:
             item: Position and item.
-            names: Names of the shared values that the function is given.
+            names: Names of the shared values that the call needs.
         """
         self.given = item
         data = pickle.dumps((item[1], tuple(names)))
         with suppress(OSError):
-            if self._work is not None:  # not earlier: a process that is still importing does not read
+            if self._work is not None:  # not earlier, because a process that is still importing does not read
                 work, self._work = self._work, None
                 self.connection.send_bytes(work)
             self.connection.send_bytes(data)
 
     def dismiss(self) -> None:
-        """Lets it end by itself, because libraries in it may have to clean up."""
+        """Lets the process end by itself, because libraries in it may have to clean up."""
         with suppress(OSError):
             if self._work is None:
                 self.connection.send_bytes(b"")
         self.end(patience=_SECONDS_TO_END if self._work is None else 0.0)
 
     def end(self, patience: float = 0.0) -> None:
-        """Ends it: it holds nothing that cannot be done again.
+        """Ends the process, by force if it does not end by itself. Lost work is repeated.
 
         Args:
-            patience: Seconds in which it may end by itself, so that `cause` is known.
+            patience: Seconds in which the process may end by itself, so that `cause` is known.
         """
         self._process.join(patience)
         self._process.kill()
@@ -222,7 +222,7 @@ class _Worker:
 
 
 def _serve(connection: Connection) -> None:
-    """The other side: reports that it is ready, takes the work, then one item after another until nothing comes."""
+    """Runs in the worker process: receives the work, then answers one item after another until an empty message."""
     _begin_child()
     connection.send(_READY)
     loaded, failure = attempt(pickle.loads, connection.recv_bytes())
@@ -240,7 +240,7 @@ def _serve(connection: Connection) -> None:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """A process started in this block begins with Ctrl-C held back; `_begin_child` then leaves it to the parent."""
+    """Blocks Ctrl-C in processes that are started in the block, until `_begin_child` makes them ignore it."""
     if os.name != "posix":
         yield
         return

@@ -36,8 +36,8 @@ class RayCluster:
         address: "auto" for the cluster that this machine belongs to, HOST:PORT of a cluster that it belongs to, or
             "local" for a new cluster of this machine alone.
         workers: Number of cores of a "local" cluster.
-        patience: Seconds in which a cluster has to answer.
-        attempts: How often an item is tried whose worker process dies, before it is given up.
+        patience: Seconds to wait for an answer of the cluster.
+        attempts: Number of attempts at an item whose worker process dies.
 
     Raises:
         WorkError: Ray is not installed, or the address is not valid.
@@ -84,7 +84,7 @@ class RayCluster:
         """Connects, and leaves the cluster at the end.
 
         Args:
-            put_bytes: Size of what will be put into the object store.
+            put_bytes: Number of bytes that will be put into the object store.
 
         Yields:
             The package ray, connected.
@@ -97,7 +97,7 @@ class RayCluster:
             try:
                 yield self._ray
             finally:
-                with redirect_stdout(StringIO()):  # what its listening thread has not printed yet
+                with redirect_stdout(StringIO()):  # discards late messages of its listening thread
                     self._ray.shutdown()
 
     def _connect(self, put_bytes: int) -> None:
@@ -116,7 +116,7 @@ class RayCluster:
             raise self._unreachable(str(error)) from None
 
     def _probe(self) -> None:
-        """Tries the address in another process: where nothing answers, Ray waits for minutes and ends its process."""
+        """Tries the address in another process, because Ray waits for minutes and then exits if nothing answers."""
         if self._address != AUTO:
             host, _, port = self._address.rpartition(":")
             try:
@@ -149,7 +149,7 @@ class _Calls:
 
     Args:
         ray: The package ray, connected.
-        references: Gives the references of the function and the shared values of an item.
+        references: Returns the references to the function and the shared values of an item.
         attempts: How often an item is tried whose worker process dies.
     """
 
@@ -180,14 +180,14 @@ class _Calls:
         self._pending[self._remote.remote(self._references(item), item)] = index, item
 
     def _most_in_flight(self) -> int:
-        """Twice the number of cores: one item is at work and one is on its way."""
+        """Returns twice the number of cores: per core, one item is processed and one is in transit."""
         if time.monotonic() - self._looked > 5:
             self._limit = 2 * max(int(self._ray.cluster_resources().get("CPU", 0)), 1)
             self._looked = time.monotonic()
         return self._limit
 
     def _collect(self, task: Any) -> Answer | None:
-        """The answer of a call that has ended; None if its item is tried again."""
+        """Returns the answer of a call that has ended; None if its item is tried again."""
         errors = self._ray.exceptions
         index, item = self._pending.pop(task)
         try:
@@ -212,11 +212,11 @@ class _Calls:
 
 
 _values: dict[str, Any] = {}
-"""Shared values by reference, in a Ray worker process, which does many calls."""
+"""Shared values by reference, kept in a Ray worker process between its calls."""
 
 
 def _call(references: Sequence[Any], item: Any) -> tuple[Any, Failure | None]:
-    """Calls the function on a node. References stand in a list, or Ray would copy their values into every call."""
+    """Calls the function on a node. References come in a list, because Ray would copy the values of bare ones."""
     use_one_thread()
     ray, keys = import_ray(), [reference.hex() for reference in references]
     for key in _values.keys() - keys:
@@ -242,7 +242,7 @@ def import_ray() -> ModuleType:
 
 
 class _WithoutRay:
-    """Standard output without what Ray's listening thread prints about every worker and node that is lost."""
+    """Standard output that drops the messages of Ray's listening thread about lost workers and nodes."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -258,7 +258,7 @@ class _WithoutRay:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps Ray from printing among the results, and from reporting its use."""
+    """Prevents Ray from printing to stdout and from reporting its use."""
     before = {name: os.environ.get(name) for name in _QUIET}
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     try:

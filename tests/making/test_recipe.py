@@ -66,6 +66,12 @@ def test_recipes_of_before_are_read(tmp_path):
         ({"unit": "days"}, "unit 'days' is not known, expected one of steps, epochs"),
         ({"eval_images": 0}, "eval_images is 0"),
         ({"keep": ()}, "keep is"),
+        (
+            {"unit": "steps", "length": 5, "keep": (0, 10)},
+            r"keep is \[0, 10\], expected steps in 0\.\.5, as steps is 5",
+        ),
+        ({"unit": "steps", "length": 0}, "steps is 0, expected at least 1"),
+        ({"unit": "epochs", "length": 0}, "epochs is 0, expected at least 1"),
     ],
 )
 def test_impossible(changes, message):

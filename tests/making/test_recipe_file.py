@@ -70,16 +70,16 @@ def test_tables_name_the_families_if_nothing_else_does(write):
         ("a = " + "[" * 100_000, "my.toml is not TOML"),
         ("family = 'vgg'", "my.toml: family: family 'vgg' is not known; known families are small_cnn"),
         ("family = ['mlp', 'mlp']", "my.toml: family: a family occurs twice"),
-        ("family = []", r"my.toml: family: came \[\], expected a name or a list"),
+        ("family = []", r"my.toml: family: got \[\], expected a name or a list"),
         ("[vgg]\ndepth = 16", r"my.toml: \[vgg\] is not a family"),
         ("family = 'mlp'\n[gru]\n", r"my.toml: \[gru\] is not used; family names mlp"),
         ("workers = 3", "my.toml: 'workers' is not known; expected family, keep, networks"),
-        ("networks = '100'", "my.toml: networks: came '100', expected a whole number"),
-        ("networks = 1.5", "my.toml: networks: came 1.5"),
-        ("networks = true", "my.toml: networks: came True"),
+        ("networks = '100'", "my.toml: networks: got '100', expected a whole number"),
+        ("networks = 1.5", "my.toml: networks: got 1.5"),
+        ("networks = true", "my.toml: networks: got True"),
         ("networks = 0", "my.toml: networks is 0, expected at least 1"),
-        ("images = 3", "my.toml: images: came 3, expected text"),
-        ("keep = 3", "my.toml: keep: came 3, expected a list of whole numbers"),
+        ("images = 3", "my.toml: images: got 3, expected text"),
+        ("keep = 3", "my.toml: keep: got 3, expected a list of whole numbers"),
         ("steps = 10\nkeep = [5, 20]", r"my.toml: keep is \[5, 20\], expected steps in 0..10"),
         ("steps = 10\nepochs = 2", "my.toml: steps and epochs were both given"),
         ("channels = 'cmyk'", "my.toml: channels 'cmyk' is not known"),
@@ -87,7 +87,7 @@ def test_tables_name_the_families_if_nothing_else_does(write):
         ("[mlp]\nlr = 0.1", r"my.toml: \[mlp\]: mlp has no 'lr'; it has depth"),
         ("[mlp]\noptimizer = 'lion'", r"my.toml: \[mlp\] optimizer: 'lion' is not known"),
         ("[mlp]\nlearning_rate = { log_uniform = [1, 0.1] }", r"my.toml: \[mlp\] learning_rate: log_uniform runs"),
-        ("[mlp.depth]\nvalues = 3", r"my.toml: \[mlp\] depth: came \{'values': 3\}"),
+        ("[mlp.depth]\nvalues = 3", r"my.toml: \[mlp\] depth: got \{'values': 3\}"),
     ],
 )
 def test_mistakes_name_file_table_and_key(write, text, message):
@@ -113,7 +113,7 @@ def test_what_is_said_wins_over_the_file(write, image_file):
     recipe, images = short.plan()
     assert (recipe.length, recipe.unit, recipe.keep) == (100, "steps", (100,)) and images.name == "bands"
     assert recipe.channels == "grey" and list(recipe.spaces) == ["small_cnn"]
-    with pytest.raises(ZooError, match=r"my.toml: keep counts steps there; with epochs, give keep as well"):
+    with pytest.raises(ZooError, match=r"my.toml: keep counts steps there; if epochs is set, set keep as well"):
         Settings(epochs=2).over(file)
     assert Settings(epochs=2, keep=(1, 2)).over(file).draft().unit == "epochs"
 
@@ -122,7 +122,9 @@ def test_what_only_the_images_tell(write, image_file):
     def plan(text: str):
         return Settings(images=image_file).over(read_recipe(write(text))).plan()
 
-    with pytest.raises(ZooError, match=r"my.toml: \[mlp\] batch_size: came 512, bands has 180 training images"):
+    with pytest.raises(
+        ZooError, match=r"my.toml: \[mlp\] batch_size: 512 is too large, because bands has 180 training images"
+    ):
         plan("[mlp]\nbatch_size = [64, 512]")
     assert plan("[mlp]\nbatch_size = 180")[0].spaces["mlp"]["batch_size"] == Choice((180,))
     with pytest.raises(ZooError, match="needs sides of at least 15"):
@@ -138,7 +140,7 @@ def test_networks_that_cannot_be_built(write, image_file, monkeypatch: pytest.Mo
     monkeypatch.setitem(FAMILIES, "mlp", family)  # pyright: ignore
     settings = Settings(images=image_file)
     assert settings.over(read_recipe(write("[mlp]\nwidth = [9, 12]"))).plan()
-    with pytest.raises(ZooError, match=r"my.toml: \[mlp\] width: no network can be built with 10: too odd"):
+    with pytest.raises(ZooError, match=r"my.toml: \[mlp\] width: a network cannot be built with 10: too odd"):
         settings.over(read_recipe(write("[mlp]\ndepth = 6\nwidth = [9, 10]"))).plan()
     with pytest.raises(ZooError, match=r"my.toml: \[mlp\]: a network cannot be built: too odd"):
         settings.over(read_recipe(write("[mlp]\ndepth = 6\nwidth = [9, 12]"))).plan()

@@ -67,9 +67,12 @@ class Family:
         """Raises ZooError if the networks cannot read images of this shape."""
         _, height, width = shape
         if min(height, width) < self.smallest or height % self.multiple or width % self.multiple:
-            rule = f"of at least {self.smallest}"
-            rule += f", multiples of {self.multiple}" if self.multiple > 1 else ""
-            raise ZooError(f"family {self.name} needs sides {rule}; images are {height} x {width}")
+            rule = f"at least {self.smallest}" + (f" and multiples of {self.multiple}" if self.multiple > 1 else "")
+            fitting = -(-max(height, width, self.smallest) // self.multiple) * self.multiple
+            raise ZooError(
+                f"images are {height} x {width} pixels; family {self.name} needs sides of {rule}: "
+                f"set image_size, for example to {fitting}"
+            )
 
     def sample(self, rng: np.random.Generator) -> dict[str, Any]:
         """Draws the hyper-parameters of one network."""

@@ -19,7 +19,7 @@ def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int)
 
 
 def _task(hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch.Generator, limit: int) -> Task:
-    """Returns the task of a random training image; measured between its pixels too, by bilinear interpolation."""
+    """Returns the task of fitting a random training image. Bilinear interpolation gives values between its pixels."""
     index = int(torch.randint(len(images.x_train), (1,), generator=generator))
     image = images.scale(images.x_train[index])
     darkest, brightest = (images.scale(torch.full_like(images.x_train[index], byte)) for byte in (0, 255))

@@ -65,16 +65,16 @@ def _fitted(dimension: Dimension, name: str, own: Dimension, where: str) -> Dime
     if isinstance(dimension, Choice):
         dimension = Choice(tuple(_cast(value, kind, where) for value in dimension.values))
     elif kind in (str, bool):
-        raise ZooError(f"{where}: came a range, expected {_KINDS[kind]}")
+        raise ZooError(f"{where}: got a range, expected {_KINDS[kind]}")
     elif kind is int and not _is_whole(dimension):
-        raise ZooError(f"{where}: came a range of numbers, expected whole numbers: add whole = true")
+        raise ZooError(f"{where}: got a range of numbers, expected whole numbers: add whole = true")
     allowed = _allowed(name, own, kind)
     rule = _rule(name, own, kind)
     for value in ends(dimension):
         if allowed is not None and value not in allowed:
             raise ZooError(f"{where}: {value!r} is not known, expected one of {', '.join(map(str, allowed))}")
         if rule is not None and not rule[1](value):
-            raise ZooError(f"{where}: came {value}, expected {rule[0]}")
+            raise ZooError(f"{where}: got {value}, expected {rule[0]}")
     return replace(dimension, allowed=getattr(own, "allowed", None)) if isinstance(dimension, Choice) else dimension
 
 
@@ -92,7 +92,7 @@ def _cast(value: Any, kind: type, where: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        raise ZooError(f"{where}: came {value!r}, expected {_KINDS[kind]}")
+        raise ZooError(f"{where}: got {value!r}, expected {_KINDS[kind]}")
     return value
 
 

@@ -21,7 +21,7 @@ def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int)
 
 
 def _task(hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch.Generator, limit: int) -> Task:
-    """A wave a sin(b x) on [-pi, pi); measured halfway between the points too. No images are used."""
+    """Returns the task of fitting a sin(b x) on [-pi, pi), also measured halfway between the points."""
     amplitude, frequency = hyperparameters["amplitude"], hyperparameters["frequency"]
     points = torch.arange(_POINTS, dtype=torch.float32)[:, None] * (2 * math.pi / _POINTS) - math.pi
     between = points + math.pi / _POINTS

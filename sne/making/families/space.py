@@ -58,7 +58,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class LogUniform:
-    """A positive number whose logarithm is uniform; it is rounded if whole numbers are asked for."""
+    """A positive number whose logarithm is uniform. It is rounded if `whole` is true."""
 
     low: float
     high: float
@@ -116,7 +116,7 @@ def dimension_from_plain(value: Any, where: str) -> Dimension:
         raise ZooError(f"{where}: the list is empty, expected at least one value")
     for one in values:
         if not isinstance(one, str | bool | int | float):
-            raise ZooError(f"{where}: came {one!r}, expected {_FORMS}")
+            raise ZooError(f"{where}: got {one!r}, expected {_FORMS}")
         _check_finite(one, where)
     return Choice(values)
 
@@ -124,7 +124,7 @@ def dimension_from_plain(value: Any, where: str) -> Dimension:
 def _range(table: dict[str, Any], where: str) -> Dimension:
     names = [name for name in table if name != "whole"]
     if len(names) != 1 or names[0] not in _RANGES:
-        raise ZooError(f"{where}: came {table}, expected {_FORMS}")
+        raise ZooError(f"{where}: got {table}, expected {_FORMS}")
     name = names[0]
     bounds, whole = table[name], table.get("whole", False)
     if not isinstance(whole, bool):
@@ -137,7 +137,7 @@ def _range(table: dict[str, Any], where: str) -> Dimension:
     if low > high:
         raise ZooError(f"{where}: {name} runs from {low} to {high}, expected the low end first")
     if name == "log_uniform" and low <= 0:
-        raise ZooError(f"{where}: log_uniform begins at {low}, expected a number above 0: others have no logarithm")
+        raise ZooError(f"{where}: log_uniform begins at {low}, expected a number above 0")
     if whole and not all(float(bound).is_integer() for bound in bounds):
         raise ZooError(f"{where}: {name} is {bounds}, expected whole ends with whole = true")
     return _RANGES[name](float(low), float(high), whole)
@@ -149,4 +149,4 @@ def _is_number(value: Any) -> bool:
 
 def _check_finite(value: Any, where: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ZooError(f"{where}: came {value}, expected a finite number")
+        raise ZooError(f"{where}: got {value}, expected a finite number")

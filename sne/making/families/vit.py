@@ -46,7 +46,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each on the normalised stream and, with `residual`, added to it."""
+    """Attention and feed-forward layers, each after a layer norm, and each with a skip connection if `residual`."""
 
     def __init__(self, dim: int, heads: int, dropout: float, number: int, residual: bool) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Patches to tokens by one strided convolution; names as in timm."""
+    """Turns patches into tokens with one strided convolution; names as in timm."""
 
     def __init__(self, channels: int, dim: int) -> None:
         super().__init__()

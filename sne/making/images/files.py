@@ -75,7 +75,7 @@ def _classes(path: Path) -> tuple[str, ...]:
 
 
 def _files(path: Path, classes: Sequence[str | None]) -> list[tuple[Path, int]]:
-    """Returns all images of a part with their classes, in the order of the classes; None for a class without images."""
+    """Returns all images of a part with their class numbers. A class that is None has no images in this part."""
     found: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
         if name is not None:

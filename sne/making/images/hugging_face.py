@@ -27,8 +27,8 @@ def read_hugging_face(source: str, form: Form) -> ImageSet:
     version 4.
 
     Args:
-        source: Hf:NAME, hf:NAME:CONFIG, or hf:FOLDER for what `save_to_disk` wrote or a folder that the library
-            reads; #COLUMN behind it chooses among several columns of classes.
+        source: Address "hf:NAME", "hf:NAME:CONFIG" or "hf:FOLDER", where the folder was written by `save_to_disk` or
+            can be read by the library. A suffix "#COLUMN" chooses among several columns of classes.
         form: Form that the images are brought into.
 
     Raises:
@@ -92,9 +92,9 @@ def _columns(features: Mapping[str, Any], wanted: str, source: str) -> tuple[str
     elif "label" in labels:
         labels = ["label"]
     if len(images) != 1 or len(labels) != 1:
-        came = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
-        hint = "" if len(labels) < 2 else f"; choose one of {', '.join(labels)} with #COLUMN behind the name"
-        raise ZooError(f"{source}: expected one column of images and one of classes, came {came}{hint}")
+        columns = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+        hint = "" if len(labels) < 2 else f"; append #COLUMN to the name to choose one of {', '.join(labels)}"
+        raise ZooError(f"{source}: expected one column of images and one of classes, got {columns}{hint}")
     return images[0], labels[0], tuple(getattr(features[labels[0]], "names", None) or ())
 
 

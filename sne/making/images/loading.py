@@ -1,4 +1,4 @@
-"""Loading an image set: the embedded digits, an .npz file, or one of the other sources."""
+"""Loads an image set: the embedded digits, an .npz file, or one of the other sources."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +62,7 @@ def _read(source: Path | str, form: Form) -> ImageSet:
 
 
 DIGITS = "digits"
-_SIZE = 20  # the digits of 8 x 8 are enlarged: every family reads 20 x 20
+_SIZE = 20  # the digits of 8 x 8 are enlarged to a size that every family can read
 
 
 def read_digits(form: Form) -> ImageSet:
@@ -122,7 +122,7 @@ def _images(array: np.ndarray, where: str) -> UInt8[Tensor, "n channels height w
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or 0 in array.shape:
         raise ZooError(
             f"{where}: expected uint8 [N, H, W] or [N, H, W, C], images all of one size, "
-            f"came {array.dtype} {list(array.shape)}"
+            f"got {array.dtype} {list(array.shape)}"
         )
     images = torch.from_numpy(np.ascontiguousarray(array))
     return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()

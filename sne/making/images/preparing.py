@@ -1,4 +1,4 @@
-"""Bringing images to the channels and the size of a recipe, and checking and splitting their labels."""
+"""Brings images to the channels and the size of a recipe, and checks and splits their labels."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -113,9 +113,9 @@ def check_labels(labels: np.ndarray, count: int, where: str) -> Int[Tensor, " n"
         ZooError: The labels are not as many whole numbers from 0.
     """
     if labels.ndim != 1 or len(labels) != count or not np.issubdtype(labels.dtype, np.integer):
-        raise ZooError(f"{where}: expected {count} whole numbers, came {labels.dtype} {list(labels.shape)}")
+        raise ZooError(f"{where}: expected {count} whole numbers, got {labels.dtype} {list(labels.shape)}")
     if labels.min() < 0 or labels.max() > 9999:
-        raise ZooError(f"{where}: classes must lie in 0..9999, came {labels.min()}..{labels.max()}")
+        raise ZooError(f"{where}: classes must lie in 0..9999, got {labels.min()}..{labels.max()}")
     return torch.from_numpy(labels.astype(np.int64))
 
 

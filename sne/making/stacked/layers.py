@@ -41,10 +41,10 @@ class UnrolledGRU(nn.GRU):
         read = linear(input, self.weight_ih_l0, self.bias_ih_l0)
         state, states = torch.zeros_like(read[:, 0, : self.hidden_size]), []
         for step in range(input.shape[1]):
-            of_input = read[:, step].chunk(3, -1)
-            of_state = linear(state, self.weight_hh_l0, self.bias_hh_l0).chunk(3, -1)
-            reset, update = ((of_input[i] + of_state[i]).sigmoid() for i in range(2))
-            new = torch.tanh(of_input[2] + reset * of_state[2])
+            input_parts = read[:, step].chunk(3, -1)
+            state_parts = linear(state, self.weight_hh_l0, self.bias_hh_l0).chunk(3, -1)
+            reset, update = ((input_parts[i] + state_parts[i]).sigmoid() for i in range(2))
+            new = torch.tanh(input_parts[2] + reset * state_parts[2])
             state = new + update * (state - new)
             states.append(state)
         return torch.stack(states, 1), state[None]
@@ -67,9 +67,9 @@ class UnrolledLSTM(nn.LSTM):
         states = []
         for step in range(input.shape[1]):
             gates = read[:, step] + linear(state, self.weight_hh_l0, self.bias_hh_l0)
-            enter, forget, new, leave = gates.chunk(4, -1)
-            cell = forget.sigmoid() * cell + enter.sigmoid() * new.tanh()
-            state = leave.sigmoid() * cell.tanh()
+            input_gate, forget_gate, new, output_gate = gates.chunk(4, -1)
+            cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * new.tanh()
+            state = output_gate.sigmoid() * cell.tanh()
             states.append(state)
         return torch.stack(states, 1), (state[None], cell[None])
 

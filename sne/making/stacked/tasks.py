@@ -16,7 +16,8 @@ _IMAGES_AT_ONCE = 65_536
 _STEPS_AHEAD = 16
 
 Forward = Callable[[Tensor, int | None], Tensor]
-"""From inputs and their dimension of networks (None: all read the same) to outputs [networks, batch, ...]."""
+"""Maps inputs to outputs [networks, batch, ...]. The second argument is the dimension of the networks in the inputs, or
+None if all networks read the same inputs."""
 
 
 @runtime_checkable
@@ -62,28 +63,27 @@ class StackedClassification:
         ahead = (step - 1) % _STEPS_AHEAD
         if ahead == 0 or self._places is None:
             self._places = batch_rows(keys, self._counts, batch_size, step - ahead, _STEPS_AHEAD)
-        own = self._own(self._places[:, ahead])
+        own = self._image_rows(self._places[:, ahead])
         return self._images.scale(self._images.x_train[own]), self._images.y_train[own]
 
     def measure(self, forward: Forward) -> list[dict[str, Value]]:
         """Returns the properties of each network, as `Classification.measure`."""
-        train = self._evaluate_own(forward)
-        test = self._evaluate_test(forward)
+        train, test = self._evaluate_train(forward), self._evaluate_test(forward)
         return [
-            classification_properties(*ours, *theirs)
-            for ours, theirs in zip(train.tolist(), test.tolist(), strict=True)
+            classification_properties(*train_scores, *test_scores)
+            for train_scores, test_scores in zip(train.tolist(), test.tolist(), strict=True)
         ]
 
-    def _own(self, places: Int64[Tensor, "networks batch"]) -> Int64[Tensor, "networks batch"]:
+    def _image_rows(self, places: Int64[Tensor, "networks batch"]) -> Int64[Tensor, "networks batch"]:
         return self._rows.gather(1, places).long()
 
-    def _evaluate_own(self, forward: Forward) -> Float[Tensor, "networks 2"]:
+    def _evaluate_train(self, forward: Forward) -> Float[Tensor, "networks 2"]:
         counts = self._counts.clamp_max(self._limit)
         last, chunk = int(counts.max()), self._chunk
         sums = torch.zeros(len(counts), 2, dtype=torch.float64, device=counts.device)
         for start in range(0, last, chunk):
             places = torch.arange(start, min(start + chunk, last), device=counts.device).expand(len(counts), -1)
-            own = self._own(places)
+            own = self._image_rows(places)
             scores = _scores(forward(self._images.scale(self._images.x_train[own]), 0), self._images.y_train[own])
             sums += torch.where((places < counts[:, None])[..., None], scores, 0.0).sum(1)
         return sums / counts[:, None]

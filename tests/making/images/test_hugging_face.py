@@ -66,7 +66,7 @@ def test_columns(tmp_path):
     fine = (datasets.ClassLabel(num_classes=6), list(range(6)))
     split(6, fine=fine).save_to_disk(tmp_path / "two")
     with pytest.raises(
-        ZooError, match=r"one of classes, came picture \(Image\).*choose one of kind, fine with #COLUMN"
+        ZooError, match=r"one of classes, got picture \(Image\).*append #COLUMN to the name to choose one of kind, fine"
     ):
         load_images(f"hf:{tmp_path / 'two'}")
     with pytest.raises(ZooError, match="class 0 has one image"):
@@ -88,7 +88,7 @@ def test_sets_that_do_not_suit(tmp_path):
     hidden = split(6).remove_columns(["kind"]).add_column("kind", [-1] * 6)
     hidden = hidden.cast_column("kind", datasets.ClassLabel(names=NAMES))
     datasets.DatasetDict({"train": split(6), "test": hidden}).save_to_disk(tmp_path / "hidden")
-    with pytest.raises(ZooError, match=r"kind: classes must lie in 0\.\.9999, came -1"):
+    with pytest.raises(ZooError, match=r"kind: classes must lie in 0\.\.9999, got -1"):
         load_images(f"hf:{tmp_path / 'hidden'}")
     mixed = split(6, picture=(datasets.Image(), [Image.fromarray(pixels(i, (6, 5 + i // 4))) for i in range(6)]))
     datasets.DatasetDict({"train": mixed, "test": split(3)}).save_to_disk(tmp_path / "mixed")

@@ -39,7 +39,7 @@ def test_colour(tmp_path):
         ({"x_test": np.zeros((8, 7, 7), np.uint8)}, "test images"),
         ({"y_train": np.arange(19)}, "expected 20 whole numbers"),
         ({"y_train": np.arange(20) / 2}, "whole numbers"),
-        ({"y_train": np.arange(20) - 1}, r"came -1\.\.18"),
+        ({"y_train": np.arange(20) - 1}, r"got -1\.\.18"),
         ({"y_test": np.arange(8)}, "class 7"),
         ({"y_train": np.zeros(20, int), "y_test": np.zeros(8, int)}, "of one class"),
     ],
