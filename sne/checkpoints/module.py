@@ -1,4 +1,4 @@
-"""`nn.Module`s in memory, and what the class of a module says about its layer."""
+"""Reads `nn.Module`s in memory, and the types of layers from the classes of modules."""
 
 from collections.abc import Mapping
 
@@ -35,7 +35,7 @@ _CLASS_ENDINGS: Mapping[str, LayerType] = {
 
 
 def class_hint(class_name: str) -> Hint | None:
-    """Returns what the name of a module's class says about the type of its layer.
+    """Returns the hint that the name of a module's class gives about the type of its layer.
 
     Args:
         class_name: Name of the class without its package, such as "ConvTranspose2d".

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.composed.known import find_composed
+from sne.checkpoints.composed import COMPOSITIONS
 from sne.checkpoints.composed.weight import ComposedWeight, mark_composed
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
@@ -136,3 +136,19 @@ def mark_tied(hints: Mapping[str, Hint], places: Mapping[str, object]) -> dict[s
             for name in group:
                 result[name] = replace(result.get(name, Hint()), tied=first)
     return result
+
+
+def find_composed(infos: Mapping[str, TensorInfo]) -> list[ComposedWeight]:
+    """Finds every composed weight among stored tensors.
+
+    Args:
+        infos: Every stored tensor, by name.
+
+    Returns:
+        The composed weights. If two rows of `COMPOSITIONS` claim one weight, the first row takes it.
+    """
+    found: dict[str, ComposedWeight] = {}
+    for find in COMPOSITIONS.values():
+        for weight in find(infos):
+            found.setdefault(weight.info.name, weight)
+    return list(found.values())

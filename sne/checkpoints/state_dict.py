@@ -87,7 +87,7 @@ def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     Example:
         >>> state, notes = unwrap({"state_dict": {"fc.bias": torch.zeros(2)}, "epoch": 3}, "a.pt")
         >>> list(state), notes
-        (['fc.bias'], {'epoch': "of type int, stored beside 'state_dict', which is read"})
+        (['fc.bias'], {'epoch': "of type int, stored next to 'state_dict', which is read"})
     """
     if not isinstance(content, Mapping):
         kind = type(content).__name__
@@ -99,7 +99,7 @@ def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             break
         for other, value in content.items():
             if other != key:
-                notes[str(other)] = f"{_describe(str(other), value)}, stored beside {key!r}, which is read"
+                notes[str(other)] = f"{_describe(str(other), value)}, stored next to {key!r}, which is read"
         content = content[key]
     state: dict[str, Tensor] = {}
     _flatten(content, name, state, notes)
@@ -118,7 +118,7 @@ def _place(value: Tensor) -> object:
 
 
 def _is_wrapper(content: Mapping[Any, Any], key: str) -> bool:
-    """Whether a key holds the network: its value is a mapping with tensors, and no tensor stands beside it."""
+    """Whether a key holds the network: its value is a mapping with tensors, and there is no tensor next to it."""
     value = content.get(key)
     if not isinstance(value, Mapping) or not _holds_tensors(value):
         return False

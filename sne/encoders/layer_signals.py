@@ -73,7 +73,7 @@ def _response(values: Float[Tensor, "batch probe n"]) -> Float[Tensor, "batch fe
 
 
 def _growth(response: LayerResponse) -> Float[Tensor, "batch features"]:
-    """How much a layer lets independent inputs grow, and how unevenly over its neurons."""
+    """Measures how much a layer lets independent inputs grow, and how unevenly over its neurons."""
     total = response.gain.mean(1)
     spread = (response.gain / (total[:, None] + TINY**2) + FLOOR).log().std(1, unbiased=False)
     return torch.stack([0.5 * (total * response.num_in + TINY).log(), spread], -1)
@@ -85,7 +85,7 @@ def _correlation(a: Float[Tensor, "batch n"], b: Float[Tensor, "batch n"]) -> Fl
 
 
 def _norm_match(response: LayerResponse) -> Float[Tensor, "batch features"]:
-    """How the norms of the weights that read the shared neurons match those that feed them, and the biases."""
+    """Compares, per shared neuron, the norm of the weights that read it with those that feed it, and with its bias."""
     meeting = response.meeting
     if meeting is None:
         return response.gain.new_zeros(len(response.gain), len(MATCH_ENTRIES))

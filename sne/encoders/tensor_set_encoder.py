@@ -58,7 +58,7 @@ class InputScale(nn.Module):
             rises from -1/2 to 1/2 across the bin. 0 for none.
 
     Source: piecewise linear encoding of Gorishniy et al., arXiv 2203.05556, section 3.2.
-    Differs: the standardised feature is kept beside its bins, so that values outside all quantiles still differ.
+    Differs: the standardised feature is kept as well as its bins, so that values outside all quantiles still differ.
     """
 
     shift: Tensor

@@ -225,7 +225,7 @@ def symmetry_of_module(
 def _keep_locks_in_the_process() -> None:
     """Gives tqdm, which torch.export uses, a lock of this process.
 
-    Its own lock is a semaphore of the system: a worker that is killed would leave it behind, with a warning on stderr.
+    tqdm's own lock is a semaphore of the system, which a killed worker would leave behind with a warning on stderr.
     """
     try:
         from tqdm import tqdm

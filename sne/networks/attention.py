@@ -12,7 +12,7 @@ class Attentions:
     """The attentions of a network.
 
     Args:
-        modules: Paths of the modules that hold queries and keys, apart or fused.
+        modules: Paths of the modules that hold queries and keys, separate or fused.
         roles: "query", "key", "value", "qkv" or "out" by stem, for the stems that have one.
         outputs: Stored shape of the weight of the output projection, by path of the module.
     """
@@ -64,7 +64,7 @@ def is_multihead(stem: Stem) -> bool:
 
 
 def _module_and_name(path: str) -> tuple[str, str, bool]:
-    """Cuts a layer's path into module and name, and says whether it is in a list (`attn.to_out.0`: attn, to_out)."""
+    """Cuts a layer's path into module and name, and returns whether it is in a list (`attn.to_out.0`: attn, to_out)."""
     module, _, name = path.rpartition(".")
     if not name.isdigit():
         return module, name, False
@@ -84,7 +84,7 @@ def _role(path: str, modules: frozenset[str]) -> str:
     module, name, _ = _module_and_name(path)
     if module in modules:
         return attention_word(name)
-    # attention.output.dense beside attention.self.query (BERT) and attention.attention.query (ViT)
+    # attention.output.dense next to attention.self.query (BERT) and attention.attention.query (ViT)
     parent, _, middle = module.rpartition(".")
     if middle == "output" and attention_word(name) == "out":
         return "out" if any(f"{parent}.{inner}" in modules for inner in ("self", "attention")) else ""

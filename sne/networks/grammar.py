@@ -1,4 +1,4 @@
-"""The grammar of names: what the name of a module says about its role and about its place among its siblings.
+"""The grammar of names: it infers the role of a module, and its place among its siblings, from its name.
 
 `GRAMMAR` is the one table of such knowledge. Recognition (`sne.networks`) and the symmetries of plain stacks
 (`sne.symmetry.by_name`) both read it. To support an unknown layout, add one row with an example of a name, and one
@@ -27,7 +27,7 @@ class Form(StrEnum):
 
     ROLE = "role"
     MODULE = "module"  # place in a module of no special form
-    TIE = "tie"  # order of modules at one place of MODULE, if their widths do not tell it
+    TIE = "tie"  # order of modules at one place of MODULE, if their widths do not decide it
     BLOCK = "block"  # place in a transformer block: a module that holds an attention
     BLOCK_NORM = "norm of a block"
     ATTENTION = "attention"  # place in a module that holds queries and keys
@@ -39,7 +39,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that a name says.
+    """One row of the grammar: names that match the pattern have the role or the place.
 
     Args:
         form: Question that the row answers.
@@ -148,7 +148,7 @@ GRAMMAR = (
     Row(Form.ROLE, "interleaved qkv", r"^query_key_value$", "query_key_value, GPT-NeoX, BLOOM, Falcon"),
     Row(Form.ROLE, "stored in-first", r"^(c_attn|c_fc|c_proj|q_attn)$", "c_fc, GPT-2: Conv1D of transformers"),
     Row(Form.ROLE, "gate and up", r"^(gate_up_proj|wi_gate_up)$", "gate_up_proj, Phi-3"),
-    # What a module holds, and so which form it has.
+    # The contents of a module, which decide its form.
     Row(Form.ROLE, "attention", r"attn|attention|^msa$|^mha$|^sa$", "self_attn, Llama; attention, BERT"),
     Row(Form.ROLE, "cross-attention", r"cross|enc_?dec|encoder_attn", "EncDecAttention, T5; encoder_attn, BART"),
     Row(Form.ROLE, "cross-attention", r"multihead_attn", "multihead_attn, torch TransformerDecoderLayer"),
@@ -180,7 +180,7 @@ GRAMMAR = (
     Row(Form.ROLE, "second half of an mlp", r"output", "ffn_output, ALBERT; output, BERT"),
     # Where a module stands among its siblings in a module of no special form.
     Row(Form.MODULE, "head", r"embed_out|unembed|lm_head", "lm_head, GPT-2; embed_out, GPT-NeoX"),
-    # Whole words that are common in plain stacks: `plain` says where they stand there.
+    # Whole words that are common in plain stacks: `plain` is their place in such a stack.
     Row(
         Form.MODULE, "embedding",
         r"^(embed|embeds|embedding|embeddings|emb|word_embeddings?|token_embeddings?|wte)$",
@@ -208,7 +208,7 @@ GRAMMAR = (
     Row(
         Form.MODULE, "body",
         r"^(bn|bns|ln|lns|norms?|batch_?norm|layer_?norm|rms_?norm|p?relu|act|activation)$",
-        "bns, a list of norms beside a list of layers", plain="side",
+        "bns, a list of norms next to a list of layers", plain="side",
     ),
     # Parts of words, from the input to the output where several fit.
     Row(Form.MODULE, "stem", r"stem|conv_first|conv_in$", "conv_stem, timm EfficientNet; conv_first, ESRGAN"),
@@ -236,7 +236,7 @@ GRAMMAR = (
     Row(Form.MODULE, "loose", r"gamma|layer_?scale|^ls$", "gamma, timm ConvNeXt; ls1, timm ViT"),
     # Modules at one place whose widths do not chain.
     Row(Form.TIE, "depthwise first", r"^dwconv|^depthwise_conv$", "dwconv, ConvNeXt; depthwise_conv, EfficientNet"),
-    Row(Form.TIE, "pointwise", r"^conv$|^convs$", "conv, beside what has no known place"),
+    Row(Form.TIE, "pointwise", r"^conv$|^convs$", "conv, next to a module without a known place"),
     Row(Form.TIE, "pointwise", r"pw(conv)?$|point(wise)?", "conv_pw, timm; pwconv1, ConvNeXt"),
     Row(Form.TIE, "depthwise", r"dw$|depthwise|3x3", "conv_dw, timm; conv_3x3, MobileNet V2"),
     Row(Form.TIE, "squeeze", r"^se$|squeeze", "se, timm; squeeze_excite, EfficientNet"),
@@ -250,7 +250,7 @@ GRAMMAR = (
     Row(Form.BLOCK, "attention", r"attn|attention|^msa$|^mha$|^sa$", "self_attn, Llama; attention, BERT"),
     Row(Form.BLOCK, "after mlp", r"^(?=.*(gamma|layer_?scale|^ls)).*(?<![\dx])2[a-z]?$", "ls2, timm ViT; gamma_2"),
     Row(Form.BLOCK, "after attention", r"gamma|layer_?scale|^ls", "ls1, timm ViT"),
-    Row(Form.BLOCK, "head", r"head|classif|logits", "head, beside an attention"),
+    Row(Form.BLOCK, "head", r"head|classif|logits", "head, next to an attention"),
     Row(Form.BLOCK_NORM, "after mlp", r"post_feedforward|post_mlp|post_ffn", "post_feedforward_layernorm, Gemma 2"),
     Row(Form.BLOCK_NORM, "after mlp", r"output_layer_norm|full_layer", "output_layer_norm, DistilBERT"),
     Row(Form.BLOCK_NORM, "mlp norm", r"pre_feedforward|pre_mlp|feed_forward", "pre_feedforward_layernorm, Gemma 2"),
@@ -349,7 +349,7 @@ def is_embedding(component: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def attention_word(component: str) -> str:
-    """Returns what a name stands for in an attention: "query", "key", "value", "qkv", "out" or ""."""
+    """Returns the role of a name in an attention: "query", "key", "value", "qkv", "out" or ""."""
     return next((role for role in ("query", "key", "value", "qkv", "out") if has_role(component, role)), "")
 
 

@@ -66,7 +66,7 @@ class _Span:
 
 
 def _stack(siblings: Siblings, spans: dict[Node, _Span]) -> _Span:
-    """Puts stages one after the other, and shortcuts beside the first matrix of the module that they bypass."""
+    """Puts stages one after the other, and shortcuts parallel to the first matrix of the module that they bypass."""
     whole = _Span()
     for stage in siblings.stages:
         start = whole.depth

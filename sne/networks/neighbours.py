@@ -84,7 +84,7 @@ def _note_on(unsettled: Sequence[Layer]) -> list[Note]:
     if not unsettled:
         return []
     others = f" (and {len(unsettled) - 1} more)" if len(unsettled) > 1 else ""
-    reason = "a norm without running statistics: names do not tell layer norm, batch norm and group norm apart"
+    reason = "a norm without running statistics: names do not distinguish layer norm, batch norm and group norm"
     return [Note(unsettled[0].parts[0].tensor, f"{reason}; read as layer norm{others}")]
 
 

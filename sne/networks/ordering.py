@@ -1,7 +1,7 @@
-"""The order of sibling modules: by what their names say, by their numbers and by widths that chain.
+"""The order of sibling modules, which follows from their names, their numbers and chains of equal widths.
 
-What names say is in the table of `grammar.py`. The order of keys in a file is never used. Siblings that neither names
-nor numbers nor widths order stand in alphabetical order, and a note says so.
+The table in `grammar.py` interprets names. The order of keys in a file is never used. Siblings that cannot be ordered
+by names, numbers or widths are in alphabetical order, and a note reports it.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -124,7 +124,7 @@ def _place_in_module(child: Node) -> str:
 
 
 def _module(children: Sequence[Node]) -> Siblings:
-    """Orders the children of a module of no special form: first all others by place, then norms beside them."""
+    """Orders the children of a module of no special form: first all others by place, then norms next to them."""
     others = [child for child in children if not child.is_norm]
     groups: dict[str, list[Node]] = {}
     for child in others:
@@ -168,7 +168,7 @@ def _at_one_place(members: list[Node]) -> tuple[list[Node], bool]:
 
 
 def _chain(runs: list[list[Node]]) -> list[list[Node]] | None:
-    """Returns the only order in which each run reads as many neurons as the one before feeds, None if there is none."""
+    """Returns the order in which each run reads the width that the previous run feeds; None if it is not unique."""
     widths = [(run[0].reads, run[-1].feeds) for run in runs]
     if len(runs) > _MOST_CHAINED or any(None in width for width in widths):
         return None
@@ -275,13 +275,13 @@ def _index(pairs: Iterable[tuple[Hashable, Node]]) -> dict[Hashable, list[Node]]
 
 
 def _plain_name(child: Node) -> str:
-    """Returns a name without the word that says that it is a layer: `dw` for `dw_conv`."""
+    """Returns a name without a last word that means "layer": `dw` for `dw_conv`."""
     head, _, last = child.snake.rpartition("_")
     return head if head and has_role(last, "kind of layer") else child.snake
 
 
 def _place_shortcuts(siblings: Siblings, shortcuts: Sequence[Node]) -> None:
-    """Puts shortcuts beside the module that they bypass, and strided layers before or after the blocks of a stage."""
+    """Puts shortcuts parallel to the module they bypass, and strided layers before or after the blocks of a stage."""
     if not shortcuts:
         return
     main = [child for stage in siblings.stages for child in stage]

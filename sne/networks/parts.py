@@ -48,7 +48,7 @@ class StemLayers:
 def width_in(layer: Layer) -> int | None:
     """Returns the number of neurons that a layer reads, None if its shape does not tell.
 
-    A depthwise convolution reads as many as it feeds.
+    A depthwise convolution reads and feeds the same number.
     """
     if not layer.parts or layer.type in TABLES or layer.type is LayerType.OTHER:
         return None

@@ -105,7 +105,7 @@ def group_by_stem(weights: Mapping[str, TensorInfo], prefix: str) -> dict[str, S
         prefix: Wrapper prefix to remove from the stems.
 
     Returns:
-        Stems by path, in alphabetical order of their first tensor. Of two tensors with one stem and one leaf
+        Stems by path, in alphabetical order of their first tensor. If two tensors have one stem and one leaf
         (`fc_weight`, `fc.weight`) the second gets a stem of its own.
     """
     stems: dict[str, Stem] = {}

@@ -66,7 +66,7 @@ class Node:
 
     @property
     def word(self) -> str:
-        """What the name stands for in an attention, empty if nothing."""
+        """Role of the name in an attention; empty if it has none."""
         return attention_word(self.name)
 
     @property
@@ -105,7 +105,7 @@ class Node:
 def grow(stems: Iterable[StemLayers], attentions: Iterable[str]) -> list[Node]:
     """Makes the tree of all stems.
 
-    A module that has layers of its own and modules below (`attn.in_proj_weight` beside `attn.out_proj`) holds its own
+    A module that has layers of its own and modules below (`attn.in_proj_weight` next to `attn.out_proj`) holds its own
     layers in a child without a name.
 
     Args:

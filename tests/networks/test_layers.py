@@ -236,6 +236,6 @@ def test_a_norm_of_open_type_is_noted():
     norm = {"norm.weight": torch.ones(4), "norm.bias": torch.ones(4)}
     (note,) = read(conv | norm).notes
     assert note.tensor == "norm.weight"
-    assert "batch norm and group norm apart; read as layer norm" in note.reason
+    assert "batch norm and group norm; read as layer norm" in note.reason
     assert not read(conv | norm, {"norm": Hint(LayerType.LAYER_NORM)}).notes
     assert not [note for note in read(timm_vit()).notes if "running statistics" in note.reason]

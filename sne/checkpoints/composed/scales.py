@@ -1,4 +1,4 @@
-"""Weights stored in few bits beside a scale: integers and float8, per tensor, row, column or block."""
+"""Weights stored in few bits together with a scale: integers and float8, per tensor, row, column or block."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ FOREIGN: tuple[tuple[bytes, str], ...] = (
     (b"<!DOCTYPE", "a web page"), (b"<html", "a web page"), (b"7z\xbc\xaf", "a 7z archive"),
     (b"Rar!", "a RAR archive"), (b"(\xb5/\xfd", "zstd data"), (b"\xfd7zXZ", "xz data"),
 )  # fmt: skip
-"""First bytes of files that no reader reads, and what such a file is. Error messages name it."""
+"""First bytes of files that no reader reads, and the name of such a file for error messages."""
 
 _HEAD = 64
 

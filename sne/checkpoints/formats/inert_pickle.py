@@ -191,7 +191,7 @@ class _StorageSizes(pickle.Unpickler):
 
 
 def check_storages(file: Path, records: Mapping[str, Record]) -> None:
-    """Refuses a torch archive in which a storage is missing or shorter than its pickle says.
+    """Refuses a torch archive in which a storage is missing or shorter than its pickle claims.
 
     `torch.load` maps an archive without this check and would read a shortened record on into the next one.
 

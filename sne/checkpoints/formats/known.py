@@ -16,7 +16,7 @@ FORMATS: tuple[Format, ...] = (
     Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_pickle),
     Format("TorchScript", (".pt",), is_torchscript, TorchScriptSource),
     Format("ONNX", (".onnx",), is_onnx, OnnxSource),
-    # A damaged file that only its name identifies: the reader says what is wrong with the header.
+    # A damaged file that only its name identifies: the reader reports the fault in the header.
     Format("safetensors", (".safetensors",), is_named_safetensors, SafetensorsSource),
 )
 """Formats that are read. The first row that recognises a file reads it."""
@@ -32,7 +32,7 @@ def open_file(file: Path) -> CheckpointSource:
         file: Path of an existing file.
 
     Returns:
-        Its tensors, not loaded yet.
+        A source of the tensors, which are not loaded yet.
 
     Raises:
         CheckpointError: If the file is not a checkpoint or cannot be read whole.
@@ -47,7 +47,7 @@ def open_file(file: Path) -> CheckpointSource:
 
 
 def _refusal(start: FileStart) -> str:
-    """Says what a file of no known format is."""
+    """Returns the reason for refusing a file of no known format."""
     if start.foreign is not None:
         return f"not a checkpoint: it seems to be {start.foreign}"
     expected = dict.fromkeys(known.name for known in FORMATS if start.suffix in known.suffixes)

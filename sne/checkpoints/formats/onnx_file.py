@@ -194,7 +194,7 @@ class _Uses:
 def _hint(
     node: Any, attributes: Mapping[str, Any], leaf: str, position: int, ndim: int, is_transposed: bool
 ) -> Hint | None:
-    """Returns what a node says about the type of a weight's layer and the order of the weight's axes."""
+    """Returns a hint from a node about the type of a weight's layer and the order of the weight's axes."""
     if leaf != "weight":
         return None
     if node.op_type == "MatMul" and ndim == 2:

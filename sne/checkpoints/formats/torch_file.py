@@ -37,7 +37,7 @@ def open_torch_archive(file: Path) -> StateDictSource:
         file: Path of the archive.
 
     Returns:
-        Its tensors.
+        A source of its tensors.
 
     Raises:
         CheckpointError: If the archive is damaged, or its pickle names anything but tensors and containers.
@@ -53,7 +53,7 @@ def open_torch_pickle(file: Path) -> StateDictSource:
         file: Path of the pickle.
 
     Returns:
-        Its tensors.
+        A source of its tensors.
 
     Raises:
         CheckpointError: If the file is damaged, or the pickle names anything but tensors and containers.

@@ -16,7 +16,7 @@ class Scaling:
 
     Args:
         multiply: Factors.
-        add: Offsets, as many as factors.
+        add: Offsets, one per factor.
     """
 
     multiply: tuple[float, ...]

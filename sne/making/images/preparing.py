@@ -110,7 +110,7 @@ def check_labels(labels: np.ndarray, count: int, where: str) -> Int[Tensor, " n"
         where: Name of the labels in error messages.
 
     Raises:
-        ZooError: The labels are not as many whole numbers from 0.
+        ZooError: The labels are not one whole number per image, from 0.
     """
     if labels.ndim != 1 or len(labels) != count or not np.issubdtype(labels.dtype, np.integer):
         raise ZooError(f"{where}: expected {count} whole numbers, got {labels.dtype} {list(labels.shape)}")

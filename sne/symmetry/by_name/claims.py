@@ -12,7 +12,7 @@ class UncertainError(Exception):
 
 
 class Claims:
-    """Groups that are being collected. A group that is given up after it was claimed fixes all its axes.
+    """Collects groups. If a group is given up after it was claimed, all its axes are fixed.
 
     Args:
         infos: Every tensor of the network by name.
@@ -52,7 +52,7 @@ class Claims:
         return self._sizes[group]
 
     def allow(self, group: str, *kinds: str) -> None:
-        """Allows kinds of changes besides permutations."""
+        """Allows kinds of changes in addition to permutations."""
         there = self._kinds.get(group, ())
         self._kinds[group] = (*there, *(kind for kind in kinds if kind not in there))
 

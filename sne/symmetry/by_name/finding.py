@@ -1,4 +1,4 @@
-"""From names and shapes to a symmetry: the first layout that explains every tensor gives it."""
+"""Finds the symmetry of a network from names and shapes, by the first layout that explains every tensor."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from sne.networks import Hint, Network, TensorInfo
 from sne.networks.stems import common_prefix
 from sne.symmetry.by_name.claims import Claims, UncertainError, nothing
-from sne.symmetry.by_name.known import Known, known
+from sne.symmetry.by_name.known import Known, known_from
 from sne.symmetry.by_name.layouts import (
     BERT,
     GPT2,
@@ -59,13 +59,13 @@ def symmetry_by_name(
     """Finds the symmetries of a network that the names and shapes of its tensors make certain.
 
     Args:
-        network: A network from `sne.read_network`, or tensors by name. A network also tells which tensors are tied
-            and, if it was read from a module, the classes of its layers.
-        heads: Number of query heads in every attention, which neither names nor shapes tell. Without it, heads and
-            their channels stay fixed.
+        network: A network from `sne.read_network`, or tensors by name. A network also provides which tensors are
+            tied and, if it was read from a module, the classes of its layers.
+        heads: Number of query heads in every attention, which names and shapes do not contain. Without it, heads
+            and their channels stay fixed.
         config: Configuration of the checkpoint as in transformers, for the number of heads and `tie_word_embeddings`.
         activation: Activation of hidden layers: relu, leaky_relu, tanh, sine, none, gelu, sigmoid or silu. It allows
-            scaling or sign flips besides permutations where only the activation and pooling stand between two layers.
+            scaling or sign flips as well, between two layers with only the activation and pooling between them.
         assume_sequential: Whether the layers of a plain stack follow one another without skips, and none is used twice.
 
     Returns:
@@ -80,7 +80,7 @@ def symmetry_by_name(
         >>> [(group.size, len(group.spans)) for group in symmetry.groups]
         [(8, 3)]
     """
-    facts = known(heads, config, activation, assume_sequential)
+    facts = known_from(heads, config, activation, assume_sequential)
     infos, hints = network, {}
     if isinstance(network, Network):
         infos = network.source.infos

@@ -29,7 +29,7 @@ class Known:
     is_sequential: bool = False
 
 
-def known(
+def known_from(
     heads: int | None, config: Mapping[str, Any] | None, activation: str | None, assume_sequential: bool
 ) -> Known:
     """Checks the arguments of `symmetry_by_name` and joins them.
@@ -60,7 +60,7 @@ def known(
 
 
 def kinds_through(activation: str | None) -> tuple[str, ...]:
-    """Returns the kinds of changes besides permutations that pass an activation between two layers.
+    """Returns the kinds of changes, other than permutations, that pass an activation between two layers.
 
     Args:
         activation: Name of the activation; None if unknown.

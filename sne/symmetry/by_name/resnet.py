@@ -97,7 +97,7 @@ def _check_norms_come_after(infos: Mapping[str, TensorInfo], blocks: Mapping[tup
     changes = False
     for block in blocks.values():
         if len(block.convs) < 2 or set(block.convs) != set(block.norms):
-            raise UncertainError("a block of a residual network has as many norms as convolutions")
+            raise UncertainError("in a residual network, each block has as many norms as convolutions")
         for place, path in block.convs.items():
             shape = infos[f"{path}.weight"].shape
             norm = infos.get(f"{block.norms[place]}.running_mean")

@@ -63,7 +63,7 @@ def follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[Stack
         if layer.may_be_bilinear:
             raise UncertainError(f"{layer.path} may be a bilinear layer")
         if options and not is_sequential and _may_concatenate(done, options[0][2]):
-            raise UncertainError(f"{layer.path} may read several layers side by side, as many as feed that width")
+            raise UncertainError(f"{layer.path} may read several parallel layers that feed this width together")
         if len(options) > 1:
             raise UncertainError(f"{layer.path} may follow {done[-1].path} in more than one way")
         if not options:

@@ -107,4 +107,6 @@ def _joints_by_name(side: SideLayer, order: Sequence[StackLayer]) -> tuple[list[
     near = [i for i in siblings if split_number(order[i].path.rpartition(".")[2])[1] == number]
     if not near or last.isdigit():
         return every, False
-    return [i for i in every if i in near or i + 1 in near], False  # before or after its sibling: no name tells
+    return [
+        i for i in every if i in near or i + 1 in near
+    ], False  # no name shows whether it precedes or follows its sibling

@@ -41,7 +41,7 @@ class Heads:
     parts: tuple[str, ...]
 
 
-AxisRule = On | Heads | str  # a string says why the axis is fixed
+AxisRule = On | Heads | str  # a string is the reason why the axis is fixed
 Row = tuple[str, tuple[AxisRule, ...]]
 
 
@@ -100,7 +100,7 @@ def fits(layout: Layout, infos: Mapping[str, TensorInfo]) -> bool:
 
 
 def read_table(layout: Layout, claims: Claims, known: Known) -> None:
-    """Claims what a layout says about a network.
+    """Claims the groups that a layout lists for a network.
 
     Raises:
         UncertainError: A tensor is in no row, or has another number of axes than its row.

@@ -75,7 +75,7 @@ def axis_size(axis: Axis) -> int:
 
 
 def resolve(axis: Axis) -> Axis:
-    """Replaces all unified atoms by what they stand for. Nests remain only where products need them."""
+    """Replaces all unified atoms by their representatives. Nests remain only where products need them."""
     return tuple(found for segment in axis for found in _resolve_segment(segment))
 
 

@@ -18,7 +18,7 @@ ShareOfFiles = Callable[[Sequence[str | None]], float]
 
 @dataclass(frozen=True)
 class ColumnChoice:
-    """A user's choice of columns in the table of a folder; what is not chosen is detected.
+    """A user's choice of columns in the table of a folder. Columns that are not chosen are detected.
 
     Args:
         path: Column with the file names of the checkpoints.

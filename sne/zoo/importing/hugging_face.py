@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sne.errors import SymmetryError, ZooError, install_hint
-from sne.symmetry.by_name.known import Known, known
+from sne.symmetry.by_name.known import Known, known_from
 from sne.zoo.importing.contract import Checkpoint, Found, Tell, split_in
 from sne.zoo.importing.tables import as_value, plain_values, read_json_object
 from sne.zoo.importing.weights import SymmetriesByName, read_weights
@@ -27,7 +27,7 @@ def find_hugging_face(source: Path, dataset: str | None, tell: Tell) -> Found:
     """Finds folders of models with `config.json`, weights and a model card; one network per folder.
 
     The folders are in the source or below it (NAME/ or ORG/NAME/), or the source is one of them, or a cache of the
-    hub: `models--ORG--NAME/snapshots/HASH/`. Of the snapshots, the one that `refs/main` names is taken, or all if that
+    hub: `models--ORG--NAME/snapshots/HASH/`. The snapshot that `refs/main` names is taken, or all of them if that
     file is missing; the run is then `ORG/NAME`.
 
     Weights are `model.safetensors`, its shards with their index, `pytorch_model.bin`, or anything else that
@@ -99,7 +99,7 @@ def _family(config: dict[str, Any]) -> str:
 def _known(config: dict[str, Any], path: Path, tell: Tell) -> Known:
     """What a config states about symmetries; without a head, tied word embeddings are not the output layer."""
     try:
-        stated = known(None, config, None, False)
+        stated = known_from(None, config, None, False)
     except SymmetryError as error:
         tell(f"{path}: {error}; kept without the symmetries of attention")
         stated = Known()
@@ -215,7 +215,7 @@ def _mappings(values: Any) -> list[Mapping[str, Any]]:
 
 
 def _text(value: Any) -> str | None:
-    """A scalar as text; not a container, because a few bytes of YAML can stand for gigabytes of containers."""
+    """Returns a scalar as text. Containers are refused, because a few bytes of YAML can expand to gigabytes."""
     return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else None
 
 

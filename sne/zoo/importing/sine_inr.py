@@ -46,7 +46,9 @@ def find_sine_inr(source: Path, dataset: str | None, tell: Tell) -> Found:
     folder = source if source.is_dir() else source.parent
     paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.pth"))}
     if not source.exists() or not paths:
-        raise ZooError(f"{source}: expected a folder of .pth files, or a JSON split with such files beside or below it")
+        raise ZooError(
+            f"{source}: expected a folder of .pth files, or a JSON split with such files in its folder or below it"
+        )
     table = source if source.is_file() else _find_split(folder)
     split, labels = _read_split(table, list(paths), tell) if table else (None, {})
     symmetries = SymmetriesByName(tell)
@@ -159,7 +161,7 @@ def _entries(path: Path, piece: str, entry: Any) -> list[tuple[str, Value]]:
         raise ZooError(f"{path}: expected a list of paths under {piece!r}, or under its 'path'")
     labels = [None] * len(files) if labels is None else labels
     if not isinstance(labels, list) or len(labels) != len(files):
-        raise ZooError(f"{path}: {piece!r} has {len(files)} paths, expected a list of as many under 'label'")
+        raise ZooError(f"{path}: {piece!r} has {len(files)} paths, expected a list of the same length under 'label'")
     return [(file, as_value(label)) for file, label in zip(files, labels, strict=True)]
 
 

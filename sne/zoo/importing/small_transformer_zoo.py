@@ -18,7 +18,7 @@ _TEXT = ("ckpt_epoch", "ckpt_file", "dataset")
 
 
 def find_small_transformer_zoo(source: Path, dataset: str | None, tell: Tell) -> Found:
-    """Finds the transformers that `metadata/NAME.csv` lists, in the folders NAME beside `metadata`.
+    """Finds the transformers that `metadata/NAME.csv` lists, in the folders NAME next to `metadata`.
 
     The source is the unpacked archive, NAME is `mnist` or `ag_news`. A checkpoint is `NAME/RUN_EPOCH_ACCURACY.pt`, a
     state dict with `embedding.*` (vision only; the networks for text share the file `ag_news/embedding.pt`, which is no

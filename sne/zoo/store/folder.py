@@ -1,4 +1,4 @@
-"""How files get into a zoo folder: one writer at a time, and all of its files or none."""
+"""Writes files into a zoo folder: one writer at a time, and all of its files or none."""
 
 import errno
 import os
@@ -105,7 +105,7 @@ def publish(folder: Path, names: Sequence[str]) -> None:
 
 
 def split_file(folder: Path) -> Path:
-    """Where the split of a zoo is, if there is one: among the drafts if a writer died between index and split."""
+    """Returns the path of the split of a zoo. It is among the drafts if a writer died between index and split."""
     draft = folder / DRAFTS / SPLIT
     return draft if draft.is_file() and not (folder / DRAFTS / INDEX).exists() else folder / SPLIT
 

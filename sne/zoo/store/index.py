@@ -11,7 +11,7 @@ from sne.work import replacing
 from sne.zoo.store.columns import RESERVED, WALL_TIME
 
 INDEX = "networks.parquet"
-COPY = "networks.copy.parquet"  # without the index, nothing tells which weights belong to which network
+COPY = "networks.copy.parquet"  # only the index maps weights to networks
 TIMINGS = "timings.parquet"
 _METADATA = {"sne_zoo": "1"}
 

@@ -1,4 +1,4 @@
-"""How the tensors of a network are laid out in one flat vector."""
+"""Layouts: the positions of the tensors of a network in one flat vector."""
 
 import hashlib
 import json
@@ -112,7 +112,7 @@ def unflatten(layout: Layout, vector: Float[Tensor, " entries"]) -> dict[str, Te
     """Cuts a flat vector into named tensors, which are views of it. Inverse of `flatten`.
 
     Raises:
-        ZooError: The vector is not as long as the layout says.
+        ZooError: The vector does not have the length of the layout.
     """
     if len(vector) != layout.num_entries:
         raise ZooError(f"a vector of {len(vector)} entries does not fit a layout of {layout.num_entries}")

@@ -77,7 +77,7 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
         progress: Called with the number of networks done and the number of all, at most a thousand times.
 
     Raises:
-        ZooError: The zoo cannot be opened. The message says which files remain.
+        ZooError: The zoo cannot be opened. The message names the files that remain.
     """
     zoo = Zoo.open(path)
     blames: dict[int, tuple[str, str]] = {}
@@ -107,7 +107,7 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
     damaged = [
         DamagedNetwork(zoo.ids[row], zoo.runs[row], zoo.families[row], file) for row, (file, _) in blames.items()
     ]
-    faults = [Fault(file, reason, count) for (file, reason), count in counts.items()] + _faults_beside(zoo)
+    faults = [Fault(file, reason, count) for (file, reason), count in counts.items()] + _faults_of_other_files(zoo)
     if damage := index_damage(zoo.path):
         faults.append(Fault(INDEX, f"cannot be read ({damage}); its copy {COPY} is read in its place", 0))
     return VerifyReport(str(zoo.path), len(zoo), bytes_read, tuple(faults), tuple(damaged), tuple(_notes(zoo)))
@@ -153,8 +153,8 @@ def _reason(zoo: Zoo, shard: str, error: ZooError) -> str:
     return f"is damaged or cut short ({text.rpartition(': ')[2]})"
 
 
-def _faults_beside(zoo: Zoo) -> list[Fault]:
-    """The faults of files that damage no network."""
+def _faults_of_other_files(zoo: Zoo) -> list[Fault]:
+    """Returns the faults of files that damage no network."""
     faults = []
     try:
         json.loads((zoo.path / LAYOUTS).read_text())  # `Layouts` parses single lines; other programs parse all of it

@@ -62,12 +62,12 @@ def weight_norm_rule(call: Call) -> Value:
 
 
 def _unscaled(constraints: Constraints, x: Value) -> Value:
-    """The value after a function that no scale passes."""
+    """Returns the value after a function that passes no scale."""
     return Value(tuple(constraints.pass_through(axis, NONLINEAR) for axis in x.axes), x.from_parameters)
 
 
 def _affine(call: Call, y: Value, trailing: int) -> Value:
-    """Multiplies by the weight and adds the bias, if there are any."""
+    """Multiplies by the weight and adds the bias, if they exist."""
     weight, bias = call["weight"], call["bias"]
     after: Sequence[Axis] = [ONE] * trailing
     if isinstance(weight, Value):

@@ -57,7 +57,7 @@ def _layer(name: str, constraints: Constraints, features: Axis, weights: list[Va
         name: Name of the operation.
         constraints: Constraints of the trace.
         features: Axis of the features that the layer reads.
-        weights: weight_ih, weight_hh, and the biases if there are any.
+        weights: weight_ih, weight_hh, and the biases if they exist.
 
     Returns:
         The axis of the layer's state.
