@@ -261,7 +261,7 @@ def _rows(num_out: int, num_in: int, kernel: int) -> tuple[int, int]:
 
 
 def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedNetworks]:
-    """Batches of networks that share all layers; shared tensors are computed once."""
+    """Returns the batches of networks that share all layers; shared tensors are computed once."""
     parts = [(layer, part) for layer, part in networks[0].parts() if part.num_entries]
     if not parts:
         raise SneError(f"{networks[0].name}: expected a network with weights, found none")

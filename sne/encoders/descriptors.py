@@ -60,7 +60,7 @@ def distribution(values: Float[Tensor, "batch n"]) -> Float[Tensor, "batch featu
 
 
 def _distribution_in_slices(values: Float[Tensor, " n"]) -> Float[Tensor, " features"]:
-    """The same features of one large tensor, in memory that does not depend on its size."""
+    """Returns the same features of one large tensor, in memory that does not depend on its size."""
     sums = torch.zeros(5, dtype=torch.float64)
     for piece in slices(values):
         x = piece.double()
@@ -80,7 +80,7 @@ def _distribution_in_slices(values: Float[Tensor, " n"]) -> Float[Tensor, " feat
 def _compressed(
     moments: Float[Tensor, "batch moments"], quantiles: Float[Tensor, "batch quantiles"]
 ) -> Float[Tensor, "batch features"]:
-    """Moments and quantiles, with those that grow with the number of entries on a logarithmic scale."""
+    """Returns the moments and quantiles, with those that grow with the number of entries on a logarithmic scale."""
     scale, mean, deviation, third, fourth, magnitude = moments.unbind(-1)
     third = third.sign() * third.abs().log1p()
     moments = torch.stack([scale, mean, deviation, third, fourth.log1p(), magnitude], -1)
@@ -282,7 +282,7 @@ def _gain(tensor: MeasuredTensor) -> Float[Tensor, "batch features"]:
 def _matrix_block(
     name: str, entries: tuple[str, ...], compute: Callable[[MeasuredTensor], Tensor]
 ) -> FeatureBlock[MeasuredTensor]:
-    """A block that is zero for vectors and scalars."""
+    """Returns a block that is zero for vectors and scalars."""
 
     def compute_or_zeros(tensor: MeasuredTensor) -> Tensor:
         return compute(tensor) if tensor.is_matrix else tensor.weights.new_zeros(tensor.batch, len(entries))

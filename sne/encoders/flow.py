@@ -130,7 +130,7 @@ def pass_norm(flow: Flow, layer: Layer, read: Read) -> None:
 def _normalised(
     values: Float[Tensor, "act batch probe n"], layer_type: LayerType, parts: dict[Role, Tensor]
 ) -> Float[Tensor, "act batch probe n"]:
-    """The values after a norm, without its scale and bias."""
+    """Returns the values after a norm, without its scale and bias."""
     if layer_type is LayerType.RMS_NORM:
         return values / (values.square().mean(-1, keepdim=True) + NORM_EPSILON).sqrt()
     if layer_type is LayerType.BATCH_NORM and Role.RUNNING_VAR in parts:

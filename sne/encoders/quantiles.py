@@ -98,18 +98,18 @@ def order_statistics(values: Float[Tensor, " n"], ranks: Int[Tensor, " ranks"]) 
 
 
 def _upper(values: Float[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Upper half of the bit patterns, 0 to 32767 for negative numbers (descending), then those of positive ones."""
+    """Returns the upper half of the bit patterns: 0 to 32767 for negative numbers (descending), then positive ones."""
     return (values.view(torch.int32) >> HALF_BITS) + NUM_HALVES // 2
 
 
 def _ascending(counts: Int[Tensor, " halves"]) -> Int[Tensor, " halves"]:
-    """Counts by upper half in the order of the numbers: negative ones have descending patterns."""
+    """Sorts counts by upper half in the order of the numbers, where negative ones have descending patterns."""
     negative, positive = counts.split(NUM_HALVES // 2)
     return torch.cat([negative.flip(0), positive])
 
 
 def _find(counts: Int[Tensor, " bins"], ranks: Int[Tensor, " ranks"]) -> tuple[Tensor, Tensor]:
-    """The bin of every rank, and the rank inside that bin."""
+    """Returns the bin of every rank, and the rank inside that bin."""
     ends = counts.cumsum(0)
     bins = torch.searchsorted(ends, ranks, right=True)
     return bins, ranks - (ends[bins] - counts[bins])

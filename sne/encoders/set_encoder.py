@@ -191,7 +191,7 @@ class SetEncoder(NetworkEncoder):
         return _encode_sets(self.network_encoder, plan, plan.gather(torch.cat(elements)), plan.gather(of_networks))
 
     def _places(self, batch: ChunkedNetworks) -> tuple[Tensor, Tensor, Tensor]:
-        """Layer type, role and level of every part; zeros for those that the encodings leave out."""
+        """Returns the layer type, role and level of every part; zeros for those that the encodings leave out."""
         types, roles, levels = batch.part_layer_types, batch.part_roles, batch.part_levels
         if not self.has_types:
             types, roles = torch.zeros_like(types), torch.zeros_like(roles)
@@ -204,7 +204,7 @@ class SetEncoder(NetworkEncoder):
         encodings: Float[Tensor, "parts dim"],
         part_chunks: Int[Tensor, " parts"],
     ) -> tuple[Float[Tensor, "chunks dim"], Int[Tensor, " chunks"]]:
-        """Vectors of chunks in the order of their buckets, and the row of each chunk's vector in that order."""
+        """Returns the vectors of chunks, ordered by their buckets, and the row of each chunk's vector."""
         plan = bucket_sets(lengths, max_waste=0.0, max_tokens=BUCKET_TOKENS if chunks.is_cuda else SLICE_TOKENS)
         parts = torch.arange(len(part_chunks), device=part_chunks.device).repeat_interleave(part_chunks)
         scaled = chunks / self.input_std
@@ -223,7 +223,7 @@ def _network_chunks(batch: ChunkedNetworks) -> Int[Tensor, " networks"]:
 
 
 def _with_deviations(item: ChunkedNetworks) -> ChunkedNetworks:
-    """The same chunks, with running variances replaced by their square roots."""
+    """Returns the same chunks, with running variances replaced by their square roots."""
     is_variance = item.part_roles == ROLES[Role.RUNNING_VAR]
     if not is_variance.any():
         return item
@@ -236,7 +236,7 @@ def _with_deviations(item: ChunkedNetworks) -> ChunkedNetworks:
 def _encode_sets(
     encoder: nn.Module, plan: SetBuckets, tokens: list[Tensor], encodings: list[Tensor]
 ) -> Float[Tensor, "sets dim"]:
-    """One vector per set, in the order of the sets."""
+    """Returns one vector per set, in the order of the sets."""
     results = [encoder(x, added, bucket.mask) for bucket, x, added in zip(plan.buckets, tokens, encodings, strict=True)]
     return torch.cat(results)[plan.position]
 

@@ -142,7 +142,7 @@ def _matrix_layer(
 
 
 def _through(flow: Flow, weights: Float[Tensor, "batch out in kernel"], bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The values and the gain behind a matrix or a depthwise convolution."""
+    """Returns the values and the gain behind a matrix or a depthwise convolution."""
     num_out, num_in, kernel = weights.shape[1:]
     matrix = weights.sum(-1)
     values, gain = flow.values, flow.gain
@@ -157,7 +157,7 @@ def _through(flow: Flow, weights: Float[Tensor, "batch out in kernel"], bias: Te
 
 
 def _meeting(flow: Flow, weights: Float[Tensor, "batch out in kernel"]) -> Meeting | None:
-    """The meeting of the layer that gave the values with the one that reads them; None if their widths differ."""
+    """Returns the meeting of the layer that gave the values with their reader; None if their widths differ."""
     num_in = weights.shape[2]
     if flow.incoming is None or flow.incoming.shape[1] != num_in or num_in < 2:
         return None

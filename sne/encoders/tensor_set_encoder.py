@@ -248,7 +248,7 @@ class TensorSetEncoder(NetworkEncoder):
         return self.embedding(torch.cat(pooled)[buckets.position])
 
     def _outputs(self, batch: TensorTokens) -> tuple[Tensor, Tensor]:
-        """One vector per network for the outputs of its last layer, and whether each network has outputs."""
+        """Returns one vector per network for the outputs of its last layer, and whether each network has outputs."""
         owner = torch.repeat_interleave(
             torch.arange(batch.num_networks, device=batch.outputs.device), batch.output_lengths
         )

@@ -133,7 +133,7 @@ def tokenize(networks: Sequence[Network]) -> list[TensorTokens]:
 @torch.no_grad()
 @torch.autocast("cpu", enabled=False)  # items must not depend on the context in which they are prepared
 def _tokenize_layout(networks: list[Network]) -> list[TensorTokens]:
-    """Tokens of networks of one layout."""
+    """Returns the tokens of networks of one layout."""
     first = networks[0]
     batch = len(networks)
 

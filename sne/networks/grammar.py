@@ -293,7 +293,7 @@ _BY_FORM = {form: [row for row in GRAMMAR if row.form is form] for form in Form}
 
 
 def row_of(form: Form, name: str, siblings: Set[str] = frozenset()) -> Row | None:
-    """The first row of a form that matches a name; see `place`."""
+    """Returns the first row of a form that matches a name; see `place`."""
     found = (row for row in _BY_FORM[form] if not row.beside or row.beside in siblings)
     return next((row for row in found if row.matches(name)), None)
 

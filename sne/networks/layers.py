@@ -158,7 +158,7 @@ class _Reader:
         return StemLayers(self.stem.path, [Layer(self.stem.path, kind, 0, (table_part(weight),))])
 
     def _bare(self, info: TensorInfo) -> StemLayers:
-        """A parameter that a module holds itself."""
+        """Returns a parameter that a module holds itself."""
         if len(info.shape) == 1 and has_role(self.stem.component, "norm"):
             part = vector_part(info, Role.SCALE)
             return StemLayers(self.stem.path, [Layer(self.stem.path, LayerType.RMS_NORM, 0, (part,))])
@@ -213,7 +213,7 @@ class _Reader:
         return StemLayers(stem.path, [layer])
 
     def _of_class(self, weight: TensorInfo, bias: TensorInfo | None, kind: LayerType) -> StemLayers:
-        """A layer whose type only the class of its module tells: a weight [out, in, ...], and perhaps a bias."""
+        """Returns a layer whose type is known from the class of its module: a weight [out, in, ...], perhaps a bias."""
         part = matrix_part(weight, Role.WEIGHT, in_first=False)
         parts = (part,) if bias is None else (part, vector_part(bias, Role.BIAS))
         notes = [Note(weight.name, _OTHER_CLASS)] if kind is LayerType.OTHER else []

@@ -73,7 +73,7 @@ def canonical_transformation(
 
 
 def _scaled_tensors(symmetry: Symmetry, groups: list[Group], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that the groups scale, in float64 on the CPU."""
+    """Returns the tensors that the groups scale, in float64 on the CPU."""
     names = {span.tensor: [span.tensor] for group in groups for span in group.spans if span.power}
     for alias, tensor in symmetry.aliases.items():
         names.get(tensor, []).append(alias)
@@ -116,7 +116,7 @@ class _Squares:
         self.counts = {dim: tensor.new_ones(tensor.shape[dim]) for dim in dims}
 
     def along(self, dim: int) -> Float[Tensor, " axis"]:
-        """Sum of squares at each entry of an axis, over the entries of the other axes that count."""
+        """Returns the sum of squares at each entry of an axis, over the entries of the other axes that count."""
         sums = self._sums
         for other, place in sorted(self._places.items(), reverse=True):
             if other != dim:
@@ -207,7 +207,7 @@ class _Balance:
                     self._move(number, new - old)
 
     def _sides(self, number: int) -> tuple[Float[Tensor, " _"], Float[Tensor, " _"]]:
-        """Sums of squares, per neuron, of the weights that its scale multiplies and of those that it divides."""
+        """Returns, per neuron, the sums of squares of the weights that its scale multiplies and divides."""
         group = self._groups[number]
         up, down = (torch.zeros(group.size, dtype=torch.float64) for _ in range(2))
         for span, positions in group.places:
@@ -217,7 +217,7 @@ class _Balance:
         return up, down
 
     def _powers(self, number: int) -> tuple[int, int]:
-        """Largest exponents of a group's scale among the weights that it multiplies and those that it divides."""
+        """Returns the largest exponents of a group's scale among the weights that it multiplies and divides."""
         powers = [span.power for span in self._groups[number].spans]
         return max([1, *powers]), max([1, *(-power for power in powers)])
 
@@ -236,12 +236,12 @@ class _Balance:
                 self._squares[span.tensor].counts[span.dim][positions[neurons]] = count
 
     def _per_group(self, neurons: Float[Tensor, " _"]) -> Sequence[Float[Tensor, " _"]]:
-        """Views of a vector over all neurons, one per group."""
+        """Returns the views of a vector over all neurons, one per group."""
         return neurons.split([group.size for group in self._groups])
 
 
 def _log_norm(squares: Float[Tensor, " _"]) -> Float[Tensor, " _"]:
-    """Logarithm of a norm, from the sum of squares."""
+    """Returns the logarithm of a norm, from the sum of squares."""
     return squares.clamp_min(torch.finfo(torch.float64).tiny).log() / 2
 
 
@@ -268,7 +268,7 @@ def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterato
 
 
 def _determining_spans(group: Group, unsettled: list[Group]) -> tuple[list[Span], int]:
-    """Spans that no other unsettled group flips, and the number of the group's remaining flipped spans."""
+    """Returns the spans that no other unsettled group flips, and the number of the group's remaining flipped spans."""
     flipped = [span for span in group.spans if span.power % 2]
     determining = [
         span

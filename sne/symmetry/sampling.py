@@ -60,7 +60,7 @@ def sample(
 def _sample_group(
     group: Group, kinds: Sequence[str], fraction: float, generator: torch.Generator
 ) -> tuple[Int64[Tensor, " size"], Float[Tensor, " size"] | None]:
-    """Old place and factor of every new neuron."""
+    """Returns the old place and factor of every new neuron."""
     chosen = torch.randperm(group.size, generator=generator)[: round(fraction * group.size)]
     order, factor = torch.arange(group.size), None
     if "permutation" in kinds:
@@ -75,7 +75,7 @@ def _sample_group(
 
 
 def _sample_mixing(mixing: Mixing, generator: torch.Generator) -> list[tuple[str, AxisMixing]]:
-    """The change of every tensor, by one random matrix of condition number at most 4."""
+    """Returns the change of every tensor, by one random matrix of condition number at most 4."""
     left, right = (
         torch.linalg.qr(torch.randn(mixing.size, mixing.size, generator=generator, dtype=torch.float64))[0]
         for _ in range(2)

@@ -70,7 +70,7 @@ def _symmetry_from_plain(values: Any) -> Symmetry:
 
 
 def _group_to_plain(group: Group | Mixing) -> dict[str, Any]:
-    """A group without its kinds; spans omit fields that have their default value."""
+    """Returns a group without its kinds; spans omit fields that have their default value."""
     usual = {entry.name: entry.default for entry in fields(Span)}
     spans = [{k: v for k, v in asdict(span).items() if usual[k] != v} for span in group.spans]
     return {"name": group.name, "size": group.size, "spans": spans}
@@ -81,7 +81,7 @@ def _items(table: dict[str, Any], name: str) -> list[tuple[int, Any]]:
 
 
 def _record(kind: type[_Record], value: Any, where: str) -> _Record:
-    """An instance of a dataclass from its fields by name."""
+    """Returns an instance of a dataclass from its fields by name."""
     table = _of_type(value, dict, where)
     known = {entry.name: entry for entry in fields(kind)}
     missing = [name for name, entry in known.items() if entry.default is MISSING and name not in table]

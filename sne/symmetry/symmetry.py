@@ -41,7 +41,7 @@ class Span:
     power: int = 0
 
     def end(self, size: int) -> int:
-        """One past the last entry, for a group of `size` neurons."""
+        """Returns the index after the last entry, for a group of `size` neurons."""
         return self.start + self.outer * size * self.inner
 
     def positions(self, size: int) -> Int64[Tensor, "size entries"]:

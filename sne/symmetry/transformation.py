@@ -231,7 +231,7 @@ def _maps_of(
     order: Int64[Tensor, " _"] | None,
     factor: Float[Tensor, " _"] | None,
 ) -> dict[tuple[str, int], AxisMap]:
-    """The change of one group, by tensor and axis."""
+    """Returns the change of one group, by tensor and axis."""
     indices: dict[tuple[str, int], Int64[Tensor, " axis"]] = {}
     factors: dict[tuple[str, int], Float[Tensor, " axis"]] = {}
     for span, positions in group.places:
@@ -247,7 +247,7 @@ def _maps_of(
 
 
 def _appended(changes: tuple[Change, ...], change: Change) -> tuple[Change, ...]:
-    """The changes of a tensor and one more. Changes of different axes commute, so maps of one axis merge."""
+    """Returns the changes of a tensor and one more. Changes of different axes commute, so maps of one axis merge."""
     last = max((i for i, one in enumerate(changes) if one.dim == change.dim), default=None)
     if last is None or isinstance(change, AxisMixing):
         return (*changes, change)
@@ -258,7 +258,7 @@ def _appended(changes: tuple[Change, ...], change: Change) -> tuple[Change, ...]
 
 
 def _merged(first: AxisMap, second: AxisMap) -> AxisMap:
-    """The map that applies `first` and then `second`."""
+    """Returns the map that applies `first` and then `second`."""
     factor = None if first.factor is None else first.factor[second.index]
     if second.factor is not None:
         factor = second.factor if factor is None else second.factor * factor

@@ -184,5 +184,5 @@ def _restrict(split: Split, runs: Collection[str] | None) -> Split:
 
 
 def _entry(value: object) -> str:
-    """A value as it is written to the CSV: nothing if it is missing, and floats with all digits."""
+    """Returns a value as it is written to the CSV: nothing if it is missing, and floats with all digits."""
     return "" if value is None or value != value else str(value)

@@ -79,7 +79,7 @@ def _load(file: Path, *, mmap: bool) -> Any:
 
 
 def _refusal(message: str) -> str:
-    """Says why torch refused to unpickle a file."""
+    """Returns the reason why torch refused to unpickle a file."""
     if found := _GLOBAL.search(message):
         culprit = found[1] or found[2] or "an object of its own class"
         return (

@@ -54,7 +54,7 @@ def format_columns(columns: Sequence[Any]) -> str:
 
 
 def _usual_target(opened: Any) -> str | None:
-    """The property that is usually predicted: the test accuracy, or else the first that has values."""
+    """Returns the property that is usually predicted: the test accuracy, or else the first that has values."""
     known = [name for name in opened.property_names if opened.table[name].null_count < len(opened)]
     return next((name for name in ("test_accuracy", *known) if name in known), None)
 
@@ -73,7 +73,7 @@ def _family_row(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _span(ends: Sequence[int | float] | None, form: str) -> str:
-    """Least and largest number, or one number if they are equal."""
+    """Returns the least and largest number, or one number if they are equal."""
     if not ends:
         return "-"
     low, high = (form.format(end) for end in ends)

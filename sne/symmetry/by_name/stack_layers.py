@@ -114,7 +114,9 @@ def _matrix(stem: Stem, weight: TensorInfo, bias: TensorInfo | None, kind: Layer
     if bias is None:
         return layer
     if bias.shape not in ((layer.feeds,), (layer.reads,)) or (ndim == 2 and bias.shape != (layer.feeds,)):
-        raise UncertainError(f"{bias.name} of {list(bias.shape)} does not fit {weight.name} of {list(weight.shape)}")
+        raise UncertainError(
+            f"{bias.name} is {list(bias.shape)}, which does not fit {weight.name} of {list(weight.shape)}"
+        )
     if bias.shape != (layer.feeds,):
         layer = turned(layer)
     return replace(layer, feeding=(*layer.feeding, Span(bias.name, 0, power=1)))

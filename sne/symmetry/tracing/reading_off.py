@@ -81,7 +81,7 @@ def _has_users(exported: Exported, placeholder: str) -> bool:
 def _apart(
     number: int, found: Sequence[Occurrence], atoms: Mapping[int, Atom], companions: Companions
 ) -> tuple[Atom, ...]:
-    """The atoms that enclose an atom at all its occurrences, in tensors and in values."""
+    """Returns the atoms that enclose an atom at all its occurrences, in tensors and in values."""
     outers = [outer for outer, _, _ in found[0].outers if outer in atoms]
     return tuple(
         atoms[outer]

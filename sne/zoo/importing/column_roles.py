@@ -107,7 +107,7 @@ class ColumnRoles:
 
 
 def _find_column(table: CsvTable, name: str) -> str:
-    """The column of a name, in upper or lower case."""
+    """Returns the column of a name, in upper or lower case."""
     found = [column for column in table.names if column == name] or [
         column for column in table.names if column.lower() == name.lower()
     ]
@@ -118,7 +118,7 @@ def _find_column(table: CsvTable, name: str) -> str:
 
 
 def _find_path_column(table: CsvTable, share_of_files: ShareOfFiles, candidates: Sequence[str]) -> str:
-    """The column called "path", or else the one whose entries are files."""
+    """Returns the column called "path", or else the one whose entries are files."""
     shares = {name: share_of_files(table.text(name)) for name in candidates}
     usual = [name for known in _PATHS for name in candidates if name.lower() == known]
     named = [name for name in usual if shares[name] > 0]
@@ -171,7 +171,7 @@ def accuracies_as_fractions(table: CsvTable, columns: dict[str, Column], roles: 
 
 
 def _values(column: Column) -> str:
-    """Kind and range of a column, or its number of different texts with examples."""
+    """Returns the kind and range of a column, or its number of different texts with examples."""
     present = [value for value in column.values if value is not None]
     if column.kind == "empty" or not present:
         return "no values"

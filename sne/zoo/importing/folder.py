@@ -96,7 +96,7 @@ class _Files:
         return path.parent / found[0] if len(found) == 1 else None
 
     def share(self, names: Sequence[str | None]) -> float:
-        """The share of names that are files."""
+        """Returns the share of names that are files."""
         known = [name for name in names if name is not None][:_LOOKED_AT]
         found = [path for name in known if (path := self.find(name)) is not None]
         return len([path for path in found if path.is_file()] or found) / max(len(known), 1)

@@ -97,7 +97,7 @@ def _family(config: dict[str, Any]) -> str:
 
 
 def _known(config: dict[str, Any], path: Path, tell: Tell) -> Known:
-    """What a config states about symmetries; without a head, tied word embeddings are not the output layer."""
+    """Returns the facts of a config about symmetries; without a head, tied word embeddings are not the output layer."""
     try:
         stated = known_from(None, config, None, False)
     except SymmetryError as error:
@@ -229,7 +229,7 @@ def _clean(name: str) -> str:
 
 
 def _number(value: Any, *, is_fraction: bool) -> float | None:
-    """The value of a metric; "91.3%", and 91.3 if the metric is a fraction by nature, become 0.913."""
+    """Returns the value of a metric; "91.3%", and 91.3 if the metric is a fraction by nature, become 0.913."""
     is_percent = isinstance(value, str) and value.strip().endswith("%")
     try:
         number = float(value.strip().rstrip("% ")) if isinstance(value, str) else value

@@ -125,7 +125,7 @@ def _runs(folder: Path, depth: int = 0) -> Iterator[Path]:
 
 
 def _checkpoints(run: Path) -> list[tuple[int, Path]]:
-    """Epochs and folders of the checkpoints of a run, sorted by epoch."""
+    """Returns the epochs and folders of the checkpoints of a run, sorted by epoch."""
     matches = ((_CHECKPOINT.fullmatch(entry.name), entry) for entry in run.iterdir() if entry.is_dir())
     return sorted((int(match[1]), entry) for match, entry in matches if match)
 

@@ -115,7 +115,7 @@ def _read_numbers(path: Path, key: str) -> tuple[float, ...] | None:
 
 
 def _find_split(folder: Path) -> Path | None:
-    """The JSON file with train, val and test in the folder, or else in the one above."""
+    """Returns the JSON file with train, val and test in the folder, or else in the one above."""
     for place in (folder, folder.resolve().parent):
         files = sorted(path for path in place.glob("*.json") if _is_split(path))
         if len(files) > 1:
@@ -136,7 +136,7 @@ def _is_split(path: Path) -> bool:
 
 
 def _read_split(path: Path, names: Sequence[str], tell: Tell) -> tuple[Split, dict[str, Value]]:
-    """The split with our names of networks, and the labels of networks, if the file has any."""
+    """Returns the split with our names of networks, and the labels of networks, if the file has any."""
     values = read_json_object(path)
     ends = _index_ends(names)
     pieces: list[tuple[str, ...]] = []
@@ -155,7 +155,7 @@ def _read_split(path: Path, names: Sequence[str], tell: Tell) -> tuple[Split, di
 
 
 def _entries(path: Path, piece: str, entry: Any) -> list[tuple[str, Value]]:
-    """Files and labels of one piece."""
+    """Returns the files and labels of one piece."""
     files, labels = (entry.get("path"), entry.get("label")) if isinstance(entry, Mapping) else (entry, None)
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
         raise ZooError(f"{path}: expected a list of paths under {piece!r}, or under its 'path'")
@@ -166,7 +166,7 @@ def _entries(path: Path, piece: str, entry: Any) -> list[tuple[str, Value]]:
 
 
 def _index_ends(names: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
-    """Networks by the last parts of their paths; many files may have the same name in different folders."""
+    """Returns the networks by the last parts of their paths; many files may have the same name in different folders."""
     ends: dict[tuple[str, ...], list[str]] = {}
     for name in names:
         parts = PurePosixPath(name).parts
@@ -176,7 +176,7 @@ def _index_ends(names: Sequence[str]) -> dict[tuple[str, ...], list[str]]:
 
 
 def _same(file: str, ends: Mapping[tuple[str, ...], Sequence[str]]) -> str | None:
-    """The network that shares the longest end of its path with a file; None if none or several do."""
+    """Returns the network that shares the longest end of its path with a file; None if none or several do."""
     parts = PurePosixPath(file).parts
     longest = next((parts[start:] for start in range(len(parts)) if parts[start:] in ends), ())
     found = ends.get(longest, ())

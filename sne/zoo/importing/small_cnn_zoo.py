@@ -146,7 +146,7 @@ def _check_columns(table: CsvTable, *names: str) -> None:
 
 
 def _shape(text: str, path: Path) -> tuple[int, ...]:
-    """A shape written as "(3, 3, 1, 16)"."""
+    """Returns a shape written as "(3, 3, 1, 16)"."""
     try:
         return tuple(int(part) for part in text.strip("()[] ").split(",") if part.strip())
     except ValueError:

@@ -226,13 +226,13 @@ def as_value(value: Any) -> Value:
 
 
 def _find_delimiter(text: str) -> str:
-    """The delimiter that cuts the line of column names into the most cells; a comma if that is undecided."""
+    """Returns the delimiter that cuts the line of column names into the most cells; a comma if that is undecided."""
     header = next((line for line in text.splitlines() if line.strip()), "")
     return max(_DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), [])))
 
 
 def _read_cell(cell: str) -> tuple[str | None, str]:
-    """The kind of a cell (None if it is missing), and its text without what marks the kind."""
+    """Returns the kind of a cell (None if it is missing), and its text without what marks the kind."""
     plain = cell.lower()
     if plain in ("", "nan"):
         return None, plain
@@ -248,7 +248,7 @@ def _read_cell(cell: str) -> tuple[str | None, str]:
 
 
 def _numbers(read: Sequence[tuple[str | None, str]]) -> list[Value]:
-    """Integers if all cells are and 64 bits hold them, else floats."""
+    """Returns integers if all cells are and 64 bits hold them, else floats."""
     if all(kind != "number" and (kind is None or abs(int(value)) <= _LARGEST_INTEGER) for kind, value in read):
         return [None if kind is None else int(value) for kind, value in read]
     return [None if kind is None else _float(value) for kind, value in read]

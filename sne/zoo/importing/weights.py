@@ -118,7 +118,7 @@ def _without(network: Network, names: Collection[str]) -> Network:
 
 
 def _used_tensors(network: Network) -> dict[str, Tensor]:
-    """The tensors of a network's layers, loaded.
+    """Returns the tensors of a network's layers, loaded.
 
     Raises:
         ZooError: No layer was recognised, or the layers depend on more than the names and shapes that a zoo stores.

@@ -136,7 +136,7 @@ def join_tables(tables: Sequence[tuple[str, pa.Table]]) -> pa.Table:
 
 
 def _joined_kind(name: str, tables: Sequence[tuple[str, pa.Table]]) -> pa.DataType:
-    """The type that holds a column of all tables."""
+    """Returns the type that holds a column of all tables."""
     found = [(where, kind) for where, table in tables if (kind := _kind(name, where, table)) is not None]
     kinds = {kind for _, kind in found}
     if len(kinds) == 1:
@@ -149,7 +149,7 @@ def _joined_kind(name: str, tables: Sequence[tuple[str, pa.Table]]) -> pa.DataTy
 
 
 def _kind(name: str, where: str, table: pa.Table) -> pa.DataType | None:
-    """Text, booleans, integers or doubles; None if a table lacks the column or has no value in it."""
+    """Returns the type text, booleans, integers or doubles; None if a table lacks the column or its values."""
     if name not in table.column_names or table[name].null_count == len(table):
         return None
     kind = table[name].type
@@ -175,7 +175,7 @@ def _is_free_text(name: str) -> bool:
 
 
 def _typed(name: str, values: Sequence[Value]) -> pa.Array:
-    """A column as one array; NaN is missing."""
+    """Returns a column as one array; NaN is missing."""
     if name in RESERVED:
         return pa.array(values, _reserved_kind(name))
     values = [None if v is None or v != v else v for v in values]

@@ -123,7 +123,7 @@ def write_symmetries(path: Path, symmetries: Mapping[str, Symmetry]) -> None:
 
 
 def symmetry_id(symmetry: Symmetry) -> str:
-    """A name that depends on the content alone, so that equal symmetries of different zoos share it."""
+    """Returns a name that depends on the content alone, so that equal symmetries of different zoos share it."""
     return content_id(symmetry_to_json(symmetry))
 
 

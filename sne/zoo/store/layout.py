@@ -120,5 +120,5 @@ def unflatten(layout: Layout, vector: Float[Tensor, " entries"]) -> dict[str, Te
 
 
 def content_id(text: str) -> str:
-    """The first 16 digits of the SHA-256 of a text."""
+    """Returns the first 16 digits of the SHA-256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

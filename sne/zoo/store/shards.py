@@ -115,12 +115,12 @@ class Shards:
 
 
 def checksum(stored: Tensor) -> str:
-    """CRC-32 of the stored bytes of a contiguous tensor, as eight hexadecimal digits."""
+    """Returns the CRC-32 of the stored bytes of a contiguous tensor, as eight hexadecimal digits."""
     return f"{zlib.crc32(stored.view(torch.uint8).numpy().data):08x}"
 
 
 def next_shard(names: set[str]) -> int:
-    """The number of the first shard after some shards."""
+    """Returns the number of the first shard after some shards."""
     numbers = [int(match[1]) for name in names if (match := SHARD_NAME.fullmatch(name))]
     return max(numbers, default=-1) + 1
 

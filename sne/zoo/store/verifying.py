@@ -114,7 +114,7 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
 
 
 def _bad_layouts(zoo: Zoo) -> dict[str | None, str]:
-    """The faults of layouts that rows have, by id."""
+    """Returns the faults of layouts that rows have, by id."""
     bad: dict[str | None, str] = {}
     for key in dict.fromkeys(zoo.column("layout")):
         try:
@@ -128,7 +128,7 @@ def _bad_layouts(zoo: Zoo) -> dict[str | None, str]:
 
 
 def _bad_symmetries(zoo: Zoo) -> list[str]:
-    """The faults of symmetries that rows have. The weights do not depend on them."""
+    """Returns the faults of symmetries that rows have. The weights do not depend on them."""
     bad: list[str] = []
     for key in dict.fromkeys(zoo.column("symmetry")):
         try:
@@ -142,7 +142,7 @@ def _bad_symmetries(zoo: Zoo) -> list[str]:
 
 
 def _reason(zoo: Zoo, shard: str, error: ZooError) -> str:
-    """The reason why a row cannot be read, in words that are the same for all rows of a shard."""
+    """Returns the reason why a row cannot be read, in words that are the same for all rows of a shard."""
     if not SHARD_NAME.fullmatch(shard):
         return "is not the name of a shard"
     if not (zoo.path / shard).is_file():
