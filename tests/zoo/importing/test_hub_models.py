@@ -196,7 +196,11 @@ def test_symmetries(tmp_path: Path):
             {"stream", "hidden.0"},
             "heads is [2], expected an integer of at least 1; kept without the symm",
         ),
-        ({"n_head": 3}, None, "heads is 3, which does not cut queries of 8 and keys of 8; kept without its symmetry"),
+        (
+            {"n_head": 3},
+            None,
+            "heads is 3, which does not divide queries of width 8 and keys of width 8; kept without its symmetry",
+        ),
         ({"architectures": "GPT2LMHeadModel"}, {"hidden.0", *ATTENTION}, None),
     ],
 )

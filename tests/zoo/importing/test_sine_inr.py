@@ -155,7 +155,7 @@ def test_files_that_only_the_split_knows(source: Path, tmp_path: Path):
         ('{"train": 1, "val": [], "test": []}', "expected a list of paths under 'train'"),
         (
             '{"train": {"path": ["model_0.pth"], "label": []}, "val": [], "test": []}',
-            "a list of as many under 'label'",
+            "a list of the same length under 'label'",
         ),
         ('{"train": ["a.pth"], "val": [], "test": []}', "none of the 4 .pth files"),
         ('{"train": ["model_1.pth"], "val": ["model_1.pth"], "test": []}', "named more than once"),

@@ -99,7 +99,7 @@ def test_heads_that_do_not_fit(source: Path, tmp_path: Path):
     lines = []
     zoo = import_zoo("small-transformer-zoo", source, tmp_path / "zoo", report=lines.append)
     assert len(zoo) == 5 and [zoo.symmetry(row) for row in range(5)] == [None] * 5
-    assert len(lines) == 2 and all("heads is 3, which does not cut queries of 8" in line for line in lines)
+    assert len(lines) == 2 and all("heads is 3, which does not divide queries of width 8" in line for line in lines)
 
 
 def test_damaged_and_missing_files(source: Path, tmp_path: Path):
