@@ -25,9 +25,9 @@ class CheckpointSource(abc.ABC):
     Args:
         name: The file or object, as messages call it.
         infos: Every stored tensor.
-        hints: What the reader knows beyond names and shapes, by the name of a tensor or module.
+        hints: Hints in addition to names and shapes, by the name of a tensor or module.
         composed: Weights that are stored in another form; None to find them by name (see `COMPOSITIONS`).
-        notes: What else the file holds and why it is not read, by name.
+        notes: Reasons why other contents of the file are not read, by name.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class CheckpointSource(abc.ABC):
 
     @property
     def hints(self) -> Mapping[str, Hint]:
-        """What is known beyond names and shapes, by the name of a tensor or module."""
+        """Hints in addition to names and shapes, by the name of a tensor or module."""
         return self._hints
 
     @property
     def notes(self) -> Mapping[str, str]:
-        """What else the file holds and why it is not read, by name."""
+        """Reasons why other contents of the file are not read, by name."""
         return self._notes
 
     @abc.abstractmethod

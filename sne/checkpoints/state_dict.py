@@ -28,8 +28,8 @@ class StateDictSource(CheckpointSource):
     Args:
         state: Tensors by name.
         name: Name of the source in messages.
-        hints: What is known beyond names and shapes, by the name of a tensor or module.
-        notes: What else came with the state dict and why it is not read, by name.
+        hints: Hints in addition to names and shapes, by the name of a tensor or module.
+        notes: Reasons why other entries of the state dict are not read, by name.
 
     Raises:
         CheckpointError: If an entry is not a tensor.

@@ -230,7 +230,7 @@ def _recurrent_steps(
     Args:
         layer_type: LSTM, GRU or RNN.
         at: Place of each gate, by label, in the lists that follow.
-        inputs: What each gate receives from the input, the same in every step.
+        inputs: Contribution of the input to each gate, the same in every step.
         back: Each gate's matrix that reads the state.
         back_biases: Bias of each of these.
 

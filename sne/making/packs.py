@@ -31,7 +31,7 @@ class RunPacks:
 
     Runs are appended to a few large files as frames of head, name, data and checksum, so that a run needs no file of
     its own. Appended runs survive the end of the process, however it ends, and after some seconds also a crash of the
-    machine. What follows the last whole frame of a file (a frame that was being written, or pages that never reached
+    machine. Data after the last whole frame of a file (a frame that was being written, or pages that never reached
     the disk) is cut off when the folder is opened.
 
     Args:
@@ -103,7 +103,7 @@ class RunPacks:
         """Returns the bytes of a run.
 
         Raises:
-            ZooError: They are missing, or no longer what was appended.
+            ZooError: The bytes are missing or have changed since they were appended.
         """
         path, start = self._places[name]
         try:
@@ -131,7 +131,7 @@ class RunPacks:
             raise WriteError.from_os_error(self._folder, error) from None
 
     def _scan(self, pack: Path) -> None:
-        """Records the whole frames of a file and cuts off what follows them."""
+        """Records the whole frames of a file and cuts off the rest."""
         size, start = pack.stat().st_size, 0
         with pack.open("r+b") as file:
             while (frame := _read_frame(file, start, size)) is not None:

@@ -93,7 +93,7 @@ class Settings:
         return planned, images
 
     def draft(self) -> Recipe:
-        """Returns the recipe without what depends on the images: their name, checksum and classes.
+        """Returns the recipe without the name, the checksum and the classes of the images.
 
         Raises:
             ZooError: A setting is not valid.

@@ -1,4 +1,4 @@
-"""What a network is once it is read; knows no file and no encoder."""
+"""Networks after they have been read: layers, parts, types and order. Knows no file and no encoder."""
 
 from sne.networks.network import Hint as Hint
 from sne.networks.network import Layer as Layer

@@ -66,7 +66,7 @@ class Row:
 PLACES: dict[Form, tuple[str, ...]] = {
     Form.MODULE: (
         "number",  # in plain stacks alone: components that are numbers
-        "embedding",  # tables, and what cuts an image into tokens
+        "embedding",  # tables, and layers that cut an image into tokens
         "stem",  # first layer
         "gate",  # in front of the body: a router, an expansion
         "tower",  # encoders side by side
@@ -75,7 +75,7 @@ PLACES: dict[Form, tuple[str, ...]] = {
         "middle",  # between encoder and decoder
         "moments",  # mean and variance of a code, side by side
         "decoder",
-        "projection",  # narrows what the body gives
+        "projection",  # narrows the output of the body
         "tower end",
         "head convolution",  # last convolution, in front of the pooling
         "pooling",
@@ -121,7 +121,7 @@ OTHERWISE = {
 """The place of a name that no row of a form matches."""
 
 GRAMMAR = (
-    # What a module or a tensor is.
+    # Roles of modules and tensors.
     Row(Form.ROLE, "norm", r"norm", "norm1, timm ViT; layer_norm, transformers"),
     Row(Form.ROLE, "norm", r"(^|_)(bn|ln|gn|rms)(_|\d|$)", "bn1, torchvision ResNet; ln_f, GPT-2"),
     Row(Form.ROLE, "batch norm", r"batch_?norm|(^|_)bns?(_|\d|$)|bn\d*$", "bn2, torchvision ResNet; skipbn, Xception"),
@@ -135,7 +135,7 @@ GRAMMAR = (
     Row(Form.ROLE, "embedding", r"embed(?!_out)|^emb(_|$)|_emb$", "embed_tokens, Llama"),
     Row(Form.ROLE, "embedding", r"(cls|mask|dist|class|register)_tokens?$", "cls_token, timm ViT"),
     Row(Form.ROLE, "not a table", r"proj", "pos_proj, DeBERTa; time_emb_proj, diffusers"),
-    # What a linear layer is in an attention.
+    # Roles of linear layers in an attention.
     Row(Form.ROLE, "query", r"^(to_|w|linear_|lin_)?(q|query)(_proj|_lin|_linear|_layer)?(_weight)?$", "q_lin, XLM"),
     Row(Form.ROLE, "key", r"^(to_|w|linear_|lin_)?(k|key)(_proj|_lin|_linear|_layer)?(_weight)?$", "to_k, diffusers"),
     Row(Form.ROLE, "value", r"^(to_|w|linear_|lin_)?(v|value)(_proj|_lin|_linear|_layer)?(_weight)?$", "wv, Llama"),

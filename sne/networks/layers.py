@@ -66,7 +66,7 @@ class _Reader:
 
     Args:
         stem: The stem.
-        hint: What is known about its module.
+        hint: Hint about its module.
         attentions: Attentions of the network.
         gpt2_in_first: Whether layers named as in GPT-2 are stored [in, out]; None if unknown.
     """

@@ -84,7 +84,7 @@ def _first_matrix(stem: StemLayers) -> int | None:
 
 
 def _widths(siblings: Siblings) -> tuple[int | None, int | None]:
-    """Returns what the first module of known width reads and what the last one feeds."""
+    """Returns the width that the first module of known width reads and the width that the last one feeds."""
     main = [child for stage in siblings.stages for child in stage]
     reads = next((child.reads for child in main if child.reads is not None), None)
     feeds = next((child.feeds for child in reversed(main) if child.feeds is not None), None)

@@ -112,7 +112,7 @@ def _must_be_transposed(first: int, second: int, widths: Widths, is_followed_by_
 
 
 def _neighbour_widths(layers: Sequence[Layer]) -> list[Widths]:
-    """Returns what the level before each layer feeds and the level after it reads; None where branches differ."""
+    """Returns the width that the level before each layer feeds and the one after it reads; None if branches differ."""
     feeds: dict[int, set[int | None]] = {}
     reads: dict[int, set[int | None]] = {}
     for layer in layers:

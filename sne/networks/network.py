@@ -1,4 +1,4 @@
-"""What a network is once it is read: layers in order, each made of parts, over tensors that load one at a time."""
+"""Networks after they have been read: ordered layers, each made of parts, over tensors that load one at a time."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class LayerType(StrEnum):
-    """What a layer computes, as far as names, shapes and hints tell."""
+    """The operation of a layer, as far as it follows from names, shapes and hints."""
 
     LINEAR = "linear"
     CONV1D = "conv1d"
@@ -38,7 +38,7 @@ class LayerType(StrEnum):
 
 
 class Role(StrEnum):
-    """What a part does inside its layer."""
+    """The role of a part inside its layer."""
 
     WEIGHT = "weight"
     BIAS = "bias"

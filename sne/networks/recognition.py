@@ -24,7 +24,7 @@ def build_network(name: str, source: TensorSource, hints: Mapping[str, Hint] = _
     Args:
         name: Name of the network.
         source: Source of its tensors; only their names, shapes and dtypes are used.
-        hints: What is known beyond names and shapes, by module path or tensor name.
+        hints: Hints in addition to names and shapes, by module path or tensor name.
 
     Returns:
         The network. Its layers do not depend on the order of the keys. Sources with the same names, shapes, dtypes and
@@ -39,7 +39,7 @@ def recognise(infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint] = _NO_H
 
     Args:
         infos: Tensors by name.
-        hints: What is known beyond names and shapes, by module path or tensor name.
+        hints: Hints in addition to names and shapes, by module path or tensor name.
 
     Returns:
         Layers in order of level, and notes on tensors that are not read or are read with doubt.

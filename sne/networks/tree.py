@@ -1,4 +1,4 @@
-"""The tree that dotted names make, with what the ordering must know of each module."""
+"""The tree of dotted names, with the facts about each module that the ordering needs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -25,7 +25,7 @@ class KnowsSymmetry(Protocol):
 
 
 def symmetry_of(network: Network) -> Symmetry:
-    """Returns the symmetry of a network: the one that its source stores, or else what its names and shapes imply.
+    """Returns the symmetry of a network: the one that its source stores, or else the one that names and shapes imply.
 
     Args:
         network: Network read from a zoo, a file, a state dict or a module.

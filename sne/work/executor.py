@@ -45,7 +45,7 @@ class Answer(Generic[Item]):
     Args:
         index: Position of the item, from 0.
         item: The item.
-        result: What the function returned; None if it failed.
+        result: Return value of the function; None if it failed.
         failure: The reason for the failure; None if there is a result.
     """
 
@@ -80,7 +80,7 @@ class Executor(Protocol):
 
         Args:
             function: Called as `function(item, *shared_values)`. It has to be a function of a module, or a partial of
-                one, so that other processes can import it. What it raises becomes a `Failure`.
+                one, so that other processes can import it. An exception in it becomes a `Failure`.
             items: The items. They travel to the workers, as do the results back, by pickle.
             shared: Values that many calls need. Each travels once per worker or node.
             needs: Gives the names of the shared values of an item, in the order of the arguments. By default, each

@@ -23,7 +23,7 @@ class ComposedWeight(abc.ABC):
     @property
     @abc.abstractmethod
     def companions(self) -> Mapping[str, str]:
-        """What each further stored tensor is to the weight ("scale"), by name. These are no weights of their own."""
+        """Role of each further stored tensor, such as "scale", by name. These tensors are no weights of their own."""
 
     @abc.abstractmethod
     def compose(self, stored: Callable[[str], Tensor]) -> Tensor:

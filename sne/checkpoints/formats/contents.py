@@ -1,4 +1,4 @@
-"""What a file holds, judged by its first bytes and its zip members rather than by its name."""
+"""The content of a file, recognised by its first bytes and its zip members rather than by its name."""
 
 import zipfile
 from collections.abc import Callable
@@ -76,7 +76,7 @@ class FileStart:
 
     @property
     def foreign(self) -> str | None:
-        """What the file is if it is known and not a checkpoint, such as "a PNG image"; otherwise None."""
+        """Description of a known file that is not a checkpoint, such as "a PNG image"; otherwise None."""
         if self.head.startswith(b"PK"):
             seems = "a NumPy .npz" if any(name.endswith(".npy") for name in self.members) else "another zip archive"
             return f"a zip archive without data.pkl, probably {seems}"

@@ -122,7 +122,7 @@ class OnnxSource(CheckpointSource):
 
 
 class _Uses:
-    """What the nodes of a graph say about initializers: names, hints and scales.
+    """Facts about initializers from the nodes of a graph: names, hints and scales.
 
     Args:
         graph: The graph of an ONNX model.

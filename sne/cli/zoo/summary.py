@@ -1,4 +1,4 @@
-"""The output of the commands of `sne zoo` about what a zoo holds."""
+"""Output of the commands of `sne zoo` about the content of a zoo."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""What the caller knows about a network beyond names and shapes."""
+"""Facts about a network that the caller provides in addition to names and shapes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sine", "none", "gelu", "sigmoid", 
 
 @dataclass(frozen=True)
 class Known:
-    """What the caller knows about a network.
+    """Facts about a network that the caller provides.
 
     Args:
         heads: Number of query heads in every attention; None if unknown.

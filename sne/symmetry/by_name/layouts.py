@@ -24,7 +24,7 @@ def _projections(parts: Mapping[str, str], stream: AxisRule = _STREAM) -> tuple[
 
     Args:
         parts: "query", "key" or "value" by the pattern of a layer's path.
-        stream: What the layers read.
+        stream: Content that the layers read.
     """
     return tuple(row for path, part in parts.items() for row in linear(path, _heads(part), stream))
 
@@ -276,7 +276,7 @@ def _small(stream: AxisRule) -> tuple[Row, ...]:
     """Returns rows of the encoder and the classifier.
 
     Args:
-        stream: What lies between the blocks.
+        stream: Content that passes between the blocks.
     """
     parts = {"queries": "query", "keys": "key", "values": "value"}
     return (

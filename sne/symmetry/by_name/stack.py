@@ -130,7 +130,7 @@ def _place(
 
 
 def _give_up_last(claims: Claims, order: Sequence[StackLayer], groups: Sequence[str]) -> None:
-    """Gives up what a last depthwise convolution reads, because it is what it feeds: the output."""
+    """Gives up the inputs of a last depthwise convolution, because they are the channels of the output."""
     if is_depthwise(order[-1]):
         claims.give_up(groups[-1], "output")
 

@@ -1,4 +1,4 @@
-"""How the layers of a plain stack follow one another: what lies between two layers."""
+"""Joints: the connections between successive layers of a plain stack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SMALL = 4  # 2 or 3 times a width is more likely a concatenation, for instance 
 
 @dataclass(frozen=True)
 class Joint:
-    """What lies between two layers.
+    """The connection between two layers.
 
     Args:
         size: Number of neurons.
@@ -38,7 +38,7 @@ class Joint:
 
 
 def follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[StackLayer], list[Joint]]:
-    """Finds how each layer reads what the one before feeds.
+    """Finds how each layer reads the neurons that the previous layer feeds.
 
     Args:
         order: Layers in order of depth, at least two.
@@ -48,7 +48,7 @@ def follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[Stack
         The layers, some read as embeddings or as transposed convolutions, and the joints between them.
 
     Raises:
-        UncertainError: A layer does not read what the one before feeds, or may do so in more than one way.
+        UncertainError: A layer does not read the neurons that the previous one feeds, or may do so in several ways.
     """
     done, joints = [order[0]], []
     for layer in order[1:]:
@@ -76,7 +76,7 @@ def follow(order: Sequence[StackLayer], is_sequential: bool) -> tuple[list[Stack
 
 
 def _may_concatenate(done: Sequence[StackLayer], joint: Joint) -> bool:
-    """Whether what seems flattened may be several layers of one width side by side, as in CNNs for text."""
+    """Whether a seemingly flattened input may come from several parallel layers of one width, as in CNNs for text."""
     return 1 < joint.read_inner <= sum(layer.feeds == joint.size for layer in done)
 
 
@@ -90,7 +90,7 @@ def _readings(layer: StackLayer, is_first: bool) -> list[StackLayer]:
 
 
 def _joint(first: StackLayer, second: StackLayer, is_sequential: bool) -> Joint | None:
-    """Returns how the second layer reads what the first feeds, None if it cannot."""
+    """Returns how the second layer reads the neurons that the first feeds; None if it cannot."""
     size, reads = first.feeds, second.reads
     if first.directions == 2:
         outer = {size: 1, 2 * size: 2}.get(reads)

@@ -11,7 +11,7 @@ from sne.symmetry.symmetry import Span
 
 _GATES = (4, 3, 1)  # LSTM, GRU, RNN
 _READ = {None, LayerType.LINEAR, LayerType.EMBEDDING, *(kind for kind in LayerType if kind.startswith("conv"))}
-"""What the class of a module may say about a weight of several axes that is read; nothing is claimed about others."""
+"""Layer types whose weights of several axes are read. Nothing is claimed about weights of other types."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def stack_layers(
 
     Args:
         infos: Every tensor by name.
-        hints: What is known beyond names and shapes.
+        hints: Hints in addition to names and shapes.
 
     Returns:
         Layers in no order, and the norms and activations with weights between them.

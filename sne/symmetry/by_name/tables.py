@@ -1,4 +1,4 @@
-"""Layouts as tables: rows of a pattern of names and what sits on each axis. `layouts.py` has the layouts."""
+"""Layouts as tables: rows of a pattern of names and the content of each axis. `layouts.py` has the layouts."""
 
 import re
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Layout:
 
     Args:
         name: Name of the layout in messages.
-        rows: Patterns, in which `{}` is a number and `(a|b)` a choice, and what sits on the axes of the tensor.
+        rows: Patterns, in which `{}` is a number and `(a|b)` a choice, and the content of each axis of the tensor.
         needed: Patterns that must all match for a network to have this layout.
         readers: Patterns of tensors that read the groups "stream..." at the end; without one these are the output.
         embedding: Pattern of the tensor that is the last reader if the caller says that it is tied.
@@ -78,8 +78,8 @@ def linear(pattern: str, out: AxisRule, reads: AxisRule) -> tuple[Row, ...]:
 
     Args:
         pattern: Pattern of the layer's path.
-        out: What the layer feeds.
-        reads: What the layer reads.
+        out: Content that the layer feeds.
+        reads: Content that the layer reads.
     """
     return (f"{pattern}.weight", (out, reads)), (f"{pattern}.bias", (out,))
 
@@ -89,7 +89,7 @@ def norm(pattern: str, rule: AxisRule) -> tuple[Row, ...]:
 
     Args:
         pattern: Pattern of the norm's path.
-        rule: What the norm scales.
+        rule: Content that the norm scales.
     """
     return ((f"{pattern}.(weight|bias)", (rule,)),)
 

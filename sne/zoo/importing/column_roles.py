@@ -35,7 +35,7 @@ class ColumnChoice:
 
 @dataclass(frozen=True)
 class ColumnRoles:
-    """What the columns of a table become.
+    """The roles of the columns of a table.
 
     Args:
         path: Column of file names.

@@ -1,4 +1,4 @@
-"""The contract of import formats: a format finds the checkpoints and what is known about each."""
+"""The contract of import formats: a format finds the checkpoints and the facts about each."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ColumnUse:
-    """What a column of a user's table becomes in the zoo.
+    """The role of a column of a user's table in the zoo.
 
     Args:
         column: Name of the column in the table.
@@ -47,7 +47,7 @@ class ColumnUse:
 
 @dataclass(frozen=True)
 class Found:
-    """What a format found in a source.
+    """The findings of a format in a source.
 
     Args:
         checkpoints: One function per row, in the order of rows. It reads the checkpoint, or raises `ZooError`.

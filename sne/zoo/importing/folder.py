@@ -1,4 +1,4 @@
-"""Importing a user's own zoo: checkpoints, and a CSV file with what is known about each."""
+"""Imports a user's own zoo: checkpoints, and a CSV file with the facts about each."""
 
 import re
 from collections.abc import Sequence

@@ -167,7 +167,7 @@ def card_dataset(card: Mapping[str, Any]) -> str | None:
 
 
 def card_properties(card: Mapping[str, Any]) -> dict[str, Value]:
-    """Returns what a card states about a network: measured values, and license, base model, tags and so on.
+    """Returns the facts that a card states about a network: measured values, license, base model and tags.
 
     A metric is named after its type: "Accuracy" becomes `accuracy`, or `train_accuracy` if it was measured on the split
     "train". If the same metric follows for another data set, `_on_` and the data set are added to its name. Percentages

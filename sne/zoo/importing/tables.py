@@ -232,7 +232,7 @@ def _find_delimiter(text: str) -> str:
 
 
 def _read_cell(cell: str) -> tuple[str | None, str]:
-    """Returns the kind of a cell (None if it is missing), and its text without what marks the kind."""
+    """Returns the kind of a cell (None if it is missing), and its text without the marks of the kind."""
     plain = cell.lower()
     if plain in ("", "nan"):
         return None, plain

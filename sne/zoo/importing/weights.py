@@ -47,7 +47,7 @@ class SymmetriesByName:
 
         Args:
             network: Network as it was read, before anything is removed from it; or its tensors by name.
-            known: What the format states about the network beyond names and shapes.
+            known: Facts about the network that the format states in addition to names and shapes.
             where: Name of the network in messages.
 
         Returns:
@@ -82,7 +82,7 @@ def read_weights(
     Args:
         path: Anything that `read_network` reads.
         symmetries: Finds the symmetry of the network; None to leave it open.
-        known: What the format states about the network beyond names and shapes.
+        known: Facts about the network that the format states in addition to names and shapes.
         left_out: Tensors of the file that do not belong to the network.
 
     Raises:

@@ -111,7 +111,7 @@ def split_file(folder: Path) -> Path:
 
 
 def clear_drafts(folder: Path) -> None:
-    """Removes what a dead writer left, after moving the split if its index has moved already."""
+    """Removes the drafts of a dead writer, after moving the split if its index has moved already."""
     if split_file(folder) != folder / SPLIT:
         split_file(folder).replace(folder / SPLIT)
         sync(folder)

@@ -93,7 +93,7 @@ def _read_whole(path: Path) -> pa.Table:
     twice, in Parquet's own schema and in Arrow's.
 
     Raises:
-        ValueError: The content is not what was written. pyarrow raises errors of its own.
+        ValueError: The content has changed since it was written. pyarrow raises errors of its own.
     """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         table, arrow = file.read(), (file.metadata.metadata or {}).get(b"ARROW:schema")

@@ -204,7 +204,7 @@ def has_twin(table: pa.Table, learned: pa.Table) -> np.ndarray:
 
 
 def _origins(table: pa.Table) -> dict[str, tuple[Any, str | None]]:
-    """For each run, what it shares with its twins (None without hyper-parameters), and its data set."""
+    """Returns, per run, the values it shares with its twins (None without hyper-parameters), and its data set."""
     first_rows: dict[str, int] = {}
     for row, run in enumerate(table["run"].to_pylist()):
         first_rows.setdefault(run, row)

@@ -18,7 +18,7 @@ from sne.zoo.store.zoo import Zoo
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: the file, what is wrong with it, and how many networks it damages."""
+    """One fault: the file, the reason, and the number of damaged networks."""
 
     file: str
     reason: str
