@@ -80,7 +80,7 @@ def fit(
     plan = make_plan(zoo, targets, split=split, encoder=encoder, settings=settings)
     reader = without_memory(plan.make_encoder)
     folder = None if out is None else Path(out)
-    if folder and resume and is_finished(folder):
+    if folder and resume and not overwrite and is_finished(folder):
         return load_finished(folder, plan, type(reader))
     if folder:
         begin_folder(folder, resume=resume, overwrite=overwrite)

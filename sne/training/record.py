@@ -20,6 +20,7 @@ from sne.predictors.folder import CONFIG
 from sne.training.plan import Plan
 from sne.work import check_can_write
 from sne.zoo import Zoo
+from sne.zoo.store.index import INDEX
 
 
 def is_finished(folder: Path) -> bool:
@@ -43,6 +44,8 @@ def begin_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise TrainingError("resume and overwrite exclude each other")
     if folder.exists() and not folder.is_dir():
         raise TrainingError(f"{folder}: is a file, expected a folder for the predictor")
+    if (folder / INDEX).is_file():
+        raise TrainingError(f"{folder}: holds a zoo, and the predictor would replace its split; choose another folder")
     if overwrite:
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     elif (folder / FOLDER).is_dir() and not resume:

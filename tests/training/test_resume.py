@@ -181,3 +181,20 @@ def test_replacing_a_predictor_that_is_cut_short_is_unfinished(zoo_path, tmp_pat
 def test_script_settings_exercise_the_hard_parts():
     assert SETTINGS.invariance and SETTINGS.invariance_draws > 1
     assert SETTINGS.dropout and SETTINGS.accumulation > 1 and SETTINGS.folds > 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_zoo_is_not_replaced_by_a_predictor(tmp_path, overwrite):
+    zoo = Zoo.open(write_tiny_zoo(tmp_path / "zoo", runs=8))
+    before = (zoo.path / "split.json").read_bytes()
+    with pytest.raises(TrainingError, match="holds a zoo"):
+        fit(zoo, ["test_accuracy"], encoder=TinyEncoder, settings=SMALL, out=zoo.path, overwrite=overwrite)
+    assert (zoo.path / "split.json").read_bytes() == before
+    assert not (zoo.path / ".training").exists()
+
+
+def test_resume_and_overwrite_exclude_each_other(zoo_path, tmp_path):
+    zoo, arguments = Zoo.open(zoo_path), dict(encoder=TinyEncoder, settings=SMALL, out=tmp_path / "p")
+    fit(zoo, ["test_accuracy"], **arguments)
+    with pytest.raises(TrainingError, match="exclude each other"):
+        fit(zoo, ["test_accuracy"], **arguments, resume=True, overwrite=True)
