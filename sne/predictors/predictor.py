@@ -257,7 +257,7 @@ class Predictor:
         known = {**ENCODERS, **(encoders or {})}
         try:
             return _build(files, known)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
             reason = str(error) if isinstance(error, PredictorError) else f"damaged, {type(error).__name__}: {error}"
             raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {reason}") from None
 

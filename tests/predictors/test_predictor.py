@@ -157,6 +157,7 @@ def edit_experts(folder, change):
         (lambda p: edit_experts(p, lambda e: e[0].update(settings={"hidden": -1})), "RuntimeError"),
         (lambda p: edit_experts(p, lambda e: e[0].update(settings={"hidden": 10**9})), "asks for"),
         (lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": {"dim": 10**9}}), "asks for"),
+        (lambda p: edit(p, encoder={"name": "SetEncoder", "settings": {"heads": 0}}), "damaged, ZeroDivisionError"),
         (lambda p: edit(p, properties=[{**NUMBER, "half_width": -1}]), "half_width is -1"),
         (lambda p: edit(p, properties=[{**NUMBER, "kind": "odd"}]), "kind 'odd', expected one of"),
         (lambda p: (p / "metrics.json").write_text("[" * 100_000), "not readable as JSON"),
