@@ -8,19 +8,18 @@ from pathlib import Path
 
 
 @contextmanager
-def stopped_by_user(out: Path) -> Iterator[None]:
+def stopped_by_user(out: Path, *, option: str = "") -> Iterator[None]:
     """Handles Ctrl-C in a command that can be resumed: says so, and exits with status 130 as shells do.
 
     Args:
         out: Folder with the finished work.
+        option: Option to add to the command to continue; empty if the same command does.
     """
     try:
         yield
     except KeyboardInterrupt:
-        print(
-            f"sne: stopped; finished work is kept in {out}, and the same command continues it",
-            file=sys.stderr,
-        )
+        command = f"the same command with {option}" if option else "the same command"
+        print(f"sne: stopped; finished work is kept in {out}, and {command} continues it", file=sys.stderr)
         sys.exit(130)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.options import Device, split_list
+from sne.cli.progress import stopped_by_user
 from sne.cli.tables import describe_copies, format_table, warn
 
 if TYPE_CHECKING:
@@ -169,17 +170,19 @@ def train(
         "augment": augment or None,
     }
     settings = preset_settings(preset, seed=seed, **{name: value for name, value in given.items() if value is not None})
-    predictor = fit(
-        Zoo.open(zoo),
-        target,
-        encoder=preset,
-        settings=settings,
-        device=device,
-        out=out,
-        resume=resume,
-        overwrite=overwrite,
-        progress=progress,
-    )
+    networks = Zoo.open(zoo)
+    with stopped_by_user(out, option="--resume"):
+        predictor = fit(
+            networks,
+            target,
+            encoder=preset,
+            settings=settings,
+            device=device,
+            out=out,
+            resume=resume,
+            overwrite=overwrite,
+            progress=progress,
+        )
     symmetry = predictor.record.get("symmetry", {})
     if symmetry:
         warn(

@@ -119,6 +119,16 @@ def test_ctrl_c_is_one_line(sne_command, monkeypatch, tmp_path):
     assert (result.status, result.err) == (130, "sne: stopped\n")
 
 
+def test_ctrl_c_while_training_names_the_option_that_continues(sne_command, monkeypatch, tmp_path):
+    def stop(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sne.zoo.Zoo.open", lambda _path: None)
+    monkeypatch.setattr("sne.training.fit", stop)
+    result = sne_command("train", tmp_path, "--target", "a", "--out", tmp_path / "p")
+    assert result.status == 130 and result.err.endswith("the same command with --resume continues it\n")
+
+
 @pytest.fixture
 def own_logger():
     logger = logging.getLogger("sne")

@@ -47,3 +47,6 @@ def test_stopped_by_user(tmp_path, capsys: pytest.CaptureFixture):
     assert left.value.code == 130
     stopped = f"sne: stopped; finished work is kept in {tmp_path}, and the same command continues it\n"
     assert capsys.readouterr().err == stopped
+    with pytest.raises(SystemExit), stopped_by_user(tmp_path, option="--resume"):
+        raise KeyboardInterrupt
+    assert "the same command with --resume continues it" in capsys.readouterr().err
