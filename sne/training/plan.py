@@ -112,9 +112,14 @@ def make_plan(
         settings: How to train; None: as the preset is trained.
 
     Raises:
-        TrainingError: An unknown preset, expert or target, no target, or too few runs.
+        TrainingError: `zoo` is not a Zoo, or `targets` is a single string; an unknown preset, expert or target, no
+            target, or too few runs.
         PredictorError: The labels of a property cannot be learned from.
     """
+    if not isinstance(zoo, Zoo):
+        raise TrainingError(f"zoo is of type {type(zoo).__name__}, expected a Zoo, such as Zoo.open(folder)")
+    if isinstance(targets, str):
+        raise TrainingError(f"targets is {targets!r}, expected a list of names: [{targets!r}]")
     settings = settings or preset_settings(encoder if isinstance(encoder, str) else "")
     unknown = sorted(set(settings.experts) - EXPERTS.keys())
     if unknown:
@@ -201,7 +206,10 @@ def cut_folds(
     family_of = {groups[row]: families[row] for row in rows}
     if len(family_of) < folds:
         of_twins = "" if groups == runs else ", twins counted once"
-        raise TrainingError(f"{folds} folds need as many runs, the training split has {len(family_of)}{of_twins}")
+        raise TrainingError(
+            f"{folds} folds need as many runs, the training split has {len(family_of)}{of_twins}; "
+            + (f"set folds to {len(family_of)} or less" if len(family_of) > 1 else "add networks of other runs")
+        )
     dealer = random.Random(seed)
     fold_of: dict[str, int] = {}
     for family in sorted(set(family_of.values())):

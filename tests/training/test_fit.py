@@ -1,3 +1,4 @@
+import inspect
 import json
 
 import numpy as np
@@ -7,6 +8,7 @@ from tiny import ENCODERS, TinyEncoder, write_tiny_zoo
 
 from sne.predictors import Predictor, PredictorError
 from sne.training import TrainingError, TrainingSettings, fit
+from sne.training.plan import make_plan
 from sne.zoo import Split, Zoo
 
 QUICK = TrainingSettings(epochs=3, batch_size=16)
@@ -144,3 +146,10 @@ def test_metrics_are_valid_json(zoo, tmp_path):
     fit(zoo, ["test_accuracy"], split=zoo.split, encoder=TinyEncoder, settings=QUICK, out=tmp_path / "p")
     metrics = json.loads((tmp_path / "p" / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert set(metrics) == {"validation", "invariance", "experts"}
+
+
+def test_arguments_of_the_wrong_type_are_explained(zoo):
+    with pytest.raises(TrainingError, match=r"zoo is of type PosixPath, expected a Zoo, such as Zoo.open"):
+        inspect.unwrap(make_plan)(zoo.path, ["test_loss"], split=None, encoder="default", settings=None)
+    with pytest.raises(TrainingError, match=r"expected a list of names: \['test_loss'\]"):
+        fit(zoo, "test_loss")
