@@ -1,4 +1,4 @@
-"""Which modules are attentions, and which linear layers in them are queries, keys, values and outputs."""
+"""Recognises attentions among modules, and the linear layers in them: queries, keys, values and outputs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Which tensors are weights, and which of them make up one layer: tensors of a layer share the stem of their names."""
+"""Selects the tensors that are weights and groups them to layers: tensors of a layer share the stem of their names."""
 
 import re
 from collections.abc import Iterable, Mapping

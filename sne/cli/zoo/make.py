@@ -12,7 +12,7 @@ from sne.cli.zoo.summary import print_summary
 def make(
     out: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="Folder of the zoo. If it is stopped, the same command continues it."),
+        typer.Argument(metavar="OUT", help="Folder of the zoo. If the command is stopped, the same command continues."),
     ],
     family: Annotated[
         list[str] | None,

@@ -1,4 +1,4 @@
-"""Where atoms occur: on which axes of stored tensors, and next to which other atoms in values."""
+"""Occurrences of atoms on axes of stored tensors, and next to other atoms in values."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -98,7 +98,7 @@ UNSCALED = Scales()
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """How an elementwise function f passes on the scales of its input.
+    """The way in which an elementwise function f passes on the scales of its input.
 
     Args:
         positive: Exponent p with f(s x) = s^p f(x) for all s > 0; None if there is none.
