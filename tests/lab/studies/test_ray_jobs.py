@@ -28,7 +28,7 @@ def test_a_cluster_finds_what_this_process_finds(tmp_path, capsys):
     here = run_study(study, "ci", tmp_path / "here", workers=0)
     with ray_to_itself():
         there = run_study(study, "ci", tmp_path / "there", workers=2, ray="local")
-        again = run_study(study, "ci", tmp_path / "there", zoos=tmp_path / "there" / "zoos", ray="local")
+    again = run_study(study, "ci", tmp_path / "there", zoos=tmp_path / "there" / "zoos", workers=0)
     assert not there.failures and len(there.tried) == len(here.tried) == len(again.tried) == 6
     one, two = (without_times(predictions(tmp_path / name)) for name in ("here", "there"))
     assert one == two and len(one) == 6
@@ -39,7 +39,7 @@ def test_a_cluster_finds_what_this_process_finds(tmp_path, capsys):
 
 def test_what_a_cluster_cannot_do_is_said_at_once(tmp_path):
     gpu = tiny_study("mean", device="cuda")
-    with pytest.raises(StudyError, match="a Ray cluster trains on CPUs alone; tiny at scale ci is declared for a GPU"):
+    with pytest.raises(StudyError, match="a Ray cluster trains on CPUs only, but tiny at scale ci uses a GPU"):
         run_study(gpu, "ci", tmp_path, ray="local")
     with pytest.raises(WorkError, match="Ray address 'nowhere' is not known, expected auto, local or HOST:PORT"):
         run_study(tiny_study("mean"), "ci", tmp_path, ray="nowhere")
