@@ -1,5 +1,6 @@
 """The default encoder: a set of tensors, each described by named features, read by attention."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -152,8 +153,13 @@ class TensorSetEncoder(NetworkEncoder):
         canonical: bool = False,
     ) -> None:
         super().__init__()
-        if dim % heads:
+        if heads < 1 or dim % heads:
             raise SneError(f"dim {dim} is not a multiple of heads {heads}")
+        for name, share in (("dropout", dropout), ("type_dropout", type_dropout)):
+            if not 0 <= share < 1:
+                raise SneError(f"{name} is {share}, expected 0 or more and below 1")
+        if not 0 <= noise < math.inf:
+            raise SneError(f"noise is {noise}, expected 0 or more")
         self.dim, self.heads, self.noise, self.type_dropout = dim, heads, noise, type_dropout
         self._settings = {
             "dim": dim,

@@ -12,7 +12,7 @@ from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe, is_described_as_matrix
 from sne.encoders.layer_signals import SIGNAL_NAMES
 from sne.encoders.signals import OUTPUT_NAMES, follow
-from sne.errors import SneError
+from sne.errors import SneError, counted
 from sne.networks import Network, Part, Role
 
 TOKEN_NAMES = DESCRIPTOR_NAMES + SIGNAL_NAMES
@@ -118,7 +118,10 @@ def tokenize(networks: Sequence[Network]) -> list[TensorTokens]:
     layouts: dict[tuple[Any, ...], list[int]] = {}
     for row, network in enumerate(networks):
         if network.num_weights == 0:
-            raise SneError(f"{network.name}: no weights to encode; {len(network.notes)} tensors were set aside")
+            raise SneError(
+                f"{network.name}: no weights to encode (set aside: {counted(len(network.notes), 'tensor')}; "
+                "sne inspect says why)"
+            )
         layout = tuple((layer.type, layer.level, layer.parts) for layer in network.layers)
         layouts.setdefault(layout, []).append(row)
     items: dict[int, TensorTokens] = {}

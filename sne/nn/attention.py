@@ -46,7 +46,7 @@ def attend(
     Differs: logits are divided by the square root of the width of a head, dim / heads, as in Vaswani et al.,
         arXiv 1706.03762. The Set Transformer's published code divides by the square root of dim.
     """
-    if queries.shape[-1] % heads:
+    if heads < 1 or queries.shape[-1] % heads:
         raise SneError(f"dim {queries.shape[-1]} is not a multiple of heads {heads}")
     is_small = max(queries.shape[1], keys.shape[1]) <= SMALL_SET
     if mask is None and is_small and queries.device.type == "cpu":

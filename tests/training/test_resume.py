@@ -122,7 +122,7 @@ def test_other_settings_are_refused(zoo_path, tmp_path, values, targets, message
 def test_another_zoo_is_refused(zoo_path, tmp_path):
     stop_midway(zoo_path, tmp_path / "p", SMALL)
     other = Zoo.open(write_tiny_zoo(tmp_path / "other", runs=16, seed=5))
-    with pytest.raises(TrainingError, match="cannot resume, zoo was"):
+    with pytest.raises(TrainingError, match="cannot resume, the networks or labels of the zoo changed since it began"):
         fit(
             other, ["test_accuracy"], split=other.split, encoder=StoppingEncoder, settings=SMALL,
             out=tmp_path / "p", resume=True,

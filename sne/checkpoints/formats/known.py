@@ -52,6 +52,8 @@ def _refusal(start: FileStart) -> str:
         return f"not a checkpoint: it seems to be {start.foreign}"
     expected = dict.fromkeys(known.name for known in FORMATS if start.suffix in known.suffixes)
     if expected:
-        return f"not a {' or '.join(expected)} file, although its name ends in {start.suffix}; {start.describe()}"
+        return (
+            f"the content is not {' or '.join(expected)}, although its name ends in {start.suffix}; {start.describe()}"
+        )
     known_names = ", ".join(dict.fromkeys(known.name for known in FORMATS))
     return f"not a checkpoint in a format that can be read ({known_names}); {start.describe()}"

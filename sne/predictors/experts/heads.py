@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sne.errors import PredictorError
 from sne.predictors.properties import Property, num_outputs, output_slices
 
 
@@ -41,6 +42,11 @@ class PropertyHeads(nn.Module):
         rank_weight: float = 0.0,
     ):
         super().__init__()
+        if not 0 <= dropout < 1 or not 0 <= rank_weight < 1 or hidden < 0:
+            raise PredictorError(
+                f"heads with hidden {hidden}, dropout {dropout}, rank_weight {rank_weight}: expected a width of 0 or more, "
+                "and shares of 0 or more and below 1"
+            )
         self.properties = tuple(properties)
         self.slices = output_slices(properties)
         self.num_outputs = num_outputs(properties)

@@ -16,6 +16,8 @@ from torch import Tensor
 from sne.errors import TrainingError
 from sne.work import write_atomically
 
+DIGESTS = {"zoo": "the networks or labels of the zoo", "split": "the split", "symmetries": "the symmetries of the zoo"}
+"""Entries of a run's fingerprint that are digests, and what they stand for."""
 FOLDER = ".training"
 """Folder for saved states, inside the predictor's folder; it is there while a training is unfinished."""
 
@@ -154,8 +156,11 @@ class StateStore:
         for key in sorted(before.keys() | self._fingerprint.keys()):
             then, now = before.get(key), self._fingerprint.get(key)
             if then != now:
+                change = f"{key} was {then!r} and is now {now!r}"
+                if key in DIGESTS:
+                    change = f"{DIGESTS[key]} changed since it began"
                 raise TrainingError(
-                    f"{path.parent.parent}: cannot resume, {key} was {then!r} and is now {now!r}; "
+                    f"{path.parent.parent}: cannot resume, {change}; "
                     "give what was given before, or start again with --overwrite"
                 )
         return state
