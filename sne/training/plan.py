@@ -144,9 +144,17 @@ def make_plan(
         settings=settings,
         rows=rows,
         labels=labels,
-        properties=[Property.infer(name, column) for name, column in labels.items()],
+        properties=[_property(name, column) for name, column in labels.items()],
         folds=[Fold(np.searchsorted(rows, fold.train), np.searchsorted(rows, fold.held_out)) for fold in of_zoo],
     )
+
+
+def _property(name: str, labels: np.ndarray) -> Property:
+    """Infers a property. Raises TrainingError where all numbers are equal, since nothing could be learned or ranked."""
+    prop = Property.infer(name, labels)
+    if prop.kind != "class" and len(prop.knots) == 1:
+        raise TrainingError(f"property {name!r} is {prop.knots[0]:g} for all networks that have it: nothing to learn")
+    return prop
 
 
 def default_split(zoo: Zoo, seed: int) -> Split:

@@ -129,9 +129,12 @@ def test_a_loss_that_is_not_finite_is_told(zoo):
         (["speed"], TrainingError, "no column 'speed', expected one of .*test_accuracy"),
         ([], TrainingError, "no target given"),
         (["dataset"], PredictorError, "'digits' everywhere"),
+        (["constant"], TrainingError, "'constant' is 1 for all networks that have it: nothing to learn"),
     ],
 )
-def test_bad_targets_are_told(zoo, targets, error, message):
+def test_bad_targets_are_told(zoo, targets, error, message, monkeypatch):
+    if targets == ["constant"]:
+        monkeypatch.setattr("sne.training.plan.target_column", lambda zoo, name: np.ones(len(zoo)))
     with pytest.raises(error, match=message):
         fit(zoo, targets, split=zoo.split, encoder=TinyEncoder, settings=QUICK)
 

@@ -44,8 +44,8 @@ class PropertyHeads(nn.Module):
         super().__init__()
         if not 0 <= dropout < 1 or not 0 <= rank_weight < 1 or hidden < 0:
             raise PredictorError(
-                f"heads with hidden {hidden}, dropout {dropout}, rank_weight {rank_weight}: expected a width of 0 or more, "
-                "and shares of 0 or more and below 1"
+                f"heads with hidden {hidden}, dropout {dropout}, rank_weight {rank_weight}: expected a width of 0 or "
+                "more, and shares of 0 or more and below 1"
             )
         self.properties = tuple(properties)
         self.slices = output_slices(properties)
