@@ -128,7 +128,7 @@ def test_bad_files(source: Path, tmp_path: Path):
         import_zoo("sine-inr", source, tmp_path / "zoo", report=lines.append)
     parts = (
         "model_0.pth: ", "'coef' holds 3 numbers", "expected numbers",
-        "model_5.pth: not a", "more/model_0.pth: has no entry 'coef'",
+        "model_5.pth: the content is not", "more/model_0.pth: has no entry 'coef'",
     )  # fmt: skip
     assert all(part in line for part, line in zip(parts, lines, strict=True))
     assert not marker.exists() and not (tmp_path / "zoo" / "networks.parquet").exists()
