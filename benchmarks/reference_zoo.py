@@ -124,8 +124,8 @@ def main() -> None:
 The zoo has 500 runs of the small CNN on Fashion-MNIST with 1,500 checkpoints, split by run into 300 / 50 / 150
 (`split.json`). Figures are those on the 450 test checkpoints: mean ± standard deviation over training seeds. Baselines
 are trained on training and validation runs. `paper` is trained on the training runs and chooses its epoch on the
-validation runs. `default` averages five members; each is trained on four fifths of both and chooses its epoch on the
-remaining fifth. The ceiling is the largest tau that ties among the labels allow.
+validation runs. The experts of `default` are trained in five folds, each on four fifths of both; the remaining fifth
+chooses the epoch and the weights. The ceiling is the largest tau that ties among the labels allow.
 
 {summary(rows)}
 
