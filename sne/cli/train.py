@@ -183,13 +183,7 @@ def train(
             overwrite=overwrite,
             progress=progress,
         )
-    symmetry = predictor.record.get("symmetry", {})
-    if symmetry:
-        warn(
-            f"copies by {' and '.join(symmetry['kinds'])} were drawn of {symmetry['copied']} networks, not of "
-            f"{symmetry['unmoved']} that this encoder cannot tell from their copies, nor of {symmetry['unknown']} "
-            "whose symmetry is unknown"
-        )
+    _warn_of_networks_without_copies(predictor)
     if as_json:
         metrics = predictor.metrics
         weights = {kind: expert["weights"] for kind, expert in metrics["experts"].items()}
@@ -198,6 +192,16 @@ def train(
         return
     _print_figures(predictor)
     _print_next_commands(zoo, out, has_test_runs=bool(predictor.split and predictor.split.test))
+
+
+def _warn_of_networks_without_copies(predictor: "Predictor") -> None:
+    symmetry = predictor.record.get("symmetry", {})
+    if symmetry:
+        warn(
+            f"copies by {' and '.join(symmetry['kinds'])} were drawn of {symmetry['copied']} networks, not of "
+            f"{symmetry['unmoved']} that this encoder cannot tell from their copies, nor of {symmetry['unknown']} "
+            "whose symmetry is unknown"
+        )
 
 
 def _print_figures(predictor: "Predictor") -> None:

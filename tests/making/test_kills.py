@@ -19,6 +19,11 @@ SCRIPT = Path(__file__).with_name("making_script.py")
 TESTS = SCRIPT.parent.parent
 
 
+def heed_ctrl_c() -> None:
+    """Lets a child react to Ctrl-C even where these tests run in the background, which makes children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(moment: str, out: Path, images: Path, **settings) -> subprocess.Popen:
     command = [sys.executable, str(SCRIPT), moment, str(out), str(images), json.dumps(settings)]
     paths = os.pathsep.join([str(TESTS), *sys.path])
@@ -113,7 +118,7 @@ def command(out: Path, image_file: Path, **kwargs) -> subprocess.Popen:
 
 def test_ctrl_c(made_zoo: Zoo, image_file: Path, tmp_path: Path):
     out = tmp_path / "zoo"
-    process = command(out, image_file, start_new_session=True)
+    process = command(out, image_file, start_new_session=True, preexec_fn=heed_ctrl_c)
     wait_until(lambda: num_finished(out) or process.poll() is not None)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
     said, complained = process.communicate(timeout=30)

@@ -15,6 +15,11 @@ from sne.errors import WorkError, ZooError
 from sne.work import Executor, InThisProcess, ProcessPool, in_order
 
 
+def heed_ctrl_c() -> None:
+    """Lets a child react to Ctrl-C even where these tests run in the background, which makes children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def is_running(pid: str) -> bool:
     state = subprocess.run(["ps", "-p", pid, "-o", "stat="], capture_output=True, text=True).stdout.strip()
     return state[:1] not in ("", "Z")
@@ -109,7 +114,7 @@ def test_ctrl_c_ends_at_once(tmp_path: Path):
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     running = subprocess.Popen(
         [sys.executable, script, notes], env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.DEVNULL,
-        start_new_session=True,
+        start_new_session=True, preexec_fn=heed_ctrl_c,
     )  # fmt: skip
     while len(list(notes.iterdir())) < 3:
         assert running.poll() is None

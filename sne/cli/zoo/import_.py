@@ -9,61 +9,71 @@ import typer
 from sne.cli.progress import zoo_progress
 from sne.cli.zoo.summary import format_columns, print_summary
 
+Form = Annotated[
+    str,
+    typer.Argument(
+        metavar="FORMAT",
+        help="folder: checkpoints of your own and a CSV. hugging-face: folders of models with their cards, or a "
+        "hub cache. small-cnn-zoo, schuerholt, sine-inr, small-transformer-zoo: zoos as they were published.",
+    ),
+]
+Source = Annotated[
+    Path | None,
+    typer.Argument(metavar="SOURCE", help="Folder to import; for folder also the CSV, for sine-inr the split."),
+]
+Out = Annotated[Path | None, typer.Argument(metavar="OUT", help="Folder of the new zoo.")]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column of the CSV with the file names of the checkpoints, relative to the CSV. "
+        "[default: path, or else the column whose entries are files]",
+    ),
+]
+RunColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column that groups the checkpoints of one training run. [default: run]"),
+]
+Properties = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--property",
+        metavar="COLUMN",
+        help="Column that is a property; can be repeated. If given, columns without another role are left out. "
+        "[default: all columns without another role]",
+    ),
+]
+Hyperparameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--hyperparameter",
+        metavar="COLUMN",
+        help="Column that is a hyper-parameter, stored as config.COLUMN; can be repeated. Columns called config.* "
+        "are hyper-parameters without it.",
+    ),
+]
+Dataset = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Data set of the networks, used where the source names none.")
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out checkpoints that cannot be read, instead of stopping.")
+]
+Storage = Annotated[str, typer.Option(metavar="TYPE", help="Type of the stored weights: float32, float16 or bfloat16.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")]
+
 
 def import_(
-    form: Annotated[
-        str,
-        typer.Argument(
-            metavar="FORMAT",
-            help="folder: checkpoints of your own and a CSV. hugging-face: folders of models with their cards, or a "
-            "hub cache. small-cnn-zoo, schuerholt, sine-inr, small-transformer-zoo: zoos as they were published.",
-        ),
-    ],
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="SOURCE", help="Folder to import; for folder also the CSV, for sine-inr the split."),
-    ] = None,
-    out: Annotated[Path | None, typer.Argument(metavar="OUT", help="Folder of the new zoo.")] = None,
-    path_column: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLUMN",
-            help="Column of the CSV with the file names of the checkpoints, relative to the CSV. "
-            "[default: path, or else the column whose entries are files]",
-        ),
-    ] = None,
-    run_column: Annotated[
-        str | None,
-        typer.Option(metavar="COLUMN", help="Column that groups the checkpoints of one training run. [default: run]"),
-    ] = None,
-    properties: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--property",
-            metavar="COLUMN",
-            help="Column that is a property; can be repeated. If given, columns without another role are left out. "
-            "[default: all columns without another role]",
-        ),
-    ] = None,
-    hyperparameters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--hyperparameter",
-            metavar="COLUMN",
-            help="Column that is a hyper-parameter, stored as config.COLUMN; can be repeated. Columns called config.* "
-            "are hyper-parameters without it.",
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Data set of the networks, used where the source names none.")
-    ] = None,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out checkpoints that cannot be read, instead of stopping.")
-    ] = False,
-    storage: Annotated[
-        str, typer.Option(metavar="TYPE", help="Type of the stored weights: float32, float16 or bfloat16.")
-    ] = "float32",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
+    form: Form,
+    source: Source = None,
+    out: Out = None,
+    path_column: PathColumn = None,
+    run_column: RunColumn = None,
+    properties: Properties = None,
+    hyperparameters: Hyperparameters = None,
+    dataset: Dataset = None,
+    skip_bad: SkipBad = False,
+    storage: Storage = "float32",
+    as_json: AsJson = False,
 ) -> None:
     """Import networks that were trained elsewhere into a new zoo.
 

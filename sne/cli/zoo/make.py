@@ -8,96 +8,107 @@ import typer
 from sne.cli.progress import stopped_by_user, zoo_progress
 from sne.cli.zoo.summary import print_summary
 
+Out = Annotated[
+    Path,
+    typer.Argument(metavar="OUT", help="Folder of the zoo. If the command is stopped, the same command continues."),
+]
+Family = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Families, separated by commas: small_cnn, cnn_s, mlp, gru, residual_cnn, wild_cnn, vit, vit_plain, "
+        "sine_inr, image_inr. [default: small_cnn]",
+    ),
+]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="TOML file with settings and ranges of hyper-parameters, see sne zoo recipe. Options override it.",
+    ),
+]
+Images = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="Images to train on: digits, an .npz file with x_train, y_train, x_test, y_test, a folder of class "
+        "folders, or hf:NAME from Hugging Face. [default: digits]",
+    ),
+]
+Networks = Annotated[int | None, typer.Option(metavar="N", help="Number of training runs per family. [default: 60]")]
+Steps = Annotated[int | None, typer.Option(metavar="N", help="Number of optimiser steps per run. [default: 400]")]
+Epochs = Annotated[int | None, typer.Option(metavar="N", help="Number of epochs per run, instead of steps.")]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        metavar="STEPS",
+        help="Steps (or epochs) at which a checkpoint is kept, such as 50,200,400; 0 is the untrained network. "
+        "[default: the last, a third and a ninth]",
+    ),
+]
+Workers = Annotated[
+    int, typer.Option(metavar="N", help="Number of processes, with one thread each. It does not change the zoo.")
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Train on a Ray cluster: auto, HOST:PORT, or local for a new one."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Base seed; the randomness of each network is derived from it, the family and the network's index. "
+        "[default: 0]",
+    ),
+]
+ImageSize = Annotated[
+    int | None, typer.Option(metavar="N", help="Height and width to which images are resampled, in pixels.")
+]
+Channels = Annotated[
+    str | None, typer.Option(metavar="MODE", help="Colours of the images: as_is, grey or rgb. [default: as_is]")
+]
+Normalisation = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODE",
+        help="Range of pixel values: unit for [-1, 1], zero_one for [0, 1], or standard for mean 0 and variance 1. "
+        "[default: unit]",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(metavar="DEVICE", help="cpu, or cuda, which trains networks of one shape together. [default: cpu]"),
+]
+EvalImages = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Largest number of images on which accuracy is measured. [default: 2000]"),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(metavar="TYPE", help="Type of the stored weights: float32, float16 or bfloat16. [default: float32]"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")]
+
 
 def make(
-    out: Annotated[
-        Path,
-        typer.Argument(metavar="OUT", help="Folder of the zoo. If the command is stopped, the same command continues."),
-    ],
-    family: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAMES",
-            help="Families, separated by commas: small_cnn, cnn_s, mlp, gru, residual_cnn, wild_cnn, vit, vit_plain, "
-            "sine_inr, image_inr. [default: small_cnn]",
-        ),
-    ] = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="TOML file with settings and ranges of hyper-parameters, see sne zoo recipe. Options override it.",
-        ),
-    ] = None,
-    images: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SOURCE",
-            help="Images to train on: digits, an .npz file with x_train, y_train, x_test, y_test, a folder of class "
-            "folders, or hf:NAME from Hugging Face. [default: digits]",
-        ),
-    ] = None,
-    networks: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of training runs per family. [default: 60]")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(metavar="N", help="Number of optimiser steps per run. [default: 400]")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="N", help="Number of epochs per run, instead of steps.")] = None,
-    keep: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STEPS",
-            help="Steps (or epochs) at which a checkpoint is kept, such as 50,200,400; 0 is the untrained network. "
-            "[default: the last, a third and a ninth]",
-        ),
-    ] = None,
-    workers: Annotated[
-        int, typer.Option(metavar="N", help="Number of processes, with one thread each. It does not change the zoo.")
-    ] = 2,
-    ray: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Train on a Ray cluster: auto, HOST:PORT, or local for a new one."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Base seed; the randomness of each network is derived from it, the family and the network's index. "
-            "[default: 0]",
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option(metavar="N", help="Height and width to which images are resampled, in pixels.")
-    ] = None,
-    channels: Annotated[
-        str | None, typer.Option(metavar="MODE", help="Colours of the images: as_is, grey or rgb. [default: as_is]")
-    ] = None,
-    normalisation: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODE",
-            help="Range of pixel values: unit for [-1, 1], zero_one for [0, 1], or standard for mean 0 and variance 1. "
-            "[default: unit]",
-        ),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DEVICE", help="cpu, or cuda, which trains networks of one shape together. [default: cpu]"
-        ),
-    ] = None,
-    eval_images: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="Largest number of images on which accuracy is measured. [default: 2000]"),
-    ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TYPE", help="Type of the stored weights: float32, float16 or bfloat16. [default: float32]"
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
+    out: Out,
+    family: Family = None,
+    recipe: Recipe = None,
+    images: Images = None,
+    networks: Networks = None,
+    steps: Steps = None,
+    epochs: Epochs = None,
+    keep: Keep = None,
+    workers: Workers = 2,
+    ray: Ray = None,
+    seed: Seed = None,
+    image_size: ImageSize = None,
+    channels: Channels = None,
+    normalisation: Normalisation = None,
+    device: Device = None,
+    eval_images: EvalImages = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
 ) -> None:
     """Make a zoo: train networks with random hyper-parameters, and store them with their measured properties."""
     from sne import making
