@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from sne.making.families.known import FAMILIES
 
 from sne import Predictor, Zoo, fit
+from sne.making.families import FAMILIES
 from sne.metrics import kendall_tau
 from sne.networks import TensorSource
 from sne.training import evaluate_rows, is_finished, preset_settings

@@ -194,3 +194,12 @@ def test_these_checks_see_something():
         find_command(["zoo", "mae"])
     with pytest.raises(ImportError):
         resolve("sne.checkpoints.nothing")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+def test_names_that_benchmarks_import_exist(path):
+    """Benchmarks are not run by the tests, so a moved module would be noticed late."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "sne":
+            for alias in node.names:
+                assert resolve(f"{node.module}.{alias.name}") is not None

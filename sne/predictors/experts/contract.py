@@ -150,7 +150,7 @@ def _ignore_progress(done: int, total: int, note: str) -> None:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where and with what an expert is fitted, beside the examples.
+    """Name, seeds, device and saved states of an expert while it is fitted.
 
     Args:
         name: Unique name of the expert in its run, such as "neural-0"; names its saved state.
@@ -222,7 +222,7 @@ class Expert(abc.ABC):
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Returns what `from_state` needs beside the tensors, as plain JSON values."""
+        """Returns what `from_state` needs in addition to the tensors, as plain JSON values."""
 
     @classmethod
     @abc.abstractmethod

@@ -58,7 +58,7 @@ class PropertyHeads(nn.Module):
         self.rank_output = nn.Linear(hidden or dim, len(self.properties)) if rank_weight else None
 
     def settings(self) -> dict[str, Any]:
-        """Returns the keyword arguments beside `dim` and `properties`, as plain JSON values."""
+        """Returns the keyword arguments other than `dim` and `properties`, as plain JSON values."""
         return dict(self._settings)
 
     def forward(self, embedding: Float[Tensor, "networks dim"]) -> Float[Tensor, "networks raw"]:
