@@ -155,17 +155,17 @@ def test_dotted_names_resolve(page):
 
 
 def test_the_example_of_a_checkpoint_format_works(tmp_path):
-    (block,) = [block for block in fenced("docs/extending.md", "python") if "class PlainSource" in block]
+    (block,) = [block for block in fenced("docs/extending.md", "python") if "class PlainTensors" in block]
     found: dict[str, Any] = {}
     exec(block, found)
     file = tmp_path / "a.plain"
     file.write_text("PLAIN1\nfc.weight 2,3 1 2 3 4 5 6\n")
     assert found["is_plain"](FileStart.read(file))
-    assert found["PlainSource"](file).load("fc.weight").tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert CheckpointSource(found["PlainTensors"](file)).load("fc.weight").tolist() == [[1, 2, 3], [4, 5, 6]]
     for line in ("", "fc.weight 2,x 1 2", "fc.weight 2 1", "fc.weight -1,-2 1 2", "fc.weight", "fc.weight 1 nan"):
         file.write_text(f"PLAIN1\n{line}\n")
         with pytest.raises(CheckpointError, match=r"a\.plain: "):
-            found["PlainSource"](file).load("fc.weight")
+            CheckpointSource(found["PlainTensors"](file)).load("fc.weight")
 
 
 def test_the_example_of_a_baseline_works(tmp_path):

@@ -8,9 +8,10 @@ from typing import final
 
 from torch import Tensor
 
+from sne.checkpoints.composed import ComposedWeight
 from sne.checkpoints.formats.known import SUFFIXES, open_file
 from sne.checkpoints.raw_data import parse_json
-from sne.checkpoints.source import CheckpointSource
+from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import Hint
 
@@ -23,21 +24,22 @@ _MAX_INDEX = 100_000_000
 
 
 @final
-class ShardedSource(CheckpointSource):
+class ShardedTensors(StoredTensors):
     """Several files that together hold one network.
 
     Args:
         name: The folder or index, as messages call it.
-        shards: The source of each file, by file name.
+        shards: The tensors of each file, by file name.
 
     Raises:
         CheckpointError: If a tensor is in two shards.
     """
 
-    def __init__(self, name: str, shards: Mapping[str, CheckpointSource]):
-        self._shard_of: dict[str, CheckpointSource] = {}
+    def __init__(self, name: str, shards: Mapping[str, StoredTensors]):
+        self._shard_of: dict[str, StoredTensors] = {}
         hints: dict[str, Hint] = {}
         notes: dict[str, str] = {}
+        composed: list[ComposedWeight] = []
         for file, shard in shards.items():
             for tensor in shard.infos:
                 if tensor in self._shard_of:
@@ -45,22 +47,23 @@ class ShardedSource(CheckpointSource):
                 self._shard_of[tensor] = shard
             hints.update(shard.hints)
             notes.update(shard.notes)
+            composed += shard.composed or ()
         infos = [shard.infos[tensor] for tensor, shard in self._shard_of.items()]
-        super().__init__(name, infos, hints=hints, notes=notes)
+        super().__init__(name, infos, hints=hints, composed=composed or None, notes=notes)
 
     def read_stored(self, name: str) -> Tensor:
         """Reads one tensor from its shard."""
         return self._shard_of[name].read_stored(name)
 
 
-def folder_source(folder: Path) -> CheckpointSource:
+def open_folder(folder: Path) -> StoredTensors:
     """Opens the one checkpoint in a folder.
 
     Args:
         folder: Path of an existing folder.
 
     Returns:
-        One source. If the folder has the weights in several formats, safetensors are preferred.
+        The tensors. If the folder has the weights in several formats, safetensors are preferred.
 
     Raises:
         CheckpointError: If there is no checkpoint, if there are several, or if a shard is missing.
@@ -73,26 +76,26 @@ def folder_source(folder: Path) -> CheckpointSource:
         if single is not None:
             return open_file(folder / single)
         if len(indexes) == 1:
-            return index_source(folder / indexes[0])
+            return open_index(folder / indexes[0])
         if len(indexes) > 1:
             raise CheckpointError(folder, f"the folder has several indexes ({', '.join(indexes)}); name one of them")
         if len(found) == 1 and not _SHARD.match(Path(found[0]).stem):
             return open_file(folder / found[0])
         if found:
             _check_complete(folder, found)
-            return ShardedSource(str(folder), {name: open_file(folder / name) for name in found})
+            return ShardedTensors(str(folder), {name: open_file(folder / name) for name in found})
     wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
     raise CheckpointError(folder, f"a folder without a checkpoint; looked for {wanted} and *.index.json")
 
 
-def index_source(index: Path) -> CheckpointSource:
+def open_index(index: Path) -> StoredTensors:
     """Opens the shards that a `*.index.json` lists.
 
     Args:
         index: Path of the index file.
 
     Returns:
-        One source for all shards.
+        The tensors of all shards.
 
     Raises:
         CheckpointError: If the index is malformed, or if a shard lies outside its folder, is missing, or lacks one of
@@ -116,7 +119,7 @@ def index_source(index: Path) -> CheckpointSource:
     for tensor, file in weight_map.items():
         if tensor not in shards[file].infos:
             raise CheckpointError(index, f"tensor {tensor!r} is not in its shard {file}")
-    return ShardedSource(str(index), shards)
+    return ShardedTensors(str(index), shards)
 
 
 def _stays_in_folder(file: str) -> bool:

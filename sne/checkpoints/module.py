@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from sne.checkpoints.state_dict import StateDictSource
+from sne.checkpoints.state_dict import StateDictTensors
 from sne.networks import Hint, LayerType
 
 _CLASSES: Mapping[str, LayerType] = {
@@ -54,17 +54,17 @@ def class_hint(class_name: str) -> Hint | None:
     return next((Hint(kind) for ending, kind in _CLASS_ENDINGS.items() if class_name.endswith(ending)), None)
 
 
-def module_source(module: nn.Module) -> StateDictSource:
+def module_tensors(module: nn.Module) -> StateDictTensors:
     """Opens the tensors of a module.
 
     Args:
         module: Any module. Its values are shared, not copied.
 
     Returns:
-        A source named after the class of the module.
+        The tensors, named after the class of the module.
 
     Example:
-        >>> module_source(nn.Linear(3, 2)).infos["weight"].shape
+        >>> module_tensors(nn.Linear(3, 2)).infos["weight"].shape
         (2, 3)
     """
     hints: dict[str, Hint] = {}
@@ -83,7 +83,7 @@ def module_source(module: nn.Module) -> StateDictSource:
             state[key] = value
         else:
             notes[key] = f"extra state of type {type(value).__name__}, not a weight"
-    return StateDictSource(state, name=type(module).__name__, hints=hints, notes=notes)
+    return StateDictTensors(state, name=type(module).__name__, hints=hints, notes=notes)
 
 
 def _has_expected_axes(module: nn.Module, kind: LayerType) -> bool:

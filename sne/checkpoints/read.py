@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import nn
 
-from sne.checkpoints.folder import folder_source, index_source
+from sne.checkpoints.configuration import heads_of, read_config
+from sne.checkpoints.folder import open_folder, open_index
 from sne.checkpoints.formats.known import open_file
-from sne.checkpoints.module import module_source
+from sne.checkpoints.module import module_tensors
 from sne.checkpoints.source import CheckpointSource
-from sne.checkpoints.state_dict import StateDictSource, unwrap
+from sne.checkpoints.state_dict import StateDictTensors, unwrap
+from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import Network, Note, build_network
 
@@ -38,7 +40,7 @@ def read_network(source: str | PathLike[str] | Mapping[str, Any] | nn.Module, *,
         torch.Size([3, 4, 1])
     """
     opened = open_source(source)
-    network = build_network(name or opened.name, opened, opened.hints)
+    network = build_network(name or opened.name, opened, opened.hints, heads=heads_of(opened.config))
     if not opened.notes:
         return network
     extra = tuple(Note(key, reason) for key, reason in opened.notes.items())
@@ -62,21 +64,25 @@ def open_source(source: str | PathLike[str] | Mapping[str, Any] | nn.Module) -> 
         torch.Size([3])
     """
     if isinstance(source, nn.Module):
-        return module_source(source)
+        return CheckpointSource(module_tensors(source))
     if isinstance(source, Mapping):
         state, notes = unwrap(source, "state dict")
-        return StateDictSource(state, notes=notes)
+        return CheckpointSource(StateDictTensors(state, notes=notes))
     if not isinstance(source, str | PathLike):
         kind = type(source).__name__
         raise CheckpointError(kind, "cannot be read; expected a path, a state dict or an nn.Module")
     path = Path(source)
     try:
-        if path.is_dir():
-            return folder_source(path)
-        if not path.exists():
-            raise CheckpointError(path, "no such file or folder")
-        if path.name.endswith(".index.json"):
-            return index_source(path)
-        return open_file(path)
+        return CheckpointSource(_open_path(path), config=read_config(path))
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _open_path(path: Path) -> StoredTensors:
+    if path.is_dir():
+        return open_folder(path)
+    if not path.exists():
+        raise CheckpointError(path, "no such file or folder")
+    if path.name.endswith(".index.json"):
+        return open_index(path)
+    return open_file(path)

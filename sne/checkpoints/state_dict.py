@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.source import CheckpointSource, mark_tied
+from sne.checkpoints.stored import StoredTensors, mark_tied
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
 
@@ -22,7 +22,7 @@ _MAX_ENTRIES = 1_000_000
 
 
 @final
-class StateDictSource(CheckpointSource):
+class StateDictTensors(StoredTensors):
     """The tensors of a state dict. Tensors that share their memory are known to be tied.
 
     Args:
@@ -35,8 +35,8 @@ class StateDictSource(CheckpointSource):
         CheckpointError: If an entry is not a tensor.
 
     Example:
-        >>> source = StateDictSource({"fc.weight": torch.ones(2, 3)})
-        >>> source.infos["fc.weight"].shape, source.load("fc.weight").sum().item()
+        >>> stored = StateDictTensors({"fc.weight": torch.ones(2, 3)})
+        >>> stored.infos["fc.weight"].shape, stored.read_stored("fc.weight").sum().item()
         ((2, 3), 6.0)
     """
 

@@ -69,7 +69,7 @@ class Hint:
     """Knowledge about a module or a tensor that its name and shape do not give.
 
     A hint is filed under the path of a module ("encoder.conv1") or under the name of a tensor
-    ("encoder.conv1.weight"). `type` and `in_first` describe modules, the other fields describe tensors.
+    ("encoder.conv1.weight"). `type`, `in_first` and `order` describe modules, the other fields describe tensors.
 
     Args:
         type: Layer type, from the class of the module.
@@ -77,6 +77,7 @@ class Hint:
         tied: Mark shared by all names of one tensor; the tensor is read under one of them.
         unused: Reason why the tensor is no weight of its own ("scale of x.weight, applied when that is loaded").
         is_scaled: Whether the stored integers become weights when they are loaded.
+        order: Position of the module in the graph of a format that has one; modules that run later have larger ones.
     """
 
     type: LayerType | None = None
@@ -84,6 +85,24 @@ class Hint:
     tied: str | None = None
     unused: str | None = None
     is_scaled: bool = False
+    order: int | None = None
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What a configuration says about the heads of a network's attentions.
+
+    Args:
+        num_heads: Number of heads of queries.
+        num_kv_heads: Number of heads of keys and of values; None if it is that of the queries, or not said.
+        head_size: Neurons per head; None if it follows from the width.
+        model_type: Name of the architecture, such as "gpt_neox"; empty if unknown.
+    """
+
+    num_heads: int
+    num_kv_heads: int | None = None
+    head_size: int | None = None
+    model_type: str = ""
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from sne.networks.grammar import natural_key
 from sne.networks.layers import read_layers
 from sne.networks.levels import assign_levels
 from sne.networks.neighbours import settle_norms, turn_transposed
-from sne.networks.network import Hint, Layer, Network, Note, TensorInfo, TensorSource
+from sne.networks.network import Heads, Hint, Layer, Network, Note, TensorInfo, TensorSource
 from sne.networks.stems import common_prefix, find_weights, group_by_stem
 
 Recognised = tuple[tuple[Layer, ...], tuple[Note, ...]]
@@ -18,28 +18,34 @@ _CACHE: OrderedDict[object, Recognised] = OrderedDict()
 _CACHE_SIZE = 256
 
 
-def build_network(name: str, source: TensorSource, hints: Mapping[str, Hint] = _NO_HINTS) -> Network:
+def build_network(
+    name: str, source: TensorSource, hints: Mapping[str, Hint] = _NO_HINTS, *, heads: Heads | None = None
+) -> Network:
     """Recognises the layers of a network.
 
     Args:
         name: Name of the network.
         source: Source of its tensors; only their names, shapes and dtypes are used.
         hints: Hints in addition to names and shapes, by module path or tensor name.
+        heads: Heads of the attentions, if a configuration says so.
 
     Returns:
         The network. Its layers do not depend on the order of the keys. Sources with the same names, shapes, dtypes and
         hints share their layer objects while these are remembered.
     """
-    layers, notes = recognise(source.infos, hints)
+    layers, notes = recognise(source.infos, hints, heads=heads)
     return Network(name, layers, source, notes)
 
 
-def recognise(infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint] = _NO_HINTS) -> Recognised:
+def recognise(
+    infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint] = _NO_HINTS, *, heads: Heads | None = None
+) -> Recognised:
     """Recognises the layers of a set of tensors. Results are remembered by names, shapes, dtypes and hints.
 
     Args:
         infos: Tensors by name.
         hints: Hints in addition to names and shapes, by module path or tensor name.
+        heads: Heads of the attentions, if a configuration says so.
 
     Returns:
         Layers in order of level, and notes on tensors that are not read or are read with doubt.
@@ -53,6 +59,7 @@ def recognise(infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint] = _NO_H
     signature = (
         frozenset((info.name, info.shape, info.dtype) for info in infos.values()),
         frozenset(hints.items()),
+        heads,
     )
     found = _CACHE.get(signature)
     if found is None:

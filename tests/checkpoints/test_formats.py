@@ -9,7 +9,7 @@ from checkpoint_files import WRITERS, branching, layout, same_values, write_safe
 from safetensors.torch import save_file
 from torch import nn
 
-from sne.checkpoints import CheckpointError, StateDictSource, read_network
+from sne.checkpoints import CheckpointError, StateDictTensors, read_network
 from sne.checkpoints.formats import FORMATS, FileStart
 from sne.networks import LayerType
 
@@ -176,9 +176,9 @@ def test_slices_of_one_storage_are_not_tied():
 
 
 def test_own_source_gives_hints_and_refuses_non_tensors():
-    assert StateDictSource({"a": torch.ones(2)}).load("a").tolist() == [1, 1]
+    assert StateDictTensors({"a": torch.ones(2)}).read_stored("a").tolist() == [1, 1]
     with pytest.raises(CheckpointError, match=r"expected a tensor"):
-        StateDictSource({"a": 3})
+        StateDictTensors({"a": 3})
     with pytest.raises(CheckpointError, match="meta device"):
         network = read_network(nn.Linear(2, 3, device="meta"))
         network.read(network.layers[0].parts[0])

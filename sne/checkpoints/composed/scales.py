@@ -7,8 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.composed.weight import ComposedWeight
-from sne.networks import TensorInfo
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
 
 _NARROW = ("int8", "uint8", "int4", "float8")
 _BITSANDBYTES_RANGE = 127.0
@@ -47,14 +46,14 @@ class ScaledWeight(ComposedWeight):
         return values * scale / self.divisor
 
 
-def find_scaled(infos: Mapping[str, TensorInfo]) -> list[ScaledWeight]:
+def find_scaled(facts: Facts) -> Found:
     """Pairs narrow tensors with their scales by name.
 
     `x.weight` is paired with `x.weight_scale` (compressed-tensors), `x.weight_scale_inv` (float8 in blocks),
     `x.weight.scale`, `x.scale`, or `x.SCB` (int8 of bitsandbytes, with rows divided by 127).
 
     Args:
-        infos: Every stored tensor, by name.
+        facts: What is known about the checkpoint.
 
     Returns:
         The scaled weights. Tensors without a scale are not among them.
@@ -62,24 +61,25 @@ def find_scaled(infos: Mapping[str, TensorInfo]) -> list[ScaledWeight]:
     Example:
         >>> weight = TensorInfo("fc.weight", (4, 3), "int8")
         >>> scale = TensorInfo("fc.weight_scale", (4,), "float32")
-        >>> find_scaled({info.name: info for info in (weight, scale)})[0].companions
+        >>> find_scaled(Facts({info.name: info for info in (weight, scale)})).weights["fc.weight"].companions
         {'fc.weight_scale': 'scale'}
     """
-    found: list[ScaledWeight] = []
+    infos = facts.infos
+    found: dict[str, ComposedWeight] = {}
     for name, info in infos.items():
         if not info.dtype.startswith(_NARROW) or not info.shape:
             continue
         stem = name.rpartition(".")[0]
         prefix = f"{stem}." if stem else ""
         if f"{prefix}SCB" in infos and info.dtype == "int8":
-            found.append(ScaledWeight(info, f"{prefix}SCB", divisor=_BITSANDBYTES_RANGE))
+            found[name] = ScaledWeight(info, f"{prefix}SCB", divisor=_BITSANDBYTES_RANGE)
             continue
         for candidate in (f"{name}_scale", f"{name}_scale_inv", f"{name}.scale", f"{prefix}scale"):
             if candidate in infos and candidate != name and _scale_fits(info.shape, infos[candidate].shape):
                 zero_points = (f"{name}_zero_point", f"{name}.zero_point", f"{prefix}zero_point")
-                found.append(ScaledWeight(info, candidate, next((z for z in zero_points if z in infos), None)))
+                found[name] = ScaledWeight(info, candidate, next((z for z in zero_points if z in infos), None))
                 break
-    return found
+    return Found(found)
 
 
 def _scale_fits(shape: tuple[int, ...], scale: tuple[int, ...]) -> bool:

@@ -2,7 +2,8 @@
 
 import abc
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -35,6 +36,47 @@ class ComposedWeight(abc.ABC):
         Returns:
             The values that the network computes with, in a floating dtype and the shape of `info`.
         """
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a checkpoint before its values are read.
+
+    Args:
+        infos: Every stored tensor, by name.
+        config: Content of the `config.json` beside the checkpoint, empty if there is none.
+        metadata: What the file says about itself in pairs of strings, such as the metadata of a safetensors file.
+    """
+
+    infos: Mapping[str, TensorInfo]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a composition finds among stored tensors.
+
+    Args:
+        weights: The composed weights, by name.
+        packed: Reason why it is not read, by name, for each stored tensor that is recognised and cannot be read.
+    """
+
+    weights: Mapping[str, ComposedWeight] = field(default_factory=dict)
+    packed: Mapping[str, str] = field(default_factory=dict)
+
+
+def mark_packed(hints: Mapping[str, Hint], packed: Mapping[str, str]) -> dict[str, Hint]:
+    """Adds hints for tensors that are recognised as packed and cannot be read.
+
+    Args:
+        hints: Hints so far, by the name of a tensor or module.
+        packed: Reason why it is not read, by the name of the tensor.
+    """
+    result = dict(hints)
+    for name, reason in packed.items():
+        result[name] = replace(result.get(name, Hint()), unused=reason)
+    return result
 
 
 def mark_composed(hints: Mapping[str, Hint], weights: Mapping[str, ComposedWeight]) -> dict[str, Hint]:

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.composed.weight import ComposedWeight
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
 from sne.networks import TensorInfo
 
 _PARAMETRIZED = "parametrizations."
@@ -49,13 +49,13 @@ class NormalisedWeight(ComposedWeight):
         return direction * (length.reshape(shape) / norm)
 
 
-def find_normalised(infos: Mapping[str, TensorInfo]) -> list[NormalisedWeight]:
+def find_normalised(facts: Facts) -> Found:
     """Finds weights under `torch.nn.utils.weight_norm` and `torch.nn.utils.parametrizations.weight_norm`.
 
     The former stores `x.weight_g` and `x.weight_v`, the latter `x.parametrizations.weight.original0` and `original1`.
 
     Args:
-        infos: Every stored tensor, by name.
+        facts: What is known about the checkpoint.
 
     Returns:
         The weights, under the names that they have without normalisation.
@@ -63,10 +63,11 @@ def find_normalised(infos: Mapping[str, TensorInfo]) -> list[NormalisedWeight]:
     Example:
         >>> length = TensorInfo("fc.weight_g", (4, 1), "float32")
         >>> direction = TensorInfo("fc.weight_v", (4, 3), "float32")
-        >>> find_normalised({info.name: info for info in (length, direction)})[0].info
+        >>> find_normalised(Facts({info.name: info for info in (length, direction)})).weights["fc.weight"].info
         TensorInfo(name='fc.weight', shape=(4, 3), dtype='float32')
     """
-    found = []
+    infos = facts.infos
+    found: dict[str, ComposedWeight] = {}
     for direction, info in infos.items():
         stem, _, leaf = direction.rpartition(".")
         prefix = f"{stem}." if stem else ""
@@ -79,8 +80,8 @@ def find_normalised(infos: Mapping[str, TensorInfo]) -> list[NormalisedWeight]:
         else:
             continue
         if name not in infos and length in infos and _length_fits(info.shape, infos[length].shape):
-            found.append(NormalisedWeight(TensorInfo(name, info.shape, info.dtype), direction, length))
-    return found
+            found[name] = NormalisedWeight(TensorInfo(name, info.shape, info.dtype), direction, length)
+    return Found(found)
 
 
 def _length_fits(shape: tuple[int, ...], length: tuple[int, ...]) -> bool:

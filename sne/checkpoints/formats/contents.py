@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from sne.checkpoints.source import CheckpointSource
+from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 
 FOREIGN: tuple[tuple[bytes, str], ...] = (
@@ -103,4 +103,4 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     recognises: Callable[[FileStart], bool]
-    open: Callable[[Path], CheckpointSource]
+    open: Callable[[Path], StoredTensors]

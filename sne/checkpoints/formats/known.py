@@ -3,21 +3,21 @@
 from pathlib import Path
 
 from sne.checkpoints.formats.contents import FileStart, Format
-from sne.checkpoints.formats.onnx_file import OnnxSource, is_onnx
-from sne.checkpoints.formats.safetensors_file import SafetensorsSource, is_named_safetensors, is_safetensors
+from sne.checkpoints.formats.onnx_file import OnnxTensors, is_onnx
+from sne.checkpoints.formats.safetensors_file import SafetensorsTensors, is_named_safetensors, is_safetensors
 from sne.checkpoints.formats.torch_file import is_torch_archive, is_torch_pickle, open_torch_archive, open_torch_pickle
-from sne.checkpoints.formats.torchscript import TorchScriptSource, is_torchscript
-from sne.checkpoints.source import CheckpointSource
+from sne.checkpoints.formats.torchscript import TorchScriptTensors, is_torchscript
+from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 
 FORMATS: tuple[Format, ...] = (
-    Format("safetensors", (".safetensors",), is_safetensors, SafetensorsSource),
+    Format("safetensors", (".safetensors",), is_safetensors, SafetensorsTensors),
     Format("torch", (".bin", ".pt", ".pth", ".ckpt"), is_torch_archive, open_torch_archive),
     Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_pickle),
-    Format("TorchScript", (".pt",), is_torchscript, TorchScriptSource),
-    Format("ONNX", (".onnx",), is_onnx, OnnxSource),
+    Format("TorchScript", (".pt",), is_torchscript, TorchScriptTensors),
+    Format("ONNX", (".onnx",), is_onnx, OnnxTensors),
     # A damaged file that only its name identifies: the reader reports the fault in the header.
-    Format("safetensors", (".safetensors",), is_named_safetensors, SafetensorsSource),
+    Format("safetensors", (".safetensors",), is_named_safetensors, SafetensorsTensors),
 )
 """Formats that are read. The first row that recognises a file reads it."""
 
@@ -25,7 +25,7 @@ SUFFIXES = tuple(dict.fromkeys(suffix for known in FORMATS for suffix in known.s
 """Suffixes of checkpoint files, in order of preference within a folder."""
 
 
-def open_file(file: Path) -> CheckpointSource:
+def open_file(file: Path) -> StoredTensors:
     """Opens one checkpoint file, recognised by its content rather than by its name.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 from sne.checkpoints.composed.scales import ScaledWeight
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.raw_data import DTYPES, read_tensor
-from sne.checkpoints.source import CheckpointSource
+from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError, install_hint
 from sne.networks import Hint, LayerType, TensorInfo
 
@@ -47,7 +47,7 @@ def is_onnx(start: FileStart) -> bool:
 
 
 @final
-class OnnxSource(CheckpointSource):
+class OnnxTensors(StoredTensors):
     """The initializers of an ONNX model. Values in external data files are read one tensor at a time.
 
     An initializer keeps its name if that names a parameter ("fc1.weight"). One that the exporter has numbered

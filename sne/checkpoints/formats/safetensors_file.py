@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.raw_data import DTYPES, parse_json, read_tensor
-from sne.checkpoints.source import CheckpointSource
+from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import TensorInfo
 
@@ -35,7 +35,7 @@ def is_named_safetensors(start: FileStart) -> bool:
 
 
 @final
-class SafetensorsSource(CheckpointSource):
+class SafetensorsTensors(StoredTensors):
     """The tensors of one .safetensors file.
 
     Args:
@@ -47,8 +47,8 @@ class SafetensorsSource(CheckpointSource):
 
     def __init__(self, file: Path):
         self._file = file
-        infos, self._starts = read_header(file)
-        super().__init__(str(file), infos)
+        infos, self._starts, metadata = read_header(file)
+        super().__init__(str(file), infos, metadata=metadata)
 
     def read_stored(self, name: str) -> Tensor:
         """Reads one tensor from its place in the file."""
@@ -65,14 +65,15 @@ class _Span(NamedTuple):
     info: TensorInfo
 
 
-def read_header(file: Path) -> tuple[list[TensorInfo], dict[str, int]]:
+def read_header(file: Path) -> tuple[list[TensorInfo], dict[str, int], dict[str, str]]:
     """Reads and checks the header; reads no values.
 
     Args:
         file: Path of a .safetensors file.
 
     Returns:
-        The tensors in the order of their places, and for each the offset in the file at which it starts, by name.
+        The tensors in the order of their places, the offset in the file at which each starts, by name, and the
+        metadata.
 
     Raises:
         CheckpointError: If a field is missing, duplicated or out of range, or if tensors overlap or leave gaps.
@@ -81,13 +82,15 @@ def read_header(file: Path) -> tuple[list[TensorInfo], dict[str, int]]:
     header = parse_json(text, file, "header")
     if not isinstance(header, dict):
         raise CheckpointError(file, f"the header is a JSON {type(header).__name__}, expected an object")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
+    pairs = metadata.items() if isinstance(metadata, dict) else ()
     spans = sorted(_read_entry(file, name, entry) for name, entry in header.items())
     if not spans:
         raise CheckpointError(file, "the file holds no tensors")
     _check_places(file, spans, data_size=size - 8 - len(text))
     base = 8 + len(text)
-    return [span.info for span in spans], {span.name: base + span.start for span in spans}
+    starts = {span.name: base + span.start for span in spans}
+    return [span.info for span in spans], starts, {key: value for key, value in pairs if isinstance(value, str)}
 
 
 def _read_header_text(file: Path) -> tuple[bytes, int]:

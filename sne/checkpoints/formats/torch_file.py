@@ -12,7 +12,7 @@ from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.inert_pickle import check_storages, inert_numpy
 from sne.checkpoints.formats.torchscript import is_torchscript
 from sne.checkpoints.raw_data import read_directory
-from sne.checkpoints.state_dict import StateDictSource, unwrap
+from sne.checkpoints.state_dict import StateDictTensors, unwrap
 from sne.errors import CheckpointError
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)|[Cc]an only build Tensor|global ([\w.]+)")
@@ -28,7 +28,7 @@ def is_torch_pickle(start: FileStart) -> bool:
     return start.head.startswith(b"\x80")
 
 
-def open_torch_archive(file: Path) -> StateDictSource:
+def open_torch_archive(file: Path) -> StateDictTensors:
     """Opens a zip archive as written by `torch.save` of torch 1.6 and later.
 
     The archive is mapped into memory: only the pages of tensors that are loaded are read.
@@ -46,7 +46,7 @@ def open_torch_archive(file: Path) -> StateDictSource:
     return _open(file, mmap=True)
 
 
-def open_torch_pickle(file: Path) -> StateDictSource:
+def open_torch_pickle(file: Path) -> StateDictTensors:
     """Opens a pickle as written by `torch.save` before torch 1.6. All of its values are read at once.
 
     Args:
@@ -61,9 +61,9 @@ def open_torch_pickle(file: Path) -> StateDictSource:
     return _open(file, mmap=False)
 
 
-def _open(file: Path, *, mmap: bool) -> StateDictSource:
+def _open(file: Path, *, mmap: bool) -> StateDictTensors:
     state, notes = unwrap(_load(file, mmap=mmap), str(file))
-    return StateDictSource(state, name=str(file), notes=notes)
+    return StateDictTensors(state, name=str(file), notes=notes)
 
 
 def _load(file: Path, *, mmap: bool) -> Any:

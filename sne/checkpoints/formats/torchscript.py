@@ -12,7 +12,7 @@ from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.inert_pickle import DescribedTensor, InertObject, ModuleUnpickler, read_pickle
 from sne.checkpoints.module import class_hint
 from sne.checkpoints.raw_data import DTYPES, Record, read_bytes, read_directory
-from sne.checkpoints.source import CheckpointSource, mark_tied
+from sne.checkpoints.stored import StoredTensors, mark_tied
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
 
@@ -28,7 +28,7 @@ def is_torchscript(start: FileStart) -> bool:
 
 
 @final
-class TorchScriptSource(CheckpointSource):
+class TorchScriptTensors(StoredTensors):
     """The tensors of a TorchScript archive, named by the attributes of the scripted module.
 
     Args:

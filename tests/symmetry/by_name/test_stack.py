@@ -8,7 +8,7 @@ from by_name_proof import largest_change, prove
 from torch import nn
 from torch.nn.functional import linear, relu
 
-from sne.checkpoints import StateDictSource
+from sne.checkpoints import CheckpointSource, StateDictTensors
 from sne.checkpoints.read import read_network
 from sne.networks import Hint, LayerType, TensorInfo, build_network
 from sne.symmetry import symmetry_by_name
@@ -417,7 +417,7 @@ def test_no_claims_about_a_class_that_is_neither_linear_nor_a_convolution():
     state = {name: draw(*shape) for name, shape in state.items()}
     found = {}
     for kind in LayerType:
-        source = StateDictSource(state, hints={"layers.1": Hint(kind)})
+        source = CheckpointSource(StateDictTensors(state, hints={"layers.1": Hint(kind)}))
         found[kind] = bool(symmetry_by_name(build_network("a network", source, source.hints)).groups)
     assert found[LayerType.CONV1D] and not found[LayerType.OTHER]
     claimed = {kind for kind, has_groups in found.items() if has_groups}

@@ -1,0 +1,79 @@
+"""The contract of readers: the tensors of a file or object as they are stored, loaded one at a time."""
+
+import abc
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from sne.checkpoints.composed.weight import ComposedWeight
+from sne.networks import Hint, TensorInfo
+
+
+class StoredTensors(abc.ABC):
+    """The tensors that a checkpoint stores: names, shapes and dtypes at once, values when they are asked for.
+
+    A reader derives from this class, passes what it knows to the constructor and implements `read_stored`. Composed
+    weights, conversion to floating dtypes and the checks of shapes and values are `CheckpointSource`'s, the same for
+    every format.
+
+    Args:
+        name: The file or object, as messages call it.
+        infos: Every stored tensor.
+        hints: Hints in addition to names and shapes, by the name of a tensor or module.
+        composed: Weights that the reader knows to be stored in another form; None to find them by name (see
+            `COMPOSITIONS`).
+        notes: Reasons why other contents of the file are not read, by name.
+        metadata: What the file says about itself in pairs of strings, such as the metadata of a safetensors file.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        infos: Iterable[TensorInfo],
+        *,
+        hints: Mapping[str, Hint] | None = None,
+        composed: Iterable[ComposedWeight] | None = None,
+        notes: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ):
+        self.name = name
+        self.infos: Mapping[str, TensorInfo] = {info.name: info for info in infos}
+        self.hints: Mapping[str, Hint] = dict(hints or {})
+        self.composed = None if composed is None else tuple(composed)
+        self.notes: Mapping[str, str] = dict(notes or {})
+        self.metadata: Mapping[str, str] = dict(metadata or {})
+
+    @abc.abstractmethod
+    def read_stored(self, name: str) -> Tensor:
+        """Reads one tensor exactly as it is stored.
+
+        Args:
+            name: Name of a stored tensor, one of the `infos` passed to the constructor.
+
+        Returns:
+            The values in their stored dtype, on the CPU.
+        """
+
+
+def mark_tied(hints: Mapping[str, Hint], places: Mapping[str, object]) -> dict[str, Hint]:
+    """Adds hints for tied tensors, those that are stored once under several names.
+
+    Args:
+        hints: Hints so far, by the name of a tensor or module.
+        places: Where the values of each tensor lie, by name: equal for two names of one tensor, None if unknown.
+
+    Returns:
+        Hints in which all names of one tensor have the same `tied`.
+    """
+    names: dict[object, list[str]] = {}
+    for name, place in places.items():
+        if place is not None:
+            names.setdefault(place, []).append(name)
+    result = dict(hints)
+    for group in names.values():
+        if len(group) > 1:
+            first = min(group)
+            for name in group:
+                result[name] = replace(result.get(name, Hint()), tied=first)
+    return result
