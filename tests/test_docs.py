@@ -12,7 +12,7 @@ import pytest
 import typer
 from tiny import write_tiny_zoo
 
-from sne.checkpoints import CheckpointError
+from sne.checkpoints import CheckpointError, CheckpointSource
 from sne.checkpoints.formats import FileStart
 from sne.cli.main import app
 from sne.zoo import Zoo

@@ -59,6 +59,7 @@ def find_scaled(facts: Facts) -> Found:
         The scaled weights. Tensors without a scale are not among them.
 
     Example:
+        >>> from sne.networks import TensorInfo
         >>> weight = TensorInfo("fc.weight", (4, 3), "int8")
         >>> scale = TensorInfo("fc.weight_scale", (4,), "float32")
         >>> find_scaled(Facts({info.name: info for info in (weight, scale)})).weights["fc.weight"].companions
