@@ -6,6 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from sne.checkpoints.described import DescribedTensor
 from sne.checkpoints.stored import StoredTensors, mark_tied
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
@@ -49,7 +50,7 @@ class StateDictTensors(StoredTensors):
         notes: Mapping[str, str] | None = None,
     ):
         for key, value in state.items():
-            if not isinstance(key, str) or not isinstance(value, Tensor):
+            if not isinstance(key, str) or not isinstance(value, Tensor | DescribedTensor):
                 kind = type(value).__name__
                 raise CheckpointError(name, f"entry {key!r} is of type {kind}, expected a tensor under a string key")
         self._state = state
@@ -61,7 +62,10 @@ class StateDictTensors(StoredTensors):
 
     def read_stored(self, name: str) -> Tensor:
         """Returns one tensor on the CPU, dense and without torch's own quantisation."""
-        value = self._state[name].detach()
+        value = self._state[name]
+        if isinstance(value, DescribedTensor):
+            return value.read(name)
+        value = value.detach()
         if value.is_meta:
             raise CheckpointError(self.name, f"tensor {name!r} is on the meta device and has no values")
         if value.is_quantized:
@@ -71,7 +75,7 @@ class StateDictTensors(StoredTensors):
         return value.cpu()
 
 
-def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor | DescribedTensor], dict[str, str]]:
     """Finds the state dict in the content of a checkpoint.
 
     Args:
@@ -101,7 +105,7 @@ def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
             if other != key:
                 notes[str(other)] = f"{_describe(str(other), value)}, stored next to {key!r}, which is read"
         content = content[key]
-    state: dict[str, Tensor] = {}
+    state: dict[str, Tensor | DescribedTensor] = {}
     _flatten(content, name, state, notes)
     if not state:
         keys = ", ".join(repr(str(key)) for key in list(content)[:5])
@@ -109,8 +113,10 @@ def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     return state, notes
 
 
-def _place(value: Tensor) -> object:
+def _place(value: Tensor | DescribedTensor) -> object:
     """Identifies the memory of a tensor; None if that is not possible."""
+    if isinstance(value, DescribedTensor):
+        return value.place
     if value.is_meta or value.layout is not torch.strided or value.numel() == 0 or value.is_quantized:
         return None
     pointer = value.data_ptr()
@@ -122,12 +128,12 @@ def _is_wrapper(content: Mapping[Any, Any], key: str) -> bool:
     value = content.get(key)
     if not isinstance(value, Mapping) or not _holds_tensors(value):
         return False
-    return not any(isinstance(other, Tensor) and other.ndim > 0 for other in content.values())
+    return not any(isinstance(other, Tensor | DescribedTensor) and other.ndim > 0 for other in content.values())
 
 
 def _holds_tensors(value: Any, seen: set[int] | None = None) -> bool:
     seen = set() if seen is None else seen
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | DescribedTensor):
         return True
     if not isinstance(value, Mapping) or id(value) in seen or len(seen) > _MAX_ENTRIES:
         return False
@@ -135,7 +141,9 @@ def _holds_tensors(value: Any, seen: set[int] | None = None) -> bool:
     return any(_holds_tensors(inner, seen) for inner in value.values())
 
 
-def _flatten(content: Mapping[Any, Any], name: str, state: dict[str, Tensor], notes: dict[str, str]) -> None:
+def _flatten(
+    content: Mapping[Any, Any], name: str, state: dict[str, Tensor | DescribedTensor], notes: dict[str, str]
+) -> None:
     """Joins nested mappings into `state`, with dotted names in the order of the file."""
     # Entries are taken from the end of the list, so they are put there in reverse order.
     pending: list[tuple[str, Any, int]] = [(str(key), value, 1) for key, value in reversed(list(content.items()))]
@@ -143,7 +151,7 @@ def _flatten(content: Mapping[Any, Any], name: str, state: dict[str, Tensor], no
         path, value, depth = pending.pop()
         if depth > _MAX_DEPTH or len(state) + len(notes) + len(pending) > _MAX_ENTRIES:
             raise CheckpointError(name, "the mappings are nested without end")
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor | DescribedTensor):
             state[path] = value
         elif isinstance(value, Mapping) and _holds_tensors(value):
             if _is_training(path):
