@@ -12,10 +12,13 @@ from torch import Tensor
 
 from sne.errors import CheckpointError
 
+_EXPONENTS = [torch.float8_e8m0fnu] if hasattr(torch, "float8_e8m0fnu") else []  # since torch 2.7
+
 DTYPES: dict[str, torch.dtype] = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
         torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2,
+        torch.float8_e4m3fnuz, torch.float8_e5m2fnuz, *_EXPONENTS,
         torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16,
         torch.uint8, torch.bool, torch.complex64, torch.complex128,
     )

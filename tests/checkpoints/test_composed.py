@@ -6,6 +6,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sne.checkpoints import read_network
+from sne.checkpoints.composed import PermutedWeight
+from sne.networks import TensorInfo
 
 VALUES = torch.tensor([[1, -2, 3], [4, 5, -127]], dtype=torch.int8)
 ROWS = torch.tensor([0.5, 2.0])
@@ -46,6 +48,25 @@ def test_integers_without_scale_are_noted():
     network = read_network({"fc.weight": VALUES, "x.weight": torch.ones(2, 2)})
     assert [layer.name for layer in network.layers] == ["x"]
     assert network.notes[0].tensor == "fc.weight"
+
+
+def test_permuted_weight_replaces_its_stored_tensor():
+    kernel = torch.randn(16, 3, 5, 7)
+    weight = PermutedWeight(TensorInfo("conv.weight", (16, 3, 5, 7), "float32"), "conv.weight", (0, 3, 1, 2))
+    values = weight.compose({"conv.weight": kernel.permute(0, 2, 3, 1).contiguous()}.__getitem__)
+    assert torch.equal(values, kernel)
+    assert not weight.companions
+    renamed = PermutedWeight(weight.info, "conv.kernel", (3, 2, 0, 1))
+    assert torch.equal(renamed.compose({"conv.kernel": kernel.permute(2, 3, 1, 0)}.__getitem__), kernel)
+    assert list(renamed.companions) == ["conv.kernel"]
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"])
+def test_rare_float8_types(dtype, tmp_path):
+    values = torch.tensor([[0.5, 1.0, 4.0]]).to(getattr(torch, dtype))
+    save_file({"fc.weight": values}, tmp_path / "a.safetensors")
+    network = read_network(tmp_path / "a.safetensors")
+    assert network.read(network.layers[0].parts[0])[0, :, 0].tolist() == [0.5, 1.0, 4.0]
 
 
 NORMALISED = {

@@ -19,6 +19,7 @@ MAX_HEADER = 100_000_000
 _STORED_DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz", "F8_E8M0": "float8_e8m0fnu",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8",
     "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool", "C64": "complex64",
 }  # fmt: skip
@@ -114,7 +115,7 @@ def _read_entry(file: Path, name: str, entry: Any) -> _Span:
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
         raise CheckpointError(file, f"tensor {name!r} lacks dtype, shape or data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in _STORED_DTYPES:
+    if not isinstance(dtype, str) or _STORED_DTYPES.get(dtype) not in DTYPES:
         raise CheckpointError(file, f"tensor {name!r} has the unknown dtype {str(dtype)[:40]!r}")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise CheckpointError(file, f"tensor {name!r} has a shape or data_offsets that are not whole numbers")
