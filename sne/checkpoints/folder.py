@@ -8,6 +8,7 @@ from typing import final
 
 from torch import Tensor
 
+from sne.checkpoints.choice import choose_network
 from sne.checkpoints.composed import ComposedWeight
 from sne.checkpoints.formats.known import SUFFIXES, open_file
 from sne.checkpoints.raw_data import parse_json
@@ -56,11 +57,12 @@ class ShardedTensors(StoredTensors):
         return self._shard_of[name].read_stored(name)
 
 
-def open_folder(folder: Path) -> StoredTensors:
+def open_folder(folder: Path, select: str | None = None) -> StoredTensors:
     """Opens the one checkpoint in a folder.
 
     Args:
         folder: Path of an existing folder.
+        select: Name of the network to read if there are several, as in `sne.read_network`.
 
     Returns:
         The tensors. If the folder has the weights in several formats, safetensors are preferred.
@@ -74,25 +76,27 @@ def open_folder(folder: Path) -> StoredTensors:
         indexes = [name for name in names if name.endswith(f"{suffix}.index.json")]
         single = next((f"{stem}{suffix}" for stem in USUAL if f"{stem}{suffix}" in found), None)
         if single is not None:
-            return open_file(folder / single)
+            return open_file(folder / single, select)
         if len(indexes) == 1:
-            return open_index(folder / indexes[0])
+            return open_index(folder / indexes[0], select)
         if len(indexes) > 1:
             raise CheckpointError(folder, f"the folder has several indexes ({', '.join(indexes)}); name one of them")
         if len(found) == 1 and not _SHARD.match(Path(found[0]).stem):
-            return open_file(folder / found[0])
+            return open_file(folder / found[0], select)
         if found:
             _check_complete(folder, found)
-            return ShardedTensors(str(folder), {name: open_file(folder / name) for name in found})
+            shards = {name: open_file(folder / name) for name in found}
+            return choose_network(ShardedTensors(str(folder), shards), select)
     wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
     raise CheckpointError(folder, f"a folder without a checkpoint; looked for {wanted} and *.index.json")
 
 
-def open_index(index: Path) -> StoredTensors:
+def open_index(index: Path, select: str | None = None) -> StoredTensors:
     """Opens the shards that a `*.index.json` lists.
 
     Args:
         index: Path of the index file.
+        select: Name of the network to read if there are several, as in `sne.read_network`.
 
     Returns:
         The tensors of all shards.
@@ -119,7 +123,7 @@ def open_index(index: Path) -> StoredTensors:
     for tensor, file in weight_map.items():
         if tensor not in shards[file].infos:
             raise CheckpointError(index, f"tensor {tensor!r} is not in its shard {file}")
-    return ShardedTensors(str(index), shards)
+    return choose_network(ShardedTensors(str(index), shards), select)
 
 
 def _stays_in_folder(file: str) -> bool:

@@ -3,34 +3,47 @@
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import nn
 
+from sne.checkpoints.choice import choose_network
 from sne.checkpoints.configuration import heads_of, read_config
 from sne.checkpoints.folder import open_folder, open_index
 from sne.checkpoints.formats.known import open_file
 from sne.checkpoints.module import module_tensors
+from sne.checkpoints.nonfinite import without_nonfinite
 from sne.checkpoints.source import CheckpointSource
 from sne.checkpoints.state_dict import StateDictTensors, unwrap
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import Network, Note, build_network
 
+Readable: TypeAlias = str | PathLike[str] | Mapping[str, Any] | nn.Module
+"""What can be read: a path, a state dict (wrapped or not), or a module."""
 
-def read_network(source: str | PathLike[str] | Mapping[str, Any] | nn.Module, *, name: str | None = None) -> Network:
+
+def read_network(
+    source: Readable, *, name: str | None = None, select: str | None = None, allow_nonfinite: bool = False
+) -> Network:
     """Reads a network from its weights alone. Executes nothing and loads no values yet.
 
     Args:
         source: A checkpoint file in any of the `sne.checkpoints.formats.FORMATS`, a folder with one checkpoint or its
             shards, a `*.index.json`, a state dict (wrapped or not), or a module.
         name: Name of the network; by default the path, or the class of the module.
+        select: Name of the network to read where the source holds several: the keys that lead to its state dict, such
+            as "model_ema" or "0", or a prefix of its tensors' names, such as "teacher". By default the main network is
+            read, and a note states which one that is.
+        allow_nonfinite: Whether a network with NaN or infinite weights is read. All values are then loaded once, and
+            each layer in which some are NaN or infinite is left out, with a note that counts them. Otherwise loading
+            such a weight raises an error.
 
     Returns:
         The network: its layers in order, and a note on every tensor that is not used or not surely understood.
 
     Raises:
-        CheckpointError: If the source cannot be read whole.
+        CheckpointError: If the source cannot be read whole, or holds no network of the name `select`.
 
     Example:
         >>> network = read_network(nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)))
@@ -39,50 +52,53 @@ def read_network(source: str | PathLike[str] | Mapping[str, Any] | nn.Module, *,
         >>> network.read(network.layers[0].parts[0]).shape
         torch.Size([3, 4, 1])
     """
-    opened = open_source(source)
+    opened = open_source(source, select=select)
     network = build_network(name or opened.name, opened, opened.hints, heads=heads_of(opened.config))
-    if not opened.notes:
-        return network
-    extra = tuple(Note(key, reason) for key, reason in opened.notes.items())
-    return Network(network.name, network.layers, opened, network.notes + extra)
+    if opened.notes:
+        extra = tuple(Note(key, reason) for key, reason in opened.notes.items())
+        network = Network(network.name, network.layers, opened, network.notes + extra)
+    return without_nonfinite(network) if allow_nonfinite else network
 
 
-def open_source(source: str | PathLike[str] | Mapping[str, Any] | nn.Module) -> CheckpointSource:
+def open_source(source: Readable, *, select: str | None = None) -> CheckpointSource:
     """Opens the tensors of a checkpoint without recognising layers.
 
     Args:
         source: A path, a state dict or a module, as in `read_network`.
+        select: Name of the network to open where the source holds several, as in `read_network`.
 
     Returns:
         The tensors, not loaded yet.
 
     Raises:
-        CheckpointError: If the source cannot be read whole.
+        CheckpointError: If the source cannot be read whole, or holds no network of the name `select`.
 
     Example:
         >>> open_source(nn.Linear(4, 3)).load("bias").shape
         torch.Size([3])
+        >>> list(open_source({"net": {"bias": torch.ones(3)}, "ema": {"bias": torch.ones(3)}}, select="ema").infos)
+        ['bias']
     """
     if isinstance(source, nn.Module):
-        return CheckpointSource(module_tensors(source))
+        return CheckpointSource(choose_network(module_tensors(source), select))
     if isinstance(source, Mapping):
-        state, notes = unwrap(source, "state dict")
+        state, notes = unwrap(source, "state dict", select)
         return CheckpointSource(StateDictTensors(state, notes=notes))
     if not isinstance(source, str | PathLike):
         kind = type(source).__name__
         raise CheckpointError(kind, "cannot be read; expected a path, a state dict or an nn.Module")
     path = Path(source)
     try:
-        return CheckpointSource(_open_path(path), config=read_config(path))
+        return CheckpointSource(_open_path(path, select), config=read_config(path))
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
 
 
-def _open_path(path: Path) -> StoredTensors:
+def _open_path(path: Path, select: str | None) -> StoredTensors:
     if path.is_dir():
-        return open_folder(path)
+        return open_folder(path, select)
     if not path.exists():
         raise CheckpointError(path, "no such file or folder")
     if path.name.endswith(".index.json"):
-        return open_index(path)
-    return open_file(path)
+        return open_index(path, select)
+    return open_file(path, select)

@@ -72,6 +72,25 @@ class CheckpointSource:
             CheckpointError: If there is no such tensor, if its shape is not the declared one, or if it holds NaN or
                 infinity.
         """
+        values = self.load_any(name)
+        if values.numel() and not all(torch.isfinite(end) for end in torch.aminmax(values)):
+            bad = int((~torch.isfinite(values)).sum())
+            raise CheckpointError(
+                self.name,
+                f"tensor {name!r} has {bad} NaN or infinite values of {values.numel()}{_in_layer(name)}; "
+                "allow_nonfinite=True (--allow-nonfinite) leaves that layer out",
+            )
+        return values
+
+    def load_any(self, name: str) -> Tensor:
+        """Loads one tensor or composed weight like `load`, also if it holds NaN or infinity.
+
+        Args:
+            name: A key of `infos`.
+
+        Raises:
+            CheckpointError: If there is no such tensor, or if its shape is not the declared one.
+        """
         if name not in self._infos:
             raise CheckpointError(self.name, f"there is no tensor {name!r}")
         if name in self._composed:
@@ -81,9 +100,6 @@ class CheckpointSource:
             values = self._read_stored(name)
         if values.dtype not in _KEPT:
             values = (values.real if values.is_complex() else values).to(torch.float32)
-        if values.numel() and not all(torch.isfinite(end) for end in torch.aminmax(values)):
-            bad = int((~torch.isfinite(values)).sum())
-            raise CheckpointError(self.name, f"tensor {name!r} has {bad} NaN or infinite values of {values.numel()}")
         return values
 
     def _read_stored(self, name: str) -> Tensor:
@@ -94,3 +110,9 @@ class CheckpointSource:
     def _check_shape(self, name: str, values: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(values.shape) != shape:
             raise CheckpointError(self.name, f"tensor {name!r} has shape {list(values.shape)}, expected {list(shape)}")
+
+
+def _in_layer(name: str) -> str:
+    """Names the layer that a tensor belongs to, for error messages."""
+    module = name.rpartition(".")[0]
+    return f", in layer {module!r}" if module else ""

@@ -75,12 +75,15 @@ class StateDictTensors(StoredTensors):
         return value.cpu()
 
 
-def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor | DescribedTensor], dict[str, str]]:
+def unwrap(
+    content: Any, name: str, select: str | None = None
+) -> tuple[dict[str, Tensor | DescribedTensor], dict[str, str]]:
     """Finds the state dict in the content of a checkpoint.
 
     Args:
         content: Loaded content: a state dict, a wrapper around one, or a mapping of several, which are joined.
         name: Name of the file in messages.
+        select: Keys that lead to the state dict to read, joined by dots, such as "model_ema"; None for the main one.
 
     Returns:
         The tensors by name, and the reason why it is not read for each other entry, by name.
@@ -97,6 +100,10 @@ def unwrap(content: Any, name: str) -> tuple[dict[str, Tensor | DescribedTensor]
         kind = type(content).__name__
         raise CheckpointError(name, f"the file holds an object of type {kind}, expected a state dict or a mapping")
     notes: dict[str, str] = {}
+    for key in select.split(".") if select else ():
+        if not isinstance(content, Mapping) or key not in content:
+            raise CheckpointError(name, f"nothing is named {select!r}")
+        content = content[key]
     for _ in range(_MAX_DEPTH):
         key = next((key for key in WRAPPERS if _is_wrapper(content, key)), None)
         if key is None:

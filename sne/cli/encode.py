@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sne.cli.files import Failures, expand
-from sne.cli.options import BatchSize, Device, Files, PredictorFolder
+from sne.cli.options import AllowNonfinite, BatchSize, Device, Files, PredictorFolder, Select
 from sne.cli.tables import warn
 from sne.errors import SneError, counted
 
@@ -29,6 +29,8 @@ def encode(
     ],
     batch_size: BatchSize = 64,
     device: Device = "auto",
+    select: Select = None,
+    allow_nonfinite: AllowNonfinite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
     """Encode checkpoints as vectors.
@@ -37,6 +39,7 @@ def encode(
     stderr; the .parquet file then holds the others, and no .npy file is written.
     """
     from sne.predictors import Predictor, choose_device
+    from sne.predictors.sources import read_sources
     from sne.work import check_can_write
 
     if out.suffix not in (".parquet", ".npy"):
@@ -44,7 +47,8 @@ def encode(
     check_can_write(out)
     loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures = expand(files), Failures()
-    rows = loaded.encode(sources, batch_size=batch_size, errors=failures)
+    networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite)
+    rows = loaded.encode(networks, batch_size=batch_size, errors=failures)
     if out.suffix == ".npy" and failures:
         warn(f"{out}: not written, because its rows would not be those of the files given")
     elif len(rows):

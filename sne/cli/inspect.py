@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.files import Failures, expand
-from sne.cli.options import Files
+from sne.cli.options import AllowNonfinite, Files, Select
 from sne.errors import SneError, counted
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ def inspect(
     stats: Annotated[
         bool, typer.Option("--stats", help="Also read the values and show min, max and mean |x| of each tensor.")
     ] = False,
+    select: Select = None,
+    allow_nonfinite: AllowNonfinite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file.")] = False,
 ) -> None:
     """Show the layers of checkpoints.
@@ -38,7 +40,8 @@ def inspect(
     sources, failures = expand(files), Failures()
     for path in sources:
         try:
-            described = _describe(path, read_network(path), chunk_size, stats)
+            network = read_network(path, select=select, allow_nonfinite=allow_nonfinite)
+            described = _describe(path, network, chunk_size, stats)
         except (SneError, OSError) as error:
             failures(path, error)
             continue

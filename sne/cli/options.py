@@ -24,6 +24,26 @@ Device = Annotated[
 """The device on which the predictor runs."""
 
 
+Select = Annotated[
+    str | None,
+    typer.Option(
+        "--select",
+        metavar="NAME",
+        show_default=False,
+        help="Network to read from files that hold several: the key of its state dict (model_ema, 0) or a prefix of "
+        "its tensors' names (teacher). Default: the main network; a note states which one.",
+    ),
+]
+AllowNonfinite = Annotated[
+    bool,
+    typer.Option(
+        "--allow-nonfinite",
+        help="Read networks with NaN or infinite weights, without the layers that hold them. All values are then "
+        "loaded once more.",
+    ),
+]
+
+
 def split_list(text: str) -> tuple[str, ...]:
     """Splits the value of --invariance-kinds at its commas.
 

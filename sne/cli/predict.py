@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.files import Failures, expand
-from sne.cli.options import BatchSize, Device, Files, PredictorFolder
+from sne.cli.options import AllowNonfinite, BatchSize, Device, Files, PredictorFolder, Select
 from sne.cli.tables import format_table, warn
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ def predict(
     predictor: PredictorFolder,
     batch_size: BatchSize = 64,
     device: Device = "auto",
+    select: Select = None,
+    allow_nonfinite: AllowNonfinite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file and property.")] = False,
 ) -> None:
     """Predict properties of checkpoints.
@@ -33,11 +35,16 @@ def predict(
 
     loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures = expand(files), Failures()
-    predictions = loaded.predict(sources, batch_size=batch_size, errors=failures)
+    networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite)
+    predictions = loaded.predict(networks, batch_size=batch_size, errors=failures)
     paths = [path for path in sources if path not in failures]
     num = len(loaded.properties)
     found = [(path, predictions[row * num : (row + 1) * num]) for row, path in enumerate(paths)]
-    as_stored = sum(canonicalize(network) is network for network in read_sources(paths)) if loaded.is_canonical else 0
+    as_stored = (
+        sum(canonicalize(network) is network for network in read_sources(paths, select=select))
+        if loaded.is_canonical
+        else 0
+    )
     if loaded.properties[0].kind == "class":
         found.sort(key=lambda pair: str(pair[1][0].value))
     else:

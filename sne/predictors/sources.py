@@ -36,26 +36,23 @@ def expand_sources(sources: Source | Iterable[Source]) -> list[Source]:
     Raises:
         PredictorError: A folder is a zoo, whose shards would be read as one odd network.
     """
-    several = cast(Iterable[Source], sources if _is_several(sources) else [sources])
-    found: list[Source] = []
-    seen: set[str] = set()
-    for source in several:
-        if not isinstance(source, str | Path):
-            found.append(source)
-            continue
-        for path in _expand_path(str(source)):
-            if path not in seen:
-                seen.add(path)
-                found.append(path)
-    return found
+    return list(_expand(sources))
 
 
-def read_sources(sources: Source | Iterable[Source], *, errors: OnError = "raise") -> Iterator[Network]:
+def read_sources(
+    sources: Source | Iterable[Source],
+    *,
+    errors: OnError = "raise",
+    select: str | None = None,
+    allow_nonfinite: bool = False,
+) -> Iterator[Network]:
     """Reads sources one at a time, as they are asked for.
 
     Args:
         sources: One source or several, see `expand_sources`.
         errors: What to do with a source that cannot be read.
+        select: Name of the network to read where a source holds several, see `sne.read_network`.
+        allow_nonfinite: Whether networks with NaN or infinite weights are read, see `sne.read_network`.
 
     Yields:
         One network per source, in order.
@@ -63,12 +60,12 @@ def read_sources(sources: Source | Iterable[Source], *, errors: OnError = "raise
     Raises:
         sne.CheckpointError: A source cannot be read whole.
     """
-    for source in expand_sources(sources):
+    for source in _expand(sources):
         if isinstance(source, Network):
             yield source
             continue
         try:
-            network = _read(source)
+            network = _read(source, select, allow_nonfinite)
         except (ValueError, OSError) as error:
             if errors == "raise":
                 raise
@@ -103,14 +100,27 @@ def blocks(networks: Iterable[Network], batch_size: int) -> Iterator[list[Networ
         yield block
 
 
+def _expand(sources: Source | Iterable[Source]) -> Iterator[Source]:
+    """Yields what `expand_sources` returns; networks are not kept."""
+    seen: set[str] = set()
+    for source in cast(Iterable[Source], sources if _is_several(sources) else [sources]):
+        if not isinstance(source, str | Path):
+            yield source
+            continue
+        for path in _expand_path(str(source)):
+            if path not in seen:
+                seen.add(path)
+                yield path
+
+
 def _is_several(sources: Any) -> bool:
     return not isinstance(sources, Network | str | Path | nn.Module | Mapping)
 
 
-def _read(source: Any) -> Network:
+def _read(source: Any, select: str | None, allow_nonfinite: bool) -> Network:
     from sne.checkpoints import read_network  # file formats are not needed where networks come from a zoo
 
-    return read_network(source)
+    return read_network(source, select=select, allow_nonfinite=allow_nonfinite)
 
 
 def _expand_path(path: str) -> list[str]:

@@ -97,10 +97,15 @@ class Format:
         name: Name of the format in messages.
         suffixes: Usual suffixes of such files, used to find checkpoints in folders and in messages.
         recognises: Whether a file has this format, judged by its content.
-        open: Opens a file of this format without loading values.
+        open: Opens a file of this format without loading values. Its second argument is the name of the network to
+            read if the file holds several, as in `sne.read_network`; None for the main one. A format that holds one
+            flat list of tensors ignores it.
+        holds_tree: Whether the content is a tree of mappings and lists, so that `open` finds the selected network
+            itself. For other formats the selection is a prefix of the tensors' names.
     """
 
     name: str
     suffixes: tuple[str, ...]
     recognises: Callable[[FileStart], bool]
-    open: Callable[[Path], StoredTensors]
+    open: Callable[[Path, str | None], StoredTensors]
+    holds_tree: bool = False

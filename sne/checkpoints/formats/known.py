@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sne.checkpoints.choice import choose_network
 from sne.checkpoints.formats.contents import FileStart, Format
 from sne.checkpoints.formats.onnx_file import OnnxTensors, is_onnx
 from sne.checkpoints.formats.safetensors_file import SafetensorsTensors, is_named_safetensors, is_safetensors
@@ -12,8 +13,8 @@ from sne.errors import CheckpointError
 
 FORMATS: tuple[Format, ...] = (
     Format("safetensors", (".safetensors",), is_safetensors, SafetensorsTensors),
-    Format("torch", (".bin", ".pt", ".pth", ".ckpt"), is_torch_archive, open_torch_archive),
-    Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_pickle),
+    Format("torch", (".bin", ".pt", ".pth", ".ckpt"), is_torch_archive, open_torch_archive, holds_tree=True),
+    Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_pickle, holds_tree=True),
     Format("TorchScript", (".pt",), is_torchscript, TorchScriptTensors),
     Format("ONNX", (".onnx",), is_onnx, OnnxTensors),
     # A damaged file that only its name identifies: the reader reports the fault in the header.
@@ -25,11 +26,12 @@ SUFFIXES = tuple(dict.fromkeys(suffix for known in FORMATS for suffix in known.s
 """Suffixes of checkpoint files, in order of preference within a folder."""
 
 
-def open_file(file: Path) -> StoredTensors:
+def open_file(file: Path, select: str | None = None) -> StoredTensors:
     """Opens one checkpoint file, recognised by its content rather than by its name.
 
     Args:
         file: Path of an existing file.
+        select: Name of the network to read if the file holds several, as in `sne.read_network`; None for the main one.
 
     Returns:
         A source of the tensors, which are not loaded yet.
@@ -42,7 +44,8 @@ def open_file(file: Path) -> StoredTensors:
     start = FileStart.read(file)
     for known in FORMATS:
         if known.recognises(start):
-            return known.open(file)
+            source = known.open(file, select)
+            return choose_network(source, None if known.holds_tree else select)
     raise CheckpointError(file, _refusal(start))
 
 

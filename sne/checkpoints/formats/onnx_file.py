@@ -55,12 +55,13 @@ class OnnxTensors(StoredTensors):
 
     Args:
         file: Path of the file.
+        select: Ignored; the file holds one flat list of tensors.
 
     Raises:
         CheckpointError: If the package onnx is not installed, or the file is not an ONNX model.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, select: str | None = None):
         try:
             import onnx
         except ImportError as error:

@@ -41,12 +41,13 @@ class SafetensorsTensors(StoredTensors):
 
     Args:
         file: Path of the file.
+        select: Ignored; the file holds one flat list of tensors.
 
     Raises:
         CheckpointError: If the header is not exactly what the format specifies.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, select: str | None = None):
         self._file = file
         infos, self._starts, metadata = read_header(file)
         super().__init__(str(file), infos, metadata=metadata)

@@ -28,13 +28,14 @@ def is_torch_pickle(start: FileStart) -> bool:
     return start.head.startswith(b"\x80")
 
 
-def open_torch_archive(file: Path) -> StateDictTensors:
+def open_torch_archive(file: Path, select: str | None = None) -> StateDictTensors:
     """Opens a zip archive as written by `torch.save` of torch 1.6 and later.
 
     The archive is mapped into memory: only the pages of tensors that are loaded are read.
 
     Args:
         file: Path of the archive.
+        select: Name of the network to read if there are several, see `sne.checkpoints.state_dict.unwrap`.
 
     Returns:
         A source of its tensors.
@@ -43,14 +44,15 @@ def open_torch_archive(file: Path) -> StateDictTensors:
         CheckpointError: If the archive is damaged, or its pickle names anything but tensors and containers.
     """
     check_storages(file, read_directory(file))
-    return _open(file, mmap=True)
+    return _open(file, select, mmap=True)
 
 
-def open_torch_pickle(file: Path) -> StateDictTensors:
+def open_torch_pickle(file: Path, select: str | None = None) -> StateDictTensors:
     """Opens a pickle as written by `torch.save` before torch 1.6. All of its values are read at once.
 
     Args:
         file: Path of the pickle.
+        select: Name of the network to read if there are several, see `sne.checkpoints.state_dict.unwrap`.
 
     Returns:
         A source of its tensors.
@@ -58,11 +60,11 @@ def open_torch_pickle(file: Path) -> StateDictTensors:
     Raises:
         CheckpointError: If the file is damaged, or the pickle names anything but tensors and containers.
     """
-    return _open(file, mmap=False)
+    return _open(file, select, mmap=False)
 
 
-def _open(file: Path, *, mmap: bool) -> StateDictTensors:
-    state, notes = unwrap(_load(file, mmap=mmap), str(file))
+def _open(file: Path, select: str | None, *, mmap: bool) -> StateDictTensors:
+    state, notes = unwrap(_load(file, mmap=mmap), str(file), select)
     return StateDictTensors(state, name=str(file), notes=notes)
 
 

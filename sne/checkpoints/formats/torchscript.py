@@ -33,12 +33,13 @@ class TorchScriptTensors(StoredTensors):
 
     Args:
         file: Path of the archive.
+        select: Ignored; the file holds one flat list of tensors.
 
     Raises:
         CheckpointError: If the archive is damaged, or its pickle names anything but tensors and scripted modules.
     """
 
-    def __init__(self, file: Path):
+    def __init__(self, file: Path, select: str | None = None):
         self._file = file
         records = read_directory(file)
         pickles = [name for name in records if name.endswith("/data.pkl") and name.count("/") == 1]

@@ -1,0 +1,69 @@
+"""Networks with NaN or infinite weights: the layers that hold them are left out."""
+
+from collections.abc import Mapping
+
+import torch
+
+from sne.checkpoints.source import CheckpointSource
+from sne.errors import CheckpointError
+from sne.networks import Layer, Network, Note
+
+_REASON = "in a layer with NaN or infinite weights, which is left out"
+
+
+def without_nonfinite(network: Network) -> Network:
+    """Leaves out every layer in which some weights are NaN or infinite.
+
+    All weights are loaded, one tensor at a time.
+
+    Args:
+        network: A network of a checkpoint.
+
+    Returns:
+        The other layers, at the levels that they had, and one note for each tensor that is left out. The network
+        itself if all of its weights are finite.
+
+    Raises:
+        CheckpointError: If no layer is left.
+
+    Example:
+        >>> from sne.checkpoints import read_network
+        >>> state = {"a.weight": torch.tensor([[1.0, float("nan")]]), "b.weight": torch.ones(3, 1)}
+        >>> network = without_nonfinite(read_network(state))
+        >>> [layer.name for layer in network.layers], network.notes[0].reason
+        (['b'], '1 of 2 values are NaN or infinite; the layer is left out')
+    """
+    counts: dict[str, int] = {}
+    for _, part in network.parts():
+        if part.tensor not in counts:
+            counts[part.tensor] = _count(network, part.tensor)
+    bad = {name: count for name, count in counts.items() if count}
+    if not bad:
+        return network
+    kept = tuple(layer for layer in network.layers if not any(part.tensor in bad for part in layer.parts))
+    if not kept:
+        raise CheckpointError(network.name, f"every layer has NaN or infinite values; first {next(iter(bad))!r}")
+    return Network(network.name, kept, network.source, _notes(network, kept, bad) + network.notes)
+
+
+def _notes(network: Network, kept: tuple[Layer, ...], bad: Mapping[str, int]) -> tuple[Note, ...]:
+    """Writes one note for each tensor of the layers that are left out, unless a layer that is kept reads it too."""
+    still_read = {part.tensor for layer in kept for part in layer.parts}
+    left_out = dict.fromkeys(part.tensor for _, part in network.parts() if part.tensor not in still_read)
+    infos = network.source.infos
+    return tuple(
+        Note(
+            name,
+            f"{bad[name]} of {infos[name].num_entries} values are NaN or infinite; the layer is left out"
+            if name in bad
+            else _REASON,
+        )
+        for name in left_out
+    )
+
+
+def _count(network: Network, name: str) -> int:
+    """Counts the NaN and infinite values of one tensor."""
+    source = network.source
+    values = source.load_any(name) if isinstance(source, CheckpointSource) else source.load(name)
+    return int((~torch.isfinite(values)).sum())
