@@ -5,6 +5,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -56,6 +58,27 @@ def write_safetensors(path: Path, header: Any, data: bytes) -> Path:
     return path
 
 
+def arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    """The floating tensors of a module as NumPy arrays."""
+    return {key: value.numpy() for key, value in module.state_dict().items() if value.is_floating_point()}
+
+
+def write_gguf(tensors: dict[str, np.ndarray], path: Path, architecture: str = "none", kind: Any = None) -> None:
+    """Writes arrays to a GGUF file, matrices in the given type if their rows are multiples of its block."""
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b"] * 20)
+    writer.add_array("some.numbers", list(range(40)))
+    for name, values in tensors.items():
+        if kind is not None and values.ndim > 1 and values.shape[-1] % gguf.GGML_QUANT_SIZES[kind][0] == 0:
+            writer.add_tensor(name, gguf.quants.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 WRITERS = {
     "state.pt": lambda m, p: torch.save(m.state_dict(), p),
     "wrapped.ckpt": lambda m, p: torch.save({"epoch": 3, "state_dict": m.state_dict(), "optimizer": {}}, p),
@@ -68,6 +91,9 @@ WRITERS = {
     "without_suffix": lambda m, p: save_file(m.state_dict(), p),
     "torch_without_suffix": lambda m, p: torch.save(m.state_dict(), p),
     "scripted.pt": lambda m, p: torch.jit.save(torch.jit.script(m), str(p)),
+    "arrays.npz": lambda m, p: np.savez(p, **arrays(m)),
+    "compressed.npz": lambda m, p: np.savez_compressed(p, **arrays(m)),
+    "model.gguf": lambda m, p: write_gguf(arrays(m), p),
     "traced.pt": lambda m, p: torch.jit.save(torch.jit.trace(m, torch.zeros(1, 3, 8, 8)), str(p)),
 }
 """Writers of a module to a file, at least one per format, by the name of the file."""

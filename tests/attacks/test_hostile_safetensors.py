@@ -63,7 +63,9 @@ RAW = {
     "PNG": (b"\x89PNG\r\n\x1a\n" + bytes(40), "a PNG image"),
     "web page": (b"<!DOCTYPE html><html>", "a web page"),
     "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
-    "GGUF": (b"GGUF\x03" + bytes(40), "a GGUF file"),
+    "TensorFlow Lite": (b"\x1c\0\0\0TFL3" + bytes(40), r"a TensorFlow Lite model; .*tf2onnx"),
+    "web page of a hub": (b"<!doctype html><html>", "a web page instead of the file"),
+    "ggml": (b"lmgg" + bytes(40), "older than GGUF"),
 }
 
 

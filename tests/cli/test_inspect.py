@@ -62,7 +62,7 @@ def test_one_bad_file_does_not_stop_the_others(files):
     assert "fc" in result.stdout
     errors = result.stderr.splitlines()
     assert len(errors) == 3
-    assert "bad.pt: not a checkpoint: it seems to be a PNG image" in errors[0]
+    assert "bad.pt: cannot be read: it seems to be a PNG image" in errors[0]
     assert "no such file" in errors[1]
     assert errors[2] == "sne: 2 of 3 files skipped"
 

@@ -6,19 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sne.checkpoints.formats.foreign import find_foreign
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
-
-FOREIGN: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG", "a PNG image"), (b"\xff\xd8\xff", "a JPEG image"), (b"GIF8", "a GIF image"),
-    (b"%PDF", "a PDF"), (b"BZh", "bzip2 data"),
-    (b"\x1f\x8b", "gzip data"), (b"\x89HDF", "an HDF5 file"), (b"\x7fELF", "a program"), (b"MZ", "a program"),
-    (b"GGUF", "a GGUF file"), (b"\x93NUMPY", "a NumPy array"), (b"PAR1", "a Parquet file"),
-    (b"version https://git-lfs", "a Git LFS pointer; the file itself was not downloaded"),
-    (b"<!DOCTYPE", "a web page"), (b"<html", "a web page"), (b"7z\xbc\xaf", "a 7z archive"),
-    (b"Rar!", "a RAR archive"), (b"(\xb5/\xfd", "zstd data"), (b"\xfd7zXZ", "xz data"),
-)  # fmt: skip
-"""First bytes of files that no reader reads, and the name of such a file for error messages."""
 
 _HEAD = 64
 
@@ -76,16 +66,21 @@ class FileStart:
 
     @property
     def foreign(self) -> str | None:
-        """Description of a known file that is not a checkpoint, such as "a PNG image"; otherwise None."""
+        """Name of a known format that is not read, with what to do, such as "a PNG image"; otherwise None."""
         if self.head.startswith(b"PK"):
-            seems = "a NumPy .npz" if any(name.endswith(".npy") for name in self.members) else "another zip archive"
-            return f"a zip archive without data.pkl, probably {seems}"
-        return next((what for magic, what in FOREIGN if self.head.startswith(magic)), None)
+            shown = ", ".join(sorted(self.members)[:3]) + (", ..." if len(self.members) > 3 else "")
+            return f"a zip archive without data.pkl ({shown}); unpack it and name the checkpoint inside"
+        return find_foreign(self.head, self.path.name)
+
+    @property
+    def foreign_first(self) -> str | None:
+        """As `foreign`, but only for files that a reader would take for its own."""
+        return find_foreign(self.head, self.path.name, is_first=True)
 
     def describe(self) -> str:
         """Describes content of unknown format for an error message."""
         if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in self.head):
-            return f"it seems to be text: {self.head[:24].decode('ascii')!r}"
+            return f"it seems to be text: {self.head[:48].decode('ascii')!r}"
         return f"its first bytes are {self.head[:8].hex(' ')}"
 
 

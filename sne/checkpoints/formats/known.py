@@ -4,6 +4,8 @@ from pathlib import Path
 
 from sne.checkpoints.choice import choose_network
 from sne.checkpoints.formats.contents import FileStart, Format
+from sne.checkpoints.formats.gguf_file import GgufTensors, is_gguf
+from sne.checkpoints.formats.numpy_file import is_npy, is_npz, open_npy, open_npz
 from sne.checkpoints.formats.onnx_file import OnnxTensors, is_onnx
 from sne.checkpoints.formats.safetensors_file import SafetensorsTensors, is_named_safetensors, is_safetensors
 from sne.checkpoints.formats.torch_file import is_torch_archive, is_torch_pickle, open_torch_archive, open_torch_pickle
@@ -17,6 +19,9 @@ FORMATS: tuple[Format, ...] = (
     Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_pickle, holds_tree=True),
     Format("TorchScript", (".pt",), is_torchscript, TorchScriptTensors),
     Format("ONNX", (".onnx",), is_onnx, OnnxTensors),
+    Format("GGUF", (".gguf",), is_gguf, GgufTensors),
+    Format("NumPy", (".npz",), is_npz, open_npz),
+    Format("NumPy", (".npy",), is_npy, open_npy),
     # A damaged file that only its name identifies: the reader reports the fault in the header.
     Format("safetensors", (".safetensors",), is_named_safetensors, SafetensorsTensors),
 )
@@ -42,6 +47,8 @@ def open_file(file: Path, select: str | None = None) -> StoredTensors:
     if not file.is_file():
         raise CheckpointError(file, "not a regular file")
     start = FileStart.read(file)
+    if start.foreign_first is not None:
+        raise CheckpointError(file, f"cannot be read: it seems to be {start.foreign_first}")
     for known in FORMATS:
         if known.recognises(start):
             source = known.open(file, select)
@@ -52,7 +59,7 @@ def open_file(file: Path, select: str | None = None) -> StoredTensors:
 def _refusal(start: FileStart) -> str:
     """Returns the reason for refusing a file of no known format."""
     if start.foreign is not None:
-        return f"not a checkpoint: it seems to be {start.foreign}"
+        return f"cannot be read: it seems to be {start.foreign}"
     expected = dict.fromkeys(known.name for known in FORMATS if start.suffix in known.suffixes)
     if expected:
         return (
