@@ -2,8 +2,8 @@
 
     python benchmarks/pretraining_zoos.py WORK --data DATA [--workers 2]
 
-DATA has the image sets as .npz files; `digits` comes with scikit-learn. Each zoo is a folder of WORK. An interrupted run
-continues where it stopped, and the zoos do not depend on the number of workers.
+DATA has the image sets as .npz files; `digits` comes with scikit-learn. Each zoo is a folder of WORK. An interrupted
+run continues where it stopped, and the zoos do not depend on the number of workers.
 """
 
 import argparse
