@@ -10,7 +10,8 @@ says that an order or the type of a norm is a guess:
     ! the order of the modules in the root is a guess: alpha, beta
 
 Left of the bar stand the tensor's name, its shape and, unless it is float32, its dtype. Right of it stand the level,
-layer type and role of each part, `in-first` for a weight stored [in, out], and `start:length/axis` for a slice.
+layer type and role of each part, `in-first` for a weight stored [in, out], and `start:length/axis` for a slice, or
+`start:run:step:length/axis` for one that repeats with a period.
 
 To add a layout, append what this command prints to a file in `tests/networks/layouts/`, and check each line:
 
@@ -69,7 +70,8 @@ def _place(layer: Layer, part: Part) -> str:
     if part.in_axis is not None and part.out_axis is not None and part.in_axis < part.out_axis:
         words.append("in-first")
     if part.axis is not None:
-        words.append(f"{part.start}:{part.shape[part.axis]}/{part.axis}")
+        repeats = f"{part.run}:{part.step}:" if part.step else ""
+        words.append(f"{part.start}:{repeats}{part.shape[part.axis]}/{part.axis}")
     return " ".join(words)
 
 

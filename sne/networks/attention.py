@@ -1,10 +1,12 @@
 """Recognises attentions among modules, and the linear layers in them: queries, keys, values and outputs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from sne.networks.grammar import attention_word, has_role
 from sne.networks.stems import Stem
+
+_OTHER_WORDS = ("low-rank kv", "interleaved kv")  # roles of layers that are not one of the types of an attention
 
 
 @dataclass(frozen=True)
@@ -13,13 +15,19 @@ class Attentions:
 
     Args:
         modules: Paths of the modules that hold queries and keys, separate or fused.
-        roles: "query", "key", "value", "qkv" or "out" by stem, for the stems that have one.
+        roles: "query", "key", "value", "qkv", "kv" or "out" by stem, for the stems that have one.
         outputs: Stored shape of the weight of the output projection, by path of the module.
+        queries: Stored shape of the weight of queries that have a tensor of their own, by path of the module.
+        bias_heads: Number of heads of a table of attention biases, by path of the module.
+        siblings: Names of the modules and parameters in each module that is an attention.
     """
 
     modules: frozenset[str]
     roles: Mapping[str, str]
     outputs: Mapping[str, tuple[int, ...]]
+    queries: Mapping[str, tuple[int, ...]]
+    bias_heads: Mapping[str, int]
+    siblings: Mapping[str, frozenset[str]]
 
 
 def find_attentions(stems: Mapping[str, Stem]) -> Attentions:
@@ -33,21 +41,42 @@ def find_attentions(stems: Mapping[str, Stem]) -> Attentions:
     """
     words: dict[str, set[str]] = {}
     outputs: dict[str, tuple[int, ...]] = {}
+    queries: dict[str, tuple[int, ...]] = {}
+    bias_heads: dict[str, int] = {}
     for path, stem in stems.items():
         if is_multihead(stem):
             words.setdefault(path, set()).add("qkv")
         elif any(len(info.shape) in (2, 4) for info in stem.leaves.values()):
             module, name, is_listed = _module_and_name(path)
-            word = "qkv" if has_role(name, "interleaved qkv") else attention_word(name)
+            word = next((word for word in _OTHER_WORDS if has_role(name, word)), "") or attention_word(name)
             weight = stem.leaves.get("weight")
             if word and not is_listed:
                 words.setdefault(module, set()).add(word)
-            if word == "out" and weight is not None and len(weight.shape) == 2:
-                outputs.setdefault(module, weight.shape)
-    found = {module for module, held in words.items() if "qkv" in held or {"query", "key"} <= held}
-    modules = frozenset(module for module in found if not _is_state_space(module, stems, outputs))
+            if weight is not None and len(weight.shape) == 2 and word in ("out", "query"):
+                (outputs if word == "out" else queries).setdefault(module, weight.shape)
+            if name == "attention_biases" and "" in stem.leaves:
+                bias_heads[module] = stem.leaves[""].shape[0]
+    found = {module for module, held in words.items() if held & {"qkv", "low-rank kv"} or _holds_pair(held)}
+    modules = frozenset(module for module in found if not _is_other_in_proj(module, stems, outputs))
     roles = {path: role for path in stems if (role := _role(path, modules))}
-    return Attentions(modules, roles, outputs)
+    for path, role in roles.items():
+        if role == "qkv" and path.rpartition(".")[0] in queries:
+            roles[path] = "kv"  # c_attn beside q_attn: the cross-attention of GPT-2
+    return Attentions(modules, roles, outputs, queries, bias_heads, _siblings(stems, modules))
+
+
+def _holds_pair(held: Set[str]) -> bool:
+    """Whether a module that holds these roles of linear layers is an attention without a fused tensor of all three."""
+    return "query" in held and bool(held & {"key", "kv", "interleaved kv"})
+
+
+def _siblings(stems: Mapping[str, Stem], modules: frozenset[str]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {module: set() for module in modules}
+    for path in stems:
+        module, _, name = path.rpartition(".")
+        if module in found:
+            found[module].add(name)
+    return {module: frozenset(names) for module, names in found.items()}
 
 
 def is_multihead(stem: Stem) -> bool:
@@ -72,11 +101,14 @@ def _module_and_name(path: str) -> tuple[str, str, bool]:
     return module, name, True
 
 
-def _is_state_space(module: str, stems: Mapping[str, Stem], outputs: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether `in_proj` has other rows than three for each input of the output projection, as in Mamba."""
-    stem = stems.get(f"{module}.in_proj" if module else "in_proj")
+def _is_other_in_proj(module: str, stems: Mapping[str, Stem], outputs: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether `in_proj` does not hold queries, keys and values: Mamba, and the short convolutions of LFM2."""
+    dot = "." if module else ""
+    stem = stems.get(f"{module}{dot}in_proj")
     if stem is None or "weight" not in stem.leaves:
         return False
+    if any(f"{module}{dot}{name}" in stems for name in ("conv", "conv1d", "pos_proj", "pos_q_proj")):
+        return f"{module}{dot}conv" in stems or f"{module}{dot}conv1d" in stems
     return module not in outputs or stem.leaves["weight"].shape[:1] != (3 * outputs[module][1],)
 
 

@@ -1,5 +1,8 @@
 """Fused tensors cut into layers: queries, keys and values in one tensor, and gate and up projection in one."""
 
+from collections.abc import Sequence
+
+from sne.networks.fusion import PIECES, Piece
 from sne.networks.network import Layer, LayerType, Part, Role, TensorInfo
 from sne.networks.parts import StemLayers, cut, matrix_part, vector_part
 from sne.networks.stems import Stem
@@ -10,7 +13,6 @@ ATTENTION_TYPES = {
     "value": LayerType.ATTENTION_VALUE,
     "out": LayerType.ATTENTION_OUT,
 }
-_PIECES = ("query", "key", "value")
 
 
 def multihead(stem: Stem) -> StemLayers:
@@ -22,7 +24,7 @@ def multihead(stem: Stem) -> StemLayers:
     found = StemLayers(stem.path)
     leaves = stem.leaves
     bias = leaves.get("in_proj_bias")
-    for index, piece in enumerate(_PIECES):
+    for index, piece in enumerate(PIECES):
         parts = []
         if "in_proj_weight" in leaves:
             info = leaves["in_proj_weight"]
@@ -39,37 +41,32 @@ def multihead(stem: Stem) -> StemLayers:
     return found
 
 
-def fused_qkv(
-    stem: Stem, weight: TensorInfo, bias: TensorInfo | None, *, in_first: bool, num_queries: int | None
-) -> StemLayers | None:
-    """Returns the three layers of a tensor that holds queries, keys and values one after the other.
+def cut_layers(
+    stem: Stem, weight: TensorInfo, bias: TensorInfo | None, pieces: Sequence[Piece], *, in_first: bool
+) -> StemLayers:
+    """Returns one layer per piece of a tensor that holds queries, keys and values, or some of them.
 
     Args:
-        stem: The stem of the tensor.
+        stem: The stem of the tensor; leaves `q_bias`, `k_bias` and `v_bias` are biases of the pieces.
         weight: The fused weight.
         bias: The fused bias, if any.
+        pieces: Pieces along the axis of the outputs.
         in_first: Whether the weight is stored [in, out].
-        num_queries: Width of the queries, which is what the output projection reads; None if unknown.
 
     Returns:
-        Three layers of one level, or None if the size does not tell where to cut.
+        Layers of one level.
     """
-    axis = 1 if in_first else 0
-    total = weight.shape[axis]
-    if num_queries is not None and num_queries < total < 3 * num_queries and (total - num_queries) % 2 == 0:
-        sizes = (num_queries, (total - num_queries) // 2, (total - num_queries) // 2)  # grouped queries
-    elif total % 3 == 0:
-        sizes = (total // 3,) * 3
-    else:
-        return None
     found = StemLayers(stem.path)
-    start = 0
-    for piece, size in zip(_PIECES, sizes, strict=True):
-        parts = [cut(matrix_part(weight, Role.WEIGHT, in_first=in_first), axis, start, size, piece)]
+    for piece in pieces:
+        where = {"start": piece.start, "length": piece.length, "run": piece.run, "step": piece.step}
+        whole = matrix_part(weight, Role.WEIGHT, in_first=in_first)
+        parts = [cut(whole, 1 if in_first else 0, label=piece.label, **where)]
+        own = stem.leaves.get(f"{piece.label[0]}_bias")
         if bias is not None:
-            parts.append(cut(vector_part(bias, Role.BIAS), 0, start, size, piece))
-        found.layers.append(Layer(f"{stem.path}.{piece}", ATTENTION_TYPES[piece], 0, tuple(parts)))
-        start += size
+            parts.append(cut(vector_part(bias, Role.BIAS), 0, label=piece.label, **where))
+        elif own is not None and own.num_entries == piece.length:
+            parts.append(vector_part(own, Role.BIAS))
+        found.layers.append(Layer(f"{stem.path}.{piece.label}", ATTENTION_TYPES[piece.label], 0, tuple(parts)))
     return found
 
 

@@ -137,15 +137,22 @@ GRAMMAR = (
     Row(Form.ROLE, "not a table", r"proj", "pos_proj, DeBERTa; time_emb_proj, diffusers"),
     # Roles of linear layers in an attention.
     Row(Form.ROLE, "query", r"^(to_|w|linear_|lin_)?(q|query)(_proj|_lin|_linear|_layer)?(_weight)?$", "q_lin, XLM"),
+    Row(Form.ROLE, "query", r"^q_attn$", "q_attn, cross-attention of GPT-2"),
+    Row(Form.ROLE, "kv", r"^(to_|w|c_)?kv(_proj|_lin|_linear)?$", "kv, PVT; to_kv, lucidrains; kv_linear, PixArt"),
+    Row(Form.ROLE, "interleaved kv", r"^(linear_kv|key_value)$", "linear_kv, cross-attention of Megatron-Core"),
+    Row(Form.ROLE, "low-rank kv", r"^kv_b_proj$", "kv_b_proj, DeepSeek-V2 and V3"),
     Row(Form.ROLE, "key", r"^(to_|w|linear_|lin_)?(k|key)(_proj|_lin|_linear|_layer)?(_weight)?$", "to_k, diffusers"),
     Row(Form.ROLE, "value", r"^(to_|w|linear_|lin_)?(v|value)(_proj|_lin|_linear|_layer)?(_weight)?$", "wv, Llama"),
     Row(Form.ROLE, "qkv", r"^(to_|w)?qkv(_proj)?$", "qkv, timm ViT; wqkv, ModernBERT"),
     Row(Form.ROLE, "qkv", r"^c_attn$", "c_attn, GPT-2"),
+    Row(Form.ROLE, "qkv", r"^w_?pack$", "W_pack, Baichuan"),
+    Row(Form.ROLE, "qkv", r"^(qkv_linear|att_proj)$", "qkv_linear, LayoutLMv2; att_proj, OLMo"),
+    Row(Form.ROLE, "qkv", r"^(query_key_value|linear_qkv)$", "query_key_value, GPT-NeoX; linear_qkv, Megatron-Core"),
     Row(Form.ROLE, "qkv", r"^in_proj(_weight)?$", "in_proj, torch attention with a module of its own"),
     Row(Form.ROLE, "out", r"^(c_proj|out_proj|o_proj|proj|o|wo)$", "o_proj, Llama; proj, timm ViT; wo, Llama by Meta"),
     Row(Form.ROLE, "out", r"^(out|to_out|out_lin|attn_out|linear_o)$", "to_out, diffusers; out_lin, DistilBERT"),
+    Row(Form.ROLE, "out", r"^linear_proj$", "linear_proj, Megatron-Core"),
     Row(Form.ROLE, "out", r"^(dense|output)$", "dense, BERT and GPT-NeoX"),
-    Row(Form.ROLE, "interleaved qkv", r"^query_key_value$", "query_key_value, GPT-NeoX, BLOOM, Falcon"),
     Row(Form.ROLE, "stored in-first", r"^(c_attn|c_fc|c_proj|q_attn)$", "c_fc, GPT-2: Conv1D of transformers"),
     Row(Form.ROLE, "gate and up", r"^(gate_up_proj|wi_gate_up)$", "gate_up_proj, Phi-3"),
     # The contents of a module, which decide its form.
@@ -167,6 +174,7 @@ GRAMMAR = (
     Row(Form.ROLE, "mlp down", r"^(down|down_proj|w2|wo)$", "down_proj, Llama; wo, T5"),
     Row(Form.ROLE, "mlp down", r"^(c_proj|c_out|fc_out|fc2)$", "c_proj, GPT-2; fc_out, GPT-J"),
     Row(Form.ROLE, "mlp down", r"^(linear2|lin2|dense_4h_to_h|output)$", "lin2, DistilBERT; dense_4h_to_h, GPT-NeoX"),
+    Row(Form.ROLE, "feed-forward", r"^ff_(?!norm)", "ff_proj, OLMo by AI2: an MLP that is no module of its own"),
     Row(Form.ROLE, "own mlp norm", r"pre_feedforward", "pre_feedforward_layernorm, Gemma 2"),
     Row(Form.ROLE, "norm at the input", r"embed|pre|input|first", "ln_pre, CLIP; norm_embed, DeBERTa"),
     Row(Form.ROLE, "dense", r"^(dense|linear|lin)$", "dense, BERT: a layer that a norm may follow"),
@@ -177,7 +185,7 @@ GRAMMAR = (
     ),
     Row(Form.ROLE, "kind of layer", r"^(conv|convolution|proj|linear|dense)$", "conv, of conv_dw with its norm bn_dw"),
     Row(Form.ROLE, "output", r"head|decoder|predict", "lm_head, which is often tied to an embedding"),
-    Row(Form.ROLE, "second half of an mlp", r"output", "ffn_output, ALBERT; output, BERT"),
+    Row(Form.ROLE, "second half of an mlp", r"output|^ff_out$", "ffn_output, ALBERT; output, BERT; ff_out, OLMo"),
     # Where a module stands among its siblings in a module of no special form.
     Row(Form.MODULE, "head", r"embed_out|unembed|lm_head", "lm_head, GPT-2; embed_out, GPT-NeoX"),
     # Whole words that are common in plain stacks: `plain` is their place in such a stack.
@@ -254,7 +262,7 @@ GRAMMAR = (
     Row(Form.BLOCK_NORM, "after mlp", r"post_feedforward|post_mlp|post_ffn", "post_feedforward_layernorm, Gemma 2"),
     Row(Form.BLOCK_NORM, "after mlp", r"output_layer_norm|full_layer", "output_layer_norm, DistilBERT"),
     Row(Form.BLOCK_NORM, "mlp norm", r"pre_feedforward|pre_mlp|feed_forward", "pre_feedforward_layernorm, Gemma 2"),
-    Row(Form.BLOCK_NORM, "mlp norm", r"ffn|mlp|after|final", "ffn_norm, Llama by Meta; layernorm_after, ViT"),
+    Row(Form.BLOCK_NORM, "mlp norm", r"ffn|^ff_|mlp|after|final", "ffn_norm, Llama by Meta; layernorm_after, ViT"),
     Row(Form.BLOCK_NORM, "cross-attention norm", r"cross|encoder_attn|enc_dec", "encoder_attn_layer_norm, BART"),
     Row(Form.BLOCK_NORM, "after attention", r"^sa_layer_norm|post_attn|post_self", "sa_layer_norm, DistilBERT"),
     Row(
@@ -270,13 +278,14 @@ GRAMMAR = (
     ),
     Row(Form.BLOCK_NORM, "mlp norm", r"(?<![\dx])2[a-z]?$", "norm2, timm ViT"),
     Row(
-        Form.ATTENTION, "projections", r"^$|^query_key_value$",
-        "query_key_value, BLOOM; and parameters of the module itself, which have no name",
+        Form.ATTENTION, "projections", r"^$|^(q|kv)_a_proj(_with_mqa)?$|^(linear_kv|key_value)$",
+        "kv_a_proj_with_mqa, DeepSeek-V3; and parameters of the module itself, which have no name",
     ),
     Row(Form.ATTENTION, "projections", r"bias|pos|rel", "relative_position_bias_table, Swin; pos_proj, DeBERTa"),
+    Row(Form.ATTENTION, "between", r"^(q|kv)_b_proj$", "kv_b_proj, DeepSeek-V3, after the norm of kv_a"),
     Row(Form.ATTENTION, "out", r"out|proj$", "out_projection, Small Transformer Zoo"),
     Row(
-        Form.ATTENTION_NORM, "norm of a projection", r"(^|_)(q|k|v|query|key|value)(_|$)|^norm[qkv]$",
+        Form.ATTENTION_NORM, "norm of a projection", r"(^|_)(q|k|v|kv|query|key|value)(_|$)|^norm[qkv]$",
         "q_norm, Qwen3",
     ),
     Row(Form.MLP_NORM, "norm", r"pre|in", "pre_norm"),
@@ -349,8 +358,8 @@ def is_embedding(component: str) -> bool:
 
 @lru_cache(maxsize=65536)
 def attention_word(component: str) -> str:
-    """Returns the role of a name in an attention: "query", "key", "value", "qkv", "out" or ""."""
-    return next((role for role in ("query", "key", "value", "qkv", "out") if has_role(component, role)), "")
+    """Returns the role of a name in an attention: "query", "key", "value", "qkv", "kv", "out" or ""."""
+    return next((role for role in ("query", "key", "value", "qkv", "kv", "out") if has_role(component, role)), "")
 
 
 @lru_cache(maxsize=65536)

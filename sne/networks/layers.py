@@ -1,12 +1,13 @@
 """From the tensors of one stem to typed layers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sne.networks.attention import Attentions, is_multihead
-from sne.networks.fused import ATTENTION_TYPES, fused_qkv, gate_and_up, multihead
+from sne.networks.fused import ATTENTION_TYPES, cut_layers, gate_and_up, multihead
+from sne.networks.fusion import AS_NANOGPT, OPEN_LAYOUT, OPEN_PAIR, PIECES, Fused, Piece, kv_pieces, qkv_pieces
 from sne.networks.grammar import has_role, is_embedding, is_position
-from sne.networks.network import Hint, Layer, LayerType, Note, Part, Role, TensorInfo
+from sne.networks.network import Heads, Hint, Layer, LayerType, Note, Part, Role, TensorInfo
 from sne.networks.parts import NORMS, TABLES, StemLayers, matrix_part, table_part, vector_part
 from sne.networks.recurrent import is_recurrent, recurrent
 from sne.networks.stems import Stem
@@ -22,31 +23,48 @@ _FROM_SHAPES = frozenset({LayerType.LINEAR, *CONVS.values(), *_TRANSPOSED_TYPES}
 _NO_HINT = Hint()
 _OTHER_CLASS = "a layer of a class that is not known; read as other"
 _UNKNOWN = "a parameter of no known layer; read as other"
-_INTERLEAVED = "query, key and value may alternate by head in this tensor; read as one linear layer"
+_PIECE_BIASES = {"q": "q_bias", "query": "q_bias", "k": "k_bias", "key": "k_bias", "v": "v_bias", "value": "v_bias"}
 
 
-def read_layers(stems: Mapping[str, Stem], attentions: Attentions, hints: Mapping[str, Hint]) -> list[StemLayers]:
+def read_layers(
+    stems: Mapping[str, Stem], attentions: Attentions, hints: Mapping[str, Hint], heads: Heads | None = None
+) -> list[StemLayers]:
     """Turns every stem into layers.
 
     Args:
         stems: Tensors by stem.
         attentions: Modules that are attentions, and the roles of stems in them.
         hints: Hints by module path or tensor name, as stored.
+        heads: Heads of the attentions, if a configuration says so.
 
     Returns:
         One entry per stem, in the order of `stems`. Every tensor is a part of a layer.
     """
     gpt2_in_first = _gpt2_in_first(stems)
     found = []
-    for stem in stems.values():
+    for stem in _with_biases_of_pieces(stems, attentions):
         if is_recurrent(stem):
             layers = recurrent(stem)
         elif is_multihead(stem):
             layers = multihead(stem)
         else:
-            layers = _Reader(stem, hints.get(stem.stored, _NO_HINT), attentions, gpt2_in_first).read()
+            layers = _Reader(stem, hints.get(stem.stored, _NO_HINT), attentions, heads, gpt2_in_first).read()
         found.append(_with_rest(layers, stem))
     return found
+
+
+def _with_biases_of_pieces(stems: Mapping[str, Stem], attentions: Attentions) -> list[Stem]:
+    """Returns the stems with the parameters `q_bias` and `v_bias` beside a fused weight in its stem, as in BEiT."""
+    fused = {path.rpartition(".")[0]: path for path, role in attentions.roles.items() if role == "qkv"}
+    found = dict(stems)
+    for path, stem in stems.items():
+        module, _, name = path.rpartition(".")
+        leaf, owner = _PIECE_BIASES.get(name), fused.get(module)
+        if leaf and owner and stem.leaves.keys() == {"bias"} and "bias" not in stems[owner].leaves:
+            del found[path]
+            target = found[owner]
+            found[owner] = Stem(target.path, target.stored, target.leaves | {leaf: stem.leaves["bias"]})
+    return list(found.values())
 
 
 def _gpt2_in_first(stems: Mapping[str, Stem]) -> bool | None:
@@ -68,12 +86,14 @@ class _Reader:
         stem: The stem.
         hint: Hint about its module.
         attentions: Attentions of the network.
+        heads: Heads of the attentions, if a configuration says so.
         gpt2_in_first: Whether layers named as in GPT-2 are stored [in, out]; None if unknown.
     """
 
     stem: Stem
     hint: Hint
     attentions: Attentions
+    heads: Heads | None
     gpt2_in_first: bool | None
 
     def read(self) -> StemLayers:
@@ -168,18 +188,47 @@ class _Reader:
         stem = self.stem
         in_first = self._is_in_first(weight, bias)
         role = self.attentions.roles.get(stem.path, "")
-        if role == "qkv":
-            out = self.attentions.outputs.get(stem.path.rpartition(".")[0])
-            num_queries = None if out is None else out[0 if in_first else 1]
-            if layers := fused_qkv(stem, weight, bias, in_first=in_first, num_queries=num_queries):
-                return layers
         part = matrix_part(weight, Role.WEIGHT, in_first=in_first)
         parts = [part] if bias is None else [part, vector_part(bias, Role.BIAS)]
         if has_role(stem.component, "gate and up") and part.arranged_shape[0] % 2 == 0:
             return gate_and_up(stem, parts, in_first=in_first)
+        pieces, doubt = self._pieces(role, weight, in_first=in_first)
+        notes = [Note(weight.name, doubt)] if doubt else []
+        if pieces:
+            found = cut_layers(stem, weight, bias, pieces, in_first=in_first)
+            found.notes += notes
+            return found
         kind = ATTENTION_TYPES.get(role, LayerType.LINEAR)
-        notes = [Note(weight.name, _INTERLEAVED)] if has_role(stem.component, "interleaved qkv") else []
         return StemLayers(stem.path, [Layer(stem.path, kind, 0, tuple(parts))], notes)
+
+    def _pieces(self, role: str, weight: TensorInfo, *, in_first: bool) -> tuple[Sequence[Piece], str]:
+        """Returns the pieces of a fused weight, and what is doubtful; no pieces if it is one layer."""
+        stem, attentions = self.stem, self.attentions
+        module = stem.path.rpartition(".")[0]
+        total, width = (weight.shape[1], weight.shape[0]) if in_first else weight.shape[:2]
+        if role == "qkv":
+            out = attentions.outputs.get(module)
+            fused = Fused(
+                stem.stored,
+                total,
+                width,
+                None if out is None else out[0 if in_first else 1],
+                attentions.siblings.get(module, frozenset()),
+                attentions.bias_heads.get(module),
+            )
+            found = qkv_pieces(fused, self.heads)
+        elif role == "kv":
+            queries = attentions.queries.get(module)
+            found = kv_pieces(total, None if queries is None else queries[1 if in_first else 0], self.heads)
+        elif has_role(stem.component, "interleaved kv"):
+            found = OPEN_PAIR
+        else:
+            return (), ""
+        if isinstance(found, str):
+            return (), found
+        like_nanogpt = stem.component == "c_attn" and not in_first and "bias" in stem.leaves and total == 3 * width
+        is_open = like_nanogpt and (self.heads is None or not self.heads.model_type)
+        return found, AS_NANOGPT if is_open else ""
 
     def _is_in_first(self, weight: TensorInfo, bias: TensorInfo | None) -> bool:
         """Whether a matrix is stored [in, out], by what is surest: hint, size of the bias, names."""
@@ -205,6 +254,12 @@ class _Reader:
         if self.hint.type is None and bias is not None and first != second:
             is_transposed = bias.shape[0] == second  # the bias of a plain convolution counts the first axis
         role = self.attentions.roles.get(stem.path, "") if ndim == 4 else ""
+        if has_role(stem.component, "qkv") and weight.num_entries == first * second:
+            if role == "qkv" and stem.component == "to_qkv" and first % 3 == 0:  # cut in thirds wherever it is used
+                thirds = [Piece(label, i * first // 3, first // 3) for i, label in enumerate(PIECES)]
+                return cut_layers(stem, weight, bias, thirds, in_first=False)
+            layer = Layer(stem.path, kind, 0, (matrix_part(weight, Role.WEIGHT, in_first=False), *biases))
+            return StemLayers(stem.path, [layer], [Note(weight.name, OPEN_LAYOUT)])
         layer = Layer(stem.path, kind, 0, (matrix_part(weight, Role.WEIGHT, in_first=False), *biases))
         if role in ATTENTION_TYPES and weight.shape[2:] == (1, 1):
             layer = Layer(stem.path, ATTENTION_TYPES[role], 0, layer.parts)

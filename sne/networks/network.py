@@ -136,6 +136,9 @@ class Part:
         in_axis: Axis that counts the neurons that the part reads; None for a vector. Other axes are kernel positions.
         axis: Axis along which a fused tensor is cut; None if the part is the whole tensor.
         start: First index of the part along `axis`.
+        run: Number of indices that follow one another, if the part repeats along `axis` with period `step`.
+        step: Indices from the start of one run to the start of the next; 0 if the part is one run. The part starts in
+            the first period, ends in the last one, and no run crosses from one period into the next.
         label: Name of the piece of a fused tensor ("query", "reset gate"); empty if the part is the whole tensor.
     """
 
@@ -147,6 +150,8 @@ class Part:
     axis: int | None = None
     start: int = 0
     label: str = ""
+    run: int = 0
+    step: int = 0
 
     @property
     def num_entries(self) -> int:
@@ -160,6 +165,32 @@ class Part:
         num_in = 1 if self.in_axis is None else self.shape[self.in_axis]
         return num_out, num_in, max(self.num_entries, 1) // max(num_out * num_in, 1)
 
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Indices of the part along `axis`, in order; empty if the part is the whole tensor."""
+        if self.axis is None:
+            return ()
+        length = self.shape[self.axis]
+        if not self.step:
+            return tuple(range(self.start, self.start + length))
+        return tuple(self.start + i // self.run * self.step + i % self.run for i in range(length))
+
+    def select(self, stored: Tensor) -> Tensor:
+        """Cuts the part out of its stored tensor, with the axes as stored.
+
+        Args:
+            stored: Values of the whole stored tensor, without batch axes.
+
+        Returns:
+            The part, as a view where strides allow.
+        """
+        if self.axis is None:
+            return stored.reshape(self.shape)
+        if not self.step:
+            return stored.narrow(self.axis, self.start, self.shape[self.axis]).reshape(self.shape)
+        periods = stored.unflatten(self.axis, (-1, self.step))
+        return periods.narrow(self.axis + 1, self.start, self.run).reshape(self.shape)
+
     def arrange(self, stored: Tensor) -> Float[Tensor, "out in kernel"]:
         """Cuts the part out of its stored tensor and orders its axes as out, in, kernel positions.
 
@@ -169,8 +200,7 @@ class Part:
         Returns:
             The part, as a view where strides allow. Inverse: `restore`.
         """
-        piece = stored if self.axis is None else stored.narrow(self.axis, self.start, self.shape[self.axis])
-        piece = piece.reshape(self.shape)
+        piece = self.select(stored)
         first = [a for a in (self.out_axis, self.in_axis) if a is not None]
         rest = [a for a in range(piece.ndim) if a not in first]
         return piece.permute([*first, *rest]).reshape(self.arranged_shape)

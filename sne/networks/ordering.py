@@ -43,6 +43,8 @@ def order(node: Node) -> Siblings:
         return Siblings([[child] for child in children])
     if node.is_list:
         return Siblings([children] if has_role(node.name, "side by side") else [[child] for child in children])
+    if node.is_attention and any(has_role(child.name, "feed-forward") for child in children):
+        return _by_place(children, Form.BLOCK, _place_in_flat_block)
     if node.is_attention:
         return _by_place(children, Form.ATTENTION, _place_in_attention)
     if has_role(node.name, "squeeze-and-excite"):
@@ -87,6 +89,15 @@ def _place_in_attention(child: Node) -> tuple[str, int]:
     return place(Form.ATTENTION, child.snake), 0
 
 
+def _place_in_flat_block(child: Node) -> tuple[str, int]:
+    """Returns the place in a transformer block whose attention and MLP are no modules of their own."""
+    if child.is_norm:
+        return place(Form.BLOCK_NORM, child.snake), 0
+    if has_role(child.name, "feed-forward"):
+        return "mlp", int(has_role(child.name, "second half of an mlp"))
+    return "attention", PLACES[Form.ATTENTION].index(_place_in_attention(child)[0])
+
+
 def _place_in_mlp(child: Node) -> tuple[str, int]:
     if child.is_norm:
         return place(Form.MLP_NORM, child.snake), 0
@@ -98,7 +109,8 @@ def _place_in_mlp(child: Node) -> tuple[str, int]:
 def _block(children: Sequence[Node]) -> Siblings:
     """Orders the children of a transformer block; its MLP is often no module of its own (fc1, fc2)."""
     told = set()
-    if any(has_role(child.name, "cross-attention") for child in children if not child.is_norm):
+    has_named_norm = any(has_role(child.name, "cross-attention") for child in children if child.is_norm)
+    if not has_named_norm and any(has_role(child.name, "cross-attention") for child in children):
         told.add("cross-attention")
     if any(has_role(child.name, "own mlp norm") for child in children):
         told.add("own mlp norm")

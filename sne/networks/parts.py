@@ -90,7 +90,7 @@ def table_part(info: TensorInfo) -> Part:
     return Part(info.name, Role.TABLE, shape, out_axis=len(shape) - 1, in_axis=len(shape) - 2)
 
 
-def cut(part: Part, axis: int, start: int, length: int, label: str) -> Part:
+def cut(part: Part, axis: int, start: int, length: int, label: str, *, run: int = 0, step: int = 0) -> Part:
     """Returns a slice of a part that is a whole tensor.
 
     Args:
@@ -99,6 +99,8 @@ def cut(part: Part, axis: int, start: int, length: int, label: str) -> Part:
         start: First index along the axis.
         length: Number of entries along the axis.
         label: Name of the piece.
+        run: Number of entries that follow one another, if the slice repeats with period `step`.
+        step: Entries from the start of one run to the start of the next; 0 if the slice is one run.
     """
     shape = tuple(length if a == axis else size for a, size in enumerate(part.shape))
-    return Part(part.tensor, part.role, shape, part.out_axis, part.in_axis, axis, start, label)
+    return Part(part.tensor, part.role, shape, part.out_axis, part.in_axis, axis, start, label, run, step)

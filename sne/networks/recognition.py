@@ -63,21 +63,23 @@ def recognise(
     )
     found = _CACHE.get(signature)
     if found is None:
-        found = recognise_anew(infos, hints)
+        found = recognise_anew(infos, hints, heads)
         _CACHE[signature] = found
         while len(_CACHE) > _CACHE_SIZE:
             _CACHE.popitem(last=False)
     return found
 
 
-def recognise_anew(infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint] = _NO_HINTS) -> Recognised:
+def recognise_anew(
+    infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint] = _NO_HINTS, heads: Heads | None = None
+) -> Recognised:
     """Recognises the layers of a set of tensors step by step; see `recognise`."""
     prefix = common_prefix(infos)
     hinted = frozenset(path[len(prefix) :] for path, hint in hints.items() if hint.type is not None)
     weights, set_aside = find_weights(infos, hints)
     stems = group_by_stem(weights, prefix)
     attentions = find_attentions(stems)
-    by_stem = read_layers(stems, attentions, hints)
+    by_stem = read_layers(stems, attentions, hints, heads)
     layers, guesses = assign_levels(by_stem, attentions.modules)
     layers, turned = turn_transposed(layers, hinted)
     layers, unsettled = settle_norms(layers, hinted)

@@ -203,7 +203,7 @@ def test_fused_grouped_queries_and_interleaved_heads():
     assert [layer.parts[0].arranged_shape[0] for layer in grouped.layers] == [4, 8, 4, 8]
     bloom = read({"a.query_key_value.weight": torch.ones(24, 8), "a.dense.weight": torch.ones(8, 8)})
     assert bloom.layers[0].type is LayerType.LINEAR
-    assert "alternate by head" in bloom.notes[0].reason
+    assert "do not tell where" in bloom.notes[0].reason
     state_space = read({"mixer.in_proj.weight": torch.ones(36, 8), "mixer.out_proj.weight": torch.ones(8, 16)})
     assert {layer.type for layer in state_space.layers} == {LayerType.LINEAR}
 

@@ -32,3 +32,13 @@ def test_slices(axis, start):
     shape = (2, 6) if axis == 0 else (8, 2)
     part = Part("x", Role.WEIGHT, shape, 0, 1, axis, start)
     assert torch.equal(part.arrange(stored)[..., 0], stored.narrow(axis, start, 2))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_slices_that_repeat(axis):
+    stored = torch.randn(12, 12)
+    shape = (6, 12) if axis == 0 else (12, 6)
+    part = Part("x", Role.WEIGHT, shape, 0, 1, axis, start=1, run=2, step=4)
+    assert part.indices == (1, 2, 5, 6, 9, 10)
+    assert torch.equal(part.arrange(stored)[..., 0], stored.index_select(axis, torch.tensor(part.indices)))
+    assert torch.equal(part.restore(part.arrange(stored)), part.select(stored))

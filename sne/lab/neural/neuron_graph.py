@@ -215,7 +215,7 @@ class _Builder:
         neurons = self.moved.axes.get((self.names.get(part.tensor, part.tensor), dim))
         if neurons is None:
             return [()] * part.shape[dim]
-        return neurons[part.start : part.start + part.shape[dim]] if dim == part.axis else neurons
+        return [neurons[index] for index in part.indices] if dim == part.axis else neurons
 
     def _is_whole(self, part: Part) -> bool:
         """Returns whether the part contains every set of permutable neurons completely, on the axis that is cut."""
@@ -234,9 +234,7 @@ class _Builder:
         kind = LAYER_TYPES[layer.type] * len(ROLES) + ROLES[part.role]
         axes = self._node_axes(part)
         everything = torch.arange(prod(self.shapes[part.tensor])).view(self.shapes[part.tensor])
-        if part.axis is not None:
-            everything = everything.narrow(part.axis, part.start, part.shape[part.axis])
-        everything = everything.reshape(part.shape)
+        everything = part.select(everything)
         rest = [dim for dim in range(len(part.shape)) if dim not in axes]
         arranged = everything.permute([*axes, *rest]).reshape([part.shape[dim] for dim in axes] + [-1])
         if not axes:
