@@ -21,6 +21,7 @@ TRANSPOSED = {
 _TRANSPOSED_TYPES = frozenset(TRANSPOSED.values())
 _FROM_SHAPES = frozenset({LayerType.LINEAR, *CONVS.values(), *_TRANSPOSED_TYPES}) | NORMS | TABLES
 _NO_HINT = Hint()
+_MAYBE_COMPUTED = "names do not tell whether this table of positions is learned or computed; read as positions"
 _OTHER_CLASS = "a layer of a class that is not known; read as other"
 _UNKNOWN = "a parameter of no known layer; read as other"
 _PIECE_BIASES = {"q": "q_bias", "query": "q_bias", "k": "k_bias", "key": "k_bias", "v": "v_bias", "value": "v_bias"}
@@ -175,7 +176,8 @@ class _Reader:
             return None
         if self.hint.type is None and "" not in self.stem.leaves and len(weight.shape) != 2:
             return None  # patch_embed.weight is a convolution
-        return StemLayers(self.stem.path, [Layer(self.stem.path, kind, 0, (table_part(weight),))])
+        notes = [Note(weight.name, _MAYBE_COMPUTED)] if self.stem.component == "pe" and "" in self.stem.leaves else []
+        return StemLayers(self.stem.path, [Layer(self.stem.path, kind, 0, (table_part(weight),))], notes)
 
     def _bare(self, info: TensorInfo) -> StemLayers:
         """Returns a parameter that a module holds itself."""

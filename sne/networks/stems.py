@@ -1,9 +1,10 @@
 """Selects the tensors that are weights and groups them to layers: tensors of a layer share the stem of their names."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from sne.networks.buffers import why_buffer
 from sne.networks.grammar import has_role, natural_key
 from sne.networks.network import Hint, Note, TensorInfo
 
@@ -70,7 +71,7 @@ def common_prefix(names: Iterable[str]) -> str:
 def find_weights(
     infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint]
 ) -> tuple[dict[str, TensorInfo], list[Note]]:
-    """Separates weights from counters, masks, complex numbers, tied copies and scales of other tensors.
+    """Separates weights from counters, masks, other buffers, complex numbers, tied copies and scales of other tensors.
 
     Args:
         infos: Tensors by stored name.
@@ -84,7 +85,7 @@ def find_weights(
     tied: dict[str, list[str]] = {}
     for name, info in infos.items():
         hint = hints.get(name, _NO_HINT)
-        if reason := _why_no_weight(info, hint):
+        if reason := _why_no_weight(info, hint, infos):
             notes.append(Note(name, reason))
         elif hint.tied is None:
             weights[name] = info
@@ -147,14 +148,16 @@ def split_name(name: str) -> tuple[str, str]:
     return name, ""
 
 
-def _why_no_weight(info: TensorInfo, hint: Hint) -> str:
+def _why_no_weight(info: TensorInfo, hint: Hint, names: Container[str]) -> str:
     """Returns why a tensor is not a weight, empty if it is one."""
     if hint.unused is not None:
         return hint.unused
     if info.num_entries == 0:
         return f"empty: shape {list(info.shape)}"
-    if hint.is_scaled or not info.dtype.startswith(("int", "uint", "bool", "complex")):
+    if hint.is_scaled:
         return ""
+    if not info.dtype.startswith(("int", "uint", "bool", "complex")):
+        return why_buffer(info, names)
     if info.dtype.startswith("complex"):
         kind = "complex numbers"
     elif info.dtype == "bool":
