@@ -38,6 +38,11 @@ class DescribedTensor(abc.ABC):
         """Identifies the values: equal for two names of one tensor, None if that is not known."""
         return None
 
+    @property
+    def refusal(self) -> str:
+        """What the tensor is if it cannot be read, such as "on the meta device and has no values"; otherwise empty."""
+        return ""
+
     @abc.abstractmethod
     def read(self, name: str) -> Tensor:
         """Reads the values.
@@ -61,16 +66,16 @@ class InertObject:
         args: Arguments that the object would have been made with.
     """
 
-    __slots__ = ("args", "class_name", "entries", "fields", "items")
+    __slots__ = ("args", "class_name", "fields", "mapping", "sequence")
 
     def __init__(self, class_name: str, args: tuple[Any, ...] = ()):
         self.class_name = class_name
         self.args = args
         self.fields: dict[Any, Any] = {}
         """Attributes by name; the entry "state" holds a state that is not a mapping."""
-        self.items: dict[Any, Any] = {}
+        self.mapping: dict[Any, Any] = {}
         """Entries by key, of an object that is a mapping."""
-        self.entries: list[Any] = []
+        self.sequence: list[Any] = []
         """Entries in order, of an object that is a list."""
 
     def __repr__(self) -> str:

@@ -34,11 +34,13 @@ _CLASS_ENDINGS: Mapping[str, LayerType] = {
 }
 
 
-def class_hint(class_name: str) -> Hint | None:
+def class_hint(class_name: str, axes: int | None = None) -> Hint | None:
     """Returns the hint that the name of a module's class gives about the type of its layer.
 
     Args:
         class_name: Name of the class without its package, such as "ConvTranspose2d".
+        axes: Number of axes of the module's weight, 0 if it has none; a class with another number than torch's is not
+            torch's, because a user may give a class any name. None to skip this check.
 
     Returns:
         A hint, or None if names and shapes of the tensors say as much.
@@ -49,9 +51,10 @@ def class_hint(class_name: str) -> Hint | None:
         >>> class_hint("Linear") is None
         True
     """
-    if class_name in _CLASSES:
-        return Hint(_CLASSES[class_name])
-    return next((Hint(kind) for ending, kind in _CLASS_ENDINGS.items() if class_name.endswith(ending)), None)
+    kind = _CLASSES.get(class_name)
+    if kind is None:
+        kind = next((kind for ending, kind in _CLASS_ENDINGS.items() if class_name.endswith(ending)), None)
+    return Hint(kind) if kind is not None and (axes is None or _has_expected_axes(axes, kind)) else None
 
 
 def module_tensors(module: nn.Module) -> StateDictTensors:
@@ -69,11 +72,10 @@ def module_tensors(module: nn.Module) -> StateDictTensors:
     """
     hints: dict[str, Hint] = {}
     for path, inner in module.named_modules():
-        hint = class_hint(type(inner).__name__)
+        weight = getattr(inner, "weight", None)
+        hint = class_hint(type(inner).__name__, weight.ndim if isinstance(weight, Tensor) else 0)
         if hint is None and type(inner).__name__ == "Conv1D" and hasattr(inner, "nf"):
             hint = Hint(in_first=True)  # transformers.pytorch_utils.Conv1D, used by GPT-2
-        if hint is not None and hint.type is not None and not _has_expected_axes(inner, hint.type):
-            hint = None
         if hint is not None and path:
             hints[path] = hint
     state: dict[str, Tensor] = {}
@@ -86,14 +88,11 @@ def module_tensors(module: nn.Module) -> StateDictTensors:
     return StateDictTensors(state, name=type(module).__name__, hints=hints, notes=notes)
 
 
-def _has_expected_axes(module: nn.Module, kind: LayerType) -> bool:
-    """Whether the weight has the number of axes that its class suggests; a user may give a class any name."""
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, Tensor):
-        return False
+def _has_expected_axes(axes: int, kind: LayerType) -> bool:
+    """Whether the weight of a layer has the number of axes that its type suggests."""
     name = kind.value
     if name.endswith("_norm"):
-        return weight.ndim == 1
+        return axes == 1
     if name.startswith("conv"):
-        return weight.ndim == int(name[-2]) + 2
-    return weight.ndim == 2 if name == "embedding" else True
+        return axes == int(name[-2]) + 2
+    return axes == 2 if name == "embedding" else axes > 0

@@ -6,7 +6,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.described import DescribedTensor
+from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.checkpoints.stored import StoredTensors, mark_tied
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
@@ -64,6 +64,8 @@ class StateDictTensors(StoredTensors):
         """Returns one tensor on the CPU, dense and without torch's own quantisation."""
         value = self._state[name]
         if isinstance(value, DescribedTensor):
+            if value.refusal:
+                raise CheckpointError(self.name, f"tensor {name!r} is {value.refusal}")
             return value.read(name)
         value = value.detach()
         if value.is_meta:
@@ -97,7 +99,7 @@ def unwrap(
         (['fc.bias'], {'epoch': "of type int, stored next to 'state_dict', which is read"})
     """
     if not isinstance(content, Mapping):
-        kind = type(content).__name__
+        kind = content.class_name if isinstance(content, InertObject) else type(content).__name__
         raise CheckpointError(name, f"the file holds an object of type {kind}, expected a state dict or a mapping")
     notes: dict[str, str] = {}
     for key in select.split(".") if select else ():
@@ -135,7 +137,10 @@ def _is_wrapper(content: Mapping[Any, Any], key: str) -> bool:
     value = content.get(key)
     if not isinstance(value, Mapping) or not _holds_tensors(value):
         return False
-    return not any(isinstance(other, Tensor | DescribedTensor) and other.ndim > 0 for other in content.values())
+    return not any(
+        isinstance(other, Tensor | DescribedTensor) and other.ndim > 0 and "." in str(name)
+        for name, other in content.items()
+    )
 
 
 def _holds_tensors(value: Any, seen: set[int] | None = None) -> bool:
@@ -166,10 +171,12 @@ def _flatten(
             else:
                 pending += [(f"{path}.{key}", inner, depth + 1) for key, inner in reversed(list(value.items()))]
         else:
-            notes[path] = f"of type {type(value).__name__}, not a tensor"
+            notes[path] = f"{_describe(path, value)}, not a tensor"
 
 
 def _describe(path: str, value: Any) -> str:
+    if isinstance(value, InertObject):
+        return f"object of class {value.class_name[:200]}"
     if not _holds_tensors(value):
         return f"of type {type(value).__name__}"
     return "state of the training" if _is_training(path) else "another state dict"

@@ -53,8 +53,12 @@ def test_code_in_a_torch_file(is_zip, place, tmp_path):
     target = tmp_path / "executed"
     content = Touch(target) if place == "alone" else {"a.weight": torch.ones(2), "x": Touch(target)}
     torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=is_zip)
-    with pytest.raises(CheckpointError, match=r"holds more than tensors .*nothing in it was executed"):
-        read_network(tmp_path / "a.pt")
+    if place == "alone":
+        with pytest.raises(CheckpointError, match=r"expected a state dict"):
+            read_network(tmp_path / "a.pt")
+    else:
+        (note,) = [note for note in read_network(tmp_path / "a.pt").notes if note.tensor == "x"]
+        assert "object of class posix.system" in note.reason
     assert not target.exists()
     torch.load(tmp_path / "a.pt", weights_only=False)  # the attack itself is real
     assert target.exists()
@@ -76,8 +80,12 @@ def test_code_in_a_torchscript_archive(member, tmp_path):
     target = tmp_path / "executed"
     file = write_archives(tmp_path)[1]
     rewrite(file, lambda n, c: pickle.dumps(Touch(target), 2) if n.endswith(f"/{member}") else c)
-    with pytest.raises(CheckpointError, match=r"(posix|nt)\.system"):
-        read_network(file)
+    if member == "data.pkl":
+        with pytest.raises(CheckpointError, match="holds no tensors"):
+            read_network(file)
+    else:
+        notes = {note.tensor: note.reason for note in read_network(file).notes}
+        assert "object of class posix.system" in notes["constants"]
     assert not target.exists()
 
 
@@ -122,8 +130,7 @@ def test_doubled_and_compressed_members(which, tmp_path):
     file.write_bytes(content)
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data/9", bytes(10_000_000))
-    with pytest.raises(CheckpointError, match="compressed"):
-        read_network(file)
+    assert len(read_network(file).layers) == 2, "a member that nothing refers to is not decompressed"
 
 
 def test_zip_that_is_no_checkpoint(tmp_path):
@@ -211,12 +218,6 @@ def test_torchscript_storage_of_unknown_type(tmp_path):
     rewrite(file, lambda n, c: body if n.endswith("/data.pkl") else c)
     with pytest.raises(CheckpointError, match="unknown element type 'odd'"):
         read_network(file)
-
-
-def test_saved_module_is_refused_with_advice(tmp_path):
-    torch.save(nn.Linear(2, 3), tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="Save the state dict instead"):
-        read_network(tmp_path / "a.pt")
 
 
 def test_error_survives_a_process_boundary():

@@ -8,16 +8,16 @@ from sne.checkpoints.formats.gguf_file import GgufTensors, is_gguf
 from sne.checkpoints.formats.numpy_file import is_npy, is_npz, open_npy, open_npz
 from sne.checkpoints.formats.onnx_file import OnnxTensors, is_onnx
 from sne.checkpoints.formats.safetensors_file import SafetensorsTensors, is_named_safetensors, is_safetensors
-from sne.checkpoints.formats.torch_file import is_torch_archive, is_torch_pickle, open_torch_archive, open_torch_pickle
-from sne.checkpoints.formats.torchscript import TorchScriptTensors, is_torchscript
+from sne.checkpoints.formats.torch_file import is_torch_archive, is_torch_pickle, open_torch_file
+from sne.checkpoints.formats.torchscript import is_torchscript, open_torchscript
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 
 FORMATS: tuple[Format, ...] = (
     Format("safetensors", (".safetensors",), is_safetensors, SafetensorsTensors),
-    Format("torch", (".bin", ".pt", ".pth", ".ckpt"), is_torch_archive, open_torch_archive, holds_tree=True),
-    Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_pickle, holds_tree=True),
-    Format("TorchScript", (".pt",), is_torchscript, TorchScriptTensors),
+    Format("torch", (".bin", ".pt", ".pth", ".ckpt"), is_torch_archive, open_torch_file, holds_tree=True),
+    Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_file, holds_tree=True),
+    Format("TorchScript", (".pt",), is_torchscript, open_torchscript),
     Format("ONNX", (".onnx",), is_onnx, OnnxTensors),
     Format("GGUF", (".gguf",), is_gguf, GgufTensors),
     Format("NumPy", (".npz",), is_npz, open_npz),

@@ -1,21 +1,28 @@
-"""Reader of torch files (.pt, .pth, .bin, .ckpt): zip archives of torch 1.6 and later, and older pickles."""
+"""Reader of torch files (.pt, .pth, .bin, .ckpt): zip archives of torch 1.6 and later, older files, plain pickles."""
 
-import pickle
-import re
-import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from sne.checkpoints.described import DescribedTensor
+from sne.checkpoints.formats import numpy_pickle, torch_tensors
 from sne.checkpoints.formats.contents import FileStart
-from sne.checkpoints.formats.inert_pickle import check_storages, inert_numpy
+from sne.checkpoints.formats.pickle_machine import PickleError, PickleMachine
+from sne.checkpoints.formats.pickled_objects import present
+from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBytes
+from sne.checkpoints.formats.torch_storages import ArchivedStorages, FollowingStorages, byte_order, in_memory
+from sne.checkpoints.formats.torch_tensors import QuantisedTensor, Storage
 from sne.checkpoints.formats.torchscript import is_torchscript
-from sne.checkpoints.raw_data import read_directory
+from sne.checkpoints.formats.zip_archive import read_members
+from sne.checkpoints.module import class_hint
 from sne.checkpoints.state_dict import StateDictTensors, unwrap
 from sne.errors import CheckpointError
+from sne.networks import Hint
 
-_GLOBAL = re.compile(r"GLOBAL ([\w.]+)|[Cc]an only build Tensor|global ([\w.]+)")
+_MAGIC = 0x1950A86A20F9469CFC6C
+_VERSION = 1001
+_PADDLE = "StructuredToParameterName@@"
+_ACTIVATIONS = "scale or zero point of the activations of a quantised module, not a weight"
 
 
 def is_torch_archive(start: FileStart) -> bool:
@@ -28,64 +35,172 @@ def is_torch_pickle(start: FileStart) -> bool:
     return start.head.startswith(b"\x80")
 
 
-def open_torch_archive(file: Path, select: str | None = None) -> StateDictTensors:
-    """Opens a zip archive as written by `torch.save` of torch 1.6 and later.
+def open_torch_file(file: Path, select: str | None = None) -> StateDictTensors:
+    """Opens a file as written by `torch.save`, or a plain pickle of tensors or NumPy arrays.
 
-    The archive is mapped into memory: only the pages of tensors that are loaded are read.
+    The file is mapped into memory: only the pages of tensors that are loaded are read.
+
+    Args:
+        file: Path of the file.
+        select: Name of the network to read if there are several, see `sne.checkpoints.state_dict.unwrap`.
+
+    Returns:
+        Its tensors.
+
+    Raises:
+        CheckpointError: If the file is damaged or holds no tensors.
+    """
+    return state_tensors(file, read_content(file), select)
+
+
+def read_content(file: Path) -> Any:
+    """Reads all that a torch file or a plain pickle holds, but the values of tensors.
+
+    Args:
+        file: Path of the file.
+
+    Returns:
+        Mappings, lists, plain values, tensors and inert objects, see `sne.checkpoints.described`.
+
+    Raises:
+        CheckpointError: If the file is damaged.
+    """
+    mapped = MappedFile(file)
+    if mapped.peek(0, 2) != b"PK":
+        return read_legacy(file, FileBytes(mapped, 0, mapped.size))
+    members = read_members(file)
+    pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
+    if len(pickles) != 1:
+        raise CheckpointError(file, f"a torch archive has one data.pkl, this one has {len(pickles)}")
+    root = pickles[0].removesuffix("data.pkl")
+    storages = ArchivedStorages(file, members, root + "data/", byte_order(members, root))
+    return read_pickle(file, members[pickles[0]], storages.find)
+
+
+def state_tensors(file: Path, content: Any, select: str | None) -> StateDictTensors:
+    """Finds the state dict in the content of a file.
+
+    Args:
+        file: Path of the file.
+        content: Content of the file, see `sne.checkpoints.described`.
+        select: Name of the network to read if there are several.
+
+    Returns:
+        The tensors of the state dict.
+
+    Raises:
+        CheckpointError: If there are none.
+    """
+    if isinstance(content, DescribedTensor):
+        raise CheckpointError(file, "the file holds a single tensor, expected a state dict or a mapping")
+    if isinstance(content, Mapping) and _PADDLE in content:
+        raise CheckpointError(
+            file,
+            "a PaddlePaddle checkpoint, which stores matrices [in, out] under names that do not tell: save the weights "
+            "of the model in torch's layout, for example with X2Paddle or paddle2onnx",
+        )
+    state, notes = unwrap(content, str(file), select)
+    own = {name: value.note for name, value in state.items() if isinstance(value, DescribedTensor) and value.note}
+    return StateDictTensors(state, name=str(file), hints=hints_of(state), notes={**notes, **own})
+
+
+def hints_of(state: Mapping[str, Any]) -> dict[str, Hint]:
+    """Returns hints from the classes of the modules that tensors belong to, and from torch's quantisation.
+
+    Args:
+        state: Tensors by name.
+
+    Returns:
+        Hints by the path of a module or the name of a tensor.
+    """
+    hints: dict[str, Hint] = {}
+    is_quantised = False
+    for name, value in state.items():
+        if not isinstance(value, DescribedTensor):
+            continue
+        is_quantised = is_quantised or isinstance(value, QuantisedTensor)
+        path, _, own = name.rpartition(".")
+        if own == "weight" and path and value.module_class:
+            hint = Hint(in_first=True) if value.module_class == "Conv1D" else class_hint(value.module_class, value.ndim)
+            if hint is not None:
+                hints[path] = hint
+    if is_quantised:
+        for name, value in state.items():
+            if name.rpartition(".")[2] in ("scale", "zero_point") and value.shape in ((), (1,)):
+                hints[name] = Hint(unused=_ACTIVATIONS)
+    return hints
+
+
+def read_pickle(file: Path, stored: StoredBytes, find_storage: Callable[[Any], Any]) -> Any:
+    """Reads a pickle of an archive.
 
     Args:
         file: Path of the archive.
-        select: Name of the network to read if there are several, see `sne.checkpoints.state_dict.unwrap`.
+        stored: The pickle.
+        find_storage: Function that resolves persistent ids.
 
     Returns:
-        A source of its tensors.
+        Mappings, lists, plain values, tensors and inert objects.
 
     Raises:
-        CheckpointError: If the archive is damaged, or its pickle names anything but tensors and containers.
+        CheckpointError: If the pickle is damaged.
     """
-    check_storages(file, read_directory(file))
-    return _open(file, select, mmap=True)
+    try:
+        machine = PickleMachine(in_memory(stored), calls(file), find_storage)
+        content, _ = machine.load()
+        return present(content)
+    except PickleError as error:
+        raise CheckpointError(file, f"its pickle cannot be read: {error}") from error
 
 
-def open_torch_pickle(file: Path, select: str | None = None) -> StateDictTensors:
-    """Opens a pickle as written by `torch.save` before torch 1.6. All of its values are read at once.
+def calls(file: Path) -> dict[str, Callable[..., Any]]:
+    """Returns what stands for the functions that a pickle names.
 
     Args:
-        file: Path of the pickle.
-        select: Name of the network to read if there are several, see `sne.checkpoints.state_dict.unwrap`.
+        file: File that the pickle comes from.
+    """
+
+    def from_bytes(data: Any, *_: Any) -> Any:
+        found = read_legacy(file, in_memory(numpy_pickle.as_stored(file, data)), is_nested=True)
+        if type(found) is not Storage:
+            raise PickleError("it has a storage that is none")
+        return found
+
+    return {**numpy_pickle.calls(file), **torch_tensors.CALLS, "torch.storage._load_from_bytes": from_bytes}
+
+
+def read_legacy(file: Path, stored: StoredBytes, *, is_nested: bool = False) -> Any:
+    """Reads a pickle that is followed by its storages, or a plain pickle.
+
+    Args:
+        file: File that the bytes come from.
+        stored: The bytes.
+        is_nested: Whether the bytes are a storage within another pickle.
 
     Returns:
-        A source of its tensors.
+        Mappings, lists, plain values, tensors and inert objects; a storage, if the bytes are one.
 
     Raises:
-        CheckpointError: If the file is damaged, or the pickle names anything but tensors and containers.
+        CheckpointError: If the pickle is damaged.
+        PickleError: If a nested pickle is damaged.
+
+    Source: torch's `serialization._legacy_save`.
     """
-    return _open(file, select, mmap=False)
-
-
-def _open(file: Path, select: str | None, *, mmap: bool) -> StateDictTensors:
-    state, notes = unwrap(_load(file, mmap=mmap), str(file), select)
-    return StateDictTensors(state, name=str(file), notes=notes)
-
-
-def _load(file: Path, *, mmap: bool) -> Any:
+    storages = FollowingStorages()
+    names = torch_tensors.CALLS if is_nested else calls(file)
     try:
-        with inert_numpy(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", mmap=mmap, weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(file, _refusal(str(error))) from error
-    except Exception as error:  # torch raises many kinds for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise CheckpointError(file, f"truncated or damaged torch file: {reason}") from error
-
-
-def _refusal(message: str) -> str:
-    """Returns the reason why torch refused to unpickle a file."""
-    if found := _GLOBAL.search(message):
-        culprit = found[1] or found[2] or "an object of its own class"
-        return (
-            f"the file holds more than tensors ({culprit}); nothing in it was executed. "
-            "Save the state dict instead: torch.save(model.state_dict(), file)"
-        )
-    return f"not a torch checkpoint, or a damaged one: {message.splitlines()[0] if message else 'bad pickle'}"
+        machine = PickleMachine(stored, names, storages.find)
+        content, end = machine.load()
+        if type(content) is int and content == _MAGIC:
+            version, end = machine.load(end)
+            if version != _VERSION:
+                raise PickleError(f"it is of version {str(version)[:20]}, expected {_VERSION}")
+            _, end = machine.load(end)  # of the system that wrote it; storages are little-endian in any case
+            content, end = machine.load(end)
+            keys, end = machine.load(end)
+            storages.locate(keys, stored, end)
+        return present(content)
+    except PickleError as error:
+        if is_nested:
+            raise
+        raise CheckpointError(file, f"its pickle cannot be read: {error}") from error

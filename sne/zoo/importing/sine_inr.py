@@ -1,17 +1,15 @@
 """Importing implicit networks of sine waves in the layout of Navon et al."""
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from sne.checkpoints.formats.inert_pickle import inert_numpy
-from sne.errors import ZooError, counted
+from sne.checkpoints.described import DescribedTensor
+from sne.checkpoints.formats.torch_file import read_content
+from sne.errors import CheckpointError, ZooError, counted
 from sne.symmetry.by_name.known import Known
 from sne.zoo.importing.contract import Checkpoint, Found, Tell
 from sne.zoo.importing.tables import as_value, read_json_object
@@ -97,17 +95,14 @@ def _read_numbers(path: Path, key: str) -> tuple[float, ...] | None:
         ZooError: The file cannot be read, or the entry is not a list of numbers.
     """
     try:
-        with inert_numpy(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds of errors for damaged files
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ZooError(f"{path}: {key!r} cannot be read: {reason[:200]}") from None
-    if not isinstance(content, Mapping) or key not in content:
-        return None
-    value = content[key]
-    if isinstance(value, Tensor) and value.numel() <= _MOST_NUMBERS:
-        value = value.flatten().tolist()
+        content = read_content(path)
+        if not isinstance(content, Mapping) or key not in content:
+            return None
+        value = content[key]
+        if isinstance(value, DescribedTensor) and prod(value.shape) <= _MOST_NUMBERS:
+            value = value.read(key).flatten().tolist()
+    except CheckpointError as error:
+        raise ZooError(f"{path}: {key!r} cannot be read: {error.reason}") from None
     values = [value] if isinstance(value, int | float) else value
     if not isinstance(values, list | tuple) or not all(isinstance(v, int | float) for v in values):
         raise ZooError(f"{path}: {key!r} is of type {type(value).__name__}, expected numbers")

@@ -98,11 +98,10 @@ def test_bad_checkpoints(folder: Path, tmp_path: Path):
     assert not (tmp_path / "other").exists()
 
 
-def test_a_file_that_runs_code_is_left_out(folder: Path, tmp_path: Path):
+def test_a_file_with_code_runs_none(folder: Path, tmp_path: Path):
     marker = tmp_path / "executed"
     torch.save({"w": torch.ones(2, 2), "evil": Touch(str(marker))}, folder / "a.pt")
-    with pytest.raises(ZooError, match="1 of 3"):
-        import_zoo("folder", folder, tmp_path / "zoo")
+    assert len(import_zoo("folder", folder, tmp_path / "zoo")) == 3
     assert not marker.exists()
 
 

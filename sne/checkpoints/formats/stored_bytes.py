@@ -1,0 +1,314 @@
+"""Where the bytes of a pickle or a storage lie: in a file, in memory, or compressed in an archive."""
+
+import abc
+import mmap
+import zlib
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from sne.errors import CheckpointError
+
+_SPARE = 64 * 2**20
+_GROWTH = 8
+_STEP = 2**20
+
+
+class StoredBytes(abc.ABC):
+    """A run of bytes that is read when it is needed.
+
+    Args:
+        file: Path of the file that holds the bytes, for messages.
+        size: Number of bytes.
+    """
+
+    def __init__(self, file: Path, size: int):
+        self.file = file
+        self.size = size
+
+    @property
+    @abc.abstractmethod
+    def key(self) -> Hashable:
+        """Identifies the bytes: equal for two runs that are the same."""
+
+    @property
+    @abc.abstractmethod
+    def most(self) -> int:
+        """Largest number of bytes that a tensor made from this run may take: it is in proportion to the file."""
+
+    @abc.abstractmethod
+    def read(self, start: int, length: int) -> Tensor:
+        """Reads a range.
+
+        Args:
+            start: Offset of the first byte within the run.
+            length: Number of bytes.
+
+        Returns:
+            The bytes as a uint8 tensor.
+
+        Raises:
+            CheckpointError: If the range is not there or cannot be read.
+        """
+
+    @abc.abstractmethod
+    def part(self, start: int, length: int) -> "StoredBytes":
+        """Returns a part of the run without reading it.
+
+        Args:
+            start: Offset of the first byte within the run.
+            length: Number of bytes.
+        """
+
+    @abc.abstractmethod
+    def buffer(self) -> tuple[bytes | mmap.mmap, int]:
+        """Returns something that gives bytes by their index, and the index of the first byte of the run."""
+
+    def read_bytes(self, start: int, length: int) -> bytes:
+        """Reads a range, cut at the end of the run.
+
+        Args:
+            start: Offset of the first byte within the run.
+            length: Number of bytes.
+        """
+        length = max(0, min(length, self.size - start))
+        return self.read(start, length).numpy().tobytes()
+
+    def check(self, start: int, length: int) -> None:
+        """Checks that a range lies within the run.
+
+        Args:
+            start: Offset of the first byte within the run.
+            length: Number of bytes.
+
+        Raises:
+            CheckpointError: If it does not.
+        """
+        if start < 0 or length < 0 or start + length > self.size:
+            raise CheckpointError(self.file, f"truncated: bytes {start} to {start + length} of {self.size} are needed")
+
+
+def most_memory(file_size: int) -> int:
+    """Returns the largest number of bytes that something read from a file may take.
+
+    Args:
+        file_size: Size of the file, in bytes.
+
+    Returns:
+        Eight times the file and 64 MiB.
+    """
+    return _GROWTH * file_size + _SPARE
+
+
+@final
+class MappedFile:
+    """A file whose pages are read when they are touched. Writing to the tensors changes memory, never the file.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        CheckpointError: If the file cannot be read.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self.size = path.stat().st_size
+        except OSError as error:
+            raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
+        self._mmap: mmap.mmap | None = None
+        self._bytes: Tensor | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return MappedFile, (self.path,)
+
+    def read(self, start: int, length: int) -> Tensor:
+        """Returns a range of the file as a uint8 tensor.
+
+        Args:
+            start: Offset of the first byte.
+            length: Number of bytes.
+
+        Raises:
+            CheckpointError: If the file is shorter than it was, or cannot be read.
+        """
+        if not length:
+            return torch.empty(0, dtype=torch.uint8)
+        try:
+            if self.path.stat().st_size < self.size:
+                raise CheckpointError(self.path, "truncated: the file became shorter while it was read")
+            if self._bytes is None:
+                self._bytes = torch.frombuffer(self.map(), dtype=torch.uint8)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(self.path, f"cannot be read: {error}") from error
+        return self._bytes[start : start + length]
+
+    def peek(self, start: int, length: int) -> bytes:
+        """Returns a copy of a short range, cut at the end of the file.
+
+        Args:
+            start: Offset of the first byte.
+            length: Number of bytes.
+
+        Raises:
+            CheckpointError: If the file cannot be read.
+        """
+        if not self.size:
+            return b""
+        try:
+            return self.map()[start : start + length]
+        except (OSError, ValueError) as error:
+            raise CheckpointError(self.path, f"cannot be read: {error}") from error
+
+    def map(self) -> mmap.mmap:
+        """Returns the mapped file, which gives bytes by their index."""
+        if self._mmap is None:
+            with self.path.open("rb") as stream:
+                self._mmap = mmap.mmap(stream.fileno(), self.size, access=mmap.ACCESS_COPY)
+        return self._mmap
+
+
+@final
+class FileBytes(StoredBytes):
+    """Bytes of a file.
+
+    Args:
+        mapped: The file.
+        start: Offset of the first byte in the file.
+        size: Number of bytes.
+    """
+
+    def __init__(self, mapped: MappedFile, start: int, size: int):
+        super().__init__(mapped.path, size)
+        self._mapped = mapped
+        self._start = start
+
+    @property
+    def key(self) -> Hashable:
+        """Position in the file."""
+        return (str(self.file), self._start)
+
+    @property
+    def most(self) -> int:
+        """Bound in proportion to the file."""
+        return most_memory(self._mapped.size)
+
+    def read(self, start: int, length: int) -> Tensor:
+        """Returns a range of the mapped file."""
+        self.check(start, length)
+        if self._start + start + length > self._mapped.size:
+            raise CheckpointError(self.file, "truncated: the file ends inside a storage")
+        return self._mapped.read(self._start + start, length)
+
+    def buffer(self) -> tuple[bytes | mmap.mmap, int]:
+        """Returns a copy of short runs, and the mapped file for long ones."""
+        if self.size <= _STEP * 64:
+            return self._mapped.peek(self._start, self.size), 0
+        return self._mapped.map(), self._start
+
+    def part(self, start: int, length: int) -> "FileBytes":
+        """Returns a part of the run."""
+        self.check(start, length)
+        return FileBytes(self._mapped, self._start + start, length)
+
+
+@final
+class MemoryBytes(StoredBytes):
+    """Bytes in memory.
+
+    Args:
+        file: Path of the file that they come from.
+        data: The bytes.
+        most: Largest number of bytes that a tensor made from them may take.
+    """
+
+    def __init__(self, file: Path, data: bytes, most: int):
+        super().__init__(file, len(data))
+        self._data = data
+        self._most = most
+
+    @property
+    def key(self) -> Hashable:
+        """Identity of the object."""
+        return id(self._data)
+
+    @property
+    def most(self) -> int:
+        """Bound in proportion to the file that the bytes come from."""
+        return self._most
+
+    def read(self, start: int, length: int) -> Tensor:
+        """Returns a copy of a range."""
+        self.check(start, length)
+        return torch.frombuffer(bytearray(self._data[start : start + length] or b"\0"), dtype=torch.uint8)[:length]
+
+    def buffer(self) -> tuple[bytes | mmap.mmap, int]:
+        """Returns the bytes."""
+        return self._data, 0
+
+    def part(self, start: int, length: int) -> "MemoryBytes":
+        """Returns a copy of a part of the run."""
+        self.check(start, length)
+        return MemoryBytes(self.file, self._data[start : start + length], self._most)
+
+
+@final
+class DeflatedBytes(StoredBytes):
+    """Bytes of a compressed member of a zip archive, decompressed when they are needed.
+
+    Args:
+        packed: The compressed bytes.
+        size: Number of bytes that the archive claims for the member.
+    """
+
+    def __init__(self, packed: StoredBytes, size: int):
+        super().__init__(packed.file, size)
+        self._packed = packed
+
+    @property
+    def key(self) -> Hashable:
+        """Position of the compressed bytes."""
+        return self._packed.key
+
+    @property
+    def most(self) -> int:
+        """Bound in proportion to the archive."""
+        return self._packed.most
+
+    def read(self, start: int, length: int) -> Tensor:
+        """Decompresses up to the end of a range."""
+        self.check(start, length)
+        return self._inflate(start + length)[start:]
+
+    def buffer(self) -> tuple[bytes | mmap.mmap, int]:
+        """Decompresses the run."""
+        return self._inflate(self.size).numpy().tobytes(), 0
+
+    def part(self, start: int, length: int) -> MemoryBytes:
+        """Returns a copy of a part of the run."""
+        self.check(start, length)
+        return MemoryBytes(self.file, self.read_bytes(start, length), self.most)
+
+    def _inflate(self, end: int) -> Tensor:
+        """Decompresses up to an offset. Memory is taken for what is there, not for what is claimed."""
+        if end > self.most:
+            raise CheckpointError(self.file, f"a member of {self.size} bytes is compressed far too well to be read")
+        stream = zlib.decompressobj(-zlib.MAX_WBITS)
+        result = bytearray()
+        try:
+            for position in range(0, self._packed.size, _STEP):
+                packed = self._packed.read_bytes(position, _STEP)
+                while packed and len(result) < end:
+                    result += stream.decompress(packed, min(_STEP, end - len(result)))
+                    packed = stream.unconsumed_tail
+                if len(result) >= end or stream.eof:
+                    break
+        except zlib.error as error:
+            raise CheckpointError(self.file, f"damaged zip archive: {error}") from error
+        if len(result) < end:
+            raise CheckpointError(self.file, f"damaged zip archive: a member of {self.size} bytes has {len(result)}")
+        return torch.frombuffer(result or bytearray(1), dtype=torch.uint8)[:end]
