@@ -155,8 +155,8 @@ def _with_places(entries: dict[str, Any], values: bytes) -> tuple[bytes, bytes]:
     for name, entry in entries.items():
         if name != "__metadata__" and isinstance(entry, dict) and {"dtype", "shape"} <= entry.keys():
             bits = int(re.sub(r"\D.*", "", str(entry["dtype"])[1:].removeprefix("F")) or 8)
-            size = math.prod(entry["shape"]) * bits // 8
-            if not 0 <= end + size < 10**5:
+            shape = entry["shape"]
+            if any(type(n) is not int for n in shape) or not 0 <= (size := math.prod(shape) * bits // 8) < 10**5 - end:
                 break
             entry["data_offsets"] = [end, end + size]
             end += size

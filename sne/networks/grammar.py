@@ -295,9 +295,9 @@ GRAMMAR = (
 """Every row. Within a form of places the first row that matches decides."""
 
 _TIMES = re.compile(r"\d+x\d+")
-_NUMBER = re.compile(r"^(.*?)[_.]?(\d+)([a-z]?)$")
+_NUMBER = re.compile(r"^(.*?)[_.]?(\d{1,18})([a-z]?)$")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_DIGITS = re.compile(r"(\d+)")
+_DIGITS = re.compile(r"(\d{1,18})")  # Python refuses to convert thousands of digits
 _BY_FORM = {form: [row for row in GRAMMAR if row.form is form] for form in Form}
 
 

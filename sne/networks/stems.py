@@ -15,7 +15,7 @@ _GENERIC = {
     "gamma": "gamma", "beta": "beta", "scale": "scale",
     "running_mean": "running_mean", "running_var": "running_var", "num_batches_tracked": "counter",
 }  # fmt: skip
-_RECURRENT = re.compile(r"^(weight|bias)_(ih|hh|hr)(_l\d+)?(_reverse)?$")
+_RECURRENT = re.compile(r"^(weight|bias)_(ih|hh|hr)(_l\d{1,9})?(_reverse)?$")
 _FUSED = {"in_proj_weight", "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight"}
 _AFFIXED = re.compile(r"^(.+)[_](weight|bias|kernel)$")
 _COUNTED = re.compile(r"^(weight|kernel|bias|w|b|W)[_]?(\d+)$")

@@ -149,7 +149,7 @@ def _recurrent(stem: Stem, leaves: Mapping[str, TensorInfo]) -> list[StackLayer]
         kind, _, rest = leaf.partition("_")
         if kind not in ("weight", "bias") or not rest.startswith(("ih", "hh")):
             raise UncertainError(f"{stem.stored} has {leaf}, which plain recurrent layers do not have")
-        digits = "".join(letter for letter in rest.removesuffix("_reverse") if letter.isdigit())
+        digits = "".join(letter for letter in rest.removesuffix("_reverse") if letter.isdecimal())
         found.setdefault(int(digits or 0), []).append(leaf)
     return [_one_recurrent(f"{stem.path}.{index}", leaves, names) for index, names in sorted(found.items())]
 
