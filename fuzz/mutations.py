@@ -1,7 +1,7 @@
 """Mutations of files that keep their structure, so that they reach what lies behind the first check.
 
-A zip archive is changed in one member, a safetensors file in its header, a pickle in its opcodes, a protobuf message in its
-fields, JSON in its values. Anything else, and everything from time to time, is changed byte by byte.
+A zip archive is changed in one member, a safetensors file in its header, a pickle in its opcodes, a protobuf message
+in its fields, JSON in its values. Anything else, and everything from time to time, is changed byte by byte.
 """
 
 import contextlib
@@ -23,17 +23,20 @@ NUMBERS = (0, 1, 2, 3, 7, 8, 16, 32, 127, 128, 255, 256, 1000, 4096, 65535, 2**1
            2**32 - 1, 2**40, 2**53, 2**62, 2**63 - 1, 2**63, 2**64 - 1)  # fmt: skip
 """Sizes, counts and offsets near a limit of some type."""
 
-_TEXTS = ("", ".", "..", "../x", "/etc/passwd", "a" * 300, "weight", "0.weight", ".weight", "a..b", "x.bias", "\x1b[31m",
-          "9" * 5000, "\u00b2.weight", "a." * 200, "F32", "I64", "U8", "qkv.weight", "weight_scale", "<script>")  # fmt: skip
+_TEXTS = (
+    "", ".", "..", "../x", "/etc/passwd", "a" * 300, "weight", "0.weight", ".weight", "a..b", "x.bias", "\x1b[31m",
+    "9" * 5000, "\u00b2.weight", "a." * 200, "F32", "I64", "U8", "qkv.weight", "weight_scale", "<script>",
+)  # fmt: skip
 _VALUES = (None, True, False, -1, 0.5, 1e308, float("nan"), float("inf"), 10**400, [], {}, [[]], *NUMBERS, *_TEXTS)
 _OPCODES = (
-    b"(", b".", b"0", b"1", b"2", b"N", b"\x88", b"]", b"}", b")", b"a", b"e", b"s", b"u", b"t", b"R", b"b", b"\x81", b"Q",
-    b"\x85", b"\x86", b"\x87", b"\x8f", b"\x90", b"\x91", b"\x93", b"\x94", b"q\x00", b"r\xff\xff\xff\x7f", b"h\x00", b"K\x05",
-    b"j\x00\x00\x00\x00", b"J\xff\xff\xff\xff", b"J\xff\xff\xff\x7f", b"\x8a\x08" + b"\xff" * 7 + b"\x7f",
-    b"p99999999\n", b"X\x01\x00\x00\x00w", b"X\xff\xff\xff\x7f", b"\x8d" + b"\xff" * 7 + b"\x7f", b"B\xff\xff\xff\x7f",
-    b"ccollections\nOrderedDict\n", b"cbuiltins\nbytearray\n", b"cos\nsystem\n", b"cnumpy\nndarray\n", b"\x82\x01",
-    b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nFloatStorage\n", b"cnumpy\ndtype\n", b"c__builtin__\nset\n",
-    b"\x95" + b"\xff" * 8, b"I99999999999\n", b"F1e999\n", b"L9" + b"9" * 30 + b"L\n", b"(" * 50, b"]" * 50,
+    b"(", b".", b"0", b"1", b"2", b"N", b"\x88", b"]", b"}", b")", b"a", b"e", b"s", b"u", b"t", b"R", b"b", b"\x81",
+    b"Q", b"\x85", b"\x86", b"\x87", b"\x8f", b"\x90", b"\x91", b"\x93", b"\x94", b"q\x00", b"r\xff\xff\xff\x7f",
+    b"h\x00", b"K\x05", b"j\x00\x00\x00\x00", b"J\xff\xff\xff\xff", b"J\xff\xff\xff\x7f",
+    b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"p99999999\n", b"X\x01\x00\x00\x00w", b"X\xff\xff\xff\x7f",
+    b"\x8d" + b"\xff" * 7 + b"\x7f", b"B\xff\xff\xff\x7f", b"ccollections\nOrderedDict\n", b"cbuiltins\nbytearray\n",
+    b"cos\nsystem\n", b"cnumpy\nndarray\n", b"\x82\x01", b"ctorch._utils\n_rebuild_tensor_v2\n",
+    b"ctorch\nFloatStorage\n", b"cnumpy\ndtype\n", b"c__builtin__\nset\n", b"\x95" + b"\xff" * 8, b"I99999999999\n",
+    b"F1e999\n", b"L9" + b"9" * 30 + b"L\n", b"(" * 50, b"]" * 50,
 )  # fmt: skip
 
 
@@ -104,7 +107,11 @@ def _mutate_zip(data: bytes, draw: Random, generic: Generic) -> bytes:
     """Changes one member of an archive, its name or whether it is there."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = [[info, archive.read(info)] for info in archive.infolist() if info.file_size < 10**6]
-    member = draw.choice(sorted(members, key=lambda one: not one[0].filename.endswith(("pkl", "json")))[: 1 + draw.randrange(len(members))])
+    member = draw.choice(
+        sorted(members, key=lambda one: not one[0].filename.endswith(("pkl", "json")))[
+            : 1 + draw.randrange(len(members))
+        ]
+    )
     match draw.randrange(12):
         case 0:
             members.remove(member)
@@ -192,7 +199,10 @@ def _mutate_json(text: bytes, draw: Random) -> bytes:
         case 6 if isinstance(value, int | float):
             holder[key] = value + draw.choice((-1, 1, 4, -8))
         case 7:
-            shape, dtype = draw.choice(([2, 3], [0], [2] * 40, [10**6], [4, 3, 3, 3])), draw.choice(("F32", "U8", "I32"))
+            shape, dtype = (
+                draw.choice(([2, 3], [0], [2] * 40, [10**6], [4, 3, 3, 3])),
+                draw.choice(("F32", "U8", "I32")),
+            )
             holder[key] = {"dtype": dtype, "shape": shape, "data_offsets": [0, 24]}
         case _:
             holder[key] = draw.choice(_VALUES)
@@ -302,5 +312,9 @@ def _mutate_message(fields: list[_Field], draw: Random, generic: Generic) -> lis
         case _ if wire == 0:
             fields[at] = (number, wire, draw.choice((value + 1, value - 1, draw.randrange(30), draw.choice(NUMBERS))))
         case _:
-            fields[at] = (number, wire, generic(value, draw)[: 10**6 if wire == 2 else len(value)].ljust(1 if wire == 2 else len(value), b"\0"))
+            fields[at] = (
+                number,
+                wire,
+                generic(value, draw)[: 10**6 if wire == 2 else len(value)].ljust(1 if wire == 2 else len(value), b"\0"),
+            )
     return fields

@@ -2,30 +2,27 @@
 
 usage: python fuzz/run.py --format torch --runs 100000
 
-Needs atheris (`pip install atheris`) and the packages of the tests. Run again, it goes on with the inputs that are there.
-An input that breaks a limit or raises an unexpected error is kept in `finds/`; `--repeat FILE` reads one again.
+Needs atheris (`pip install atheris`) and the packages of the tests. Run again, it goes on with the inputs that are
+there. An input that breaks a limit or raises an unexpected error is kept in `finds/`; `--repeat FILE` reads one again.
 """
 
 import argparse
 import contextlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-# Modules in Python that read what a file holds. Those written in C are not guided, but their limits hold all the same.
+# Modules in Python that read what a file holds. Those written in C do not guide, but the limits hold for them too.
 INSTRUMENTED = (
-    "sne.checkpoints", "sne.networks", "sne.predictors", "sne.zoo", "sne.symmetry", "zipfile", "tarfile", "json", "gguf",
-    "pickletools", "torch._weights_only_unpickler",
+    "sne.checkpoints", "sne.networks", "sne.predictors", "sne.zoo", "sne.symmetry", "zipfile", "tarfile", "json",
+    "gguf", "pickletools", "torch._weights_only_unpickler",
 )  # fmt: skip
 SAVE_EVERY = 500  # executions after which the counts are written
 LONGEST = 60  # seconds after which an input counts as endless
@@ -77,7 +74,17 @@ def _fuzz_in_children(name: str, options: argparse.Namespace) -> None:
     wanted = _executions(counts) + options.runs
     before = len(list((folder / "finds").iterdir()))
     while (left := wanted - _executions(counts)) > 0:
-        command = [sys.executable, __file__, "--child", "--format", name, "--corpus", options.corpus, "--runs", str(left)]
+        command = [
+            sys.executable,
+            __file__,
+            "--child",
+            "--format",
+            name,
+            "--corpus",
+            options.corpus,
+            "--runs",
+            str(left),
+        ]
         with (folder / "log.txt").open("a") as log:
             code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
         finds = len(list((folder / "finds").iterdir())) - before
@@ -113,9 +120,12 @@ def _work_folder():
 
 
 def _repeat(name: str, file: Path) -> None:
+    from fuzz.seeds import make_seeds
     from fuzz.targets import TARGETS
 
     with _work_folder() as folder:
+        for seed in make_seeds(folder / "seeds")[name]:  # what is imported late does not count
+            TARGETS[name].run(seed, folder)
         print("read" if TARGETS[name].run(file.read_bytes(), folder) else "refused")
 
 

@@ -1,5 +1,6 @@
 """Files to start from: small ones of every format, written by the libraries that people write them with."""
 
+import json
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -86,7 +87,11 @@ def _write_onnx(folder: Path) -> list[Path]:
     folder.mkdir()
     plain = [
         node("Conv", ["x", "conv.weight", "conv.bias"], ["a"], name="/conv/Conv"),
-        node("BatchNormalization", ["a", *(f"bn.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var"))], ["b"]),
+        node(
+            "BatchNormalization",
+            ["a", *(f"bn.{leaf}" for leaf in ("weight", "bias", "running_mean", "running_var"))],
+            ["b"],
+        ),
         node("MatMul", ["b", "onnx::MatMul_1"], ["c"], name="/fc/MatMul"),
         node("Add", ["c", "fc.bias"], ["d"], name="/fc/Add"),
         node("Gemm", ["d", "onnx::Gemm_2", "out.bias"], ["e"], name="/out/Gemm", transB=1),
@@ -96,7 +101,9 @@ def _write_onnx(folder: Path) -> list[Path]:
     tensors += [tensor("fc.bias", 3), tensor("onnx::Gemm_2", 4, 3), tensor("out.bias", 4)]
     external = TensorProto(name="elsewhere.weight", data_type=1, dims=[2, 2], data_location=1)
     external.external_data.add(key="location", value="values.bin")
-    branch = helper.make_graph([node("MatMul", ["x", "inner.weight"], ["y"])], "then", [], [], [tensor("inner.weight", 2, 2)])
+    branch = helper.make_graph(
+        [node("MatMul", ["x", "inner.weight"], ["y"])], "then", [], [], [tensor("inner.weight", 2, 2)]
+    )
     sparse = helper.make_sparse_tensor(tensor("sparse.weight", 2), tensor("places", 2, kind=np.int64), [2, 3])
     odd = [
         node("Constant", [], ["k"], value=tensor("constant", 3, 2)),
@@ -126,8 +133,8 @@ def _write_folders(folder: Path) -> list[Path]:
     for one in folders[:2]:
         for name, tensors in zip(names, shards, strict=True):
             save_file(tensors, one / name)
-    index = '{"weight_map": {"a.weight": "%s", "b.weight": "%s", "b.bias": "%s"}}' % (*names, names[1])
-    (folders[0] / "model.safetensors.index.json").write_text(index)
+    index = {"weight_map": dict(zip(("a.weight", "b.weight", "b.bias"), (*names, names[1]), strict=True))}
+    (folders[0] / "model.safetensors.index.json").write_text(json.dumps(index))
     save_file({"h.0.attn.c_attn.weight": torch.ones(4, 12)}, folders[2] / "model.safetensors")
     (folders[2] / "config.json").write_text('{"model_type": "gpt2", "n_head": 2, "n_embd": 4}')
     return folders
@@ -140,8 +147,17 @@ def _write_zoo(folder: Path) -> Path:
             network = nn.Sequential(nn.Linear(3, 2 + number % 2), nn.ReLU(), nn.Linear(2 + number % 2, 2))
             state = {key: torch.randn(value.shape, generator=generator) for key, value in network.state_dict().items()}
             symmetry = trace(network, torch.zeros(1, 3))
-            writer.add(id=f"n{number}", run=f"r{number}", family="mlp", dataset="d", step=1, state=state, symmetry=symmetry,
-                       properties={"accuracy": number / 8}, hyperparameters={"lr": 0.1, "optimizer": "adam"})  # fmt: skip
+            writer.add(
+                id=f"n{number}",
+                run=f"r{number}",
+                family="mlp",
+                dataset="d",
+                step=1,
+                state=state,
+                properties={"accuracy": number / 8},
+                hyperparameters={"lr": 0.1, "optimizer": "adam"},
+                symmetry=symmetry,
+            )
     Split(("r0", "r1", "r2", "r3", "r4", "r5"), ("r6",), ("r7",)).save(folder / "split.json")
     return folder
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from torch import Tensor
 
 from sne.checkpoints.composed.weight import ComposedWeight
-from sne.networks import Hint, TensorInfo
+from sne.errors import CheckpointError
+from sne.networks import Hint, TensorInfo, find_excess
 
 
 class StoredTensors(abc.ABC):
@@ -25,6 +26,9 @@ class StoredTensors(abc.ABC):
             `COMPOSITIONS`).
         notes: Reasons why other contents of the file are not read, by name.
         metadata: What the file says about itself in pairs of strings, such as the metadata of a safetensors file.
+
+    Raises:
+        CheckpointError: If names or shapes claim what no network has, such as a million axes.
     """
 
     def __init__(
@@ -39,6 +43,9 @@ class StoredTensors(abc.ABC):
     ):
         self.name = name
         self.infos: Mapping[str, TensorInfo] = {info.name: info for info in infos}
+        excess = find_excess((info.name, info.shape) for info in self.infos.values())
+        if excess is not None:
+            raise CheckpointError(name, excess)
         self.hints: Mapping[str, Hint] = dict(hints or {})
         self.composed = None if composed is None else tuple(composed)
         self.notes: Mapping[str, str] = dict(notes or {})

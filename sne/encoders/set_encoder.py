@@ -31,6 +31,9 @@ BUCKET_TOKENS = 1 << 15
 RESIDENT_CHUNKS = 1 << 17
 """Number of chunk vectors kept at once; a part with more chunks is kept whole."""
 
+MAX_CHUNK = 1 << 16
+"""Largest number of weights per chunk; every chunk takes the memory of a whole one."""
+
 SET_FUNCTIONS = ("attention", "mean")
 
 
@@ -44,7 +47,7 @@ class SetEncoder(NetworkEncoder):
     type and level, nor on the padding.
 
     Args:
-        chunk_size: Largest number of weights per chunk.
+        chunk_size: Largest number of weights per chunk, up to 65,536.
         dim: Width of every vector, and length of the embedding; even, and a multiple of heads.
         heads: Number of attention heads.
         inducing_points: Number of learned points of the induced attention within large parts.
@@ -96,6 +99,8 @@ class SetEncoder(NetworkEncoder):
         super().__init__()
         if set_functions not in SET_FUNCTIONS:
             raise SneError(f"set_functions is {set_functions!r}, expected one of {', '.join(SET_FUNCTIONS)}")
+        if not 1 <= chunk_size <= MAX_CHUNK:
+            raise SneError(f"chunk_size is {chunk_size}, expected 1 to {MAX_CHUNK}")
         if inducing_points < 1:
             raise SneError(f"inducing_points must be at least 1, got {inducing_points}")
         self.chunk_size = chunk_size

@@ -1,8 +1,9 @@
 """A predictor on disk: config.json, model.safetensors, metrics.json and split.json; nothing is pickled."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,27 @@ class PredictorFiles:
             )
         split = Split.load(folder / SPLIT) if (folder / SPLIT).is_file() else None
         return cls(config, _read_tensors(folder / MODEL), metrics, split)
+
+
+def check_settings(make: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    """Compares settings that may come from a damaged file with the types that a constructor declares.
+
+    Args:
+        make: The constructor. Parameters that are neither annotated as bool, int, float nor str are not compared.
+        settings: Its keyword arguments.
+
+    Raises:
+        PredictorError: A value has another type, or is a whole number of more than 31 bits.
+    """
+    for name, parameter in signature(make).parameters.items():
+        kind = parameter.annotation
+        if name not in settings or kind not in (bool, int, float, str):
+            continue
+        value = settings[name]
+        if not (type(value) is kind or (kind is float and type(value) is int)):
+            raise PredictorError(f"setting {name} is of type {type(value).__name__}, expected {kind.__name__}")
+        if type(value) is int and abs(value) >= 2**31:
+            raise PredictorError(f"setting {name} is a number of {value.bit_length()} bits, expected at most 31")
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -15,10 +15,12 @@ from sne.errors import PredictorError
 from sne.networks import Network
 from sne.predictors.experts import EXPERTS, Expert, Prepared, prepare, without_memory
 from sne.predictors.figures import interval
-from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
+from sne.predictors.folder import CONFIG, MODEL, PredictorFiles, check_settings
 from sne.predictors.properties import Property, num_outputs, output_slices
 from sne.predictors.sources import OnError, Source, blocks, handle_error, read_sources
 from sne.zoo import Split
+
+_MOST_REASON = 500  # characters; torch's messages about arguments have many lines
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,8 @@ class Predictor:
             return _build(files, known)
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
             reason = str(error) if isinstance(error, PredictorError) else f"damaged, {type(error).__name__}: {error}"
-            raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {reason}") from None
+            line = " ".join(reason.split())[:_MOST_REASON]
+            raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {line}") from None
 
     def _outputs(
         self, sources: Source | Iterable[Source], batch_size: int, errors: OnError
@@ -328,6 +331,7 @@ def _build(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncoder]]) 
     if name not in encoders:
         raise PredictorError(f"unknown encoder {name!r}, expected one of {', '.join(sorted(encoders))}")
     settings = dict(config["encoder"]["settings"])
+    check_settings(encoders[name], settings)
 
     def make_encoder() -> NetworkEncoder:
         return encoders[name](**settings)

@@ -12,6 +12,7 @@ from sne.checkpoints.raw_data import DTYPES, parse_json, read_tensor
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import TensorInfo
+from sne.networks.claims import MAX_AXES
 
 MAX_HEADER = 100_000_000
 """Largest header that the format allows, in bytes."""
@@ -121,6 +122,8 @@ def _read_entry(file: Path, name: str, entry: Any) -> _Span:
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise CheckpointError(file, f"tensor {name!r} has a shape or data_offsets that are not whole numbers")
     start, stop = offsets
+    if len(shape) > MAX_AXES:
+        raise CheckpointError(file, f"tensor {name!r} has {len(shape)} axes, at most {MAX_AXES} are read")
     stored = _STORED_DTYPES[dtype]
     expected = prod(shape) * DTYPES[stored].itemsize
     if stop < start or stop - start != expected:
@@ -146,4 +149,4 @@ def _check_places(file: Path, spans: list[_Span], data_size: int) -> None:
 
 
 def _are_counts(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < 2**63 for value in values)

@@ -15,6 +15,7 @@ from sne.predictors.experts.heads import PropertyHeads
 from sne.predictors.experts.loop import EncoderWithHeads, train_epochs
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.experts.state import TrainingState, derive_seed, own_randomness
+from sne.predictors.folder import check_settings
 from sne.predictors.properties import Property
 
 Built = TypeVar("Built", bound=nn.Module)
@@ -116,6 +117,7 @@ class NeuralExpert(Expert):
             fresh = encoder()
             return EncoderWithHeads(fresh, PropertyHeads(fresh.dim, properties, **settings))
 
+        check_settings(PropertyHeads, settings)
         model = without_memory(make, most_parameters=len(tensors))
         expected = model.state_dict()
         missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.errors import ZooError
+from sne.networks import find_excess
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,12 @@ class Layout:
             )
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ZooError(f"{where}: expected a list of name, shape, dtype, offset ({error!r})") from None
+        excess = find_excess((slot.name, slot.shape) for slot in slots)
+        if excess is not None:
+            raise ZooError(f"{where}: {excess}")
         expected = 0
         for slot in slots:
-            if slot.offset != expected or any(n < 0 for n in slot.shape):
+            if slot.offset != expected:
                 raise ZooError(f"{where}: {slot.name} starts at {slot.offset}, expected {expected}")
             expected += slot.num_entries
         return cls(slots)
