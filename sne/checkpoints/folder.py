@@ -11,7 +11,7 @@ from torch import Tensor
 from sne.checkpoints.choice import choose_network
 from sne.checkpoints.composed import ComposedWeight
 from sne.checkpoints.formats.known import SUFFIXES, open_file
-from sne.checkpoints.raw_data import parse_json
+from sne.checkpoints.raw_data import leads_out, parse_json
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import Hint
@@ -22,6 +22,7 @@ USUAL = ("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model", "
 _SHARD = re.compile(r"^(.*)-(\d+)-of-(\d+)$")
 _NOT_WEIGHTS = {"training_args", "optimizer", "scheduler", "scaler", "rng_state"}
 _MAX_INDEX = 100_000_000
+_MAX_SHARDS = 10_000
 
 
 @final
@@ -116,9 +117,14 @@ def open_index(index: Path, select: str | None = None) -> StoredTensors:
         if not isinstance(file, str) or not _stays_in_folder(file):
             raise CheckpointError(index, f"tensor {tensor!r} is in {str(file)[:80]!r}, not a file of the same folder")
     files = sorted(set(weight_map.values()))
+    if len(files) > _MAX_SHARDS:
+        raise CheckpointError(index, f"the index names {len(files)} shards, at most {_MAX_SHARDS} are read")
     missing = [file for file in files if not (index.parent / file).is_file()]
     if missing:
         raise CheckpointError(index, f"{len(missing)} of {len(files)} shards are missing: {', '.join(missing[:5])}")
+    links = [file for file in files if leads_out(index, index.parent / file)]
+    if links:
+        raise CheckpointError(index, f"shard {links[0]!r} is a link to a file of another folder")
     shards = {file: open_file(index.parent / file) for file in files}
     for tensor, file in weight_map.items():
         if tensor not in shards[file].infos:

@@ -29,6 +29,9 @@ MAX_PICKLE = 200_000_000
 """Largest pickle in an archive that is read, in bytes."""
 
 _LOCAL_HEADER = 30
+_LARGE_JSON = 1_000_000  # bytes; parsed values may take 30 times as much
+_MOST_NESTED = 2_000_000
+_MOST_VALUES = 8_000_000
 
 
 def read_bytes(file: Path, start: int, length: int, name: str) -> Tensor:
@@ -95,19 +98,24 @@ def parse_json(text: bytes, file: Path, what: str) -> Any:
         The parsed value.
 
     Raises:
-        CheckpointError: If the text is not UTF-8, not JSON, nested too deeply, or has a duplicate key.
+        CheckpointError: If the text is not UTF-8, not JSON, nested too deeply, has a duplicate key, or millions of
+            values.
 
     Example:
         >>> parse_json(b'{"a": [1, 2]}', Path("model.safetensors.index.json"), "index")
         {'a': [1, 2]}
     """
+    if len(text) > _LARGE_JSON and (
+        text.count(b"[") + text.count(b"{") > _MOST_NESTED or text.count(b",") > _MOST_VALUES
+    ):
+        raise CheckpointError(file, f"the {what} has more values than any checkpoint needs")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
         if len(result) != len(pairs):
             seen: set[str] = set()
             duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))
-            raise CheckpointError(file, f"the {what} has the key {duplicate!r} twice")
+            raise CheckpointError(file, f"the {what} has the key {duplicate[:80]!r} twice")
         return result
 
     try:
@@ -120,6 +128,21 @@ def parse_json(text: bytes, file: Path, what: str) -> Any:
         raise
     except ValueError as error:
         raise CheckpointError(file, f"the {what} is not JSON: {error}") from error
+
+
+def leads_out(owner: Path, file: Path) -> bool:
+    """Whether a file that another one names lies elsewhere once symbolic links are followed.
+
+    Args:
+        owner: The file that holds the name, such as an index.
+        file: The named file.
+
+    Returns:
+        False if the file lies in the folder of the owner, or in the folder that the owner itself is a link to. Both
+        hold in caches that keep the files of a repository in one folder and link to them from another.
+    """
+    real = file.resolve()
+    return not any(real.is_relative_to(folder) for folder in (owner.parent.resolve(), owner.resolve().parent))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.options import BatchSize, Device, split_list
-from sne.cli.tables import describe_copies, format_table, warn
+from sne.cli.tables import describe_copies, format_table, say, warn
 
 if TYPE_CHECKING:
     from sne.training import PropertyEvaluation
@@ -138,7 +138,7 @@ def evaluate(
         print(json.dumps({**summary, "properties": figures}))
     else:
         for evaluation in found.properties:
-            print(_closing_line(evaluation, len(found.properties) > 1))
+            say(_closing_line(evaluation, len(found.properties) > 1))
 
 
 def _print_tables(evaluation: "PropertyEvaluation", table: bool, groups: Any, by: str | None, piece: str) -> None:
@@ -147,23 +147,23 @@ def _print_tables(evaluation: "PropertyEvaluation", table: bool, groups: Any, by
         rows = sorted(evaluation.table(), key=lambda row: (str(row["measured"]), row["id"]))
         if evaluation.property.kind != "class":
             rows.sort(key=lambda row: -row["measured"])
-        print(f"{name}, predicted and measured:")
-        print(format_table(rows))
-        print()
-    print(f"{name}, split {piece}:")
-    print(format_table([{"method": method, **figures} for method, figures in evaluation.figures().items()]))
+        say(f"{name}, predicted and measured:")
+        say(format_table(rows))
+        say()
+    say(f"{name}, split {piece}:")
+    say(format_table([{"method": method, **figures} for method, figures in evaluation.figures().items()]))
     if evaluation.invariance is not None and evaluation.invariance.num_networks:
-        print(describe_copies(evaluation.invariance.to_json()))
-    print()
+        say(describe_copies(evaluation.invariance.to_json()))
+    say()
     if groups is not None:
-        print(f"{name}, by {by}:")
+        say(f"{name}, by {by}:")
         lines = [
             {str(by): group, "method": method, **figures}
             for group, methods in evaluation.figures_by(groups).items()
             for method, figures in methods.items()
         ]
-        print(format_table(lines))
-        print()
+        say(format_table(lines))
+        say()
 
 
 def _print_json_lines(evaluation: "PropertyEvaluation", table: bool, groups: Any) -> None:

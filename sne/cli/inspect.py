@@ -8,6 +8,7 @@ import typer
 
 from sne.cli.files import Failures, expand
 from sne.cli.options import AllowNonfinite, Files, Select
+from sne.cli.tables import printable
 from sne.errors import SneError, counted
 
 if TYPE_CHECKING:
@@ -98,13 +99,15 @@ def _show(described: dict[str, Any], stats: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=described["file"], title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        title=printable(described["file"]), title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for name in ("level", "layer", "type", "role", "shape", "dtype", "chunks"):
         table.add_column(name, justify="right" if name in ("level", "chunks") else "left", no_wrap=True)
     for name in ("min", "max", "mean |x|") if stats else ():
         table.add_column(name, justify="right", no_wrap=True)
     for layer in described["layers"]:
-        head = [str(layer["level"]), _printable(layer["name"]), layer["type"]]
+        head = [str(layer["level"]), printable(layer["name"]), layer["type"]]
         for part in layer["parts"]:
             shape = " x ".join(str(size) for size in part["shape"]) or "scalar"
             row = [*head, part["role"], shape, part["dtype"], str(part["chunks"])]
@@ -117,7 +120,7 @@ def _show(described: dict[str, Any], stats: bool) -> None:
     console.print(table)
     console.print(", ".join(counted(described[f"num_{noun}s"], noun) for noun in ("layer", "level", "weight", "chunk")))
     for line in _notes(described["notes"]):
-        console.print(_printable(line))
+        console.print(printable(line))
     console.print()
 
 
@@ -130,8 +133,3 @@ def _notes(notes: list[dict[str, str]]) -> list[str]:
         shown = ", ".join(names[:_MAX_NAMES]) + (f" and {count - _MAX_NAMES} more" if count > _MAX_NAMES else "")
         lines.append(f"note: {shown}: {reason}")
     return lines
-
-
-def _printable(text: str) -> str:
-    """Escapes control characters, so that a name in a file cannot control the terminal."""
-    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)

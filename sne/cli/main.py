@@ -13,6 +13,7 @@ from sne.cli.evaluate import COLUMNS, evaluate
 from sne.cli.inspect import inspect
 from sne.cli.predict import predict
 from sne.cli.study import study
+from sne.cli.tables import printable
 from sne.cli.train import train
 from sne.cli.zoo import app as zoo
 from sne.errors import SneError
@@ -151,6 +152,14 @@ def _describe_usage(error: Any) -> str:
     return f"{message[:1].lower()}{message[1:]}; see {command} --help"
 
 
+class _Formatter(logging.Formatter):
+    """Escapes control characters in messages, which may hold names from files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Formats a message like `logging.Formatter`."""
+        return "\n".join(printable(line) for line in super().format(record).split("\n"))
+
+
 def _level(name: str) -> int:
     return logging.getLevelNamesMapping()[name.upper()]
 
@@ -158,14 +167,14 @@ def _level(name: str) -> int:
 def _log_to_stderr(level: int) -> None:
     """Prints the log messages of sne, and of no other library, to the stderr of this moment."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger("sne")
     logger.handlers = [handler]
     logger.setLevel(level)
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import typer
 
 from sne.cli.files import Failures, expand
 from sne.cli.options import AllowNonfinite, BatchSize, Device, Files, PredictorFolder, Select
-from sne.cli.tables import format_table, warn
+from sne.cli.tables import format_table, say, warn
 
 if TYPE_CHECKING:
     from sne.predictors import Prediction
@@ -54,7 +54,7 @@ def predict(
             for prediction in predictions:
                 print(json.dumps({"file": path, **_as_json(prediction)}))
     elif found:
-        print(format_table([_row(path, predictions) for path, predictions in found]))
+        say(format_table([_row(path, predictions) for path, predictions in found]))
     if as_stored:
         warn(
             f"{as_stored} of {len(found)} networks are read as they are stored, because their names and shapes do "

@@ -1,6 +1,10 @@
-"""The page of `sne evaluate --plot`: scatter plots of predicted against measured values."""
+"""The page of `sne evaluate --plot`: scatter plots of predicted against measured values.
+
+Names from a zoo or a predictor are escaped, since plotly reads texts as HTML.
+"""
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +84,7 @@ def _draw(figure: Any, evaluation: "PropertyEvaluation", families: Mapping[str, 
         name="predicted = measured",
         hoverinfo="skip",
     )
-    names = [families.get(row["id"], "networks") for row in rows]
+    names = [escape(families.get(row["id"], "networks")) for row in rows]
     for place, name in enumerate(sorted(set(names))):
         drawn = [row for row, family in zip(rows, names, strict=True) if family == name]
         colour = _COLOURS[place % len(_COLOURS)]
@@ -91,14 +95,15 @@ def _draw(figure: Any, evaluation: "PropertyEvaluation", families: Mapping[str, 
             mode="markers",
             marker={"color": colour, "size": 9, "opacity": 0.85, "line": {"color": "white", "width": 1}},
             name=name,
-            customdata=[[row["id"], _span(row)] for row in drawn],
+            customdata=[[escape(row["id"]), _span(row)] for row in drawn],
             hovertemplate="%{customdata[0]}<br>measured %{x:.4f}<br>predicted %{y:.4f}%{customdata[1]}<extra></extra>",
         )
+    prop = escape(evaluation.property.name)
     axis = {"range": [low, high], "zeroline": False, "gridcolor": "#e5e7eb", "linecolor": _GREY, "ticks": "outside"}
     figure.update_layout(
         title={"text": _title(evaluation), "x": 0.02, "xanchor": "left"},
-        xaxis={**axis, "title": f"measured {evaluation.property.name}"},
-        yaxis={**axis, "title": f"predicted {evaluation.property.name}", "scaleanchor": "x"},
+        xaxis={**axis, "title": f"measured {prop}"},
+        yaxis={**axis, "title": f"predicted {prop}", "scaleanchor": "x"},
         legend={"orientation": "h", "x": 0.0, "y": 1.0, "yanchor": "bottom"},
         font={"family": "system-ui, sans-serif", "size": 14, "color": "#111827"},
         template="plotly_white",
@@ -143,10 +148,10 @@ def _title(evaluation: "PropertyEvaluation") -> str:
     taus = {name: beside["kendall_tau"] for name, beside in figures.items() if beside["kendall_tau"] is not None}
     own = figures["sne"]
     shown = [f"{name} {own[key]:.3f}" for name, key in (("tau", "kendall_tau"), ("R2", "r2")) if own[key] is not None]
-    text = f"<b>{evaluation.property.name}</b> of {own['n']} networks from their weights<br>"
+    text = f"<b>{escape(evaluation.property.name)}</b> of {own['n']} networks from their weights<br>"
     text += f"<span style='font-size: 14px; color: {_GREY}'>sne: {', '.join(shown) or 'no figures'}"
     others = {name: tau for name, tau in taus.items() if name != "sne"}
     if others:
         best = max(others, key=lambda name: others[name])
-        text += f"; best baseline ({best}): tau {others[best]:.3f}"
+        text += f"; best baseline ({escape(best)}): tau {others[best]:.3f}"
     return text + "</span>"

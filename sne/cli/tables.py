@@ -1,4 +1,4 @@
-"""Text for people: aligned tables and warnings."""
+"""Text for people: aligned tables and warnings, in which no name from a file can control the terminal."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
         b.pt         -
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
+    cells = [[printable(name) for name in names]] + [[_cell(row.get(name)) for name in names] for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
     is_number = [all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows) for name in names]
     lines = []
@@ -51,14 +51,31 @@ def describe_copies(drawn: Mapping[str, Any]) -> str:
     return f"invariance to {' and '.join(drawn['kinds'])}, {counted(drawn['n'], 'network')}{draws}"
 
 
+def printable(text: str) -> str:
+    r"""Escapes control characters, among them line breaks, and marks that change the direction of writing.
+
+    Example:
+        >>> printable("a\x1b[31m\u202eb")
+        'a\\x1b[31m\\u202eb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+
+
+def say(text: str = "") -> None:
+    """Prints text on stdout; its line breaks stay, other control characters are escaped."""
+    print("\n".join(printable(line) for line in text.split("\n")))
+
+
 def warn(text: str) -> None:
     """Prints one line on stderr."""
-    print(f"sne: {' '.join(text.split())}", file=sys.stderr)
+    print(f"sne: {printable(' '.join(text.split()))}", file=sys.stderr)
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if not isinstance(value, float):
-        return str(value)
+        return printable(str(value))
     return f"{value:.0e}" if 0 < abs(value) < 5e-5 else f"{value:.4f}"

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from sne.cli.progress import zoo_progress
+from sne.cli.tables import warn
 from sne.cli.zoo.summary import format_columns, print_summary
 
 Form = Annotated[
@@ -96,7 +97,7 @@ def import_(
             hyperparameters=hyperparameters or (),
             skip_bad=skip_bad,
             storage=storage,
-            report=lambda line: print(f"sne: {line}", file=sys.stderr),
+            report=warn,
             on_columns=lambda columns: print(format_columns(columns), file=sys.stderr),
             progress=progress,
         )

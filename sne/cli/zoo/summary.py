@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from sne.cli.tables import format_table
+from sne.cli.tables import format_table, say
 from sne.errors import counted
 
 
@@ -24,20 +24,20 @@ def print_summary(opened: Any, as_json: bool, *, is_new: bool = False) -> None:
         print(json.dumps(summary))
         return
     pieces = ", ".join(f"{count} {name}" for name, count in (summary["split"] or {}).items())
-    print(
+    say(
         f"{summary['path']}: {counted(summary['networks'], 'network')} of {counted(summary['runs'], 'run')}, "
         f"{summary['bytes'] / 1e6:.1f} MB, split: {pieces or 'none'}"
     )
-    print()
-    print(format_table([_family_row(row) for row in summary["families"]]))
-    print()
+    say()
+    say(format_table([_family_row(row) for row in summary["families"]]))
+    say()
     for title in ("properties", "hyperparameters"):
-        print(f"{title}: {', '.join(summary[title]) or 'none'}")
+        say(f"{title}: {', '.join(summary[title]) or 'none'}")
     target = _usual_target(opened)
     if is_new and target is not None:
         path, column = shlex.quote(summary["path"]), shlex.quote(target)
-        print()
-        print(f"next: sne train {path} --target {column} --out my_predictor")
+        say()
+        say(f"next: sne train {path} --target {column} --out my_predictor")
 
 
 def format_columns(columns: Sequence[Any]) -> str:

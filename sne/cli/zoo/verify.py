@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sne.cli.progress import zoo_progress
-from sne.cli.tables import format_table
+from sne.cli.tables import format_table, say
 from sne.errors import counted
 
 _SHOWN = 20  # damaged networks in the table; --json lists all
@@ -30,17 +30,17 @@ def verify(
     else:
         networks = counted(report.networks, "network")
         intact = f"intact, {networks}, {report.bytes_read / 1e6:.1f} MB of weights"
-        print(f"{report.path}: {intact if report.is_intact else f'{len(report.damaged)} of {networks} damaged'}")
+        say(f"{report.path}: {intact if report.is_intact else f'{len(report.damaged)} of {networks} damaged'}")
         for fault in report.faults:
             affected = f" ({counted(fault.networks, 'network')})" if fault.networks else ""
-            print(f"{fault.file}: {fault.reason}{affected}")
+            say(f"{fault.file}: {fault.reason}{affected}")
         for note in report.notes:
-            print(f"note: {note}")
+            say(f"note: {note}")
         if report.damaged:
-            print()
+            say()
             rows = [{"id": n.id, "run": n.run, "family": n.family, "file": n.file} for n in report.damaged[:_SHOWN]]
-            print(format_table(rows))
+            say(format_table(rows))
         if len(report.damaged) > _SHOWN:
-            print(f"... and {len(report.damaged) - _SHOWN} more; --json lists all")
+            say(f"... and {len(report.damaged) - _SHOWN} more; --json lists all")
     if not report.is_intact:
         raise typer.Exit(1)

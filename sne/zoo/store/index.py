@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +14,12 @@ from sne.zoo.store.columns import RESERVED, WALL_TIME
 INDEX = "networks.parquet"
 COPY = "networks.copy.parquet"  # only the index maps weights to networks
 TIMINGS = "timings.parquet"
+MOST_GROWTH = 10
+"""Number of bytes in memory that a byte of the index may become; a file of any size may become `MOST_MEMORY`."""
+MOST_MEMORY = 100_000_000
+
 _METADATA = {"sne_zoo": "1"}
+_BATCH = 4096  # rows; reading in batches is not slower
 
 
 def read_index(folder: Path) -> pa.Table:
@@ -95,13 +101,37 @@ def _read_whole(path: Path) -> pa.Table:
     Raises:
         ValueError: The content has changed since it was written. pyarrow raises errors of its own.
     """
+    most = MOST_GROWTH * path.stat().st_size + MOST_MEMORY
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        table, arrow = file.read(), (file.metadata.metadata or {}).get(b"ARROW:schema")
+        _check_claims(file.metadata, path.stat().st_size)
+        arrow = (file.metadata.metadata or {}).get(b"ARROW:schema")
+        batches: list[pa.RecordBatch] = []
+        for batch in file.iter_batches(_BATCH):  # a text that many rows share is stored once, but read for every row
+            batches.append(batch)
+            most -= batch.nbytes
+            if most < 0:
+                raise ValueError("its content takes too much memory for the size of the file")
+        table = pa.Table.from_batches(batches, file.schema_arrow).combine_chunks()
     written = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(arrow))) if arrow else table.schema
     if table.schema.names != written.names or table.schema.types != written.types:
         raise ValueError("its columns are not those that were written")
     table.validate(full=True)
     return table
+
+
+def _check_claims(metadata: Any, size: int) -> None:
+    """Refuses a Parquet file that claims more than its size allows: every row has an id, which takes some bytes.
+
+    Args:
+        metadata: Footer of the file, which pyarrow has parsed.
+        size: Size of the file in bytes.
+
+    Raises:
+        ValueError: The claims do not fit the size of the file.
+    """
+    if metadata.num_rows > size or metadata.num_columns > size or metadata.num_row_groups > size:
+        counts = f"{metadata.num_rows} rows, {metadata.num_columns} columns, {metadata.num_row_groups} groups"
+        raise ValueError(f"it claims {counts} in {size} bytes")
 
 
 def _intact(folder: Path) -> str:

@@ -16,6 +16,7 @@ from sne.zoo.store.columns import HYPERPARAMETER_PREFIX
 
 SPLIT = "split.json"
 PIECES = ("train", "val", "test")
+_MOST_REASON = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,21 @@ class Split:
         """
         try:
             values = json.loads(Path(path).read_text())
-            pieces = [tuple(str(run) for run in values[name]) for name in PIECES]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ZooError(f"{path}: expected lists of runs under train, val and test ({error!r})") from None
+            pieces = [tuple(_run(run) for run in values[name]) for name in PIECES]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            reason = repr(error)[:_MOST_REASON]
+            raise ZooError(f"{path}: expected lists of runs under train, val and test ({reason})") from None
         return cls(*pieces)
 
     def save(self, path: Path | str) -> None:
         """Writes the split as JSON. Inverse of `load`."""
         write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
+
+
+def _run(name: Any) -> str:
+    if not isinstance(name, str | int):
+        raise TypeError(f"a run is a {type(name).__name__}")
+    return str(name)
 
 
 def join_splits(splits: Sequence[tuple[str, Split]]) -> Split:
