@@ -19,7 +19,7 @@ MOST_GROWTH = 10
 MOST_MEMORY = 100_000_000
 
 _METADATA = {"sne_zoo": "1"}
-_BATCH = 4096  # rows; reading in batches is not slower
+_FEWEST, _MOST = 512, 4096  # rows that are read at once; reading in parts is not slower
 
 
 def read_index(folder: Path) -> pa.Table:
@@ -101,12 +101,15 @@ def _read_whole(path: Path) -> pa.Table:
     Raises:
         ValueError: The content has changed since it was written. pyarrow raises errors of its own.
     """
-    most = MOST_GROWTH * path.stat().st_size + MOST_MEMORY
+    size = path.stat().st_size
+    most = MOST_GROWTH * size + MOST_MEMORY
+    # A text that many rows share is stored once, but read for every row. It may be as long as the file.
+    rows = min(max(MOST_MEMORY // max(size, 1), _FEWEST), _MOST)
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
-        _check_claims(file.metadata, path.stat().st_size)
+        _check_claims(file.metadata, size)
         arrow = (file.metadata.metadata or {}).get(b"ARROW:schema")
         batches: list[pa.RecordBatch] = []
-        for batch in file.iter_batches(_BATCH):  # a text that many rows share is stored once, but read for every row
+        for batch in file.iter_batches(rows):
             batches.append(batch)
             most -= batch.nbytes
             if most < 0:
