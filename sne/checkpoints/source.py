@@ -27,7 +27,7 @@ class CheckpointSource:
     def __init__(self, stored: StoredTensors, *, config: Mapping[str, Any] | None = None):
         self._stored = stored
         self._config = dict(config or {})
-        found = find_composed(Facts(stored.infos, self._config, stored.metadata))
+        found = find_composed(Facts(stored.infos, self._config, stored.metadata, self._read_stored))
         weights = found.weights.values() if stored.composed is None else stored.composed
         self._composed = {weight.info.name: weight for weight in weights}
         self._infos = dict(stored.infos) | {name: weight.info for name, weight in self._composed.items()}
@@ -94,13 +94,19 @@ class CheckpointSource:
         if name not in self._infos:
             raise CheckpointError(self.name, f"there is no tensor {name!r}")
         if name in self._composed:
-            values = self._composed[name].compose(self._read_stored)
+            values = self._composed[name].compose(self._read_part)
             self._check_shape(name, values, self._infos[name].shape)
         else:
             values = self._read_stored(name)
         if values.dtype not in _KEPT:
             values = (values.real if values.is_complex() else values).to(torch.float32)
         return values
+
+    def _read_part(self, name: str) -> Tensor:
+        """Reads a tensor that a composed weight is made of: a stored one, or one that is composed of stored ones."""
+        if name in self._stored.infos:
+            return self._read_stored(name)
+        return self._composed[name].compose(self._read_stored)
 
     def _read_stored(self, name: str) -> Tensor:
         values = self._stored.read_stored(name)

@@ -1,17 +1,45 @@
 """The table of compositions, and the search for all of them among the tensors of a checkpoint."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
+from sne.checkpoints.composed.bitsandbytes import find_bitsandbytes
+from sne.checkpoints.composed.compressed_tensors import find_compressed_tensors
+from sne.checkpoints.composed.float4 import find_float4
+from sne.checkpoints.composed.gptq import find_gptq
+from sne.checkpoints.composed.hqq import find_hqq
+from sne.checkpoints.composed.leftovers import find_leftovers
+from sne.checkpoints.composed.mlx import find_mlx
+from sne.checkpoints.composed.parametrised import find_parametrised
+from sne.checkpoints.composed.pruning import find_pruned
+from sne.checkpoints.composed.quanto import find_quanto
 from sne.checkpoints.composed.scales import find_scaled
+from sne.checkpoints.composed.spectral_norm import find_spectral
+from sne.checkpoints.composed.torchao import find_torchao
+from sne.checkpoints.composed.unread import find_unread
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
 from sne.checkpoints.composed.weight_norm import find_normalised
 
 COMPOSITIONS: Mapping[str, Callable[[Facts], Found]] = {
-    "scales": find_scaled,
+    "pruning": find_pruned,
     "weight norm": find_normalised,
+    "spectral norm": find_spectral,
+    "other parametrisations": find_parametrised,
+    "unread formats": find_unread,
+    "GPTQ and AWQ": find_gptq,
+    "bitsandbytes": find_bitsandbytes,
+    "HQQ": find_hqq,
+    "4-bit floats": find_float4,
+    "MLX": find_mlx,
+    "compressed-tensors": find_compressed_tensors,
+    "quanto": find_quanto,
+    "torchao": find_torchao,
+    "scales": find_scaled,
+    "leftovers": find_leftovers,
 }
 """Functions that find composed weights among stored tensors, from names, shapes, dtypes and configuration. If two of
-them claim one weight, the first takes it."""
+them claim one tensor, the first takes it. Weights under pruning masks are found first, and the other functions see
+them like stored tensors, since they may be part of other compositions."""
 
 
 def find_composed(facts: Facts) -> Found:
@@ -22,13 +50,20 @@ def find_composed(facts: Facts) -> Found:
 
     Returns:
         The composed weights, and the tensors that are recognised as packed and cannot be read. If two rows of
-        `COMPOSITIONS` claim one weight, the first row takes it.
+        `COMPOSITIONS` claim one tensor, the first row takes it.
     """
     weights: dict[str, ComposedWeight] = {}
     packed: dict[str, str] = {}
+    claimed: set[str] = set()
     for find in COMPOSITIONS.values():
         found = find(facts)
-        weights = {**found.weights, **weights}
-        packed = {**found.packed, **packed}
-    used = {name for weight in weights.values() for name in (weight.info.name, *weight.companions)}
-    return Found(weights, {name: reason for name, reason in packed.items() if name not in used})
+        for name, weight in found.weights.items():
+            if name not in weights and not claimed & {name, *weight.companions}:
+                weights[name] = weight
+                claimed |= weight.companions.keys()
+                claimed |= set() if find is find_pruned else {name}
+        if find is find_pruned:
+            facts = replace(facts, infos={**facts.infos, **{name: weight.info for name, weight in weights.items()}})
+        packed |= {name: reason for name, reason in found.packed.items() if name not in claimed | weights.keys()}
+        claimed |= packed.keys()
+    return Found(weights, packed)

@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sne.networks import Hint, TensorInfo
+
+_MAX_SMALL = 4096
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class ComposedWeight(abc.ABC):
         """Computes the values of the weight.
 
         Args:
-            stored: Function that loads a stored tensor by name.
+            stored: Function that loads a tensor by name: a stored one, or a weight under a pruning mask.
 
         Returns:
             The values that the network computes with, in a floating dtype and the shape of `info`.
@@ -46,11 +49,42 @@ class Facts:
         infos: Every stored tensor, by name.
         config: Content of the `config.json` beside the checkpoint, empty if there is none.
         metadata: What the file says about itself in pairs of strings, such as the metadata of a safetensors file.
+        read: Function that reads a stored tensor by name; None if values cannot be read. See `read_small`.
     """
 
     infos: Mapping[str, TensorInfo]
     config: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    read: Callable[[str], Tensor] | None = None
+
+    def read_small(self, name: str) -> Tensor | None:
+        """Reads a tensor that describes others, such as a stored shape.
+
+        Args:
+            name: Name of a stored tensor.
+
+        Returns:
+            The values, or None if there is no such tensor, if it has more than 4,096 entries, or if values cannot be
+            read.
+        """
+        info = self.infos.get(name)
+        if info is None or self.read is None or info.num_entries > _MAX_SMALL:
+            return None
+        return self.read(name)
+
+    def read_integers(self, name: str) -> tuple[int, ...] | None:
+        """Reads a small tensor of whole numbers as a flat tuple; None under the conditions of `read_small`."""
+        values = self.read_small(name)
+        if values is None or values.dtype.is_floating_point or values.is_complex():
+            return None
+        return tuple(int(value) for value in values.flatten().tolist())
+
+    def read_text(self, name: str) -> str | None:
+        """Reads a small tensor of bytes as text; None under the conditions of `read_small`."""
+        values = self.read_small(name)
+        if values is None or values.dtype != torch.uint8:
+            return None
+        return bytes(values.flatten().tolist()).decode(errors="replace")
 
 
 @dataclass(frozen=True)

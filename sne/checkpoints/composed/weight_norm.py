@@ -7,10 +7,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from sne.checkpoints.composed.parametrised import parametrised_weights
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
 from sne.networks import TensorInfo
-
-_PARAMETRIZED = "parametrizations."
 
 
 @final
@@ -53,6 +52,8 @@ def find_normalised(facts: Facts) -> Found:
     """Finds weights under `torch.nn.utils.weight_norm` and `torch.nn.utils.parametrizations.weight_norm`.
 
     The former stores `x.weight_g` and `x.weight_v`, the latter `x.parametrizations.weight.original0` and `original1`.
+    The weight may have any name. If another parametrisation with a state of its own follows, the weight is left to
+    `find_parametrised`.
 
     Args:
         facts: What is known about the checkpoint.
@@ -67,26 +68,25 @@ def find_normalised(facts: Facts) -> Found:
         TensorInfo(name='fc.weight', shape=(4, 3), dtype='float32')
     """
     infos = facts.infos
+    pairs = {
+        name: (f"{path}original1", f"{path}original0")
+        for name, (path, leaves) in parametrised_weights(infos).items()
+        if leaves == {"original0", "original1"}
+    }
+    pairs |= {name[:-2]: (name, f"{name[:-2]}_g") for name in infos if name.endswith("_v")}
     found: dict[str, ComposedWeight] = {}
-    for direction, info in infos.items():
-        stem, _, leaf = direction.rpartition(".")
-        prefix = f"{stem}." if stem else ""
-        if leaf == "original1" and _PARAMETRIZED in prefix:
-            length = f"{prefix}original0"
-            module, _, parameter = stem.rpartition(_PARAMETRIZED)
-            name = module + parameter
-        elif leaf.startswith("weight") and leaf.endswith("_v"):
-            name, length = direction[:-2], f"{direction[:-2]}_g"
-        else:
-            continue
-        if name not in infos and length in infos and _length_fits(info.shape, infos[length].shape):
+    for name, (direction, length) in pairs.items():
+        if name not in infos and length in infos and _length_fits(infos[direction].shape, infos[length].shape):
+            info = infos[direction]
             found[name] = NormalisedWeight(TensorInfo(name, info.shape, info.dtype), direction, length)
     return Found(found)
 
 
 def _length_fits(shape: tuple[int, ...], length: tuple[int, ...]) -> bool:
     """Whether a length is a scalar, or has one entry per index of one axis and size 1 along the others."""
+    if len(shape) < 2:
+        return False
     if not length:
-        return bool(shape)
+        return True
     sizes = [(size, wanted) for size, wanted in zip(length, shape, strict=False) if size != 1]
     return len(length) == len(shape) and len(sizes) <= 1 and all(size == wanted for size, wanted in sizes)
