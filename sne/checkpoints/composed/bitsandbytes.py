@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 import torch
 from torch import Tensor
@@ -145,5 +145,5 @@ def _parse(text: str | None) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and 0 < value <= _MAX_SIZE

@@ -195,10 +195,10 @@ def _block_sizes(
         return None
     configured = settings.get("weight_block_size")
     if isinstance(configured, list) and len(configured) <= len(shape) and all(type(b) is int for b in configured):
-        wanted: list[int | None] = [None] * (len(shape) - len(configured)) + configured
+        wanted = [*[None] * (len(shape) - len(configured)), *configured]
     else:
         group = settings.get("group_size")
-        wanted = [None] * (len(shape) - 1) + [group if type(group) is int and group > 0 else None]
+        wanted = [*[None] * (len(shape) - 1), group if type(group) is int and group > 0 else None]
     is_square = is_float and sum(count != size for count, size in zip(scale, shape, strict=True)) > 1
     blocks = [
         _block_size(size, count, block, usual=_USUAL_BLOCK if is_square else None)
