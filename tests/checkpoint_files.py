@@ -1,11 +1,14 @@
 """Networks and files that the reader tests share."""
 
+import io
 import json
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import gguf
+import h5py
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -79,6 +82,51 @@ def write_gguf(tensors: dict[str, np.ndarray], path: Path, architecture: str = "
     writer.close()
 
 
+def keras_arrays(module: nn.Module) -> dict[str, dict[str, np.ndarray]]:
+    """The weights of `Branching` in the layout of Keras, by layer and variable."""
+    found = arrays(module)
+    norm = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+    return {
+        "conv1": {"kernel": found["conv1.weight"].transpose(2, 3, 1, 0), "bias": found["conv1.bias"]},
+        "bn1": {name: found[f"bn1.{torch_name}"] for name, torch_name in norm.items()},
+        "up": {"kernel": found["up.weight"].transpose(2, 3, 1, 0), "bias": found["up.bias"]},
+        "fc": {"kernel": found["fc.weight"].T, "bias": found["fc.bias"]},
+        "out": {"kernel": found["out.weight"].T},
+    }
+
+
+def write_keras_h5(module: nn.Module, path: Path) -> None:
+    """Writes weights as Keras 2 does, each layer in a group, with the names of layers and variables as attributes."""
+    layers = keras_arrays(module)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = list(layers)
+        for layer, variables in layers.items():
+            inner = group.create_group(layer)
+            inner.attrs["weight_names"] = [f"{layer}/{name}:0" for name in variables]
+            for name, values in variables.items():
+                inner.create_dataset(f"{layer}/{name}:0", data=values, compression="gzip", shuffle=True)
+
+
+def write_keras(module: nn.Module, path: Path) -> None:
+    """Writes an archive as Keras 3 does: variables have numbers, and the configuration names the layers."""
+    classes = {
+        "conv1": ("Conv2D", "conv2d"), "bn1": ("BatchNormalization", "batch_normalization"), "fc": ("Dense", "dense"),
+        "up": ("Conv2DTranspose", "conv2d_transpose"), "out": ("Dense", "dense_1"),
+    }  # fmt: skip
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for layer, variables in keras_arrays(module).items():
+            group = file.create_group(f"layers/{classes[layer][1]}/vars")
+            group.attrs["name"] = layer
+            for index, values in enumerate(variables.values()):
+                group[str(index)] = values
+    described = [{"class_name": classes[name][0], "config": {"name": name}} for name in keras_arrays(module)]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": described}}))
+        archive.writestr("model.weights.h5", stream.getvalue())
+
+
 WRITERS = {
     "state.pt": lambda m, p: torch.save(m.state_dict(), p),
     "wrapped.ckpt": lambda m, p: torch.save({"epoch": 3, "state_dict": m.state_dict(), "optimizer": {}}, p),
@@ -94,6 +142,8 @@ WRITERS = {
     "arrays.npz": lambda m, p: np.savez(p, **arrays(m)),
     "compressed.npz": lambda m, p: np.savez_compressed(p, **arrays(m)),
     "model.gguf": lambda m, p: write_gguf(arrays(m), p),
+    "model.keras": write_keras,
+    "keras.h5": write_keras_h5,
     "traced.pt": lambda m, p: torch.jit.save(torch.jit.trace(m, torch.zeros(1, 3, 8, 8)), str(p)),
 }
 """Writers of a module to a file, at least one per format, by the name of the file."""

@@ -151,6 +151,7 @@ GRAMMAR = (
     Row(Form.ROLE, "qkv", r"^in_proj(_weight)?$", "in_proj, torch attention with a module of its own"),
     Row(Form.ROLE, "out", r"^(c_proj|out_proj|o_proj|proj|o|wo)$", "o_proj, Llama; proj, timm ViT; wo, Llama by Meta"),
     Row(Form.ROLE, "out", r"^(out|to_out|out_lin|attn_out|linear_o)$", "to_out, diffusers; out_lin, DistilBERT"),
+    Row(Form.ROLE, "out", r"^attention_output$", "attention_output, MultiHeadAttention of Keras"),
     Row(Form.ROLE, "out", r"^linear_proj$", "linear_proj, Megatron-Core"),
     Row(Form.ROLE, "out", r"^(dense|output)$", "dense, BERT and GPT-NeoX"),
     Row(Form.ROLE, "stored in-first", r"^(c_attn|c_fc|c_proj|q_attn)$", "c_fc, GPT-2: Conv1D of transformers"),

@@ -5,6 +5,7 @@ from pathlib import Path
 from sne.checkpoints.choice import choose_network
 from sne.checkpoints.formats.contents import FileStart, Format
 from sne.checkpoints.formats.gguf_file import GgufTensors, is_gguf
+from sne.checkpoints.formats.keras_file import is_hdf5, is_keras, open_hdf5, open_keras
 from sne.checkpoints.formats.numpy_file import is_npy, is_npz, open_npy, open_npz
 from sne.checkpoints.formats.onnx_file import OnnxTensors, is_onnx
 from sne.checkpoints.formats.safetensors_file import SafetensorsTensors, is_named_safetensors, is_safetensors
@@ -20,6 +21,8 @@ FORMATS: tuple[Format, ...] = (
     Format("TorchScript", (".pt",), is_torchscript, open_torchscript),
     Format("ONNX", (".onnx",), is_onnx, OnnxTensors),
     Format("GGUF", (".gguf",), is_gguf, GgufTensors),
+    Format("Keras", (".keras",), is_keras, open_keras),
+    Format("HDF5", (".h5", ".hdf5"), is_hdf5, open_hdf5),
     Format("NumPy", (".npz",), is_npz, open_npz),
     Format("NumPy", (".npy",), is_npy, open_npy),
     # A damaged file that only its name identifies: the reader reports the fault in the header.
