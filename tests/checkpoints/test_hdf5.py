@@ -103,7 +103,7 @@ def test_claims_are_checked(tmp_path):
     shape = struct.pack("<QQ", 37, 21)
     assert content.count(shape) >= 1
     (tmp_path / "a.h5").write_bytes(content.replace(shape, struct.pack("<QQ", 10**9, 10**6)))
-    with pytest.raises(CheckpointError, match="needs .* bytes, has 3108"):
+    with pytest.raises(CheckpointError, match=r"needs .* bytes, has 3108"):
         read_network(tmp_path / "a.h5")
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file.create_dataset("fc.weight", data=np.zeros((11000, 10000), "i1"), compression="gzip", chunks=(11000, 10000))
