@@ -1,7 +1,6 @@
 """`sne inspect`: the layers of checkpoints, and the tensors that were not understood."""
 
 import json
-from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,17 +94,14 @@ def _describe_part(network: "Network", layer: "Layer", part: "Part", chunk_size:
     return described
 
 
+_COLUMNS = ("level", "layer", "type", "role", "shape", "dtype", "chunks")
+
+
 def _show(described: dict[str, Any], stats: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(
-        title=printable(described["file"]), title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
-    for name in ("level", "layer", "type", "role", "shape", "dtype", "chunks"):
-        table.add_column(name, justify="right" if name in ("level", "chunks") else "left", no_wrap=True)
-    for name in ("min", "max", "mean |x|") if stats else ():
-        table.add_column(name, justify="right", no_wrap=True)
+    names = [*_COLUMNS, *(("min", "max", "mean |x|") if stats else ())]
+    rows = []
     for layer in described["layers"]:
         head = [str(layer["level"]), printable(layer["name"]), layer["type"]]
         for part in layer["parts"]:
@@ -113,23 +109,45 @@ def _show(described: dict[str, Any], stats: bool) -> None:
             row = [*head, part["role"], shape, part["dtype"], str(part["chunks"])]
             if stats:
                 row += [f"{part[key]:.4g}" if key in part else "-" for key in ("min", "max", "mean_abs")]
-            table.add_row(*row)
+            rows.append(row)
             head = ["", "", ""]
     # Lines are never cut, not even on a narrow terminal: users copy the names.
     console = Console(markup=False, highlight=False, emoji=False, soft_wrap=True, width=_WIDEST)
-    console.print(table)
+    header, *lines = _aligned([names, *rows])
+    console.print(printable(described["file"]), style="italic")
+    console.print(header, style="bold")
+    for line in lines:  # a table of rich takes minutes for the layers of a large mixture of experts
+        print(line, file=console.file)
     console.print(", ".join(counted(described[f"num_{noun}s"], noun) for noun in ("layer", "level", "weight", "chunk")))
     for line in _notes(described["notes"]):
         console.print(printable(line))
     console.print()
 
 
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Writes rows in columns; all but names and other words are aligned to the right."""
+    from rich.cells import cell_len
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    words = [name in ("layer", "type", "role", "shape", "dtype") for name in rows[0]]
+    lines = []
+    for row in rows:
+        cells = []
+        for text, width, is_word in zip(row, widths, words, strict=True):
+            blank = " " * (width - cell_len(text))
+            cells.append(text + blank if is_word else blank + text)
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
 def _notes(notes: list[dict[str, str]]) -> list[str]:
     """Writes one line per reason, with the names of its tensors."""
-    reasons = Counter(note["reason"] for note in notes)
+    names_by_reason: dict[str, list[str]] = {}
+    for note in notes:
+        names_by_reason.setdefault(note["reason"], []).append(note["tensor"])
     lines = []
-    for reason, count in reasons.items():
-        names = [note["tensor"] for note in notes if note["reason"] == reason]
-        shown = ", ".join(names[:_MAX_NAMES]) + (f" and {count - _MAX_NAMES} more" if count > _MAX_NAMES else "")
+    for reason, names in names_by_reason.items():
+        more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+        shown = ", ".join(names[:_MAX_NAMES]) + more
         lines.append(f"note: {shown}: {reason}")
     return lines

@@ -297,6 +297,8 @@ def _other_layer(name: str, info: TensorInfo, role: Role | None = None) -> Layer
 def _with_rest(layers: StemLayers, stem: Stem) -> StemLayers:
     """Adds one layer of type "other" and one note for each tensor that no layer of the stem has as a part."""
     used = {part.tensor for layer in layers.layers for part in layer.parts}
+    if len(used) == len(stem.leaves):
+        return layers
     for leaf, info in sorted(stem.leaves.items()):
         if info.name not in used:
             name = f"{stem.path}.{leaf}" if leaf else stem.path

@@ -1,7 +1,6 @@
 """From the tree of names to each layer's level, its position in depth."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from sne.networks.grammar import natural_key
 from sne.networks.network import Layer, Note
@@ -38,7 +37,8 @@ def assign_levels(stems: Iterable[StemLayers], attentions: frozenset[str]) -> tu
         if node.stem is None:
             starts |= {child: start + offset for child, offset in spans[node].offsets.items()}
         else:
-            layers += [replace(layer, level=layer.level + start) for layer in node.stem.layers]
+            for layer in node.stem.layers:
+                layers.append(Layer(layer.name, layer.type, layer.level + start, layer.parts))
     notes = [_guess(node, siblings) for node, siblings in orders.items() if not siblings.is_sure]
     return sorted(layers, key=lambda layer: (layer.level, natural_key(layer.name))), notes
 

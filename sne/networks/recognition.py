@@ -16,6 +16,7 @@ Recognised = tuple[tuple[Layer, ...], tuple[Note, ...]]
 _NO_HINTS: Mapping[str, Hint] = {}
 _CACHE: OrderedDict[object, Recognised] = OrderedDict()
 _CACHE_SIZE = 256
+_MOST_REMEMBERED = 20_000  # tensors of a network that is remembered; larger ones do not come in zoos
 
 
 def build_network(
@@ -40,7 +41,7 @@ def build_network(
 def recognise(
     infos: Mapping[str, TensorInfo], hints: Mapping[str, Hint] = _NO_HINTS, *, heads: Heads | None = None
 ) -> Recognised:
-    """Recognises the layers of a set of tensors. Results are remembered by names, shapes, dtypes and hints.
+    """Recognises the layers of a set of tensors. Results are remembered by names, shapes, dtypes, hints and heads.
 
     Args:
         infos: Tensors by name.
@@ -56,6 +57,8 @@ def recognise(
         >>> [(layer.level, layer.type.value, layer.name) for layer in layers]
         [(0, 'linear', 'fc1'), (1, 'linear', 'fc2')]
     """
+    if len(infos) > _MOST_REMEMBERED:
+        return recognise_anew(infos, hints, heads)
     signature = (
         frozenset((info.name, info.shape, info.dtype) for info in infos.values()),
         frozenset(hints.items()),

@@ -41,7 +41,7 @@ def test_scaled(case, tmp_path):
     assert torch.allclose(network.read(layer.parts[0])[..., 0], expected.float())
     notes = {note.tensor: note.reason for note in network.notes}
     assert set(notes) == set(state) - {"fc.weight"}
-    assert all("of fc.weight, applied" in reason for reason in notes.values())
+    assert all("of a weight, applied" in reason for reason in notes.values())
 
 
 def test_integers_without_scale_are_noted():

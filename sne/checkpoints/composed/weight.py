@@ -128,6 +128,6 @@ def mark_composed(hints: Mapping[str, Hint], weights: Mapping[str, ComposedWeigh
         if weight.info.dtype.startswith(("int", "uint")):
             result[name] = replace(result.get(name, Hint()), is_scaled=True)
         for companion, role in weight.companions.items():
-            reason = f"{role} of {name}, applied when that tensor is loaded"
+            reason = f"{role} of a weight, applied when that is loaded"
             result[companion] = replace(result.get(companion, Hint()), unused=reason)
     return result
