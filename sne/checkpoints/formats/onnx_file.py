@@ -91,6 +91,8 @@ class OnnxTensors(StoredTensors):
             walked = walk(file, model)
             found = find_parameters(walked.nodes)
             add_rest(found, walked)
+        except CheckpointError:
+            raise
         except (RuntimeError, ValueError, IndexError, OverflowError) as error:  # values that torch cannot compute with
             raise CheckpointError(file, f"damaged ONNX file: {_first_line(error)}") from error
         self._constants = found.constants
@@ -103,6 +105,8 @@ class OnnxTensors(StoredTensors):
         """Computes one weight from the tensors of the model or of files beside it."""
         try:
             return self._constants[name].evaluate()
+        except CheckpointError:
+            raise
         except (RuntimeError, ValueError, IndexError, OverflowError) as error:
             raise CheckpointError(self.name, f"tensor {name!r} cannot be computed: {_first_line(error)}") from error
 

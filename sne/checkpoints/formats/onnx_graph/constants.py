@@ -13,6 +13,7 @@ from sne.checkpoints.formats.onnx_graph.values import Leaf
 _DEEPEST = 64
 _MOST_NUMBERS = 4096
 _GROWTH = 4
+_MOST_WORK = 8
 _ALLOWANCE = 65_536
 
 Operation = Callable[[list[Tensor]], Tensor]
@@ -31,6 +32,7 @@ class Constant:
         operation: Function from the values of the inputs to the value.
         companions: Stored tensors that only scale or shift others, as the scales of quantised weights.
         depth: Number of operations one after the other.
+        work: Number of scalars that are computed on the way to the value.
         is_plain: Whether it has the entries of one stored tensor, in any order of axes.
     """
 
@@ -41,6 +43,7 @@ class Constant:
     operation: Operation | None = None
     companions: frozenset[Leaf] = frozenset()
     depth: int = 0
+    work: int = 0
     is_plain: bool = True
 
     @property
@@ -73,21 +76,35 @@ class Constant:
         return [leaf for leaf in self.leaves() if leaf not in self.companions]
 
     def evaluate(self) -> Tensor:
-        """Computes the value; every stored tensor is read once.
+        """Computes the value; every stored tensor is read once, and freed when it is no longer needed.
 
         Raises:
             CheckpointError: If values are missing or damaged.
         """
-        return self._evaluate({})
+        needed: dict[int, int] = {}
+        pending = [self]
+        while pending:
+            constant = pending.pop()
+            needed[id(constant)] = needed.get(id(constant), 0) + 1
+            if needed[id(constant)] == 1:
+                pending += constant.inputs
+        return self._evaluate({}, needed)
 
-    def _evaluate(self, done: dict[int, Tensor]) -> Tensor:
-        if id(self) not in done:
-            if self.leaf is not None:
-                done[id(self)] = self.leaf.read()
-            else:
-                assert self.operation is not None
-                done[id(self)] = self.operation([constant._evaluate(done) for constant in self.inputs])
-        return done[id(self)]
+    def _evaluate(self, done: dict[int, Tensor], needed: dict[int, int]) -> Tensor:
+        """Computes the value, or takes it from `done`, where it stays while others need it."""
+        if id(self) in done:
+            value = done[id(self)]
+        elif self.leaf is not None:
+            value = self.leaf.read()
+        else:
+            assert self.operation is not None
+            value = self.operation([constant._evaluate(done, needed) for constant in self.inputs])
+        needed[id(self)] -= 1
+        if needed[id(self)]:
+            done[id(self)] = value
+        else:
+            done.pop(id(self), None)
+        return value
 
 
 def stored(leaf: Leaf) -> Constant:
@@ -115,13 +132,16 @@ def derive(
         is_plain: Whether the operation keeps all entries of its one input.
 
     Returns:
-        The constant; None if the shapes do not fit, or if it would be far larger than what is stored.
+        The constant; None if the shapes do not fit, or if it would be far larger, or far more work, than what is
+        stored.
     """
     depth = 1 + max((constant.depth for constant in inputs), default=_DEEPEST)
     if shape is None or depth > _DEEPEST:
         return None
     leaves = {leaf for constant in inputs for leaf in constant.leaves()}
-    if prod(shape) > _GROWTH * sum(leaf.num_entries for leaf in leaves) + _ALLOWANCE:
+    entries, size = sum(leaf.num_entries for leaf in leaves), prod(shape)
+    work = sum(constant.work for constant in inputs) + (0 if is_plain else size)
+    if size > _GROWTH * entries + _ALLOWANCE or work > _MOST_WORK * entries + _ALLOWANCE:
         return None
     marked = frozenset(leaf for c in companions for leaf in c.leaves()).union(*(c.companions for c in inputs))
     return Constant(
@@ -131,6 +151,7 @@ def derive(
         operation=operation,
         companions=marked,
         depth=depth,
+        work=work,
         is_plain=is_plain and all(constant.is_plain for constant in inputs),
     )
 

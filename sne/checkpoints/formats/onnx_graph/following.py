@@ -73,12 +73,11 @@ def dequantise(
         return None
 
     def compute(values: list[Tensor]) -> Tensor:
-        stored, *scales = values
-        spread = [_spread(one.to(torch.float32), stored.shape, axis, block_size) for one in scales]
-        result = stored.to(torch.float32)
-        if len(spread) > 1:
-            result = result - spread[1]
-        return result * spread[0]
+        result = values[0].to(torch.float32, copy=True)
+        if len(values) > 2:
+            _in_blocks(result, axis, block_size).sub_(_spread(values[2], result.shape, axis, block_size))
+        _in_blocks(result, axis, block_size).mul_(_spread(values[1], result.shape, axis, block_size))
+        return result
 
     return derive(compute, given, weight.shape, torch.float32, companions=given[1:])
 
@@ -94,13 +93,23 @@ def _spreads(scale: tuple[int, ...], shape: tuple[int, ...], axis: int, block_si
     return prod(scale) == shape[axis] and block_size == 0
 
 
-def _spread(scale: Tensor, shape: torch.Size, axis: int, block_size: int) -> Tensor:
-    """Gives scales a shape that broadcasts with the weight."""
+def _spread(scale: Tensor, shape: torch.Size, axis: int, block_size: int = 0) -> Tensor:
+    """Gives scales a shape that broadcasts with the weight, or with `_in_blocks` of it."""
+    scale = scale.to(torch.float32)
     if scale.numel() == 1:
         return scale.reshape(())
-    if block_size:
-        return scale.repeat_interleave(block_size, dim=axis).narrow(axis, 0, shape[axis])
-    return scale.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    if not block_size:
+        return scale.reshape([-1 if a == axis else 1 for a in range(len(shape))])
+    if shape[axis] % block_size == 0:
+        return scale.unsqueeze(axis + 1)
+    return scale.repeat_interleave(block_size, dim=axis).narrow(axis, 0, shape[axis])
+
+
+def _in_blocks(weight: Tensor, axis: int, block_size: int) -> Tensor:
+    """Returns a view of a weight with an axis cut into blocks; the weight itself if blocks do not fill the axis."""
+    if not block_size or weight.shape[axis] % block_size:
+        return weight
+    return weight.unflatten(axis, (-1, block_size))
 
 
 def _identity(node: Node) -> Outputs:
@@ -327,7 +336,7 @@ def _quantize(node: Node) -> Outputs:
         return []
 
     def compute(values: list[Tensor]) -> Tensor:
-        spread = [_spread(one.to(torch.float32), values[0].shape, axis, 0) for one in values[1:]]
+        spread = [_spread(one, values[0].shape, axis) for one in values[1:]]
         result = torch.round(values[0].to(torch.float32) / spread[0])
         result = result + spread[1] if len(spread) > 1 else result
         ends = torch.iinfo(dtype)

@@ -12,10 +12,11 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 _PARAMETERS = frozenset({
-    "weight", "bias", "running_mean", "running_var", "kernel", "gamma", "beta", "scale", "in_proj_weight",
-    "in_proj_bias", "q_proj_weight", "k_proj_weight", "v_proj_weight", "bias_k", "bias_v",
+    "weight", "bias", "running_mean", "running_var", "kernel", "gamma", "beta", "scale",
+    "q_proj_weight", "k_proj_weight", "v_proj_weight",
 })  # fmt: skip
 _CELL = re.compile(r"(?:(.*)\.)?weight_ih_l(\d+)(?:_reverse)?")
+_FUSED = re.compile(r"(in_proj_)(weight|bias)()|()(weight|bias)(_(?:ih|hh)(?:_l\d+)?(?:_reverse)?)")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'")
 _VARIABLE = re.compile(r"(?:/(?:ReadVariableOp|Read|Identity|resource))?(?::\d+)?$")
@@ -33,7 +34,28 @@ def is_numbered(name: str) -> bool:
 
 def is_parameter(name: str) -> bool:
     """Whether a name is that of a parameter of a module, such as `layers.0.fc1.weight`."""
-    return not is_numbered(name) and name.rpartition(".")[2] in _PARAMETERS
+    last = name.rpartition(".")[2]
+    return not is_numbered(name) and (last in _PARAMETERS or _FUSED.fullmatch(last) is not None)
+
+
+def leaf_of(leaf: str, owns: Iterable[str]) -> str:
+    """Returns the last part of a weight's name, as the module names it that holds several of its kind.
+
+    Args:
+        leaf: The generic name, "weight" or "bias".
+        owns: Names of parameters among the weights of the layer.
+
+    Example:
+        >>> leaf_of("weight", ["attn.in_proj_bias"]), leaf_of("bias", ["cell.weight_ih"]), leaf_of("bias", ["fc.bias"])
+        ('in_proj_weight', 'bias_ih', 'bias')
+    """
+    matches = (_FUSED.fullmatch(own.rpartition(".")[2]) for own in owns)
+    match = next((match for match in matches if match), None)
+    return (
+        leaf
+        if match is None or leaf not in ("weight", "bias")
+        else f"{match[1] or ''}{leaf}{match[3] or match[6] or ''}"
+    )
 
 
 def scope_of(node: Node) -> str | None:

@@ -11,6 +11,7 @@ from sne.checkpoints.formats.onnx_graph.naming import (
     is_parameter,
     is_related,
     is_same_call,
+    leaf_of,
     operator_name,
     own_name,
     scope_of,
@@ -153,19 +154,16 @@ class _Namer:
             stem = scope
         else:
             stem = spoken_stem(use.weights[main].names) or operator_name(use.node)
-        is_fused = any("in_proj" in own.rpartition(".")[2] for own in owns.values())
+        leaves = {leaf: leaf_of(leaf, owns.values()) for leaf in use.weights}
         for candidate in (stem, _join(scope or "", operator_name(use.node)), f"nodes.{use.node.index}"):
-            names = {
-                leaf: _join(candidate, f"in_proj_{leaf}" if is_fused and leaf in ("weight", "bias") else leaf)
-                for leaf in use.weights
-            }
+            names = {leaf: _join(candidate, last) for leaf, last in leaves.items()}
             if all(self._is_free(name, use.weights[leaf]) for leaf, name in names.items()):
                 break
         return names
 
     def _is_trusted(self, own: str, scope: str | None, use: Use) -> bool:
         """Whether the name of a parameter says which module a node is."""
-        if not own:
+        if not own or (scope and "." not in own):
             return False
         if scope is None or is_related(own, scope):
             return True

@@ -1,7 +1,6 @@
 """Recurrent cells of ONNX graphs, with gates and names as torch has them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 
 import torch
 from torch import Tensor
@@ -50,19 +49,18 @@ def _quantised_lstm(node: Node) -> list[Use]:
 
 def _dequantised(whole: Constant, scale: Constant, zero: Constant | None) -> Constant | None:
     """Returns [directions, gates * hidden, in] of integers with one scale per direction, or per direction and row."""
-    rows = (whole.shape[0], 1, whole.shape[2]) if scale.num_entries > whole.shape[0] else (whole.shape[0], 1, 1)
+    directions, columns, rows = whole.shape
     given = [whole, scale, *([] if zero is None else [zero])]
-    if any(one.num_entries != prod(rows) for one in given[1:]):
+    if any(one.num_entries not in (directions, directions * rows) for one in given[1:]):
         return None
 
     def compute(values: list[Tensor]) -> Tensor:
-        result = values[0].to(torch.float32)
-        if len(values) > 2:
-            result = result - values[2].to(torch.float32).reshape(rows)
-        return (result * values[1].to(torch.float32).reshape(rows)).transpose(1, 2)
+        spread = [one.to(torch.float32).reshape(directions, 1, -1) for one in values[1:]]
+        result = values[0].to(torch.float32, copy=True)
+        result = result.sub_(spread[1]) if len(spread) > 1 else result
+        return result.mul_(spread[0]).transpose(1, 2)
 
-    shape = (whole.shape[0], whole.shape[2], whole.shape[1])
-    return derive(compute, given, shape, torch.float32, companions=given[1:])
+    return derive(compute, given, (directions, rows, columns), torch.float32, companions=given[1:])
 
 
 def _directions(node: Node, kind: str, weight: Weight | None, recurrent: Weight | None) -> list[Use]:

@@ -126,7 +126,7 @@ class _Rest:
         """Returns why the values are those of no weight: a mask, or one number repeated."""
         values = self.leaf.read().to(torch.float32)
         low, high = (float(end) for end in torch.aminmax(values))
-        if low == high and self.is_made_up:
+        if low == high and (self.is_made_up or "." not in self.leaf.name):
             return _FILLED
         if low <= _LARGEST_BIAS and bool(((values == low) | (values == high)).all()) and high <= 1:
             return _MASK

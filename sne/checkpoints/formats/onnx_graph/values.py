@@ -187,7 +187,7 @@ class DenseLeaf(Leaf):
 
     def _external(self) -> Tensor:
         """Reads the bytes of the values from a file of the same folder, after its length has been checked."""
-        fields = {entry.key: entry.value for entry in self._proto.external_data}
+        fields = {text(entry.key): text(entry.value) for entry in self._proto.external_data}
         file = self._external_file(fields.get("location", ""))
         start, length = fields.get("offset", "0"), fields.get("length", str(self._num_bytes))
         for key, value in (("offset", start), ("length", length)):
@@ -206,22 +206,27 @@ class DenseLeaf(Leaf):
             )
         return read_bytes(file, int(start), self._num_bytes, self.name)
 
-    def _external_file(self, text: str) -> Path:
-        location = PurePosixPath(text)
-        if not location.parts or location.is_absolute() or ".." in location.parts or "\\" in text or "\0" in text:
-            where = text[:80]
-            raise CheckpointError(self._file, f"tensor {self.name!r} is in {where!r}, not a file of the same folder")
-        file = self._file.parent / location
-        if not file.is_file():
+    def _external_file(self, where: str) -> Path:
+        location = PurePosixPath(where)
+        if not location.parts or location.is_absolute() or ".." in location.parts or "\\" in where or "\0" in where:
             raise CheckpointError(
-                self._file, f"the values of tensor {self.name!r} are missing: there is no file {location}"
+                self._file, f"tensor {self.name!r} is in {where[:80]!r}, not a file of the same folder"
+            )
+        file = self._file.parent / location
+        try:
+            is_there = file.is_file()
+        except OSError:  # the name is too long
+            is_there = False
+        if not is_there:
+            raise CheckpointError(
+                self._file, f"the values of tensor {self.name!r} are missing: there is no file {where[:80]}"
             )
         # A link may lead to where the model itself lies: a cache keeps both among its blobs.
         folders = (self._file.parent.resolve(), self._file.resolve().parent)
         if not any(file.resolve().is_relative_to(folder) for folder in folders):
             raise CheckpointError(
                 self._file,
-                f"tensor {self.name!r} is in {text[:80]!r}, a link to a file that is not a file of the same folder",
+                f"tensor {self.name!r} is in {where[:80]!r}, a link to a file that is not a file of the same folder",
             )
         return file
 
@@ -305,6 +310,17 @@ def decode(data: Tensor, kind: ElementType, count: int) -> Tensor:
     if kind.loaded is torch.bool:
         return data != 0
     return data.view(kind.loaded)
+
+
+def text(value: str | bytes) -> str:
+    """Returns a string of a message; protobuf gives bytes if they are not UTF-8.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if isinstance(value, bytes):
+        raise ValueError(f"a name is not UTF-8 text: {value[:40]!r}")
+    return value
 
 
 def unpack(data: Tensor, bits: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The nodes of an ONNX model in order, with those of subgraphs and of local functions where they run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -8,12 +8,12 @@ from typing import Any, final
 from sne.checkpoints.formats.onnx_graph.constants import Constant, stored
 from sne.checkpoints.formats.onnx_graph.following import FOLLOWED, KEEPS_NAMES
 from sne.checkpoints.formats.onnx_graph.nodes import Node, Value
-from sne.checkpoints.formats.onnx_graph.values import DenseLeaf, Leaf, SparseLeaf
+from sne.checkpoints.formats.onnx_graph.values import DenseLeaf, Leaf, SparseLeaf, text
 from sne.errors import CheckpointError
 
 _DEEPEST = 32
-_FEW_NODES = 60_000
-_BYTES_PER_NODE = 100
+_FEW_NODES = 20_000
+_BYTES_PER_NODE = 50
 _STANDARD_DOMAINS = ("", "ai.onnx")
 _FEW_ENTRIES = 16
 _STRING = 8  # TensorProto.DataType.STRING
@@ -74,7 +74,7 @@ def walk(file: Path, model: Any) -> Walked:
 class _Walker:
     def __init__(self, file: Path, model: Any):
         self._file = file
-        self._functions = {(function.domain, function.name): function for function in model.functions}
+        self._functions = {(text(function.domain), text(function.name)): function for function in model.functions}
         self._left = _FEW_NODES + file.stat().st_size // _BYTES_PER_NODE
         self._walked = Walked()
         self._protos: dict[int, tuple[Any, Leaf | None]] = {}  # with the proto, so that no other gets its id
@@ -87,12 +87,13 @@ class _Walker:
         """Lists the nodes of a graph, whose inputs are not known."""
         scope = _Scope(outer)
         for info in graph.input:
-            scope.values[info.name] = Value((info.name,))
+            scope.values[text(info.name)] = Value((text(info.name),))
         names: set[str] = set()
         for proto, name in (
             *((tensor, tensor.name) for tensor in graph.initializer),
             *((tensor, tensor.values.name) for tensor in graph.sparse_initializer),
         ):
+            name = text(name)
             if name in names:
                 raise CheckpointError(self._file, f"the graph has the initializer {name[:80]!r} twice")
             names.add(name)
@@ -114,36 +115,45 @@ class _Walker:
             raise CheckpointError(self._file, f"functions and subgraphs are nested more than {_DEEPEST} deep")
         for proto in protos:
             if self._left <= 0:
-                raise CheckpointError(self._file, "its functions call each other far more often than the file is long")
+                raise CheckpointError(
+                    self._file, "it has more nodes, with those of its functions, than a file of its size"
+                )
             self._left -= 1
-            attributes = {}
-            for attribute in proto.attribute:
-                if not attribute.ref_attr_name:
-                    attributes[attribute.name] = attribute
-                elif attribute.ref_attr_name in bound:
-                    attributes[attribute.name] = bound[attribute.ref_attr_name]
-            inputs = [scope.find(name) if name else None for name in proto.input]
-            function = self._functions.get((proto.domain, proto.op_type))
-            name = f"{prefix}{proto.name}"
+            attributes = self._attributes(proto, bound)
+            inputs = [scope.find(text(name)) if name else None for name in proto.input]
+            outputs = [text(name) for name in proto.output]
+            domain, operator = text(proto.domain), text(proto.op_type)
+            function = self._functions.get((domain, operator))
+            name = f"{prefix}{text(proto.name)}"
             if function is not None:
-                call = f"{name or prefix + proto.op_type}/"
-                self._call(function, attributes, inputs, proto.output, scope, call, depth)
+                call = f"{name or prefix + operator}/"
+                self._call(function, attributes, inputs, outputs, scope, call, depth)
                 continue
-            op = proto.op_type if proto.domain in _STANDARD_DOMAINS else f"{proto.domain}.{proto.op_type}"
-            metadata = {pair.key: pair.value for pair in getattr(proto, "metadata_props", ())}
-            self._node(Node(op, name, len(self._walked.nodes), attributes, metadata, inputs), proto.output, scope)
+            op = operator if domain in _STANDARD_DOMAINS else f"{domain}.{operator}"
+            metadata = {text(pair.key): text(pair.value) for pair in getattr(proto, "metadata_props", ())}
+            self._node(Node(op, name, len(self._walked.nodes), attributes, metadata, inputs), outputs, scope)
             for attribute in attributes.values():
                 for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
                     self._graph(graph, scope, prefix, depth + 1)
 
-    def _node(self, node: Node, outputs: Iterable[str], scope: _Scope) -> None:
+    def _attributes(self, proto: Any, bound: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the attributes of a node, those among them that a function passes on included."""
+        found = {}
+        for attribute in proto.attribute:
+            if not attribute.ref_attr_name:
+                found[text(attribute.name)] = attribute
+            elif attribute.ref_attr_name in bound:
+                found[text(attribute.name)] = bound[attribute.ref_attr_name]
+        return found
+
+    def _node(self, node: Node, outputs: Sequence[str], scope: _Scope) -> None:
         """Adds a node and its outputs."""
         self._walked.nodes.append(node)
         for position, value in enumerate(node.inputs):
             if value is not None:
                 value.consumers.append((node, position))
         if node.op == "Constant":
-            found: list[Constant | None] = [self._constant(node, next(iter(outputs), ""))]
+            found: list[Constant | None] = [self._constant(node, outputs[0] if outputs else "")]
         else:
             self._note_attributes(node)
             found = self._follow(node)
@@ -169,20 +179,20 @@ class _Walker:
         function: Any,
         attributes: Mapping[str, Any],
         inputs: list[Value | None],
-        outputs: Iterable[str],
+        outputs: Sequence[str],
         outer: _Scope,
         prefix: str,
         depth: int,
     ) -> None:
         """Lists the nodes of a function where it is called."""
         scope = _Scope()
-        for name, value in zip(function.input, inputs, strict=False):
+        for name, value in zip(map(text, function.input), inputs, strict=False):
             scope.values[name] = Value((name,)) if value is None else value
-        defaults = {attribute.name: attribute for attribute in function.attribute_proto}
+        defaults = {text(attribute.name): attribute for attribute in function.attribute_proto}
         self._nodes(function.node, scope, defaults | dict(attributes), prefix, depth + 1)
         for inner, name in zip(function.output, outputs, strict=False):
             if name:
-                outer.values[name] = scope.find(inner)
+                outer.values[name] = scope.find(text(inner))
 
     def _constant(self, node: Node, name: str) -> Constant | None:
         """Returns the tensor of a Constant node, which has one of six attributes."""
