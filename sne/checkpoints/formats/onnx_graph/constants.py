@@ -82,7 +82,7 @@ class Constant:
             CheckpointError: If values are missing or damaged.
         """
         needed: dict[int, int] = {}
-        pending = [self]
+        pending: list[Constant] = [self]
         while pending:
             constant = pending.pop()
             needed[id(constant)] = needed.get(id(constant), 0) + 1
