@@ -41,6 +41,7 @@ class ShardedTensors(StoredTensors):
         self._shard_of: dict[str, StoredTensors] = {}
         hints: dict[str, Hint] = {}
         notes: dict[str, str] = {}
+        metadata: dict[str, str] = {}
         composed: list[ComposedWeight] = []
         for file, shard in shards.items():
             for tensor in shard.infos:
@@ -49,9 +50,10 @@ class ShardedTensors(StoredTensors):
                 self._shard_of[tensor] = shard
             hints.update(shard.hints)
             notes.update(shard.notes)
+            metadata.update(shard.metadata)
             composed += shard.composed or ()
         infos = [shard.infos[tensor] for tensor, shard in self._shard_of.items()]
-        super().__init__(name, infos, hints=hints, composed=composed or None, notes=notes)
+        super().__init__(name, infos, hints=hints, composed=composed or None, notes=notes, metadata=metadata)
 
     def read_stored(self, name: str) -> Tensor:
         """Reads one tensor from its shard."""

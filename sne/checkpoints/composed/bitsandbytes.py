@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sne.checkpoints.composed.bits import look_up, unpack_bits
 from sne.checkpoints.composed.scales import ScaledWeight
-from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found, is_shape
 from sne.networks import TensorInfo
 
 _STATE = ".quant_state.bitsandbytes__"
@@ -114,7 +114,7 @@ def _four_bits(facts: Facts, name: str, state_name: str) -> FourBitWeight | None
     if info is None or magnitudes is None or table is None or info.dtype not in _WIDTHS:
         return None
     shape, block = state.get("shape"), state.get("blocksize")
-    if not isinstance(shape, list) or not shape or not all(_is_count(size) for size in shape) or not _is_count(block):
+    if not isinstance(shape, list) or not is_shape(shape) or not _is_count(block):
         return None
     count = prod(shape)
     if -(-count // 2) > info.num_entries * _WIDTHS[info.dtype] or info.num_entries * _WIDTHS[info.dtype] > count:

@@ -60,10 +60,13 @@ def find_composed(facts: Facts) -> Found:
         for name, weight in found.weights.items():
             if name not in weights and not claimed & {name, *weight.companions}:
                 weights[name] = weight
-                claimed |= weight.companions.keys()
-                claimed |= set() if find is find_pruned else {name}
+                claimed.update(weight.companions)
+                if find is not find_pruned:
+                    claimed.add(name)
         if find is find_pruned:
             facts = replace(facts, infos={**facts.infos, **{name: weight.info for name, weight in weights.items()}})
-        packed |= {name: reason for name, reason in found.packed.items() if name not in claimed | weights.keys()}
-        claimed |= packed.keys()
+        for name, reason in found.packed.items():
+            if name not in claimed and name not in weights:
+                packed[name] = reason
+                claimed.add(name)
     return Found(weights, packed)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.composed.bits import packed_size, spread_groups, unpack_bits
-from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found, is_shape
 from sne.errors import CheckpointError
 from sne.networks import TensorInfo
 
@@ -104,7 +104,7 @@ def _read(facts: Facts, name: str) -> PackedWeight | None:
     infos = facts.infos
     packed, scale = infos[f"{name}_packed"], infos[f"{name}_scale"]
     shape = facts.read_integers(f"{name}_shape")
-    if shape is None or len(shape) < 2 or min(shape) < 1 or name in infos:
+    if shape is None or len(shape) < 2 or not is_shape(shape) or name in infos:
         return None
     num_out, num_in = shape[-2:]
     if packed.shape[:-1] != shape[:-1] or scale.shape[:-1] != shape[:-1] or not scale.num_entries:

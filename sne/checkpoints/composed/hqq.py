@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found, is_shape
 from sne.networks import TensorInfo
 
 _SETTINGS = (
@@ -94,7 +94,7 @@ def _read(facts: Facts, prefix: str) -> HqqWeight | None:
     if len(bits) != 1 or bits[0] not in _PER_WORD or len(words.shape) != 2 or f"{prefix}weight" in infos:
         return None
     per_word = _PER_WORD[bits[0]]
-    if words.dtype != ("int32" if bits[0] == 3 else "uint8") or not words.shape[1] or min(shape, default=0) < 1:
+    if words.dtype != ("int32" if bits[0] == 3 else "uint8") or not words.shape[1] or not is_shape(shape):
         return None
     rows, rest = divmod(prod(shape), words.shape[1])
     # Rows of 3 bits are padded to a multiple of 10; all others fill their words.

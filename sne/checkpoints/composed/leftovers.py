@@ -9,7 +9,7 @@ from sne.networks import TensorInfo
 _ACTIVATIONS = re.compile(
     r"^((input|output|in|out|act|activation|q|k|v|kv|k_cache|v_cache|kv_cache|prob|prob_output|softmax|p)"
     r"_(scale|scales|scale_ub|global_scale|scale_inv|zero_point|amax|amin)"
-    r"|scale_(input|output|in|out|act)|act_pre_scale|act_quant_(scale|zero_point))$"
+    r"|scale_(input|output|in|out|act)|act_pre_scale|act_quant_(scale|zero_point)|pre_quant_scale)$"
 )
 _ALWAYS = re.compile(r"^([kvq]|kv|k_cache|v_cache|kv_cache|prob|prob_output|input|output)_(scale|zero_point)$")
 _QUANTISED = ("int8", "uint8", "int4", "uint4", "float8", "int32", "uint32", "qint", "quint")

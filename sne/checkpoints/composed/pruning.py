@@ -6,7 +6,7 @@ from typing import final
 
 from torch import Tensor
 
-from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found, is_float
 from sne.networks import TensorInfo
 
 
@@ -52,6 +52,8 @@ def find_pruned(facts: Facts) -> Found:
     for mask, info in facts.infos.items():
         name = mask.removesuffix("_mask")
         original = facts.infos.get(f"{name}_orig")
-        if name != mask and original is not None and original.shape == info.shape and name not in facts.infos:
+        if name == mask or original is None or name in facts.infos:
+            continue
+        if original.shape == info.shape and is_float(original):
             weights[name] = PrunedWeight(TensorInfo(name, original.shape, original.dtype))
     return Found(weights)

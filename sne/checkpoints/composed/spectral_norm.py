@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.composed.parametrised import parametrised_weights
-from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found, is_float
 from sne.errors import CheckpointError
 from sne.networks import TensorInfo
 
@@ -134,7 +134,7 @@ def find_spectral(facts: Facts) -> Found:
     weights: dict[str, ComposedWeight] = {}
     packed: dict[str, str] = {}
     for name, (original, left, right) in states.items():
-        if original not in infos or name in infos:
+        if original not in infos or name in infos or not is_float(infos[original]):
             continue
         info, vector = infos[original], infos.get(right)
         if vector is not None and _axes(info.shape, infos[left].num_entries, vector.num_entries):
@@ -160,7 +160,7 @@ def _iterated(infos: Mapping[str, TensorInfo], left: str) -> IteratedWeight | No
     else:
         return None
     info = infos.get(original)
-    if info is None or len(info.shape) < 2 or infos[left].num_entries != info.shape[0]:
+    if info is None or not is_float(info) or len(info.shape) < 2 or infos[left].num_entries != info.shape[0]:
         return None
     return IteratedWeight(TensorInfo(name, info.shape, info.dtype), original, left, others)
 

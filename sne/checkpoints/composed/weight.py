@@ -1,7 +1,7 @@
 """The contract of composed weights: weights whose values follow from stored tensors by a formula."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor
 from sne.networks import Hint, TensorInfo
 
 _MAX_SMALL = 4096
+_MAX_AXES = 8
+_MAX_SIZE = 2**40
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,21 @@ class Found:
 
     weights: Mapping[str, ComposedWeight] = field(default_factory=dict)
     packed: Mapping[str, str] = field(default_factory=dict)
+
+
+def is_float(info: TensorInfo) -> bool:
+    """Whether a tensor is stored as floats.
+
+    Example:
+        >>> is_float(TensorInfo("fc.weight", (2, 3), "bfloat16")), is_float(TensorInfo("ids", (3,), "int64"))
+        (True, False)
+    """
+    return info.dtype.startswith(("float", "bfloat"))
+
+
+def is_shape(sizes: Sequence[Any]) -> bool:
+    """Whether values that a file gives as a shape can be one: 1 to 8 positive whole numbers."""
+    return 0 < len(sizes) <= _MAX_AXES and all(type(size) is int and 0 < size < _MAX_SIZE for size in sizes)
 
 
 def mark_packed(hints: Mapping[str, Hint], packed: Mapping[str, str]) -> dict[str, Hint]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.composed.parametrised import parametrised_weights
-from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found, is_float
 from sne.networks import TensorInfo
 
 
@@ -76,8 +76,10 @@ def find_normalised(facts: Facts) -> Found:
     pairs |= {name[:-2]: (name, f"{name[:-2]}_g") for name in infos if name.endswith("_v")}
     found: dict[str, ComposedWeight] = {}
     for name, (direction, length) in pairs.items():
-        if name not in infos and length in infos and _length_fits(infos[direction].shape, infos[length].shape):
-            info = infos[direction]
+        info = infos[direction]
+        if name in infos or length not in infos or not is_float(info):
+            continue
+        if _length_fits(info.shape, infos[length].shape):
             found[name] = NormalisedWeight(TensorInfo(name, info.shape, info.dtype), direction, length)
     return Found(found)
 
