@@ -1,5 +1,6 @@
 """The entry: anything that holds the weights of a network becomes a `Network`."""
 
+from collections import Counter
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -54,6 +55,8 @@ def read_network(
     """
     opened = open_source(source, select=select)
     network = build_network(name or opened.name, opened, opened.hints, heads=heads_of(opened.config))
+    if not network.layers:
+        raise CheckpointError(opened.name, _without_weights(network))
     if opened.notes:
         extra = tuple(Note(key, reason) for key, reason in opened.notes.items())
         network = Network(network.name, network.layers, opened, network.notes + extra)
@@ -83,7 +86,7 @@ def open_source(source: Readable, *, select: str | None = None) -> CheckpointSou
         return CheckpointSource(choose_network(module_tensors(source), select))
     if isinstance(source, Mapping):
         state, notes = unwrap(source, "state dict", select)
-        return CheckpointSource(StateDictTensors(state, notes=notes))
+        return CheckpointSource(choose_network(StateDictTensors(state, notes=notes), None))
     if not isinstance(source, str | PathLike):
         kind = type(source).__name__
         raise CheckpointError(kind, "cannot be read; expected a path, a state dict or an nn.Module")
@@ -92,6 +95,13 @@ def open_source(source: Readable, *, select: str | None = None) -> CheckpointSou
         return CheckpointSource(_open_path(path, select), config=read_config(path))
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _without_weights(network: Network) -> str:
+    """Says why a network has no layers: the most frequent reason why tensors were set aside."""
+    reasons = Counter(note.reason for note in network.notes).most_common(1)
+    why = f", {reasons[0][1]} of them because: {reasons[0][0]}" if reasons else ""
+    return f"none of its {len(network.source.infos)} tensors is a weight{why}"
 
 
 def _open_path(path: Path, select: str | None) -> StoredTensors:
