@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from safetensors.torch import save, save_file
 
-from sne.checkpoints import CheckpointError, read_network
+from sne.checkpoints import CheckpointError, open_source, read_network
 
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 HEADERS = {
@@ -157,6 +157,6 @@ def test_round_trip(tmp_path_factory, drawn):
     state = {name: torch.randn(shape, generator=generator) for name, shape in drawn.items()}
     file: Path = tmp_path_factory.getbasetemp() / "round.safetensors"
     save_file(state, file)
-    source = read_network(file).source
+    source = open_source(file)
     assert {name: info.shape for name, info in source.infos.items()} == {n: tuple(v.shape) for n, v in state.items()}
     assert all(torch.equal(source.load(name), value) for name, value in state.items())
