@@ -55,9 +55,9 @@ def children(value: Any) -> Iterable[tuple[Any, Any]] | None:
     if isinstance(value, list | tuple):
         return enumerate(value)
     if isinstance(value, InertObject):
-        if value.items:
-            return value.items.items()
-        return value.fields.items() if value.fields else enumerate(value.entries or value.args)
+        if value.mapping:
+            return value.mapping.items()
+        return value.fields.items() if value.fields else enumerate(value.sequence or value.args)
     return None
 
 
