@@ -10,7 +10,12 @@ from sne.networks import Heads
 
 _NAME = "config.json"
 _QUANTISATION = "quantization_config"
-_NESTED = ("text_config", "llm_config", "language_config")
+_NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
+_MAX_DEPTH = 4
+_HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+_HEADS_OF_STACKS = ("encoder_attention_heads", "decoder_attention_heads")
+_KV_HEADS = ("num_key_value_heads", "num_kv_heads", "n_head_kv", "n_kv_heads")
+_HEAD_SIZES = ("head_dim", "kv_channels", "d_kv")
 _QUANTISATION_FILES = {
     "quantize_config.json": "",  # GPTQ
     "quant_config.json": "",  # AWQ
@@ -66,13 +71,30 @@ def heads_of(config: Mapping[str, Any]) -> Heads | None:
     Example:
         >>> heads_of({"model_type": "llama", "num_attention_heads": 8, "num_key_value_heads": 2})
         Heads(num_heads=8, num_kv_heads=2, head_size=None, model_type='llama')
+        >>> heads_of({"model_type": "falcon", "num_attention_heads": 71, "multi_query": True}).num_kv_heads
+        1
     """
-    num_heads = _count(config, "num_attention_heads", "n_head", "num_heads", "n_heads")
-    if num_heads is None:
+    for part in _parts(config):
+        num_heads = _count(part, *_HEADS) or _common(part, *_HEADS_OF_STACKS)
+        if num_heads is not None:
+            kind = part.get("model_type", config.get("model_type"))
+            kind = kind if isinstance(kind, str) else ""
+            return Heads(num_heads, _kv_heads(part, kind), _count(part, *_HEAD_SIZES), kind)
+    return None
+
+
+def _kv_heads(config: Mapping[str, Any], kind: str) -> int | None:
+    """Returns the number of heads of keys and values; None if it is that of the queries, or not said."""
+    is_multi_query = config.get("multi_query", True if kind == "gpt_bigcode" else None)
+    if is_multi_query is True and config.get("new_decoder_architecture") is not True and "n_head_kv" not in config:
+        return 1
+    if is_multi_query is False and kind == "gpt_bigcode":
         return None
-    num_kv_heads = _count(config, "num_key_value_heads", "num_kv_heads", "n_head_kv")
-    kind = config.get("model_type")
-    return Heads(num_heads, num_kv_heads, _count(config, "head_dim"), kind if isinstance(kind, str) else "")
+    if kind == "chatglm":
+        return _count(config, "multi_query_group_num") if config.get("multi_query_attention") is True else None
+    inner = config.get("attn_config")
+    inner = inner if isinstance(inner, Mapping) else {}
+    return _count(config, *_KV_HEADS) or _count(inner, "kv_n_heads")
 
 
 def quantisation_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -89,11 +111,26 @@ def quantisation_of(config: Mapping[str, Any]) -> Mapping[str, Any]:
         >>> quantisation_of({"quantization_config": {"quant_method": "gptq", "bits": 4}})["bits"]
         4
     """
-    for part in (config, *(config.get(key) for key in _NESTED)):
-        found = part.get(_QUANTISATION) if isinstance(part, Mapping) else None
-        if isinstance(found, Mapping):
-            return found
-    return {}
+    found = (part.get(_QUANTISATION) for part in _parts(config))
+    return next((settings for settings in found if isinstance(settings, Mapping)), {})
+
+
+def _parts(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns a configuration and those of the text model within it, from the outside in."""
+    parts = [config]
+    for _ in range(_MAX_DEPTH):
+        inner = (parts[-1].get(key) for key in _NESTED)
+        found = next((part for part in inner if isinstance(part, Mapping)), None)
+        if found is None:
+            break
+        parts.append(found)
+    return parts
+
+
+def _common(config: Mapping[str, Any], *keys: str) -> int | None:
+    """Returns a count that is the same under all keys."""
+    counts = {_count(config, key) for key in keys}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _count(config: Mapping[str, Any], *keys: str) -> int | None:

@@ -21,7 +21,8 @@ def seed():
 
 
 def read(state, folder, config=None, metadata=None) -> Network:
-    """Saves a state dict with its configuration and reads it."""
+    """Saves a state dict and another layer with a configuration, and reads the network."""
+    state = {"other.weight": torch.ones(2, 2), **state}
     save_file({name: value.contiguous() for name, value in state.items()}, folder / "model.safetensors", metadata)
     for name, content in (config or {}).items():
         (folder / name).write_text(json.dumps(content))
@@ -31,7 +32,7 @@ def read(state, folder, config=None, metadata=None) -> Network:
 def assert_only(network: Network, **expected):
     """Checks that the parts of a network are the expected weights, named by module, and nothing else."""
     parts = {part.tensor: network.source.load(part.tensor) for _, part in network.parts()}
-    assert set(parts) == {f"{module}.weight" for module in expected}
+    assert set(parts) - {"other.weight"} == {f"{module}.weight" for module in expected}
     for module, values in expected.items():
         torch.testing.assert_close(parts[f"{module}.weight"].float(), values.float())
 
@@ -191,7 +192,6 @@ def test_mxfp4_of_experts(tmp_path):
         "experts.up_blocks": (codes[..., ::2] + 16 * codes[..., 1::2]).to(torch.uint8),
         "experts.up_scales": scales,
     }
-    state["fc.weight"] = torch.ones(4, 3)
     network = read(state, tmp_path)
     values = network.source.load("experts.up")  # [experts, in, out], as experts of gpt-oss multiply from the right
     for e, o, i in ((0, 0, 0), (1, 5, 95), (1, 2, 40)):
@@ -230,6 +230,16 @@ def test_mlx(bits, tmp_path):
                 for o in range(6)]  # fmt: skip
     config = {"config.json": {"quantization": {"bits": 4, "group_size": 64, "fc": {"bits": bits}}}}
     assert_only(read(state, tmp_path, config), fc=torch.tensor(expected))
+
+
+def test_mlx_of_floats(tmp_path):
+    codes, scales = torch.randint(0, 16, (3, 5, 64)), torch.randint(120, 130, (3, 5, 2), dtype=torch.uint8)
+    words = pack_dense(codes.reshape(15, 64), 4).reshape(3, 5, 8).view(torch.uint32)
+    expected = torch.tensor(FLOAT4)[codes] * (2.0 ** (scales.float() - 127)).repeat_interleave(32, -1)
+    state = {"experts.weight": words, "experts.scales": scales}
+    torch.testing.assert_close(read(state, tmp_path).source.load("experts.weight"), expected)
+    config = {"config.json": {"quantization": {"mode": "nvfp4", "bits": 4, "group_size": 16}}}
+    assert_packed(read(state, tmp_path, config), "MLX", "experts.weight", "experts.scales")
 
 
 def test_mlx_of_an_open_number_of_bits_is_noted(tmp_path):
@@ -323,7 +333,7 @@ def test_blocks_of_an_open_size_are_noted(tmp_path):
 
 def test_scales_of_experts(tmp_path):
     values, scales, expected = blocks((3, 130, 140), (1, 128, 128))
-    state = {"experts.up": values, "experts.up_scale_inv": scales, "fc.weight": torch.ones(3, 2)}
+    state = {"experts.up": values, "experts.up_scale_inv": scales}
     network = read(state, tmp_path)
     torch.testing.assert_close(network.source.load("experts.up"), expected)
 
@@ -346,6 +356,12 @@ def test_scales_that_are_powers_of_two(dtype, tmp_path):
     assert_only(read(state, tmp_path), fc=expected)
 
 
+def test_bytes_that_may_hold_two_numbers_are_noted(tmp_path):
+    state = {"fc.weight": torch.ones(4, 6, dtype=torch.int8), "fc.weight_scale": torch.ones(4)}
+    config = {"config.json": {"quantization_config": {"quant_method": "ascend", "bits": 4}}}
+    assert_packed(read(state, tmp_path, config), "unknown layout", *state)
+
+
 UNKNOWN = {
     "unknown scale": {"fc.weight": torch.ones(4, 6).to(torch.float8_e4m3fn), "fc.scaling_factor": torch.ones(4)},
     "scale of another shape": {"fc.weight": torch.ones(4, 6).to(torch.float8_e4m3fn), "fc.weight_scale": torch.ones(5)},
@@ -359,7 +375,7 @@ UNKNOWN = {
 
 @pytest.mark.parametrize("case", UNKNOWN)
 def test_scales_of_unknown_layouts_are_noted(case, tmp_path):
-    assert_packed(read(UNKNOWN[case] | {"x.weight": torch.ones(2, 2)}, tmp_path), "", "fc.weight")
+    assert_packed(read(UNKNOWN[case], tmp_path), "", "fc.weight")
 
 
 FORMATS = {
@@ -375,7 +391,7 @@ FORMATS = {
 @pytest.mark.parametrize("form", FORMATS)
 def test_formats_that_are_not_read_are_named(form, tmp_path):
     state = {f"fc.{leaf}": torch.ones(4, 4, dtype=torch.int8) for leaf in FORMATS[form]}
-    assert_packed(read(state | {"x.weight": torch.ones(2, 2)}, tmp_path), form, *state)
+    assert_packed(read(state, tmp_path), form, *state)
 
 
 def test_leftovers_of_quantisation_are_no_weights(tmp_path):
@@ -388,7 +404,7 @@ def test_leftovers_of_quantisation_are_no_weights(tmp_path):
     }  # fmt: skip
     weights = {"fc.weight": torch.randn(4, 6), "norm.scale": torch.ones(6)}
     network = read(weights | leftovers, tmp_path)
-    assert {part.tensor for _, part in network.parts()} == set(weights)
+    assert {part.tensor for _, part in network.parts()} == {*weights, "other.weight"}
     assert {note.tensor for note in network.notes} >= set(leftovers)
 
 

@@ -7,11 +7,13 @@ from typing import final
 from torch import Tensor
 
 from sne.checkpoints.composed.bits import packed_size, spread_groups, unpack_bits
+from sne.checkpoints.composed.float4 import FloatFourWeight
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
 from sne.networks import TensorInfo
 
 _BITS = (2, 3, 4, 5, 6, 8)
 _GROUPS = (16, 32, 64, 128)
+_MX_BLOCK = 32
 _OPEN = (
     "packed by MLX, not read: the number of bits is not known; put the config.json of the network, with its "
     "quantization settings, beside the checkpoint"
@@ -52,7 +54,7 @@ class MlxWeight(ComposedWeight):
 
 
 def find_mlx(facts: Facts) -> Found:
-    """Finds weights that MLX packed: `x.weight` as uint32, with `x.scales` and `x.biases`.
+    """Finds weights that MLX packed: `x.weight` as uint32, with `x.scales` and `x.biases`, or MXFP4 without biases.
 
     The number of bits and the size of groups are in the configuration, under "quantization". Without it they are read
     off the shapes if only one pair fits.
@@ -74,22 +76,31 @@ def find_mlx(facts: Facts) -> Found:
         if scales is None:
             continue
         found = _read(facts, info, scales, biases, path)
-        if isinstance(found, MlxWeight):
+        if not isinstance(found, str):
             weights[name] = found
         else:
             packed |= {part: found for part in (name, f"{prefix}scales", f"{prefix}biases") if part in facts.infos}
     return Found(weights, packed)
 
 
-def _read(facts: Facts, info: TensorInfo, scales: TensorInfo, biases: TensorInfo | None, path: str) -> MlxWeight | str:
+def _read(
+    facts: Facts, info: TensorInfo, scales: TensorInfo, biases: TensorInfo | None, path: str
+) -> MlxWeight | FloatFourWeight | str:
     """Returns a weight, or the reason why it is not read."""
-    if biases is None or scales.shape != biases.shape or scales.shape[:-1] != info.shape[:-1] or not scales.num_entries:
-        return _UNREAD
     settings = facts.config.get("quantization", facts.config.get("quantization_config"))
     settings = settings if isinstance(settings, Mapping) else {}
     own = settings.get(path)
     settings = {**settings, **own} if isinstance(own, Mapping) else settings
-    if settings.get("mode", "affine") != "affine":
+    if scales.shape[:-1] != info.shape[:-1] or not scales.num_entries:
+        return _UNREAD
+    if biases is None:
+        # A byte of 32 values is a power of two; the other formats of floats have other sizes.
+        is_mx = scales.dtype == "uint8" and 8 * info.shape[-1] == _MX_BLOCK * scales.shape[-1]
+        if not is_mx or settings.get("mode", "mxfp4") != "mxfp4":
+            return _UNREAD
+        shape = (*info.shape[:-1], 8 * info.shape[-1])
+        return FloatFourWeight(TensorInfo(info.name, shape, info.dtype), info.name, scales.name)
+    if scales.shape != biases.shape or settings.get("mode", "affine") != "affine":
         return _UNREAD
     fitting = [
         (bits, group)

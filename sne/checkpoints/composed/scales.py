@@ -16,6 +16,7 @@ from sne.networks import TensorInfo
 _NARROW = ("int8", "uint8", "int4", "uint4", "float8")
 _EXPONENTS = "float8_e8m0fnu"
 _USUAL_BLOCK = 128
+_HALVES = (2, 3, 4)
 _OTHER = (
     "of few bits with a scale of an unknown layout, not read; save the network with its weights dequantised, or put "
     "the config.json with the size of blocks (quantization_config) beside the checkpoint"
@@ -152,6 +153,8 @@ def _pair(facts: Facts, info: TensorInfo, scale: TensorInfo, settings: Mapping[s
         return _OTHER
     if zero_point is not None and zero_point.shape != scale.shape and zero_point.num_entries != 1:
         return _OTHER
+    if info.dtype in ("int8", "uint8") and any(settings.get(key) in _HALVES for key in ("bits", "w_bit")):
+        return _OTHER  # two numbers per byte, or one: both are in use
     if _has_more_scales(facts, info.name, scale.name):
         return _OTHER
     zero_name = None if zero_point is None else zero_point.name
