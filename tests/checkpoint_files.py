@@ -9,6 +9,7 @@ from typing import Any
 
 import gguf
 import h5py
+import msgpack
 import numpy as np
 import torch
 from safetensors.torch import save_file
@@ -127,6 +128,31 @@ def write_keras(module: nn.Module, path: Path) -> None:
         archive.writestr("model.weights.h5", stream.getvalue())
 
 
+def flax_tree(tree: Any) -> Any:
+    """A tree of arrays as `flax.serialization.to_bytes` packs it: extension type 1 holds shape, type and bytes."""
+    if isinstance(tree, dict):
+        return {key: flax_tree(value) for key, value in tree.items()}
+    if not isinstance(tree, np.ndarray):
+        return tree
+    return msgpack.ExtType(1, msgpack.packb((tree.shape, tree.dtype.name, tree.tobytes())))
+
+
+def write_flax(module: nn.Module, path: Path) -> None:
+    """Writes the weights of `Branching` as Flax does, next to the state of an optimiser."""
+    layers = keras_arrays(module)
+    norm = layers.pop("bn1")
+    params = layers | {"bn1": {"scale": norm["gamma"], "bias": norm["beta"]}}
+    statistics = {"bn1": {"mean": norm["moving_mean"], "var": norm["moving_variance"]}}
+    state = {"step": 3, "params": params, "opt_state": {"0": {"mu": params}}, "batch_stats": statistics}
+    path.write_bytes(msgpack.packb(flax_tree(state)))
+
+
+def write_exported(module: nn.Module, path: Path) -> None:
+    program = torch.export.export(module, (torch.zeros(1, 3, 8, 8),))
+    with path.open("wb") as stream:  # the name would have to end in .pt2
+        torch.export.save(program, stream)
+
+
 WRITERS = {
     "state.pt": lambda m, p: torch.save(m.state_dict(), p),
     "wrapped.ckpt": lambda m, p: torch.save({"epoch": 3, "state_dict": m.state_dict(), "optimizer": {}}, p),
@@ -142,6 +168,8 @@ WRITERS = {
     "arrays.npz": lambda m, p: np.savez(p, **arrays(m)),
     "compressed.npz": lambda m, p: np.savez_compressed(p, **arrays(m)),
     "model.gguf": lambda m, p: write_gguf(arrays(m), p),
+    "flax_model.msgpack": write_flax,
+    "exported.pt2": write_exported,
     "model.keras": write_keras,
     "keras.h5": write_keras_h5,
     "traced.pt": lambda m, p: torch.jit.save(torch.jit.trace(m, torch.zeros(1, 3, 8, 8)), str(p)),

@@ -143,9 +143,10 @@ def test_bombs_and_bad_members(tmp_path):
     np.save(stream, np.zeros(40_000_000, np.float32))
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.npy", stream.getvalue())
-    with pytest.raises(CheckpointError, match="claim to inflate"):
-        read_network(tmp_path / "bomb.npz")
+    network = read_network(tmp_path / "bomb.npz")
+    with pytest.raises(CheckpointError, match="compressed far too well"):
+        network.read(network.layers[0].parts[0])
     with zipfile.ZipFile(tmp_path / "bz.npz", "w", zipfile.ZIP_BZIP2) as archive:
         archive.writestr("a.npy", b"x")
-    with pytest.raises(CheckpointError, match="in another way"):
+    with pytest.raises(CheckpointError, match="an unknown method"):
         read_network(tmp_path / "bz.npz")

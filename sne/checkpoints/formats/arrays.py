@@ -59,6 +59,19 @@ class TurnedArray:
         """Name, shape and stored type."""
         return TensorInfo(self.name, self.shape, self.stored.dtype)
 
+    def load(self, read: Callable[[StoredArray], Tensor], name: str) -> Tensor:
+        """Reads the stored array and makes the tensor from it.
+
+        Args:
+            read: Reads a stored array.
+            name: The file, for error messages.
+        """
+        values = read(self.stored)
+        if tuple(values.shape) != self.stored.shape:
+            came, expected = list(values.shape), list(self.stored.shape)
+            raise CheckpointError(name, f"array {self.stored.key!r} has shape {came}, expected {expected}")
+        return self.turn(values)
+
     def turn(self, values: Tensor) -> Tensor:
         """Makes the tensor from the values of the stored array."""
         if self.row is not None:
@@ -74,6 +87,45 @@ class TurnedArray:
             pieces = values.chunk(len(self.blocks))
             values = torch.cat([pieces[block] for block in self.blocks])
         return values
+
+
+@dataclass(frozen=True)
+class StackedArray:
+    """A tensor made of several, one after the other along the first axis, such as the gates of a recurrent layer.
+
+    Args:
+        name: Name of the tensor.
+        pieces: The tensors; None for a piece of zeros, which the layer computes with and the file does not store.
+    """
+
+    name: str
+    pieces: tuple[TurnedArray | None, ...]
+
+    @property
+    def stored(self) -> StoredArray:
+        """The first of the stored arrays."""
+        return self._first.stored
+
+    @property
+    def _first(self) -> TurnedArray:
+        return next(piece for piece in self.pieces if piece is not None)
+
+    @property
+    def info(self) -> TensorInfo:
+        """Name, shape and stored type."""
+        rows, *rest = self._first.shape
+        return TensorInfo(self.name, (rows * len(self.pieces), *rest), self.stored.dtype)
+
+    def load(self, read: Callable[[StoredArray], Tensor], name: str) -> Tensor:
+        """Reads the stored arrays and joins them.
+
+        Args:
+            read: Reads a stored array.
+            name: The file, for error messages.
+        """
+        found = [None if piece is None else piece.load(read, name) for piece in self.pieces]
+        like = next(values for values in found if values is not None)
+        return torch.cat([torch.zeros_like(like) if values is None else values for values in found])
 
 
 def as_stored(name: str, array: StoredArray) -> TurnedArray:
@@ -157,14 +209,14 @@ class ArrayTensors(StoredTensors):
     def __init__(
         self,
         name: str,
-        turned: Iterable[TurnedArray],
+        turned: Iterable[TurnedArray | StackedArray],
         read: Callable[[StoredArray], Tensor],
         *,
         hints: Mapping[str, Hint] | None = None,
         notes: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
     ):
-        self._turned: dict[str, TurnedArray] = {}
+        self._turned: dict[str, TurnedArray | StackedArray] = {}
         for array in turned:
             if array.name in self._turned:
                 keys = (self._turned[array.name].stored.key, array.stored.key)
@@ -179,9 +231,4 @@ class ArrayTensors(StoredTensors):
 
     def read_stored(self, name: str) -> Tensor:
         """Reads one array and turns its axes."""
-        array = self._turned[name]
-        values = self._read(array.stored)
-        if tuple(values.shape) != array.stored.shape:
-            came, expected = list(values.shape), list(array.stored.shape)
-            raise CheckpointError(self.name, f"array {array.stored.key!r} has shape {came}, expected {expected}")
-        return array.turn(values)
+        return self._turned[name].load(self._read, self.name)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sne.checkpoints.formats.arrays import (
     ArrayTensors,
+    StackedArray,
     StoredArray,
     TurnedArray,
     as_stored,
@@ -66,7 +67,7 @@ class Reading:
         notes: Reasons why arrays are not read, by their name.
     """
 
-    turned: list[TurnedArray] = field(default_factory=list)
+    turned: list[TurnedArray | StackedArray] = field(default_factory=list)
     hints: dict[str, Hint] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -112,6 +113,7 @@ def read_channels_last(arrays: Mapping[str, StoredArray], classes: Mapping[str, 
             reading.notes[path.replace("/", ".")] = "a second array of this name; not read"
         else:
             leaves[_leaf(path)] = array
+    _join_cells(modules, reading)
     out_first = _stores_out_first(modules)
     for path, leaves in modules.items():
         _Module(path, leaves, modules, (classes or {}).get(path, _class_by_name(path)), out_first, reading).read()
@@ -144,6 +146,40 @@ def _class_by_name(path: str) -> str:
     """Returns the class that Flax writes into the names of modules without a name of their own."""
     match = _AUTOMATIC.match(path.rpartition("/")[2])
     return match[1] if match else ""
+
+
+_CELLS = (
+    (("ii", "if", "ig", "io"), ("hi", "hf", "hg", "ho")),
+    (("ir", "iz", "in"), ("hr", "hz", "hn")),
+    (("i",), ("h",)),
+)
+"""Modules of the gates of Flax's recurrent cells: of the inputs and of the state, in the order of torch."""
+
+
+def _join_cells(modules: dict[str, dict[str, StoredArray]], reading: Reading) -> None:
+    """Joins the gates of Flax's recurrent cells, which are modules of their own, and takes them out of `modules`."""
+    parents = dict.fromkeys(path.rpartition("/")[0] for path in modules if "/" in path)
+    for parent in parents:
+        for cell in _CELLS:
+            sides = [[modules.get(f"{parent}/{gate}", {}) for gate in gates] for gates in cell]
+            kernels = [[leaves.get("kernel") for leaves in side] for side in sides]
+            shapes = [{() if array is None else array.shape for array in side} for side in kernels]
+            state = next(iter(shapes[1]))
+            if any(len(found) != 1 for found in shapes) or len(state) != 2 or state[0] != state[1]:
+                continue
+            if len(inputs := next(iter(shapes[0]))) != 2 or inputs[1] != state[1]:
+                continue
+            stem = parent.replace("/", ".")
+            for side, end in zip(sides, ("ih", "hh"), strict=True):
+                weights = tuple(turned_dense("", leaves["kernel"]) for leaves in side)
+                reading.turned.append(StackedArray(f"{stem}.weight_{end}_l0", weights))
+                biases = [leaves.get("bias") for leaves in side]
+                if any(bias is not None and bias.shape == state[:1] for bias in biases):
+                    pieces = tuple(None if bias is None else as_stored("", bias) for bias in biases)
+                    reading.turned.append(StackedArray(f"{stem}.bias_{end}_l0", pieces))
+            for gates in cell:
+                for gate in gates:
+                    del modules[f"{parent}/{gate}"]
 
 
 def _stores_out_first(modules: Mapping[str, Mapping[str, StoredArray]]) -> bool:

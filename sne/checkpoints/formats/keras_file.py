@@ -2,6 +2,7 @@
 
 import io
 import json
+import mmap
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -25,8 +26,9 @@ from sne.checkpoints.formats.keras_names import (
     parse_config,
     variable_names,
 )
+from sne.checkpoints.formats.stored_bytes import StoredBytes
+from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.raw_data import parse_json
-from sne.checkpoints.zip_members import ZipMembers
 from sne.errors import CheckpointError
 from sne.networks import Hint
 
@@ -79,12 +81,12 @@ def open_keras(file: Path, select: str | None = None) -> ArrayTensors:
     Raises:
         CheckpointError: If the archive is damaged or holds no arrays of numbers.
     """
-    members = ZipMembers(file)
-    if members.size("config.json") > _MAX_CONFIG:
-        size = members.size("config.json")
-        raise CheckpointError(file, f"config.json has {size} bytes, at most {_MAX_CONFIG} are read")
-    config = parse_json(members.read("config.json"), file, "configuration")
-    return _Contents(file, lambda: _Member(members, _WEIGHTS)).open(config)
+    members = read_members(file)
+    described = members["config.json"]
+    if described.size > _MAX_CONFIG:
+        raise CheckpointError(file, f"config.json has {described.size} bytes, at most {_MAX_CONFIG} are read")
+    config = parse_json(described.read_bytes(0, described.size), file, "configuration")
+    return _Contents(file, lambda: _Member(members[_WEIGHTS])).open(config)
 
 
 class _WholeFile(AbstractContextManager[tuple[io.BufferedIOBase, int]]):
@@ -102,37 +104,34 @@ class _WholeFile(AbstractContextManager[tuple[io.BufferedIOBase, int]]):
 
 
 class _Member(AbstractContextManager[tuple[io.BufferedIOBase, int]]):
-    """A member of a zip archive: a part of the file, or inflated into memory if it is compressed."""
+    """A member of a zip archive, decompressed into memory if it is compressed."""
 
-    def __init__(self, members: ZipMembers, name: str):
-        self._members, self._name = members, name
+    def __init__(self, member: StoredBytes):
+        self._member = member
 
     def __enter__(self) -> tuple[io.BufferedIOBase, int]:
-        start, size = self._members.start(self._name), self._members.size(self._name)
-        if start is None:
-            self._stream: io.BufferedIOBase = io.BytesIO(self._members.read(self._name))
-        else:
-            self._stream = _Part(self._members.file.open("rb"), start)
-        return self._stream, size
+        content, start = self._member.buffer()
+        return _Part(content, start, self._member.size), self._member.size
 
     def __exit__(self, *_: object) -> None:
-        self._stream.close()
+        """Leaves the file mapped."""
 
 
 class _Part(io.BufferedIOBase):
-    """A part of a file, whose positions count from its start."""
+    """A part of something that gives bytes by their index, as a stream."""
 
-    def __init__(self, stream: io.BufferedIOBase, start: int):
-        self._stream, self._start = stream, start
+    def __init__(self, content: bytes | mmap.mmap, start: int, size: int):
+        self._content, self._start, self._size, self._at = content, start, size, 0
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._stream.seek(self._start + offset)
+        self._at = min(max(offset, 0), self._size)
+        return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
-        return self._stream.read(-1 if size is None else size)
-
-    def close(self) -> None:
-        self._stream.close()
+        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
+        piece = self._content[self._start + self._at : self._start + end]
+        self._at = end
+        return piece
 
 
 class _Contents:

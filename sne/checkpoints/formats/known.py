@@ -4,6 +4,8 @@ from pathlib import Path
 
 from sne.checkpoints.choice import choose_network
 from sne.checkpoints.formats.contents import FileStart, Format
+from sne.checkpoints.formats.exported_program import ExportedTensors, is_exported_program
+from sne.checkpoints.formats.flax_file import is_flax, open_flax
 from sne.checkpoints.formats.gguf_file import GgufTensors, is_gguf
 from sne.checkpoints.formats.keras_file import is_hdf5, is_keras, open_hdf5, open_keras
 from sne.checkpoints.formats.numpy_file import is_npy, is_npz, open_npy, open_npz
@@ -18,8 +20,10 @@ FORMATS: tuple[Format, ...] = (
     Format("safetensors", (".safetensors",), is_safetensors, SafetensorsTensors),
     Format("torch", (".bin", ".pt", ".pth", ".ckpt"), is_torch_archive, open_torch_file, holds_tree=True),
     Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_file, holds_tree=True),
+    Format("exported program", (".pt2",), is_exported_program, ExportedTensors),
     Format("TorchScript", (".pt",), is_torchscript, open_torchscript),
     Format("ONNX", (".onnx",), is_onnx, OnnxTensors),
+    Format("Flax", (".msgpack",), is_flax, open_flax),
     Format("GGUF", (".gguf",), is_gguf, GgufTensors),
     Format("Keras", (".keras",), is_keras, open_keras),
     Format("HDF5", (".h5", ".hdf5"), is_hdf5, open_hdf5),

@@ -14,8 +14,8 @@ from torch import Tensor
 from sne.checkpoints.formats.arrays import ArrayTensors, StoredArray, as_stored
 from sne.checkpoints.formats.channels_last import open_arrays
 from sne.checkpoints.formats.contents import FileStart
+from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.raw_data import DTYPES, read_bytes
-from sne.checkpoints.zip_members import ZipMembers
 from sne.errors import CheckpointError
 
 _MAX_HEADER = 10_000
@@ -47,14 +47,14 @@ def open_npz(file: Path, select: str | None = None) -> ArrayTensors:
     Raises:
         CheckpointError: If the archive is damaged, or holds no array of numbers.
     """
-    members = ZipMembers(file)
+    members = read_members(file)
     headers: dict[str, _Header] = {}
     arrays: dict[str, StoredArray] = {}
     notes: dict[str, str] = {}
-    for member in members.names:
+    for member, content in members.items():
         path = member.removesuffix(".npy")
-        stream = io.BytesIO(members.read(member, _MAX_HEADER + 20))
-        header = _Header.read(stream, members.size(member), file, path)
+        stream = io.BytesIO(content.read_bytes(0, _MAX_HEADER + 20))
+        header = _Header.read(stream, content.size, file, path)
         if isinstance(header, str):
             notes[path.replace("/", ".")] = header
         else:
@@ -63,8 +63,7 @@ def open_npz(file: Path, select: str | None = None) -> ArrayTensors:
 
     def read(array: StoredArray) -> Tensor:
         header = headers[array.key]
-        content = members.read_range(f"{array.key}.npy", header.start, header.num_bytes, array.key)
-        return header.decode(content)
+        return header.decode(members[f"{array.key}.npy"].read(header.start, header.num_bytes))
 
     return open_arrays(file, arrays, read, notes)
 
@@ -159,10 +158,9 @@ class _Header:
             )
         return header
 
-    def decode(self, content: Tensor | bytes) -> Tensor:
+    def decode(self, content: Tensor) -> Tensor:
         """Makes a tensor of the bytes of the values."""
-        buffer = content.numpy() if isinstance(content, Tensor) else content
-        values = np.frombuffer(buffer, self.element, prod(self.shape))
+        values = np.frombuffer(content.numpy(), self.element, prod(self.shape))
         values = values.reshape(self.shape, order="F" if self.is_fortran else "C")
         native = self.element.newbyteorder("=")
         return torch.from_numpy(np.array(values, dtype=native, order="C", copy=True))
