@@ -94,7 +94,8 @@ class ExportedTensors(StoredTensors):
         """Checks where the values of a tensor are."""
         shape, strides = _numbers(meta, "sizes"), _numbers(meta, "strides")
         offset = _number(meta.get("storage_offset")) if isinstance(meta, dict) else None
-        dtype = _DTYPES.get(meta.get("dtype")) if isinstance(meta, dict) and type(meta.get("dtype")) is int else None
+        number = meta.get("dtype") if isinstance(meta, dict) else None
+        dtype = _DTYPES.get(number) if isinstance(number, int) else None
         if shape is None or strides is None or offset is None or dtype is None or len(shape) != len(strides):
             raise CheckpointError(self._file, f"tensor {key!r} has no shape, strides and type that can be read")
         size = DTYPES[dtype].itemsize
