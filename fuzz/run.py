@@ -9,10 +9,12 @@ there. An input that breaks a limit or raises an unexpected error is kept in `fi
 import argparse
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from random import Random
 
@@ -65,7 +67,7 @@ def _folder(corpus: Path, name: str) -> Path:
 
 
 def _fuzz_in_children(name: str, options: argparse.Namespace) -> None:
-    """Fuzzes one target in child processes, one after the other: each ends with its first find."""
+    """Fuzzes one target in child processes, one after the other: some finds end the process."""
     folder = _folder(options.corpus, name)
     for inner in ("inputs", "finds"):
         (folder / inner).mkdir(parents=True, exist_ok=True)
@@ -74,18 +76,9 @@ def _fuzz_in_children(name: str, options: argparse.Namespace) -> None:
     wanted = _executions(counts) + options.runs
     before = len(list((folder / "finds").iterdir()))
     while (left := wanted - _executions(counts)) > 0:
-        command = [
-            sys.executable,
-            __file__,
-            "--child",
-            "--format",
-            name,
-            "--corpus",
-            options.corpus,
-            "--runs",
-            str(left),
-        ]
+        options_of_child = ["--child", "--format", name, "--corpus", str(options.corpus), "--runs", str(left)]
         with (folder / "log.txt").open("a") as log:
+            command = [sys.executable, __file__, *options_of_child]
             code = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
         finds = len(list((folder / "finds").iterdir())) - before
         print(f"{name}: {_executions(counts):,} executions, {finds} finds", flush=True)
@@ -130,13 +123,16 @@ def _repeat(name: str, file: Path) -> None:
 
 
 def _fuzz_here(options: argparse.Namespace) -> None:
-    """Fuzzes one target in this process until an input breaks a limit or the executions are done."""
+    """Fuzzes one target in this process until an input breaks a limit or the executions are done.
+
+    Unexpected errors end nothing: the first input of each is kept.
+    """
     import atheris
     import torch  # noqa: F401 (not instrumented)
 
     with atheris.instrument_imports(include=list(INSTRUMENTED), enable_loader_override=False):
         from fuzz.mutations import mutate
-        from fuzz.targets import TARGETS
+        from fuzz.targets import TARGETS, LimitError
 
         target = TARGETS[options.format]
     folder = _folder(options.corpus, options.format)
@@ -150,9 +146,11 @@ def _fuzz_here(options: argparse.Namespace) -> None:
             count.begin(options.runs)
             try:
                 count.done(target.run(data, work))
-            except BaseException:
+            except LimitError:
                 count.save()
-                raise
+                raise  # the peak of this process has risen, so that it tells nothing more
+            except Exception as error:
+                _keep(error, data, folder / "finds")
 
         def change(data: bytes, most: int, seed: int) -> bytes:
             draw = Random(seed)
@@ -168,6 +166,15 @@ def _fuzz_here(options: argparse.Namespace) -> None:
             atheris.Fuzz()
         finally:
             count.save()
+
+
+def _keep(error: Exception, data: bytes, folder: Path) -> None:
+    """Keeps the input of an unexpected error, unless there is one with an error of the same place."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    name = re.sub(r"\W+", "-", f"{type(error).__name__}-{Path(last.filename).stem}-{last.name}-{last.lineno}")
+    if not (folder / name).exists():
+        (folder / name).write_bytes(data)
+        traceback.print_exception(error)
 
 
 class _Counts:

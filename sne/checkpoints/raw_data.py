@@ -1,6 +1,7 @@
 """Low-level access to files that may be damaged or hostile: byte ranges, dense tensors, JSON, zip directories."""
 
 import json
+import os
 import zipfile
 from dataclasses import dataclass
 from math import prod
@@ -43,7 +44,7 @@ def read_bytes(file: Path, start: int, length: int, name: str) -> Tensor:
     Args:
         file: Path of the file.
         start: Offset of the first byte.
-        length: Number of bytes. The caller has checked it against the size of the file.
+        length: Number of bytes. It is compared with the size of the file before memory is allocated.
         name: Name of the tensor, for error messages.
 
     Returns:
@@ -52,20 +53,23 @@ def read_bytes(file: Path, start: int, length: int, name: str) -> Tensor:
     Raises:
         CheckpointError: If the file ends early or cannot be read.
     """
-    buffer = torch.empty(length, dtype=torch.uint8)
-    if length:
-        try:
-            with file.open("rb", buffering=0) as stream:
-                stream.seek(start)
-                view: memoryview = buffer.numpy().data
-                done = 0
-                while done < length:
-                    count = stream.readinto(view[done:])
-                    if not count:
-                        raise CheckpointError(file, f"truncated: the file ends inside tensor {name!r}")
-                    done += count
-        except OSError as error:
-            raise CheckpointError(file, f"cannot be read: {error.strerror or error}") from error
+    if not length:
+        return torch.empty(0, dtype=torch.uint8)
+    try:
+        with file.open("rb", buffering=0) as stream:
+            if start + length > os.fstat(stream.fileno()).st_size:
+                raise CheckpointError(file, f"truncated: the file ends before the end of tensor {name!r}")
+            buffer = torch.empty(length, dtype=torch.uint8)
+            stream.seek(start)
+            view: memoryview = buffer.numpy().data
+            done = 0
+            while done < length:
+                count = stream.readinto(view[done:])
+                if not count:
+                    raise CheckpointError(file, f"truncated: the file ends inside tensor {name!r}")
+                done += count
+    except OSError as error:
+        raise CheckpointError(file, f"cannot be read: {error.strerror or error}") from error
     return buffer
 
 

@@ -17,6 +17,7 @@ from sne.checkpoints.raw_data import DTYPES, read_bytes
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError, install_hint
 from sne.networks import Hint, TensorInfo
+from sne.networks.claims import MAX_TENSORS
 
 _PLAIN = {
     0: "float32", 1: "float16", 24: "int8", 25: "int16", 26: "int32", 27: "int64", 28: "float64", 30: "bfloat16",
@@ -139,6 +140,8 @@ class GgufTensors(StoredTensors):
             raise CheckpointError(self._file, f"there are two tensors {name!r}")
         before, found, after = name.rpartition(".experts.")
         if found and len(info.shape) == 3 and info.shape[0] <= _MAX_EXPERTS:
+            if len(infos) + info.shape[0] > MAX_TENSORS:
+                raise CheckpointError(self._file, f"more than {MAX_TENSORS} tensors, counting every expert")
             step = prod(info.shape[1:]) // place.block * place.block_bytes
             for expert in range(info.shape[0]):
                 one = f"{before}.experts.{expert}.{after}"

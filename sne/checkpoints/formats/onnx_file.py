@@ -23,7 +23,9 @@ def is_onnx(start: FileStart) -> bool:
     """Whether a file starts with the version of ONNX and has the fields of its model, or the suffix .onnx."""
     if not start.head.startswith(b"\x08"):
         return False
-    return start.suffix == ".onnx" or (0 < start.head[1:2][0] <= _LARGEST_VERSION and _has_model_fields(start.path))
+    return start.suffix == ".onnx" or (
+        0 < int.from_bytes(start.head[1:2]) <= _LARGEST_VERSION and _has_model_fields(start.path)
+    )
 
 
 def _has_model_fields(file: Path) -> bool:
