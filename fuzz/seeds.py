@@ -118,7 +118,39 @@ def _write_onnx(folder: Path) -> list[Path]:
     more = [tensor("q", 4, 2, kind=np.int8), tensor("q_scale", 4), tensor("q_zero", 4, kind=np.int8)]
     more += [tensor("W", 1, 8, 2), tensor("R", 1, 8, 2), tensor("B", 1, 16), external]
     more += [tensor("n", 2, 1, 16, kind=np.uint8), tensor("n_scale", 2)]
-    return [save("plain.onnx", plain, tensors), save("odd.onnx", odd, more, sparse_initializer=[sparse])]
+    computed = [
+        node("Transpose", ["A"], ["A1"], perm=[1, 0]),
+        node("Reshape", ["A1", "shape"], ["A2"]),
+        node("Slice", ["A2", "starts", "ends"], ["A3"]),
+        node("Split", ["A"], ["B1", "B2"], axis=0, num_outputs=2),
+        node("Concat", ["B1", "B2"], ["B3"], axis=1),
+        node("ReduceL2", ["B3"], ["norm"], keepdims=1),
+        node("Div", ["B3", "norm"], ["B4"]),
+        node("Cast", ["B4"], ["B5"], to=TensorProto.FLOAT16),
+        node("Unsqueeze", ["A", "starts"], ["C1"]),
+        node("Gather", ["A", "starts"], ["C2"], axis=0),
+        node("MatMul", ["x", "A3"], ["y1"]),
+        node("MatMul", ["y1", "B5"], ["y2"]),
+        node("Gemm", ["y2", "A", "C2"], ["y3"]),
+        node("GRU", ["y3", "G", "R3", "B6"], ["y4"], hidden_size=2, linear_before_reset=1),
+        node("ConvInteger", ["y4", "Q", "", "z"], ["y5"]),
+        node("Scaled", ["y5", "A"], ["y6"], domain="local"),
+    ]
+    constants = [tensor("A", 4, 3), tensor("G", 1, 6, 3), tensor("R3", 1, 6, 2), tensor("B6", 1, 12)]
+    constants += [
+        tensor("shape", 2, kind=np.int64),
+        tensor("starts", 1, kind=np.int64),
+        tensor("ends", 1, kind=np.int64),
+    ]
+    constants += [tensor("Q", 2, 2, 3, 3, kind=np.uint8), tensor("z", 1, kind=np.uint8)]
+    constants[4].raw_data = np.array([2, 6], dtype=np.int64).tobytes()
+    constants[6].raw_data = np.array([2], dtype=np.int64).tobytes()
+    inner = [node("Mul", ["w", "w"], ["s"]), node("MatMul", ["v", "s"], ["out"])]
+    function = helper.make_function("local", "Scaled", ["v", "w"], ["out"], inner, [helper.make_opsetid("", 18)])
+    graph = helper.make_graph(computed, "g", [], [], constants)
+    save_model(helper.make_model(graph, functions=[function]), folder / "computed.onnx")
+    odd_file = save("odd.onnx", odd, more, sparse_initializer=[sparse])
+    return [save("plain.onnx", plain, tensors), odd_file, folder / "computed.onnx"]
 
 
 def _write_folders(folder: Path) -> list[Path]:

@@ -17,6 +17,8 @@ _MOST_FIELDS = 10_000
 _GRAPH = 7
 _KNOWN_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
 _ML = "ai.onnx.ml."
+# Values that torch cannot compute with; names that are not UTF-8, which protobuf gives as bytes.
+_DAMAGE = (RuntimeError, ValueError, IndexError, OverflowError, TypeError, AttributeError)
 
 
 def is_onnx(start: FileStart) -> bool:
@@ -95,11 +97,13 @@ class OnnxTensors(StoredTensors):
             add_rest(found, walked)
         except CheckpointError:
             raise
-        except (RuntimeError, ValueError, IndexError, OverflowError) as error:  # values that torch cannot compute with
+        except _DAMAGE as error:
             raise CheckpointError(file, f"damaged ONNX file: {_first_line(error)}") from error
         self._constants = found.constants
         if not found.constants:
             raise CheckpointError(file, _no_weights(walked))
+        if not all(isinstance(name, str) for name in found.constants):
+            raise CheckpointError(file, "damaged ONNX file: a name is not UTF-8 text")
         infos = [found.info(name) for name in found.constants]
         super().__init__(str(file), infos, hints=found.hints, composed=(), notes=walked.notes | found.notes)
 
@@ -109,7 +113,7 @@ class OnnxTensors(StoredTensors):
             return self._constants[name].evaluate()
         except CheckpointError:
             raise
-        except (RuntimeError, ValueError, IndexError, OverflowError) as error:
+        except _DAMAGE as error:
             raise CheckpointError(self.name, f"tensor {name!r} cannot be computed: {_first_line(error)}") from error
 
 
