@@ -211,12 +211,11 @@ def _mutate_json(text: bytes, draw: Random) -> bytes:
 
 def _mutate_pickles(data: bytes, draw: Random, generic: Generic) -> bytes:
     """Removes, repeats, exchanges or inserts opcodes, or changes the argument of one, in one of several pickles."""
-    stream, opcodes = io.BytesIO(data), [0]
+    stream, opcodes = io.BytesIO(data), []
     with contextlib.suppress(Exception):
         while stream.tell() < len(data) and len(opcodes) < 5000:
-            start = stream.tell()
-            opcodes += [start + at for _, _, at in pickletools.genops(stream) if at]
-            opcodes.append(stream.tell())
+            opcodes += [at for _, _, at in pickletools.genops(stream)]
+    opcodes.append(stream.tell())
     pieces = [data[a:b] for a, b in zip(opcodes, [*opcodes[1:], len(data)], strict=True)]
     at, other = draw.randrange(len(pieces)), draw.randrange(len(pieces))
     match draw.randrange(7):

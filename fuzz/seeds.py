@@ -178,7 +178,7 @@ def _write_zoo(folder: Path) -> Path:
         for number in range(8):
             network = nn.Sequential(nn.Linear(3, 2 + number % 2), nn.ReLU(), nn.Linear(2 + number % 2, 2))
             state = {key: torch.randn(value.shape, generator=generator) for key, value in network.state_dict().items()}
-            symmetry = trace(network, torch.zeros(1, 3))
+            symmetry = trace(network, (torch.zeros(1, 3),))
             writer.add(
                 id=f"n{number}",
                 run=f"r{number}",
