@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import final
 
@@ -10,19 +11,28 @@ from torch import Tensor
 
 from sne.checkpoints.choice import choose_network
 from sne.checkpoints.composed import ComposedWeight
+from sne.checkpoints.folder_files import (
+    ADAPTER,
+    PARALLEL,
+    SHARD,
+    USUAL,
+    FolderFiles,
+    find_checkpoints,
+    list_folder,
+    stem_of,
+)
+from sne.checkpoints.formats.foreign import find_foreign_folder
 from sne.checkpoints.formats.known import SUFFIXES, open_file
+from sne.checkpoints.parallel import ParallelTensors
 from sne.checkpoints.raw_data import leads_out, parse_json
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import Hint
 
-USUAL = ("model", "pytorch_model", "diffusion_pytorch_model", "adapter_model", "consolidated")
-"""Names, without suffix, of the file that holds the whole network of a folder. They are preferred to other files."""
-
-_SHARD = re.compile(r"^(.*)-(\d+)-of-(\d+)$")
-_NOT_WEIGHTS = {"training_args", "optimizer", "scheduler", "scaler", "rng_state"}
 _MAX_INDEX = 100_000_000
 _MAX_SHARDS = 10_000
+_LONGEST_NAME = 200
+_STAGE = re.compile(r"^layer_\d+-model_\d+")
 
 
 @final
@@ -68,30 +78,95 @@ def open_folder(folder: Path, select: str | None = None) -> StoredTensors:
         select: Name of the network to read if there are several, as in `sne.read_network`.
 
     Returns:
-        The tensors. If the folder has the weights in several formats, safetensors are preferred.
+        The tensors, with a note for each other checkpoint and each state of a training in the folder, and for the
+        folders in it that hold checkpoints. If the folder has the weights in several formats, safetensors are
+        preferred.
 
     Raises:
         CheckpointError: If there is no checkpoint, if there are several, or if a shard is missing.
     """
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    for suffix in SUFFIXES:
-        found = [name for name in names if name.endswith(suffix) and Path(name).stem not in _NOT_WEIGHTS]
-        indexes = [name for name in names if name.endswith(f"{suffix}.index.json")]
-        single = next((f"{stem}{suffix}" for stem in USUAL if f"{stem}{suffix}" in found), None)
-        if single is not None:
-            return open_file(folder / single, select)
-        if len(indexes) == 1:
-            return open_index(folder / indexes[0], select)
+    files = list_folder(folder)
+    names = [name for name in files.names if stem_of(name) != ADAPTER] or files.names
+    single = next((name for stem in USUAL for name in names if stem_of(name) == stem), None)
+    if single is not None:
+        return _with_notes(open_file(folder / single, select), files, {single})
+    kinds = [[name for name in of_kind if name in names] for of_kind in files.checkpoints.values()]
+    for of_kind in (*kinds, []):
+        suffixes = {Path(name).suffix for name in of_kind}
+        indexes = [index for index in files.indexes if not suffixes or any(f"{s}.index" in index for s in suffixes)]
         if len(indexes) > 1:
             raise CheckpointError(folder, f"the folder has several indexes ({', '.join(indexes)}); name one of them")
-        if len(found) == 1 and not _SHARD.match(Path(found[0]).stem):
-            return open_file(folder / found[0], select)
-        if found:
-            _check_complete(folder, found)
-            shards = {name: open_file(folder / name) for name in found}
-            return choose_network(ShardedTensors(str(folder), shards), select)
+        if indexes:
+            stored, shards = _read_index(folder / indexes[0])
+            return _with_notes(choose_network(stored, select), files, shards)
+        if of_kind:
+            return _with_notes(choose_network(_open_files(files, of_kind, select), select), files, set(of_kind))
+    return _open_below(files, select)
+
+
+def _open_files(files: FolderFiles, names: list[str], select: str | None) -> StoredTensors:
+    """Opens a file, shards, or tensor-parallel parts."""
+    folder = files.folder
+    if len(names) == 1 and not SHARD.match(stem_of(names[0])):
+        return open_file(folder / names[0], select)
+    if len(names) > 1 and all(PARALLEL.match(name) for name in names):
+        parts = sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
+        numbers = [int(PARALLEL.match(name)[2]) for name in parts if PARALLEL.match(name)]  # pyright: ignore
+        if numbers != list(range(len(parts))):
+            raise CheckpointError(folder, f"parts are missing: the folder has {', '.join(parts[:5])}")
+        return ParallelTensors(str(folder), {name: open_file(folder / name) for name in parts})
+    _check_complete(folder, names)
+    return ShardedTensors(str(folder), {name: open_file(folder / name) for name in names})
+
+
+def _open_below(files: FolderFiles, select: str | None) -> StoredTensors:
+    """Opens the folder that a file names as the newest, or says what a folder without a checkpoint of its own holds."""
+    folder = files.folder
+    for pointer, inside in (("latest", ""), ("refs/main", "snapshots")):  # of DeepSpeed and of Hugging Face's cache
+        file = folder / pointer
+        if file.is_file() and file.stat().st_size < _LONGEST_NAME:
+            name = file.read_text(errors="replace").strip()
+            if name and _stays_in_folder(name) and (folder / inside / name).is_dir():
+                return open_folder(folder / inside / name, select)
+    parts = [name for name in files.folders if _holds_checkpoint(folder / name)]
+    if parts:
+        is_pipeline = (folder / "model_index.json").is_file()
+        what = "a pipeline of several networks" if is_pipeline else "a folder without a checkpoint"
+        raise CheckpointError(folder, f"{what}; name one of its parts: {', '.join(parts[:20])}")
+    listed = {path.relative_to(folder).as_posix() for path in _some_paths(folder)}
+    if (foreign := find_foreign_folder(listed)) is not None:
+        raise CheckpointError(folder, f"cannot be read: the folder seems to be {foreign}")
+    training = f"; {', '.join(files.training[:5])} hold the state of a training" if files.training else ""
     wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
-    raise CheckpointError(folder, f"a folder without a checkpoint; looked for {wanted} and *.index.json")
+    raise CheckpointError(folder, f"a folder without a checkpoint; looked for {wanted} and *.index.json{training}")
+
+
+def _with_notes(stored: StoredTensors, files: FolderFiles, read: Set[str]) -> StoredTensors:
+    """Adds notes on what else a folder holds."""
+    notes: dict[str, str] = {}
+    for name in files.names:
+        if name not in read:
+            is_adapter = stem_of(name) == ADAPTER
+            notes[name] = "an adapter beside the network; not applied" if is_adapter else "another checkpoint; not read"
+    notes |= dict.fromkeys(files.training, "state of the training, not a weight")
+    for name in files.folders:
+        is_read = any(one.startswith(f"{name}/") for one in read)
+        if not is_read and _holds_checkpoint(files.folder / name):
+            notes[f"{name}/"] = "a folder with checkpoints of its own, such as further modules of a pipeline; not read"
+    stored.notes = {**notes, **stored.notes}
+    return stored
+
+
+def _holds_checkpoint(folder: Path) -> bool:
+    """Whether a folder, or one of those in it, has a checkpoint."""
+    return next(find_checkpoints(folder), None) is not None
+
+
+def _some_paths(folder: Path) -> list[Path]:
+    """Lists what is in a folder and in the folders in it."""
+    own = list(islice(folder.iterdir(), _MAX_SHARDS))
+    below = (inner for path in own if path.is_dir() for inner in islice(path.iterdir(), 100))
+    return [*own, *islice(below, _MAX_SHARDS)]
 
 
 def open_index(index: Path, select: str | None = None) -> StoredTensors:
@@ -108,6 +183,11 @@ def open_index(index: Path, select: str | None = None) -> StoredTensors:
         CheckpointError: If the index is malformed, or if a shard lies outside its folder, is missing, or lacks one of
             its tensors.
     """
+    return choose_network(_read_index(index)[0], select)
+
+
+def _read_index(index: Path) -> tuple["ShardedTensors", set[str]]:
+    """Opens the shards that an index lists, and returns them with the names of their files."""
     size = index.stat().st_size
     if size > _MAX_INDEX:
         raise CheckpointError(index, f"the index has {size} bytes, at most {_MAX_INDEX} are read")
@@ -131,7 +211,7 @@ def open_index(index: Path, select: str | None = None) -> StoredTensors:
     for tensor, file in weight_map.items():
         if tensor not in shards[file].infos:
             raise CheckpointError(index, f"tensor {tensor!r} is not in its shard {file}")
-    return choose_network(ShardedTensors(str(index), shards), select)
+    return ShardedTensors(str(index), shards), set(files)
 
 
 def _stays_in_folder(file: str) -> bool:
@@ -143,9 +223,15 @@ def _stays_in_folder(file: str) -> bool:
 
 def _check_complete(folder: Path, files: list[str]) -> None:
     """Accepts several files as one network only if they are all shards of it, such as `x-00001-of-00003`."""
-    matches = {file: _SHARD.match(Path(file).stem) for file in files}
+    matches = {file: SHARD.match(stem_of(file)) for file in files}
     groups = Counter((match[1], match[3]) for match in matches.values() if match)
     if any(match is None for match in matches.values()) or len(groups) != 1:
+        if all(_STAGE.match(file) for file in files):
+            raise CheckpointError(
+                folder,
+                f"{len(files)} parts of one network, as GPT-NeoX and Megatron-DeepSpeed write a pipeline of layers; "
+                "convert them with their own scripts, such as convert_neox_to_hf.py",
+            )
         shown = ", ".join(files[:5]) + (", ..." if len(files) > 5 else "")
         raise CheckpointError(folder, f"the folder has several checkpoints ({shown}); name one of them")
     ((_, total), count) = groups.popitem()

@@ -127,24 +127,15 @@ def _expand_path(path: str) -> list[str]:
     paths = [path]
     if not Path(path).exists() and any(sign in path for sign in "*?["):
         paths = sorted(glob.glob(path, recursive=True)) or [path]  # noqa: PTH207 (absolute globs too)
-    return [found for one in paths for found in (_checkpoints_below(Path(one)) if Path(one).is_dir() else []) or [one]]
+    return [str(found) for one in paths for found in (_checkpoints_below(one) if Path(one).is_dir() else []) or [one]]
 
 
-def _checkpoints_below(folder: Path) -> list[str]:
-    from sne.checkpoints.folder import USUAL
-    from sne.checkpoints.formats.known import SUFFIXES
+def _checkpoints_below(folder: str) -> list[Path]:
+    from sne.checkpoints.folder_files import find_checkpoints
     from sne.zoo.store.writing import INDEX
 
-    if (folder / INDEX).is_file():
-        raise PredictorError(f"{folder}: a zoo, expected checkpoints; see sne zoo info and sne evaluate")
-    usual = {f"{stem}{suffix}" for stem in USUAL for suffix in SUFFIXES}
-    names = [path.name for path in folder.iterdir()]
-    if any(name in usual or name.endswith(".index.json") or "-of-" in name for name in names):
-        return [str(folder)]
-    found: list[str] = []
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and not path.name.startswith("."):
-            found += _checkpoints_below(path)
-        elif path.suffix in SUFFIXES:
-            found.append(str(path))
-    return found
+    def refuse_zoo(path: Path) -> None:
+        if (path / INDEX).is_file():
+            raise PredictorError(f"{path}: a zoo, expected checkpoints; see sne zoo info and sne evaluate")
+
+    return list(find_checkpoints(Path(folder), refuse_zoo))

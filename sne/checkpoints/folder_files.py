@@ -1,0 +1,142 @@
+"""What the files of a folder are: checkpoints, indexes of shards, state of a training."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sne.checkpoints.formats.contents import FileStart
+from sne.checkpoints.formats.known import FORMATS, SUFFIXES
+from sne.errors import CheckpointError
+
+USUAL = ("model", "pytorch_model", "diffusion_pytorch_model", "consolidated", "adapter_model")
+"""Names, without suffix, of the file that holds the whole network of a folder. They are preferred to other files."""
+
+ADAPTER = "adapter_model"
+SHARD = re.compile(r"^(.*)-(\d+)-of-(\d+)(?:\..*)?$")
+PARALLEL = re.compile(r"^(consolidated\.|mp_rank_)(\d+)(?:_model_states)?\.[a-z]+$")
+_INDEX = re.compile(r"\.index(\.\w+)?\.json$")
+_TRAINING = re.compile(
+    r"^(training_args|optimizer|optim|scheduler|lr_scheduler|scaler|rng_state|random_states|sampler|custom_checkpoint)"
+    r"([_-]?\d+)*$|optim_states$|^bf16_zero_|^optimizer[_.-]"
+)
+_PLAIN = frozenset({
+    ".json", ".txt", ".md", ".py", ".yaml", ".yml", ".csv", ".log", ".png", ".jpg", ".jpeg", ".gif", ".pdf", ".html",
+    ".svg", ".toml", ".cfg", ".ini", ".sh", ".lock", ".jsonl", ".tsv", ".ipynb", ".data",
+})  # fmt: skip
+_FAMILIES = {"torch pickle": "torch"}
+_MOST_FILES = 20_000
+_MOST_DEPTH = 8
+
+
+@dataclass
+class FolderFiles:
+    """The files of one folder, without those below it.
+
+    Args:
+        folder: The folder.
+        checkpoints: Names of the checkpoints by the name of their format, formats in order of preference.
+        indexes: Names of the indexes of shards.
+        training: Names of files with the state of a training.
+        folders: Names of the folders in it, but for hidden ones.
+    """
+
+    folder: Path
+    checkpoints: dict[str, list[str]] = field(default_factory=dict)
+    indexes: list[str] = field(default_factory=list)
+    training: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all checkpoints, in order of preference of their formats."""
+        return [name for names in self.checkpoints.values() for name in names]
+
+    @property
+    def is_one_network(self) -> bool:
+        """Whether the folder is laid out as one network: a file with a usual name, an index, or shards."""
+        return bool(self.indexes) or any(
+            stem_of(name) in USUAL or SHARD.match(stem_of(name)) or PARALLEL.match(name) for name in self.names
+        )
+
+
+def list_folder(folder: Path) -> FolderFiles:
+    """Lists a folder. Checkpoints are recognised by their content, whatever they are called.
+
+    Args:
+        folder: Path of an existing folder.
+    """
+    found = FolderFiles(folder)
+    formats: dict[str, list[str]] = {}
+    for number, entry in enumerate(sorted(folder.iterdir())):
+        if entry.is_dir():
+            found.folders += [entry.name] if not entry.name.startswith(".") else []
+        elif number < _MOST_FILES and entry.is_file() and not entry.name.startswith("."):
+            if _INDEX.search(entry.name):
+                found.indexes.append(entry.name)
+            elif (kind := _format_of(entry)) is None:
+                continue
+            elif _TRAINING.search(stem_of(entry.name)):
+                found.training.append(entry.name)
+            else:
+                formats.setdefault(kind, []).append(entry.name)
+    if {"blobs", "snapshots"} <= set(found.folders):  # in the cache of Hugging Face, the latter are links to the former
+        found.folders.remove("blobs")
+    order = list(dict.fromkeys(_FAMILIES.get(known.name, known.name) for known in FORMATS))
+    found.checkpoints = {name: formats[name] for name in order if name in formats}
+    return found
+
+
+def stem_of(name: str) -> str:
+    """Returns the name of a file without the suffix of a checkpoint.
+
+    Example:
+        >>> stem_of("consolidated.00.pth"), stem_of("model.safetensors"), stem_of("weights")
+        ('consolidated.00', 'model', 'weights')
+    """
+    return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
+
+
+def find_checkpoints(folder: Path, refuse: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """Finds the networks in a folder and below.
+
+    Args:
+        folder: Path of an existing folder.
+        refuse: Called with each folder before it is read; may raise an error.
+
+    Yields:
+        Paths that can be read one by one: folders that are laid out as one network, and files. NumPy files are passed
+        over beside checkpoints of other formats, where they hold data as a rule.
+    """
+    pending, seen = [(folder, 0)], {folder.resolve()}
+    while pending:
+        here, depth = pending.pop()
+        if refuse is not None:
+            refuse(here)
+        files = list_folder(here)
+        if files.is_one_network:
+            yield here
+            continue
+        others = [name for kind, names in files.checkpoints.items() if kind != "NumPy" for name in names]
+        yield from (here / name for name in sorted(others or files.names))
+        for name in reversed(files.folders):
+            real = (here / name).resolve()
+            if depth < _MOST_DEPTH and real not in seen:
+                seen.add(real)
+                pending.append((here / name, depth + 1))
+
+
+def _format_of(file: Path) -> str | None:
+    """Returns the name of a file's format by its content, or by its suffix if it is damaged; None for other files."""
+    suffix = file.suffix.lower()
+    if suffix in _PLAIN:
+        return None
+    by_name = next((known.name for known in FORMATS if suffix in known.suffixes), None)
+    try:
+        start = FileStart.read(file)
+        name = next((known.name for known in FORMATS if known.recognises(start)), by_name)
+        if start.foreign_first is not None:
+            name = by_name
+    except CheckpointError:
+        name = by_name
+    return None if name is None else _FAMILIES.get(name, name)
