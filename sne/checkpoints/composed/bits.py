@@ -84,7 +84,7 @@ def look_up(indices: Tensor, table: tuple[float, ...] | Tensor) -> Tensor:
         indices: Whole numbers as uint8, each an index of the table.
         table: Values by index.
     """
-    return torch.as_tensor(table, dtype=torch.float32)[indices.to(torch.int32)]
+    return torch.as_tensor(table).to(torch.float32).flatten()[indices.to(torch.int32)]
 
 
 def powers_of_two(exponents: Tensor) -> Tensor:

@@ -55,9 +55,9 @@ class FourBitWeight(ComposedWeight):
         stored_bytes = stored(name).flatten().contiguous().view(torch.uint8)
         halves = unpack_bits(stored_bytes, 4, 2 * stored_bytes.numel())
         indices = halves.unflatten(0, (-1, 2)).flip(1).flatten()[:count]  # the upper half comes first
-        magnitudes = stored(f"{name}.absmax")
+        magnitudes = stored(f"{name}.absmax").flatten()
         if self.nested_block_size:
-            outer = stored(f"{name}.nested_absmax").float().repeat_interleave(self.nested_block_size)
+            outer = stored(f"{name}.nested_absmax").float().flatten().repeat_interleave(self.nested_block_size)
             magnitudes = look_up(magnitudes, stored(f"{name}.nested_quant_map")) * outer[: magnitudes.numel()]
             magnitudes = magnitudes + self.nested_offset
         scale = magnitudes.float().repeat_interleave(self.block_size)[:count]

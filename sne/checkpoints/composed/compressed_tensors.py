@@ -118,7 +118,7 @@ def _read(facts: Facts, name: str) -> PackedWeight | None:
         return None
     ((bits, has_gaps),) = layouts
     groups, zeros = infos.get(f"{name}_g_idx"), infos.get(f"{name}_zero_point")
-    if (num_in % scale.shape[-1] and groups is None) or (groups is not None and groups.shape != (num_in,)):
+    if (num_in % scale.shape[-1] and groups is None) or (groups is not None and not _is_index(groups, num_in)):
         return None
     if zeros is not None:
         size = -(-num_out // (32 // bits)) if has_gaps else packed_size(num_out, bits)
@@ -126,6 +126,11 @@ def _read(facts: Facts, name: str) -> PackedWeight | None:
             return None
     info = TensorInfo(name, shape, packed.dtype)
     return PackedWeight(info, bits, zeros is not None, groups is not None, has_gaps)
+
+
+def _is_index(groups: TensorInfo, num_in: int) -> bool:
+    """Whether a tensor holds one group per input."""
+    return groups.shape == (num_in,) and groups.dtype.startswith("int")
 
 
 def _configured_bits(facts: Facts) -> int | None:

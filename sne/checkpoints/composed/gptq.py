@@ -141,12 +141,12 @@ def _as_gptq(facts: Facts, prefix: str, settings: Mapping[str, Any]) -> GroupedW
     groups = infos.get(prefix + "g_idx")
     fitting = []
     for bits in _BITS:
-        num_in = groups.shape[0] if groups is not None and len(groups.shape) == 1 else words.shape[0] * 32 // bits
+        num_in = words.shape[0] * 32 // bits if groups is None else groups.num_entries
         is_whole = groups is not None or num_in % count == 0
         if words.shape == (packed_size(num_in, bits), num_out) and is_whole and num_in:
             if zeros.shape == (count, packed_size(num_out, bits)):
                 fitting.append((bits, num_in))
-    if len(fitting) != 1:
+    if len(fitting) != 1 or (groups is not None and (len(groups.shape) != 1 or not groups.dtype.startswith("int"))):
         return None
     ((bits, num_in),) = fitting
     offset = _zero_offset(facts, settings)

@@ -53,7 +53,7 @@ class SpectralWeight(ComposedWeight):
         """
         original, left, right = stored(self.original), stored(self.left), stored(self.right)
         dtype = torch.promote_types(original.dtype, torch.float32)
-        original, left, right = original.to(dtype), left.to(dtype), right.to(dtype)
+        original, left, right = original.to(dtype), left.to(dtype).flatten(), right.to(dtype).flatten()
         # The axis is 1 for transposed convolutions and 0 otherwise. If both sizes fit, the vectors tell: with the
         # right matrix the product is about its largest singular value, with a wrong one far below.
         products = [
@@ -167,5 +167,5 @@ def _iterated(infos: Mapping[str, TensorInfo], left: str) -> IteratedWeight | No
 
 def _axes(shape: tuple[int, ...], left: int, right: int) -> list[int]:
     """Returns the axes that may count the rows of the matrix. Matrices are not transposed."""
-    candidates = range(2 if len(shape) > 2 else 1)
-    return [a for a in candidates if a < len(shape) and (shape[a], prod(shape)) == (left, left * right)]
+    candidates = range(0 if len(shape) < 2 else 2 if len(shape) > 2 else 1)
+    return [a for a in candidates if (shape[a], prod(shape)) == (left, left * right)]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sne.networks import Hint, TensorInfo
 
+_FLOATS = ("float64", "float32", "float16", "bfloat16")
 _MAX_SMALL = 4096
 _MAX_AXES = 8
 _MAX_SIZE = 2**40
@@ -103,13 +104,13 @@ class Found:
 
 
 def is_float(info: TensorInfo) -> bool:
-    """Whether a tensor is stored as floats.
+    """Whether a tensor is stored as floats of 16 bits or more, in which torch computes.
 
     Example:
         >>> is_float(TensorInfo("fc.weight", (2, 3), "bfloat16")), is_float(TensorInfo("ids", (3,), "int64"))
         (True, False)
     """
-    return info.dtype.startswith(("float", "bfloat"))
+    return info.dtype in _FLOATS
 
 
 def is_shape(sizes: Sequence[Any]) -> bool:
