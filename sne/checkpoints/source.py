@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.composed import find_composed
-from sne.checkpoints.composed.weight import Facts, mark_composed, mark_packed
+from sne.checkpoints.composed.weight import ComposedWeight, Facts, mark_composed, mark_packed
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
@@ -94,13 +94,25 @@ class CheckpointSource:
         if name not in self._infos:
             raise CheckpointError(self.name, f"there is no tensor {name!r}")
         if name in self._composed:
-            values = self._composed[name].compose(self._read_part)
+            values = self._compose(self._composed[name])
             self._check_shape(name, values, self._infos[name].shape)
         else:
             values = self._read_stored(name)
         if values.dtype not in _KEPT:
             values = (values.real if values.is_complex() else values).to(torch.float32)
         return values
+
+    def _compose(self, weight: ComposedWeight) -> Tensor:
+        try:
+            return weight.compose(self._read_part)
+        except CheckpointError:
+            raise
+        except (RuntimeError, IndexError, ValueError) as error:
+            parts = ", ".join(weight.companions)
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(
+                self.name, f"tensor {weight.info.name!r} does not follow from its parts ({parts}): {reason}"
+            ) from error
 
     def _read_part(self, name: str) -> Tensor:
         """Reads a tensor that a composed weight is made of: a stored one, or one that is composed of stored ones."""
