@@ -184,7 +184,7 @@ def _mapping(*args: Any) -> Any:
     """A mapping, from pairs, another mapping, or nothing."""
     given = args[-1] if args else None
     if type(given) is dict:
-        return dict(given)
+        return given
     if type(given) in (list, tuple):
         pairs: Any = given
         if not all(type(pair) in (list, tuple) and len(pair) == 2 and type(pair[0]) in (str, int) for pair in pairs):
@@ -198,7 +198,8 @@ def _default_mapping(*args: Any) -> Any:
 
 
 def _sequence(*args: Any) -> Any:
-    return list(args[0]) if args and type(args[0]) in (list, tuple) else []
+    given = args[0] if args else None
+    return given if type(given) is list else list(given) if type(given) is tuple else []
 
 
 def _encode(text: Any = "", encoding: Any = "latin1", *_: Any) -> Any:

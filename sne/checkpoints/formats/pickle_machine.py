@@ -11,7 +11,7 @@ from sne.checkpoints.formats.stored_bytes import StoredBytes
 _LONG_BYTES = 4096
 _LARGE_NUMBER = 1000
 _UNIT = 64  # bytes of memory that one unit of the allowance stands for
-_ALLOWANCE = 1_000_000
+_FEW = 16
 _SMALL_KEY = 1 << 20
 
 
@@ -52,10 +52,10 @@ class PickleMachine:
     Whatever else a pickle names becomes an `InertObject`, unless `calls` has a function for the name. The function
     belongs to the reader, never to the pickle.
 
-    No length is believed: memory is taken for bytes that are there. Objects are counted, so that a pickle takes memory
-    in proportion to its size. Memo indices that are not consecutive are kept in a mapping, so that a large one costs
-    nothing. Keys of mappings are text, small numbers, or converted to text, because hashing nested or chosen keys can
-    take for ever or exhaust the stack. Long bytes are not read; they become `StoredBytes`.
+    No length is believed: memory is taken for bytes that are there. Objects and copies are counted, so that a pickle
+    takes memory in proportion to its file. Memo indices that are not consecutive are kept in a mapping, so that a large
+    one costs nothing. Keys of mappings are text, small numbers, or converted to text, because hashing nested or chosen
+    keys can take for ever or exhaust the stack. Long bytes are not read; they become `StoredBytes`.
 
     Args:
         stored: The bytes.
@@ -100,7 +100,7 @@ class PickleMachine:
     def _run(self, start: int) -> tuple[Any, int]:
         data, first = self._stored.buffer()
         i, end = first + start, first + self._stored.size
-        allowance = _ALLOWANCE + (end - i) * 10 // _UNIT
+        allowance = self._stored.most // _UNIT
         persistent, find = self._persistent, self._find
         stack: list[Any] = []
         outer: list[list[Any]] = []
@@ -138,7 +138,7 @@ class PickleMachine:
                 inner, stack = stack, outer.pop()
                 stack.append(tuple(inner))
             elif op == 0x28:  # MARK
-                allowance -= 1
+                allowance -= 2
                 outer.append(stack)
                 stack = []
             elif op == 0x58 or op == 0x8C or op == 0x8D:  # BINUNICODE, SHORT_BINUNICODE, BINUNICODE8
@@ -151,10 +151,10 @@ class PickleMachine:
                 i = last
             elif op == 0x52:  # REDUCE
                 args = stack.pop()
-                allowance -= 8
+                allowance -= 4 + _cost(args)
                 stack[-1] = self._make(stack[-1], args)
             elif op == 0x51:  # BINPERSID
-                allowance -= 1
+                allowance -= 2
                 stack[-1] = persistent(stack[-1])
             elif op == 0x29:  # EMPTY_TUPLE
                 stack.append(())
@@ -188,7 +188,7 @@ class PickleMachine:
                 stack.append(sparse[index] if index in sparse else memo[index])
             elif op == 0x75:  # SETITEMS
                 items, stack = stack, outer.pop()
-                allowance -= len(items)
+                allowance -= 2 + len(items)
                 _set_items(stack[-1], items)
             elif op == 0x73:  # SETITEM
                 allowance -= 3
@@ -196,10 +196,10 @@ class PickleMachine:
                 key = stack.pop()
                 _set_items(stack[-1], [key, last])
             elif op == 0x7D:  # EMPTY_DICT
-                allowance -= 1
+                allowance -= 2
                 stack.append({})
             elif op == 0x5D or op == 0x8F:  # EMPTY_LIST, EMPTY_SET
-                allowance -= 1
+                allowance -= 2
                 stack.append([])
             elif op == 0x4E:  # NONE
                 stack.append(None)
@@ -215,7 +215,7 @@ class PickleMachine:
                 _extend(stack[-1], items)
             elif op == 0x62:  # BUILD
                 last = stack.pop()
-                allowance -= 4
+                allowance -= 4 + _cost(last)
                 _set_state(stack[-1], last)
             elif op == 0x63:  # GLOBAL
                 module, i = _line(data, i, end)
@@ -226,7 +226,7 @@ class PickleMachine:
                 stack[-1] = find(stack[-1], name)
             elif op == 0x81:  # NEWOBJ
                 args = stack.pop()
-                allowance -= 8
+                allowance -= 5 + _cost(args)
                 stack[-1] = self._make(stack[-1], args)
             elif op == 0x2E:  # STOP
                 if outer or not stack:
@@ -274,25 +274,27 @@ class PickleMachine:
                 stack.append(items)
             elif op == 0x64:  # DICT
                 items, stack = stack, outer.pop()
-                allowance -= 1 + len(items)
+                allowance -= 3 + len(items)
                 stack.append({})
                 _set_items(stack[-1], items)
             elif op == 0x92:  # NEWOBJ_EX
                 named, args = stack.pop(), stack.pop()
-                allowance -= 8
+                allowance -= 5 + _cost(args) + _cost(named)
                 stack[-1] = self._make(stack[-1], args)
                 if type(stack[-1]) is InertObject:
                     _set_state(stack[-1], named)
             elif op == 0x6F:  # OBJ
                 items, stack = stack, outer.pop()
-                allowance -= 8
-                stack.append(self._make(items[0], tuple(items[1:])))
+                args = tuple(items[1:])
+                allowance -= 5 + _cost(args)
+                stack.append(self._make(items[0], args))
             elif op == 0x69:  # INST
                 module, i = _line(data, i, end)
                 name, i = _line(data, i, end)
                 items, stack = stack, outer.pop()
-                allowance -= 8
-                stack.append(self._make(find(module, name), tuple(items)))
+                args = tuple(items)
+                allowance -= 5 + _cost(args)
+                stack.append(self._make(find(module, name), args))
             elif op == 0x70:  # PUT
                 text, i = _line(data, i, end)
                 index = _number(text)
@@ -335,6 +337,20 @@ class PickleMachine:
 
 _BYTES = {0x42: 4, 0x43: 1, 0x8E: 8, 0x96: 8, 0x54: 4, 0x55: 1}
 """Widths of the lengths of BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8, BINSTRING and SHORT_BINSTRING."""
+
+
+def _cost(values: Any) -> int:
+    """Returns the units that a copy of the arguments of a call may take; pickles can give the same ones many times."""
+    cost = 0
+    if type(values) is dict:
+        return 2 * len(values)
+    for value in values if type(values) is tuple else (values,):
+        kind = type(value)
+        if kind is tuple or kind is list or kind is dict:
+            cost += 2 * len(value) if len(value) > _FEW else 0
+        elif kind is str or kind is bytes:
+            cost += len(value) // _UNIT
+    return cost
 
 
 def _refuse_persistent(reference: Any) -> Any:
@@ -383,9 +399,9 @@ def _key(key: Any) -> Any:
         return key if -_SMALL_KEY < key < _SMALL_KEY else hex(key)
     if kind is float:
         return repr(key)
-    if kind is tuple:
+    if kind is tuple or kind is list:  # a list stands for a frozen set
         return "(" + ", ".join(str(_key(item)) if type(item) in (str, int) else "..." for item in key[:8]) + ")"
-    if kind is list or kind is dict:
+    if kind is dict:
         raise PickleError("damaged: a container is the key of a mapping")
     return key
 
@@ -422,6 +438,6 @@ def _set_state(target: Any, state: Any) -> None:
         for part in state:  # attributes and slots
             target.fields.update(part or {})
     elif type(state) is dict:
-        target.fields.update(state)
+        target.fields = {**target.fields, **state} if target.fields else state
     else:
         target.fields["state"] = state

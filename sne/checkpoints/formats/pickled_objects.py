@@ -9,8 +9,10 @@ from sne.checkpoints.formats.numpy_pickle import NumpyArray
 from sne.checkpoints.formats.packed_params import unpack_entries
 from sne.checkpoints.formats.pickle_machine import Global, PickleError
 
-_MOST_VISITS = 2_000_000
 _MOST_DEPTH = 100
+_MOST_SHARING = 10
+_CONTAINERS = frozenset({dict, list, tuple})
+_SCALARS = frozenset({str, int, float, bool, bytes, complex, type(None)})
 
 
 def present(content: Any) -> Any:
@@ -43,40 +45,45 @@ def is_module(value: Any) -> bool:
 
 @final
 class _Presenter:
-    """Converts a tree whose parts may be shared."""
+    """Converts a tree in place. Its parts may be shared and may contain themselves."""
 
     def __init__(self) -> None:
         self._done: dict[int, Any] = {}
-        self._visits = 0
 
     def convert(self, value: Any, depth: int) -> Any:
+        """Returns what a value stands for."""
         kind = type(value)
-        if kind is not dict and kind is not list and kind is not tuple and not isinstance(value, InertObject):
+        if (not value and kind in _CONTAINERS) or kind in _SCALARS or isinstance(value, DescribedTensor):
             return value
         if id(value) in self._done:
             return self._done[id(value)]
-        self._count(1)
         if depth > _MOST_DEPTH:
             return InertObject("nested too deeply")
         if kind is dict:
-            result: dict[Any, Any] = {}
-            self._done[id(value)] = result
-            pairs: Any = value
-            for key, inner in pairs.items():
-                result[key] = self.convert(inner, depth + 1)
-            unpacked = unpack_entries(result)
-            self._done[id(value)] = unpacked
-            return unpacked
-        if kind is list or kind is tuple:
-            items: list[Any] = []
-            self._done[id(value)] = items
-            members: Any = value
-            self._count(len(members))
-            items += [self.convert(inner, depth + 1) for inner in members]
-            if kind is tuple:
-                self._done[id(value)] = tuple(items)
+            return self._dict(value, depth)
+        if kind is list:
+            self._done[id(value)] = value
+            for index, inner in enumerate(value):
+                if type(inner) not in _SCALARS:
+                    value[index] = self.convert(inner, depth + 1)
+            return value
+        if kind is tuple:
+            converted = [inner if type(inner) in _SCALARS else self.convert(inner, depth + 1) for inner in value]
+            is_same = all(new is old for new, old in zip(converted, value, strict=True))
+            self._done[id(value)] = value if is_same else tuple(converted)
             return self._done[id(value)]
-        return self._object(value, depth)
+        return self._object(value, depth) if isinstance(value, InertObject) else value
+
+    def _dict(self, value: dict[Any, Any], depth: int) -> dict[Any, Any]:
+        self._done[id(value)] = value
+        for key, inner in value.items():
+            if type(inner) not in _SCALARS and not isinstance(inner, DescribedTensor):
+                value[key] = self.convert(inner, depth + 1)
+        unpacked = unpack_entries(value)
+        if unpacked is not value:
+            value.clear()
+            value.update(unpacked)
+        return value
 
     def _object(self, value: InertObject, depth: int) -> Any:
         if isinstance(value, NumpyArray):
@@ -100,32 +107,29 @@ class _Presenter:
         """Returns the state dict of a module, in the order of torch."""
         state: dict[str, Any] = {}
         pending: list[tuple[str, InertObject, int]] = [("", root, 0)]
+        seen: set[int] = set()
+        visits = 0
         while pending:
             path, module, depth = pending.pop()
-            if depth > _MOST_DEPTH:
-                raise PickleError("hostile: modules are nested without end")
             fields = module.fields
+            seen.add(id(module))
             hidden = fields.get("_non_persistent_buffers_set")
             hidden = set(_names(hidden)) if type(hidden) is list else set()
             own = [*_entries(fields.get("_parameters")), *_entries(fields.get("_buffers"))]
-            self._count(1 + len(own))
+            visits += 1
+            if depth > _MOST_DEPTH or visits > _MOST_SHARING * (len(seen) + 1000):
+                raise PickleError("hostile: modules are nested without end")
             for name, value in own:
                 if value is not None and name not in hidden:
                     state[path + name] = _owned(value.tensor if isinstance(value, NumpyArray) else value, module)
             state.update((path + name, value) for name, value in _packed(fields))
             inner = [(name, child) for name, child in _entries(fields.get("_modules")) if child is not None]
-            self._count(len(inner))
             for name, child in reversed(inner):
                 if is_module(child):
                     pending.append((f"{path}{name}.", child, depth + 1))
                 else:
                     state[path + name] = child
         return unpack_entries(state)
-
-    def _count(self, visits: int) -> None:
-        self._visits += visits
-        if self._visits > _MOST_VISITS:
-            raise PickleError("hostile: it is nested without end")
 
 
 def _names(values: Iterable[Any]) -> list[str]:

@@ -159,12 +159,15 @@ def calls(file: Path) -> dict[str, Callable[..., Any]]:
     Args:
         file: File that the pickle comes from.
     """
+    known: dict[int, tuple[Any, Storage]] = {}
 
     def from_bytes(data: Any, *_: Any) -> Any:
-        found = read_legacy(file, in_memory(numpy_pickle.as_stored(file, data)), is_nested=True)
-        if type(found) is not Storage:
-            raise PickleError("it has a storage that is none")
-        return found
+        if id(data) not in known:
+            found = read_legacy(file, in_memory(numpy_pickle.as_stored(file, data)), is_nested=True)
+            if type(found) is not Storage:
+                raise PickleError("it has a storage that is none")
+            known[id(data)] = data, found
+        return known[id(data)][1]
 
     return {**numpy_pickle.calls(file), **torch_tensors.CALLS, "torch.storage._load_from_bytes": from_bytes}
 

@@ -18,8 +18,8 @@ from sne.checkpoints.state_dict import StateDictTensors
 from sne.errors import CheckpointError
 from sne.networks import Hint
 
-_MAX_DEPTH = 100
-_MAX_VISITS = 1_000_000
+_MOST_DEPTH = 100
+_MOST_SHARING = 10
 
 
 def is_torchscript(start: FileStart) -> bool:
@@ -86,6 +86,7 @@ class _Found:
         self.hints: dict[str, Hint] = {}
         self.notes: dict[str, str] = {}
         self._visits = 0
+        self._seen: set[int] = set()
 
     def collect(self, path: str, root: Any) -> None:
         """Collects the tensors below an object, named by the attributes that lead to them."""
@@ -93,7 +94,8 @@ class _Found:
         while pending:
             path, value, depth = pending.pop()
             self._visits += 1
-            if depth > _MAX_DEPTH or self._visits > _MAX_VISITS:
+            self._seen.add(id(value))
+            if depth > _MOST_DEPTH or self._visits > _MOST_SHARING * (len(self._seen) + 1000):
                 raise CheckpointError(path[:100], "hostile: modules are nested without end")
             inner: Iterable[tuple[Any, Any]] = ()
             if isinstance(value, DescribedTensor):
@@ -104,7 +106,11 @@ class _Found:
                 inner = value.items()
             elif type(value) is list or type(value) is tuple:
                 inner = enumerate(value)
-            pending += [(f"{path}.{key}" if path else str(key), field, depth + 1) for key, field in inner]
+            pending += [
+                (f"{path}.{key}" if path else str(key), field, depth + 1)
+                for key, field in inner
+                if isinstance(field, DescribedTensor | InertObject | dict | list | tuple)
+            ]
 
     def _object(self, path: str, value: InertObject) -> Iterable[tuple[Any, Any]]:
         """Returns what a scripted object holds, by name."""
