@@ -9,7 +9,9 @@ from sne.checkpoints.formats.flax_file import is_flax, open_flax
 from sne.checkpoints.formats.gguf_file import GgufTensors, is_gguf
 from sne.checkpoints.formats.keras_file import is_hdf5, is_keras, open_hdf5, open_keras
 from sne.checkpoints.formats.numpy_file import is_npy, is_npz, open_npy, open_npz
+from sne.checkpoints.formats.old_torch_tar import is_old_torch_tar, open_old_torch_tar
 from sne.checkpoints.formats.onnx_file import OnnxTensors, is_onnx
+from sne.checkpoints.formats.packed_file import is_packed, open_packed
 from sne.checkpoints.formats.safetensors_file import SafetensorsTensors, is_named_safetensors, is_safetensors
 from sne.checkpoints.formats.torch_file import is_torch_archive, is_torch_pickle, open_torch_file
 from sne.checkpoints.formats.torchscript import is_torchscript, open_torchscript
@@ -29,6 +31,10 @@ FORMATS: tuple[Format, ...] = (
     Format("HDF5", (".h5", ".hdf5"), is_hdf5, open_hdf5),
     Format("NumPy", (".npz",), is_npz, open_npz),
     Format("NumPy", (".npy",), is_npy, open_npy),
+    Format("torch before 0.1.10", (), is_old_torch_tar, open_old_torch_tar, holds_tree=True),
+    Format(
+        "packed checkpoint", (), is_packed, lambda file, select: open_packed(file, select, open_file), holds_tree=True
+    ),
     # A damaged file that only its name identifies: the reader reports the fault in the header.
     Format("safetensors", (".safetensors",), is_named_safetensors, SafetensorsTensors),
 )

@@ -74,6 +74,7 @@ class PickleMachine:
         self._stored = stored
         self._calls = calls
         self._persistent = persistent or _refuse_persistent
+        self._buffer: tuple[Any, int] | None = None
         self._globals: dict[tuple[str, str], Global] = {}
 
     def load(self, start: int = 0) -> tuple[Any, int]:
@@ -98,7 +99,9 @@ class PickleMachine:
             raise PickleError(f"damaged ({str(error)[:80]})") from error
 
     def _run(self, start: int) -> tuple[Any, int]:
-        data, first = self._stored.buffer()
+        if self._buffer is None:
+            self._buffer = self._stored.buffer()
+        data, first = self._buffer
         i, end = first + start, first + self._stored.size
         allowance = self._stored.most // _UNIT
         persistent, find = self._persistent, self._find

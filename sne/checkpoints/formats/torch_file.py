@@ -1,5 +1,6 @@
 """Reader of torch files (.pt, .pth, .bin, .ckpt): zip archives of torch 1.6 and later, older files, plain pickles."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,12 @@ from sne.networks import Hint
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 _PADDLE = "StructuredToParameterName@@"
+_LAST_PROTOCOL = 5
+_OLD_PICKLE = re.compile(
+    rb"\([dl]p\d+\n|[}\]]q\x00|\(?c(numpy|torch|collections|copy_?reg|__builtin__|builtins)[\w.]*\n\w+\n"
+)
+"""The first opcodes of mappings, lists, and objects of named classes in protocols 0 and 1."""
+
 _ACTIVATIONS = "scale or zero point of the activations of a quantised module, not a weight"
 
 
@@ -31,8 +38,10 @@ def is_torch_archive(start: FileStart) -> bool:
 
 
 def is_torch_pickle(start: FileStart) -> bool:
-    """Whether a file starts like a pickle of protocol 2 or later."""
-    return start.head.startswith(b"\x80")
+    """Whether a file starts like a pickle: of protocol 2 or later by its mark, of protocol 0 or 1 by its opcodes."""
+    if start.head.startswith(b"\x80"):
+        return len(start.head) > 1 and start.head[1] <= _LAST_PROTOCOL
+    return _OLD_PICKLE.match(start.head) is not None
 
 
 def open_torch_file(file: Path, select: str | None = None) -> StateDictTensors:

@@ -34,8 +34,15 @@ def in_memory(stored: StoredBytes) -> StoredBytes:
     return MemoryBytes(stored.file, stored.read_bytes(0, stored.size), stored.most)
 
 
-def _storage_type(kind: Any) -> str:
-    """Returns the element type of a storage class."""
+def storage_type(kind: Any) -> str:
+    """Returns the element type of a storage class.
+
+    Args:
+        kind: What a pickle has in the place of the class.
+
+    Raises:
+        PickleError: If it is no storage class that is known.
+    """
     package, _, name = kind.class_name.rpartition(".") if isinstance(kind, Global) else ("", "", "")
     if not package.startswith("torch") or name not in STORAGES:
         shown = kind.class_name if isinstance(kind, Global) else str(kind)
@@ -79,7 +86,7 @@ class ArchivedStorages:
             PickleError: If it is not the reference of a storage.
         """
         _, kind, key, _, count = _reference(pid)[:5]
-        name, dtype = str(key), _storage_type(kind)
+        name, dtype = str(key), storage_type(kind)
         found = self._found.get((name, dtype, count))
         if found is None:
             stored = self._members.get(self._folder + name)
@@ -112,7 +119,7 @@ class FollowingStorages:
             return pid[1]  # a class, beside its source
         _, kind, key, _, count = _reference(pid)[:5]
         view = pid[5] if len(pid) > 5 else None
-        name, dtype = str(key), _storage_type(kind)
+        name, dtype = str(key), storage_type(kind)
         root = self._roots.setdefault(name, Storage(name, dtype, count))
         if root.dtype != dtype:
             raise PickleError("a storage has two element types")
