@@ -1,7 +1,9 @@
 """Networks and files that the reader tests share."""
 
+import gzip
 import io
 import json
+import pickle
 import struct
 import zipfile
 from pathlib import Path
@@ -12,6 +14,7 @@ import h5py
 import msgpack
 import numpy as np
 import torch
+from old_torch_files import write_old_tar
 from safetensors.torch import save_file
 from torch import nn
 
@@ -153,6 +156,13 @@ def write_exported(module: nn.Module, path: Path) -> None:
         torch.export.save(program, stream)
 
 
+def as_bytes(module: nn.Module) -> bytes:
+    """The content of a file with the state dict of a module."""
+    stream = io.BytesIO()
+    torch.save(module.state_dict(), stream)
+    return stream.getvalue()
+
+
 WRITERS = {
     "state.pt": lambda m, p: torch.save(m.state_dict(), p),
     "wrapped.ckpt": lambda m, p: torch.save({"epoch": 3, "state_dict": m.state_dict(), "optimizer": {}}, p),
@@ -172,6 +182,10 @@ WRITERS = {
     "exported.pt2": write_exported,
     "model.keras": write_keras,
     "keras.h5": write_keras_h5,
+    "packed.pt.gz": lambda m, p: p.write_bytes(gzip.compress(as_bytes(m))),
+    "old_tar.pth": lambda m, p: write_old_tar({k: v for k, v in m.state_dict().items() if v.is_floating_point()}, p),
+    "numpy.pkl": lambda m, p: p.write_bytes(pickle.dumps({"model": arrays(m)})),
+    "whole.pt": lambda m, p: torch.save(m, p),
     "traced.pt": lambda m, p: torch.jit.save(torch.jit.trace(m, torch.zeros(1, 3, 8, 8)), str(p)),
 }
 """Writers of a module to a file, at least one per format, by the name of the file."""

@@ -4,6 +4,7 @@ import gzip
 import os
 import tarfile
 import tempfile
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +29,8 @@ _STEP = 1 << 20
 _MOST_MEMBERS = 10_000
 _TAR_MARK = 257
 _HEAD = 64
+_MOST_LEVELS = 3
+_LEVEL = threading.local()
 
 Open = Callable[[Path, str | None], StoredTensors]
 
@@ -107,7 +110,7 @@ def open_packed(file: Path, select: str | None, open_file: Open) -> StoredTensor
 
 def _choose(file: Path, found: Mapping[str, Member], select: str | None) -> Member:
     """Returns the member that holds the network."""
-    if select in found:
+    if select is not None and select in found:
         return found[select]
     names = [name for name in found if name.rpartition("/")[2] in _PREFERRED] or list(found)
     if not names:
@@ -146,7 +149,7 @@ class UnpackedTensors(StoredTensors):
         with os.fdopen(handle, "wb") as stream:
             for piece in content:
                 stream.write(piece)
-        with self._renamed():
+        with self._renamed(), _deeper(file):
             self._inner = open_file(Path(path), select)
         inner = self._inner
         super().__init__(
@@ -170,6 +173,19 @@ class UnpackedTensors(StoredTensors):
             yield
         except CheckpointError as error:
             raise CheckpointError(self._shown, error.reason) from error
+
+
+@contextmanager
+def _deeper(file: Path) -> Iterator[None]:
+    """Refuses archives in archives in archives; some contain themselves."""
+    level = getattr(_LEVEL, "value", 0)
+    if level >= _MOST_LEVELS:
+        raise CheckpointError(file, "archives are packed into archives without end")
+    _LEVEL.value = level + 1
+    try:
+        yield
+    finally:
+        _LEVEL.value = level
 
 
 def _remove(path: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, final
 from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.checkpoints.formats.numpy_pickle import NumpyArray
 from sne.checkpoints.formats.packed_params import unpack_entries
-from sne.checkpoints.formats.pickle_machine import Global, PickleError
+from sne.checkpoints.formats.pickle_machine import Global, PickleError, paused_collection
 
 _MOST_DEPTH = 100
 _MOST_SHARING = 10
@@ -31,7 +31,8 @@ def present(content: Any) -> Any:
     Raises:
         PickleError: If modules are nested without end.
     """
-    return _Presenter().convert(content, 0)
+    with paused_collection():
+        return _Presenter().convert(content, 0)
 
 
 def is_module(value: Any) -> bool:

@@ -12,7 +12,7 @@ from sne.checkpoints.formats.pickle_machine import PickleError, PickleMachine
 from sne.checkpoints.formats.pickled_objects import present
 from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBytes
 from sne.checkpoints.formats.torch_storages import ArchivedStorages, FollowingStorages, byte_order, in_memory
-from sne.checkpoints.formats.torch_tensors import QuantisedTensor, Storage
+from sne.checkpoints.formats.torch_tensors import Storage
 from sne.checkpoints.formats.torchscript import is_torchscript
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
@@ -28,8 +28,6 @@ _OLD_PICKLE = re.compile(
     rb"\([dl]p\d+\n|[}\]]q\x00|\(?c(numpy|torch|collections|copy_?reg|__builtin__|builtins)[\w.]*\n\w+\n"
 )
 """The first opcodes of mappings, lists, and objects of named classes in protocols 0 and 1."""
-
-_ACTIVATIONS = "scale or zero point of the activations of a quantised module, not a weight"
 
 
 def is_torch_archive(start: FileStart) -> bool:
@@ -114,29 +112,23 @@ def state_tensors(file: Path, content: Any, select: str | None) -> StateDictTens
 
 
 def hints_of(state: Mapping[str, Any]) -> dict[str, Hint]:
-    """Returns hints from the classes of the modules that tensors belong to, and from torch's quantisation.
+    """Returns hints from the classes of the modules that tensors belong to.
 
     Args:
         state: Tensors by name.
 
     Returns:
-        Hints by the path of a module or the name of a tensor.
+        Hints by the path of a module.
     """
     hints: dict[str, Hint] = {}
-    is_quantised = False
     for name, value in state.items():
         if not isinstance(value, DescribedTensor):
             continue
-        is_quantised = is_quantised or isinstance(value, QuantisedTensor)
         path, _, own = name.rpartition(".")
         if own == "weight" and path and value.module_class:
             hint = Hint(in_first=True) if value.module_class == "Conv1D" else class_hint(value.module_class, value.ndim)
             if hint is not None:
                 hints[path] = hint
-    if is_quantised:
-        for name, value in state.items():
-            if name.rpartition(".")[2] in ("scale", "zero_point") and value.shape in ((), (1,)):
-                hints[name] = Hint(unused=_ACTIVATIONS)
     return hints
 
 

@@ -205,10 +205,11 @@ class QuantisedTensor(DescribedTensor):
         scales, zeros, axis = self._params
         along = [1] * len(self.shape)
         along[axis] = -1
+        zeros = self._numbers(zeros, name)
         # torch computes in the precision of the scales: float64, or float32 where the zero points are not whole.
-        precision = torch.float32 if self._scheme is torch.per_channel_affine_float_qparams else torch.float64
+        precision = torch.float32 if zeros.is_floating_point() else torch.float64
         scales = self._numbers(scales, name).to(precision).view(along)
-        zeros = self._numbers(zeros, name).to(precision).view(along)
+        zeros = zeros.to(precision).view(along)
         return ((integers.to(precision) - zeros) * scales).to(torch.float32)
 
     def _numbers(self, values: Any, name: str) -> Tensor:
