@@ -10,6 +10,14 @@ from sne.checkpoints.composed.weight import ComposedWeight
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo, find_excess
 
+FOLDED = "the exporter has folded a batch norm into this layer, so that its weights are those of both"
+RENUMBERED = (
+    "the exporter has replaced this weight, as torch's does where it folds a batch norm into a convolution: "
+    "then its weights are those of both"
+)
+REWRITTEN = frozenset({FOLDED, RENUMBERED})
+"""Reasons of notes on weights that a program has changed after the training, so that predictions from them warn."""
+
 
 class StoredTensors(abc.ABC):
     """The tensors that a checkpoint stores: names, shapes and dtypes at once, values when they are asked for.

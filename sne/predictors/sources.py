@@ -73,6 +73,8 @@ def read_sources(
             continue
         log = logging.getLogger(__name__)
         log.info("read %s: %d layers, %d weights", network.name, len(network.layers), network.num_weights)
+        for reason in _rewritten(network):
+            log.warning("%s: %s", network.name, reason)
         yield network
 
 
@@ -121,6 +123,13 @@ def _read(source: Any, select: str | None, allow_nonfinite: bool) -> Network:
     from sne.checkpoints import read_network  # file formats are not needed where networks come from a zoo
 
     return read_network(source, select=select, allow_nonfinite=allow_nonfinite)
+
+
+def _rewritten(network: Network) -> list[str]:
+    """Returns how a program has changed weights after the training, each reason once."""
+    from sne.checkpoints.stored import REWRITTEN
+
+    return list(dict.fromkeys(note.reason for note in network.notes if note.reason in REWRITTEN))
 
 
 def _expand_path(path: str) -> list[str]:

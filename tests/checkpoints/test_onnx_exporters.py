@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+import transformers
 from checkpoint_files import layout, values
+from safetensors.torch import save_file
 from torch import nn
 
 import sne
 from sne.checkpoints import read_network
 from sne.encoders.set_encoder import SetEncoder
 from sne.networks import LayerType, Network
+from sne.predictors.sources import read_sources
 
 
 class Recurrent(nn.Module):
@@ -179,7 +182,7 @@ def test_onnx_reads_like_the_module(name, exporter, tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("exporter", ["old", pytest.param("new", marks=pytest.mark.slow)])
-def test_folded_batch_norms_are_said_to_be(exporter, tmp_path):
+def test_folded_batch_norms_are_said_to_be(exporter, tmp_path, caplog):
     module = make("resnet")
     export(module, "resnet", exporter, tmp_path / "a.onnx")
     network = read_network(tmp_path / "a.onnx")
@@ -187,6 +190,10 @@ def test_folded_batch_norms_are_said_to_be(exporter, tmp_path):
     noted = {note.tensor for note in network.notes if "batch norm" in note.reason}
     convolutions = [layer for layer in network.layers if layer.type is LayerType.CONV2D]
     assert noted == {layer.parts[0].tensor for layer in convolutions}
+    with caplog.at_level("WARNING", "sne"):
+        list(read_sources(tmp_path / "a.onnx"))
+    own = [record.getMessage() for record in caplog.records if record.name.startswith("sne")]
+    assert ["batch norm" in message for message in own] == [True]
     norm, convolution = module.bn1, module.conv1
     factor = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     folded = (convolution.weight * factor[:, None, None, None]).flatten(2)
@@ -202,3 +209,51 @@ def test_equal_layers_that_the_exporter_stores_once_are_read_each(tmp_path):
     module = Encoder().eval()  # its two layers start as copies
     torch.onnx.export(module, (example("encoder"),), str(tmp_path / "a.onnx"), dynamo=False)
     assert_same(read_network(tmp_path / "a.onnx"), read_network(module))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["mlp", "resnet", "gru", "lstm", "encoder"])
+def test_one_network_in_every_file(name, tmp_path):
+    module = make(name)
+    expected = read_network(module)
+    torch.save(module.state_dict(), tmp_path / "a.pt")
+    save_file(module.state_dict(), tmp_path / "a.safetensors")
+    torch.jit.script(module).save(tmp_path / "scripted.pt")
+    torch.jit.trace(module, example(name), check_trace=False).save(tmp_path / "traced.pt")
+    export(module, name, "old without folding", tmp_path / "a.onnx")
+    for file in ("a.pt", "a.safetensors", "scripted.pt", "traced.pt", "a.onnx"):
+        read = read_network(tmp_path / file)
+        assert_same(read, expected)
+        torch.testing.assert_close(embedding(read), embedding(expected), rtol=1e-4, atol=1e-4)
+
+
+def unread(file, module):
+    """Layers of a module that a file does not give with the same values."""
+    read, expected = values(read_network(file)), values(read_network(module.state_dict()))
+    return {key[0] for key in expected if key not in read or not torch.allclose(read[key], expected[key], atol=1e-6)}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("exporter", ["old", "new"])
+def test_vision_transformer(exporter, tmp_path):
+    small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    module = transformers.ViTForImageClassification(transformers.ViTConfig(image_size=16, patch_size=4, **small)).eval()
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape)
+    torch.onnx.export(module, (torch.zeros(1, 3, 16, 16),), str(tmp_path / "a.onnx"), **EXPORTERS[exporter])
+    lost = unread(tmp_path / "a.onnx", module)
+    assert lost == (set() if exporter == "old" else {"vit.embeddings.cls_token"})  # which the new one renames "expand"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_gpt2(tmp_path):
+    config = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 50, "n_positions": 20}
+    config |= {"bos_token_id": 0, "eos_token_id": 0, "use_cache": False}
+    module = transformers.GPT2LMHeadModel(transformers.GPT2Config(**config)).eval()
+    for parameter in module.parameters():
+        parameter.data = torch.randn(parameter.shape)
+    torch.onnx.export(module, (torch.zeros(2, 5, dtype=torch.long),), str(tmp_path / "a.onnx"), **EXPORTERS["new"])
+    lost = unread(tmp_path / "a.onnx", module)
+    assert lost == {"transformer.wpe"}  # of which the exporter keeps the rows of the example

@@ -405,3 +405,44 @@ def test_recognised_by_content(tmp_path):
     (tmp_path / "model.onnx").write_bytes(content[:-1])
     with pytest.raises(CheckpointError, match="truncated or damaged ONNX"):
         read_network(tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("equation", "shape", "arranged"),
+    [
+        ("abc,cd->abd", (4, 6), lambda w: w.T),
+        ("...c,dc->...d", (6, 4), lambda w: w),
+        ("abc,cde->abde", (4, 3, 2), lambda w: w.reshape(4, 6).T),
+        ("abde,dec->abc", (2, 2, 6), lambda w: w.reshape(4, 6).T),
+    ],
+)
+def test_einsum_of_keras(equation, shape, arranged, tmp_path):
+    weight, bias = floats(*shape), floats(6)
+    bias_shape = (3, 2) if equation.endswith("abde") else (6,)
+    nodes = [
+        node("Einsum", ["x", "kernel"], ["h"], equation=equation, name="net/query/einsum/Einsum"),
+        node("Add", ["h", "bias"], ["y"], name="net/query/add"),
+    ]
+    network = read(tmp_path, nodes, {"kernel": weight, "bias": bias.reshape(bias_shape)})
+    (layer,) = network.layers
+    assert same(network, {f"{layer.name} weight": arranged(weight), f"{layer.name} bias": bias})
+
+
+@pytest.mark.parametrize("equation", ["abc,bcd->abd", "abc,cc->abc", "abc,cd->ab", "abc,cd", "ab,cd->abcd"])
+def test_einsum_that_is_no_linear_layer(equation, tmp_path):
+    weight = floats(4, 4, 4) if "bcd" in equation else floats(4, 4)
+    nodes = [node("Einsum", ["x", "net.table"], ["y"], equation=equation)]
+    (layer,) = read(tmp_path, nodes, {"net.table": weight}).layers
+    assert layer.type is LayerType.OTHER
+
+
+def test_constants_of_made_up_names_are_not_weights(tmp_path):
+    nodes = [
+        constant("anchors", floats(1, 2, 50)),
+        GEMM,
+        node("Add", ["y", "anchors"], ["z"]),
+        node("Mul", ["z", "val_7"], ["a"]),
+    ]
+    network = read(tmp_path, nodes, {"fc.weight": W1, "fc.bias": B1, "val_7": floats(30)})
+    assert [layer.name for layer in network.layers] == ["fc"]
+    assert set(reasons(network)) == {"anchors", "val_7"}

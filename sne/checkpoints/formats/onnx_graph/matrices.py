@@ -1,21 +1,18 @@
 """Linear layers, convolutions, embeddings and attentions of ONNX graphs."""
 
+import re
 from collections.abc import Callable, Mapping
+from math import prod
 
 from sne.checkpoints.formats.onnx_graph.constants import Constant
 from sne.checkpoints.formats.onnx_graph.following import reshape, transpose
 from sne.checkpoints.formats.onnx_graph.nodes import Node
 from sne.checkpoints.formats.onnx_graph.uses import Use, Weight, added_bias, scaled, vector, weight_at
+from sne.checkpoints.stored import FOLDED, RENUMBERED
 from sne.networks import LayerType
 
 CONVS = {3: LayerType.CONV1D, 4: LayerType.CONV2D, 5: LayerType.CONV3D}
 TRANSPOSED = {3: LayerType.CONV_TRANSPOSE1D, 4: LayerType.CONV_TRANSPOSE2D, 5: LayerType.CONV_TRANSPOSE3D}
-
-_FOLDED = "the exporter has folded a batch norm into this layer, so that its weights are those of both"
-_RENUMBERED = (
-    "the exporter has replaced this weight, as torch's does where it folds a batch norm into a convolution: "
-    "then its weights are those of both"
-)
 
 
 def out_first(constant: Constant, *, in_first: bool) -> Constant | None:
@@ -75,6 +72,30 @@ def _matmul(node: Node) -> list[Use]:
     return linear(node, scaled(weight_at(node, 0), factor), None, in_first=is_turned, at_end=False)
 
 
+def _einsum(node: Node) -> list[Use]:
+    """Reads `Einsum(x, W)` that sums over the first or last axes of the weight, as the dense layers of Keras do."""
+    weight = weight_at(node, 1)
+    found = re.fullmatch(r"(\w+),(\w+)->(\w+)", node.text("equation", "").replace(" ", "").replace("...", ""))
+    if weight is None or found is None or node.constant(0) is not None or len(node.inputs) != 2:
+        return []
+    given, letters, result = found.groups()
+    shape = weight.constant.shape
+    is_summed = [letter in given for letter in letters]
+    in_first = is_summed[0]
+    is_plain = len(set(letters)) == len(letters) == len(shape) and len(set(is_summed)) == 2
+    if not is_plain or is_summed != sorted(is_summed, reverse=in_first) or 0 in shape:
+        return []
+    if any((letter in result) == is_sum for letter, is_sum in zip(letters, is_summed, strict=True)):
+        return []
+    free = [size for size, is_sum in zip(shape, is_summed, strict=True) if not is_sum]
+    width = prod(free)
+    matrix = reshape(weight.constant, [-1, width] if in_first else [width, -1])
+    if matrix is None:
+        return []
+    bias = added_bias(node, width, shape=free)
+    return linear(node, Weight(matrix, weight.names), bias, in_first=in_first)
+
+
 def _gemm(node: Node) -> list[Use]:
     weight = weight_at(node, 1)
     bias = scaled(weight_at(node, 2), node.real("beta", 1.0))
@@ -118,9 +139,9 @@ def _conv(node: Node) -> list[Use]:
 def _fold(node: Node, weight: Weight) -> str:
     """Returns a doubt about a layer that seems to hold a batch norm, empty if it does not."""
     if any("batch_norm" in text for key, text in node.metadata.items() if key.startswith("pkg.torch.onnx.")):
-        return _FOLDED
+        return FOLDED
     is_renumbered = weight.names and weight.names[0].startswith(("onnx::Conv_", "onnx::ConvTranspose_"))
-    return _RENUMBERED if is_renumbered else ""
+    return RENUMBERED if is_renumbered else ""
 
 
 def _gather(node: Node) -> list[Use]:
@@ -171,6 +192,7 @@ MATRICES: Mapping[str, Callable[[Node], list[Use]]] = {
     "MatMul": _matmul,
     "com.microsoft.FusedMatMul": _matmul,
     "com.microsoft.TransposeMatMul": _matmul,
+    "Einsum": _einsum,
     "Gemm": _gemm,
     "com.microsoft.FusedGemm": _gemm,
     "com.microsoft.GemmFastGelu": _gemm,

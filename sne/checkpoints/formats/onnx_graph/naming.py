@@ -19,6 +19,7 @@ _CELL = re.compile(r"(?:(.*)\.)?weight_ih_l(\d+)(?:_reverse)?")
 _FUSED = re.compile(r"(in_proj_)(weight|bias)()|()(weight|bias)(_(?:ih|hh)(?:_l\d+)?(?:_reverse)?)")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'")
+_ENDING = re.compile(r"[._](?:w|W|weights|gamma|quantized|q|Q4)(?:_\d+)?$")
 _VARIABLE = re.compile(r"(?:/(?:ReadVariableOp|Read|Identity|resource))?(?::\d+)?$")
 
 
@@ -103,14 +104,13 @@ def spoken_stem(names: tuple[str, ...]) -> str:
     """Returns the stem of the first of a value's names that somebody has chosen, empty if none is.
 
     Example:
-        >>> spoken_stem(("onnx::MatMul_3", "dense/kernel:0")), spoken_stem(("coefficient1",)), spoken_stem(("fc1_w",))
-        ('dense', 'coefficient1', 'fc1')
+        >>> [spoken_stem((name,)) for name in ("val_3", "dense/kernel:0", "coefficient1", "conv_0.w_0")]
+        ['', 'dense', 'coefficient1', 'conv_0']
     """
     for name in names:
         plain = _VARIABLE.sub("", name).replace("/", ".").strip(".")
         if plain and not is_numbered(plain):
-            for ending in ("_w", "_weights", "_quantized", "_q", "_Q4", "_W"):
-                plain = plain.removesuffix(ending)
+            plain = _ENDING.sub("", plain) or plain
             stem, leaf = split_name(plain)
             return stem if leaf and stem and not stem.isdigit() else plain
     return ""

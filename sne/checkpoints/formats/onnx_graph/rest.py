@@ -23,6 +23,9 @@ _SETTINGS = frozenset({
     "Clip", "Pad", "Resize", "Upsample", "Range", "Where", "Pow", "Dropout", "Equal", "Less", "Greater", "LessOrEqual",
     "GreaterOrEqual", "OneHot", "NonMaxSuppression", "Trilu", "ConstantOfShape", "RandomUniform", "Max", "Min",
 })  # fmt: skip
+_ENTRYWISE = frozenset({
+    "Add", "Sub", "Mul", "Div", "Concat", "Expand", "Tile", "Neg", "Sqrt", "Erf", "Sin", "Cos", "Greater", "Sum", "Mod",
+}) | _SETTINGS  # fmt: skip
 _MATRIX_PRODUCTS = frozenset({"MatMul", "Einsum", "Gemm"})
 
 _SETTING = "a setting of an operator, not a weight"
@@ -31,6 +34,7 @@ _INTEGERS = "integers: shapes, indices or positions, not weights"
 _PACKED = "integers of a quantised weight in a form that is not read"
 _MASK = "a mask of the graph, not a weight"
 _FILLED = "one number repeated by the exporter, not a weight"
+_MADE_UP = "a constant that the exporter has computed and numbered: a buffer, or what it made of a parameter; not read"
 _STOPPED = "passes through an operator that is not followed on its way to a layer; read as it is stored"
 
 
@@ -118,13 +122,16 @@ class _Rest:
             return _SETTING
         if leaf.num_entries == 1 and "." not in leaf.name:
             return _NUMBER
-        if not leaf.num_entries or not leaf.is_inline or leaf.num_entries > _MOST_INSPECTED or leaf.loaded.is_complex:
-            return ""
+        if self.is_made_up and ops and ops <= _ENTRYWISE:
+            return self._why_by_values() or _MADE_UP
         return self._why_by_values()
 
     def _why_by_values(self) -> str:
-        """Returns why the values are those of no weight: a mask, or one number repeated."""
-        values = self.leaf.read().to(torch.float32)
+        """Returns why the values are those of no weight: a mask, or one number repeated; empty if they may be."""
+        leaf = self.leaf
+        if not leaf.num_entries or not leaf.is_inline or leaf.num_entries > _MOST_INSPECTED or leaf.loaded.is_complex:
+            return ""
+        values = leaf.read().to(torch.float32)
         low, high = (float(end) for end in torch.aminmax(values))
         if low == high and (self.is_made_up or "." not in self.leaf.name):
             return _FILLED

@@ -1,6 +1,6 @@
 """Uses: the weights of one layer, as one node of the graph computes with them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -95,13 +95,14 @@ def only_consumer(value: Value) -> tuple[Node, int] | None:
     return value.consumers[0] if len(value.consumers) == 1 else None
 
 
-def added_bias(node: Node, width: int, channel_axis: int = -1) -> Weight | None:
+def added_bias(node: Node, width: int, channel_axis: int = -1, shape: Sequence[int] | None = None) -> Weight | None:
     """Returns the bias that the next node adds to the output of a layer.
 
     Args:
         node: The layer.
         width: Number of neurons of the layer.
         channel_axis: Axis of the neurons in the output, from the end.
+        shape: Shape of the bias if the neurons are several axes of the output.
     """
     value = node.outputs[0] if node.outputs else None
     for _ in range(_MOST_PASSED):
@@ -113,6 +114,9 @@ def added_bias(node: Node, width: int, channel_axis: int = -1) -> Weight | None:
             value = consumer.outputs[0]
         elif consumer.op in _ADDS_BIAS and len(consumer.inputs) == 2:
             bias = weight_at(consumer, 1 - position)
+            if bias is not None and shape is not None and bias.constant.shape == tuple(shape):
+                flat = reshape(bias.constant, [width])
+                return None if flat is None else Weight(flat, bias.names)
             return vector(bias, width) if bias is not None and _fits(bias, width, channel_axis) else None
         else:
             return None
