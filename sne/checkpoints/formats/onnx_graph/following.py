@@ -195,7 +195,7 @@ def _slice(node: Node) -> Outputs:
         return []
     cut = [slice(None)] * len(constant.shape)
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        cut[axis] = slice(start, end, step)
+        cut[axis] = slice(*slice(start, end, step).indices(constant.shape[axis]))
     shape = [len(range(size)[part]) for size, part in zip(constant.shape, cut, strict=True)]
     return [derive(lambda v: v[0][tuple(cut)], [constant], shape)]
 
