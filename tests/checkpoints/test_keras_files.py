@@ -230,3 +230,46 @@ def test_configuration_that_lies_is_not_believed(tmp_path):
         archive.writestr("config.json", "{}")
     with pytest.raises(CheckpointError, match="HDF5"):
         read_network(tmp_path / "b.keras")
+
+
+def test_weights_of_keras_1(tmp_path):
+    """The names in the weights of VGG-16 and ResNet-50 that Keras still offers."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        kernel, matrix = (
+            np.random.default_rng(0).normal(size=(3, 3, 3, 8)),
+            np.random.default_rng(1).normal(size=(8, 4)),
+        )
+        held = {
+            "conv1": {"conv1_W_1:0": kernel, "conv1_b_1:0": np.zeros(8)},
+            "bn": {f"bn_{name}:0": np.ones(8) for name in ("gamma", "beta", "running_mean", "running_std")},
+            "fc1": {"fc1_W_1:0": matrix, "fc1_b_1:0": np.zeros(4)},
+        }
+        file.attrs["layer_names"] = [name.encode() for name in held]
+        for layer, variables in held.items():
+            group = file.create_group(layer)
+            group.attrs["weight_names"] = [name.encode() for name in variables]
+            for name, values in variables.items():
+                group[name] = values
+    network = read_network(tmp_path / "a.h5")
+    kinds = {layer.name: layer.type.value for layer in network.layers}
+    assert kinds == {"conv1": "conv2d", "bn": "batch_norm", "fc1": "linear"}
+    assert np.array_equal(network.source.load("conv1.weight").numpy(), kernel.transpose(3, 2, 0, 1))
+    assert np.array_equal(network.source.load("fc1.weight").numpy(), matrix.T)
+
+
+def test_weights_of_transformers_for_tensorflow(tmp_path):
+    """Lists are written as `layer_._0`, and the model's own name stands before each path."""
+    arrays: dict[str, np.ndarray] = {"embeddings/word_embeddings/weight": np.ones((20, 8))}
+    for block in range(2):
+        for name in ("query", "key", "value"):
+            arrays[f"encoder/layer_._{block}/attention/self/{name}/kernel"] = np.full((8, 8), block, "f4")
+        arrays[f"encoder/layer_._{block}/intermediate/dense/kernel"] = np.ones((8, 32))
+    with h5py.File(tmp_path / "tf_model.h5", "w") as file:
+        file.attrs["layer_names"] = [b"bert"]
+        group = file.create_group("bert")
+        group.attrs["weight_names"] = [f"tf_bert_model/bert/{name}:0".encode() for name in arrays]
+        for name, values in arrays.items():
+            group[f"tf_bert_model/bert/{name}:0"] = values
+    network = read_network(tmp_path / "tf_model.h5")
+    assert "bert.encoder.layer.1.attention.self.query" in {layer.name for layer in network.layers}
+    assert network.source.infos["bert.encoder.layer.0.intermediate.dense.weight"].shape == (32, 8)

@@ -236,7 +236,9 @@ class _Module:
                 self._add(flattened(self._name(_NORM_LEAVES[leaf]), rest.pop(leaf)))
         for leaf, array in rest.items():
             is_token = leaf == "cls" and array.shape[:2] == (1, 1)
-            self._add(as_stored(self._name("cls_token" if is_token else leaf), array))
+            is_row = leaf == "bias" and len(array.shape) == 2 and array.shape[0] == 1  # Conv1D of TensorFlow's GPT-2
+            turn = flattened if is_row else as_stored
+            self._add(turn(self._name("cls_token" if is_token else leaf), array))
 
     def _name(self, leaf: str) -> str:
         path = self.path.replace("/", ".")

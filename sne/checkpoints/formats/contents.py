@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from sne.checkpoints.formats.foreign import find_foreign
+from sne.checkpoints.formats.foreign import beginning_of_text, find_foreign
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 
@@ -79,8 +79,8 @@ class FileStart:
 
     def describe(self) -> str:
         """Describes content of unknown format for an error message."""
-        if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in self.head):
-            return f"it seems to be text: {self.head[:48].decode('ascii')!r}"
+        if (text := beginning_of_text(self.head)) is not None:
+            return f"it seems to be text: {text!r}"
         return f"its first bytes are {self.head[:8].hex(' ')}"
 
 

@@ -20,6 +20,7 @@ class Foreign:
         magic: Bytes that the file has at `offset`.
         offset: Offset of the bytes, less than 64.
         name: Regular expression that the name of the file matches, in lower case; for formats without magic bytes.
+        is_text: Whether the first bytes of the file are text.
         is_first: Whether the row is asked before any reader, because a reader would take the content for its own.
     """
 
@@ -28,6 +29,7 @@ class Foreign:
     magic: bytes = b""
     offset: int = 0
     name: str = ""
+    is_text: bool = False
     is_first: bool = False
 
     def matches(self, head: bytes, name: str) -> bool:
@@ -38,10 +40,27 @@ class Foreign:
             name: Name of the file without its folder, in lower case.
         """
         found = head[self.offset : self.offset + len(self.magic)] == self.magic
+        found = found and (not self.is_text or beginning_of_text(head) is not None)
         return found and (not self.name or re.search(self.name, name) is not None)
 
-    def __str__(self) -> str:
-        return f"{self.what}; {self.advice}" if self.advice else self.what
+    def describe(self, head: bytes) -> str:
+        """Returns the name of the format, the beginning of the file if the row asks for text, and the advice."""
+        what = f"{self.what} that begins with {beginning_of_text(head)!r}" if self.is_text else self.what
+        return f"{what}; {self.advice}" if self.advice else what
+
+
+def beginning_of_text(head: bytes) -> str | None:
+    """Returns the beginning of a file that is plain text, otherwise None.
+
+    Args:
+        head: First bytes of the file.
+
+    Example:
+        >>> beginning_of_text(b"Entry not found"), beginning_of_text(bytes(4))
+        ('Entry not found', None)
+    """
+    is_text = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head)
+    return " ".join(head[:48].decode("ascii").split()) if is_text else None
 
 
 _PADDLE = (
@@ -96,6 +115,8 @@ FOREIGN: tuple[Foreign, ...] = (
     *(Foreign("a web page instead of the file", _DOWNLOAD, magic)
       for magic in (b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML", b"<head")),
     Foreign("XML text instead of the file", _DOWNLOAD, b"<?xml"),
+    *(Foreign("JSON text", "name the file with the weights; if the text is an error, download the file again", magic,
+              is_text=True) for magic in (b'{"', b"{ ", b"{\n", b"{\r", b"[")),
     # Archives.
     Foreign("bzip2 data", "decompress it: bunzip2 FILE", b"BZh"),
     Foreign("gzip data", "decompress it: gunzip FILE", b"\x1f\x8b"),
@@ -133,13 +154,13 @@ def find_foreign(head: bytes, name: str, *, is_first: bool = False) -> str | Non
     """
     rows = (row for row in FOREIGN if row.is_first or not is_first)
     found = next((row for row in rows if row.matches(head, name.lower())), None)
-    return None if found is None else str(found)
+    return None if found is None else found.describe(head)
 
 
 FOREIGN_FOLDERS: tuple[tuple[str, str], ...] = (
     (r"(^|/)saved_model\.pb(txt)?$", f"a TensorFlow SavedModel; {_TF2ONNX}: python -m tf2onnx.convert --saved-model "
      "FOLDER --output MODEL.onnx"),
-    (r"\.mlmodel$|^manifest\.json$|(^|/)model\.mil$", f"a Core ML package; {_CORE_ML}"),
+    (r"\.mlmodel$|^(?i:manifest\.json)$|(^|/)model\.mil$", f"a Core ML package; {_CORE_ML}"),
     (r"^(_METADATA|manifest\.ocdbt|_CHECKPOINT_METADATA|ocdbt\.process_\d+)(/|$)|(^|/)\.zarray$",
      f"an Orbax checkpoint of JAX; restore it with the package orbax-checkpoint and {_ARRAYS}, or write it with "
      "flax.serialization.to_bytes"),

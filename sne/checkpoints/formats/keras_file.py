@@ -23,6 +23,7 @@ from sne.checkpoints.formats.keras_names import (
     class_of_group,
     module_of_group,
     numbered_variables,
+    old_names,
     parse_config,
     variable_names,
 )
@@ -218,10 +219,12 @@ class _Contents:
             shared = 0
             while parents and all(len(p) > shared and p[shared] == parents[0][shared] for p in parents):
                 shared += 1
+            kernels = {leaf: self.stored[f"{group}/{name}"].shape for name in names for leaf in [name.split("/")[-1]]}
+            renamed = old_names(layer, kernels)
             for name in names:
                 components = name.split("/")
-                module = "/".join([layer, *components[shared:-1]])
-                arrays[f"{module}/{components[-1]}"] = self.stored[f"{group}/{name}"]
+                module = "/".join([layer, *components[shared:-1]]).replace("_._", "/")  # lists of transformers
+                arrays[f"{module}/{renamed.get(components[-1], components[-1])}"] = self.stored[f"{group}/{name}"]
                 own = layer if len(components) - 1 <= shared else components[-2]
                 classes[module] = config.classes.get(own, "")
         used = {array.key for array in arrays.values()}

@@ -127,6 +127,32 @@ def variable_names(kind: str, count: int, settings: Mapping[str, Any]) -> tuple[
     return names[:count] if names is not None and count <= len(names) else None
 
 
+_OLD = re.compile(r"_(W|b|gamma|beta|running_mean|running_std)(_\d+)?(:0)?$")
+_NEW = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
+
+
+def old_names(layer: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
+    """Returns names of today for variables that Keras 1 named, such as `fc1_W_1:0`.
+
+    Args:
+        layer: Name of the layer.
+        shapes: Shapes of its variables, by name.
+
+    Returns:
+        The names by the old ones; empty if they are not old, or if the kernel is stored in the order of Theano.
+
+    Example:
+        >>> old_names("fc1", {"fc1_W_1:0": (8, 4), "fc1_b_1:0": (4,)})
+        {'fc1_W_1:0': 'kernel', 'fc1_b_1:0': 'bias'}
+    """
+    matches = {name: match for name in shapes if name.startswith(layer) and (match := _OLD.search(name))}
+    leaves = {match[1]: shapes[name] for name, match in matches.items()}
+    kernel, bias = leaves.get("W", ()), leaves.get("b", ())
+    if len(matches) != len(shapes) or (kernel and (not bias or bias != kernel[-1:])):
+        return {}
+    return {name: _NEW.get(match[1], match[1]) for name, match in matches.items()}
+
+
 def numbered_variables(paths: Iterable[str]) -> dict[str, list[tuple[int, str]]]:
     """Finds the variables that Keras 3 numbers below groups called `vars`.
 
