@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from sne.networks.adapters import adapted_path
 from sne.networks.grammar import attention_word, has_role
 from sne.networks.stems import Stem
 
@@ -47,7 +48,11 @@ def find_attentions(stems: Mapping[str, Stem]) -> Attentions:
         if is_multihead(stem):
             words.setdefault(path, set()).add("qkv")
         elif any(len(info.shape) in (2, 4) for info in stem.leaves.values()):
-            module, name, is_listed = _module_and_name(path)
+            adapted = adapted_path(path)
+            module, name, is_listed = _module_and_name(path if adapted is None else adapted[0])
+            if adapted is not None and not adapted[1]:
+                words.setdefault(module, set()).update({"adapter", attention_word(name)})
+                continue
             word = next((word for word in _OTHER_WORDS if has_role(name, word)), "") or attention_word(name)
             weight = stem.leaves.get("weight")
             if word and not is_listed:
@@ -67,7 +72,8 @@ def find_attentions(stems: Mapping[str, Stem]) -> Attentions:
 
 def _holds_pair(held: Set[str]) -> bool:
     """Whether a module that holds these roles of linear layers is an attention without a fused tensor of all three."""
-    return "query" in held and bool(held & {"key", "kv", "interleaved kv"})
+    others = {"key", "kv", "interleaved kv"} | ({"value"} if "adapter" in held else set())
+    return "query" in held and bool(held & others)
 
 
 def _siblings(stems: Mapping[str, Stem], modules: frozenset[str]) -> dict[str, frozenset[str]]:
@@ -113,7 +119,10 @@ def _is_other_in_proj(module: str, stems: Mapping[str, Stem], outputs: Mapping[s
 
 
 def _role(path: str, modules: frozenset[str]) -> str:
-    module, name, _ = _module_and_name(path)
+    adapted = adapted_path(path)
+    if adapted is not None and not adapted[1]:
+        return ""
+    module, name, _ = _module_and_name(path if adapted is None else adapted[0])
     if module in modules:
         return attention_word(name)
     # attention.output.dense next to attention.self.query (BERT) and attention.attention.query (ViT)

@@ -67,7 +67,7 @@ class Buffer:
         example: A full name, and after a comma where it was seen.
         inside: Regular expression that is searched in the path before the last component; empty if any path will do.
         fits: Whether a shape can be that of such a tensor.
-        beside: Last component that another tensor of the same module must have; empty if it does not matter.
+        beside: Names below the same module of which one must be there; empty if it does not matter.
     """
 
     leaf: str
@@ -75,7 +75,7 @@ class Buffer:
     example: str
     inside: str = ""
     fits: Callable[[Shape], bool] = _any
-    beside: str = ""
+    beside: tuple[str, ...] = ()
 
 
 _MASK = "a mask of an attention"
@@ -96,9 +96,9 @@ _NORMALISER = r"(?i)(obs|ret|state|input|running)_(rms|norm|mean_std)|normali[sz
 
 BUFFERS = (
     Buffer("bias", _MASK, "h.0.attn.bias, GPT-2, GPT-Neo, ImageGPT", fits=_is_causal_mask),
-    Buffer("bias", _MASK, "layers.0.attention.bias, GPT-J", fits=_is_square, beside="masked_bias"),
+    Buffer("bias", _MASK, "layers.0.attention.bias, GPT-J", fits=_is_square, beside=("masked_bias",)),
     Buffer("mask", "a mask that the layer applies to its weight, which is read as it is stored",
-           "net.0.mask, MADE", fits=_is_table, beside="weight"),
+           "net.0.mask, MADE", fits=_is_table, beside=("weight",)),
     Buffer("masked_bias", _MASK, "h.0.attn.masked_bias, GPT-2"),
     Buffer(
         r"((attn|attention|self_attn|causal|src|tgt|key|pad|padding|key_padding|look_ahead|future|window)_?)*mask|tri[lu]",
@@ -126,13 +126,13 @@ BUFFERS = (
            inside=r"integral$", fits=_is_vector),
     Buffer(r"(pixel|image|img|input|data)_(mean|std)", _PIXELS, "pixel_mean, detectron2"),
     Buffer(r"mean|std", _PIXELS, "normalize.mean, of shape [1, 3, 1, 1]", fits=_counts_channels),
-    Buffer("mean", _PIXELS, "normalizer.mean, normalised states", inside=_NORMALISER, beside="std"),
-    Buffer("mean", _PIXELS, "obs_rms.mean, normalised observations", inside=_NORMALISER, beside="var"),
-    Buffer(r"std|var", _PIXELS, "obs_rms.var, normalised observations", inside=_NORMALISER, beside="mean"),
+    Buffer("mean", _PIXELS, "normalizer.mean, normalised states", inside=_NORMALISER, beside=("std",)),
+    Buffer("mean", _PIXELS, "obs_rms.mean, normalised observations", inside=_NORMALISER, beside=("var",)),
+    Buffer(r"std|var", _PIXELS, "obs_rms.var, normalised observations", inside=_NORMALISER, beside=("mean",)),
     Buffer(r"betas|\w*alphas_cumprod(_prev)?|posterior_(variance|log_variance_clipped|mean_coef[12])"
            r"|lvlb_weights|p2_loss_weight|log_sigmas", _SCHEDULE, "sqrt_one_minus_alphas_cumprod, latent diffusion",
            fits=_is_vector),
-    Buffer(r"sigmas|timesteps|loss_weight|snr", _SCHEDULE, "sigmas, k-diffusion", fits=_is_vector, beside="betas"),
+    Buffer(r"sigmas|timesteps|loss_weight|snr", _SCHEDULE, "sigmas, k-diffusion", fits=_is_vector, beside=("betas",)),
     Buffer(r"_?(ema_\w+|cluster_size|embed_avg|embedding_avg|embed_sum|cluster_usage|codebook_usage)", _AVERAGE,
            "quantize.cluster_size, VQ-VAE; vq_layer._ema_w"),
     Buffer(r"(\w+_)?queue(_(ptr|labels?|\d+))?", _QUEUE, "queue, MoCo", fits=lambda shape: len(shape) <= 2),
@@ -150,6 +150,8 @@ BUFFERS = (
     Buffer(r"(pos_)?weight|weights", _CLASSES, "criterion.weight, CrossEntropyLoss as a module",
            inside=r"(^|\.)(criterion|crit|loss|loss_fn|loss_func|cross_entropy)$", fits=_is_vector),
     Buffer(r"class_weights?|pos_weight|empty_weight", _CLASSES, "criterion.empty_weight, DETR", fits=_is_vector),
+    Buffer("alpha", "the strength of an adapter", "lora_unet_mid_block.alpha, kohya-ss", fits=_is_one_number,
+           beside=("lora_down.weight", "lokr_w1", "lokr_w1_a", "hada_w1_a", "diff")),
     Buffer(r".*", _OBSERVER, "conv.activation_post_process.min_val, torch.ao.quantization",
            inside=r"(^|\.)(activation_post_process|weight_fake_quant)"),
 )  # fmt: skip
@@ -177,7 +179,7 @@ def why_buffer(info: TensorInfo, names: Container[str]) -> str:
     """
     path, dot, leaf = info.name.rpartition(".")
     for row in _rows(leaf):
-        is_there = not row.beside or f"{path}{dot}{row.beside}" in names
+        is_there = not row.beside or any(f"{path}{dot}{other}" in names for other in row.beside)
         if is_there and row.fits(info.shape) and (not row.inside or re.search(row.inside, path)):
             return f"{row.what}, not a weight"
     return ""

@@ -34,6 +34,7 @@ class Form(StrEnum):
     ATTENTION_NORM = "norm of an attention"
     MLP = "mlp"  # place in a feed-forward module with names of its own
     MLP_NORM = "norm of an mlp"
+    ADAPTER = "adapter"  # place in a layer that an adapter changes
     SQUEEZE = "squeeze"  # place in a squeeze-and-excite module
 
 
@@ -100,6 +101,7 @@ PLACES: dict[Form, tuple[str, ...]] = {
     ),
     Form.ATTENTION: ("projections", "norm of a projection", "between", "out", "norm"),
     Form.MLP: ("norm", "up", "between", "inner norm", "down"),
+    Form.ADAPTER: ("first", "middle", "second", "scale"),
     Form.SQUEEZE: ("reduce", "expand"),
 }
 """Places from the input to the output. A norm's form has the places of the form that holds it."""
@@ -116,6 +118,7 @@ OTHERWISE = {
     Form.ATTENTION_NORM: "norm",
     Form.MLP: "between",
     Form.MLP_NORM: "inner norm",
+    Form.ADAPTER: "first",  # the layer itself, beside the first factor of its change
     Form.SQUEEZE: "reduce",
 }
 """The place of a name that no row of a form matches."""
@@ -162,8 +165,12 @@ GRAMMAR = (
     Row(Form.ROLE, "cross-attention", r"multihead_attn", "multihead_attn, torch TransformerDecoderLayer"),
     Row(Form.ROLE, "squeeze-and-excite", r"squeeze|^se(_module|_block|_layer)?$", "se, timm EfficientNet"),
     Row(Form.ROLE, "blocks", r"^(blocks?|layers?|stages?|h|residual_layers|resnets|groups)$", "h, GPT-2; blocks, timm"),
-    Row(Form.ROLE, "side by side", r"^(experts|heads|branches|towers|adapters|embeddings)$", "experts, Mixtral"),
-    Row(Form.ROLE, "side by side", r"^lora_embedding", "lora_embedding_A, PEFT"),
+    Row(Form.ROLE, "side by side", r"^(experts|(\w+_)?heads|branches|towers|adapters|embeddings)$", "experts, Mixtral"),
+    Row(Form.ROLE, "moment", r"(^|_)(mu|mean|log_?var|var|log_?std|std|sigma|log_?sigma)$", "fc_logvar, autoencoders"),
+    Row(Form.ROLE, "no name", r"^(c|constants?)$", "c, of c0 and c1 in frozen TorchScript"),
+    Row(Form.ROLE, "adapter", r"^lora_(a|b|up|down|mid|embedding_a|embedding_b|magnitude_vector)$", "lora_A, PEFT"),
+    Row(Form.ROLE, "adapter", r"(^|_)lora$", "to_q_lora, early diffusers"),
+    Row(Form.ROLE, "adapter first", r"^lora_(a|down|embedding_a)$", "lora_down, kohya-ss"),
     Row(Form.ROLE, "shortcut", r"downsampl|shortcut|^skip|identity", "downsample, torchvision ResNet; skip, Xception"),
     Row(Form.ROLE, "shortcut", r"^residual_(conv|proj)|conv_skip", "residual_conv, rewrites of WaveNet and TCN"),
     Row(Form.ROLE, "strided layer", r"^(?!shortcut).*downsampl", "downsample, timm Swin; downsampling_layer, ConvNeXt"),
@@ -221,7 +228,8 @@ GRAMMAR = (
     ),
     # Parts of words, from the input to the output where several fit.
     Row(Form.MODULE, "stem", r"stem|conv_first|conv_in$", "conv_stem, timm EfficientNet; conv_first, ESRGAN"),
-    Row(Form.MODULE, "stem", r"^input|^in_|^init|^first", "input_blocks, guided diffusion; init_conv"),
+    Row(Form.MODULE, "stem", r"^lora_te$", "lora_te, text encoder in kohya-ss, before lora_unet"),
+    Row(Form.MODULE, "stem", r"^input|^in_|^init|^first|^proj_in$", "input_blocks, guided diffusion; init_conv"),
     Row(Form.MODULE, "embedding", r"embed|^emb(_|$)|_emb$|^wpe$|^shared$", "embed_tokens, Llama; shared, T5"),
     Row(Form.MODULE, "embedding", r"tokens?$|(^|_)pos(_|$|ition)", "cls_token, pos_embed, timm ViT"),
     Row(Form.MODULE, "embedding", r"patch|^conv_proj$", "patch_partition; conv_proj, torchvision ViT"),
@@ -241,6 +249,10 @@ GRAMMAR = (
     Row(Form.MODULE, "pooling", r"pool|pre_logits", "pooler, BERT; attnpool, CLIP ResNet"),
     Row(Form.MODULE, "dense", r"^(fc|linear|dense)_", "fc_norm, timm ViT"),
     Row(Form.MODULE, "head", r"head|classif|^cls$|^score|logits|predict", "cls, BERT; score, GPT-2 classifier"),
+    Row(
+        Form.MODULE, "head", r"^(action|value|policy)_net$|^(actor|critic)(_|$)",
+        "action_net, stable-baselines3; critic_linear, PPO",
+    ),
     Row(Form.MODULE, "head", r"qa_output|^out|^last|^final|proj_out|conv_out", "qa_outputs, BERT; proj_out, diffusers"),
     Row(Form.MODULE, "loose", r"gamma|layer_?scale|^ls$", "gamma, timm ConvNeXt; ls1, timm ViT"),
     # Modules at one place whose widths do not chain.
@@ -290,6 +302,10 @@ GRAMMAR = (
         "q_norm, Qwen3",
     ),
     Row(Form.MLP_NORM, "norm", r"pre|in", "pre_norm"),
+    Row(Form.ADAPTER, "first", r"^lora_(a|down|embedding_a)$|^down$", "lora_A, PEFT, beside base_layer"),
+    Row(Form.ADAPTER, "middle", r"^lora_mid$", "lora_mid, LoCon of LyCORIS with a core tensor"),
+    Row(Form.ADAPTER, "second", r"^lora_(b|up|embedding_b)$|^up$", "lora_B, PEFT"),
+    Row(Form.ADAPTER, "scale", r"magnitude|dora_scale", "lora_magnitude_vector, DoRA"),
     Row(Form.SQUEEZE, "expand", r"expan|(?<![\dx])2$", "conv_expand, timm EfficientNet; fc2, torchvision MobileNet V3"),
 )  # fmt: skip
 

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from sne.networks.adapters import FACTOR, is_factor
 from sne.networks.attention import Attentions, is_multihead
 from sne.networks.fused import ATTENTION_TYPES, cut_layers, gate_and_up, multihead
 from sne.networks.fusion import AS_NANOGPT, OPEN_LAYOUT, OPEN_PAIR, PIECES, Fused, Piece, kv_pieces, qkv_pieces
 from sne.networks.grammar import has_role, is_embedding, is_position
 from sne.networks.network import Heads, Hint, Layer, LayerType, Note, Part, Role, TensorInfo
-from sne.networks.parts import NORMS, TABLES, StemLayers, matrix_part, table_part, vector_part
+from sne.networks.parts import NORMS, TABLES, StemLayers, matrix_part, norm_part, table_part, vector_part
 from sne.networks.recurrent import is_recurrent, recurrent
 from sne.networks.stems import Stem
 
@@ -112,6 +113,11 @@ class _Reader:
                 return table
         if "" in leaves and weight is leaves[""]:
             return self._bare(weight)
+        shift = leaves.get("bias")
+        if ndim > 1 and shift is not None and shift.shape == weight.shape and hint.type in (None, *NORMS):
+            is_vector = weight.num_entries == max(weight.shape)  # response norm of ConvNeXt V2: [1, 1, 1, channels]
+            if not is_vector and (norm := self._norm()):  # over several axes; no other layer has such a bias
+                return norm
         if ndim == 1 and hint.type is None:
             if norm := self._norm():
                 return norm
@@ -137,13 +143,15 @@ class _Reader:
         shift = leaves.get("bias") or leaves.get("beta")
         vectors = [scale, shift, leaves.get("running_mean"), leaves.get("running_var")]
         present = [info for info in vectors if info is not None]
-        if any(len(info.shape) != 1 for info in present) or len({info.shape for info in present}) != 1:
+        if len({info.shape for info in present}) != 1 or not present[0].shape:
+            return None
+        if len(present[0].shape) > 1 and (scale is None or shift is None):
             return None
         kind = self._norm_type(has_scale=scale is not None, has_shift=shift is not None)
         if kind is None:
             return None
         roles = (Role.SCALE, Role.BIAS, Role.RUNNING_MEAN, Role.RUNNING_VAR)
-        parts = [vector_part(info, role) for info, role in zip(vectors, roles, strict=True) if info is not None]
+        parts = [norm_part(info, role) for info, role in zip(vectors, roles, strict=True) if info is not None]
         return StemLayers(self.stem.path, [Layer(self.stem.path, kind, 0, tuple(parts))])
 
     def _norm_type(self, *, has_scale: bool, has_shift: bool) -> LayerType | None:
@@ -184,7 +192,7 @@ class _Reader:
         if len(info.shape) == 1 and has_role(self.stem.component, "norm"):
             part = vector_part(info, Role.SCALE)
             return StemLayers(self.stem.path, [Layer(self.stem.path, LayerType.RMS_NORM, 0, (part,))])
-        return self._other(info, _UNKNOWN)
+        return self._other(info, FACTOR if is_factor(self.stem.component) else _UNKNOWN)
 
     def _linear(self, weight: TensorInfo, bias: TensorInfo | None) -> StemLayers:
         stem = self.stem

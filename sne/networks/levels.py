@@ -1,6 +1,6 @@
 """From the tree of names to each layer's level, its position in depth."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sne.networks.grammar import natural_key
 from sne.networks.network import Layer, Note
@@ -8,25 +8,30 @@ from sne.networks.ordering import Siblings, order
 from sne.networks.parts import StemLayers
 from sne.networks.tree import Node, grow
 
+_NO_ORDERS: Mapping[str, int] = {}
 
-def assign_levels(stems: Iterable[StemLayers], attentions: frozenset[str]) -> tuple[list[Layer], list[Note]]:
+
+def assign_levels(
+    stems: Iterable[StemLayers], attentions: frozenset[str], orders: Mapping[str, int] = _NO_ORDERS
+) -> tuple[list[Layer], list[Note]]:
     """Gives every layer its level.
 
     Args:
         stems: Layers by stem, with levels that count within the stem.
         attentions: Paths of the modules that hold queries and keys.
+        orders: Positions in the graph of the file, by path of a stem; empty for formats without a graph.
 
     Returns:
         Layers in order of level and then of name, and one note for each module whose order is a guess.
     """
-    nodes = grow(stems, attentions)
-    orders: dict[Node, Siblings] = {}
+    nodes = grow(stems, attentions, orders)
+    ordered: dict[Node, Siblings] = {}
     spans: dict[Node, _Span] = {}
     for node in reversed(nodes):  # children before their parents, whose order depends on the widths of the children
         if node.stem is None:
-            orders[node] = order(node)
-            node.reads, node.feeds = _widths(orders[node])
-            spans[node] = _stack(orders[node], spans)
+            ordered[node] = order(node)
+            node.reads, node.feeds = _widths(ordered[node])
+            spans[node] = _stack(ordered[node], spans)
         else:
             node.reads, node.feeds = node.stem.widths
             spans[node] = _Span(node.stem.depth, _first_matrix(node.stem))
@@ -39,7 +44,7 @@ def assign_levels(stems: Iterable[StemLayers], attentions: frozenset[str]) -> tu
         else:
             for layer in node.stem.layers:
                 layers.append(Layer(layer.name, layer.type, layer.level + start, layer.parts))
-    notes = [_guess(node, siblings) for node, siblings in orders.items() if not siblings.is_sure]
+    notes = [_guess(node, siblings) for node, siblings in ordered.items() if not siblings.is_sure]
     return sorted(layers, key=lambda layer: (layer.level, natural_key(layer.name))), notes
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 
 from sne.networks.grammar import has_role
 from sne.networks.layers import CONVS, TRANSPOSED, transposed
@@ -17,6 +18,9 @@ _ATTENTIONS = frozenset(kind for kind in LayerType if kind.value.startswith("att
 def turn_transposed(layers: Sequence[Layer], hinted: frozenset[str]) -> tuple[list[Layer], list[Note]]:
     """Reads a convolution as transposed if the widths of its neighbours fit no other way.
 
+    The last layer of a network has no neighbour after it: it is read as transposed if the convolution before it is one
+    and its first axis has the width of what that feeds.
+
     Args:
         layers: Layers in order of level.
         hinted: Names of layers whose types are known from hints.
@@ -25,18 +29,22 @@ def turn_transposed(layers: Sequence[Layer], hinted: frozenset[str]) -> tuple[li
         The layers, and notes on convolutions that are named as transposed ones and may be plain ones.
     """
     notes: list[Note] = []
-    kinds = {layer.level: layer.type for layer in layers}
-    result = []
+    by_level: dict[int, list[Layer]] = {}
+    for layer in layers:
+        by_level.setdefault(layer.level, []).append(layer)
+    result: list[Layer] = []
+    turned: Layer | None = None  # the last convolution, if it is a transposed one
     for layer, widths in zip(layers, _neighbour_widths(layers), strict=True):
-        part = layer.parts[0]
-        if layer.type in TRANSPOSED and layer.name not in hinted and part.out_axis == 0:
-            is_followed_by_norm = kinds.get(layer.level + 1) in NORMS
-            first, second = part.shape[:2]
-            is_open = len(layer.parts) == 1 or first == second  # else the size of the bias has decided
-            if is_open and _must_be_transposed(first, second, widths, is_followed_by_norm):
+        if _may_be_transposed(layer) and layer.name not in hinted:
+            following = by_level.get(layer.level + 1, [])
+            before = widths[0] if turned is None else width_out(turned)
+            if _must_be_transposed(layer, (before, widths[1]), following, is_after_another=turned is not None):
                 layer = transposed(layer)
-            elif is_open and any(has_role(word, "transposed convolution") for word in layer.name.split(".")[-2:]):
-                notes.append(Note(part.tensor, "named as a transposed convolution, but its shape fits a plain one too"))
+            elif any(has_role(word, "transposed convolution") for word in layer.name.split(".")[-2:]):
+                reason = "named as a transposed convolution, but its shape fits a plain one too"
+                notes.append(Note(layer.parts[0].tensor, reason))
+        if layer.type in _CONVOLUTIONS:
+            turned = None if layer.type in TRANSPOSED else layer
         result.append(layer)
     return result, notes
 
@@ -91,6 +99,8 @@ def _note_on(unsettled: Sequence[Layer]) -> list[Note]:
 def _is_open_norm(layer: Layer) -> bool:
     if layer.type is not LayerType.LAYER_NORM or not {Role.SCALE, Role.BIAS} <= {part.role for part in layer.parts}:
         return False
+    if len(layer.parts[0].shape) > 1:  # no other norm has several axes
+        return False
     return not any(has_role(word, "layer norm") for word in layer.name.split(".")[-2:])
 
 
@@ -100,15 +110,48 @@ def _word(layer: Layer) -> str:
     return "" if last.isdigit() else last
 
 
-def _must_be_transposed(first: int, second: int, widths: Widths, is_followed_by_norm: bool) -> bool:
-    """Whether a kernel of these two first axes fits its neighbours as [in, out, ...] alone."""
+def _may_be_transposed(layer: Layer) -> bool:
+    """Whether a layer is a convolution that neither its names nor the size of its bias show to be plain."""
+    part = layer.parts[0]
+    if layer.type not in TRANSPOSED or part.out_axis != 0:
+        return False
+    return len(layer.parts) == 1 or part.shape[0] == part.shape[1]
+
+
+def _must_be_transposed(layer: Layer, widths: Widths, following: Sequence[Layer], *, is_after_another: bool) -> bool:
+    """Whether the kernel of a convolution fits its neighbours as [in, out, ...] alone.
+
+    Args:
+        layer: The convolution.
+        widths: Width that the layer before it feeds and width that the one after it reads; None if unknown.
+        following: Layers of the next level.
+        is_after_another: Whether the convolution before it is a transposed one.
+    """
+    first, second = layer.parts[0].shape[:2]
     before, after = widths
     if first == second:
         return False
-    plain_fits = (before is None or before % second == 0) and (after is None or after == first)
-    turned_fits = before == first and after == second
-    norm_tells = is_followed_by_norm and after == second and before in (None, first)
-    return (turned_fits and not plain_fits) or norm_tells
+    plain_fits = _fits_plain(first, second, before) and (after is None or after == first)
+    if before == first and after in (None, second) and not plain_fits:
+        return True
+    if before not in (None, first):
+        return False
+    if len(following) == 1 and following[0].type in NORMS and after == second:
+        return True
+    is_last = not following and is_after_another and prod(layer.parts[0].shape[2:]) > 1
+    if is_last and second < first == before:
+        return True
+    if len(following) != 1 or not _may_be_transposed(following[0]):
+        return False
+    next_first, next_second = following[0].parts[0].shape[:2]  # two in a row, which fit each other as transposed alone
+    return second == next_first != next_second and not _fits_plain(next_first, next_second, first)
+
+
+def _fits_plain(first: int, second: int, before: int | None) -> bool:
+    """Whether a plain convolution, perhaps in groups, can read this width with a kernel of these first axes."""
+    if before is None:
+        return True
+    return before % max(second, 1) == 0 and first % max(before // max(second, 1), 1) == 0
 
 
 def _neighbour_widths(layers: Sequence[Layer]) -> list[Widths]:

@@ -4,7 +4,7 @@ The table in `grammar.py` interprets names. The order of keys in a file is never
 by names, numbers or widths are in alphabetical order, and a note reports it.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
 from sne.networks.grammar import PARALLEL, PLACES, Form, has_role, natural_key, place
@@ -42,7 +42,10 @@ def order(node: Node) -> Siblings:
     if len(children) <= 1:
         return Siblings([[child] for child in children])
     if node.is_list:
-        return Siblings([children] if has_role(node.name, "side by side") else [[child] for child in children])
+        is_parallel = has_role(node.name, "side by side") or _are_heads(children)
+        return Siblings([children] if is_parallel else [[child] for child in children])
+    if any(has_role(child.name, "adapter") for child in children) or has_role(node.name, "adapter"):
+        return _by_place(children, Form.ADAPTER, lambda child: (place(Form.ADAPTER, child.snake), 0))
     if node.is_attention and any(has_role(child.name, "feed-forward") for child in children):
         return _by_place(children, Form.BLOCK, _place_in_flat_block)
     if node.is_attention:
@@ -142,14 +145,16 @@ def _module(children: Sequence[Node]) -> Siblings:
     for child in others:
         groups.setdefault(_place_in_module(child), []).append(child)
     siblings = Siblings([])
+    last = next((where for where in reversed(PLACES[Form.MODULE]) if where in groups and where != "loose"), "")
     for where in PLACES[Form.MODULE]:
         members = groups.get(where, [])
         if where in PARALLEL or (where == "embedding" and not all(member.number for member in members)):
             siblings.stages += [members] if members else []
         else:
             ordered, is_sure = _at_one_place(members)
-            siblings.stages += [[member] for member in ordered]
-            siblings.is_sure &= is_sure
+            stages = _in_parallel(ordered, is_sure=is_sure, is_last=where == last)
+            siblings.stages += stages
+            siblings.is_sure &= is_sure or len(stages) == 1
     norms = [child for child in children if child.is_norm]
     if norms:
         siblings.stages = _NormPlaces(siblings.stages, others).insert(norms)
@@ -162,21 +167,93 @@ def _at_one_place(members: list[Node]) -> tuple[list[Node], bool]:
     for member in members:
         by_base.setdefault(member.base, []).append(member)
     if len(by_base) <= 1:
-        return sorted(members, key=lambda member: (member.number or (-1, ""), natural_key(member.name))), True
+        if members and has_role(members[0].base, "no name") and (found := _by_graph(members)) is not None:
+            return found, True
+        held = {member.number[0] for member in members if member.number is not None}
+        return sorted(members, key=lambda member: (_number(member, held), natural_key(member.name))), True
     runs = [sorted(run, key=lambda member: member.number or (-1, "")) for run in by_base.values()]
     chain = _chain(runs)
     if chain is None and len(members) > len(runs):
         chain = _chain([[member] for member in members])
+    if chain is None and (joined := _join_moments(runs)) is not None:
+        chain = _chain(joined)
     if chain is not None:
         return [member for run in chain for member in run], True
     ties = [PLACES[Form.TIE].index(place(Form.TIE, run[0].base)) for run in runs]
     ranked = [member for _, index in sorted(zip(ties, range(len(runs)), strict=True)) for member in runs[index]]
     if len(set(ties)) == len(ties):
         return ranked, True
+    if (found := _by_graph(members)) is not None:
+        return found, True
     numbers = [{member.number for member in run} for run in runs]
     if all(None not in held and held & numbers[0] for held in numbers):  # denseblock1, transition1, denseblock2, ...
         return sorted(members, key=lambda member: (member.number or (-1, ""), member.base)), False
     return ranked, False
+
+
+def _number(member: Node, held: Set[int]) -> tuple[int, str]:
+    """Returns the number by which a module is sorted, times ten: `fc21` and `fc22` stand where `fc2` is missing."""
+    if member.number is None:
+        return -1, ""
+    number, letter = member.number
+    tens = number // 10
+    is_second = 10 <= number < 100 and tens not in held and {tens - 1, tens + 1} <= held
+    return (number if is_second else 10 * number), letter
+
+
+def _are_heads(children: Sequence[Node]) -> bool:
+    """Whether all modules of a list are heads of one body."""
+    return all(_is_head(child) for child in children) and len({child.reads for child in children}) == 1
+
+
+def _is_head(node: Node) -> bool:
+    """Whether a module is a linear layer that feeds fewer neurons than it reads."""
+    return node.is_linear and node.reads is not None and node.feeds is not None and node.feeds < node.reads
+
+
+def _in_parallel(ordered: Sequence[Node], *, is_sure: bool, is_last: bool) -> list[list[Node]]:
+    """Puts modules of one place side by side that read the same and cannot follow one another.
+
+    Linear layers narrower than what they read are heads of one body, whatever their numbers (`fc21` and `fc22` of a
+    variational autoencoder). Other modules without numbers are put side by side where their order would be a guess,
+    if all of the place read the same, none feeds what they read, and they feed the same or are the last.
+    """
+    reads = {node.reads for node in ordered}
+    is_sure |= not is_last and len({node.feeds for node in ordered}) > 1
+    is_open = not is_sure and len(reads) == 1 and None not in reads and not any(node.number for node in ordered)
+    if is_open and all(node.feeds is not None and node.feeds not in reads for node in ordered):
+        return [list(ordered)]
+    stages: list[list[Node]] = []
+    for node in ordered:
+        is_head = node.is_linear and node.reads is not None and node.feeds is not None and node.feeds < node.reads
+        last = stages[-1][-1] if stages else None
+        if (
+            is_head
+            and last is not None
+            and last.is_linear
+            and last.reads == node.reads
+            and (last.feeds or 0) < (node.reads or 0)
+        ):
+            stages[-1].append(node)
+        else:
+            stages.append([node])
+    return stages
+
+
+def _by_graph(members: Sequence[Node]) -> list[Node] | None:
+    """Returns modules in the order of the graph of their file, None if that is not known of each of them."""
+    known = [(member.order, member) for member in members if member.order is not None]
+    if len(known) < len(members):
+        return None
+    return [member for _, member in sorted(known, key=lambda pair: (pair[0], natural_key(pair[1].name)))]
+
+
+def _join_moments(runs: Sequence[list[Node]]) -> list[list[Node]] | None:
+    """Returns the runs with `fc_mean` and `fc_logvar`, which stand side by side, as one run; None if there are none."""
+    moments = [run[0] for run in runs if len(run) == 1 and has_role(run[0].name, "moment") and _is_head(run[0])]
+    if len(moments) < 2 or len({(node.reads, node.feeds) for node in moments}) != 1:
+        return None
+    return [moments, *(run for run in runs if run[0] not in moments)]
 
 
 def _chain(runs: list[list[Node]]) -> list[list[Node]] | None:
@@ -250,6 +327,8 @@ class _NormPlaces:
             fed = [child for child in self.by_read.get(width, []) if child.is_leaf and child.feeds != width]
             if len(self.depthwise) == 1:
                 return self.at[self.depthwise[0]] + 1
+            if len(feeding) == len(fed) == 1 and self.at[feeding[0]] + 1 == self.at[fed[0]]:
+                return self.at[fed[0]]
             if len(feeding) == 1 and not fed:
                 return self.at[feeding[0]] + 1
             if len(fed) == 1 and not feeding:

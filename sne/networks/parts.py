@@ -74,6 +74,13 @@ def vector_part(info: TensorInfo, role: Role) -> Part:
     return Part(info.name, role, shape, out_axis=max(range(len(shape)), key=lambda axis: shape[axis]))
 
 
+def norm_part(info: TensorInfo, role: Role) -> Part:
+    """Returns the part of a norm: a vector, or one over [channels, height, width], [channels, length] and the like."""
+    if len(info.shape) < 2:
+        return vector_part(info, role)
+    return Part(info.name, role, info.shape, out_axis=0 if len(info.shape) > 2 else 1)
+
+
 def matrix_part(info: TensorInfo, role: Role, *, in_first: bool) -> Part:
     """Returns the part of a weight of two or more axes, stored [out, in, ...] or, if `in_first`, [in, out, ...]."""
     out_axis, in_axis = (1, 0) if in_first else (0, 1)

@@ -3,13 +3,14 @@
 from collections import OrderedDict
 from collections.abc import Mapping
 
+from sne.networks.adapters import adapter_notes
 from sne.networks.attention import find_attentions
 from sne.networks.grammar import natural_key
 from sne.networks.layers import read_layers
 from sne.networks.levels import assign_levels
 from sne.networks.neighbours import settle_norms, turn_transposed
 from sne.networks.network import Heads, Hint, Layer, Network, Note, TensorInfo, TensorSource
-from sne.networks.stems import common_prefix, find_weights, group_by_stem
+from sne.networks.stems import Stem, common_prefix, find_weights, group_by_stem
 
 Recognised = tuple[tuple[Layer, ...], tuple[Note, ...]]
 
@@ -83,8 +84,23 @@ def recognise_anew(
     stems = group_by_stem(weights, prefix)
     attentions = find_attentions(stems)
     by_stem = read_layers(stems, attentions, hints, heads)
-    layers, guesses = assign_levels(by_stem, attentions.modules)
+    orders = {path: order for path, stem in stems.items() if (order := _order(stem, hints)) is not None}
+    layers, guesses = assign_levels(by_stem, attentions.modules, orders)
     layers, turned = turn_transposed(layers, hinted)
     layers, unsettled = settle_norms(layers, hinted)
-    notes = [*set_aside, *(note for stem in by_stem for note in stem.notes), *guesses, *turned, *unsettled]
+    notes = [
+        *set_aside,
+        *adapter_notes(weights),
+        *(note for stem in by_stem for note in stem.notes),
+        *guesses,
+        *turned,
+        *unsettled,
+    ]
     return tuple(layers), tuple(sorted(notes, key=lambda note: natural_key(note.tensor)))
+
+
+def _order(stem: Stem, hints: Mapping[str, Hint]) -> int | None:
+    """Returns the position of a layer in the graph of the file, None if there is none."""
+    names = (stem.stored, *(info.name for info in stem.leaves.values()))
+    found = (hints[name].order for name in names if name in hints)
+    return min((order for order in found if order is not None), default=None)

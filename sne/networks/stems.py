@@ -4,6 +4,7 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from sne.networks.adapters import module_path
 from sne.networks.buffers import why_buffer
 from sne.networks.grammar import has_role, natural_key
 from sne.networks.network import Hint, Note, TensorInfo
@@ -111,10 +112,11 @@ def group_by_stem(weights: Mapping[str, TensorInfo], prefix: str) -> dict[str, S
     """
     stems: dict[str, Stem] = {}
     for name in sorted(weights):
-        path, leaf = split_name(name[len(prefix) :])
+        stored, leaf = split_name(name[len(prefix) :])
+        path = module_path(stored)
         stem = stems.get(path)
         if stem is None:
-            stem = stems[path] = Stem(path, prefix + path)
+            stem = stems[path] = Stem(path, prefix + stored)
         if leaf in stem.leaves:
             stem = stems.setdefault(name[len(prefix) :], Stem(name[len(prefix) :], name))
             leaf = ""

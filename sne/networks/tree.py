@@ -1,6 +1,6 @@
 """The tree of dotted names, with the facts about each module that the ordering needs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sne.networks.grammar import attention_word, snake_case, split_number
@@ -27,6 +27,7 @@ class Node:
         holds_conv: Whether the module or one below it is a convolution.
         reads: Number of neurons that the module reads; None if unknown. The ordering of its children sets it.
         feeds: Number of neurons that the module feeds; None if unknown.
+        order: Position of its first layer in the graph of the file; None if it is not known.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Node:
     holds_conv: bool = False
     reads: int | None = None
     feeds: int | None = None
+    order: int | None = None
 
     @property
     def path(self) -> str:
@@ -75,6 +77,11 @@ class Node:
         return self.stem is not None and any(layer.type in _CONVS for layer in self.stem.layers)
 
     @property
+    def is_linear(self) -> bool:
+        """Whether the module's own layer is one linear layer."""
+        return self.stem is not None and [layer.type for layer in self.stem.layers] == [LayerType.LINEAR]
+
+    @property
     def is_leaf(self) -> bool:
         """Whether there are no modules below."""
         return not self.children
@@ -102,7 +109,7 @@ class Node:
         return bool(self.children) and all(child.isdigit() for child in self.children)
 
 
-def grow(stems: Iterable[StemLayers], attentions: Iterable[str]) -> list[Node]:
+def grow(stems: Iterable[StemLayers], attentions: Iterable[str], orders: Mapping[str, int]) -> list[Node]:
     """Makes the tree of all stems.
 
     A module that has layers of its own and modules below (`attn.in_proj_weight` next to `attn.out_proj`) holds its own
@@ -111,6 +118,7 @@ def grow(stems: Iterable[StemLayers], attentions: Iterable[str]) -> list[Node]:
     Args:
         stems: Layers by stem.
         attentions: Paths of the modules that hold queries and keys.
+        orders: Positions in the graph of the file, by path of a stem; empty for formats without a graph.
 
     Returns:
         Every module, parents before their children; the root is the first.
@@ -140,4 +148,8 @@ def grow(stems: Iterable[StemLayers], attentions: Iterable[str]) -> list[Node]:
         below = list(node.children.values())
         node.is_norm = node.stem.is_norm if node.stem is not None else len(below) == 1 and below[0].is_norm
         node.holds_conv = node.is_conv or any(child.holds_conv for child in below)
+        if node.stem is not None:
+            node.order = orders.get(node.stem.path)
+        else:
+            node.order = min((child.order for child in below if child.order is not None), default=None)
     return nodes

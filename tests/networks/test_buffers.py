@@ -44,9 +44,16 @@ SHAPES = {  # of the examples of the rows, and other tensors beside them
     "spectrogram.window": (400,),
     "criterion.weight": (10,),
     "criterion.empty_weight": (10,),
+    "lora_unet_mid_block.alpha": (),
     "conv.activation_post_process.min_val": (),
 }
-BESIDE = {"layers.0.attention.masked_bias", "net.0.weight", "normalizer.std", "betas"} | set(SHAPES)
+BESIDE = {
+    "layers.0.attention.masked_bias",
+    "net.0.weight",
+    "normalizer.std",
+    "betas",
+    "lora_unet_mid_block.lora_down.weight",
+} | set(SHAPES)
 
 
 @pytest.mark.parametrize("row", BUFFERS, ids=lambda row: row.example.partition(",")[0])

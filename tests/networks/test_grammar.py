@@ -3,6 +3,7 @@
 import pytest
 from layout_files import infos_of, read_layouts
 
+from sne.networks.adapters import module_path
 from sne.networks.grammar import GRAMMAR, OTHERWISE, PLACES, Form, Row, has_role, row_of, snake_case, split_number
 
 HOLDERS = {Form.BLOCK_NORM: Form.BLOCK, Form.ATTENTION_NORM: Form.ATTENTION, Form.MLP_NORM: Form.MLP}
@@ -35,7 +36,8 @@ def test_every_place_is_a_place_of_its_form():
 
 
 def test_every_row_has_a_layout_that_has_such_a_name():
-    names = {component for _, lines in read_layouts() for name in infos_of(lines) for component in name.split(".")}
+    paths = {path for _, lines in read_layouts() for name in infos_of(lines) for path in (name, module_path(name))}
+    names = {component for path in paths for component in path.split(".")}
     seen = {form: {split_number(n)[0] if form in WITHOUT_NUMBER else snake_case(n) for n in names} for form in Form}
     found = {
         row_of(form, name, siblings)
