@@ -69,7 +69,7 @@ def find_leftovers(facts: Facts) -> Found:
             packed[name] = _OBSERVER
         elif leaf in ("scaled_fp8", "comfy_quant"):
             packed[name] = _MARKER
-        elif leaf in ("scale", "zero_point") and _is_of_outputs(facts.infos, prefix):
+        elif ("scale" in leaf or "zero_point" in leaf) and _is_of_outputs(facts.infos, prefix, leaf):
             packed[name] = _OUTPUT
         elif _ACTIVATIONS.match(leaf) and (is_quantised or (info.num_entries == 1 and _ALWAYS.match(leaf))):
             packed[name] = _ACTIVATION
@@ -86,9 +86,13 @@ def _is_quantised(info: TensorInfo) -> bool:
     return not info.dtype.startswith(("int32", "uint32")) or _WORDS.search(info.name) is not None
 
 
-def _is_of_outputs(infos: Mapping[str, TensorInfo], prefix: str) -> bool:
-    """Whether a module has a single scale and a single whole zero point, as torch's quantised modules do."""
-    scale, zero_point = infos.get(f"{prefix}scale"), infos.get(f"{prefix}zero_point")
+def _is_of_outputs(infos: Mapping[str, TensorInfo], prefix: str, leaf: str) -> bool:
+    """Whether a tensor and another are a single scale and a single whole zero point.
+
+    Quantised modules of torch have `scale` and `zero_point`, graph modules `x_scale_0` and `x_zero_point_0`.
+    """
+    scale = infos.get(prefix + leaf.replace("zero_point", "scale"))
+    zero_point = infos.get(prefix + leaf.replace("scale", "zero_point"))
     if scale is None or zero_point is None or scale.num_entries != 1 or zero_point.num_entries != 1:
         return False
     return zero_point.dtype.startswith(("int", "uint"))
