@@ -356,6 +356,35 @@ def test_scales_that_are_powers_of_two(dtype, tmp_path):
     assert_only(read(state, tmp_path), fc=expected)
 
 
+def mark(settings) -> torch.Tensor:
+    """The bytes of a `comfy_quant` tensor."""
+    return torch.tensor(list(json.dumps(settings).encode()), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("is_tensor", [True, False])
+def test_layers_of_comfy(is_tensor, tmp_path):
+    settings = {"format": "int8_blockwise", "group_size": 100}
+    values, scales, expected = blocks((200, 100), (100, 100), torch.int8)
+    state, metadata = {"fc.weight": values, "fc.weight_scale": scales}, None
+    if is_tensor:
+        state["fc.comfy_quant"] = mark(settings)
+    else:
+        metadata = {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": {"fc": settings}})}
+    assert_only(read(state, tmp_path, metadata=metadata), fc=expected)
+
+
+def test_scales_that_comfy_stores_in_tiles_are_noted(tmp_path):
+    state = {"fc.weight": torch.ones(128, 32, dtype=torch.uint8), "fc.weight_scale_2": torch.tensor(1.0)}
+    state |= {
+        "fc.weight_scale": torch.ones(128, 4).to(torch.float8_e4m3fn),
+        "fc.comfy_quant": mark({"format": "nvfp4"}),
+    }
+    assert_packed(read(state, tmp_path), "4 bits", "fc.weight", "fc.weight_scale")
+    state = {"fc.weight": torch.ones(128, 128).to(torch.float8_e4m3fn), "fc.comfy_quant": mark({"format": "mxfp8"})}
+    state["fc.weight_scale"] = torch.ones(128, 4, dtype=torch.uint8)
+    assert_packed(read(state, tmp_path), "unknown layout", "fc.weight", "fc.weight_scale")
+
+
 def test_bytes_that_may_hold_two_numbers_are_noted(tmp_path):
     state = {"fc.weight": torch.ones(4, 6, dtype=torch.int8), "fc.weight_scale": torch.ones(4)}
     config = {"config.json": {"quantization_config": {"quant_method": "ascend", "bits": 4}}}
@@ -406,6 +435,19 @@ def test_leftovers_of_quantisation_are_no_weights(tmp_path):
     network = read(weights | leftovers, tmp_path)
     assert {part.tensor for _, part in network.parts()} == {*weights, "other.weight"}
     assert {note.tensor for note in network.notes} >= set(leftovers)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_training_with_fake_quantisation_has_float_weights():
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(6, 5))
+    module.qconfig = torch.ao.quantization.get_default_qat_qconfig("fbgemm")
+    prepared = torch.ao.quantization.prepare_qat(module.train())
+    prepared(torch.randn(2, 3, 8, 8))
+    network = read_network(prepared.state_dict())
+    values = {part.tensor: network.source.load(part.tensor) for _, part in network.parts()}
+    assert set(values) == {"0.weight", "0.bias", "1.weight", "1.bias"}
+    assert torch.equal(values["1.weight"], prepared[1].weight)
+    assert any("observer" in note.reason for note in network.notes)
 
 
 def test_scales_of_networks_that_are_not_quantised_are_weights():

@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor
 
 from sne.checkpoints.composed.bits import powers_of_two, spread_groups, unpack_float4
+from sne.checkpoints.composed.comfy import is_of_comfy
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
 from sne.networks import TensorInfo
 
@@ -77,6 +78,7 @@ def find_float4(facts: Facts) -> Found:
     """
     weights: dict[str, ComposedWeight] = {}
     packed: dict[str, str] = {}
+    is_comfy = is_of_comfy(facts)
     for name, info in facts.infos.items():
         if info.dtype not in ("uint8", "float4_e2m1fn_x2"):
             continue
@@ -90,7 +92,7 @@ def find_float4(facts: Facts) -> Found:
             weight = _compressed(facts, name)
         elif f"{name}_scale_2" in facts.infos and f"{name}_scale" in facts.infos:
             companions = (f"{name}_scale", f"{name}_scale_2")
-            weight = _optimizer(facts, name)
+            weight = None if is_comfy else _optimizer(facts, name)  # ComfyUI stores scales in tiles
         if weight is not None:
             weights[weight.info.name] = weight
         elif companions:
@@ -127,8 +129,7 @@ def _compressed(facts: Facts, name: str) -> FloatFourWeight | None:
 
 def _optimizer(facts: Facts, name: str) -> FloatFourWeight | None:
     packed, scales, whole = (facts.infos[n] for n in (name, f"{name}_scale", f"{name}_scale_2"))
-    is_other = f"{name.rpartition('.')[0]}.comfy_quant" in facts.infos  # its scales are in another order
-    if is_other or not _fits(packed, scales, _NV_BLOCK) or scales.dtype != "float8_e4m3fn":
+    if not _fits(packed, scales, _NV_BLOCK) or scales.dtype != "float8_e4m3fn":
         return None
     if not _is_whole(whole, packed):
         return None

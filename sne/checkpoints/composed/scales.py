@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.composed.bits import powers_of_two
+from sne.checkpoints.composed.comfy import comfy_layers
 from sne.checkpoints.composed.leftovers import is_activation_scale
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
 from sne.checkpoints.configuration import quantisation_of
@@ -17,6 +18,7 @@ _NARROW = ("int8", "uint8", "int4", "uint4", "float8")
 _EXPONENTS = "float8_e8m0fnu"
 _USUAL_BLOCK = 128
 _HALVES = (2, 3, 4)
+_COMFY = ("float8_", "int8_")
 _OTHER = (
     "of few bits with a scale of an unknown layout, not read; save the network with its weights dequantised, or put "
     "the config.json with the size of blocks (quantization_config) beside the checkpoint"
@@ -102,6 +104,7 @@ def find_scaled(facts: Facts) -> Found:
     weights: dict[str, ComposedWeight] = {}
     packed: dict[str, str] = {}
     settings = quantisation_of(facts.config)
+    comfy = comfy_layers(facts)
     unpaired: list[TensorInfo] = []
     for name, info in infos.items():
         if not info.dtype.startswith(_NARROW) or not info.shape or not info.num_entries or info.dtype == _EXPONENTS:
@@ -111,7 +114,7 @@ def find_scaled(facts: Facts) -> Found:
             if info.dtype.startswith("float8") and len(info.shape) > 1:
                 unpaired.append(info)
             continue
-        found = _pair(facts, info, scale, settings)
+        found = _pair(facts, info, scale, settings, comfy.get(name.rpartition(".")[0], {}))
         if isinstance(found, str):
             packed |= {name: found, scale.name: found}
         else:
@@ -140,7 +143,9 @@ def _scale_names(name: str) -> tuple[str, ...]:
     return (*names, f"{prefix}scales", f"{prefix}scale") if leaf == "weight" else names
 
 
-def _pair(facts: Facts, info: TensorInfo, scale: TensorInfo, settings: Mapping[str, Any]) -> ScaledWeight | str:
+def _pair(
+    facts: Facts, info: TensorInfo, scale: TensorInfo, settings: Mapping[str, Any], comfy: Mapping[str, Any]
+) -> ScaledWeight | str:
     """Returns a weight and its scale, or the reason why they cannot be read."""
     prefix = info.name.rpartition(".")[0]
     names = (f"{info.name}_zero_point", f"{info.name}.zero_point", f"{prefix}.zero_point" if prefix else "zero_point")
@@ -155,6 +160,10 @@ def _pair(facts: Facts, info: TensorInfo, scale: TensorInfo, settings: Mapping[s
         return _OTHER
     if info.dtype in ("int8", "uint8") and any(settings.get(key) in _HALVES for key in ("bits", "w_bit")):
         return _OTHER  # two numbers per byte, or one: both are in use
+    if not str(comfy.get("format", "float8_")).startswith(_COMFY):
+        return _OTHER
+    if type(size := comfy.get("group_size")) is int:
+        settings = {"weight_block_size": [size] * len(info.shape)}
     if _has_more_scales(facts, info.name, scale.name):
         return _OTHER
     zero_name = None if zero_point is None else zero_point.name
@@ -163,7 +172,7 @@ def _pair(facts: Facts, info: TensorInfo, scale: TensorInfo, settings: Mapping[s
         return ScaledWeight(info, scale.name, zero_name)
     if len(sizes) == len(shape) + 1 and sizes[-1] == 1:
         sizes = sizes[:-1]  # groups of ComfyUI: [out, groups, 1]
-    blocks = _block_sizes(shape, sizes, settings, is_float=info.dtype.startswith("float8"))
+    blocks = _block_sizes(shape, sizes, settings)
     if blocks is None:
         return _OTHER
     return ScaledWeight(info, scale.name, zero_name, blocks=blocks)
@@ -190,9 +199,7 @@ def _broadcasts(shape: tuple[int, ...], scale: tuple[int, ...]) -> bool:
     return len(scale) == len(shape) and all(n in (1, size) for n, size in zip(scale, shape, strict=True))
 
 
-def _block_sizes(
-    shape: tuple[int, ...], scale: tuple[int, ...], settings: Mapping[str, Any], *, is_float: bool
-) -> tuple[int, ...] | None:
+def _block_sizes(shape: tuple[int, ...], scale: tuple[int, ...], settings: Mapping[str, Any]) -> tuple[int, ...] | None:
     """Returns how many entries share a scale along each axis; None if that is not certain."""
     if len(scale) != len(shape) or not all(0 < count <= size for count, size in zip(scale, shape, strict=True)):
         return None
@@ -202,7 +209,7 @@ def _block_sizes(
     else:
         group = settings.get("group_size")
         wanted = [*[None] * (len(shape) - 1), group if type(group) is int and group > 0 else None]
-    is_square = is_float and sum(count != size for count, size in zip(scale, shape, strict=True)) > 1
+    is_square = sum(count != size for count, size in zip(scale, shape, strict=True)) > 1
     blocks = [
         _block_size(size, count, block, usual=_USUAL_BLOCK if is_square else None)
         for size, count, block in zip(shape, scale, wanted, strict=True)
