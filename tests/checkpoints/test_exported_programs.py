@@ -48,6 +48,18 @@ def test_as_the_module(exported):
     assert any("constant of the program" in note.reason for note in read.notes)
 
 
+def test_archives_of_older_versions(exported, tmp_path):
+    """torch.export before torch 2.8 kept the state dict as a torch file within the archive."""
+    torch.save(exported[0].state_dict(), tmp_path / "state.pt")
+    torch.save(((torch.zeros(1, 4, 5, 5),), {}), tmp_path / "inputs.pt")
+    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as archive:
+        archive.writestr("serialized_exported_program.json", "{}")
+        archive.write(tmp_path / "state.pt", "serialized_state_dict.pt")
+        archive.write(tmp_path / "inputs.pt", "serialized_example_inputs.pt")
+        archive.writestr("version", "8.0")
+    assert torch.equal(open_source(tmp_path / "a.pt2").load("first.weight"), exported[0].first.weight)
+
+
 def changed(file, target, change) -> None:
     """A copy of an archive with another list of weights."""
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(target, "w") as new:

@@ -84,6 +84,15 @@ def test_variables_of_tensorflow(tmp_path):
     assert {note.tensor for note in network.notes} == {"net.conv1.weights.Adam", "global_step"}
 
 
+def test_kernels_of_mlx(tmp_path):
+    """MLX has names of torch and stores [out, height, width, in], which shapes tell if kernels are square."""
+    first, second = drawn(16, 5, 5, 3), drawn(32, 3, 3, 16)
+    np.savez(tmp_path / "a.npz", **{"conv1.weight": first, "conv1.bias": drawn(16), "conv2.weight": second})
+    network = read_network(tmp_path / "a.npz")
+    assert np.array_equal(network.source.load("conv1.weight").numpy(), first.transpose(0, 3, 1, 2))
+    assert {note.tensor for note in network.notes} >= {"conv1.weight", "conv2.weight"}
+
+
 def test_names_of_torch_stay(tmp_path):
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 5))
     np.savez(tmp_path / "a.npz", **{key: value.numpy() for key, value in module.state_dict().items()})

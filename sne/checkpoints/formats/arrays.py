@@ -165,6 +165,18 @@ def turned_kernel(name: str, array: StoredArray, *, flips: bool = False) -> Turn
     return TurnedArray(name, array, tuple(array.shape[axis] for axis in axes), axes=axes, flips=flipped)
 
 
+def turned_inner(name: str, array: StoredArray) -> TurnedArray:
+    """Returns a kernel [out, positions..., in] as [out, in, positions...].
+
+    Example:
+        >>> turned_inner("conv.weight", StoredArray("conv.weight", (16, 5, 5, 3), "float32")).shape
+        (16, 3, 5, 5)
+    """
+    ndim = len(array.shape)
+    axes = (0, ndim - 1, *range(1, ndim - 1))
+    return TurnedArray(name, array, tuple(array.shape[axis] for axis in axes), axes=axes)
+
+
 def turned_depthwise(name: str, array: StoredArray) -> TurnedArray:
     """Returns a depthwise kernel [positions..., in, multiplier] as [in * multiplier, 1, positions...]."""
     *positions, width, multiplier = array.shape

@@ -23,6 +23,7 @@ from sne.checkpoints.formats.arrays import (
     flattened,
     turned_dense,
     turned_depthwise,
+    turned_inner,
     turned_kernel,
     turned_projection,
 )
@@ -51,6 +52,7 @@ _OPTIMISER = re.compile(
 )
 _OUT_FIRST = re.compile(r"^(c_attn|c_fc|c_proj|q_attn)$")
 _CELL = re.compile(r"(^|_)cells?(_\d+)?$")
+_MLX = "a kernel whose shape is that of MLX, [out, height, width, in]; its axes are turned"
 _STATE = "state of an optimiser, not a weight"
 _STACKED = "several layers stacked in one array (nn.scan); not read"
 _CUDNN = "a bias in the layout of CuDNN; read as other"
@@ -120,6 +122,26 @@ def read_channels_last(arrays: Mapping[str, StoredArray], classes: Mapping[str, 
     return reading
 
 
+def mlx_kernels(arrays: Mapping[str, StoredArray]) -> frozenset[str]:
+    """Finds kernels that are stored [out, height, width, in], as MLX does, next to names of torch.
+
+    Args:
+        arrays: Arrays by path.
+
+    Returns:
+        Paths of all weights of four axes, if each of them has its equal axes before the last one and some have no
+        others; otherwise an empty set.
+
+    Example:
+        >>> shapes = {"conv1.weight": (16, 5, 5, 3), "conv2.weight": (32, 3, 3, 16)}
+        >>> sorted(mlx_kernels({name: StoredArray(name, shape, "float32") for name, shape in shapes.items()}))
+        ['conv1.weight', 'conv2.weight']
+    """
+    found = {path: array.shape for path, array in arrays.items() if len(array.shape) == 4 and path.endswith("weight")}
+    fits = all(shape[1] == shape[2] for shape in found.values())
+    return frozenset(found) if fits and any(shape[2] != shape[3] for shape in found.values()) else frozenset()
+
+
 def open_arrays(
     file: Path, arrays: Mapping[str, StoredArray], read: Callable[[StoredArray], Tensor], notes: Mapping[str, str]
 ) -> ArrayTensors:
@@ -132,8 +154,13 @@ def open_arrays(
         notes: Reasons why other contents of the file are not read, by name.
     """
     if not is_channels_last(arrays):
-        stored = [as_stored(path.replace("/", "."), array) for path, array in arrays.items()]
-        return ArrayTensors(str(file), stored, read, notes=notes)
+        kernels = mlx_kernels(arrays)
+        said = {**notes, **{path.replace("/", "."): _MLX for path in kernels}}
+        stored = [
+            (turned_inner if path in kernels else as_stored)(path.replace("/", "."), array)
+            for path, array in arrays.items()
+        ]
+        return ArrayTensors(str(file), stored, read, notes=said)
     reading = read_channels_last(arrays)
     return ArrayTensors(str(file), reading.turned, read, hints=reading.hints, notes={**notes, **reading.notes})
 

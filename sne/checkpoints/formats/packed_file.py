@@ -21,8 +21,8 @@ from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 
-_PREFERRED = ("policy.pth", "model_weights.ckpt")
-"""Members that hold the network in archives of stable-baselines3 and NeMo."""
+_PREFERRED = ("policy.pth", "model_weights.ckpt", "serialized_state_dict.pt")
+"""Members that hold the network in archives of stable-baselines3, of NeMo, and of torch.export before torch 2.8."""
 
 _OPTIMISERS = ("optim", "training_args", "scheduler", "scaler", "rng_state", "random_states", "pytorch_variables")
 _STEP = 1 << 20
