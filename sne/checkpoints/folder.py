@@ -22,7 +22,7 @@ from sne.checkpoints.folder_files import (
     stem_of,
 )
 from sne.checkpoints.formats.foreign import find_foreign_folder
-from sne.checkpoints.formats.known import SUFFIXES, open_file
+from sne.checkpoints.formats.known import SUFFIXES, open_file, open_part
 from sne.checkpoints.parallel import ParallelTensors
 from sne.checkpoints.raw_data import leads_out, parse_json
 from sne.checkpoints.stored import StoredTensors
@@ -100,7 +100,7 @@ def open_folder(folder: Path, select: str | None = None) -> StoredTensors:
             stored, shards = _read_index(folder / indexes[0])
             return _with_notes(choose_network(stored, select), files, shards)
         if of_kind:
-            return _with_notes(choose_network(_open_files(files, of_kind, select), select), files, set(of_kind))
+            return _with_notes(_open_files(files, of_kind, select), files, set(of_kind))
     return _open_below(files, select)
 
 
@@ -111,12 +111,14 @@ def _open_files(files: FolderFiles, names: list[str], select: str | None) -> Sto
         return open_file(folder / names[0], select)
     if len(names) > 1 and all(PARALLEL.match(name) for name in names):
         parts = sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)])
-        numbers = [int(PARALLEL.match(name)[2]) for name in parts if PARALLEL.match(name)]  # pyright: ignore
+        numbers = [int(match[2]) for name in parts if (match := PARALLEL.match(name))]
         if numbers != list(range(len(parts))):
             raise CheckpointError(folder, f"parts are missing: the folder has {', '.join(parts[:5])}")
-        return ParallelTensors(str(folder), {name: open_file(folder / name) for name in parts})
+        joined = ParallelTensors(str(folder), {name: open_part(folder / name) for name in parts})
+        return choose_network(joined, select)
     _check_complete(folder, names)
-    return ShardedTensors(str(folder), {name: open_file(folder / name) for name in names})
+    shards = {name: open_part(folder / name) for name in names}
+    return choose_network(ShardedTensors(str(folder), shards), select)
 
 
 def _open_below(files: FolderFiles, select: str | None) -> StoredTensors:
@@ -207,7 +209,7 @@ def _read_index(index: Path) -> tuple["ShardedTensors", set[str]]:
     links = [file for file in files if leads_out(index, index.parent / file)]
     if links:
         raise CheckpointError(index, f"shard {links[0]!r} is a link to a file of another folder")
-    shards = {file: open_file(index.parent / file) for file in files}
+    shards = {file: open_part(index.parent / file) for file in files}
     for tensor, file in weight_map.items():
         if tensor not in shards[file].infos:
             raise CheckpointError(index, f"tensor {tensor!r} is not in its shard {file}")

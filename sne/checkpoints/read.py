@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from torch import nn
 
+from sne.checkpoints.adapters import describe_adapter
 from sne.checkpoints.choice import choose_network
 from sne.checkpoints.configuration import heads_of, read_config
 from sne.checkpoints.folder import open_folder, open_index
@@ -60,6 +61,9 @@ def read_network(
     if opened.notes:
         extra = tuple(Note(key, reason) for key, reason in opened.notes.items())
         network = Network(network.name, network.layers, opened, network.notes + extra)
+    if (adapter := describe_adapter(opened.infos)) is not None:
+        own = Note(Path(opened.name).name, adapter)
+        network = Network(network.name, network.layers, opened, (own, *network.notes))
     return without_nonfinite(network) if allow_nonfinite else network
 
 

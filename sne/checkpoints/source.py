@@ -50,6 +50,11 @@ class CheckpointSource:
         return self._hints
 
     @property
+    def companions(self) -> frozenset[str]:
+        """Stored tensors from which composed weights are computed, such as scales."""
+        return frozenset(name for weight in self._composed.values() for name in weight.companions)
+
+    @property
     def notes(self) -> Mapping[str, str]:
         """Reasons why other contents of the file are not read, by name."""
         return self._stored.notes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sne.cli.files import Failures, expand
+from sne.cli.files import Doubts, Failures, expand
 from sne.cli.options import AllowNonfinite, BatchSize, Device, Files, PredictorFolder, Select
 from sne.cli.tables import warn
 from sne.errors import SneError, counted
@@ -46,16 +46,18 @@ def encode(
         raise SneError(f"--out is {out}, expected a name that ends in .parquet or .npy")
     check_can_write(out)
     loaded = Predictor.load(predictor).to(choose_device(device))
-    sources, failures = expand(files), Failures()
+    sources, failures, doubts = expand(files), Failures(), Doubts()
     networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite)
-    rows = loaded.encode(networks, batch_size=batch_size, errors=failures)
+    rows = loaded.encode(doubts.watch(networks), batch_size=batch_size, errors=failures)
     if out.suffix == ".npy" and failures:
         warn(f"{out}: not written, because its rows would not be those of the files given")
     elif len(rows):
         _write(out, [path for path in sources if path not in failures], rows)
         summary = {"out": str(out), "networks": len(rows), "dim": loaded.dim, "failed": len(failures)}
+        summary |= {"warnings": dict(doubts)} if doubts else {}
         line = f"{out}: {counted(len(rows), 'network')}, {loaded.dim} numbers each"
         print(json.dumps(summary) if as_json else line)
+    doubts.report()
     failures.report(len(sources))
 
 

@@ -1,7 +1,7 @@
 """FILE arguments: `-` and the files that are skipped, which are counted and named."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import typer
@@ -10,6 +10,7 @@ from sne.cli.tables import warn
 from sne.errors import SneError
 
 if TYPE_CHECKING:
+    from sne.networks import Network
     from sne.predictors.sources import Source
 
 
@@ -35,6 +36,28 @@ def expand(arguments: Sequence[str]) -> list[str]:
             raise SneError("-: stdin is empty, expected one path per line")
         paths += lines
     return [str(path) for path in expand_sources(cast("list[Source]", paths))]
+
+
+class Doubts(dict[str, list[str]]):
+    """Reasons by path to doubt what is said about a network, see `sne.predictors.doubts`."""
+
+    def watch(self, networks: "Iterable[Network]") -> "Iterator[Network]":
+        """Passes networks on and keeps the reasons."""
+        from sne.predictors.doubts import doubts
+
+        for network in networks:
+            if found := doubts(network):
+                self[network.name] = found
+            yield network
+
+    def as_json(self, path: str) -> dict[str, list[str]]:
+        """Returns the field "warnings" for the JSON line of a file; empty if there are none."""
+        return {"warnings": self[path]} if path in self else {}
+
+    def report(self) -> None:
+        """Warns on stderr, in one line per file."""
+        for path, reasons in self.items():
+            warn(f"{path}: {'; '.join(reasons)}")
 
 
 class Failures(dict[str, str]):

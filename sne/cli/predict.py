@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.files import Failures, expand
+from sne.cli.files import Doubts, Failures, expand
 from sne.cli.options import AllowNonfinite, BatchSize, Device, Files, PredictorFolder, Select
 from sne.cli.tables import format_table, say, warn
 
@@ -34,9 +34,9 @@ def predict(
     from sne.symmetry import canonicalize
 
     loaded = Predictor.load(predictor).to(choose_device(device))
-    sources, failures = expand(files), Failures()
+    sources, failures, doubts = expand(files), Failures(), Doubts()
     networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite)
-    predictions = loaded.predict(networks, batch_size=batch_size, errors=failures)
+    predictions = loaded.predict(doubts.watch(networks), batch_size=batch_size, errors=failures)
     paths = [path for path in sources if path not in failures]
     num = len(loaded.properties)
     found = [(path, predictions[row * num : (row + 1) * num]) for row, path in enumerate(paths)]
@@ -52,7 +52,7 @@ def predict(
     if as_json:
         for path, predictions in found:
             for prediction in predictions:
-                print(json.dumps({"file": path, **_as_json(prediction)}))
+                print(json.dumps({"file": path, **_as_json(prediction), **doubts.as_json(path)}))
     elif found:
         say(format_table([_row(path, predictions) for path, predictions in found]))
     if as_stored:
@@ -60,6 +60,7 @@ def predict(
             f"{as_stored} of {len(found)} networks are read as they are stored, because their names and shapes do "
             "not show which neurons can be scaled or change sign. Use a predictor without -canonical for them."
         )
+    doubts.report()
     failures.report(len(sources))
 
 

@@ -60,6 +60,21 @@ def test_an_adapter_is_read_only_alone(tmp_path):
     assert "an adapter" in is_read(tmp_path)["adapter_model.safetensors"]
 
 
+def test_a_network_is_selected_in_a_folder(tmp_path):
+    both = {f"{name}.{key}": value * scale for name, scale in (("net", 1), ("ema", 2)) for key, value in STATE.items()}
+    save_file(both, tmp_path / "a.safetensors")
+    assert read_network(tmp_path, select="ema").source.load("ema.fc1.bias")[0] == 2
+    torch.save({"net": STATE, "ema": other()}, tmp_path / "a.pt")
+    (tmp_path / "a.safetensors").unlink()
+    assert read_network(tmp_path, select="ema").num_weights == 25
+    (tmp_path / "a.pt").unlink()
+    names = list(both)
+    for shard, keys in enumerate((names[:2], names[2:]), start=1):
+        save_file({key: both[key] for key in keys}, tmp_path / f"model-0000{shard}-of-00002.safetensors")
+    assert {part.tensor for _, part in read_network(tmp_path).parts()} == {f"net.{name}" for name in STATE}
+    assert {part.tensor for _, part in read_network(tmp_path, select="ema").parts()} == {f"ema.{key}" for key in STATE}
+
+
 def test_variants_and_indexes_with_a_variant(tmp_path):
     names = list(STATE)
     weight_map = {}

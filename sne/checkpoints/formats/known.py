@@ -57,6 +57,24 @@ def open_file(file: Path, select: str | None = None) -> StoredTensors:
     Raises:
         CheckpointError: If the file is not a checkpoint or cannot be read whole.
     """
+    known, stored = _open(file, select)
+    return choose_network(stored, None if known.holds_tree else select)
+
+
+def open_part(file: Path) -> StoredTensors:
+    """Opens one of the files that together hold a checkpoint: all of its tensors, whatever network they belong to.
+
+    Args:
+        file: Path of an existing file.
+
+    Raises:
+        CheckpointError: If the file is not a checkpoint or cannot be read whole.
+    """
+    return _open(file, None)[1]
+
+
+def _open(file: Path, select: str | None) -> tuple[Format, StoredTensors]:
+    """Opens a file and returns its format, too."""
     if not file.is_file():
         raise CheckpointError(file, "not a regular file")
     start = FileStart.read(file)
@@ -64,8 +82,7 @@ def open_file(file: Path, select: str | None = None) -> StoredTensors:
         raise CheckpointError(file, f"cannot be read: it seems to be {start.foreign_first}")
     for known in FORMATS:
         if known.recognises(start):
-            source = known.open(file, select)
-            return choose_network(source, None if known.holds_tree else select)
+            return known, known.open(file, select)
     raise CheckpointError(file, _refusal(start))
 
 

@@ -1,0 +1,57 @@
+"""Reasons to doubt a prediction that follow from how a network was read."""
+
+from collections.abc import Iterator
+
+from sne.networks import LayerType, Network
+
+MOST_SET_ASIDE = 0.5
+"""Share of the entries of a file beyond which predictions say that most of it was not read."""
+
+_CHANGED = {
+    "frozen": "the file is a frozen program, in which layers may be merged, so that weights differ from the network's",
+    "folded": "batch norms were folded into other layers when the file was made, so that its weights differ from the "
+    "network's",
+    "no network of its own": "the file is an adapter and no whole network",
+    "unmerged adapter": "the file holds an adapter that is not merged into the weights",
+}
+
+
+def doubts(network: Network) -> list[str]:
+    """Says what makes a network, as it was read, unlike one that was saved whole.
+
+    Args:
+        network: A network that was read from a checkpoint.
+
+    Returns:
+        One sentence per reason: nothing in it was recognised, most of its entries were set aside, or the notes say that
+        it is an adapter, frozen, or folded. Empty as a rule.
+
+    Example:
+        >>> import torch
+        >>> from sne import read_network
+        >>> doubts(read_network({"fc.weight": torch.ones(2, 3)}))
+        []
+        >>> doubts(read_network({"fc.weight": torch.ones(2, 3), "code": torch.ones(9, 9, dtype=torch.int32)}))
+        ['93% of the entries in the file were set aside']
+    """
+    return list(_find(network))
+
+
+def _find(network: Network) -> Iterator[str]:
+    if all(layer.type is LayerType.OTHER for layer in network.layers):
+        yield "no layer was recognised by its type"
+    used = {part.tensor for _, part in network.parts()}
+    infos, hints = network.source.infos, getattr(network.source, "hints", {})
+    passed = getattr(network.source, "companions", frozenset())
+    aside = sum(
+        info.num_entries
+        for name, info in infos.items()
+        if name not in used and name not in passed and not (name in hints and hints[name].tied)
+    )
+    read = sum(infos[name].num_entries for name in used if name in infos)
+    if aside > MOST_SET_ASIDE * (aside + read):
+        yield f"{aside / (aside + read):.0%} of the entries in the file were set aside"
+    reasons = {note.reason for note in network.notes}
+    for word, sentence in _CHANGED.items():
+        if any(word in reason for reason in reasons):
+            yield sentence

@@ -1,0 +1,54 @@
+"""Files with several networks, NaN, or little that is understood, on the command line."""
+
+import json
+
+import pytest
+import torch
+import typer
+from torch import nn
+from typer.testing import CliRunner
+
+from sne.cli.inspect import inspect
+
+APP = typer.Typer(pretty_exceptions_enable=False)
+APP.command()(inspect)
+
+
+def run(*arguments):
+    return CliRunner().invoke(APP, [str(argument) for argument in arguments])
+
+
+def test_inspect_selects_a_network(tmp_path):
+    torch.save({"net": nn.Linear(2, 3).state_dict(), "ema": nn.Linear(2, 3).state_dict()}, tmp_path / "a.pt")
+    assert "ema: a copy of 'net', which is read; select 'ema' to read it" in run(tmp_path / "a.pt").stdout
+    result = run(tmp_path / "a.pt", "--select", "ema", "--json")
+    assert {note["tensor"] for note in json.loads(result.stdout)["notes"]} == {"net"}
+    result = run(tmp_path / "a.pt", "--select", "other")
+    assert result.exit_code == 2 and "to be selected: 'net', 'ema'" in result.stderr
+
+
+def test_inspect_allows_nan(tmp_path):
+    state = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)).state_dict()
+    state["0.bias"][1] = float("nan")
+    torch.save(state, tmp_path / "a.pt")
+    result = run(tmp_path / "a.pt", "--stats")
+    assert result.exit_code == 2 and "--allow-nonfinite" in result.stderr
+    result = run(tmp_path / "a.pt", "--stats", "--allow-nonfinite")
+    assert result.exit_code == 0
+    assert "note: 0.bias: 1 of 3 values are NaN or infinite; the layer is left out" in result.stdout
+
+
+@pytest.mark.usefixtures("tiny_rooms")
+@pytest.mark.parametrize("command", ["predict", "encode"])
+def test_predictions_warn_of_odd_files(command, sne_command, predictor_path, checkpoints, tmp_path):
+    lora = {"q.lora_A.weight": torch.randn(2, 8), "q.lora_B.weight": torch.randn(8, 2)}
+    torch.save(lora, checkpoints / "lora.pt")
+    out = ("--out", tmp_path / "e.npy") if command == "encode" else ()
+    result = sne_command(command, checkpoints, "--predictor", predictor_path, "--json", *out)
+    assert result.status == 0, result.err
+    (warning,) = result.err.splitlines()
+    assert warning == f"sne: {checkpoints / 'lora.pt'}: the file is an adapter and no whole network"
+    if command == "encode":
+        assert list(result.json()[0]["warnings"]) == [str(checkpoints / "lora.pt")]
+    else:
+        assert [line["file"] for line in result.json() if "warnings" in line] == [str(checkpoints / "lora.pt")]
