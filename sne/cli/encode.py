@@ -47,8 +47,8 @@ def encode(
     check_can_write(out)
     loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures, doubts = expand(files), Failures(), Doubts()
-    networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite)
-    rows = loaded.encode(doubts.watch(networks), batch_size=batch_size, errors=failures)
+    networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
+    rows = loaded.encode(networks, batch_size=batch_size, errors=failures)
     if out.suffix == ".npy" and failures:
         warn(f"{out}: not written, because its rows would not be those of the files given")
     elif len(rows):

@@ -1,7 +1,7 @@
 """FILE arguments: `-` and the files that are skipped, which are counted and named."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 import typer
@@ -10,7 +10,6 @@ from sne.cli.tables import warn
 from sne.errors import SneError
 
 if TYPE_CHECKING:
-    from sne.networks import Network
     from sne.predictors.sources import Source
 
 
@@ -39,16 +38,11 @@ def expand(arguments: Sequence[str]) -> list[str]:
 
 
 class Doubts(dict[str, list[str]]):
-    """Reasons by path to doubt what is said about a network, see `sne.predictors.doubts`."""
+    """Reasons by path to doubt what is said about a network; to be called as the argument `tell` of the library."""
 
-    def watch(self, networks: "Iterable[Network]") -> "Iterator[Network]":
-        """Passes networks on and keeps the reasons."""
-        from sne.predictors.doubts import doubts
-
-        for network in networks:
-            if found := doubts(network):
-                self[network.name] = found
-            yield network
+    def __call__(self, path: str, reasons: list[str]) -> None:
+        """Keeps the reasons."""
+        self[path] = reasons
 
     def as_json(self, path: str) -> dict[str, list[str]]:
         """Returns the field "warnings" for the JSON line of a file; empty if there are none."""

@@ -35,16 +35,15 @@ def predict(
 
     loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures, doubts = expand(files), Failures(), Doubts()
-    networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite)
-    predictions = loaded.predict(doubts.watch(networks), batch_size=batch_size, errors=failures)
+    networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
+    predictions = loaded.predict(networks, batch_size=batch_size, errors=failures)
     paths = [path for path in sources if path not in failures]
     num = len(loaded.properties)
     found = [(path, predictions[row * num : (row + 1) * num]) for row, path in enumerate(paths)]
-    as_stored = (
-        sum(canonicalize(network) is network for network in read_sources(paths, select=select))
-        if loaded.is_canonical
-        else 0
-    )
+    as_stored = 0
+    if loaded.is_canonical:
+        again = read_sources(paths, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
+        as_stored = sum(canonicalize(network) is network for network in again)
     if loaded.properties[0].kind == "class":
         found.sort(key=lambda pair: str(pair[1][0].value))
     else:

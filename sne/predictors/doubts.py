@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator
 
+from sne.checkpoints.stored import REWRITTEN
 from sne.networks import LayerType, Network
 
 MOST_SET_ASIDE = 0.5
 """Share of the entries of a file beyond which predictions say that most of it was not read."""
 
-_CHANGED = {
-    "frozen": "the file is a frozen program, in which layers may be merged, so that weights differ from the network's",
-    "folded": "batch norms were folded into other layers when the file was made, so that its weights differ from the "
-    "network's",
+_SENTENCES = {
     "no network of its own": "the file is an adapter and no whole network",
     "unmerged adapter": "the file holds an adapter that is not merged into the weights",
 }
@@ -24,7 +22,7 @@ def doubts(network: Network) -> list[str]:
 
     Returns:
         One sentence per reason: nothing in it was recognised, most of its entries were set aside, or the notes say that
-        it is an adapter, frozen, or folded. Empty as a rule.
+        a program has rewritten its weights or that it is an adapter. Empty as a rule.
 
     Example:
         >>> import torch
@@ -51,7 +49,8 @@ def _find(network: Network) -> Iterator[str]:
     read = sum(infos[name].num_entries for name in used if name in infos)
     if aside > MOST_SET_ASIDE * (aside + read):
         yield f"{aside / (aside + read):.0%} of the entries in the file were set aside"
-    reasons = {note.reason for note in network.notes}
-    for word, sentence in _CHANGED.items():
-        if any(word in reason for reason in reasons):
+    reasons = dict.fromkeys(note.reason for note in network.notes)
+    yield from (reason for reason in reasons if reason in REWRITTEN)
+    for words, sentence in _SENTENCES.items():
+        if any(words in reason for reason in reasons):
             yield sentence

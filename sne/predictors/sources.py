@@ -45,6 +45,7 @@ def read_sources(
     errors: OnError = "raise",
     select: str | None = None,
     allow_nonfinite: bool = False,
+    tell: Callable[[str, list[str]], None] | None = None,
 ) -> Iterator[Network]:
     """Reads sources one at a time, as they are asked for.
 
@@ -53,6 +54,8 @@ def read_sources(
         errors: What to do with a source that cannot be read.
         select: Name of the network to read where a source holds several, see `sne.read_network`.
         allow_nonfinite: Whether networks with NaN or infinite weights are read, see `sne.read_network`.
+        tell: Called with the name of each network that was read in part or in doubt, and the reasons (see
+            `sne.predictors.doubts`); None to log them as a warning.
 
     Yields:
         One network per source, in order.
@@ -73,8 +76,11 @@ def read_sources(
             continue
         log = logging.getLogger(__name__)
         log.info("read %s: %d layers, %d weights", network.name, len(network.layers), network.num_weights)
-        for reason in _rewritten(network):
-            log.warning("%s: %s", network.name, reason)
+        if found := _doubts(network):
+            if tell is None:
+                log.warning("%s: %s", network.name, "; ".join(found))
+            else:
+                tell(network.name, found)
         yield network
 
 
@@ -125,11 +131,10 @@ def _read(source: Any, select: str | None, allow_nonfinite: bool) -> Network:
     return read_network(source, select=select, allow_nonfinite=allow_nonfinite)
 
 
-def _rewritten(network: Network) -> list[str]:
-    """Returns how a program has changed weights after the training, each reason once."""
-    from sne.checkpoints.stored import REWRITTEN
+def _doubts(network: Network) -> list[str]:
+    from sne.predictors.doubts import doubts
 
-    return list(dict.fromkeys(note.reason for note in network.notes if note.reason in REWRITTEN))
+    return doubts(network)
 
 
 def _expand_path(path: str) -> list[str]:
