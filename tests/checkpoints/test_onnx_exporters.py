@@ -77,6 +77,30 @@ class Norms(nn.Module):
         return self.fc(self.ln(x.mean((2, 3)).unsqueeze(1)))
 
 
+class Cells(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.LSTMCell(4, 6)
+        self.second = nn.GRUCell(6, 5)
+
+    def forward(self, x):
+        return self.second(self.first(x)[0])
+
+
+class Cross(nn.Module):
+    """An attention that reads something else than it asks with, so that exporters cut its matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.self_attn = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.multihead_attn = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        x = self.self_attn(x, 2 * x, 3 * x)[0]
+        memory = torch.sin(x)
+        return self.multihead_attn(x, memory, memory)[0]
+
+
 class Tied(nn.Module):
     """An output layer tied to the embedding, and a layer that is called twice."""
 
@@ -105,6 +129,8 @@ MAKERS = {
     "encoder": (Encoder, None),
     "norms": (Norms, (2, 3, 8, 8)),
     "tied": (Tied, None),
+    "cells": (Cells, (2, 4)),
+    "cross": (Cross, (2, 5, 8)),
 }
 NOT_FOLDED = {"dynamo": False, "do_constant_folding": False}
 EXPORTERS = {
@@ -164,7 +190,9 @@ def cases():
     pairs = [("resnet", exporter) for exporter in ("old without folding", "old in training")]
     for name in MAKERS:
         if name != "resnet":
-            pairs += [(name, exporter) for exporter in ("old", "old without folding", "new")]
+            # The new exporter folds the products with the first state of a cell.
+            exporters = ("old", "old without folding", "new")[: 2 if name == "cells" else 3]
+            pairs += [(name, exporter) for exporter in exporters]
     is_slow = [exporter == "new" and name != "lstm" for name, exporter in pairs]  # seconds each
     return [pytest.param(*pair, marks=[pytest.mark.slow] * slow) for pair, slow in zip(pairs, is_slow, strict=True)]
 

@@ -6,6 +6,7 @@ from math import prod
 
 from sne.checkpoints.formats.onnx_graph.constants import Constant
 from sne.checkpoints.formats.onnx_graph.following import reshape, transpose
+from sne.checkpoints.formats.onnx_graph.naming import is_numbered, own_name
 from sne.checkpoints.formats.onnx_graph.nodes import Node
 from sne.checkpoints.formats.onnx_graph.uses import Use, Weight, added_bias, scaled, vector, weight_at
 from sne.checkpoints.stored import FOLDED, RENUMBERED
@@ -57,19 +58,32 @@ def linear(node: Node, weight: Weight | None, bias: Weight | None, *, in_first: 
     return [Use(node, weights, LayerType.LINEAR, _fold(node, weight))]
 
 
+def _weight_position(node: Node) -> int | None:
+    """Returns which of two factors is the weight, None if none is.
+
+    Of two constants it is the second if that alone has the name of a parameter: the first is then a state of zeros.
+    """
+    first, second = node.input(0), node.input(1)
+    if first is None or second is None or second.constant is None:
+        return 0 if second is not None and node.constant(0) is not None else None
+    if first.constant is None:
+        return 1
+    return 1 if own_name(second.names) and all(is_numbered(name) for name in first.names) else None
+
+
 def _matmul(node: Node) -> list[Use]:
     """Reads `MatMul(x, W)`, or `MatMul(W, x)`, whose neurons are the last axis but one."""
-    if node.constant(0) is not None and node.constant(1) is not None:
+    position = _weight_position(node)
+    if position is None:
         return []
-    factor = node.real("alpha", 1.0)
-    is_turned = bool(node.integer("transB" if node.constant(1) is not None else "transA", 0))
-    if node.constant(1) is not None:
-        weight = scaled(weight_at(node, 1), factor)
-        if weight is not None and len(weight.constant.shape) == 1:
-            row = reshape(weight.constant, [-1, 1])
-            weight = None if row is None else Weight(row, weight.names)
-        return linear(node, weight, None, in_first=not is_turned)
-    return linear(node, scaled(weight_at(node, 0), factor), None, in_first=is_turned, at_end=False)
+    weight = scaled(weight_at(node, position), node.real("alpha", 1.0))
+    is_turned = bool(node.integer("transB" if position else "transA", 0))
+    if position == 0:
+        return linear(node, weight, None, in_first=is_turned, at_end=False)
+    if weight is not None and len(weight.constant.shape) == 1:
+        row = reshape(weight.constant, [-1, 1])
+        weight = None if row is None else Weight(row, weight.names)
+    return linear(node, weight, None, in_first=not is_turned)
 
 
 def _einsum(node: Node) -> list[Use]:
@@ -97,15 +111,14 @@ def _einsum(node: Node) -> list[Use]:
 
 
 def _gemm(node: Node) -> list[Use]:
-    weight = weight_at(node, 1)
+    position = _weight_position(node)
+    if position is None:
+        return []
+    weight = scaled(weight_at(node, position), node.real("alpha", 1.0))
     bias = scaled(weight_at(node, 2), node.real("beta", 1.0))
-    alpha = node.real("alpha", 1.0)
-    if weight is not None and node.constant(0) is None:
-        return linear(node, scaled(weight, alpha), bias, in_first=not node.integer("transB", 0))
-    weight = weight_at(node, 0)
-    if weight is not None and node.constant(1) is None:
-        return linear(node, scaled(weight, alpha), bias, in_first=bool(node.integer("transA", 0)), at_end=False)
-    return []
+    if position == 0:
+        return linear(node, weight, bias, in_first=bool(node.integer("transA", 0)), at_end=False)
+    return linear(node, weight, bias, in_first=not node.integer("transB", 0))
 
 
 def convolution(node: Node, weight: Weight | None, bias: Weight | None) -> list[Use]:

@@ -19,6 +19,7 @@ from sne.checkpoints.formats.onnx_graph.naming import (
 )
 from sne.checkpoints.formats.onnx_graph.nodes import Node
 from sne.checkpoints.formats.onnx_graph.norms import NORMS
+from sne.checkpoints.formats.onnx_graph.projections import join_projections
 from sne.checkpoints.formats.onnx_graph.quantised import QUANTISED
 from sne.checkpoints.formats.onnx_graph.recurrent import CELLS
 from sne.checkpoints.formats.onnx_graph.uses import Use, Weight
@@ -73,7 +74,7 @@ def find_parameters(nodes: Sequence[Node]) -> Parameters:
         The weights. Two layers that read one stored tensor have a weight each, unless they are calls of one module.
     """
     uses = [use for node in nodes if node.op in READERS for use in READERS[node.op](node)]
-    return _Namer(uses).name()
+    return _Namer(join_projections(uses)).name()
 
 
 @final
