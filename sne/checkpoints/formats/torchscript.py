@@ -9,6 +9,7 @@ from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.numpy_pickle import calls as container_calls
 from sne.checkpoints.formats.packed_params import unpack
 from sne.checkpoints.formats.pickle_machine import Global, PickleError, PickleMachine
+from sne.checkpoints.formats.script_code import read_code
 from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.formats.torch_storages import ArchivedStorages, byte_order, in_memory
 from sne.checkpoints.formats.torch_tensors import CALLS
@@ -20,6 +21,12 @@ from sne.networks import Hint
 
 _MOST_DEPTH = 100
 _MOST_SHARING = 10
+_MOST_CODE = 4_000_000
+_FROZEN = (
+    "the module was frozen: its tensors are constants of the code, named by the order in which the code uses them; "
+    "layers may have been folded into one another"
+)
+_CONVERTED = "weights that were converted for one kind of processor are not stored in this file; save the module itself"
 
 
 def is_torchscript(start: FileStart) -> bool:
@@ -50,11 +57,19 @@ def open_torchscript(file: Path, select: str | None = None) -> StateDictTensors:
     found = _Found()
     found.collect("", _read(file, members, root, "data"))
     if f"{root}constants.pkl" in members:
+        is_frozen = not found.tensors
         found.collect("constants", _read(file, members, root, "constants"))
+        if is_frozen and found.tensors:
+            found.name_constants([_text(stored) for name, stored in members.items() if name.endswith(".py")])
     if not found.tensors:
         raise CheckpointError(file, "the archive holds no tensors")
     notes = found.notes | {name: tensor.note for name, tensor in found.tensors.items() if tensor.note}
     return StateDictTensors(found.tensors, name=str(file), hints=found.hints, notes=notes)
+
+
+def _text(stored: StoredBytes) -> str:
+    """Returns the code of a class."""
+    return stored.read_bytes(0, min(stored.size, _MOST_CODE)).decode("utf-8", "replace")
 
 
 def _read(file: Path, members: Mapping[str, StoredBytes], root: str, name: str) -> Any:
@@ -128,6 +143,20 @@ class _Found:
         self._hint(path, value, weight.ndim if isinstance(weight, DescribedTensor) else None)
         # A recurrent layer lists in `_flat_weights` the tensors that it also holds by name.
         return [(key, field) for key, field in value.fields.items() if key != "_flat_weights"]
+
+    def name_constants(self, texts: list[str]) -> None:
+        """Names the constants of a frozen module by what its code does with them."""
+        uses = read_code(texts)
+        renamed: dict[str, DescribedTensor] = {}
+        for name, tensor in self.tensors.items():
+            number = name.removeprefix("constants.")
+            known = uses.names.get(int(number)) if number.isdecimal() else None
+            renamed[known or name] = tensor
+        self.tensors = renamed
+        self.hints |= uses.hints
+        self.notes["the module"] = _FROZEN
+        if uses.is_incomplete:
+            self.notes["ConstantMKLDNNTensor"] = _CONVERTED
 
     def _add(self, path: str, tensors: Mapping[str, DescribedTensor]) -> bool:
         for name, tensor in tensors.items():
