@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from sne.checkpoints.composed.bitsandbytes import find_bitsandbytes
+from sne.checkpoints.composed.channels_last import find_channels_last
 from sne.checkpoints.composed.compressed_tensors import find_compressed_tensors
 from sne.checkpoints.composed.float4 import find_float4
 from sne.checkpoints.composed.gptq import find_gptq
@@ -31,6 +32,7 @@ COMPOSITIONS: Mapping[str, Callable[[Facts], Found]] = {
     "HQQ": find_hqq,
     "4-bit floats": find_float4,
     "MLX": find_mlx,
+    "kernels of MLX": find_channels_last,
     "compressed-tensors": find_compressed_tensors,
     "quanto": find_quanto,
     "torchao": find_torchao,
