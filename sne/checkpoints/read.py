@@ -16,8 +16,9 @@ from sne.checkpoints.formats.known import open_file
 from sne.checkpoints.module import module_tensors
 from sne.checkpoints.nonfinite import without_nonfinite
 from sne.checkpoints.source import CheckpointSource
-from sne.checkpoints.state_dict import StateDictTensors, unwrap
+from sne.checkpoints.state_dict import StateDictTensors
 from sne.checkpoints.stored import StoredTensors
+from sne.checkpoints.unwrapping import unwrap
 from sne.errors import CheckpointError
 from sne.networks import Network, Note, build_network
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from sne.checkpoints.described import DescribedTensor
 from sne.checkpoints.stored import StoredTensors, mark_tied
-from sne.checkpoints.unwrapping import unwrap as unwrap
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
 

@@ -30,7 +30,7 @@ def open_old_torch_tar(file: Path, select: str | None = None) -> StateDictTensor
 
     Args:
         file: Path of the file.
-        select: Name of the network to read if there are several, see `sne.checkpoints.state_dict.unwrap`.
+        select: Name of the network to read if there are several, see `sne.checkpoints.unwrapping.unwrap`.
 
     Returns:
         Its tensors.

@@ -16,7 +16,8 @@ from sne.checkpoints.formats.torch_tensors import Storage
 from sne.checkpoints.formats.torchscript import is_torchscript
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
-from sne.checkpoints.state_dict import StateDictTensors, unwrap
+from sne.checkpoints.state_dict import StateDictTensors
+from sne.checkpoints.unwrapping import unwrap
 from sne.errors import CheckpointError
 from sne.networks import Hint
 
@@ -49,7 +50,7 @@ def open_torch_file(file: Path, select: str | None = None) -> StateDictTensors:
 
     Args:
         file: Path of the file.
-        select: Name of the network to read if there are several, see `sne.checkpoints.state_dict.unwrap`.
+        select: Name of the network to read if there are several, see `sne.checkpoints.unwrapping.unwrap`.
 
     Returns:
         Its tensors.
