@@ -83,6 +83,16 @@ def test_gptq_format_two_and_its_own_configuration_file(tmp_path):
     assert_only(read(state, tmp_path, config), fc=expected)
 
 
+@pytest.mark.parametrize("offset", [0, 1])
+def test_symmetric_gptq_shows_its_format(offset, tmp_path):
+    state, _ = gptq(4, offset=1)
+    state["fc.qzeros"] = pack_dense(torch.full((4, 32), 8 - offset), 4)
+    numbers = [[(int(state["fc.qweight"][i // 8, o]) >> (4 * (i % 8))) & 15 for i in range(64)] for o in range(32)]
+    group = state["fc.g_idx"].tolist()
+    expected = grouped(torch.tensor(numbers), torch.full((4, 32), 8), state["fc.scales"], group)
+    assert_only(read(state, tmp_path), fc=expected)
+
+
 @pytest.mark.parametrize("settings", [None, {"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}])
 def test_gptq_of_an_unknown_format_is_noted(settings, tmp_path):
     state, _ = gptq(4, offset=1)

@@ -1,6 +1,5 @@
 """Weights of GPTQ and AWQ: whole numbers of few bits in words of 32 bits, with scales and zero points per group."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
@@ -15,6 +14,7 @@ from sne.errors import CheckpointError
 from sne.networks import TensorInfo
 
 _BITS = (2, 3, 4, 8)
+_MAX_ZEROS = 2**20
 _AWQ_BITS = 4
 _AWQ_ORDER = (0, 4, 1, 5, 2, 6, 3, 7)
 _UNREAD = "packed by {}, not read; save the network with its weights dequantised"
@@ -91,8 +91,9 @@ class GroupedWeight(ComposedWeight):
 def find_gptq(facts: Facts) -> Found:
     """Finds weights that GPTQ or AWQ packed: `x.qweight`, `x.scales`, `x.qzeros` and, for GPTQ, `x.g_idx`.
 
-    The number of bits follows from the shapes. Format 1 and format 2 of GPTQ cannot be told apart by them, and need
-    `checkpoint_format` of the configuration; a configuration without it means format 1, as in transformers.
+    The number of bits follows from the shapes, the format of GPTQ from `checkpoint_format` of the configuration. A
+    configuration without it means format 1, as in transformers. Without a configuration only symmetric numbers are
+    read, whose zero points are all the same and show the format.
 
     Args:
         facts: What is known about the checkpoint.
@@ -150,6 +151,8 @@ def _as_gptq(facts: Facts, prefix: str, settings: Mapping[str, Any]) -> GroupedW
         return None
     ((bits, num_in),) = fitting
     offset = _zero_offset(facts, settings)
+    if offset is None:
+        offset = _symmetric_offset(facts, zeros, bits, num_out)
     if isinstance(offset, str):
         return offset
     info = TensorInfo(prefix + "weight", (num_out, num_in), words.dtype)
@@ -172,15 +175,28 @@ def _as_awq(facts: Facts, prefix: str, settings: Mapping[str, Any]) -> GroupedWe
     return GroupedWeight(info, words.name, scales.name, zeros.name, None, _AWQ_BITS, is_awq=True)
 
 
-def _zero_offset(facts: Facts, settings: Mapping[str, Any]) -> int | str:
-    """Returns what is added to the zero points of GPTQ, or why that is not known."""
+def _zero_offset(facts: Facts, settings: Mapping[str, Any]) -> int | str | None:
+    """Returns what is added to the zero points of GPTQ, the reason why it is not read, or None if it is not said."""
     method = str(settings.get("quant_method", "gptq" if "bits" in settings else "")).lower()
     form = str(settings.get("checkpoint_format", "")).lower()
     if method in ("auto-round", "intel/auto-round"):
         packing = str(settings.get("packing_format", "")).lower()
-        form = "gptq" if re.search(r"auto_gptq", packing) else packing or "unknown"
+        form = "gptq" if "auto_gptq" in packing else packing or "unknown"
     elif method != "gptq" and not any("gptq" in key for key in facts.metadata):
-        return _VERSION
+        return None
     if form in ("gptq_v2", "v2"):
         return 0
     return 1 if form in ("", "gptq") else _UNREAD.format(f"GPTQ in the format {form[:40]}")
+
+
+def _symmetric_offset(facts: Facts, zeros: TensorInfo, bits: int, num_out: int) -> int | str:
+    """Returns what is added to the zero points of symmetric numbers, all of which mean the middle of their range.
+
+    Format 2 stores the middle, format 1 one less. Other zero points leave the format open.
+    """
+    if facts.read is None or zeros.num_entries > _MAX_ZEROS:
+        return _VERSION
+    values = unpack_bits(facts.read(zeros.name), bits, num_out)
+    low, high = int(values.min()), int(values.max())
+    middle = 2 ** (bits - 1)
+    return {middle: 0, middle - 1: 1}.get(low, _VERSION) if low == high else _VERSION
