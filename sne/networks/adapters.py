@@ -11,6 +11,7 @@ _KOHYA = re.compile(r"^(lora|lycoris)_(te\d?|unet|transformer|prior_te|prior_une
 _KOHYA_NUMBER = re.compile(r"_(\d+)_")
 _KOHYA_MODULES = re.compile(r"(?<=[._])(mid_block|text_model|encoder|self_attn|mlp|attn\d?|ff|ff_context)_(?!norm)")
 _BARE = re.compile(r"^(lokr|hada)_(w[12]|t[12])(_[ab])?$|^(lora_magnitude_vector|dora_scale|ia3_l)$|^diff(_b)?$")
+_MAYBE = re.compile(r"(?i)lora|lokr|hada_|dora_|ia3_|base_layer|\.diff")
 FACTOR = "a factor of an adapter (LoHa, LoKr) or its scale (DoRA); read as other"
 
 
@@ -58,6 +59,8 @@ def adapted_path(path: str) -> tuple[str, bool] | None:
         >>> adapted_path("attn.q_proj.lora_A.default"), adapted_path("attn.q_proj.base_layer"), adapted_path("attn.q")
         (('attn.q_proj', False), ('attn.q_proj', True), None)
     """
+    if _MAYBE.search(path) is None:
+        return None
     components = path.split(".")
     for at in range(len(components) - 1, max(len(components) - 4, 0), -1):
         name = components[at]
@@ -77,8 +80,7 @@ def adapter_notes(weights: Mapping[str, TensorInfo]) -> list[Note]:
     Returns:
         One note on the first tensor of an adapter, or none.
     """
-    found = [name for name in weights if "lora" in name or "lokr_" in name or "hada_" in name or ".diff" in name]
-    parts = [name for name in found if (adapted := adapted_path(name)) is not None and not adapted[1]]
+    parts = [name for name in weights if (adapted := adapted_path(name)) is not None and not adapted[1]]
     if not parts:
         return []
     ranks = sorted({rank for name in parts if (rank := _rank(name, weights[name].shape)) is not None})
