@@ -6,6 +6,7 @@ by names, numbers or widths are in alphabetical order, and a note reports it.
 
 from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from sne.networks.grammar import PARALLEL, PLACES, Form, has_role, natural_key, place
 from sne.networks.tree import Node
@@ -158,7 +159,15 @@ def _module(children: Sequence[Node]) -> Siblings:
     norms = [child for child in children if child.is_norm]
     if norms:
         siblings.stages = _NormPlaces(siblings.stages, others).insert(norms)
+    by_graph = _by_graph(children)
+    if by_graph is not None and _is_chain(by_graph) and not _is_chain([n for stage in siblings.stages for n in stage]):
+        return Siblings([[child] for child in by_graph])  # made-up names (w2, fc1) that mean nothing
     return siblings
+
+
+def _is_chain(nodes: Sequence[Node]) -> bool:
+    """Whether each module reads as many neurons as the one before it feeds."""
+    return all(first.feeds is not None and first.feeds == second.reads for first, second in pairwise(nodes))
 
 
 def _at_one_place(members: list[Node]) -> tuple[list[Node], bool]:

@@ -342,6 +342,13 @@ def test_order_of_the_graph(tmp_path):
     assert orders["zeta"] < orders["alpha"] < orders["mid"]
 
 
+def test_order_of_the_graph_where_made_up_names_contradict_it(tmp_path):
+    """The name fc1 sounds like a head, which no layer follows."""
+    nodes = [node("Gemm", ["x", "fc1.weight"], ["h"], transB=1), node("Gemm", ["h", "w2"], ["y"], transB=1)]
+    network = read(tmp_path, nodes, {"fc1.weight": floats(16, 8), "w2": floats(4, 16)})
+    assert [layer.name for layer in network.layers] == ["fc1", "w2"]
+
+
 def test_everything_is_in_a_layer_or_noted(tmp_path):
     tensors = {
         "fc.weight": W1, "fc.bias": B1, "mask": np.where(np.tri(6), 0, -np.inf).astype(np.float32)[None, None],
