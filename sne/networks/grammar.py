@@ -138,6 +138,13 @@ GRAMMAR = (
     Row(Form.ROLE, "embedding", r"embed(?!_out)|^emb(_|$)|_emb$", "embed_tokens, Llama"),
     Row(Form.ROLE, "embedding", r"(cls|mask|dist|class|register)_tokens?$", "cls_token, timm ViT"),
     Row(Form.ROLE, "not a table", r"proj", "pos_proj, DeBERTa; time_emb_proj, diffusers"),
+    # Names that Keras makes of classes say nothing about the order, which the configuration tells.
+    Row(
+        Form.ROLE, "named by its class",
+        r"^((batch|layer|group|rms)_normalization|(depthwise_|separable_)?conv[123]d(_transpose)?|multi_head_attention"
+        r"|bidirectional|simple_rnn|p_re_lu)(_\d+)?$",
+        "conv2d_1, Keras without names of the user",
+    ),
     # Roles of linear layers in an attention.
     Row(Form.ROLE, "query", r"^(to_|w|linear_|lin_)?(q|query)(_proj|_lin|_linear|_layer)?(_weight)?$", "q_lin, XLM"),
     Row(Form.ROLE, "query", r"^q_attn$", "q_attn, cross-attention of GPT-2"),

@@ -47,6 +47,9 @@ def order(node: Node) -> Siblings:
         return Siblings([children] if is_parallel else [[child] for child in children])
     if any(has_role(child.name, "adapter") for child in children) or has_role(node.name, "adapter"):
         return _by_place(children, Form.ADAPTER, lambda child: (place(Form.ADAPTER, child.snake), 0))
+    if any(has_role(child.name, "named by its class") for child in children):
+        if (found := _by_graph(children)) is not None:
+            return Siblings([[child] for child in found])
     if node.is_attention and any(has_role(child.name, "feed-forward") for child in children):
         return _by_place(children, Form.BLOCK, _place_in_flat_block)
     if node.is_attention:

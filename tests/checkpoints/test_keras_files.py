@@ -151,6 +151,26 @@ def parts_of(layer: Layer) -> list[str]:
     return [part.role.value for part in layer.parts]
 
 
+def test_layers_without_names_stand_in_the_order_of_the_configuration(tmp_path):
+    """Names such as `layer_normalization` tell no place; blocks of a functional model are not mixed up."""
+    inputs = keras.Input((10,))
+    x = layers.Embedding(20, 8)(inputs)
+    for _ in range(2):
+        x = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 4)(x, x))
+        x = layers.LayerNormalization()(x + layers.Dense(8)(layers.Dense(16)(x)))
+    keras.Model(inputs, layers.Dense(3)(x)).save(tmp_path / "a.keras")
+    network = read_network(tmp_path / "a.keras")
+    block = ["attention_key", "attention_query", "attention_value", "attention_out", "layer_norm"]
+    block += ["linear", "linear", "layer_norm"]
+    assert [layer.type.value for layer in network.layers] == ["embedding", *block * 2, "linear"]
+    image = keras.Input((8, 8, 3))
+    y = layers.BatchNormalization()(layers.Conv2D(4, 3)(image))
+    y = layers.BatchNormalization()(layers.DepthwiseConv2D(3)(y))
+    keras.Model(image, layers.Dense(2)(layers.Flatten()(y))).save(tmp_path / "b.keras")
+    kinds = [layer.type.value for layer in read_network(tmp_path / "b.keras").layers]
+    assert kinds == ["conv2d", "batch_norm", "conv2d", "batch_norm", "linear"]
+
+
 def test_embedding_and_half_precision(tmp_path):
     keras.utils.set_random_seed(0)
     stack = [keras.Input((4,)), layers.Embedding(20, 6, name="table"), layers.Dense(3, name="fc", use_bias=False)]
