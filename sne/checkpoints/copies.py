@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sne.checkpoints.nesting import has_shape, leaves
-from sne.checkpoints.words import names_copy
+from sne.checkpoints.words import names_copy, words
 
 _WRAPPED = re.compile(r"(^|\.)((module|_orig_mod|_fsdp_wrapped_module|_forward_module|_checkpoint_wrapped_module)\.)+")
 
@@ -38,9 +38,11 @@ def find_copies(networks: Mapping[str, Any]) -> dict[str, str]:
     layouts = {name: layout_of(network) for name, network in networks.items()}
     found: dict[str, str] = {}
     for name in copies:
-        main = next(
-            (other for other in layouts if other not in copies and _is_within(layouts[name], layouts[other])), None
+        named = sorted(
+            (other for other in networks if other not in copies),
+            key=lambda other: -len({*words(name)} & {*words(other)}),
         )
+        main = next((other for other in named if _is_within(layouts[name], layouts[other])), None)
         if main is not None:
             found[name] = main
     return found

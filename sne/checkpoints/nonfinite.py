@@ -6,8 +6,11 @@ import torch
 
 from sne.checkpoints.source import CheckpointSource
 from sne.errors import CheckpointError
-from sne.networks import Layer, Network, Note
+from sne.networks import Layer, LayerType, Network, Note
 
+_MOST_CONSTANTS = 1000
+_LARGEST_CONSTANTS = 4_000_000
+_CONSTANT = "NaN or infinite values in a parameter of no known layer, so it is no weight; set aside"
 _REASON = "in a layer with NaN or infinite weights, which is left out"
 
 
@@ -44,6 +47,46 @@ def without_nonfinite(network: Network) -> Network:
     if not kept:
         raise CheckpointError(network.name, f"every layer has NaN or infinite values; first {next(iter(bad))!r}")
     return Network(network.name, kept, network.source, _notes(network, kept, bad) + network.notes)
+
+
+def without_nonfinite_constants(network: Network) -> Network:
+    """Sets aside parameters of no known layer that hold NaN or infinity: masks, constants and buffers, not weights.
+
+    Their values are loaded, as long as there are few of them and they are small. A tensor with the name of a weight or
+    a bias is one, whatever its layer is.
+
+    Args:
+        network: A network of a checkpoint.
+
+    Returns:
+        The other layers, and one note for each parameter that is set aside.
+
+    Example:
+        >>> from sne.checkpoints import open_source
+        >>> from sne.networks import build_network
+        >>> source = open_source({"fc.weight": torch.ones(2, 3), "floor": torch.full((3,), -torch.inf)})
+        >>> [note.reason for note in without_nonfinite_constants(build_network("a", source)).notes][-1]
+        'NaN or infinite values in a parameter of no known layer, so it is no weight; set aside'
+    """
+    unknown = [layer for layer in network.layers if layer.type is LayerType.OTHER][:_MOST_CONSTANTS]
+    tensors = (part.tensor for layer in unknown for part in layer.parts)
+    names = dict.fromkeys(name for name in tensors if name.rpartition(".")[2] not in ("weight", "bias"))
+    bad: set[str] = set()
+    left = _LARGEST_CONSTANTS
+    for name in names:
+        left -= network.source.infos[name].num_entries
+        if left < 0:
+            break
+        try:
+            bad |= {name} if _count(network, name) else set()
+        except CheckpointError:  # the tensor is refused when it is loaded
+            continue
+    if not bad:
+        return network
+    kept = tuple(layer for layer in network.layers if not any(part.tensor in bad for part in layer.parts))
+    own = tuple(Note(name, _CONSTANT) for name in names if name in bad)
+    others = tuple(note for note in network.notes if note.tensor not in bad)
+    return Network(network.name, kept, network.source, others + own)
 
 
 def _notes(network: Network, kept: tuple[Layer, ...], bad: Mapping[str, int]) -> tuple[Note, ...]:

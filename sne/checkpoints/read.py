@@ -14,7 +14,7 @@ from sne.checkpoints.configuration import heads_of, read_config
 from sne.checkpoints.folder import open_folder, open_index
 from sne.checkpoints.formats.known import open_file
 from sne.checkpoints.module import module_tensors
-from sne.checkpoints.nonfinite import without_nonfinite
+from sne.checkpoints.nonfinite import without_nonfinite, without_nonfinite_constants
 from sne.checkpoints.source import CheckpointSource
 from sne.checkpoints.state_dict import StateDictTensors
 from sne.checkpoints.stored import StoredTensors
@@ -30,6 +30,9 @@ def read_network(
     source: Readable, *, name: str | None = None, select: str | None = None, allow_nonfinite: bool = False
 ) -> Network:
     """Reads a network from its weights alone. Executes nothing and loads no values yet.
+
+    Only small parameters of no known layer are looked at: those that hold NaN or infinity are masks or constants, and
+    are set aside with a note.
 
     Args:
         source: A checkpoint file in any of the `sne.checkpoints.formats.FORMATS`, a folder with one checkpoint or its
@@ -57,6 +60,7 @@ def read_network(
     """
     opened = open_source(source, select=select)
     network = build_network(name or opened.name, opened, opened.hints, heads=heads_of(opened.config))
+    network = without_nonfinite_constants(network)
     if not network.layers:
         raise CheckpointError(opened.name, _without_weights(network))
     if opened.notes:

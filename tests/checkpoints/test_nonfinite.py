@@ -44,3 +44,17 @@ def test_finite_networks_are_unchanged_and_empty_ones_refused():
     state["weight"][0] = float("nan")
     with pytest.raises(CheckpointError, match="every layer"):
         read_network(state, allow_nonfinite=True)
+
+
+def test_constants_and_masks_with_infinity_are_set_aside():
+    state = {"fc.weight": torch.ones(3, 3), "fc.bias": torch.ones(3), "floor": torch.tensor([float("-inf"), 1.0]),
+             "odd.table": torch.full((2, 3, 4), float("nan")), "fine": torch.ones(2)}  # fmt: skip
+    network = read_network(state)
+    assert {part.tensor for _, part in network.parts()} == {"fc.weight", "fc.bias", "fine"}
+    reasons = {note.tensor: note.reason for note in network.notes}
+    assert "no weight; set aside" in reasons["floor"] and "no weight; set aside" in reasons["odd.table"]
+    state["odd.weight"] = torch.full((2, 2, 2, 2, 2, 2), float("nan"))
+    assert "odd.weight" in {part.tensor for _, part in read_network(state).parts()}
+    state["fc.weight"][0, 0] = float("inf")
+    with pytest.raises(CheckpointError, match=r"'fc.weight' has 1 NaN"):
+        read_network(state).source.load("fc.weight")
