@@ -162,7 +162,7 @@ def _module(children: Sequence[Node]) -> Siblings:
     norms = [child for child in children if child.is_norm]
     if norms:
         siblings.stages = _NormPlaces(siblings.stages, others).insert(norms)
-    by_graph = _by_graph(children)
+    by_graph = _by_graph(children) if all(child.is_leaf for child in children) else None
     if by_graph is not None and _is_chain(by_graph) and not _is_chain([n for stage in siblings.stages for n in stage]):
         return Siblings([[child] for child in by_graph])  # made-up names (w2, fc1) that mean nothing
     return siblings
