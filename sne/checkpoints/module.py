@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from sne.checkpoints.packed_params import unpack_entries
 from sne.checkpoints.state_dict import StateDictTensors
 from sne.networks import Hint, LayerType
 
@@ -80,7 +81,7 @@ def module_tensors(module: nn.Module) -> StateDictTensors:
             hints[path] = hint
     state: dict[str, Tensor] = {}
     notes: dict[str, str] = {}
-    for key, value in module.state_dict().items():
+    for key, value in unpack_entries(module.state_dict()).items():
         if isinstance(value, Tensor):
             state[key] = value
         else:

@@ -201,6 +201,15 @@ def test_storages_that_views_share(tmp_path):
     assert torch.equal(open_source(tmp_path / "a.pkl").load("b.weight"), whole[4:8].t())
 
 
+def test_weights_that_are_shared_with_permuted_axes(tmp_path):
+    weight = torch.randn(6, 4)
+    torch.save({"encoder.weight": weight, "decoder.weight": weight.t()}, tmp_path / "a.pt")
+    network = read_network(tmp_path / "a.pt")
+    assert {layer.name: layer.parts[0].shape for layer in network.layers} == {"encoder": (6, 4), "decoder": (4, 6)}
+    (note,) = [note for note in network.notes if "permuted axes" in note.reason]
+    assert (note.tensor, "'encoder.weight'" in note.reason) == ("decoder.weight", True)
+
+
 class Whole(nn.Module):
     """Modules whose types names and shapes do not tell."""
 
@@ -273,7 +282,7 @@ def quantised() -> nn.Module:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("form", ["state", "module", "script"])
+@pytest.mark.parametrize("form", ["state", "module", "script", "memory"])
 def test_quantised_linear_layers(form, tmp_path):
     module = quantised()
     file = tmp_path / "a.pt"
@@ -281,7 +290,7 @@ def test_quantised_linear_layers(form, tmp_path):
         torch.jit.save(torch.jit.script(module), str(file))
     else:
         torch.save(module.state_dict() if form == "state" else module, file)
-    network = read_network(file)
+    network = read_network(module if form == "memory" else file)
     assert [layer.name for layer in network.layers] == ["0", "2"]
     for layer in network.layers:
         inner = module[int(layer.name)]

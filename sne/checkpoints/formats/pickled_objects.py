@@ -6,8 +6,8 @@ from typing import Any, final
 
 from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.checkpoints.formats.numpy_pickle import NumpyArray
-from sne.checkpoints.formats.packed_params import unpack_entries
 from sne.checkpoints.formats.pickle_machine import Global, PickleError, paused_collection
+from sne.checkpoints.packed_params import unpack_entries
 
 _MOST_DEPTH = 100
 _MOST_SHARING = 10

@@ -12,7 +12,7 @@ from sne.checkpoints.formats.pickle_machine import PickleError, PickleMachine
 from sne.checkpoints.formats.pickled_objects import present
 from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBytes
 from sne.checkpoints.formats.torch_storages import ArchivedStorages, FollowingStorages, byte_order, in_memory
-from sne.checkpoints.formats.torch_tensors import Storage
+from sne.checkpoints.formats.torch_tensors import Storage, StridedTensor
 from sne.checkpoints.formats.torchscript import is_torchscript
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
@@ -109,7 +109,23 @@ def state_tensors(file: Path, content: Any, select: str | None) -> StateDictTens
         )
     state, notes = unwrap(content, str(file), select)
     own = {name: value.note for name, value in state.items() if isinstance(value, DescribedTensor) and value.note}
-    return StateDictTensors(state, name=str(file), hints=hints_of(state), notes={**notes, **own})
+    notes = {**notes, **_transposed(state), **own}
+    return StateDictTensors(state, name=str(file), hints=hints_of(state), notes=notes)
+
+
+def _transposed(state: Mapping[str, Any]) -> dict[str, str]:
+    """Returns notes on tensors that are another one with its axes permuted. Both are read: they are two layers."""
+    first: dict[Any, tuple[str, Any]] = {}
+    notes: dict[str, str] = {}
+    for name, value in state.items():
+        if not isinstance(value, StridedTensor) or value.ndim < 2 or value.place is None:
+            continue
+        stored = value.storage.stored
+        view = stored.key if stored else None, value.offset, tuple(sorted(zip(value.shape, value.stride, strict=True)))
+        known, place = first.setdefault(view, (name, value.place))
+        if place != value.place:
+            notes[name] = f"shares its values with {known!r}, with permuted axes; both are read"
+    return notes
 
 
 def hints_of(state: Mapping[str, Any]) -> dict[str, Hint]:

@@ -7,7 +7,6 @@ from typing import Any, final
 from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.numpy_pickle import calls as container_calls
-from sne.checkpoints.formats.packed_params import unpack
 from sne.checkpoints.formats.pickle_machine import Global, PickleError, PickleMachine
 from sne.checkpoints.formats.script_code import read_code
 from sne.checkpoints.formats.stored_bytes import StoredBytes
@@ -15,6 +14,7 @@ from sne.checkpoints.formats.torch_storages import ArchivedStorages, byte_order,
 from sne.checkpoints.formats.torch_tensors import CALLS
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
+from sne.checkpoints.packed_params import unpack
 from sne.checkpoints.state_dict import StateDictTensors
 from sne.errors import CheckpointError
 from sne.networks import Hint
@@ -134,7 +134,7 @@ class _Found:
             return ()
         if isinstance(value, Global):
             return ()
-        packed = unpack(value)
+        packed = {name: part for name, part in unpack(value).items() if isinstance(part, DescribedTensor)}
         if packed:
             start = path.removesuffix("_packed_params").rstrip(".").removesuffix("_packed_params").rstrip(".")
             self._hint(start, value, packed["weight"].ndim if "weight" in packed else 0)

@@ -1,15 +1,18 @@
 """Packed parameters of torch's quantised modules, under the names that the modules' float versions use."""
 
-from typing import Any
+from typing import Any, TypeAlias
+
+from torch import Tensor
 
 from sne.checkpoints.described import DescribedTensor, InertObject
 
+AnyTensor: TypeAlias = Tensor | DescribedTensor
+
 _ENDINGS = ("._packed_params._packed_params", "._packed_params", "_packed_params")
-_GATES = 4
 _MOST_PARTS = 10_000
 
 
-def unpack(value: Any) -> dict[str, DescribedTensor]:
+def unpack(value: Any) -> dict[str, AnyTensor]:
     """Finds weight and bias in packed parameters.
 
     Args:
@@ -40,9 +43,9 @@ def unpack(value: Any) -> dict[str, DescribedTensor]:
     return found
 
 
-def _cell(value: tuple[Any, ...]) -> dict[str, DescribedTensor]:
+def _cell(value: tuple[Any, ...]) -> dict[str, AnyTensor]:
     """Returns the tensors of the cell of a recurrent layer: packed matrices of input and state, and biases."""
-    found: dict[str, DescribedTensor] = {}
+    found: dict[str, AnyTensor] = {}
     for suffix, packed in zip(("ih", "hh"), value[4], strict=False):
         found |= {f"{name}_{suffix}": part for name, part in unpack(packed).items()}
     return found
@@ -52,15 +55,15 @@ def _is_list(value: Any) -> bool:
     return type(value) is list and len(value) == 2
 
 
-def _tensors(value: Any) -> list[DescribedTensor]:
+def _tensors(value: Any) -> list[AnyTensor]:
     """Returns the tensors within tuples and lists, in order."""
-    found: list[DescribedTensor] = []
+    found: list[AnyTensor] = []
     pending: list[Any] = [value]
     for _ in range(_MOST_PARTS):
         if not pending:
             break
         part = pending.pop()
-        if isinstance(part, DescribedTensor):
+        if isinstance(part, Tensor | DescribedTensor):
             found.append(part)
         elif type(part) in (tuple, list) and len(part) < _MOST_PARTS:
             pending += reversed(part)
@@ -80,7 +83,7 @@ def unpack_entries(state: dict[Any, Any]) -> dict[Any, Any]:
     if not packed:
         return state
     result = dict(state)
-    cells: dict[str, list[dict[str, DescribedTensor]]] = {}
+    cells: dict[str, list[dict[str, AnyTensor]]] = {}
     for key in packed:
         found = unpack(state[key])
         path, is_cell, _ = key.partition("_all_weight_values.")
@@ -105,10 +108,10 @@ def _is_packed(key: str, value: Any) -> bool:
     return isinstance(value, InertObject) and value.class_name.rpartition(".")[2] == "ScriptObject"
 
 
-def _named_cells(path: str, layers: list[dict[str, DescribedTensor]]) -> dict[str, DescribedTensor]:
+def _named_cells(path: str, layers: list[dict[str, AnyTensor]]) -> dict[str, AnyTensor]:
     """Names the cells of a recurrent layer as the float layer does: by level and direction."""
     both = _is_bidirectional(layers)
-    named: dict[str, DescribedTensor] = {}
+    named: dict[str, AnyTensor] = {}
     for index, cell in enumerate(layers):
         level, reverse = divmod(index, 2) if both else (index, 0)
         for name, part in cell.items():
@@ -116,7 +119,7 @@ def _named_cells(path: str, layers: list[dict[str, DescribedTensor]]) -> dict[st
     return named
 
 
-def _is_bidirectional(layers: list[dict[str, DescribedTensor]]) -> bool:
+def _is_bidirectional(layers: list[dict[str, AnyTensor]]) -> bool:
     """Whether two cells work side by side at each level, judged by their widths.
 
     The cells of the second level read the outputs of all cells of the first. Two cells of which both read as many
