@@ -137,9 +137,10 @@ def _fuzz_here(options: argparse.Namespace) -> None:
         target = TARGETS[options.format]
     folder = _folder(options.corpus, options.format)
     with _work_folder() as work:
-        for seed in sorted((folder / "seeds").iterdir()):  # imports what is imported late
+        seeds = [file.read_bytes() for file in sorted((folder / "seeds").iterdir())]
+        for seed in seeds:  # imports what is imported late
             with contextlib.suppress(Exception):
-                target.run(seed.read_bytes(), work)
+                target.run(seed, work)
         count = _Counts(folder / "counts.json")
 
         def run(data: bytes) -> None:
@@ -154,9 +155,11 @@ def _fuzz_here(options: argparse.Namespace) -> None:
 
         def change(data: bytes, most: int, seed: int) -> bytes:
             draw = Random(seed)
-            if draw.random() < 0.1:
+            choice = draw.random()
+            if choice < 0.1:
                 return atheris.Mutate(data, most)
-            return mutate(data, draw)[:most]
+            # Most of what is interesting is refused, and so are its mutations. Whole files get further.
+            return mutate(draw.choice(seeds) if choice < 0.4 else data, draw)[:most]
 
         arguments = [sys.argv[0], f"-runs={options.runs}", "-max_len=400000", "-len_control=0", f"-timeout={LONGEST}",
                      "-rss_limit_mb=4096", f"-artifact_prefix={folder / 'finds'}/", "-reload=0", "-verbosity=0",
