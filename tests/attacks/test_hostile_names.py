@@ -16,6 +16,8 @@ from sne.checkpoints import CheckpointError, read_network
 from sne.cli.tables import format_table, printable, say, warn
 from sne.networks import TensorInfo, recognise
 from sne.networks.claims import find_excess
+from sne.training import TrainingSettings, fit
+from sne.zoo import Zoo, ZooWriter
 
 ODD_NAMES = {
     "many dots": ("." * 10**6, "has a name of 1000000 characters"),
@@ -153,3 +155,46 @@ def test_commands_escape_names_from_files(command, tmp_path, capsys):
     shown = capsys.readouterr()
     assert shown.out + shown.err
     assert all(line.isprintable() for line in (shown.out + shown.err).splitlines())
+
+
+MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m"
+
+
+def test_page_and_tables_of_an_evaluation_escape_names(tmp_path, capsys):
+    """Names of properties, families and networks come from the files of a zoo or a predictor."""
+    generator = torch.Generator().manual_seed(0)
+    with ZooWriter(tmp_path / "zoo") as writer:
+        for number in range(12):
+            state = {
+                "0.weight": torch.randn(3, 2, generator=generator),
+                "2.weight": torch.randn(2, 3, generator=generator),
+            }
+            names = {"id": f"{MARKUP}{number}", "run": f"{MARKUP}{number}", "family": MARKUP, "dataset": MARKUP}
+            writer.add(**names, step=1, state=state, properties={MARKUP: number / 12}, hyperparameters={MARKUP: MARKUP})
+    settings = TrainingSettings(experts=("forest",), trees=2)
+    fit(Zoo.open(tmp_path / "zoo"), [MARKUP], settings=settings, out=tmp_path / "p", progress=False)
+    page = tmp_path / "page.html"
+    for command in (
+        [
+            "evaluate",
+            str(tmp_path / "p"),
+            str(tmp_path / "zoo"),
+            "--split",
+            "all",
+            "--table",
+            "--by",
+            "family",
+            "--plot",
+            str(page),
+        ],
+        ["zoo", "info", str(tmp_path / "zoo")],
+        ["zoo", "verify", str(tmp_path / "zoo")],
+    ):
+        with pytest.raises(SystemExit) as ended:
+            sne.cli.main.main(command)
+        shown = capsys.readouterr()
+        assert ended.value.code == 0, shown.err
+        assert all(line.isprintable() for line in (shown.out + shown.err).splitlines())
+    text = page.read_text()
+    assert "<script>alert" not in text and "<img src=x" not in text
+    assert "&lt;script" in text or "\\u0026lt;script" in text
