@@ -21,6 +21,10 @@ MAX_DEPTH = 64
 MAX_COMPONENTS = 4_000_000
 """Largest number of components of all names together."""
 
+MAX_MEAN_DEPTH = 24
+"""Largest mean number of components per name, in networks of many tensors: each component may be a module."""
+
+_FEW_COMPONENTS = 10_000
 _SHOWN = 40
 
 
@@ -53,4 +57,7 @@ def find_excess(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
         count, components = count + 1, components + depth
         if count > MAX_TENSORS or components > MAX_COMPONENTS:
             return f"more than {count - 1} tensors, at most {MAX_TENSORS} are read"
+    if components > MAX_MEAN_DEPTH * count + _FEW_COMPONENTS:
+        mean = components // count
+        return f"{count} tensors lie in {mean} modules each, at most {MAX_MEAN_DEPTH} on average are read"
     return None

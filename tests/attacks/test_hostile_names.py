@@ -100,6 +100,13 @@ def test_claims_of_other_readers(shape):
     assert find_excess([("a", (2, 3)), ("b", shape)]).startswith("tensor 'b'")
 
 
+def test_tensors_that_claim_many_modules_each():
+    """Each component of a name may be a module of its own, which takes a kilobyte."""
+    claims = [(f"x{number}." + "a." * 60 + "weight", (1,)) for number in range(1000)]
+    assert find_excess(claims[:100]) is None
+    assert "lie in 62 modules each, at most 24 on average" in find_excess(claims)
+
+
 def test_a_million_tensors_are_refused_in_bounded_time_and_memory(tmp_path):
     entry = b'"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
     header = b"{" + b",".join(entry % number for number in range(10**6)) + b"}"
