@@ -19,6 +19,7 @@ MOST_SECONDS = 2.0
 MOST_MEMORY = 100 << 20
 MEMORY_PER_BYTE = 10
 _MOST_ROWS = 8
+_NO_SUFFIX = ".tar"  # of formats that are recognised by their content alone
 
 
 class LimitError(Exception):
@@ -111,7 +112,7 @@ _VALUES = _sample_values()
 _FOLDERS = {"folder": read_checkpoint, "predictor": read_predictor, "zoo": read_zoo}
 
 TARGETS: dict[str, Target] = {
-    known.name: Target(known.name, known.suffixes[0], read_checkpoint) for known in FORMATS
+    known.name: Target(known.name, (*known.suffixes, _NO_SUFFIX)[0], read_checkpoint) for known in FORMATS
 } | {name: Target(name, "", read) for name, read in _FOLDERS.items()}
 """Every format of checkpoints, and folders of each kind, by name."""
 
