@@ -19,7 +19,7 @@ from sne.zoo import Zoo
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
-FOLDERS = ("sne", "tests", "docs", "benchmarks", "examples")
+FOLDERS = ("sne", "tests", "docs", "benchmarks", "examples", "fuzz")
 PATHS = [
     path.relative_to(ROOT).as_posix() + ("/" if path.is_dir() else "")
     for folder in FOLDERS

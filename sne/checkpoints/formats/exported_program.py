@@ -156,7 +156,8 @@ def _hints(program: Any) -> dict[str, Hint]:
         for item in inputs if isinstance(inputs, list) else []:
             argument = item.get("arg") if isinstance(item, dict) else None
             tensor = argument.get("as_tensor") if isinstance(argument, dict) else None
-            name = names.get(tensor.get("name", "")) if isinstance(tensor, dict) else None
+            used = tensor.get("name") if isinstance(tensor, dict) else None
+            name = names.get(used) if isinstance(used, str) else None
             if name is None:
                 continue
             path = name.rpartition(".")[0]
