@@ -15,6 +15,8 @@ AnyTensor: TypeAlias = Tensor | DescribedTensor
 
 MAX_DEPTH = 100
 MAX_ENTRIES = 1_000_000
+MAX_SHARING = 10
+"""Number of paths per entry, on average, from which on the content is taken for hostile."""
 
 
 def as_tensor(value: Any) -> AnyTensor | None:

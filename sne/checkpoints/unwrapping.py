@@ -8,6 +8,7 @@ from sne.checkpoints.described import InertObject
 from sne.checkpoints.nesting import (
     MAX_DEPTH,
     MAX_ENTRIES,
+    MAX_SHARING,
     AnyTensor,
     Nodes,
     as_tensor,
@@ -220,10 +221,13 @@ class _Finder:
         # Entries are taken from the end of the list, so they are put there in reverse order.
         pending: list[tuple[str, Any, int]] = [(key, value, 1) for key, value in reversed(entries)]
         visits = 0
+        seen: set[int] = set()  # a small file may lead to the same entries by very many paths
         while pending:
             key, value, depth = pending.pop()
             visits += 1
-            if depth > MAX_DEPTH or visits + len(pending) > MAX_ENTRIES:
+            seen.add(id(value))
+            most = min(MAX_ENTRIES, MAX_SHARING * (len(seen) + 1000))
+            if depth > MAX_DEPTH or visits > most or visits + len(pending) > MAX_ENTRIES:
                 raise CheckpointError(self._name, "the mappings are nested without end")
             tensor = as_tensor(value)
             where = join(path, key)
