@@ -1,5 +1,6 @@
 """The content of a checkpoint as a tree: mappings, lists and inert objects, with tensors among the leaves."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,6 +13,9 @@ from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.errors import CheckpointError
 
 AnyTensor: TypeAlias = Tensor | DescribedTensor
+
+# Most of what a checkpoint holds beside tensors; the general questions take five times as long.
+_NO_TENSORS = frozenset({dict, OrderedDict, list, tuple, str, int, float, bool, type(None)})
 
 MAX_DEPTH = 100
 MAX_ENTRIES = 1_000_000
@@ -29,6 +33,8 @@ def as_tensor(value: Any) -> AnyTensor | None:
         >>> as_tensor(np.ones(2, dtype=np.float32)), as_tensor("text")
         (tensor([1., 1.]), None)
     """
+    if type(value) in _NO_TENSORS:
+        return None
     if isinstance(value, Tensor | DescribedTensor):
         return value
     if not isinstance(value, np.ndarray):
@@ -52,7 +58,7 @@ def children(value: Any) -> Iterable[tuple[Any, Any]] | None:
     Args:
         value: Any node of the tree. Entries of lists have their positions as keys.
     """
-    if isinstance(value, Mapping):
+    if type(value) is dict or isinstance(value, Mapping):
         return value.items()
     if isinstance(value, list | tuple):
         return enumerate(value)
