@@ -52,7 +52,8 @@ def find_excess(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> str | None:
             return f"tensor {name[:_SHOWN] + '...'!r} lies in {depth} modules, at most {MAX_DEPTH} are read"
         if len(shape) > MAX_AXES:
             return f"tensor {name!r} has {len(shape)} axes, at most {MAX_AXES} are read"
-        if min(shape, default=0) < 0 or prod(max(size, 1) for size in shape) >= MAX_ENTRIES:
+        entries = prod(shape) or prod(max(size, 1) for size in shape)
+        if entries >= MAX_ENTRIES or min(shape, default=0) < 0:
             return f"tensor {name!r} has a shape that no tensor has"
         count, components = count + 1, components + depth
         if count > MAX_TENSORS or components > MAX_COMPONENTS:
