@@ -1,6 +1,7 @@
 """Files of every format with bytes that are missing or changed."""
 
 import random
+import struct
 
 import pytest
 from checkpoint_files import WRITERS, branching
@@ -36,3 +37,23 @@ def test_a_damaged_file_is_refused_or_read_whole(name, tmp_path):
         else:
             assert network.num_weights > 0
     assert refused > CASES / 4
+
+
+@pytest.mark.parametrize("suffix", ["", ".pt", ".onnx", ".safetensors", ".gguf", ".npz", ".h5"])
+def test_files_of_one_byte(suffix, tmp_path):
+    file = tmp_path / f"a{suffix}"
+    for byte in range(256):
+        file.write_bytes(bytes([byte]))
+        with pytest.raises(CheckpointError):
+            read_network(file)
+
+
+def test_gguf_of_empty_experts_without_end(tmp_path):
+    """A thousand tensors that claim ten thousand experts each and have no values: 60 kB that would be 10^7 tensors."""
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1000, 0)
+    for number in range(1000):
+        name = f"blk.{number}.ffn_up_exps.weight".encode()
+        header += struct.pack("<Q", len(name)) + name + struct.pack("<IQQQIQ", 3, 0, 1, 10_000, 0, 0)
+    (tmp_path / "a.gguf").write_bytes(header + bytes(64))
+    with pytest.raises(CheckpointError, match="more than 500000 tensors, counting every expert"):
+        read_network(tmp_path / "a.gguf")
