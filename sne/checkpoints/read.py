@@ -21,6 +21,7 @@ from sne.checkpoints.stored import StoredTensors
 from sne.checkpoints.unwrapping import unwrap
 from sne.errors import CheckpointError
 from sne.networks import Network, Note, build_network
+from sne.work.collection import paused_collection
 
 Readable: TypeAlias = str | PathLike[str] | Mapping[str, Any] | nn.Module
 """What can be read: a path, a state dict (wrapped or not), or a module."""
@@ -58,8 +59,9 @@ def read_network(
         >>> network.read(network.layers[0].parts[0]).shape
         torch.Size([3, 4, 1])
     """
-    opened = open_source(source, select=select)
-    network = build_network(name or opened.name, opened, opened.hints, heads=heads_of(opened.config))
+    with paused_collection():
+        opened = open_source(source, select=select)
+        network = build_network(name or opened.name, opened, opened.hints, heads=heads_of(opened.config))
     network = without_nonfinite_constants(network)
     if not network.layers:
         raise CheckpointError(opened.name, _without_weights(network))

@@ -1,33 +1,20 @@
 """A machine that runs pickles without importing, calling or making anything that they name."""
 
-import gc
 import struct
 from codecs import escape_decode
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from sne.checkpoints.described import InertObject
 from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.errors import CheckpointError
+from sne.work.collection import paused_collection
 
 _LONG_BYTES = 4096
 _LARGE_NUMBER = 1000
 _UNIT = 64  # bytes of memory that one unit of the allowance stands for
 _FEW = 16
 _SMALL_KEY = 1 << 20
-
-
-@contextmanager
-def paused_collection() -> Iterator[None]:
-    """Pauses Python's search for cycles, which takes most of the time where many objects are made and all are kept."""
-    is_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if is_enabled:
-            gc.enable()
 
 
 class PickleError(ValueError):

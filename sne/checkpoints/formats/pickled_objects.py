@@ -6,8 +6,9 @@ from typing import Any, final
 
 from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.checkpoints.formats.numpy_pickle import NumpyArray
-from sne.checkpoints.formats.pickle_machine import Global, PickleError, paused_collection
+from sne.checkpoints.formats.pickle_machine import Global, PickleError
 from sne.checkpoints.packed_params import unpack_entries
+from sne.work.collection import paused_collection
 
 _MOST_DEPTH = 100
 _MOST_SHARING = 10
