@@ -55,5 +55,5 @@ def test_gguf_of_empty_experts_without_end(tmp_path):
         name = f"blk.{number}.ffn_up_exps.weight".encode()
         header += struct.pack("<Q", len(name)) + name + struct.pack("<IQQQIQ", 3, 0, 1, 10_000, 0, 0)
     (tmp_path / "a.gguf").write_bytes(header + bytes(64))
-    with pytest.raises(CheckpointError, match="more than 500000 tensors, counting every expert"):
+    with pytest.raises(CheckpointError, match="claim more experts than a file of its size holds"):
         read_network(tmp_path / "a.gguf")

@@ -233,7 +233,7 @@ SAME_HASH = [b"\x8a\x0b" + (index * (2**61 - 1)).to_bytes(11, "little") for inde
 BOMBS = {
     "memo": HEAD + b"]r" + struct.pack("<I", 671_442_960) + b".",
     "lists": HEAD + b"(" + b"]" * 1_000_000 + b"l.",
-    "mappings": HEAD + b"(" + b"}K\x01K\x01s" * 100_000 + b"l.",
+    "mappings": HEAD + b"(" + b"}K\x01K\x01s" * 30_000 + b"l.",
     "sets": b"\x80\x04(" + b"\x8f" * 1_000_000 + b"l.",
     "marks": HEAD + b"(" * 2_000_000,
     "nested tuples": HEAD + b"N" + b"\x85" * OBJECTS + b".",
@@ -246,7 +246,7 @@ BOMBS = {
     "bytes": b"\x80\x04\x8e" + struct.pack("<Q", 2**63) + b"a.",
     "frame": b"\x80\x04\x95" + struct.pack("<Q", 2**60) + b"N.",
     "keys of one hash": HEAD + b"}(" + b"".join(key + b"N" for key in SAME_HASH) + b"u.",
-    "objects": HEAD + b"cos\nsystem\nq\x00(" + b"h\x00)\x81" * 100_000 + b"l.",
+    "objects": HEAD + b"cos\nsystem\nq\x00(" + b"h\x00)\x81" * 30_000 + b"l.",
     "copies of a list": HEAD + b"(" + b"K\x01" * 200_000 + b"lq\x00ccollections\ndeque\nq\x01h\x00\x85q\x02("
     + b"h\x01h\x02R" * 20_000 + b"l.",
     "copies of a mapping": HEAD + ENTRIES + b"q\x00ccollections\nCounter\nq\x01h\x00\x85q\x02("
