@@ -113,8 +113,13 @@ def _is_other_in_proj(module: str, stems: Mapping[str, Stem], outputs: Mapping[s
     stem = stems.get(f"{module}{dot}in_proj")
     if stem is None or "weight" not in stem.leaves:
         return False
-    if any(f"{module}{dot}{name}" in stems for name in ("conv", "conv1d", "pos_proj", "pos_q_proj")):
-        return f"{module}{dot}conv" in stems or f"{module}{dot}conv1d" in stems
+    beside = {
+        name for name in ("conv", "conv1d", "pos_proj", "pos_q_proj", "q", "v") if f"{module}{dot}{name}" in stems
+    }
+    if beside & {"conv", "conv1d"}:
+        return True
+    if beside & {"pos_proj", "pos_q_proj"} or beside >= {"q", "v"}:  # DeBERTa, whose q_bias and v_bias are apart
+        return False
     return module not in outputs or stem.leaves["weight"].shape[:1] != (3 * outputs[module][1],)
 
 

@@ -78,7 +78,8 @@ FUSIONS = (
 )
 """The first row whose patterns match decides. Source: the modelling code of each architecture."""
 
-_SIBLINGS_OF_OPEN = {"output_gate", "pos_proj", "pos_q_proj"}  # MiniMax; DeBERTa: by head
+_SIBLINGS_OF_OPEN = {"output_gate"}  # MiniMax: by head
+_SIBLINGS_OF_DEBERTA = ({"pos_proj"}, {"pos_q_proj"}, {"q", "v"})  # the last two are q_bias and v_bias
 _CODEGEN2_HEADS = (128, 256)
 _CODEGEN2_WIDTHS = (2048, 4096)  # widths that CodeGen 2, which has eight blocks, shares with other models
 PIECES = ("query", "key", "value")
@@ -169,6 +170,8 @@ def _layout(fused: Fused, heads: Heads | None) -> Layout:
     configured = [row.layout for row in rows if row.model_type and re.fullmatch(row.model_type, kind)]
     if configured:
         return configured[0]
+    if fused.path.endswith("in_proj") and any(fused.siblings >= names for names in _SIBLINGS_OF_DEBERTA):
+        return Layout.BY_GROUP
     if not fused.siblings.isdisjoint(_SIBLINGS_OF_OPEN):
         return Layout.OPEN
     return next(row.layout for row in rows if not row.model_type)

@@ -130,8 +130,9 @@ def test_what_is_open_is_one_layer_with_a_note(name, shape, config, reason):
     assert cut_of(name, shape, config) == reason
 
 
-def test_deberta_by_head_with_biases_of_queries_and_values():
-    config = transformers.DebertaConfig(**SMALL, relative_attention=True, pos_att_type=["p2c", "c2p"])
+@pytest.mark.parametrize("relative", [{}, {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}])
+def test_deberta_by_head_with_biases_of_queries_and_values(relative):
+    config = transformers.DebertaConfig(**SMALL, **relative)
     model = transformers.DebertaModel(config)
     layer = model.encoder.layer[0].attention.self
     network = build_network("a model", Held(model.state_dict()), heads=heads_of(config.to_dict()))
@@ -146,7 +147,7 @@ def test_deberta_by_head_with_biases_of_queries_and_values():
     ]
     alone, notes = recognise({info.name: info for info in network.source.infos.values()})
     assert any(part.tensor.endswith("in_proj.weight") and part.axis is None for one in alone for part in one.parts)
-    assert any(note.reason == OPEN_LAYOUT for note in notes)
+    assert any(note.reason == OPEN_HEADS for note in notes)
 
 
 def test_the_last_row_of_the_layouts_matches_every_name():
