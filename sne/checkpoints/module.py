@@ -39,7 +39,8 @@ def class_hint(class_name: str, axes: int | None = None) -> Hint | None:
     """Returns the hint that the name of a module's class gives about the type of its layer.
 
     Args:
-        class_name: Name of the class without its package, such as "ConvTranspose2d".
+        class_name: Name of the class without its package, such as "ConvTranspose2d"; the prefix that
+            `torch.nn.utils.parametrize` gives to classes does not matter.
         axes: Number of axes of the module's weight, 0 if it has none; a class with another number than torch's is not
             torch's, because a user may give a class any name. None to skip this check.
 
@@ -52,6 +53,7 @@ def class_hint(class_name: str, axes: int | None = None) -> Hint | None:
         >>> class_hint("Linear") is None
         True
     """
+    class_name = class_name.removeprefix("Parametrized")
     kind = _CLASSES.get(class_name)
     if kind is None:
         kind = next((kind for ending, kind in _CLASS_ENDINGS.items() if class_name.endswith(ending)), None)

@@ -103,4 +103,6 @@ def test_weight_norm(case, old, tmp_path):
 
 def test_sizes_that_do_not_fit_compose_nothing():
     state = {"fc.weight_v": torch.ones(4, 3), "fc.weight_g": torch.ones(2, 1), "a.weight_v": torch.ones(2, 2)}
-    assert {part.tensor for _, part in read_network(state).parts()} == set(state)
+    network = read_network(state)
+    assert {part.tensor for _, part in network.parts()} == {"a.weight_v"}
+    assert {note.tensor for note in network.notes if "does not fit" in note.reason} == {"fc.weight_v", "fc.weight_g"}

@@ -148,3 +148,50 @@ def test_weight_norm_of_other_names():
     for name in ("weight_hh_l0", "weight_ih_l0"):
         torch.testing.assert_close(network.source.load(name), getattr(module, name).detach())
     assert not {part.tensor for _, part in network.parts() if part.tensor.endswith(("_g", "_v"))}
+
+
+def test_lengths_of_one_axis():
+    direction, length = torch.randn(4, 3, 2), torch.rand(4) + 1
+    found = values({"weight_v": direction, "weight_g": length})
+    expected = torch._weight_norm(direction, length[:, None, None], 0)
+    torch.testing.assert_close(found["weight"], expected)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 1)])
+def test_a_length_that_does_not_fit_is_noted(shape):
+    state = {"fc.weight_v": torch.randn(4, 3), "fc.weight_g": torch.ones(shape), "other.weight": torch.ones(2, 2)}
+    network = read_network(state)
+    assert {part.tensor for _, part in network.parts()} == {"other.weight"}
+    reasons = {note.tensor: note.reason for note in network.notes}
+    assert "length does not fit" in reasons["fc.weight_v"] and reasons["fc.weight_v"] == reasons["fc.weight_g"]
+
+
+def test_a_length_of_both_sizes_of_a_square_weight_is_noted():
+    state = {"weight_v": torch.randn(4, 4), "weight_g": torch.ones(4), "x.weight": torch.ones(2, 2)}
+    assert set(values(state)) == {"x.weight"}
+
+
+def test_mixing_factors_of_rwkv_are_no_weight_norm():
+    state = {f"time_mix_{letter}": torch.rand(1, 1, 6) for letter in "kvrg"}
+    found = values(state)
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+
+
+@pytest.mark.parametrize("normalise", ["weight_norm", "spectral_norm", "pruning", "parametrised"])
+def test_a_square_transposed_convolution_is_known_by_its_class(normalise, tmp_path):
+    layer = nn.ConvTranspose2d(6, 6, 3)
+    if normalise == "pruning":
+        prune.random_unstructured(layer, "weight", amount=0.5)
+    elif normalise == "parametrised":
+        parametrizations.weight_norm(layer)
+    else:
+        getattr(nn.utils, normalise)(layer)
+    module = nn.Sequential(layer)
+    networks = [read_network(module)]
+    if normalise != "parametrised":  # such a module cannot be pickled
+        with torch.no_grad():  # its weight would be part of a graph otherwise
+            module(torch.ones(1, 6, 4, 4))
+        torch.save(module, tmp_path / "whole.pt")
+        networks.append(read_network(tmp_path / "whole.pt"))
+    for network in networks:
+        assert [layer.type.value for layer in network.layers] == ["conv_transpose2d"]

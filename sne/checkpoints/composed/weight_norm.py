@@ -11,6 +11,9 @@ from sne.checkpoints.composed.parametrised import parametrised_weights
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found, is_float
 from sne.networks import TensorInfo
 
+_UNFIT = "a weight norm whose length does not fit, not read"
+_OTHERS = ("q", "k", "r")  # queries, keys and receptances beside values and gates: time_mix_v and time_mix_g of RWKV
+
 
 @final
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class NormalisedWeight(ComposedWeight):
         direction, length = stored(self.direction), stored(self.length)
         dtype = torch.promote_types(direction.dtype, torch.float32)
         direction, length = direction.to(dtype), length.to(dtype)
-        shape = length.shape if length.ndim == direction.ndim else (1,) * direction.ndim
+        shape = length.shape if length.ndim == direction.ndim else (length.numel(),) + (1,) * (direction.ndim - 1)
         axes = [axis for axis, size in enumerate(shape) if size == 1]
         norm = direction.square().sum(axes, keepdim=True).sqrt() if axes else direction.abs()
         return direction * (length.reshape(shape) / norm)
@@ -59,7 +62,8 @@ def find_normalised(facts: Facts) -> Found:
         facts: What is known about the checkpoint.
 
     Returns:
-        The weights, under the names that they have without normalisation.
+        The weights, under the names that they have without normalisation, and the tensors of those that cannot be
+        formed.
 
     Example:
         >>> length = TensorInfo("fc.weight_g", (4, 1), "float32")
@@ -73,22 +77,34 @@ def find_normalised(facts: Facts) -> Found:
         for name, (path, leaves) in parametrised_weights(infos).items()
         if leaves == {"original0", "original1"}
     }
-    pairs |= {name[:-2]: (name, f"{name[:-2]}_g") for name in infos if name.endswith("_v")}
+    pairs |= {
+        name[:-2]: (name, f"{name[:-2]}_g")
+        for name in infos
+        if name.endswith("_v") and not any(f"{name[:-2]}_{other}" in infos for other in _OTHERS)
+    }
     found: dict[str, ComposedWeight] = {}
+    packed: dict[str, str] = {}
     for name, (direction, length) in pairs.items():
         info = infos[direction]
         if name in infos or length not in infos or not is_float(info):
             continue
         if _length_fits(info.shape, infos[length].shape):
             found[name] = NormalisedWeight(TensorInfo(name, info.shape, info.dtype), direction, length)
-    return Found(found)
+        elif len(info.shape) > 1 and "weight" in name.rpartition(".")[2]:
+            packed |= {direction: _UNFIT, length: _UNFIT}
+    return Found(found, packed)
 
 
 def _length_fits(shape: tuple[int, ...], length: tuple[int, ...]) -> bool:
-    """Whether a length is a scalar, or has one entry per index of one axis and size 1 along the others."""
+    """Whether a length is a scalar, or has one entry per index of one axis and size 1 along the others.
+
+    A length with a single axis belongs to the first axis of the weight, if no other axis has its size.
+    """
     if len(shape) < 2:
         return False
     if not length:
         return True
+    if len(length) == 1:
+        return length[0] == shape[0] and (length[0] == 1 or length[0] not in shape[1:])
     sizes = [(size, wanted) for size, wanted in zip(length, shape, strict=False) if size != 1]
     return len(length) == len(shape) and len(sizes) <= 1 and all(size == wanted for size, wanted in sizes)

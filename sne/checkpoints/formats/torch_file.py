@@ -25,6 +25,7 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
 _PADDLE = "StructuredToParameterName@@"
 _LAST_PROTOCOL = 5
+_WEIGHTS = ("weight", "weight_orig", "weight_v", "weight_bar")  # of modules under pruning, spectral or weight norm too
 _OLD_PICKLE = re.compile(
     rb"\([dl]p\d+\n|[}\]]q\x00|\(?c(numpy|torch|collections|copy_?reg|__builtin__|builtins)[\w.]*\n\w+\n"
 )
@@ -142,7 +143,7 @@ def hints_of(state: Mapping[str, Any]) -> dict[str, Hint]:
         if not isinstance(value, DescribedTensor):
             continue
         path, _, own = name.rpartition(".")
-        if own == "weight" and path and value.module_class:
+        if own in _WEIGHTS and path and value.module_class:
             hint = Hint(in_first=True) if value.module_class == "Conv1D" else class_hint(value.module_class, value.ndim)
             if hint is not None:
                 hints[path] = hint
