@@ -1,6 +1,7 @@
 """From the tensors of one stem to typed layers."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from sne.networks.adapters import FACTOR, is_factor
@@ -25,6 +26,13 @@ _NO_HINT = Hint()
 _MAYBE_COMPUTED = "names do not tell whether this table of positions is learned or computed; read as positions"
 _OTHER_CLASS = "a layer of a class that is not known; read as other"
 _UNKNOWN = "a parameter of no known layer; read as other"
+_DROPPED = (
+    "the trained recurrent weight under weight drop (AWD-LSTM), which the network computes with; the LSTM is read with "
+    "its own copy, in which entries may be dropped; this one is read as other"
+)
+_STACKED = "weights of several experts in one tensor, the first axis counts the experts; read as other"
+_RAW = re.compile(r"weight_hh_l\d{1,9}(_reverse)?_raw")
+_ROUTERS = ("router", "router.layer", "router.gate", "gate", "gate.wg")
 _PIECE_BIASES = {"q": "q_bias", "query": "q_bias", "k": "k_bias", "key": "k_bias", "v": "v_bias", "value": "v_bias"}
 
 
@@ -43,6 +51,7 @@ def read_layers(
         One entry per stem, in the order of `stems`. Every tensor is a part of a layer.
     """
     gpt2_in_first = _gpt2_in_first(stems)
+    stacked = _stacked_experts(stems)
     found = []
     for stem in _with_biases_of_pieces(stems, attentions):
         if is_recurrent(stem):
@@ -50,7 +59,7 @@ def read_layers(
         elif is_multihead(stem):
             layers = multihead(stem)
         else:
-            layers = _Reader(stem, hints.get(stem.stored, _NO_HINT), attentions, heads, gpt2_in_first).read()
+            layers = _Reader(stem, hints.get(stem.stored, _NO_HINT), attentions, heads, gpt2_in_first, stacked).read()
         found.append(_with_rest(layers, stem))
     return found
 
@@ -80,6 +89,28 @@ def _gpt2_in_first(stems: Mapping[str, Stem]) -> bool | None:
     return None
 
 
+def _stacked_experts(stems: Mapping[str, Stem]) -> frozenset[str]:
+    """Returns the stems whose weight [expert, out, in] has one entry per output of a router beside it: JetMoE, Granite.
+
+    A gate counts as a router if the path names experts.
+    """
+    found = set()
+    for path, stem in stems.items():
+        weight = stem.leaves.get("weight")
+        if weight is None or len(weight.shape) != 3:
+            continue
+        module = path.rpartition(".")[0]
+        modules = (module, module.rpartition(".")[0]) if module.endswith("experts") else (module,)
+        for name in _ROUTERS:
+            if name.startswith("gate") and not re.search("moe|expert", path.lower()):
+                continue
+            routers = (stems.get(f"{parent}.{name}" if parent else name) for parent in modules)
+            shapes = [router.leaves["weight"].shape for router in routers if router and "weight" in router.leaves]
+            if any(len(shape) == 2 and shape[0] == weight.shape[0] for shape in shapes):
+                found.add(path)
+    return frozenset(found)
+
+
 @dataclass(frozen=True)
 class _Reader:
     """Reads a stem that is neither recurrent nor `nn.MultiheadAttention`.
@@ -90,6 +121,7 @@ class _Reader:
         attentions: Attentions of the network.
         heads: Heads of the attentions, if a configuration says so.
         gpt2_in_first: Whether layers named as in GPT-2 are stored [in, out]; None if unknown.
+        stacked: Stems whose weight holds several experts.
     """
 
     stem: Stem
@@ -97,6 +129,7 @@ class _Reader:
     attentions: Attentions
     heads: Heads | None
     gpt2_in_first: bool | None
+    stacked: Set[str]
 
     def read(self) -> StemLayers:
         leaves, hint = self.stem.leaves, self.hint
@@ -125,6 +158,8 @@ class _Reader:
             return self._of_class(weight, bias, hint.type)
         if ndim == 2:
             return self._linear(weight, bias)
+        if hint.type is None and self.stem.path in self.stacked:
+            return self._other(weight, _STACKED)
         if ndim in CONVS:
             return self._conv(weight, bias)
         return self._other(weight, f"a weight of shape {list(weight.shape)} with no known layer; read as other")
@@ -192,6 +227,8 @@ class _Reader:
         if len(info.shape) == 1 and has_role(self.stem.component, "norm"):
             part = vector_part(info, Role.SCALE)
             return StemLayers(self.stem.path, [Layer(self.stem.path, LayerType.RMS_NORM, 0, (part,))])
+        if _RAW.fullmatch(self.stem.component):
+            return self._other(info, _DROPPED)
         return self._other(info, FACTOR if is_factor(self.stem.component) else _UNKNOWN)
 
     def _linear(self, weight: TensorInfo, bias: TensorInfo | None) -> StemLayers:

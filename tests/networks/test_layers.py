@@ -239,3 +239,25 @@ def test_a_norm_of_open_type_is_noted():
     assert "batch norm and group norm; read as layer norm" in note.reason
     assert not read(conv | norm, {"norm": Hint(LayerType.LAYER_NORM)}).notes
     assert not [note for note in read(timm_vit()).notes if "running statistics" in note.reason]
+
+
+def test_stacked_experts_are_no_convolution():
+    stacked = read({
+        "mlp.router.layer.weight": torch.ones(4, 8), "mlp.input_linear.weight": torch.ones(4, 12, 8),
+        "moe.gate.weight": torch.ones(5, 8), "moe.experts.w1.weight": torch.ones(5, 12, 8),
+    })  # fmt: skip
+    types = {layer.name: layer.type for layer in stacked.layers}
+    assert types["mlp.input_linear"] is types["moe.experts.w1"] is LayerType.OTHER
+    assert {note.tensor for note in stacked.notes if "experts" in note.reason} == {
+        "mlp.input_linear.weight", "moe.experts.w1.weight"
+    }  # fmt: skip
+    gated = read({"block.gate.weight": torch.ones(4, 4), "block.conv.weight": torch.ones(4, 4, 3)})
+    assert LayerType.CONV1D in {layer.type for layer in gated.layers}
+
+
+def test_the_weight_before_weight_drop_is_noted():
+    network = read({
+        "rnns.0.weight_hh_l0_raw": torch.ones(16, 4), "rnns.0.module.weight_hh_l0": torch.ones(16, 4),
+        "rnns.0.module.weight_ih_l0": torch.ones(16, 3),
+    })  # fmt: skip
+    assert [note.tensor for note in network.notes if "weight drop" in note.reason] == ["rnns.0.weight_hh_l0_raw"]
