@@ -164,8 +164,6 @@ def example(name):
 
 
 def export(module, name, exporter, file):
-    if exporter.startswith("new"):
-        pytest.importorskip("onnxscript")
     module.train(exporter == "old in training")
     torch.onnx.export(module, (example(name),), str(file), **EXPORTERS[exporter])
     module.eval()

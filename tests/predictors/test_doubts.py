@@ -34,7 +34,6 @@ def test_odd_networks_do(state, words):
 
 @pytest.mark.filterwarnings("ignore")
 def test_folded_batch_norms_do(tmp_path):
-    pytest.importorskip("onnx")
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
     torch.onnx.export(module, (torch.zeros(1, 3, 8, 8),), str(tmp_path / "a.onnx"), dynamo=False)
     assert any("batch norm into" in doubt for doubt in doubts(read_network(tmp_path / "a.onnx")))
