@@ -1,9 +1,7 @@
-"""Low-level access to files that may be damaged or hostile: byte ranges, dense tensors, JSON, zip directories."""
+"""Low-level access to files that may be damaged or hostile: byte ranges, dense tensors, JSON."""
 
 import json
 import os
-import zipfile
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,6 @@ DTYPES: dict[str, torch.dtype] = {
 }  # fmt: skip
 """Element types that are read, by name."""
 
-MAX_PICKLE = 200_000_000
-"""Largest pickle in an archive that is read, in bytes."""
-
-_LOCAL_HEADER = 30
 _LARGE_JSON = 1_000_000  # bytes; parsed values may take 30 times as much
 _MOST_NESTED = 2_000_000
 _MOST_VALUES = 8_000_000
@@ -147,78 +141,3 @@ def leads_out(owner: Path, file: Path) -> bool:
     """
     real = file.resolve()
     return not any(real.is_relative_to(folder) for folder in (owner.parent.resolve(), owner.resolve().parent))
-
-
-@dataclass(frozen=True)
-class Record:
-    """Position of an uncompressed member of a zip archive.
-
-    Args:
-        header: Offset of the member's local header, in bytes.
-        size: Size of the member's content, in bytes.
-    """
-
-    header: int
-    size: int
-
-    def start(self, file: Path) -> int:
-        """Returns the offset of the content, which follows a local header of variable length.
-
-        Args:
-            file: Path of the archive.
-
-        Raises:
-            CheckpointError: If there is no local header at this position.
-        """
-        with file.open("rb") as stream:
-            stream.seek(self.header)
-            head = stream.read(_LOCAL_HEADER)
-        if len(head) < _LOCAL_HEADER or not head.startswith(b"PK\x03\x04"):
-            raise CheckpointError(file, f"damaged zip archive: no member starts at byte {self.header}")
-        names = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
-        return self.header + _LOCAL_HEADER + names
-
-
-def read_directory(file: Path) -> dict[str, Record]:
-    """Lists the members of a torch archive after checking them; reads no content.
-
-    Args:
-        file: Path of a zip archive.
-
-    Returns:
-        The uncompressed members, by name.
-
-    Raises:
-        CheckpointError: If members are duplicated, compressed or encrypted (torch writes none of these), if they
-            overlap or extend beyond the end of the file, or if a pickle is larger than `MAX_PICKLE`.
-    """
-    try:
-        size = file.stat().st_size
-        with zipfile.ZipFile(file) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(file, f"truncated or damaged zip archive: {error}") from error
-    records: dict[str, Record] = {}
-    for member in members:
-        if member.filename in records:
-            raise CheckpointError(file, f"the archive has the member {member.filename!r} twice")
-        is_code = "/code/" in member.filename or "/extra/" in member.filename
-        if member.compress_type != zipfile.ZIP_STORED and not is_code:
-            raise CheckpointError(file, f"member {member.filename!r} is compressed; torch stores members uncompressed")
-        if member.flag_bits & 1:
-            raise CheckpointError(file, f"member {member.filename!r} is encrypted")
-        if member.filename.endswith(".pkl") and member.file_size > MAX_PICKLE:
-            raise CheckpointError(file, f"member {member.filename!r} claims {member.file_size} bytes, at most "
-                                  f"{MAX_PICKLE} are read")  # fmt: skip
-        if member.compress_type == zipfile.ZIP_STORED:
-            if member.file_size != member.compress_size:
-                raise CheckpointError(file, f"member {member.filename!r} has two different sizes")
-            records[member.filename] = Record(member.header_offset, member.file_size)
-    end = 0
-    for name, record in sorted(records.items(), key=lambda item: (item[1].header, item[0])):
-        if record.header < end:
-            raise CheckpointError(file, f"member {name!r} overlaps the one before it")
-        end = record.header + _LOCAL_HEADER + record.size
-    if end > size:
-        raise CheckpointError(file, f"truncated: the members end at byte {end}, the file has {size} bytes")
-    return records
