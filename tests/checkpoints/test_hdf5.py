@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sne.checkpoints import CheckpointError, read_network
-from sne.checkpoints.formats.hdf5_objects import Hdf5Objects
+from sne.checkpoints.formats.hdf5.objects import Hdf5Objects
 
 
 def values() -> np.ndarray:

@@ -8,7 +8,7 @@ from checkpoint_files import branching, layout, same_values
 from torch import nn
 
 from sne.checkpoints import read_network
-from sne.checkpoints.formats.script_code import read_code
+from sne.checkpoints.formats.pickles.script_code import read_code
 from sne.networks import LayerType
 
 pytestmark = pytest.mark.filterwarnings("ignore")

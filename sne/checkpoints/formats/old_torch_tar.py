@@ -6,12 +6,12 @@ from typing import Any
 
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.packed_file import is_tar, read_tar
-from sne.checkpoints.formats.pickle_machine import PickleError, PickleMachine
-from sne.checkpoints.formats.pickled_objects import present
+from sne.checkpoints.formats.pickles.machine import PickleError, PickleMachine
+from sne.checkpoints.formats.pickles.objects import present
+from sne.checkpoints.formats.pickles.storages import storage_type
+from sne.checkpoints.formats.pickles.tensors import Storage, StridedTensor
 from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.formats.torch_file import calls, state_tensors
-from sne.checkpoints.formats.torch_storages import storage_type
-from sne.checkpoints.formats.torch_tensors import Storage, StridedTensor
 from sne.checkpoints.state_dict import StateDictTensors
 from sne.errors import CheckpointError
 

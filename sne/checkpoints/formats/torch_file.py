@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from sne.checkpoints.described import DescribedTensor
-from sne.checkpoints.formats import numpy_pickle, torch_tensors
 from sne.checkpoints.formats.contents import FileStart
-from sne.checkpoints.formats.pickle_machine import PickleError, PickleMachine
-from sne.checkpoints.formats.pickled_objects import present
+from sne.checkpoints.formats.pickles import numpy_arrays, tensors
+from sne.checkpoints.formats.pickles.machine import PickleError, PickleMachine
+from sne.checkpoints.formats.pickles.objects import present
+from sne.checkpoints.formats.pickles.storages import ArchivedStorages, FollowingStorages, byte_order, in_memory
+from sne.checkpoints.formats.pickles.tensors import Storage, StridedTensor
 from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBytes
-from sne.checkpoints.formats.torch_storages import ArchivedStorages, FollowingStorages, byte_order, in_memory
-from sne.checkpoints.formats.torch_tensors import Storage, StridedTensor
 from sne.checkpoints.formats.torchscript import is_torchscript
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
@@ -182,13 +182,13 @@ def calls(file: Path) -> dict[str, Callable[..., Any]]:
 
     def from_bytes(data: Any, *_: Any) -> Any:
         if id(data) not in known:
-            found = read_legacy(file, in_memory(numpy_pickle.as_stored(file, data)), is_nested=True)
+            found = read_legacy(file, in_memory(numpy_arrays.as_stored(file, data)), is_nested=True)
             if type(found) is not Storage:
                 raise PickleError("it has a storage that is none")
             known[id(data)] = data, found
         return known[id(data)][1]
 
-    return {**numpy_pickle.calls(file), **torch_tensors.CALLS, "torch.storage._load_from_bytes": from_bytes}
+    return {**numpy_arrays.calls(file), **tensors.CALLS, "torch.storage._load_from_bytes": from_bytes}
 
 
 def read_legacy(file: Path, stored: StoredBytes, *, is_nested: bool = False) -> Any:
@@ -209,7 +209,7 @@ def read_legacy(file: Path, stored: StoredBytes, *, is_nested: bool = False) -> 
     Source: torch's `serialization._legacy_save`.
     """
     storages = FollowingStorages()
-    names = torch_tensors.CALLS if is_nested else calls(file)
+    names = tensors.CALLS if is_nested else calls(file)
     try:
         machine = PickleMachine(stored, names, storages.find)
         content, end = machine.load()

@@ -6,12 +6,12 @@ from typing import Any, final
 
 from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.checkpoints.formats.contents import FileStart
-from sne.checkpoints.formats.numpy_pickle import calls as container_calls
-from sne.checkpoints.formats.pickle_machine import Global, PickleError, PickleMachine
-from sne.checkpoints.formats.script_code import read_code
+from sne.checkpoints.formats.pickles.machine import Global, PickleError, PickleMachine
+from sne.checkpoints.formats.pickles.numpy_arrays import calls as container_calls
+from sne.checkpoints.formats.pickles.script_code import read_code
+from sne.checkpoints.formats.pickles.storages import ArchivedStorages, byte_order, in_memory
+from sne.checkpoints.formats.pickles.tensors import CALLS
 from sne.checkpoints.formats.stored_bytes import StoredBytes
-from sne.checkpoints.formats.torch_storages import ArchivedStorages, byte_order, in_memory
-from sne.checkpoints.formats.torch_tensors import CALLS
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
 from sne.checkpoints.packed_params import unpack

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
 
-from sne.checkpoints.formats.pickle_machine import Global, PickleError
+from sne.checkpoints.formats.pickles.machine import Global, PickleError
+from sne.checkpoints.formats.pickles.tensors import STORAGES, Storage
 from sne.checkpoints.formats.stored_bytes import DeflatedBytes, MemoryBytes, StoredBytes
-from sne.checkpoints.formats.torch_tensors import STORAGES, Storage
 from sne.errors import CheckpointError
 
 _MOST_KEYS = 10_000_000

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any, final
 
 from sne.checkpoints.described import DescribedTensor, InertObject
-from sne.checkpoints.formats.numpy_pickle import NumpyArray
-from sne.checkpoints.formats.pickle_machine import Global, PickleError
+from sne.checkpoints.formats.pickles.machine import Global, PickleError
+from sne.checkpoints.formats.pickles.numpy_arrays import NumpyArray
 from sne.checkpoints.packed_params import unpack_entries
 from sne.work.collection import paused_collection
 

@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 
-from sne.checkpoints.formats.hdf5_messages import (
+from sne.checkpoints.formats.hdf5.messages import (
     UNDEFINED,
     Attribute,
     Cursor,
