@@ -105,7 +105,11 @@ def unpack_entries(state: dict[Any, Any]) -> dict[Any, Any]:
 def _is_packed(key: str, value: Any) -> bool:
     if key.rpartition(".")[2] == "_packed_params":
         return type(value) is tuple or isinstance(value, InertObject)
-    return isinstance(value, InertObject) and value.class_name.rpartition(".")[2] == "ScriptObject"
+    if not isinstance(value, InertObject):
+        return False
+    if ".quantized." in value.class_name:  # a quantised convolution is pickled by a state of its own
+        return type(value.fields.get("state")) is tuple
+    return value.class_name.rpartition(".")[2] == "ScriptObject"
 
 
 def _named_cells(path: str, layers: list[dict[str, AnyTensor]]) -> dict[str, AnyTensor]:

@@ -402,6 +402,12 @@ def test_no_weights_and_no_network(tmp_path):
         read(tmp_path, [tree], {}, opsets=[helper.make_opsetid("ai.onnx.ml", 3)])
 
 
+def test_weights_in_blocks_of_a_processor_are_refused(tmp_path):
+    blocked = node("Conv", ["x", "conv.weight"], ["y"], domain="com.microsoft.nchwc")
+    with pytest.raises(CheckpointError, match="optimised for one kind of processor"):
+        read(tmp_path, [blocked], {"conv.weight": W1}, opsets=[helper.make_opsetid("com.microsoft.nchwc", 1)])
+
+
 def test_recognised_by_content(tmp_path):
     file = save(tmp_path / "model", [GEMM], {"fc.weight": W1, "fc.bias": B1})
     assert same(read_network(file), {"fc weight": W1, "fc bias": B1})

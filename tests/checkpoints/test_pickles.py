@@ -312,26 +312,29 @@ def test_quantised_recurrent_layers(is_bidirectional, tmp_path):
         assert torch.allclose(source.load(name), value, atol=0.002), name
 
 
+class Quantisable(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.quant, self.dequant = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
+        self.conv, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8 * 36, 10)
+
+    def forward(self, x):
+        return self.dequant(self.fc(torch.relu(self.conv(self.quant(x))).flatten(1)))
+
+
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("form", ["state", "trace"])
+@pytest.mark.parametrize("form", ["state", "trace", "whole"])
 def test_statically_quantised_convolutions(form, tmp_path):
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.quant, self.dequant = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
-            self.conv, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8 * 36, 10)
-
-        def forward(self, x):
-            return self.dequant(self.fc(torch.relu(self.conv(self.quant(x))).flatten(1)))
-
     torch.manual_seed(0)
-    module = Net().eval()
+    module = Quantisable().eval()
     module.qconfig = torch.ao.quantization.get_default_qconfig("fbgemm")
     prepared = torch.ao.quantization.prepare(module)
     prepared(torch.randn(4, 3, 8, 8))
     converted = torch.ao.quantization.convert(prepared)
     if form == "state":
         torch.save(converted.state_dict(), tmp_path / "a.pt")
+    elif form == "whole":
+        torch.save(converted, tmp_path / "a.pt")
     else:
         torch.jit.save(torch.jit.trace(converted, torch.randn(1, 3, 8, 8)), str(tmp_path / "a.pt"))
     network = read_network(tmp_path / "a.pt")

@@ -177,6 +177,11 @@ def test_an_unknown_selection_lists_what_there_is():
         read_network(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)}), select="x")
 
 
+def test_an_empty_selection_is_refused():
+    with pytest.raises(CheckpointError, match=r"dict: the name of the network to select \(--select\) is empty"):
+        read_network({"model": {"weight": torch.ones(2, 2)}}, select=" ")
+
+
 def test_zero_3_placeholders_name_the_command(tmp_path):
     empty = {name: torch.empty(0) for name in state()} | {"1.running_mean": torch.ones(8)}
     content = {"module": empty, "param_shapes": [{}], "ds_version": "0.12"}

@@ -17,6 +17,11 @@ _MOST_FIELDS = 10_000
 _GRAPH = 7
 _KNOWN_FIELDS = frozenset({1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26})
 _ML = "ai.onnx.ml."
+_BLOCKED = "com.microsoft.nchwc."
+_BLOCKS = (
+    "optimised for one kind of processor: its weights are padded and stored in blocks; name the file from before, or "
+    "save it with ORT_ENABLE_EXTENDED"
+)
 # Values that torch cannot compute with; names that are not UTF-8, which protobuf gives as bytes.
 _DAMAGE = (RuntimeError, ValueError, IndexError, OverflowError, TypeError, AttributeError)
 
@@ -93,6 +98,8 @@ class OnnxTensors(StoredTensors):
         self._file = file
         try:
             walked = walk(file, model)
+            if any(node.op.startswith(_BLOCKED) for node in walked.nodes):
+                raise CheckpointError(file, _BLOCKS)
             found = find_parameters(walked.nodes)
             add_rest(found, walked)
         except CheckpointError:
