@@ -13,7 +13,7 @@ from fuzz.targets import TARGETS, LimitError, Target
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of zipfile, which is asked to write a member twice
 
-EXECUTIONS = {"predictor": 20, "HDF5": 60, "Keras": 60}
+EXECUTIONS = {"predictor": 40, "HDF5": 60, "Keras": 60}
 """Number of executions of the slow targets."""
 USUAL = 150
 
@@ -31,7 +31,7 @@ def test_mutated_files_are_read_or_refused_within_limits(name, seeds, tmp_path):
     outcomes = [
         target.run(mutate(draw.choice(seeds[name]), draw), tmp_path) for _ in range(EXECUTIONS.get(name, USUAL))
     ]
-    assert 0.05 < sum(outcomes) / len(outcomes) < 0.98  # mutations neither break everything nor nothing
+    assert 0 < sum(outcomes) < 0.98 * len(outcomes)  # mutations neither break everything nor nothing
 
 
 def test_mutations_depend_on_the_seed_alone(seeds):

@@ -92,7 +92,9 @@ class EndlessEncoder(TinyEncoder):
 try:
     Predictor.load(sys.argv[1], encoders={"TinyEncoder": EndlessEncoder})
 except Exception as error:
-    print(type(error).__name__, error, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    # Not ru_maxrss, which starts with the size of the process that started this one.
+    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
+    print(type(error).__name__, error, peak)
 """
 
 

@@ -103,7 +103,7 @@ def test_an_unknown_object_keeps_what_the_file_says(tmp_path):
     assert content["x"].class_name.endswith("Settings")
     assert content["x"].fields == {"rate": 0.1, "inner": {"a": [1, 2]}}
     assert content["y"] == {"a": 1}
-    assert content["z"].args == (1,)
+    assert content["z"].args[-1] in (1, "RED")  # by value or, if a library has changed the class, by name
 
 
 @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<f8", ">f2", "<i8", ">i4", "u1", "?", "<c8"])
