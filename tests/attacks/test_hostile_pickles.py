@@ -1,7 +1,6 @@
 """Pickles with code, damaged archives and bombs: refused, and nothing of them is executed."""
 
 import collections
-import contextlib
 import gzip
 import io
 import os
@@ -286,8 +285,12 @@ def test_bombs_take_memory_in_proportion_to_the_file(bomb, tmp_path):
 def test_bombs_in_archives(bomb, tmp_path):
     for file, member in zip(write_archives(tmp_path), ("data.pkl", "constants.pkl"), strict=True):
         rewrite(file, lambda n, c, m=member: BOMBS[bomb] if n.endswith(f"/{m}") else c)
-        with contextlib.suppress(CheckpointError):  # constants without tensors are no fault
+        refused = False
+        try:
             read_network(file)
+        except CheckpointError:
+            refused = True
+        assert refused or member == "constants.pkl"  # constants without tensors are no fault
 
 
 def test_python_would_fall_for_these():
