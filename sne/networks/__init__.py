@@ -1,6 +1,7 @@
 """Networks after they have been read: layers, parts, types and order. Knows no file and no encoder."""
 
 from sne.networks.claims import find_excess as find_excess
+from sne.networks.network import Block as Block
 from sne.networks.network import Heads as Heads
 from sne.networks.network import Hint as Hint
 from sne.networks.network import Layer as Layer

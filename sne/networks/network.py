@@ -214,6 +214,21 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A rectangular piece of a part.
+
+    Args:
+        rows: Neurons that the piece feeds.
+        columns: Neurons that it reads.
+        values: Its entries in float32.
+    """
+
+    rows: slice
+    columns: slice
+    values: Float[Tensor, "rows columns kernel"]
+
+
+@dataclass(frozen=True)
 class Layer:
     """A layer of a network.
 
@@ -273,3 +288,22 @@ class Network:
     def read(self, part: Part) -> Float[Tensor, "out in kernel"]:
         """Loads one part in float32 with axes ordered as out, in, kernel positions."""
         return part.arrange(self.source.load(part.tensor)).to(torch.float32)
+
+    def read_blocks(self, part: Part, most: int) -> Iterator[Block]:
+        """Loads one part in pieces, each once.
+
+        Args:
+            part: The part.
+            most: Largest number of entries of a piece; a piece has at least one row or one column.
+
+        Yields:
+            Pieces that cover the part, in an order that follows from its layout alone.
+        """
+        values = self.read(part)
+        num_out, num_in, kernel = values.shape
+        columns = max(1, min(num_in, most // max(kernel, 1)))
+        rows = max(1, most // max(columns * kernel, 1))
+        for row in range(0, num_out, rows):
+            for column in range(0, num_in, columns):
+                some = slice(row, min(row + rows, num_out)), slice(column, min(column + columns, num_in))
+                yield Block(*some, values[some])
