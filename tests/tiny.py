@@ -35,7 +35,7 @@ class TinyEncoder(NetworkEncoder):
     def settings(self):
         return {"dim": self.dim, "dropout": self._dropout}
 
-    def prepare(self, networks):
+    def prepare(self, networks, *, limits=None):
         items = []
         for network in networks:
             parts = [network.read(part).flatten() for _, part in network.parts()]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sne.cli.files import Doubts, Failures, expand
-from sne.cli.options import AllowNonfinite, BatchSize, Device, Files, PredictorFolder, Select
+from sne.cli.options import AllowNonfinite, BatchSize, Budget, Device, Files, Memory, PredictorFolder, Select
 from sne.cli.tables import warn
 from sne.errors import SneError, counted
 
@@ -29,6 +29,8 @@ def encode(
     ],
     batch_size: BatchSize = 64,
     device: Device = "auto",
+    memory: Memory = None,
+    budget: Budget = None,
     select: Select = None,
     allow_nonfinite: AllowNonfinite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
@@ -48,7 +50,7 @@ def encode(
     loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures, doubts = expand(files), Failures(), Doubts()
     networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
-    rows = loaded.encode(networks, batch_size=batch_size, errors=failures)
+    rows = loaded.encode(networks, batch_size=batch_size, errors=failures, memory=memory, budget=budget)
     if out.suffix == ".npy" and failures:
         warn(f"{out}: not written, because its rows would not be those of the files given")
     elif len(rows):

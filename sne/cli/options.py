@@ -1,8 +1,12 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
+
+from sne.cli.sizes import parse_bytes, parse_weights
+from sne.errors import SneError
 
 Files = Annotated[
     list[str],
@@ -40,6 +44,40 @@ AllowNonfinite = Annotated[
         "--allow-nonfinite",
         help="Read networks with NaN or infinite weights, without the layers that hold them. All values are then "
         "loaded once more.",
+    ),
+]
+
+
+def _size(parse: Callable[[str], int]) -> Callable[[str], int]:
+    """Returns a parser whose errors typer shows with the name of the option."""
+
+    def parse_option(text: str) -> int:
+        try:
+            return parse(text)
+        except SneError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parse_option
+
+
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        parser=_size(parse_bytes),
+        metavar="SIZE",
+        show_default=False,
+        help="Largest resident size of the process: 512MB, 1GB, 2GiB. Large networks are then read and encoded piece "
+        "by piece, with the same result up to rounding. Default: the encoder's own bound; small networks need less.",
+    ),
+]
+Budget = Annotated[
+    int | None,
+    typer.Option(
+        parser=_size(parse_weights),
+        metavar="WEIGHTS",
+        show_default=False,
+        help="Largest number of weights to read of a network: 200000, 50M, 1.5B. A network with more is represented "
+        "by a random sample of every tensor, always the same one, and the result is an estimate. Default: all weights.",
     ),
 ]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.files import Doubts, Failures, expand
-from sne.cli.options import AllowNonfinite, BatchSize, Device, Files, PredictorFolder, Select
+from sne.cli.options import AllowNonfinite, BatchSize, Budget, Device, Files, Memory, PredictorFolder, Select
 from sne.cli.tables import format_table, say, warn
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ def predict(
     predictor: PredictorFolder,
     batch_size: BatchSize = 64,
     device: Device = "auto",
+    memory: Memory = None,
+    budget: Budget = None,
     select: Select = None,
     allow_nonfinite: AllowNonfinite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file and property.")] = False,
@@ -36,7 +38,7 @@ def predict(
     loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures, doubts = expand(files), Failures(), Doubts()
     networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
-    predictions = loaded.predict(networks, batch_size=batch_size, errors=failures)
+    predictions = loaded.predict(networks, batch_size=batch_size, errors=failures, memory=memory, budget=budget)
     paths = [path for path in sources if path not in failures]
     num = len(loaded.properties)
     found = [(path, predictions[row * num : (row + 1) * num]) for row, path in enumerate(paths)]

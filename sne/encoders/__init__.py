@@ -5,6 +5,7 @@ from functools import partial
 
 from sne.encoders.contract import EncoderBatch as EncoderBatch
 from sne.encoders.contract import NetworkEncoder as NetworkEncoder
+from sne.encoders.limits import Limits as Limits
 from sne.encoders.set_encoder import SetEncoder as SetEncoder
 from sne.encoders.tensor_set_encoder import TensorSetEncoder as TensorSetEncoder
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sne.encoders.limits import Limits
 from sne.networks import Network
 
 
@@ -44,7 +45,7 @@ class NetworkEncoder(nn.Module, abc.ABC):
         """Returns the constructor's keyword arguments as plain JSON values: `type(self)(**settings)` rebuilds it."""
 
     @abc.abstractmethod
-    def prepare(self, networks: Sequence[Network]) -> list[Any]:
+    def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[Any]:
         """Reads networks into the encoder's input form.
 
         The result depends on no learned parameter and on no fitted scale: an item stays valid while `settings()` is
@@ -52,6 +53,7 @@ class NetworkEncoder(nn.Module, abc.ABC):
 
         Args:
             networks: Networks of any architectures.
+            limits: Limits on memory and on the number of weights that are read of a network.
 
         Returns:
             One item per network, in order: a frozen dataclass or a dict of CPU tensors.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sne.encoders.chunking import ROLES, ChunkedNetworks, chunk_each
 from sne.encoders.contract import NetworkEncoder
+from sne.encoders.limits import Limits
 from sne.encoders.set_functions import (
     ChunkEncoder,
     MeanChunkEncoder,
@@ -143,7 +144,7 @@ class SetEncoder(NetworkEncoder):
         """Returns the constructor's keyword arguments as plain JSON values."""
         return dict(self._settings)
 
-    def prepare(self, networks: Sequence[Network]) -> list[ChunkedNetworks]:
+    def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[ChunkedNetworks]:
         """Reads networks and cuts them into chunks; one batch of one network per network, in order."""
         if self.canonical:
             networks = [canonicalize(network) for network in networks]

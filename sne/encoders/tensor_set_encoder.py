@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sne.encoders.chunking import ROLES, KindTable
 from sne.encoders.contract import NetworkEncoder
+from sne.encoders.limits import Limits
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_NAMES
 from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summary, tokenize
 from sne.errors import SneError
@@ -208,9 +209,9 @@ class TensorSetEncoder(NetworkEncoder):
         """Returns the constructor's keyword arguments."""
         return dict(self._settings)
 
-    def prepare(self, networks: Sequence[Network]) -> list[TensorTokens]:
+    def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[TensorTokens]:
         """Computes the features of every tensor (`sne.encoders.tensor_tokens.tokenize`)."""
-        return tokenize([canonicalize(network) for network in networks] if self.canonical else networks)
+        return tokenize([canonicalize(network) for network in networks] if self.canonical else networks, limits=limits)
 
     def summarize(self, prepared: Sequence[TensorTokens]) -> Float[Tensor, "networks features"]:
         """Returns ends, means and spreads of the features, one row per network, named by `summary_names`."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe, is_described_as_matrix
 from sne.encoders.layer_signals import SIGNAL_NAMES
+from sne.encoders.limits import Limits
 from sne.encoders.signals import OUTPUT_NAMES, follow
 from sne.errors import SneError, counted
 from sne.networks import Network, Part, Role
@@ -103,11 +104,12 @@ def summary(item: TensorTokens) -> Float[Tensor, " numbers"]:
     return torch.cat(numbers)
 
 
-def tokenize(networks: Sequence[Network]) -> list[TensorTokens]:
+def tokenize(networks: Sequence[Network], *, limits: Limits = Limits()) -> list[TensorTokens]:
     """Computes the tensor tokens of networks; networks of one layout are processed together.
 
     Args:
         networks: Networks of any architectures, with at least one weight each.
+        limits: Limits on memory and on the number of weights that are read of a network.
 
     Returns:
         One item per network, in order.

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sne.encoders import NetworkEncoder
+from sne.encoders import Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.predictors.predictor import Predictor
 from sne.predictors.sources import OnError, Source, blocks, read_sources
@@ -19,6 +19,8 @@ def encode(
     encoder: Predictor | NetworkEncoder | str | Path,
     batch_size: int = 64,
     errors: OnError = "raise",
+    memory: int | None = None,
+    budget: int | None = None,
 ) -> Float[np.ndarray, "networks dim"]:
     """Encodes networks as vectors.
 
@@ -28,6 +30,8 @@ def encode(
         encoder: A predictor, the folder of a predictor, or an encoder.
         batch_size: Number of networks per forward pass; it changes speed and memory only.
         errors: As for `Predictor.predict`.
+        memory: As for `Predictor.predict`.
+        budget: As for `Predictor.predict`.
 
     Returns:
         float32 [networks, dim], rows in the order given.
@@ -39,14 +43,15 @@ def encode(
     if isinstance(encoder, str | Path):
         encoder = Predictor.load(encoder)
     if isinstance(encoder, Predictor):
-        return encoder.encode(sources, batch_size=batch_size, errors=errors)
+        return encoder.encode(sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget)
+    limits = Limits(memory, budget)
     was_training = encoder.training
     device = next(encoder.parameters()).device
     encoder.eval()
     try:
         with torch.inference_mode():
             rows = [
-                encoder(encoder.collate(encoder.prepare(block)).to(device)).float().cpu().numpy()
+                encoder(encoder.collate(encoder.prepare(block, limits=limits)).to(device)).float().cpu().numpy()
                 for block in blocks(read_sources(sources, errors=errors), batch_size)
             ]
     finally:

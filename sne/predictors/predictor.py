@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders import ENCODERS, NetworkEncoder
+from sne.encoders import ENCODERS, Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.networks import Network
 from sne.predictors.experts import EXPERTS, Expert, Prepared, prepare, without_memory
@@ -140,7 +140,13 @@ class Predictor:
         return self
 
     def predict(
-        self, sources: Source | Iterable[Source], *, batch_size: int = 64, errors: OnError = "raise"
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        batch_size: int = 64,
+        errors: OnError = "raise",
+        memory: int | None = None,
+        budget: int | None = None,
     ) -> list[Prediction]:
         """Predicts every property of every source.
 
@@ -150,6 +156,10 @@ class Predictor:
             batch_size: Number of networks per forward pass; it changes speed and memory only.
             errors: What to do with a source that cannot be read or predicted: "raise" stops, "skip" logs a warning
                 and continues, a function is called with the name of the source and the error.
+            memory: Largest resident size of the process, in bytes; None for the encoder's own bound. Larger networks
+                are read piece by piece.
+            budget: Largest number of weights that are read of a network; None for all. A network with more weights is
+                represented by a sample, always the same one.
 
         Returns:
             One prediction per source and property, sources in the order given.
@@ -159,40 +169,55 @@ class Predictor:
             PredictorError: A prediction is not finite.
         """
         predictions: list[Prediction] = []
-        for block, outputs in self._outputs(sources, batch_size, errors):
+        for block, outputs in self._outputs(sources, batch_size, errors, Limits(memory, budget)):
             for network, values in zip(block, outputs.values, strict=True):
                 for prop, where in zip(self.properties, output_slices(self.properties), strict=True):
                     predictions.append(self._prediction(network.name, prop, values[where].numpy()))
         return predictions
 
     def values(
-        self, sources: Source | Iterable[Source], *, batch_size: int = 64
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        batch_size: int = 64,
+        memory: int | None = None,
+        budget: int | None = None,
     ) -> dict[str, Float[np.ndarray, "networks ..."]]:
         """Predicts as arrays.
 
         Args:
             sources: As for `predict`.
             batch_size: As for `predict`.
+            memory: As for `predict`.
+            budget: As for `predict`.
 
         Returns:
             By name of the property: float64 [networks], or class probabilities [networks, classes].
         """
-        return self.values_and_logits(sources, batch_size=batch_size)[0]
+        return self.values_and_logits(sources, batch_size=batch_size, memory=memory, budget=budget)[0]
 
     def values_and_logits(
-        self, sources: Source | Iterable[Source], *, batch_size: int = 64
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        batch_size: int = 64,
+        memory: int | None = None,
+        budget: int | None = None,
     ) -> tuple[dict[str, Float[np.ndarray, "networks ..."]], dict[str, Float[np.ndarray, "experts networks outputs"]]]:
         """Predicts as arrays, with the logits of the experts that have some.
 
         Args:
             sources: As for `predict`.
             batch_size: As for `predict`.
+            memory: As for `predict`.
+            budget: As for `predict`.
 
         Returns:
             The result of `values`; and by name of the property, the outputs before sigmoid, softmax or scale of each
             expert that has logits, float32.
         """
-        found = [outputs for _, outputs in self._outputs(sources, batch_size, "raise")]
+        limits = Limits(memory, budget)
+        found = [outputs for _, outputs in self._outputs(sources, batch_size, "raise", limits)]
         width = num_outputs(self.properties)
         values = torch.cat([torch.zeros(0, width, dtype=torch.float64), *(one.values for one in found)]).numpy()
         with_logits = sum(bool(expert.embedding_dim) for expert in self.experts)
@@ -204,7 +229,13 @@ class Predictor:
         )
 
     def encode(
-        self, sources: Source | Iterable[Source], *, batch_size: int = 64, errors: OnError = "raise"
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        batch_size: int = 64,
+        errors: OnError = "raise",
+        memory: int | None = None,
+        budget: int | None = None,
     ) -> Float[np.ndarray, "networks dim"]:
         """Encodes networks as vectors: the embeddings of the experts side by side.
 
@@ -215,11 +246,14 @@ class Predictor:
             sources: As for `predict`.
             batch_size: As for `predict`.
             errors: As for `predict`; without "raise" there are rows for readable sources only.
+            memory: As for `predict`.
+            budget: As for `predict`.
 
         Returns:
             float32 [networks, dim], rows in the order given.
         """
-        rows = [outputs.embedding for _, outputs in self._outputs(sources, batch_size, errors)]
+        limits = Limits(memory, budget)
+        rows = [outputs.embedding for _, outputs in self._outputs(sources, batch_size, errors, limits)]
         return torch.cat([torch.zeros(0, self.dim), *rows]).numpy()
 
     def save(self, folder: str | Path) -> None:
@@ -265,16 +299,18 @@ class Predictor:
             raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {line}") from None
 
     def _outputs(
-        self, sources: Source | Iterable[Source], batch_size: int, errors: OnError
+        self, sources: Source | Iterable[Source], batch_size: int, errors: OnError, limits: Limits
     ) -> Iterator[tuple[list[Network], "_BlockOutputs"]]:
         """Reads sources and lets the experts predict them, block by block; bad networks are taken out."""
         for block in blocks(read_sources(sources, errors=errors), batch_size):
-            yield from self._block_outputs(block, errors)
+            yield from self._block_outputs(block, errors, limits)
 
-    def _block_outputs(self, block: list[Network], errors: OnError) -> Iterator[tuple[list[Network], "_BlockOutputs"]]:
+    def _block_outputs(
+        self, block: list[Network], errors: OnError, limits: Limits
+    ) -> Iterator[tuple[list[Network], "_BlockOutputs"]]:
         try:
             reads_description = any(expert.reads_description for expert in self.experts)
-            prepared = prepare(self.encoder, block, with_description=reads_description)
+            prepared = prepare(self.encoder, block, with_description=reads_description, limits=limits)
             outputs = self._combine(prepared)
             for network, row in zip(block, outputs.values, strict=True):
                 if not row.isfinite().all():
@@ -286,7 +322,7 @@ class Predictor:
                 handle_error(errors, block[0].name, error)
                 return
             for network in block:
-                yield from self._block_outputs([network], errors)
+                yield from self._block_outputs([network], errors, limits)
             return
         yield block, outputs
 

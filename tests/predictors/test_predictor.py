@@ -274,3 +274,20 @@ def test_blocks_close_early_for_large_networks(networks, monkeypatch):
     assert [len(b) for b in blocks([small] * 2, 1)] == [1, 1]
     with pytest.raises(PredictorError, match="batch_size is 0"):
         list(blocks([small], 0))
+
+
+def test_limits_reach_the_encoder(networks, monkeypatch):
+    seen = []
+    plain = TinyEncoder.prepare
+
+    def prepare(self, some, *, limits):
+        seen.append((limits.memory, limits.budget))
+        return plain(self, some)
+
+    monkeypatch.setattr(TinyEncoder, "prepare", prepare)
+    predictor = make_predictor()
+    for call in (predictor.predict, predictor.values, predictor.values_and_logits, predictor.encode):
+        call(networks[:2], memory=10**9, budget=50)
+    for encoder in (predictor, TinyEncoder(dim=5)):
+        encode(networks[:2], encoder=encoder, memory=10**9, budget=50)
+    assert seen == [(10**9, 50)] * 6

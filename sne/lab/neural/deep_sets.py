@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sne.encoders import NetworkEncoder
+from sne.encoders import Limits, NetworkEncoder
 from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.set_functions import TypeLevelEncoding
 from sne.errors import CannotTakeError
@@ -85,7 +85,7 @@ class DeepSetsEncoder(NetworkEncoder):
         """Returns the constructor's keyword arguments as plain JSON values."""
         return {"width": self.width, "dim": self.dim, "most_values": self.most_values}
 
-    def prepare(self, networks: Sequence[Network]) -> list[WeightSets]:
+    def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[WeightSets]:
         """Reads networks, one item per network, in order.
 
         Raises:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sne.encoders import NetworkEncoder
+from sne.encoders import Limits, NetworkEncoder
 from sne.errors import CannotTakeError
 from sne.networks import LayerType, Network, Role
 
@@ -205,7 +205,7 @@ class FixedLayoutEncoder(NetworkEncoder):
         """Returns the constructor's keyword arguments as plain JSON values."""
         return {"layout": self.layout.to_json(), "compression": self.compression, **self._settings}
 
-    def prepare(self, networks: Sequence[Network]) -> list[FlatWeights]:
+    def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[FlatWeights]:
         """Reads networks, one item per network, in order.
 
         Raises:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from sne.encoders import NetworkEncoder
+from sne.encoders import Limits, NetworkEncoder
 from sne.errors import CannotTakeError
 from sne.lab.neural.graph_batch import GraphBatch, GraphPlan, GraphRun, PreparedGraph, join_graphs, plan_of
 from sne.lab.neural.graph_input import GraphInput
@@ -85,7 +85,7 @@ class GraphEncoder(NetworkEncoder):
         self.layers = nn.ModuleList(layers)
         self.readout = SetReadout(dim, dropout=dropout)
 
-    def prepare(self, networks: Sequence[Network]) -> list[PreparedGraph]:
+    def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[PreparedGraph]:
         """Reads the weights of every network in the order of its graph.
 
         Raises:

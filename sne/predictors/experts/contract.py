@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sne.encoders import NetworkEncoder
+from sne.encoders import Limits, NetworkEncoder
 from sne.errors import TrainingError
 from sne.networks import Network
 from sne.predictors.experts.settings import TrainingSettings
@@ -44,13 +44,16 @@ class Prepared:
         return Prepared([self.items[number] for number in numbers], rows)
 
 
-def prepare(encoder: NetworkEncoder, networks: Sequence[Network], *, with_description: bool) -> Prepared:
+def prepare(
+    encoder: NetworkEncoder, networks: Sequence[Network], *, with_description: bool, limits: Limits = Limits()
+) -> Prepared:
     """Reads networks once, for all experts of a predictor.
 
     Args:
         encoder: The encoder that reads them; its learned parameters are not used.
         networks: The networks.
         with_description: Whether an expert reads the description.
+        limits: Limits on memory and on the number of weights that are read of a network.
 
     Returns:
         One item per network, in order.
@@ -58,7 +61,7 @@ def prepare(encoder: NetworkEncoder, networks: Sequence[Network], *, with_descri
     Raises:
         TrainingError: A description is asked for and the encoder gives none.
     """
-    items = encoder.prepare(networks)
+    items = encoder.prepare(networks, limits=limits)
     if not with_description:
         return Prepared(items)
     description = encoder.summarize(items)
