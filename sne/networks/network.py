@@ -289,12 +289,14 @@ class Network:
         """Loads one part in float32 with axes ordered as out, in, kernel positions."""
         return part.arrange(self.source.load(part.tensor)).to(torch.float32)
 
-    def read_blocks(self, part: Part, most: int) -> Iterator[Block]:
+    def read_blocks(self, part: Part, most: int, *, align: int = 1) -> Iterator[Block]:
         """Loads one part in pieces, each once.
 
         Args:
             part: The part.
-            most: Largest number of entries of a piece; a piece has at least one row or one column.
+            most: Largest number of entries of a piece; a piece has at least one row and `align` columns.
+            align: Number of which the first column of every piece is a multiple. In a part of one column, the first row
+                is.
 
         Yields:
             Pieces that cover the part, in an order that follows from its layout alone.
@@ -302,7 +304,11 @@ class Network:
         values = self.read(part)
         num_out, num_in, kernel = values.shape
         columns = max(1, min(num_in, most // max(kernel, 1)))
+        if columns < num_in:
+            columns = max(align, columns - columns % align)
         rows = max(1, most // max(columns * kernel, 1))
+        if num_in == 1:
+            rows = max(align, rows - rows % align)
         for row in range(0, num_out, rows):
             for column in range(0, num_in, columns):
                 some = slice(row, min(row + rows, num_out)), slice(column, min(column + columns, num_in))
