@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.encoders.measures import MeasuredTensor
 from sne.networks import Layer, LayerType, Part, Role
 
 NUM_PROBES = 9
@@ -21,8 +23,18 @@ LARGEST = 1e6
 NORM_EPSILON = 1e-5
 TOKEN_NORMS = frozenset({LayerType.LAYER_NORM, LayerType.RMS_NORM})
 
-Read = Callable[[Part], Float[Tensor, "batch out in kernel"]]
-"""Function that reads a part, stacked over networks of one layout."""
+
+@runtime_checkable
+class PartReader(Protocol):
+    """Reads the parts of several networks of one layout, stacked."""
+
+    def read(self, part: Part) -> Float[Tensor, "batch out in kernel"]:
+        """Reads a part whole."""
+        ...
+
+    def measure(self, part: Part) -> MeasuredTensor:
+        """Measures a part."""
+        ...
 
 
 @dataclass
@@ -33,7 +45,7 @@ class Flow:
         values: Values of the neurons, for each activation: [activation, batch, probe, neuron]; None before the first
             layer and where a layer could not be followed.
         gain: Expected square of each neuron for independent inputs of unit variance, as a share: [batch, neuron].
-        incoming: Matrix that feeds these neurons: [batch, neuron, inputs]; None if there are too many neurons.
+        incoming: Tensor that feeds these neurons, one row each; None if there is none.
         bias: Bias of these neurons: [batch, neuron].
         needs_activation: Whether the next layer reads the values after an activation that they have not passed yet.
         stream: Values that the last norm of a transformer read; its block may add its result to them.
@@ -45,7 +57,7 @@ class Flow:
 
     values: Tensor | None = None
     gain: Tensor | None = None
-    incoming: Tensor | None = None
+    incoming: MeasuredTensor | None = None
     bias: Tensor | None = None
     needs_activation: bool = False
     stream: Tensor | None = None
@@ -66,7 +78,7 @@ def activate(values: Float[Tensor, "act batch probe n"]) -> Float[Tensor, "act b
 
 
 def inputs_of(
-    flow: Flow, matrix: Float[Tensor, "batch out in"], num_in: int
+    flow: Flow, batch: int, num_in: int
 ) -> tuple[Float[Tensor, "act batch probe in"], Float[Tensor, "batch in"]]:
     """Returns the values and gains that a matrix reads.
 
@@ -75,43 +87,41 @@ def inputs_of(
 
     Args:
         flow: State in front of the matrix.
-        matrix: The matrix.
+        batch: Number of networks.
         num_in: Number of neurons that the matrix reads.
 
     Returns:
         The values, and the gains, which add up to one.
     """
-    batch = len(matrix)
     values, gain = flow.values, flow.gain
     if values is not None and gain is not None and flow.needs_activation:
         values = activate(values)
     if values is None or gain is None or num_in % values.shape[-1] or (values.shape[-1] == 1 and num_in > 1):
-        levels = torch.linspace(-1.0, 1.0, NUM_PROBES, dtype=matrix.dtype)
+        levels = torch.linspace(-1.0, 1.0, NUM_PROBES)
         fresh = levels[None, None, :, None].expand(len(ACTIVATIONS), batch, NUM_PROBES, num_in)
-        return fresh, matrix.new_full((batch, num_in), 1.0 / num_in)
+        return fresh, torch.full((batch, num_in), 1.0 / num_in)
     times = num_in // values.shape[-1]
+    if times == 1:
+        return values, gain
     return values.repeat_interleave(times, -1), gain.repeat_interleave(times, -1) / times
 
 
-def multiply(
-    values: Float[Tensor, "act batch probe in"],
-    matrix: Float[Tensor, "batch out in"],
-    bias: Float[Tensor, "batch out"] | None,
+def add_bias(
+    values: Float[Tensor, "act batch probe out"], bias: Float[Tensor, "batch out"] | None
 ) -> Float[Tensor, "act batch probe out"]:
-    """Applies a matrix and a bias, and bounds the result."""
-    out = torch.einsum("abpi,boi->abpo", values, matrix)
+    """Adds a bias, and bounds the result."""
     if bias is not None:
-        out = out + bias[None, :, None]
-    return out.clamp(-LARGEST, LARGEST)
+        values = values + bias[None, :, None]
+    return values.clamp(-LARGEST, LARGEST)
 
 
-def pass_norm(flow: Flow, layer: Layer, read: Read) -> None:
+def pass_norm(flow: Flow, layer: Layer, reader: PartReader) -> None:
     """Passes the values of a flow through a normalisation layer.
 
     A batch norm without running statistics normalises each neuron over the probes, as the module does with the probes
     as its batch. Weights do not show the groups of a group norm: it is read as one group.
     """
-    parts = {part.role: read(part).flatten(1) for part in layer.parts}
+    parts = {part.role: reader.read(part).flatten(1) for part in layer.parts}
     width = next(iter(parts.values())).shape[1] if parts else 0
     if flow.values is None or flow.values.shape[-1] != width or layer.level == flow.norm_level:
         return

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders.features import FLOOR, TINY, FeatureBlock, compute_features, names_of, signed_log
+from sne.encoders.features import FLOOR, TINY, FeatureBlock, compute_features, deviation, names_of, signed_log
 
 LEAST_SPREAD = 1e-6
 """Spreads below this share of the magnitude of the values are rounding."""
@@ -20,14 +20,18 @@ class Meeting:
     """Two layers that meet in the same neurons: one feeds them, the next one reads them.
 
     Args:
-        feeds: One row of incoming weights per neuron.
-        reads: One row of outgoing weights per neuron.
+        written: Norm of the incoming weights of each neuron.
+        read: Norm of the outgoing weights of each neuron.
         bias: Bias of each neuron; zeros if it has none.
+        feeds: Incoming weights of each neuron of a sample.
+        reads: Outgoing weights of the same neurons.
     """
 
-    feeds: Float[Tensor, "batch n inputs"]
-    reads: Float[Tensor, "batch n outputs"]
+    written: Float[Tensor, "batch n"]
+    read: Float[Tensor, "batch n"]
     bias: Float[Tensor, "batch n"]
+    feeds: Float[Tensor, "batch sample inputs"]
+    reads: Float[Tensor, "batch sample outputs"]
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,8 @@ def _response(values: Float[Tensor, "batch probe n"]) -> Float[Tensor, "batch fe
     """Size, spread over neurons, sensitivity to the input, sign, saturation and agreement of a layer's values."""
     magnitude = values.abs().mean((1, 2))
     least = LEAST_SPREAD * magnitude
-    over_neurons = values.std(2, unbiased=False).mean(1).maximum(least)
-    over_probes = values.std(1, unbiased=False).mean(1).maximum(least)
+    over_neurons = deviation(values, 2).mean(1).maximum(least)
+    over_probes = deviation(values, 1).mean(1).maximum(least)
     negative = (values <= 0).float().mean((1, 2))
     saturated = (values.abs() > 2).float().mean((1, 2))
     mean = values.mean((1, 2))
@@ -75,7 +79,7 @@ def _response(values: Float[Tensor, "batch probe n"]) -> Float[Tensor, "batch fe
 def _growth(response: LayerResponse) -> Float[Tensor, "batch features"]:
     """Measures how much a layer lets independent inputs grow, and how unevenly over its neurons."""
     total = response.gain.mean(1)
-    spread = (response.gain / (total[:, None] + TINY**2) + FLOOR).log().std(1, unbiased=False)
+    spread = deviation((response.gain / (total[:, None] + TINY**2) + FLOOR).log())
     return torch.stack([0.5 * (total * response.num_in + TINY).log(), spread], -1)
 
 
@@ -89,7 +93,7 @@ def _norm_match(response: LayerResponse) -> Float[Tensor, "batch features"]:
     meeting = response.meeting
     if meeting is None:
         return response.gain.new_zeros(len(response.gain), len(MATCH_ENTRIES))
-    written, read = meeting.feeds.norm(dim=-1) + TINY, meeting.reads.norm(dim=-1) + TINY
+    written, read = meeting.written + TINY, meeting.read + TINY
     log_read, log_written = (read + 1e-6).log(), (written + 1e-6).log()
     ratio = signed_log(meeting.bias / (written + 1e-6))
     features = [
@@ -98,10 +102,10 @@ def _norm_match(response: LayerResponse) -> Float[Tensor, "batch features"]:
         _correlation(log_read, meeting.bias),
         _correlation(log_written, meeting.bias),
         ratio.mean(1),
-        ratio.std(1, unbiased=False),
+        deviation(ratio),
         ratio.amin(1),
         ratio.amax(1),
-        (log_read + log_written).std(1, unbiased=False),
+        deviation(log_read + log_written),
     ]
     return torch.stack(features, -1)
 

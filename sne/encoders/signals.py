@@ -16,26 +16,23 @@ from torch import Tensor
 
 from sne.encoders.features import TINY, FeatureBlock, compute_features, names_of, signed_log
 from sne.encoders.flow import (
-    LARGEST,
     NUM_PROBES,
     TOKEN_NORMS,
     Flow,
-    Read,
+    PartReader,
     activate,
+    add_bias,
     inputs_of,
-    multiply,
     part_of,
     pass_norm,
 )
 from sne.encoders.layer_signals import LayerResponse, Meeting, layer_signal
+from sne.encoders.measures import MeasuredTensor, Probes, Reply, WholeTensor
 from sne.networks import Layer, LayerType, Part, Role
 from sne.networks.recurrent import GATES
 
 MAX_OUTPUTS = 64
 """Largest number of outputs that a network may have to get output features."""
-
-MAX_ALIGNED = 512
-"""Largest number of neurons in which two layers are compared; wider layers are not compared."""
 
 RECURRENT_STEPS = 4
 """Number of steps that a recurrent layer is followed from a zero state."""
@@ -60,13 +57,13 @@ RECURRENT_TYPES = frozenset({LayerType.LSTM, LayerType.GRU, LayerType.RNN})
 
 
 def follow(
-    layers: Sequence[Layer], read: Read
+    layers: Sequence[Layer], reader: PartReader
 ) -> tuple[dict[int, Float[Tensor, "batch signal"]], Float[Tensor, "batch outputs features"] | None]:
     """Follows uniform inputs through the layers of several networks of one layout.
 
     Args:
         layers: The layers, in order of level.
-        read: Function that reads a part, stacked over the networks.
+        reader: Reads and measures the parts of the networks.
 
     Returns:
         The signal features (`sne.encoders.layer_signals.SIGNAL_BLOCKS`) of every layer that has a matrix, by position
@@ -85,17 +82,17 @@ def follow(
         layer = layers[position]
         weight = part_of(layer, Role.WEIGHT)
         if layer.type in NORM_TYPES:
-            pass_norm(flow, layer, read)
+            pass_norm(flow, layer, reader)
         elif layer.type in RECURRENT_TYPES:
             end = position
             while end < len(layers) and layers[end].type is layer.type and layers[end].level == layer.level:
                 end += 1
-            rows = _recurrent_layer(flow, layers[position:end], read)
+            rows = _recurrent_layer(flow, layers[position:end], reader)
             features.update(zip(range(position, position + len(rows)), rows, strict=True))
             position = end
             continue
         elif layer.type in MATRIX_TYPES and weight is not None:
-            features[position] = _matrix_layer(flow, layer, weight, read, has_attention)
+            features[position] = _matrix_layer(flow, layer, weight, reader, has_attention)
             if flow.values is not None and flow.values.shape[-1] == weight.arranged_shape[0]:
                 last = OutputResponse(flow.values, flow.bias)
         position += 1
@@ -105,14 +102,13 @@ def follow(
 
 
 def _matrix_layer(
-    flow: Flow, layer: Layer, part: Part, read: Read, has_attention: bool
+    flow: Flow, layer: Layer, part: Part, reader: PartReader, has_attention: bool
 ) -> Float[Tensor, "batch signal"]:
     """Passes the values through a linear or convolutional layer, and returns the layer's signal features."""
-    weights = read(part)
-    num_out, num_in = weights.shape[1:3]
+    tensor = reader.measure(part)
     bias_part = part_of(layer, Role.BIAS)
-    bias = None if bias_part is None else read(bias_part).flatten(1)
-    if bias is not None and bias.shape[1] != num_out:
+    bias = None if bias_part is None else reader.read(bias_part).flatten(1)
+    if bias is not None and bias.shape[1] != tensor.num_out:
         bias = None
     is_branch = layer.level == flow.level and layer.type not in ATTENTION_TYPES
     if is_branch and flow.before is not None:
@@ -121,11 +117,10 @@ def _matrix_layer(
         flow.before = replace(flow, before=None)
     if layer.type in ATTENTION_TYPES:
         flow.needs_activation = False
-    if layer.type is LayerType.ATTENTION_OUT and flow.values is not None and flow.values.shape[-1] != num_in:
+    if layer.type is LayerType.ATTENTION_OUT and flow.values is not None and flow.values.shape[-1] != tensor.num_in:
         flow.values = flow.incoming = None  # heads share values, and weights do not show how
-    meeting = _meeting(flow, weights)
-    out, gain = _through(flow, weights, bias)
-    features = layer_signal(LayerResponse(out, gain, num_in, meeting))
+    out, gain, meeting = _through(flow, tensor, bias)
+    features = layer_signal(LayerResponse(out, gain, tensor.num_in, meeting))
     if layer.type in SIDE_TYPES or is_branch:
         return features
     closes_block = flow.is_block_open and layer.type is not LayerType.ATTENTION_VALUE
@@ -136,37 +131,41 @@ def _matrix_layer(
     else:
         flow.needs_activation = layer.type not in ATTENTION_TYPES
     flow.values, flow.gain, flow.level = out, gain / (gain.sum(1, keepdim=True) + TINY**2), layer.level
-    flow.incoming = weights.flatten(2) if num_out <= MAX_ALIGNED else None
-    flow.bias = bias
+    flow.incoming, flow.bias = tensor, bias
     return features
 
 
-def _through(flow: Flow, weights: Float[Tensor, "batch out in kernel"], bias: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Returns the values and the gain behind a matrix or a depthwise convolution."""
-    num_out, num_in, kernel = weights.shape[1:]
-    matrix = weights.sum(-1)
+def _through(flow: Flow, tensor: MeasuredTensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Meeting | None]:
+    """Returns the values and the gain behind a matrix or a depthwise convolution, and its meeting with its feeder."""
     values, gain = flow.values, flow.gain
-    is_depthwise = num_in == 1 and kernel > 1 and values is not None and values.shape[-1] == num_out
-    if is_depthwise and values is not None and gain is not None:
-        out = (activate(values) if flow.needs_activation else values) * matrix[None, :, None, :, 0]
-        if bias is not None:
-            out = out + bias[None, :, None]
-        return out.clamp(-LARGEST, LARGEST), gain * weights.square().sum((2, 3))
-    values, gain = inputs_of(flow, matrix, num_in)
-    return multiply(values, matrix, bias), torch.einsum("bi,boi->bo", gain, weights.square().sum(-1))
+    is_depthwise = tensor.num_in == 1 and tensor.kernel > 1
+    if is_depthwise and values is not None and gain is not None and values.shape[-1] == tensor.num_out:
+        sums = tensor.respond(Probes(torch.ones(1, tensor.batch, 1, 1), torch.ones(tensor.batch, 1)))
+        out = (activate(values) if flow.needs_activation else values) * sums.values
+        return add_bias(out, bias), gain * sums.gain, None
+    shared = _shared_neurons(flow, tensor)
+    reply = tensor.respond(Probes(*inputs_of(flow, tensor.batch, tensor.num_in), shared))
+    return add_bias(reply.values, bias), reply.gain, _meeting(flow, tensor, reply)
 
 
-def _meeting(flow: Flow, weights: Float[Tensor, "batch out in kernel"]) -> Meeting | None:
-    """Returns the meeting of the layer that gave the values with their reader; None if their widths differ."""
-    num_in = weights.shape[2]
-    if flow.incoming is None or flow.incoming.shape[1] != num_in or num_in < 2:
+def _shared_neurons(flow: Flow, tensor: MeasuredTensor) -> Tensor | slice | None:
+    """Returns the neurons of a sample in which a tensor meets its feeder; None if their widths differ."""
+    if flow.incoming is None or flow.incoming.num_out != tensor.num_in or tensor.num_in < 2:
         return None
-    reads = weights.transpose(1, 2).reshape(len(weights), num_in, -1)
-    bias = reads.new_zeros(reads.shape[:2]) if flow.bias is None else flow.bias
-    return Meeting(flow.incoming, reads, bias)
+    sampled = flow.incoming.sampled_rows
+    return slice(None) if sampled is None else sampled
 
 
-def _recurrent_layer(flow: Flow, gates: Sequence[Layer], read: Read) -> list[Float[Tensor, "batch signal"]]:
+def _meeting(flow: Flow, tensor: MeasuredTensor, reply: Reply) -> Meeting | None:
+    """Returns the meeting of the layer that gave the values with their reader; None if their widths differ."""
+    if reply.reads is None or flow.incoming is None:
+        return None
+    written, read = flow.incoming.squared_norms[0].sqrt(), tensor.squared_norms[1].sqrt()
+    bias = torch.zeros_like(read) if flow.bias is None else flow.bias
+    return Meeting(written, read, bias, flow.incoming.rows, reply.reads)
+
+
+def _recurrent_layer(flow: Flow, gates: Sequence[Layer], reader: PartReader) -> list[Float[Tensor, "batch signal"]]:
     """Passes the values through one recurrent layer, each of its directions, side by side.
 
     Returns:
@@ -176,7 +175,7 @@ def _recurrent_layer(flow: Flow, gates: Sequence[Layer], read: Read) -> list[Flo
     for gate in gates:
         is_whole = gate.type is LayerType.RNN
         directions.setdefault(gate.name if is_whole else gate.name.rpartition(".")[0], []).append(gate)
-    results = [_recurrent_direction(flow, own, read) for own in directions.values()]
+    results = [_recurrent_direction(flow, own, reader) for own in directions.values()]
     followed = [result for result in results if result is not None]
     if len(followed) < len(results):
         flow.values = None
@@ -185,12 +184,14 @@ def _recurrent_layer(flow: Flow, gates: Sequence[Layer], read: Read) -> list[Flo
     flow.needs_activation, flow.level, flow.bias = False, gates[0].level, None
     width = flow.values.shape[-1]
     flow.gain = flow.values.new_full((flow.values.shape[1], width), 1.0 / width)
-    flow.incoming = torch.cat([matrix for _, _, matrix in followed], 1) if width <= MAX_ALIGNED else None
+    flow.incoming = WholeTensor(torch.cat([matrix for _, _, matrix in followed], 1))
     # Layers are sorted by name, so the gates of one direction follow each other.
     return [row for features, _, _ in followed for row in features]
 
 
-def _recurrent_direction(flow: Flow, gates: Sequence[Layer], read: Read) -> tuple[list[Tensor], Tensor, Tensor] | None:
+def _recurrent_direction(
+    flow: Flow, gates: Sequence[Layer], reader: PartReader
+) -> tuple[list[Tensor], Tensor, Tensor] | None:
     """Follows the gates of one direction for a few steps from a zero state.
 
     Returns:
@@ -204,22 +205,23 @@ def _recurrent_direction(flow: Flow, gates: Sequence[Layer], read: Read) -> tupl
     is_square = all(part is not None and part.arranged_shape[0] == part.arranged_shape[1] for part in recurrent)
     if not is_square or sorted(at) != sorted(GATES[gates[0].type]):
         return None
-    into = [read(part) for part in weights if part is not None]
-    back = [read(part).sum(-1) for part in recurrent if part is not None]
+    into = [WholeTensor(reader.read(part)) for part in weights if part is not None]
+    back = [reader.read(part).sum(-1) for part in recurrent if part is not None]
     biases = []
-    for gate, matrix in zip(gates, into, strict=True):
+    for gate, tensor in zip(gates, into, strict=True):
         pair = [part_of(gate, role) for role in (Role.BIAS, Role.RECURRENT_BIAS)]
-        zero = matrix.new_zeros(matrix.shape[:2])
-        biases.append([zero if part is None else read(part).flatten(1) for part in pair])
-    values, gain = inputs_of(flow, into[0].sum(-1), into[0].shape[2])
-    inputs = [multiply(values, w.sum(-1), b[0]) for w, b in zip(into, biases, strict=True)]
+        zero = torch.zeros(tensor.batch, tensor.num_out)
+        biases.append([zero if part is None else reader.read(part).flatten(1) for part in pair])
+    fed = Probes(*inputs_of(flow, into[0].batch, into[0].num_in), _shared_neurons(flow, into[0]))
+    replies = [tensor.respond(fed) for tensor in into]
+    inputs = [add_bias(reply.values, b[0]) for reply, b in zip(replies, biases, strict=True)]
     gate_values, state = _recurrent_steps(gates[0].type, at, inputs, back, [b[1] for b in biases])
     features = []
-    for gate_value, matrix in zip(gate_values, into, strict=True):
-        out_gain = torch.einsum("bi,boi->bo", gain, matrix.square().sum(-1))
-        features.append(layer_signal(LayerResponse(gate_value, out_gain, matrix.shape[2], _meeting(flow, matrix))))
+    for gate_value, tensor, reply in zip(gate_values, into, replies, strict=True):
+        meeting = _meeting(flow, tensor, reply)
+        features.append(layer_signal(LayerResponse(gate_value, reply.gain, tensor.num_in, meeting)))
     main = into[at.get("new gate", at.get("cell gate", 0))]
-    return features, state, main.flatten(2)
+    return features, state, main.weights
 
 
 def _recurrent_steps(
@@ -241,7 +243,7 @@ def _recurrent_steps(
     cell = torch.zeros_like(state)
     gate_values = inputs
     for _ in range(RECURRENT_STEPS):
-        fed = [multiply(state, w, b) for w, b in zip(back, back_biases, strict=True)]
+        fed = [add_bias(torch.einsum("abpi,boi->abpo", state, w), b) for w, b in zip(back, back_biases, strict=True)]
         gate_values = [a + b for a, b in zip(inputs, fed, strict=True)]
         if layer_type is LayerType.GRU:
             reset, update = (gate_values[at[label]].sigmoid() for label in ("reset gate", "update gate"))

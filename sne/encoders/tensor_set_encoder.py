@@ -12,7 +12,7 @@ from sne.encoders.chunking import ROLES, KindTable
 from sne.encoders.contract import NetworkEncoder
 from sne.encoders.limits import Limits
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_NAMES
-from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summary, tokenize
+from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summarize, tokenize
 from sne.errors import SneError
 from sne.networks import Network
 from sne.nn import PreNormBlock, attend, bucket_sets
@@ -215,7 +215,7 @@ class TensorSetEncoder(NetworkEncoder):
 
     def summarize(self, prepared: Sequence[TensorTokens]) -> Float[Tensor, "networks features"]:
         """Returns ends, means and spreads of the features, one row per network, named by `summary_names`."""
-        return torch.stack([summary(item) for item in prepared])
+        return summarize(prepared)
 
     def fit_scale(self, prepared: Sequence[TensorTokens]) -> None:
         """Sets the scale of every feature from the training networks, separately for matrices and vectors."""

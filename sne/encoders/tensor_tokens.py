@@ -9,21 +9,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sne.encoders.chunking import LAYER_TYPES, ROLES
-from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe, is_described_as_matrix
+from sne.encoders.descriptors import DESCRIPTOR_NAMES
+from sne.encoders.features import deviation
 from sne.encoders.layer_signals import SIGNAL_NAMES
+from sne.encoders.layout_reader import LayoutReader
 from sne.encoders.limits import Limits
+from sne.encoders.measures import is_described_as_matrix
 from sne.encoders.signals import OUTPUT_NAMES, follow
 from sne.errors import SneError, counted
-from sne.networks import Network, Part, Role
+from sne.networks import Network, Role
 
 TOKEN_NAMES = DESCRIPTOR_NAMES + SIGNAL_NAMES
 """Names of the features of a token."""
 
 BATCH_ENTRIES = 1 << 23
 """Largest number of weights of the networks of one layout that are read together, if there are several."""
-
-LARGEST = 1e9
-"""Bound on the magnitude of weights, so that their powers stay within single precision."""
 
 
 @dataclass(frozen=True)
@@ -79,29 +79,42 @@ SUMMARY_NAMES = (
     *(f"{kind}/{row}/{name}" for kind in ("matrices", "vectors") for row in TENSOR_ROWS for name in TOKEN_NAMES),
     *(f"outputs/{row}/{name}" for row in OUTPUT_ROWS for name in OUTPUT_NAMES),
 )
-"""Names of the values of `summary`: "matrices/first/distribution/log_rms"."""
+"""Names of the values of `summarize`: "matrices/first/distribution/log_rms"."""
 
 
-def summary(item: TensorTokens) -> Float[Tensor, " numbers"]:
-    """Summarises a network of any depth in a fixed number of plain numbers.
+def summarize(items: Sequence[TensorTokens]) -> Float[Tensor, "networks numbers"]:
+    """Summarises networks of any depth in a fixed number of plain numbers.
 
     Args:
-        item: Tokens of one network.
+        items: Tokens of one network each.
 
     Returns:
         For the matrices, then for the vectors: the features of the first, second, last but one and last one, and mean
         and standard deviation over all of them. A network with fewer repeats those it has; one with none has zeros.
         Then mean, standard deviation, least and largest of the output rows. The values are named by `SUMMARY_NAMES`.
     """
-    numbers = []
-    for some in (item.features[item.is_matrix], item.features[~item.is_matrix]):
-        rows = some if len(some) else item.features.new_zeros(1, len(TOKEN_NAMES))
-        last = len(rows) - 1
-        ends = rows[[0, min(1, last), max(last - 1, 0), last]]
-        numbers += [*ends, rows.mean(0), rows.std(0, unbiased=False)]
-    outputs = item.outputs if len(item.outputs) else item.outputs.new_zeros(1, len(OUTPUT_NAMES))
-    numbers += [outputs.mean(0), outputs.std(0, unbiased=False), outputs.amin(0), outputs.amax(0)]
-    return torch.cat(numbers)
+    alike: dict[tuple[int, bytes], list[int]] = {}
+    for place, item in enumerate(items):
+        alike.setdefault((len(item.outputs), item.is_matrix.numpy().tobytes()), []).append(place)
+    found = torch.zeros(len(items), len(SUMMARY_NAMES))
+    for places in alike.values():
+        features = torch.stack([items[place].features for place in places])
+        is_matrix = items[places[0]].is_matrix
+        numbers = [_ends_and_spread(features[:, is_matrix]), _ends_and_spread(features[:, ~is_matrix])]
+        outputs = torch.stack([items[place].outputs for place in places])
+        outputs = outputs if outputs.shape[1] else outputs.new_zeros(len(places), 1, len(OUTPUT_NAMES))
+        numbers += [outputs.mean(1), deviation(outputs, 1), outputs.amin(1), outputs.amax(1)]
+        found[places] = torch.cat(numbers, 1)
+    return found
+
+
+def _ends_and_spread(rows: Float[Tensor, "networks tensors features"]) -> Float[Tensor, "networks numbers"]:
+    """Returns the features of the tensors at both ends, and mean and standard deviation over all tensors."""
+    if not rows.shape[1]:
+        return rows.new_zeros(len(rows), len(TENSOR_ROWS) * rows.shape[2])
+    last = rows.shape[1] - 1
+    ends = rows[:, [0, min(1, last), max(last - 1, 0), last]]
+    return torch.cat([ends.flatten(1), rows.mean(1), deviation(rows, 1)], 1)
 
 
 def tokenize(networks: Sequence[Network], *, limits: Limits = Limits()) -> list[TensorTokens]:
@@ -137,41 +150,31 @@ def tokenize(networks: Sequence[Network], *, limits: Limits = Limits()) -> list[
 
 @torch.no_grad()
 @torch.autocast("cpu", enabled=False)  # items must not depend on the context in which they are prepared
-def _tokenize_layout(networks: list[Network]) -> list[TensorTokens]:
+def _tokenize_layout(networks: Sequence[Network]) -> list[TensorTokens]:
     """Returns the tokens of networks of one layout."""
-    first = networks[0]
-    batch = len(networks)
-
-    def read(part: Part) -> Tensor:
-        return torch.stack([network.read(part) for network in networks]).clamp_(-LARGEST, LARGEST)
-
-    signals, outputs = follow(first.layers, read)
-    features, types, roles, is_matrix, levels = [], [], [], [], []
-    for position, layer in enumerate(first.layers):
-        for part in layer.parts:
-            if part.num_entries == 0:
-                continue
-            signal = torch.zeros(batch, len(SIGNAL_NAMES))
-            if part.role is Role.WEIGHT and position in signals:
-                signal = signals[position]
-            features.append(torch.cat([describe(read(part)), signal], -1))
-            types.append(LAYER_TYPES[layer.type])
-            roles.append(ROLES[part.role])
-            is_matrix.append(is_described_as_matrix(part.arranged_shape))
-            levels.append(layer.level)
+    first, batch = networks[0], len(networks)
+    reader = LayoutReader(networks)
+    signals, outputs = follow(first.layers, reader)
+    parts = [(place, layer, part) for place, layer in enumerate(first.layers) for part in layer.parts]
+    parts = [(place, layer, part) for place, layer, part in parts if part.num_entries]
+    features = torch.zeros(batch, len(parts), len(TOKEN_NAMES))
+    for column, descriptor in enumerate(reader.describe([part for _, _, part in parts])):
+        features[:, column, : len(DESCRIPTOR_NAMES)] = descriptor
+    for column, (place, _, part) in enumerate(parts):
+        if part.role is Role.WEIGHT and place in signals:
+            features[:, column, len(DESCRIPTOR_NAMES) :] = signals[place]
     if outputs is None:
         outputs = torch.zeros(batch, 0, len(OUTPUT_NAMES))
-    stacked = torch.stack(features, 1)
-    index = torch.tensor(levels)
+    levels = torch.tensor([layer.level for _, layer, _ in parts])
     shared = {
-        "types": torch.tensor(types),
-        "roles": torch.tensor(roles),
-        "is_matrix": torch.tensor(is_matrix),
-        "levels": index,
-        "heights": first.num_levels - 1 - index,
-        "lengths": torch.tensor([len(types)]),
+        "types": torch.tensor([LAYER_TYPES[layer.type] for _, layer, _ in parts]),
+        "roles": torch.tensor([ROLES[part.role] for _, _, part in parts]),
+        "is_matrix": torch.tensor([is_described_as_matrix(part.arranged_shape) for _, _, part in parts]),
+        "levels": levels,
+        "heights": first.num_levels - 1 - levels,
+        "lengths": torch.tensor([len(parts)]),
         "output_index": torch.arange(outputs.shape[1]),
         "output_lengths": torch.tensor([outputs.shape[1]]),
     }
     # Rows are copied, so that an item does not keep the memory of all networks of its batch.
-    return [TensorTokens(features=stacked[i].clone(), outputs=outputs[i].clone(), **shared) for i in range(batch)]
+    return [TensorTokens(features=features[i].clone(), outputs=outputs[i].clone(), **shared) for i in range(batch)]

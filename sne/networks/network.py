@@ -7,7 +7,7 @@ from math import prod
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -313,3 +313,17 @@ class Network:
             for column in range(0, num_in, columns):
                 some = slice(row, min(row + rows, num_out)), slice(column, min(column + columns, num_in))
                 yield Block(*some, values[some])
+
+    def read_sample(
+        self, part: Part, rows: Int[Tensor, " rows"] | None, columns: Int[Tensor, " columns"] | None
+    ) -> Float[Tensor, "rows columns kernel"]:
+        """Loads some neurons of one part.
+
+        Args:
+            part: The part.
+            rows: Neurons that the part feeds, in the order wanted; None for all.
+            columns: Neurons that it reads; None for all.
+        """
+        values = self.read(part)
+        values = values if rows is None else values[rows]
+        return values if columns is None else values[:, columns]

@@ -3,11 +3,12 @@ import math
 import pytest
 import torch
 from oracles import descriptors_by_loop as oracle
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from sne.encoders import descriptors, quantiles
-from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe
+from sne.encoders import descriptors
+from sne.encoders import measures as measuring
+from sne.encoders.descriptors import DESCRIPTOR_NAMES
+from sne.encoders.kernel_waves import cosines_up_to_second
+from sne.encoders.measures import WholeTensor
 
 SHAPES = [(1, 1, 1), (5, 1, 1), (1, 7, 1), (6, 9, 1), (9, 4, 1), (3, 2, 9), (4, 5, 25), (5, 1, 9), (3, 2, 4), (2, 3, 5)]
 
@@ -17,6 +18,10 @@ def weights(*shape: int, batch: int = 2, seed: int = 0) -> torch.Tensor:
     return torch.randn(batch, *shape, generator=generator) * 0.3 + 0.05
 
 
+def describe(tensor: torch.Tensor) -> torch.Tensor:
+    return descriptors.describe(WholeTensor(tensor))
+
+
 def assert_near(got: torch.Tensor, expected: torch.Tensor | list, atol: float = 1e-5) -> None:
     torch.testing.assert_close(got, torch.as_tensor(expected, dtype=got.dtype), rtol=0, atol=atol)
 
@@ -24,7 +29,8 @@ def assert_near(got: torch.Tensor, expected: torch.Tensor | list, atol: float = 
 @pytest.mark.parametrize("shape", [(24,), (5,), (1,)])
 def test_distribution_equals_loops(shape):
     values = weights(*shape)
-    got = descriptors.distribution(values)
+    tensor = WholeTensor(values[..., None, None])
+    got = descriptors.distribution(tensor.moments, tensor.quantiles)
     assert_near(got, [oracle.distribution(row) for row in values.numpy()])
 
 
@@ -43,19 +49,20 @@ def test_norms_equal_loops():
 @pytest.mark.parametrize("side", [3, 5])
 def test_kernel_waves_equal_loops(side):
     kernels = weights(3, 2, side * side)
-    assert_near(descriptors.kernel_waves(kernels), [oracle.kernel_waves(k) for k in kernels.numpy()], atol=1e-4)
+    got = descriptors.kernel_waves(WholeTensor(kernels).waves, 6)
+    assert_near(got, [oracle.kernel_waves(k) for k in kernels.numpy()], atol=1e-4)
 
 
 @pytest.mark.parametrize("positions", [1, 2, 3, 4, 5, 9, 25, 49])
 def test_waves_are_orthonormal(positions):
-    waves = descriptors.cosines_up_to_second(positions)
+    waves = cosines_up_to_second(positions)
     assert_near(waves @ waves.T, torch.eye(len(waves)), atol=1e-6)
     assert_near(waves[0], torch.full((positions,), positions**-0.5), atol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "most"), [(5, 9), (9, 9), (10, 9), (1000, 7)])
 def test_evenly_spaced_indices_are_legal_and_differ(size, most):
-    kept = descriptors.evenly(size, most)
+    kept = torch.arange(size)[measuring.evenly(size, most)]
     assert len(kept) == min(size, most) == len(kept.unique())
     assert kept[0] == 0 and kept[-1] < size
 
@@ -184,75 +191,6 @@ def test_same_alone_and_in_a_batch(shape):
         assert_near(describe(alone[None])[0], row, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(30, 40, 1), (30, 5, 9), (200, 1, 1), (7, 3, 25), (2, 300, 1)])
-def test_slices_change_nothing(shape, monkeypatch):
-    tensor = weights(*shape)
-    expected = describe(tensor)
-    monkeypatch.setattr(descriptors, "MAX_SORTED", 50)
-    for module in (descriptors, quantiles):
-        monkeypatch.setattr(module, "SLICE_ENTRIES", 64)
-    assert_near(describe(tensor), expected, atol=2e-5)
-
-
-class LargestAllocation(TorchDispatchMode):
-    """Records the largest tensor that any operation creates, in bytes."""
-
-    def __init__(self, *known: torch.Tensor) -> None:
-        super().__init__()
-        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
-        self.largest = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        results = func(*args, **(kwargs or {}))
-        for result in tree_leaves(results):
-            if isinstance(result, torch.Tensor) and result.untyped_storage().data_ptr() not in self.known:
-                self.largest = max(self.largest, result.untyped_storage().nbytes())
-        return results
-
-
-@pytest.mark.parametrize("shape", [(4096, 1024, 1), (1024, 512, 9)])
-def test_large_tensors_need_little_memory(shape):
-    tensor = weights(*shape, batch=1)
-    with LargestAllocation(tensor) as allocation:
-        describe(tensor)
-    # The largest copies are the sampled neurons and the counts of bit patterns: less than the tensor itself.
-    assert allocation.largest < 12 << 20 < 4 * tensor.numel()
-
-
-@pytest.mark.parametrize("shape", [(1200, 900, 1), (400, 300, 9), (1 << 20 | 5, 1, 1)])
-def test_large_tensors_are_described_whole_in_any_order(shape):
-    tensor = weights(*shape, batch=1)
-    assert tensor.numel() > quantiles.MAX_SORTED
-    got = describe(tensor)
-    assert got.isfinite().all()
-    shuffle = torch.Generator().manual_seed(3)
-    rows, columns = (torch.randperm(size, generator=shuffle) for size in shape[:2])
-    assert_near(describe(tensor[:, rows][:, :, columns]), got)
-    # The distribution is that of all entries, as sorting finds it.
-    values = tensor.flatten().double()
-    relative = values / values.square().mean().sqrt()
-    at = torch.tensor(descriptors.QUANTILES, dtype=torch.float64)
-    ordered = relative.sort().values[None]
-    exact = quantiles.sorted_quantiles(ordered, at.tolist())[0]
-    assert_near(got[0, 6:15], exact.sign() * exact.abs().log1p(), atol=1e-6)
-    assert_near(got[0, 1], relative.mean(), atol=1e-6)
-    fourth = (relative - relative.mean()).pow(4).mean()
-    assert_near(got[0, DESCRIPTOR_NAMES.index("distribution/kurtosis")], fourth.log1p(), atol=1e-6)
-
-
-@pytest.mark.parametrize("place", [(0, 0, 0), (599, 899, 0)])
-def test_one_outlier_of_a_large_tensor_is_seen_wherever_it_is(place):
-    tensor = weights(1200, 900, 1, batch=1)
-    changed = tensor.clone()
-    changed[(0, *place)] = 25.0
-    assert "distribution/quantile_1" in moved(tensor, changed)
-
-
-@pytest.mark.parametrize("value", [0.0, 0.3, -1e-8, 1e9])
-def test_large_constant_tensors_are_finite(value):
-    assert describe(torch.full((1, 1 << 19, 3, 1), value)).isfinite().all()
-
-
 @pytest.mark.parametrize(("num_out", "num_in", "rank"), [(16, 40, 1), (24, 24, 3)])
 def test_a_null_space_stays_invisible(num_out, num_in, rank):
     tensor = (weights(num_out, rank) @ weights(rank, num_in, seed=1))[..., None]
@@ -263,8 +201,8 @@ def test_a_null_space_stays_invisible(num_out, num_in, rank):
 
 @pytest.mark.parametrize("shape", [(30, 40, 1), (30, 5, 9), (7, 3, 25), (5, 30, 1)])
 def test_order_of_neurons_does_not_matter_in_wide_tensors_either(shape, monkeypatch):
-    monkeypatch.setattr(descriptors, "MAX_NEURONS", 6)
-    monkeypatch.setattr(descriptors, "MAX_INPUTS", 20)
+    monkeypatch.setattr(measuring, "MAX_NEURONS", 6)
+    monkeypatch.setattr(measuring, "MAX_INPUTS", 20)
     tensor = weights(*shape)
     shuffle = torch.Generator().manual_seed(3)
     rows, columns = (torch.randperm(size, generator=shuffle) for size in shape[:2])

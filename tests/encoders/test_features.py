@@ -7,9 +7,10 @@ from torch import nn
 
 from sne import read_network
 from sne.encoders import PRESETS, TensorSetEncoder
-from sne.encoders.descriptors import DESCRIPTOR_BLOCKS, MeasuredTensor
+from sne.encoders.descriptors import DESCRIPTOR_BLOCKS
 from sne.encoders.features import FeatureBlock, compute_features, names_of
 from sne.encoders.layer_signals import SIGNAL_BLOCKS, LayerResponse, Meeting
+from sne.encoders.measures import WholeTensor
 from sne.encoders.signals import OUTPUT_BLOCKS, OutputResponse
 from sne.encoders.tensor_set_encoder import DEPTH_NAMES, depth_features
 from sne.encoders.tensor_tokens import TOKEN_NAMES, tokenize
@@ -19,12 +20,12 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-RESPONSE = LayerResponse(
-    random(2, 3, 9, 5), random(3, 5).square(), 4, Meeting(random(3, 4, 6), random(3, 4, 5), random(3, 4))
-)
+FEEDS, READS = random(3, 4, 6), random(3, 4, 5)
+MEETING = Meeting(FEEDS.norm(dim=2), READS.norm(dim=2), random(3, 4), FEEDS, READS)
+RESPONSE = LayerResponse(random(2, 3, 9, 5), random(3, 5).square(), 4, MEETING)
 TABLES = {
-    "matrix": (DESCRIPTOR_BLOCKS, MeasuredTensor(random(3, 4, 5, 9)), (3,)),
-    "vector": (DESCRIPTOR_BLOCKS, MeasuredTensor(random(3, 4, 1, 1)), (3,)),
+    "matrix": (DESCRIPTOR_BLOCKS, WholeTensor(random(3, 4, 5, 9)), (3,)),
+    "vector": (DESCRIPTOR_BLOCKS, WholeTensor(random(3, 4, 1, 1)), (3,)),
     "signals": (SIGNAL_BLOCKS, RESPONSE, (3,)),
     "signals without a layer before": (SIGNAL_BLOCKS, LayerResponse(RESPONSE.values, RESPONSE.gain, 4, None), (3,)),
     "outputs": (OUTPUT_BLOCKS, OutputResponse(random(2, 3, 9, 5), random(3, 5)), (3, 5)),

@@ -6,7 +6,8 @@ from oracles import handmade
 
 from sne.encoders import tensor_tokens
 from sne.encoders.descriptors import describe
-from sne.encoders.tensor_tokens import TensorTokens, summary, tokenize
+from sne.encoders.measures import WholeTensor
+from sne.encoders.tensor_tokens import TensorTokens, summarize, tokenize
 from sne.networks import Layer, LayerType, Network, Part, Role
 
 LAYOUTS = [handmade.mlp(), handmade.cnn(), handmade.gru(), handmade.mlp(), handmade.transformer(), handmade.cnn()]
@@ -29,7 +30,7 @@ def test_one_token_a_part_in_order():
         assert torch.equal(item.levels, levels)
         assert torch.equal(item.heights, levels.max() - levels)
         for row, part in zip(item.features, parts, strict=True):
-            described = describe(network.read(part)[None])[0]
+            described = describe(WholeTensor(network.read(part)[None]))[0]
             torch.testing.assert_close(row[: len(described)], described, rtol=1e-5, atol=1e-5)
 
 
@@ -51,7 +52,7 @@ def test_joined_batches_hold_the_items_in_order():
 
 def test_summaries_have_one_length_and_hold_the_ends():
     items = tokenize(networks())
-    found = torch.stack([summary(item) for item in items])
+    found = summarize(items)
     size = items[0].features.shape[1]
     for row, item in zip(found, items, strict=True):
         matrices, vectors = item.features[item.is_matrix], item.features[~item.is_matrix]
@@ -66,7 +67,7 @@ def test_a_network_of_one_matrix_has_a_summary():
     (item,) = tokenize([handmade.network((replace(layer, parts=layer.parts[:1]),), seed=0)])
     assert item.is_matrix.tolist() == [True]
     size = item.features.shape[1]
-    row = summary(item)
+    row = summarize([item])[0]
     assert torch.equal(row[:size], row[3 * size : 4 * size])
     assert (row[6 * size : 12 * size] == 0).all()
 

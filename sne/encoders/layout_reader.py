@@ -1,0 +1,85 @@
+"""Reads networks of one layout: each part once, for the signals and for the descriptors."""
+
+from collections.abc import Iterator, Sequence
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sne.encoders.descriptors import describe
+from sne.encoders.measures import LARGEST, MeasuredTensor, WholeTensor
+from sne.encoders.streamed import MAX_WHOLE, StreamedTensor
+from sne.networks import Network, Part
+
+MAX_WAITING = 1 << 22
+"""Number of entries that may wait in memory to be described."""
+
+
+@final
+class LayoutReader:
+    """Reads and describes the parts of several networks of one layout.
+
+    A tensor that was read for the signals waits in memory until it is described, together with others of its shape.
+
+    Args:
+        networks: The networks.
+    """
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = networks
+        self._waiting: dict[Part, MeasuredTensor] = {}
+        self._described: dict[Part, Tensor] = {}
+        self._entries = 0
+
+    def read(self, part: Part) -> Float[Tensor, "batch out in kernel"]:
+        """Reads a part whole, within plus and minus `LARGEST`."""
+        tensor = self._waiting.get(part)
+        if isinstance(tensor, WholeTensor):
+            return tensor.weights
+        weights = torch.stack([network.read(part) for network in self._networks]).clamp_(-LARGEST, LARGEST)
+        if part.num_entries <= MAX_WHOLE and part not in self._described:
+            self._await(part, WholeTensor(weights))
+        return weights
+
+    def measure(self, part: Part) -> MeasuredTensor:
+        """Measures a part."""
+        if part in self._waiting:
+            return self._waiting[part]
+        if part.num_entries <= MAX_WHOLE:
+            weights = self.read(part)
+            return self._waiting.get(part, WholeTensor(weights))
+        tensor = StreamedTensor(self._networks, part)
+        if part not in self._described:
+            self._await(part, tensor)
+        return tensor
+
+    def describe(self, parts: Sequence[Part]) -> Iterator[Float[Tensor, "batch descriptor"]]:
+        """Yields the descriptors of parts, in order."""
+        for part in parts:
+            if part not in self._described:
+                self.measure(part)
+        self._describe_waiting()
+        yield from (self._described[part] for part in parts)
+
+    def _await(self, part: Part, tensor: MeasuredTensor) -> None:
+        if self._entries > MAX_WAITING:
+            self._describe_waiting()
+        self._waiting[part] = tensor
+        if isinstance(tensor, WholeTensor):
+            self._entries += tensor.weights.numel()
+
+    def _describe_waiting(self) -> None:
+        """Describes what waits: whole tensors of one shape together, streamed ones alone."""
+        by_shape: dict[tuple[int, ...], list[tuple[Part, WholeTensor]]] = {}
+        for part, tensor in self._waiting.items():
+            if isinstance(tensor, WholeTensor):
+                by_shape.setdefault(part.arranged_shape, []).append((part, tensor))
+            else:
+                self._described[part] = describe(tensor)
+        for group in by_shape.values():
+            joined = group[0][1] if len(group) == 1 else WholeTensor(torch.cat([tensor.weights for _, tensor in group]))
+            rows = describe(joined).split(len(self._networks))
+            self._described.update((part, row) for (part, _), row in zip(group, rows, strict=True))
+        self._waiting.clear()
+        self._entries = 0

@@ -1,0 +1,187 @@
+"""Measurements of a large tensor, in one pass over its pieces."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import prod
+from typing import final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sne.encoders.features import TINY
+from sne.encoders.kernel_waves import WaveSums
+from sne.encoders.measures import (
+    LARGEST,
+    MAX_NEURONS,
+    QUANTILES,
+    MeasuredTensor,
+    Probes,
+    Reply,
+    choose_neurons,
+    most_inputs,
+)
+from sne.encoders.quantiles import NumberCounts
+from sne.networks import Block, Network, Part
+
+MAX_WHOLE = 1 << 20
+"""Number of entries of the largest tensor that is measured whole; larger ones are streamed."""
+
+PIECE_ENTRIES = 1 << 17
+"""Number of entries of a piece of a streamed tensor: its temporary copies fit the cache of a core."""
+
+
+@final
+class StreamedTensor(MeasuredTensor):
+    """A large tensor that is read in pieces when it is first asked for, and is not kept.
+
+    Args:
+        networks: Networks of one layout.
+        part: The part that holds the tensor.
+    """
+
+    def __init__(self, networks: Sequence[Network], part: Part) -> None:
+        super().__init__((len(networks), *part.arranged_shape))
+        self._networks, self._part = networks, part
+        self._passes: list[_Pass] | None = None
+
+    @cached_property
+    def moments(self) -> Float[Tensor, "batch moments"]:
+        """Moments of the entries; the third and fourth one, and the mean magnitude, are those of bfloat16 numbers."""
+        return torch.stack([one.moments() for one in self._measured()])
+
+    @cached_property
+    def quantiles(self) -> Float[Tensor, "batch quantiles"]:
+        """Quantiles of the entries as bfloat16 numbers."""
+        return torch.stack([one.quantiles() for one in self._measured()])
+
+    @cached_property
+    def squared_norms(self) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch in"]]:
+        """Squared norms of rows and columns."""
+        rows, columns = zip(*((one.row_squares, one.column_squares) for one in self._measured()), strict=True)
+        return torch.stack(rows).float(), torch.stack(columns).float()
+
+    @cached_property
+    def waves(self) -> WaveSums:
+        """Sums over the kernels."""
+        return WaveSums.concat([one.waves for one in self._measured() if one.waves is not None])
+
+    @cached_property
+    def sampled_rows(self) -> Int[Tensor, "batch rows"] | None:
+        """The fed neurons that are in the sample."""
+        ends = [(one.row_squares, one.row_sums) for one in self._measured()]
+        squares, sums = (torch.stack(list(column)) for column in zip(*ends, strict=True))
+        return choose_neurons(squares, sums, MAX_NEURONS)
+
+    @cached_property
+    def sample(self) -> Float[Tensor, "batch rows columns kernel"]:
+        """Rows and columns of the tensor, which are read again."""
+        ends = [(one.column_squares, one.column_sums) for one in self._measured()]
+        squares, sums = (torch.stack(list(column)) for column in zip(*ends, strict=True))
+        columns = choose_neurons(squares, sums, most_inputs(self.kernel))
+        rows = self.sampled_rows
+        return torch.stack(
+            [
+                network.read_sample(
+                    self._part,
+                    None if rows is None else rows[place],
+                    None if columns is None else columns[place],
+                ).clamp(-LARGEST, LARGEST)
+                for place, network in enumerate(self._networks)
+            ]
+        )
+
+    def respond(self, probes: Probes) -> Reply:
+        """Multiplies the pieces of the tensor with the probes while they are measured."""
+        self._passes = [self._pass(place, probes) for place in range(self.batch)]
+        found = [one.reply() for one in self._passes]
+        reads = None if probes.shared is None else torch.stack([one[2] for one in found])
+        return Reply(torch.stack([one[0] for one in found], 1), torch.stack([one[1] for one in found]), reads)
+
+    def _measured(self) -> "list[_Pass]":
+        if self._passes is None:
+            self._passes = [self._pass(place, None) for place in range(self.batch)]
+        return self._passes
+
+    def _pass(self, place: int, probes: Probes | None) -> "_Pass":
+        network = self._networks[place]
+        found = _Pass((self.num_out, self.num_in, self.kernel), probes, place)
+        for block in network.read_blocks(self._part, PIECE_ENTRIES):
+            found.add(block)
+        return found
+
+
+class _Pass:
+    """One pass over one tensor of one network.
+
+    Args:
+        shape: Shape of the tensor: out, in, kernel positions.
+        probes: What is multiplied with the tensor; None for nothing.
+        place: Place of the network in the probes.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], probes: Probes | None, place: int) -> None:
+        num_out, num_in, kernel = shape
+        self.shape = shape
+        self.counts = NumberCounts()
+        self.row_squares, self.row_sums = torch.zeros(2, num_out, dtype=torch.float64)
+        self.column_squares, self.column_sums = torch.zeros(2, num_in, dtype=torch.float64)
+        self.waves = WaveSums.zeros(1, kernel) if kernel > 1 else None
+        self._inputs: Tensor | None = None
+        if probes is not None:
+            acts, _, num_probes, _ = probes.values.shape
+            self._form = (acts, num_probes)
+            self._inputs = probes.values[:, place].reshape(acts * num_probes, num_in).T.contiguous()
+            self._gain_in = probes.gain[place].double()
+            self._out = torch.zeros(num_out, acts * num_probes)
+            self._gain = torch.zeros(num_out, dtype=torch.float64)
+            self._shared = None
+            if probes.shared is not None:
+                all_in = torch.arange(num_in)
+                self._shared = all_in if isinstance(probes.shared, slice) else probes.shared[place]
+                self._reads = torch.zeros(len(self._shared), num_out, kernel)
+
+    def add(self, block: Block) -> None:
+        """Measures a piece."""
+        rows, columns = block.rows, block.columns
+        values = block.values.clamp(-LARGEST, LARGEST)
+        self.counts.add(values)
+        wide = values.double()
+        sums = wide.sum(2) if self.shape[2] > 1 else wide[..., 0]
+        self.row_sums[rows] += sums.sum(1)
+        self.column_sums[columns] += sums.sum(0)
+        wide.square_()
+        squares = wide.sum(2) if self.shape[2] > 1 else wide[..., 0]
+        self.row_squares[rows] += squares.sum(1)
+        self.column_squares[columns] += squares.sum(0)
+        if self.waves is not None:
+            self.waves.add(values[None], wide[None])
+        if self._inputs is None:
+            return
+        matrix = sums.float() if self.shape[2] > 1 else values[..., 0]
+        self._out[rows].addmm_(matrix, self._inputs[columns])
+        self._gain[rows] += squares @ self._gain_in[columns]
+        if self._shared is not None:
+            here = ((self._shared >= columns.start) & (self._shared < columns.stop)).nonzero()[:, 0]
+            self._reads[here, rows] = values[:, self._shared[here] - columns.start].transpose(0, 1)
+
+    def reply(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the values, gains and outgoing weights of shared neurons that come out of the tensor."""
+        out = self._out.T.unflatten(0, self._form)
+        return out, self._gain.float(), self._reads.flatten(1) if self._shared is not None else self._out
+
+    def moments(self) -> Float[Tensor, " moments"]:
+        """Returns the moments as `MeasuredTensor.moments` has them."""
+        size = prod(self.shape)
+        rms = float((self.row_squares.sum() / size).sqrt()) + TINY
+        mean = float(self.row_sums.sum()) / size
+        deviation = max((rms - TINY) ** 2 - mean**2, 0.0) ** 0.5
+        centre = self.counts.moment(1)
+        third, fourth = (self.counts.moment(power, centre=centre) / rms**power for power in (3, 4))
+        magnitude = self.counts.moment(1, is_absolute=True) / rms
+        return torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude])
+
+    def quantiles(self) -> Float[Tensor, " quantiles"]:
+        """Returns the quantiles as `MeasuredTensor.quantiles` has them."""
+        rms = float((self.row_squares.sum() / prod(self.shape)).sqrt()) + TINY
+        return torch.from_numpy(self.counts.quantiles(QUANTILES) / rms).float()
