@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from sne.errors import SneError
 
@@ -30,6 +29,8 @@ def kendall_tau(measured: ArrayLike, predicted: ArrayLike) -> float:
     labels, guesses = _labelled(measured, predicted)
     if np.all(labels == labels[0]) or np.all(guesses == guesses[0]):
         return 0.0
+    from scipy import stats  # slow to import
+
     result: Any = stats.kendalltau(labels, guesses, variant="b")
     return float(result.statistic)
 

@@ -40,9 +40,13 @@ def encode(
     Each checkpoint becomes one vector, the embedding of the predictor's encoder. Files that cannot be read are named on
     stderr; the .parquet file then holds the others, and no .npy file is written.
     """
-    from sne.predictors import Predictor, choose_device
-    from sne.predictors.sources import read_sources
-    from sne.work import check_can_write
+    from sne.work.collection import kept_imports
+
+    with kept_imports():
+        import sne.checkpoints  # noqa: F401 (read with the first file)
+        from sne.predictors import Predictor, choose_device
+        from sne.predictors.sources import read_sources
+        from sne.work import check_can_write
 
     if out.suffix not in (".parquet", ".npy"):
         raise SneError(f"--out is {out}, expected a name that ends in .parquet or .npy")

@@ -31,9 +31,12 @@ def predict(
     cut off at 0 and 1 for fractions. For networks unlike those of the zoo, value and interval are guesses. Files that
     cannot be read are named on stderr.
     """
-    from sne.predictors import Predictor, choose_device
-    from sne.predictors.sources import read_sources
-    from sne.symmetry import canonicalize
+    from sne.work.collection import kept_imports
+
+    with kept_imports():
+        import sne.checkpoints  # noqa: F401 (read with the first file)
+        from sne.predictors import Predictor, choose_device
+        from sne.predictors.sources import read_sources
 
     loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures, doubts = expand(files), Failures(), Doubts()
@@ -44,6 +47,8 @@ def predict(
     found = [(path, predictions[row * num : (row + 1) * num]) for row, path in enumerate(paths)]
     as_stored = 0
     if loaded.is_canonical:
+        from sne.symmetry import canonicalize
+
         again = read_sources(paths, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
         as_stored = sum(canonicalize(network) is network for network in again)
     if loaded.properties[0].kind == "class":

@@ -21,7 +21,6 @@ from sne.encoders.set_functions import (
 from sne.errors import SneError
 from sne.networks import Network, Role
 from sne.nn import SetBuckets, bucket_sets
-from sne.symmetry import canonicalize
 
 SLICE_TOKENS = 8192
 """Number of tokens that the chunk encoder processes at once: a few tensors with so many rows fit a core's cache."""
@@ -147,6 +146,8 @@ class SetEncoder(NetworkEncoder):
     def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[ChunkedNetworks]:
         """Reads networks and cuts them into chunks; one batch of one network per network, in order."""
         if self.canonical:
+            from sne.symmetry import canonicalize  # many modules, which other encoders do not need
+
             networks = [canonicalize(network) for network in networks]
         return [_with_deviations(item) for item in chunk_each(networks, self.chunk_size)]
 

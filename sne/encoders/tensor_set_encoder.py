@@ -16,7 +16,6 @@ from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens,
 from sne.errors import SneError
 from sne.networks import Network
 from sne.nn import PreNormBlock, attend, bucket_sets
-from sne.symmetry import canonicalize
 
 DEPTH_NAMES = ("relative_position", "log_levels_below", "log_levels_above", "is_first", "is_last", "log_depth")
 """Names of the values of `depth_features`."""
@@ -73,7 +72,8 @@ class InputScale(nn.Module):
         self.out_size = size * (1 + bins)
         self.register_buffer("shift", torch.zeros(groups, size))
         self.register_buffer("gain", torch.ones(groups, size))
-        self.register_buffer("knots", torch.linspace(-1, 1, bins + 1)[None, :, None].repeat(groups, 1, size))
+        knots = torch.linspace(-1, 1, bins + 1)
+        self.register_buffer("knots", knots[None, :, None].expand(groups, -1, size).contiguous())
 
     def fit(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> None:
         """Sets the scales from the rows of the training networks; a group without rows keeps its scales."""
@@ -191,7 +191,7 @@ class TensorSetEncoder(NetworkEncoder):
             nn.init.normal_(table.weight, std=0.3)
         self.blocks = nn.ModuleList(PreNormBlock(dim, heads=heads, dropout=dropout) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
-        self.seeds = nn.Parameter(0.3 * torch.randn(seeds, dim))
+        self.seeds = nn.Parameter(nn.init.normal_(torch.empty(seeds, dim), std=0.3))
         self.keys_values = nn.Linear(dim, 2 * dim)
         self.embedding = nn.Sequential(nn.Linear(seeds * dim, dim), nn.SiLU())
 
@@ -211,7 +211,11 @@ class TensorSetEncoder(NetworkEncoder):
 
     def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[TensorTokens]:
         """Computes the features of every tensor (`sne.encoders.tensor_tokens.tokenize`)."""
-        return tokenize([canonicalize(network) for network in networks] if self.canonical else networks, limits=limits)
+        if self.canonical:
+            from sne.symmetry import canonicalize  # many modules, which other encoders do not need
+
+            networks = [canonicalize(network) for network in networks]
+        return tokenize(networks, limits=limits)
 
     def summarize(self, prepared: Sequence[TensorTokens]) -> Float[Tensor, "networks features"]:
         """Returns ends, means and spreads of the features, one row per network, named by `summary_names`."""

@@ -10,8 +10,7 @@ from sne.making.packs import RunPacks
 from sne.making.recipe import Recipe
 from sne.making.workers import run_from_bytes
 from sne.work import replacing
-from sne.zoo.store.folder import FolderLock
-from sne.zoo.store.index import INDEX
+from sne.zoo.store.folder import INDEX, FolderLock
 from sne.zoo.store.writing import ZooWriter
 
 RECIPE = "recipe.json"

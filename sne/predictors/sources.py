@@ -146,7 +146,7 @@ def _expand_path(path: str) -> list[str]:
 
 def _checkpoints_below(folder: str) -> list[Path]:
     from sne.checkpoints.folder_files import find_checkpoints
-    from sne.zoo.store.writing import INDEX
+    from sne.zoo.store.folder import INDEX
 
     def refuse_zoo(path: Path) -> None:
         if (path / INDEX).is_file():

@@ -20,7 +20,7 @@ from sne.predictors.folder import CONFIG
 from sne.training.plan import Plan
 from sne.work import check_can_write
 from sne.zoo import Zoo
-from sne.zoo.store.index import INDEX
+from sne.zoo.store.folder import INDEX
 
 
 def is_finished(folder: Path) -> bool:

@@ -19,7 +19,7 @@ from sne.errors import WriteError, ZooError
 from sne.work import check_can_write_folder
 from sne.zoo.store.descriptions import SYMMETRIES, write_symmetries
 from sne.zoo.store.layout import Layout, unflatten
-from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.split import SPLIT, Split
 from sne.zoo.store.zoo import Zoo
 
 TABLE = "zoo.csv"

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, TypeVar, final
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from sne.encoders import NetworkEncoder
 from sne.encoders.chunking import KindTable
@@ -166,7 +167,30 @@ def without_memory(make: Callable[[], Built], most_parameters: int = 100_000) ->
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutDraws():
             return make()
     finally:
         hook.remove()
+
+
+class _WithoutDraws(TorchFunctionMode):
+    """Replaces functions that fill new tensors by ones that only give the shape.
+
+    Where there is no memory they would do nothing, but torch computes their shapes in Python, and imports its compiler
+    for that, which takes longer than importing torch.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Calls a function of torch, or one that only gives the shape."""
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        if func in (torch.rand, torch.randn):
+            return torch.empty(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
+        if func is torch.linspace and len(args) == 3:
+            return torch.empty(args[2], **kwargs)
+        return func(*args, **kwargs)

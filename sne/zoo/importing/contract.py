@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from sne.zoo.importing.weights import Weights
 from sne.zoo.store.columns import Value
-from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.split import SPLIT, Split
 
 Tell = Callable[[str], None]
 

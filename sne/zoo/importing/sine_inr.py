@@ -15,7 +15,7 @@ from sne.zoo.importing.contract import Checkpoint, Found, Tell
 from sne.zoo.importing.tables import as_value, read_json_object
 from sne.zoo.importing.weights import SymmetriesByName, read_weights
 from sne.zoo.store.columns import Value
-from sne.zoo.store.splitting import PIECES, SPLIT, Split
+from sne.zoo.store.split import PIECES, SPLIT, Split
 
 _FAMILY = "sine_inr"
 _NOT_WEIGHTS = ("coef", "x", "y")

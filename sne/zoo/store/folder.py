@@ -9,9 +9,11 @@ from types import TracebackType
 
 from sne.errors import ZooError
 from sne.work import sync
-from sne.zoo.store.index import COPY, INDEX
-from sne.zoo.store.splitting import SPLIT
+from sne.zoo.store.split import SPLIT
 
+INDEX = "networks.parquet"
+COPY = "networks.copy.parquet"  # only the index maps weights to networks
+TIMINGS = "timings.parquet"
 DRAFTS = ".writing"
 """Folder inside the zoo in which a writer collects its files."""
 

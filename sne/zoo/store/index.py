@@ -10,10 +10,8 @@ import pyarrow.parquet as pq
 from sne.errors import ZooError
 from sne.work import replacing
 from sne.zoo.store.columns import RESERVED, WALL_TIME
+from sne.zoo.store.folder import COPY, INDEX, TIMINGS
 
-INDEX = "networks.parquet"
-COPY = "networks.copy.parquet"  # only the index maps weights to networks
-TIMINGS = "timings.parquet"
 MOST_GROWTH = 10
 """Number of bytes in memory that a byte of the index may become; a file of any size may become `MOST_MEMORY`."""
 MOST_MEMORY = 100_000_000

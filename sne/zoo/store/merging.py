@@ -12,7 +12,8 @@ from sne.errors import ZooError
 from sne.zoo.store.columns import join_tables
 from sne.zoo.store.layout import Layout
 from sne.zoo.store.shards import SHARD_BYTES, checksum
-from sne.zoo.store.splitting import PIECES, Split, join_splits
+from sne.zoo.store.split import PIECES, Split
+from sne.zoo.store.splitting import join_splits
 from sne.zoo.store.writing import ZooWriter
 from sne.zoo.store.zoo import Zoo
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from sne.errors import ZooError
-from sne.zoo.store.index import INDEX
-from sne.zoo.store.splitting import PIECES
+from sne.zoo.store.folder import INDEX
+from sne.zoo.store.split import PIECES
 from sne.zoo.store.zoo import Zoo
 
 _ACCURACY = "test_accuracy"

@@ -9,10 +9,10 @@ from typing import Any
 from sne.errors import ZooError, counted
 from sne.zoo.store.columns import some
 from sne.zoo.store.descriptions import LAYOUTS, SYMMETRIES, symmetry_id
-from sne.zoo.store.folder import DRAFTS, split_file
-from sne.zoo.store.index import COPY, INDEX, TIMINGS, index_damage, read_timings
+from sne.zoo.store.folder import COPY, DRAFTS, INDEX, TIMINGS, split_file
+from sne.zoo.store.index import index_damage, read_timings
 from sne.zoo.store.shards import SHARD_NAME, checksum
-from sne.zoo.store.splitting import PIECES
+from sne.zoo.store.split import PIECES
 from sne.zoo.store.zoo import Zoo
 
 

@@ -30,11 +30,11 @@ from sne.zoo.store.descriptions import (
     write_layouts,
     write_symmetries,
 )
-from sne.zoo.store.folder import DRAFTS, FolderLock, clear_drafts, is_locked_here, publish
-from sne.zoo.store.index import COPY, INDEX, TIMINGS, read_index, write_index, write_timings
+from sne.zoo.store.folder import COPY, DRAFTS, INDEX, TIMINGS, FolderLock, clear_drafts, is_locked_here, publish
+from sne.zoo.store.index import read_index, write_index, write_timings
 from sne.zoo.store.layout import Layout, flatten
 from sne.zoo.store.shards import SHARD_BYTES, STORAGE, ShardWriter, next_shard
-from sne.zoo.store.splitting import SPLIT, Split
+from sne.zoo.store.split import SPLIT, Split
 
 LARGEST_WEIGHT = 65504.0
 """The largest float16, so that the networks a zoo may hold do not depend on how it is stored."""

@@ -22,7 +22,8 @@ from sne.zoo.store.folder import split_file
 from sne.zoo.store.index import read_index
 from sne.zoo.store.layout import Layout, Slot
 from sne.zoo.store.shards import Shards
-from sne.zoo.store.splitting import Split, group_runs
+from sne.zoo.store.split import Split
+from sne.zoo.store.splitting import group_runs
 
 _MOST_RECOGNISED = 4096  # layouts whose layers are kept in memory; a zoo of MLPs may have one for each network
 
