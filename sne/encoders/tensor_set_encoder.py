@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sne.encoders.chunking import ROLES, KindTable
 from sne.encoders.contract import NetworkEncoder
+from sne.encoders.input_scale import InputScale
 from sne.encoders.limits import Limits
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_NAMES
 from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summarize, tokenize
@@ -19,13 +20,6 @@ from sne.nn import PreNormBlock, attend, bucket_sets
 
 DEPTH_NAMES = ("relative_position", "log_levels_below", "log_levels_above", "is_first", "is_last", "log_depth")
 """Names of the values of `depth_features`."""
-
-SMALLEST_SPREAD = 1e-4
-"""Features that vary less among the training networks are left out."""
-SMALLEST_BIN = 1e-3
-"""Added to the width of quantile bins, which may be zero."""
-LARGEST = 6.0
-"""Bound on the magnitude of standardised features."""
 
 
 def depth_features(levels: Int[Tensor, " parts"], heights: Int[Tensor, " parts"]) -> Float[Tensor, "parts features"]:
@@ -44,60 +38,6 @@ def depth_features(levels: Int[Tensor, " parts"], heights: Int[Tensor, " parts"]
     return torch.stack(
         [2 * low / total - 1, low.log1p(), high.log1p(), (low == 0).float(), (high == 0).float(), total.log()], -1
     )
-
-
-class InputScale(nn.Module):
-    """Scales features by the training networks: standardised and bounded, followed by quantile bins.
-
-    A feature that does not vary among the training networks is set to zero: nothing can be learned from it, and its
-    weight would multiply other values later.
-
-    Args:
-        groups: Number of kinds of rows, each with scales of its own.
-        size: Number of features.
-        bins: Number of bins between quantiles of the training networks; each gives one more number per feature, which
-            rises from -1/2 to 1/2 across the bin. 0 for none.
-
-    Source: piecewise linear encoding of Gorishniy et al., arXiv 2203.05556, section 3.2.
-    Differs: the standardised feature is kept as well as its bins, so that values outside all quantiles still differ.
-    """
-
-    shift: Tensor
-    gain: Tensor
-    knots: Tensor
-
-    def __init__(self, groups: int, size: int, *, bins: int) -> None:
-        super().__init__()
-        self.bins = bins
-        self.out_size = size * (1 + bins)
-        self.register_buffer("shift", torch.zeros(groups, size))
-        self.register_buffer("gain", torch.ones(groups, size))
-        knots = torch.linspace(-1, 1, bins + 1)
-        self.register_buffer("knots", knots[None, :, None].expand(groups, -1, size).contiguous())
-
-    def fit(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> None:
-        """Sets the scales from the rows of the training networks; a group without rows keeps its scales."""
-        for group in range(len(self.shift)):
-            some = rows[groups == group].double()
-            if len(some) == 0:
-                continue
-            spread = some.std(0, unbiased=False)
-            self.shift[group] = some.mean(0).float()
-            self.gain[group] = torch.where(spread > SMALLEST_SPREAD, 1 / spread.clamp_min(SMALLEST_SPREAD), 0.0).float()
-            places = torch.linspace(0, len(some) - 1, self.bins + 1).round().long()
-            self.knots[group] = some.sort(0).values[places].float()
-
-    def forward(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> Float[Tensor, "rows scaled"]:
-        """Returns the standardised features, within plus and minus `LARGEST`, then the bins."""
-        gain = self.gain[groups]
-        scaled = (rows - self.shift[groups]) * gain
-        scaled = scaled / (1 + (scaled / LARGEST).square()).sqrt()
-        if not self.bins:
-            return scaled
-        knots = self.knots[groups]
-        low, width = knots[:, :-1], knots.diff(dim=1)
-        filled = ((rows[:, None] - low) / (width + SMALLEST_BIN)).clamp(0, 1) - 0.5
-        return torch.cat([scaled, (filled * (gain > 0)[:, None]).flatten(1)], 1)
 
 
 @final
@@ -233,13 +173,13 @@ class TensorSetEncoder(NetworkEncoder):
 
     def forward(self, batch: TensorTokens) -> Float[Tensor, "networks dim"]:
         """Encodes a batch."""
-        tokens = self._noisy(self.token_scale(batch.features, batch.is_matrix.long()))
+        tokens = self._read(batch.features, batch.is_matrix.long(), self.token_scale, self.token_input)
         kinds = len(ROLES) * batch.types + batch.roles
         shift, gain = self.kind_shift(kinds), self.kind_gain(kinds)
         if self.training and self.type_dropout:
             kept = (torch.rand(len(kinds), 1, device=shift.device) >= self.type_dropout).to(shift.dtype)
             shift, gain = shift * kept, gain * kept
-        tokens = self.token_input(tokens) * (1 + gain) + shift
+        tokens = tokens * (1 + gain) + shift
         tokens = tokens + self.depth(depth_features(batch.levels, batch.heights))
         answers, has_outputs = self._outputs(batch)
         # The output token follows the tensors of its network.
@@ -263,11 +203,13 @@ class TensorSetEncoder(NetworkEncoder):
         owner = torch.repeat_interleave(
             torch.arange(batch.num_networks, device=batch.outputs.device), batch.output_lengths
         )
-        rows = self._noisy(self.output_scale(batch.outputs, torch.zeros_like(batch.output_index)))
-        rows = self.output_input(rows) * (1 + self.output_gain(batch.output_index))
+        rows = self._read(batch.outputs, torch.zeros_like(batch.output_index), self.output_scale, self.output_input)
+        rows = rows * (1 + self.output_gain(batch.output_index))
         rows = (rows + self.output_shift(batch.output_index)).float()
         total = rows.new_zeros(batch.num_networks, self.dim).index_add(0, owner, rows)
         return total / batch.output_lengths.clamp_min(1)[:, None], batch.output_lengths > 0
 
-    def _noisy(self, values: Tensor) -> Tensor:
-        return values + self.noise * torch.randn_like(values) if self.training and self.noise else values
+    def _read(self, rows: Tensor, groups: Tensor, scale: InputScale, layers: nn.Sequential) -> Tensor:
+        first = layers[0]
+        assert isinstance(first, nn.Linear)
+        return layers[1:](scale(rows, groups, first, noise=self.noise if self.training else 0.0))

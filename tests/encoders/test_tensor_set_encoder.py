@@ -5,7 +5,7 @@ import torch
 from oracles import handmade
 
 from sne.encoders import TensorSetEncoder
-from sne.encoders.tensor_set_encoder import InputScale, depth_features
+from sne.encoders.tensor_set_encoder import depth_features
 from sne.encoders.tensor_tokens import TensorTokens
 from sne.networks import LayerType, Network
 
@@ -109,43 +109,6 @@ def test_networks_far_from_any_seen_stay_bounded():
         assert encode(module, [far]).isfinite().all()
     deep = handmade.network(tuple(handmade.layer(LayerType.LINEAR, f"fc{i}", i, 3, 3) for i in range(100)))
     assert encode(module, [deep]).isfinite().all()
-
-
-def test_input_scale_standardises_each_group():
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(200, 3, generator=generator) * torch.tensor([1e-2, 1.0, 50.0]) + 7
-    rows[:, 2] = 3.0
-    groups = torch.arange(200) % 2
-    rows[groups == 1] *= 10
-    scale = InputScale(3, 3, bins=0)
-    scale.fit(rows, groups)
-    scaled = (rows - scale.shift[groups]) * scale.gain[groups]
-    for group in (0, 1):
-        some = scaled[groups == group]
-        torch.testing.assert_close(some.mean(0), torch.zeros(3), rtol=0, atol=1e-3)
-        torch.testing.assert_close(some.std(0, unbiased=False), torch.tensor([1.0, 1.0, 0.0]), rtol=1e-3, atol=1e-3)
-    assert torch.equal(scale.gain[2], torch.ones(3)) and torch.equal(scale.shift[2], torch.zeros(3))
-    beyond = scale(torch.full((4, 3), 1e30), torch.tensor([0, 1, 2, 2]))
-    assert beyond.isfinite().all() and beyond.abs().max() <= 6.0001
-    torch.testing.assert_close(scale(rows, groups), scaled / (1 + (scaled / 6) ** 2).sqrt())
-
-
-def test_input_scale_cuts_each_feature_at_the_quantiles_of_its_group():
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(400, 2, generator=generator).exp()
-    rows[:, 1] = 3.0
-    scale = InputScale(2, 2, bins=4)
-    scale.fit(rows, torch.zeros(400, dtype=torch.long))
-    knots = rows[:, 0].quantile(torch.linspace(0, 1, 5), interpolation="nearest")
-    torch.testing.assert_close(scale.knots[0, :, 0], knots)
-    between = (knots[1] + knots[2]) / 2
-    out = scale(torch.stack([torch.tensor([0.0, between, 1e9]), torch.full((3,), 5.0)], 1), torch.zeros(3).long())
-    assert out.shape == (3, scale.out_size) == (3, 10)
-    bins = out[:, 2:].reshape(3, 4, 2)
-    torch.testing.assert_close(
-        bins[:, :, 0], torch.tensor([[-0.5] * 4, [0.5, 0.0, -0.5, -0.5], [0.5] * 4]), rtol=0, atol=2e-3
-    )
-    assert not bins[:, :, 1].any()
 
 
 def test_depth_features_are_bounded_and_tell_the_ends():
