@@ -60,21 +60,23 @@ class BoostingExpert(DescriptionExpert):
         ]
         return {**join_trees(trees).to_tensors(), "start": torch.from_numpy(start)}
 
+    def read_property(self, prop: Property, tensors: dict[str, Tensor], num_features: int) -> tuple[Trees, Tensor]:
+        """Returns the trees and the start, after checking that every row comes to a leaf."""
+        trees = Trees.from_tensors({name: tensors[name] for name in TREES}, num_features, prop.num_outputs)
+        start = tensors["start"]
+        if tuple(start.shape) != (prop.num_outputs,):
+            raise PredictorError(f"start has shape {tuple(start.shape)}, expected ({prop.num_outputs},)")
+        return trees, start
+
     def predict_property(
-        self, prop: Property, rows: Float[Tensor, "rows features"], tensors: dict[str, Tensor]
+        self, prop: Property, rows: Float[Tensor, "rows features"], learned: tuple[Trees, Tensor]
     ) -> Float[Tensor, "rows outputs"]:
         """Adds up the trees."""
-        trees = Trees(**{name: tensors[name] for name in TREES})
-        outputs = trees.leaf_outputs(rows).double().sum(1) + tensors["start"]
+        trees, start = learned
+        outputs = trees.leaf_outputs(rows).double().sum(1) + start
         if prop.kind == "class":
             return outputs.softmax(1)
         return outputs.clamp(0, 1) if prop.kind == "fraction" else outputs
-
-    def check_property(self, prop: Property, tensors: dict[str, Tensor]) -> None:
-        """Checks that every row comes to a leaf, and the shape of the start."""
-        Trees.from_tensors({name: tensors[name] for name in TREES}, self.num_features, prop.num_outputs)
-        if tuple(tensors["start"].shape) != (prop.num_outputs,):
-            raise PredictorError(f"start has shape {tuple(tensors['start'].shape)}, expected ({prop.num_outputs},)")
 
 
 def _constant(prop: Property, values: np.ndarray) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ class DescriptionExpert(Expert):
         self.training = training or TrainingSettings()
         self.num_features = 0
         self._tensors: list[dict[str, Tensor]] = []
+        self._learned: list[Any] = []
 
     @abc.abstractmethod
     def fit_property(
@@ -56,18 +57,23 @@ class DescriptionExpert(Expert):
         """
 
     @abc.abstractmethod
-    def predict_property(
-        self, prop: Property, rows: Float[Tensor, "rows features"], tensors: dict[str, Tensor]
-    ) -> Float[Tensor, "rows outputs"]:
-        """Predicts one property, in its own unit, from what `fit_property` gave."""
+    def read_property(self, prop: Property, tensors: dict[str, Tensor], num_features: int) -> Any:
+        """Converts what `fit_property` gave to what `predict_property` reads.
 
-    @abc.abstractmethod
-    def check_property(self, prop: Property, tensors: dict[str, Tensor]) -> None:
-        """Checks tensors that may come from a damaged file.
+        Args:
+            prop: The property.
+            tensors: What was learned; it may come from a damaged file.
+            num_features: Length of a description.
 
         Raises:
-            PredictorError: `predict_property` could not use them.
+            PredictorError: `predict_property` could not use the tensors.
         """
+
+    @abc.abstractmethod
+    def predict_property(
+        self, prop: Property, rows: Float[Tensor, "rows features"], learned: Any
+    ) -> Float[Tensor, "rows outputs"]:
+        """Predicts one property, in its own unit, from what `read_property` gave."""
 
     @classmethod
     def create(
@@ -82,11 +88,11 @@ class DescriptionExpert(Expert):
         rows = self._rows(learned.prepared).numpy()
         targets = learned.targets.double().numpy()
         self.num_features = rows.shape[1]
-        self._tensors = []
+        self._tensors, self._learned = [], []
         for column, prop in enumerate(self.properties):
             context.on_progress(column, len(self.properties), "properties")
             seed = derive_seed(*context.seed, type(self).__name__, prop.name)
-            self._tensors.append(self.fit_property(prop, rows, targets[:, column], seed))
+            self._learn(prop, self.fit_property(prop, rows, targets[:, column], seed))
         context.on_progress(len(self.properties), len(self.properties), "properties")
 
     @torch.no_grad()
@@ -96,8 +102,8 @@ class DescriptionExpert(Expert):
         if rows.shape[1] != self.num_features:
             raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
         columns = [
-            self.predict_property(prop, rows, tensors).double()
-            for prop, tensors in zip(self.properties, self._tensors, strict=True)
+            self.predict_property(prop, rows, learned).double()
+            for prop, learned in zip(self.properties, self._learned, strict=True)
         ]
         return Outputs(torch.cat(columns, dim=1))
 
@@ -126,10 +132,12 @@ class DescriptionExpert(Expert):
             first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
             raise PredictorError(f"{first} ({len(missing) + len(extra)} such tensors)")
         for number, prop in enumerate(expert.properties):
-            own = {part: tensors[f"{number}.{part}"] for part in cls.parts}
-            expert.check_property(prop, own)
-            expert._tensors.append(own)
+            expert._learn(prop, {part: tensors[f"{number}.{part}"] for part in cls.parts})
         return expert
+
+    def _learn(self, prop: Property, tensors: dict[str, Tensor]) -> None:
+        self._learned.append(self.read_property(prop, tensors, self.num_features))
+        self._tensors.append(tensors)
 
     def _rows(self, prepared: Prepared) -> Float[Tensor, "rows features"]:
         if prepared.description is None:

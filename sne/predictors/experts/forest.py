@@ -41,16 +41,16 @@ class ForestExpert(DescriptionExpert):
         """Grows the forest of one property."""
         return grow_forest(prop, rows, targets, trees=self.training.trees, seed=seed).to_tensors()
 
+    def read_property(self, prop: Property, tensors: dict[str, Tensor], num_features: int) -> Trees:
+        """Returns the trees, after checking that every row comes to a leaf."""
+        return Trees.from_tensors(tensors, num_features, prop.num_outputs)
+
     def predict_property(
-        self, prop: Property, rows: Float[Tensor, "rows features"], tensors: dict[str, Tensor]
+        self, prop: Property, rows: Float[Tensor, "rows features"], learned: Trees
     ) -> Float[Tensor, "rows outputs"]:
         """Averages the leaves over the trees."""
-        outputs = Trees(**tensors).leaf_outputs(rows).mean(1)
+        outputs = learned.leaf_outputs(rows).mean(1)
         return outputs if prop.kind == "class" else prop.at_ranks(outputs)
-
-    def check_property(self, prop: Property, tensors: dict[str, Tensor]) -> None:
-        """Checks that every row comes to a leaf."""
-        Trees.from_tensors(tensors, self.num_features, prop.num_outputs)
 
 
 def grow_forest(

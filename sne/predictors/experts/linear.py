@@ -66,24 +66,25 @@ class LinearExpert(DescriptionExpert):
         bias = bias.clamp_min(-1e4)  # finite, as everything in a predictor's file is
         return {"shift": shift, "scale": scale.clamp_max(1e30), "weight": weight, "bias": bias}
 
-    def predict_property(
-        self, prop: Property, rows: Float[Tensor, "rows features"], tensors: dict[str, Tensor]
-    ) -> Float[Tensor, "rows outputs"]:
-        """Applies the linear model."""
-        features = _standardise(rows.double(), tensors["shift"], tensors["scale"])
-        outputs = features @ tensors["weight"].T + tensors["bias"]
-        return outputs.softmax(1) if prop.kind == "class" else prop.at_ranks(outputs.clamp(0, 1))
-
-    def check_property(self, prop: Property, tensors: dict[str, Tensor]) -> None:
-        """Checks the shapes."""
-        shapes = {"weight": (prop.num_outputs, self.num_features), "bias": (prop.num_outputs,)}
+    def read_property(self, prop: Property, tensors: dict[str, Tensor], num_features: int) -> dict[str, Tensor]:
+        """Returns the tensors after checking their shapes."""
+        shapes = {"weight": (prop.num_outputs, num_features), "bias": (prop.num_outputs,)}
         for name, tensor in tensors.items():
-            expected = shapes.get(name, (self.num_features,))
+            expected = shapes.get(name, (num_features,))
             if tuple(tensor.shape) != expected or tensor.dtype != torch.float64:
                 raise PredictorError(f"{name} has shape {tuple(tensor.shape)} {tensor.dtype}, expected {expected}")
+        return tensors
+
+    def predict_property(
+        self, prop: Property, rows: Float[Tensor, "rows features"], learned: dict[str, Tensor]
+    ) -> Float[Tensor, "rows outputs"]:
+        """Applies the linear model."""
+        features = _standardise(rows.double(), learned["shift"], learned["scale"])
+        outputs = features @ learned["weight"].T + learned["bias"]
+        return outputs.softmax(1) if prop.kind == "class" else prop.at_ranks(outputs.clamp(0, 1))
 
 
 def _standardise(
     rows: Float[Tensor, "rows features"], shift: Float[Tensor, " features"], scale: Float[Tensor, " features"]
 ) -> Float[Tensor, "rows features"]:
-    return ((rows - shift) / scale).clamp(-LARGEST, LARGEST)
+    return (rows - shift).div_(scale).clamp_(-LARGEST, LARGEST)

@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sne.errors import PredictorError
 
 LEAF = -1
 """Feature number of a leaf."""
+
+LEVELS = 4
+"""Number of levels that all rows go down before those that have come to a leaf are left out."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,32 @@ class Trees:
     @torch.no_grad()
     def leaf_outputs(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "rows trees outputs"]:
         """Finds the leaf of each row in each tree and returns its outputs."""
-        rows = rows.float()
-        nodes = self.roots.long().expand(len(rows), -1)
-        while True:
-            feature = self.feature[nodes].long()
-            is_inner = feature != LEAF
-            if not is_inner.any():
-                return self.outputs[nodes]
-            goes_on = rows.gather(1, feature.clamp_min(0)) > self.threshold[nodes]
-            nodes = torch.where(is_inner, self.children[nodes, goes_on.long()].long(), nodes)
+        steps = self._steps
+        values = rows.float().contiguous().numpy().reshape(-1)
+        trees, (count, width) = len(self.roots), rows.shape
+        leaves = np.repeat(self.roots.numpy().astype(np.int64), count)
+        nodes, places, starts = leaves, np.arange(trees * count), np.tile(np.arange(count) * width, trees)
+        while len(places):
+            for _ in range(LEVELS):
+                goes_on = values.take(starts + steps.feature.take(nodes)) > steps.threshold.take(nodes)
+                nodes = steps.children.take(2 * nodes + goes_on)
+            leaves[places] = nodes
+            inner = np.flatnonzero(steps.is_inner.take(nodes))
+            nodes, places, starts = nodes.take(inner), places.take(inner), starts.take(inner)
+        return self.outputs[torch.from_numpy(leaves)].unflatten(0, (trees, count)).transpose(0, 1)
+
+    @cached_property
+    def _steps(self) -> "_Steps":
+        feature = self.feature.numpy()
+        is_inner = feature != LEAF
+        return _Steps(
+            np.where(is_inner, feature, 0).astype(np.int64),
+            np.where(is_inner, self.threshold.numpy(), np.inf).astype(np.float32),
+            np.where(is_inner[:, None], self.children.numpy(), np.arange(len(feature))[:, None])
+            .astype(np.int64)
+            .ravel(),
+            is_inner,
+        )
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Returns the fields by name. Inverse: `from_tensors`."""
@@ -98,6 +119,23 @@ class Trees:
             raise PredictorError("trees have children that do not stand behind their nodes")
         if int(self.roots.min()) < 0 or int(self.roots.max()) >= len(self.feature):
             raise PredictorError("trees have roots that are no nodes")
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Trees as arrays in which leaves lead to themselves, so that all rows can go down any number of levels.
+
+    Args:
+        feature: Feature that each node compares.
+        threshold: Threshold of each node; infinite for leaves, whose first child is followed.
+        children: First and second child of node number n, in places 2 n and 2 n + 1.
+        is_inner: Whether a node is no leaf.
+    """
+
+    feature: Int[np.ndarray, " nodes"]
+    threshold: Float[np.ndarray, " nodes"]
+    children: Int[np.ndarray, " nodes2"]
+    is_inner: Bool[np.ndarray, " nodes"]
 
 
 @dataclass(frozen=True)

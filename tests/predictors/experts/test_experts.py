@@ -190,13 +190,18 @@ def test_forests_without_labels_prefer_nothing(rows):
         assert (grow_forest(prop, rows, nothing, trees=3, seed=0).outputs == expected).all()
 
 
+def learn_and_predict(expert, prop, rows, targets, others):
+    tensors = expert.fit_property(prop, rows, targets, seed=0)
+    return expert.predict_property(prop, others, expert.read_property(prop, tensors, rows.shape[1]))
+
+
 @pytest.mark.parametrize("known", [(0, 1, 2), (0, 2), (1, 2), (1,)])
 def test_boosting_of_classes_is_that_of_scikit_learn(rows, others, known):
     large = np.random.default_rng(2).normal(size=(300, 7)).astype(np.float32)
     targets = np.array(known, dtype=float)[np.digitize(large[:, 0], [-0.4, 0.4]) % len(known)]
     targets[::50] = np.nan
     expert = BoostingExpert([CLASSES])
-    found = expert.predict_property(CLASSES, others, expert.fit_property(CLASSES, large, targets, seed=0)).numpy()
+    found = learn_and_predict(expert, CLASSES, large, targets, others).numpy()
     expected = np.zeros((200, 3))
     if len(known) == 1:
         expected[:, known[0]] = 1
@@ -212,7 +217,7 @@ def test_boosting_of_numbers_is_that_of_scikit_learn(others):
     targets = np.tanh(large[:, 0]) + 0.1 * large[:, 1]
     prop = Property.infer("score", targets)
     expert = BoostingExpert([prop])
-    found = expert.predict_property(prop, others, expert.fit_property(prop, large, targets, seed=0))
+    found = learn_and_predict(expert, prop, large, targets, others)
     slow = HistGradientBoostingRegressor(random_state=0).fit(large, targets)
     np.testing.assert_allclose(found[:, 0], slow.predict(others), atol=1e-5)
 
@@ -226,7 +231,7 @@ def test_the_linear_expert_is_ridge_on_ranks(rows, others):
     targets = 1 / (1 + np.exp(-rows[:, 0].astype(float)))
     prop = Property.infer("accuracy", targets)
     expert = LinearExpert([prop])
-    found = expert.predict_property(prop, others, expert.fit_property(prop, rows, targets, seed=0))
+    found = learn_and_predict(expert, prop, rows, targets, others)
     known, new = standardised(rows, others)
     slow = RidgeCV(alphas=PENALTIES).fit(known, prop.ranks(torch.from_numpy(targets)).numpy())
     expected = prop.at_ranks(torch.from_numpy(slow.predict(new)).clamp(0, 1))
@@ -237,7 +242,7 @@ def test_the_linear_expert_is_ridge_on_ranks(rows, others):
 def test_the_linear_expert_is_logistic_regression_for_classes(rows, others, known):
     targets = np.array(known, dtype=float)[np.digitize(rows[:, 0], [-0.4, 0.4]) % len(known)]
     expert = LinearExpert([CLASSES])
-    found = expert.predict_property(CLASSES, others, expert.fit_property(CLASSES, rows, targets, seed=0)).numpy()
+    found = learn_and_predict(expert, CLASSES, rows, targets, others).numpy()
     scaled, new = standardised(rows, others)
     slow = LogisticRegression(C=INVERSE_PENALTY, max_iter=500).fit(scaled, targets)
     np.testing.assert_allclose(found[:, list(known)], slow.predict_proba(new), atol=1e-6)
@@ -246,11 +251,13 @@ def test_the_linear_expert_is_logistic_regression_for_classes(rows, others, know
 def test_constant_features_do_not_count(rows):
     with_constant = np.concatenate([rows, np.full((60, 1), 3.0, dtype=np.float32)], axis=1)
     expert = LinearExpert([NUMBER])
-    tensors = expert.fit_property(NUMBER, with_constant, np.linspace(0, 1, 60), seed=0)
     moved = torch.from_numpy(with_constant).clone()
     moved[:, -1] = 1e6
-    same = expert.predict_property(NUMBER, torch.from_numpy(with_constant), tensors)
-    torch.testing.assert_close(expert.predict_property(NUMBER, moved, tensors), same)
+    found = [
+        learn_and_predict(expert, NUMBER, with_constant, np.linspace(0, 1, 60), some)
+        for some in (torch.from_numpy(with_constant), moved)
+    ]
+    torch.testing.assert_close(*found)
 
 
 def test_a_predictor_of_all_experts_is_their_weighted_mean(zoo, tmp_path):

@@ -33,6 +33,41 @@ def test_tensors_rebuild_them():
     assert torch.equal(again.leaf_outputs(rows), trees.leaf_outputs(rows))
 
 
+def leaf_by_steps(trees: Trees, tree: int, row: torch.Tensor) -> torch.Tensor:
+    node = int(trees.roots[tree])
+    while trees.feature[node] >= 0:
+        node = int(trees.children[node, int(row[trees.feature[node]] > trees.threshold[node])])
+    return trees.outputs[node]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_rows_come_to_the_leaves_that_single_steps_lead_to(count):
+    generator = np.random.default_rng(0)
+
+    def grow(depth: int, start: int) -> list[tuple]:  # a node, then its left and its right tree
+        if depth == 0 or generator.random() < 0.2:
+            return [(-1, 0.0, 0, 0)]
+        left = grow(depth - 1, start + 1)
+        right = grow(depth - 1, start + 1 + len(left))
+        node = (int(generator.integers(3)), generator.normal(), start + 1, start + 1 + len(left))
+        return [node, *left, *right]
+
+    nodes: list[tuple] = []
+    roots = []
+    for depth in (0, 3, 9, 13):
+        roots.append(len(nodes))
+        nodes += grow(depth, len(nodes))
+    feature, threshold, left, right = (torch.tensor(column) for column in zip(*nodes, strict=True))
+    outputs = torch.arange(2.0 * len(nodes)).unflatten(0, (-1, 2))
+    trees = Trees(torch.tensor(roots), feature, threshold.float(), torch.stack([left, right], 1), outputs)
+    rows = torch.randn(count, 3, generator=torch.Generator().manual_seed(1))
+    found = trees.leaf_outputs(rows)
+    assert found.shape == (count, 4, 2)
+    for number, row in enumerate(rows):
+        for tree in range(4):
+            assert torch.equal(found[number, tree], leaf_by_steps(trees, tree, row))
+
+
 @pytest.mark.parametrize(
     "harm, message",
     [
