@@ -188,12 +188,12 @@ class WholeTensor(MeasuredTensor):
     def kernel_squares(self) -> Float[Tensor, "batch out in"]:
         """Sum of the squares of each kernel."""
         squares = self.weights.square()
-        return squares[..., 0] if self.kernel == 1 else squares.sum(-1)
+        return sum_kernels(squares)
 
     @cached_property
     def kernel_sums(self) -> Float[Tensor, "batch out in"]:
         """Sum of each kernel."""
-        return self.weights[..., 0] if self.kernel == 1 else self.weights.sum(-1)
+        return sum_kernels(self.weights)
 
     @cached_property
     def waves(self) -> WaveSums:
@@ -247,6 +247,11 @@ class WholeTensor(MeasuredTensor):
         magnitude = torch.linalg.vector_norm(relative, 1, -1) / count
         moments = torch.stack([rms, mean, second.sqrt(), third, fourth, magnitude], -1)
         return moments, sorted_quantiles(ascending(relative), QUANTILES)
+
+
+def sum_kernels(weights: Float[Tensor, "*batch kernel"]) -> Float[Tensor, "*batch"]:
+    """Sums the last axis; as a product, since reductions over so short an axis are slow."""
+    return weights[..., 0] if weights.shape[-1] == 1 else weights @ weights.new_ones(weights.shape[-1])
 
 
 def dot(a: Float[Tensor, "batch n"], b: Float[Tensor, "batch n"]) -> Float[Tensor, " batch"]:

@@ -62,10 +62,14 @@ class NumberCounts:
 
     def __init__(self) -> None:
         self._counts = np.zeros(NUM_PATTERNS, dtype=np.int64)
+        self._rounded = torch.empty(0, dtype=torch.bfloat16)  # memory for the next piece
 
     def add(self, values: Float[Tensor, "..."]) -> None:
         """Counts the entries of a piece; all are finite, and below the largest bfloat16 number."""
-        patterns = values.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
+        if self._rounded.numel() < values.numel():
+            self._rounded = torch.empty(values.numel(), dtype=torch.bfloat16)
+        rounded = self._rounded[: values.numel()].view(values.shape).copy_(values)
+        patterns = rounded.view(torch.int16).numpy().view(np.uint16)
         self._counts += np.bincount(patterns.ravel(), minlength=NUM_PATTERNS)
 
     def quantiles(self, at: Sequence[float]) -> Float[np.ndarray, " q"]:

@@ -20,6 +20,7 @@ from sne.encoders.measures import (
     Reply,
     choose_neurons,
     most_inputs,
+    sum_kernels,
 )
 from sne.encoders.quantiles import NumberCounts
 from sne.networks import Block, Network, Part
@@ -27,7 +28,7 @@ from sne.networks import Block, Network, Part
 MAX_WHOLE = 1 << 20
 """Number of entries of the largest tensor that is measured whole; larger ones are streamed."""
 
-PIECE_ENTRIES = 1 << 17
+PIECE_ENTRIES = 1 << 18
 """Number of entries of a piece of a streamed tensor: its temporary copies fit the cache of a core."""
 
 
@@ -127,6 +128,7 @@ class _Pass:
         self.row_squares, self.row_sums = torch.zeros(2, num_out, dtype=torch.float64)
         self.column_squares, self.column_sums = torch.zeros(2, num_in, dtype=torch.float64)
         self.waves = WaveSums.zeros(1, kernel) if kernel > 1 else None
+        self._wide = torch.empty(0, dtype=torch.float64)
         self._inputs: Tensor | None = None
         if probes is not None:
             acts, _, num_probes, _ = probes.values.shape
@@ -143,27 +145,31 @@ class _Pass:
 
     def add(self, block: Block) -> None:
         """Measures a piece."""
-        rows, columns = block.rows, block.columns
-        values = block.values.clamp(-LARGEST, LARGEST)
+        rows, columns, values = block.rows, block.columns, _bounded(block.values)
         self.counts.add(values)
-        wide = values.double()
-        sums = wide.sum(2) if self.shape[2] > 1 else wide[..., 0]
+        wide = self._buffer(values)
+        sums = sum_kernels(wide)
         self.row_sums[rows] += sums.sum(1)
         self.column_sums[columns] += sums.sum(0)
-        wide.square_()
-        squares = wide.sum(2) if self.shape[2] > 1 else wide[..., 0]
+        matrix = values[..., 0] if self.shape[2] == 1 else sums.float()
+        squares = sum_kernels(wide.square_())
         self.row_squares[rows] += squares.sum(1)
         self.column_squares[columns] += squares.sum(0)
         if self.waves is not None:
             self.waves.add(values[None], wide[None])
         if self._inputs is None:
             return
-        matrix = sums.float() if self.shape[2] > 1 else values[..., 0]
         self._out[rows].addmm_(matrix, self._inputs[columns])
         self._gain[rows] += squares @ self._gain_in[columns]
         if self._shared is not None:
             here = ((self._shared >= columns.start) & (self._shared < columns.stop)).nonzero()[:, 0]
             self._reads[here, rows] = values[:, self._shared[here] - columns.start].transpose(0, 1)
+
+    def _buffer(self, values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
+        """Copies a piece in double precision to memory that is used again for the next one."""
+        if self._wide.numel() < values.numel():
+            self._wide = torch.empty(values.numel(), dtype=torch.float64)
+        return self._wide[: values.numel()].view(values.shape).copy_(values)
 
     def reply(self) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the values, gains and outgoing weights of shared neurons that come out of the tensor."""
@@ -185,3 +191,9 @@ class _Pass:
         """Returns the quantiles as `MeasuredTensor.quantiles` has them."""
         rms = float((self.row_squares.sum() / prod(self.shape)).sqrt()) + TINY
         return torch.from_numpy(self.counts.quantiles(QUANTILES) / rms).float()
+
+
+def _bounded(values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
+    """Returns entries within plus and minus `LARGEST`; in almost all tensors they are, and are not copied."""
+    low, high = torch.aminmax(values)
+    return values if low >= -LARGEST and high <= LARGEST else values.clamp(-LARGEST, LARGEST)
