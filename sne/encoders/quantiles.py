@@ -4,11 +4,12 @@ Both ways see every entry, and neither depends on the order of the entries.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 NUM_PATTERNS = 1 << 16
@@ -44,6 +45,42 @@ def _places(size: int, at: tuple[float, ...], dtype: torch.dtype) -> tuple[Tenso
     return low.long(), position.ceil().long(), (position - low).to(dtype)
 
 
+@dataclass(frozen=True)
+class CountedNumbers:
+    """Numbers, and how often each occurs.
+
+    Args:
+        numbers: The numbers, in ascending order.
+        counts: At least 1 for each.
+    """
+
+    numbers: Float[np.ndarray, " numbers"]
+    counts: Int[np.ndarray, " numbers"]
+
+    def quantiles(self, at: Sequence[float]) -> Float[np.ndarray, " q"]:
+        """Interpolates quantiles linearly between entries.
+
+        Args:
+            at: Fractions, from 0 (the smallest entry) to 1 (the largest).
+        """
+        ends = self.counts.cumsum()
+        position = np.array(at) * (ends[-1] - 1)
+        ranks = np.searchsorted(ends, [np.floor(position), np.ceil(position)], side="right")
+        low, high = self.numbers[ranks]
+        return low + (high - low) * (position % 1)
+
+    def moment(self, power: int, *, centre: float = 0.0, is_absolute: bool = False) -> float:
+        """Computes the mean of a power of the entries.
+
+        Args:
+            power: The power.
+            centre: Number that is subtracted from the entries.
+            is_absolute: Whether the magnitudes are taken.
+        """
+        numbers = self.numbers - centre
+        return float(((abs(numbers) if is_absolute else numbers) ** power) @ self.counts / self.counts.sum())
+
+
 class NumberCounts:
     """Counts the entries of a tensor by their nearest bfloat16 number.
 
@@ -54,10 +91,9 @@ class NumberCounts:
         >>> counts = NumberCounts()
         >>> counts.add(torch.tensor([3.0, -1.0, 0.5]))
         >>> counts.add(torch.tensor([2.0, 8.0]))
-        >>> counts.quantiles((0.0, 0.5, 0.75)).tolist()
-        [-1.0, 2.0, 3.0]
-        >>> counts.moment(2), counts.moment(1, centre=2.5)
-        (15.65, 0.0)
+        >>> found = counts.counted()
+        >>> found.quantiles((0.0, 0.5, 0.75)).tolist(), found.moment(2)
+        ([-1.0, 2.0, 3.0], 15.65)
     """
 
     def __init__(self) -> None:
@@ -72,31 +108,11 @@ class NumberCounts:
         patterns = rounded.view(torch.int16).numpy().view(np.uint16)
         self._counts += np.bincount(patterns.ravel(), minlength=NUM_PATTERNS)
 
-    def quantiles(self, at: Sequence[float]) -> Float[np.ndarray, " q"]:
-        """Interpolates quantiles linearly between entries.
-
-        Args:
-            at: Fractions, from 0 (the smallest entry) to 1 (the largest).
-        """
-        ends = self._counts[_ORDER].cumsum()
-        position = np.array(at) * (ends[-1] - 1)
-        low, high = (
-            _NUMBERS[_ORDER][np.searchsorted(ends, place, side="right")]
-            for place in (np.floor(position), np.ceil(position))
-        )
-        return low + (high - low) * (position % 1)
-
-    def moment(self, power: int, *, centre: float = 0.0, is_absolute: bool = False) -> float:
-        """Computes the mean of a power of the entries.
-
-        Args:
-            power: The power.
-            centre: Number that is subtracted from the entries.
-            is_absolute: Whether the magnitudes are taken.
-        """
-        seen = np.flatnonzero(self._counts)
-        numbers, counts = _NUMBERS[seen] - centre, self._counts[seen]
-        return float(((abs(numbers) if is_absolute else numbers) ** power) @ counts / counts.sum())
+    def counted(self) -> CountedNumbers:
+        """Returns the numbers that occur, with their counts."""
+        in_order = self._counts[_ORDER]
+        seen = np.flatnonzero(in_order)
+        return CountedNumbers(_NUMBERS[_ORDER[seen]], in_order[seen])
 
 
 _NUMBERS = torch.arange(NUM_PATTERNS, dtype=torch.int32).to(torch.int16).view(torch.bfloat16).double().numpy()

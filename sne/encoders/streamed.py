@@ -25,7 +25,7 @@ from sne.encoders.measures import (
 from sne.encoders.quantiles import NumberCounts
 from sne.networks import Block, Network, Part
 
-MAX_WHOLE = 1 << 20
+MAX_WHOLE = 1 << 16
 """Number of entries of the largest tensor that is measured whole; larger ones are streamed."""
 
 PIECE_ENTRIES = 1 << 18
@@ -49,12 +49,12 @@ class StreamedTensor(MeasuredTensor):
     @cached_property
     def moments(self) -> Float[Tensor, "batch moments"]:
         """Moments of the entries; the third and fourth one, and the mean magnitude, are those of bfloat16 numbers."""
-        return torch.stack([one.moments() for one in self._measured()])
+        return torch.stack([one.distribution[0] for one in self._measured()])
 
     @cached_property
     def quantiles(self) -> Float[Tensor, "batch quantiles"]:
         """Quantiles of the entries as bfloat16 numbers."""
-        return torch.stack([one.quantiles() for one in self._measured()])
+        return torch.stack([one.distribution[1] for one in self._measured()])
 
     @cached_property
     def squared_norms(self) -> tuple[Float[Tensor, "batch out"], Float[Tensor, "batch in"]]:
@@ -161,9 +161,13 @@ class _Pass:
             return
         self._out[rows].addmm_(matrix, self._inputs[columns])
         self._gain[rows] += squares @ self._gain_in[columns]
-        if self._shared is not None:
-            here = ((self._shared >= columns.start) & (self._shared < columns.stop)).nonzero()[:, 0]
-            self._reads[here, rows] = values[:, self._shared[here] - columns.start].transpose(0, 1)
+        if self._shared is None:
+            return
+        if values.shape[1] == self.shape[1]:
+            self._reads[:, rows] = values.index_select(1, self._shared).transpose(0, 1)
+            return
+        here = ((self._shared >= columns.start) & (self._shared < columns.stop)).nonzero()[:, 0]
+        self._reads[here, rows] = values[:, self._shared[here] - columns.start].transpose(0, 1)
 
     def _buffer(self, values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
         """Copies a piece in double precision to memory that is used again for the next one."""
@@ -176,21 +180,19 @@ class _Pass:
         out = self._out.T.unflatten(0, self._form)
         return out, self._gain.float(), self._reads.flatten(1) if self._shared is not None else self._out
 
-    def moments(self) -> Float[Tensor, " moments"]:
-        """Returns the moments as `MeasuredTensor.moments` has them."""
+    @cached_property
+    def distribution(self) -> tuple[Float[Tensor, " moments"], Float[Tensor, " quantiles"]]:
+        """Moments and quantiles as `MeasuredTensor` has them."""
         size = prod(self.shape)
         rms = float((self.row_squares.sum() / size).sqrt()) + TINY
         mean = float(self.row_sums.sum()) / size
         deviation = max((rms - TINY) ** 2 - mean**2, 0.0) ** 0.5
-        centre = self.counts.moment(1)
-        third, fourth = (self.counts.moment(power, centre=centre) / rms**power for power in (3, 4))
-        magnitude = self.counts.moment(1, is_absolute=True) / rms
-        return torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude])
-
-    def quantiles(self) -> Float[Tensor, " quantiles"]:
-        """Returns the quantiles as `MeasuredTensor.quantiles` has them."""
-        rms = float((self.row_squares.sum() / prod(self.shape)).sqrt()) + TINY
-        return torch.from_numpy(self.counts.quantiles(QUANTILES) / rms).float()
+        counted = self.counts.counted()
+        centre = counted.moment(1)
+        third, fourth = (counted.moment(power, centre=centre) / rms**power for power in (3, 4))
+        magnitude = counted.moment(1, is_absolute=True) / rms
+        moments = torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude])
+        return moments, torch.from_numpy(counted.quantiles(QUANTILES) / rms).float()
 
 
 def _bounded(values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
