@@ -88,8 +88,6 @@ class ChunkedNetworks:
     Args:
         chunks: The weights; zero on padding.
         lengths: Number of real entries of each chunk, which come before the padding.
-        neurons: Index of the output neuron of the chunk's first entry.
-        starts: Position of the chunk's first entry among the in x kernel weights of its neuron.
         part_chunks: Number of chunks of each part; the chunks of a part are consecutive.
         part_layer_types: Number of the part's layer type in `LAYER_TYPES`.
         part_roles: Number of the part's role in `ROLES`.
@@ -100,8 +98,6 @@ class ChunkedNetworks:
 
     chunks: Float[Tensor, "chunks chunk_size"]
     lengths: Int[Tensor, " chunks"]
-    neurons: Int[Tensor, " chunks"]
-    starts: Int[Tensor, " chunks"]
     part_chunks: Int[Tensor, " parts"]
     part_layer_types: Int[Tensor, " parts"]
     part_roles: Int[Tensor, " parts"]
@@ -123,6 +119,12 @@ class ChunkedNetworks:
     def mask(self) -> Bool[Tensor, "chunks chunk_size"]:
         """True on real entries."""
         return torch.arange(self.chunk_size, device=self.chunks.device) < self.lengths[:, None]
+
+    def sums(self) -> tuple[float, float, float]:
+        """Returns the number of weights, their sum and the sum of their squares."""
+        # The padding is zero and adds nothing to either sum.
+        squares = self.chunks.double().square().sum()
+        return float(self.lengths.sum()), float(self.chunks.sum(dtype=torch.float64)), float(squares)
 
     @property
     def chunk_parts(self) -> Int[Tensor, " chunks"]:
@@ -251,6 +253,31 @@ def num_chunks(part: Part, chunk_size: int) -> int:
     return rows * -(-length // chunk_size)
 
 
+def cut(
+    values: Float[Tensor, "rows columns kernel"], part: Part, chunk_size: int
+) -> list[Float[Tensor, "chunks length"]]:
+    """Cuts a piece of a part into chunks.
+
+    Args:
+        values: Weights of the piece. Its columns start at a multiple of chunk_size; in a part of one column, its rows.
+        part: The part.
+        chunk_size: Number of entries per chunk.
+
+    Returns:
+        The chunks without padding, in one tensor per length: those of `chunk_size` entries, and the ends of the rows.
+
+    Example:
+        >>> part = Part("fc.weight", Role.WEIGHT, (1, 3), out_axis=0, in_axis=1)
+        >>> [chunks.tolist() for chunks in cut(torch.tensor([[[1.0], [2.0], [3.0]]]), part, 2)]
+        [[[1.0, 2.0]], [[3.0]]]
+    """
+    _, num_in, kernel = part.arranged_shape
+    rows = values.flatten(0, 1) if kernel > 1 else values.flatten(1) if num_in > 1 else values.reshape(1, -1)
+    whole = rows.shape[1] - rows.shape[1] % chunk_size
+    pieces = [rows[:, :whole].reshape(-1, chunk_size), rows[:, whole:]]
+    return [piece for piece in pieces if piece.numel()]
+
+
 def _rows(num_out: int, num_in: int, kernel: int) -> tuple[int, int]:
     """Number and length of the rows that a part of shape (out, in, kernel positions) is cut into."""
     if kernel > 1:
@@ -270,15 +297,14 @@ def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedN
     values = torch.zeros(len(networks), sum(counts), chunk_size)
     for row, network in enumerate(networks):
         _fill(values[row], network, [part for _, part in parts], counts)
-    places = [_places(part.arranged_shape, chunk_size) for _, part in parts]
-    lengths, neurons, starts = (torch.cat(column).to(torch.int32) for column in zip(*places, strict=True))
+    lengths = torch.cat([_lengths(part.arranged_shape, chunk_size) for _, part in parts]).to(torch.int32)
     part_chunks = torch.tensor(counts)
     layer_types = torch.tensor([LAYER_TYPES[layer.type] for layer, _ in parts])
     roles = torch.tensor([ROLES[part.role] for _, part in parts])
     levels = torch.tensor([layer.level for layer, _ in parts])
     num_parts = torch.tensor([len(parts)])
     return [
-        ChunkedNetworks(row, lengths, neurons, starts, part_chunks, layer_types, roles, levels, shapes, num_parts)
+        ChunkedNetworks(row, lengths, part_chunks, layer_types, roles, levels, shapes, num_parts)
         for row in values.unbind(0)
     ]
 
@@ -293,17 +319,7 @@ def _fill(out: Tensor, network: Network, parts: Sequence[Part], counts: Sequence
         target.view(rows, -1)[:, :length] = part.arrange(stored).reshape(rows, length)
 
 
-def _places(shape: tuple[int, int, int], chunk_size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Number of real entries, first neuron and start within the neuron of every chunk of a part."""
-    num_out, num_in, kernel = shape
-    rows, length = _rows(num_out, num_in, kernel)
-    begins = torch.arange(0, length, chunk_size)
-    row = torch.arange(rows)[:, None]
-    lengths = (length - begins).clamp(max=chunk_size).expand(rows, -1)
-    if kernel > 1:
-        neurons, starts = row // num_in, row % num_in * kernel + begins
-    elif num_in > 1:
-        neurons, starts = row, begins + 0 * row
-    else:
-        neurons, starts = begins[None], torch.zeros_like(begins)[None]
-    return lengths.flatten(), neurons.expand(lengths.shape).flatten(), starts.flatten()
+def _lengths(shape: tuple[int, int, int], chunk_size: int) -> Int[Tensor, " chunks"]:
+    """Number of real entries of every chunk of a part."""
+    rows, length = _rows(*shape)
+    return (length - torch.arange(0, length, chunk_size)).clamp(max=chunk_size).repeat(rows)

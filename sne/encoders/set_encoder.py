@@ -1,16 +1,16 @@
 """SNE, the encoder of the paper: chunks, layers and networks, each read as a set."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sne.encoders.chunking import ROLES, ChunkedNetworks, chunk_each
+from sne.encoders.chunk_stream import MixedNetworks, StreamedNetwork, join, prepare_chunks
+from sne.encoders.chunking import ChunkedNetworks, num_chunks
 from sne.encoders.contract import NetworkEncoder
-from sne.encoders.limits import Limits
+from sne.encoders.limits import LEAST_SPARE, Limits
 from sne.encoders.set_functions import (
     ChunkEncoder,
     MeanChunkEncoder,
@@ -18,8 +18,9 @@ from sne.encoders.set_functions import (
     TypeLevelEncoding,
     VectorSetEncoder,
 )
+from sne.encoders.vector_store import VectorStore
 from sne.errors import SneError
-from sne.networks import Network, Role
+from sne.networks import Network
 from sne.nn import SetBuckets, bucket_sets
 
 SLICE_TOKENS = 8192
@@ -29,7 +30,7 @@ BUCKET_TOKENS = 1 << 15
 """Number of tokens processed at once on a GPU, whose kernels take at most 65,535 sets, and by the other stages."""
 
 RESIDENT_CHUNKS = 1 << 17
-"""Number of chunk vectors kept at once; a part with more chunks is kept whole."""
+"""Number of chunk vectors kept at once. A network with more chunks is streamed: see `sne.encoders.chunk_stream`."""
 
 MAX_CHUNK = 1 << 16
 """Largest number of weights per chunk; every chunk takes the memory of a whole one."""
@@ -126,7 +127,7 @@ class SetEncoder(NetworkEncoder):
         self.has_levels, self.has_types, self.is_hierarchical = has_levels, has_types, is_hierarchical
         self.full_up_to = full_up_to
 
-        def vectors(points: int) -> nn.Module:
+        def vectors(points: int) -> VectorSetEncoder | MeanVectorSetEncoder:
             if set_functions == "mean":
                 return MeanVectorSetEncoder(dim)
             most = full_up_to if points else 0
@@ -143,42 +144,74 @@ class SetEncoder(NetworkEncoder):
         """Returns the constructor's keyword arguments as plain JSON values."""
         return dict(self._settings)
 
-    def prepare(self, networks: Sequence[Network], *, limits: Limits = Limits()) -> list[ChunkedNetworks]:
-        """Reads networks and cuts them into chunks; one batch of one network per network, in order."""
+    def prepare(
+        self, networks: Sequence[Network], *, limits: Limits = Limits()
+    ) -> list[ChunkedNetworks | StreamedNetwork]:
+        """Reads networks and cuts them into chunks.
+
+        Args:
+            networks: Networks of any architectures.
+            limits: Limits on memory and on the number of weights that are read of a network.
+
+        Returns:
+            One batch of one network per network, in order. A network of more than `RESIDENT_CHUNKS` chunks is read
+            while it is encoded.
+        """
         if self.canonical:
             from sne.symmetry import canonicalize  # many modules, which other encoders do not need
 
             networks = [canonicalize(network) for network in networks]
-        return [_with_deviations(item) for item in chunk_each(networks, self.chunk_size)]
+        is_large = [_has_more_chunks(network, self.chunk_size, RESIDENT_CHUNKS) for network in networks]
+        small = iter(
+            prepare_chunks([n for n, large in zip(networks, is_large, strict=True) if not large], self.chunk_size)
+        )
+        return [
+            StreamedNetwork(network, self.chunk_size, limits) if large else next(small)
+            for network, large in zip(networks, is_large, strict=True)
+        ]
 
-    def fit_scale(self, prepared: Sequence[ChunkedNetworks]) -> None:
+    def fit_scale(self, prepared: Sequence[ChunkedNetworks | StreamedNetwork]) -> None:
         """Sets the number that weights are divided by: the standard deviation of all real entries.
 
         Raises:
             SneError: If the weights are all equal, or not finite.
         """
-        count = sum(int(item.lengths.sum()) for item in prepared)
-        # The padding is zero and adds nothing to either sum.
-        total = sum(float(item.chunks.sum(dtype=torch.float64)) for item in prepared)
-        squares = sum(float(item.chunks.double().square().sum()) for item in prepared)
+        sums = torch.tensor([item.sums() for item in prepared], dtype=torch.float64)
+        count, total, squares = sums.sum(0).tolist() if len(sums) else (0, 0.0, 0.0)
         variance = squares / max(count, 1) - (total / max(count, 1)) ** 2
         if not 0 < variance < float("inf"):
-            raise SneError(f"expected finite weights that differ, got {count} of variance {variance}")
+            raise SneError(f"expected finite weights that differ, got {count:.0f} of variance {variance}")
         self.input_std.fill_(variance**0.5)
 
-    def collate(self, prepared: Sequence[ChunkedNetworks]) -> ChunkedNetworks:
+    def collate(
+        self, prepared: Sequence[ChunkedNetworks | StreamedNetwork]
+    ) -> ChunkedNetworks | StreamedNetwork | MixedNetworks:
         """Joins prepared networks into one ragged batch."""
-        return ChunkedNetworks.concat(prepared)
+        return join(prepared)
 
-    def forward(self, batch: ChunkedNetworks) -> Float[Tensor, "networks dim"]:
-        """Encodes a batch. Memory depends on `RESIDENT_CHUNKS` or the largest part, not on the batch."""
+    def forward(self, batch: ChunkedNetworks | StreamedNetwork | MixedNetworks) -> Float[Tensor, "networks dim"]:
+        """Encodes a batch.
+
+        Without gradients, memory depends on `RESIDENT_CHUNKS` and on the limit that was given to `prepare`, not on the
+        size of the networks. Where gradients are recorded, the chunks of large networks are read into memory.
+        """
+        if isinstance(batch, MixedNetworks):
+            return torch.cat([self(one) for one in batch.batches])
+        if isinstance(batch, ChunkedNetworks):
+            return self._encode_resident(batch)
+        if torch.is_grad_enabled():
+            return self._encode_resident(batch.resident())
+        return self._encode_streamed(batch).unsqueeze(0)
+
+    def _encode_resident(self, batch: ChunkedNetworks) -> Float[Tensor, "networks dim"]:
+        """Encodes networks whose chunks are in memory."""
         places = self._places(batch)
         of_chunks, *of_layers, of_networks = (encoding(*places) for encoding in self.encodings)
         elements = []
         first_part = first_chunk = 0
-        for num_parts, num_chunks in _groups(batch.part_chunks.tolist(), RESIDENT_CHUNKS):
+        for num_parts, count in _groups(batch.part_chunks.tolist(), RESIDENT_CHUNKS):
             parts = slice(first_part, first_part + num_parts)
-            chunks = slice(first_chunk, first_chunk + num_chunks)
+            chunks = slice(first_chunk, first_chunk + count)
             counts = batch.part_chunks[parts]
             vectors, position = self._encode_chunks(
                 batch.chunks[chunks], batch.lengths[chunks], of_chunks[parts], counts
@@ -197,7 +230,73 @@ class SetEncoder(NetworkEncoder):
             of_networks = of_networks.repeat_interleave(batch.part_chunks, dim=0)
         return _encode_sets(self.network_encoder, plan, plan.gather(torch.cat(elements)), plan.gather(of_networks))
 
-    def _places(self, batch: ChunkedNetworks) -> tuple[Tensor, Tensor, Tensor]:
+    def _encode_streamed(self, network: StreamedNetwork) -> Float[Tensor, " dim"]:
+        """Encodes a network part by part; the vectors of a part's chunks are kept, its chunks are not."""
+        of_chunks, *of_layers, of_networks = (encoding(*self._places(network)) for encoding in self.encodings)
+        counts = network.part_chunks
+        with self._store(network, sum(counts) if self.layer_encoder is None else max(counts)) as store:
+            if self.layer_encoder is None:
+                ends = [self._store_part(store, network, place, row) for place, row in enumerate(of_chunks)]
+                return self._encode_stored(self.network_encoder, store, of_networks, ends, sum(counts))
+            vectors = []
+            for place, count in enumerate(counts):
+                store.clear()
+                end = self._store_part(store, network, place, of_chunks[place])
+                added = of_layers[0][place : place + 1]
+                vectors.append(self._encode_stored(self.layer_encoder, store, added, [end], count))
+        return self.network_encoder(torch.stack(vectors).unsqueeze(0), of_networks.unsqueeze(0), None)[0]
+
+    def _store(self, network: StreamedNetwork, most: int) -> VectorStore:
+        """Returns a store for chunk vectors, of which as many are kept in memory as its limit allows."""
+        like = self.input_std.new_empty(self.dim)
+        if not like.is_cuda:  # on a GPU they take no memory of the process
+            spare = network.limits.spare_memory() - LEAST_SPARE
+            most = min(most, spare // (self.dim * like.element_size()))
+        return VectorStore(like, in_memory=most)
+
+    def _store_part(
+        self, store: VectorStore, network: StreamedNetwork, place: int, encoding: Float[Tensor, " dim"]
+    ) -> int:
+        """Adds the vectors of a part's chunks to a store; returns the number of vectors that it then holds."""
+        for chunks in network.read_chunks(place):
+            scaled = chunks.to(self.input_std.dtype) / self.input_std
+            tokens = BUCKET_TOKENS if chunks.is_cuda else SLICE_TOKENS
+            for some in scaled.split(max(1, tokens // chunks.shape[1])):
+                store.append(self.chunk_encoder(some, encoding.expand(len(some), -1)))
+        return len(store)
+
+    def _encode_stored(
+        self,
+        encoder: VectorSetEncoder | MeanVectorSetEncoder,
+        store: VectorStore,
+        rows: Float[Tensor, "parts dim"],
+        ends: Sequence[int],
+        count: int,
+    ) -> Float[Tensor, " dim"]:
+        """Encodes the stored vectors as one set.
+
+        Args:
+            encoder: Encoder of sets of vectors.
+            store: The vectors.
+            rows: Encoding of each part.
+            ends: Number of stored vectors up to the end of each part.
+            count: Number of vectors in the whole set, of which the stored ones may be a sample.
+        """
+        bounds = torch.tensor(ends, device=rows.device)
+
+        def slices() -> Iterator[tuple[Tensor, Tensor]]:
+            first = 0
+            for vectors in store.slices():
+                index = torch.arange(first, first + len(vectors), device=rows.device)
+                yield vectors, rows[torch.bucketize(index, bounds, right=True)]
+                first += len(vectors)
+
+        if count > self.full_up_to:
+            return encoder.encode_slices(slices)
+        vectors, added = (torch.cat(column).unsqueeze(0) for column in zip(*slices(), strict=True))
+        return encoder(vectors, added, None)[0]
+
+    def _places(self, batch: ChunkedNetworks | StreamedNetwork) -> tuple[Tensor, Tensor, Tensor]:
         """Returns the layer type, role and level of every part; zeros for those that the encodings leave out."""
         types, roles, levels = batch.part_layer_types, batch.part_roles, batch.part_levels
         if not self.has_types:
@@ -229,15 +328,9 @@ def _network_chunks(batch: ChunkedNetworks) -> Int[Tensor, " networks"]:
     return torch.zeros_like(batch.network_parts).index_add(0, owners, batch.part_chunks.to(batch.network_parts.dtype))
 
 
-def _with_deviations(item: ChunkedNetworks) -> ChunkedNetworks:
-    """Returns the same chunks, with running variances replaced by their square roots."""
-    is_variance = item.part_roles == ROLES[Role.RUNNING_VAR]
-    if not is_variance.any():
-        return item
-    chunks = item.chunks.clone()
-    rows = is_variance.repeat_interleave(item.part_chunks)
-    chunks[rows] = chunks[rows].clamp(min=0).sqrt()
-    return replace(item, chunks=chunks)
+def _has_more_chunks(network: Network, chunk_size: int, most: int) -> bool:
+    """Whether a network has more chunks; each has at least one weight."""
+    return network.num_weights > most and sum(num_chunks(part, chunk_size) for _, part in network.parts()) > most
 
 
 def _encode_sets(

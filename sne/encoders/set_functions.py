@@ -1,7 +1,8 @@
 """Set functions of `SetEncoder`, with attention or with means, and the encodings of type and level added inside."""
 
 import math
-from typing import final
+from collections.abc import Callable, Iterator
+from typing import TypeAlias, final
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -9,7 +10,18 @@ from torch import Tensor, nn
 
 from sne.encoders.chunking import ROLES, KindTable
 from sne.errors import SneError
-from sne.nn import InducedSetAttentionBlock, PoolingByAttention, ScalarSetAttentionBlock, SetAttentionBlock
+from sne.nn import (
+    InducedSetAttentionBlock,
+    PoolingByAttention,
+    RunningMeans,
+    ScalarSetAttentionBlock,
+    SetAttentionBlock,
+    pool_slices,
+    summarize_slices,
+)
+
+Slices: TypeAlias = Callable[[], Iterator[tuple[Float[Tensor, "_ dim"], Float[Tensor, "_ dim"]]]]
+"""A function that yields the vectors of a set in slices, with the encoding that is added to each."""
 
 
 def sinusoids(levels: Int[Tensor, " parts"], dim: int) -> Float[Tensor, "parts dim"]:
@@ -129,6 +141,29 @@ class VectorSetEncoder(nn.Module):
         """Encodes one bucket of sets; `encodings` has one row per token, or one row per set."""
         return self.pool(self.second(self.first(x, mask), mask) + encodings, mask)
 
+    def encode_slices(self, slices: Slices) -> Float[Tensor, " dim"]:
+        """Encodes one set of more than `full_up_to` vectors, which are read three times.
+
+        Args:
+            slices: The vectors and the encodings of the set.
+
+        Returns:
+            The set's vector, equal to the result of `forward` up to rounding.
+
+        Raises:
+            SneError: If the set functions have no inducing points.
+        """
+        first, second = self.first, self.second
+        if not isinstance(first, InducedSetAttentionBlock) or not isinstance(second, InducedSetAttentionBlock):
+            raise SneError("a set that arrives in slices needs inducing points, got inducing_points=0")
+        summary = summarize_slices(first.inner, first.points, (x for x, _ in slices())).unsqueeze(0)
+
+        def after_first() -> Iterator[tuple[Tensor, Tensor]]:
+            return ((first.outer(x.unsqueeze(0), summary), added) for x, added in slices())
+
+        last = summarize_slices(second.inner, second.points, (x[0] for x, _ in after_first())).unsqueeze(0)
+        return pool_slices(self.pool, (second.outer(x, last)[0] + added for x, added in after_first()))
+
 
 @final
 class MeanChunkEncoder(nn.Module):
@@ -184,3 +219,11 @@ class MeanVectorSetEncoder(nn.Module):
             return self.last(mapped.mean(1))
         total = torch.where(mask.unsqueeze(2), mapped, 0.0).sum(1)
         return self.last(total / mask.sum(1, keepdim=True).clamp(min=1))
+
+    def encode_slices(self, slices: Slices) -> Float[Tensor, " dim"]:
+        """Encodes one set of vectors, which are read once; equal to the result of `forward` up to rounding."""
+        means = RunningMeans()
+        for x, added in slices():
+            mapped = (self.second(self.first(x).relu()) + added).relu()
+            means.add(mapped.new_zeros(1, len(mapped)), mapped)  # equal weights
+        return self.last(means.result()[0])

@@ -12,3 +12,6 @@ from sne.nn.ragged import SetBuckets as SetBuckets
 from sne.nn.ragged import bucket_sets as bucket_sets
 from sne.nn.scalar import ScalarSetAttentionBlock as ScalarSetAttentionBlock
 from sne.nn.scalar import tilted_means as tilted_means
+from sne.nn.sliced import RunningMeans as RunningMeans
+from sne.nn.sliced import pool_slices as pool_slices
+from sne.nn.sliced import summarize_slices as summarize_slices

@@ -51,11 +51,9 @@ def test_chunks_equal_loop(shape, chunk_size):
     network = handmade.network((handmade.layer(LayerType.OTHER, "x", 0, *shape, bias=False),))
     batch = chunk([network], chunk_size)
     expected = chunks_of(parts_of(network)[0], chunk_size)
-    assert batch.lengths.tolist() == [len(weights) for weights, _, _ in expected]
-    assert batch.neurons.tolist() == [neuron for _, neuron, _ in expected]
-    assert batch.starts.tolist() == [start for _, _, start in expected]
+    assert batch.lengths.tolist() == [len(weights) for weights in expected]
     rows = [row[:n] for row, n in zip(batch.chunks.tolist(), batch.lengths.tolist(), strict=True)]
-    assert rows == [weights for weights, _, _ in expected]
+    assert rows == expected
     assert (batch.chunks[~batch.mask] == 0).all()
     (parts,) = unchunk(batch)
     assert torch.equal(parts[0], parts_of(network)[0])

@@ -20,7 +20,7 @@ def embedding(encoder: SetEncoder, network: Network) -> Tensor:
     tokens, places = [], []
     for layer, part in network.parts():
         vectors = []
-        for weights, _, _ in chunks_of(network.read(part), encoder.chunk_size):
+        for weights in chunks_of(network.read(part), encoder.chunk_size):
             scalars = list(torch.tensor(weights, dtype=torch.float64) / encoder.input_std)
             stage = encoder.chunk_encoder
             x = loops.sab(stage.second.block, loops.scalar_sab(stage.first, scalars))
