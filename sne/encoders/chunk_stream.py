@@ -1,4 +1,4 @@
-"""A network of any size as chunks that are read from its source while it is encoded, a piece at a time."""
+"""A network of any size, or a sample of it, as chunks that are read while it is encoded, a piece at a time."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from sne.encoders.chunking import LAYER_TYPES, ROLES, ChunkedNetworks, chunk_each, cut, num_chunks
 from sne.encoders.limits import Limits
+from sne.encoders.sampling import PartSample, sample_part, share_budget
+from sne.errors import SneError
 from sne.networks import Layer, Network, Part, Role
 
 PIECE_ENTRIES = 1 << 20
@@ -67,6 +69,25 @@ class StreamedNetwork:
         """Number of chunks of each part of the whole network."""
         return tuple(num_chunks(part, self.chunk_size) for _, part in self.parts)
 
+    @cached_property
+    def samples(self) -> tuple[PartSample | None, ...]:
+        """What is read of each part; None for a part that is read whole."""
+        sizes, budget = [part.num_entries for _, part in self.parts], self.limits.budget
+        if budget is None or sum(sizes) <= budget:
+            return (None,) * len(sizes)
+        share = share_budget(sizes, budget)
+        generator = torch.Generator().manual_seed(self.limits.seed)
+        return tuple(
+            None if part.num_entries <= share else sample_part(part, self.chunk_size, share, generator)
+            for _, part in self.parts
+        )
+
+    @property
+    def num_read(self) -> int:
+        """Number of weights that are read."""
+        pairs = zip(self.parts, self.samples, strict=True)
+        return sum(part.num_entries if one is None else one.num_weights(part) for (_, part), one in pairs)
+
     def read_chunks(self, place: int) -> Iterator[Float[Tensor, "chunks length"]]:
         """Reads a part.
 
@@ -74,13 +95,23 @@ class StreamedNetwork:
             place: Index of the part in `parts`.
 
         Yields:
-            Its chunks in tensors of chunks of one length, without padding; each chunk once, in any order.
+            Its chunks, or those of the sample, in tensors of chunks of one length, without padding; each chunk once, in
+            any order.
         """
         _, part = self.parts[place]
-        most = max(PIECE_ENTRIES - PIECE_ENTRIES % self.chunk_size, self.chunk_size)
-        for block in self.network.read_blocks(part, most, align=self.chunk_size):
-            for chunks in cut(weights_of(block.values, part), part, self.chunk_size):
+        for values in self._read(part, self.samples[place]):
+            for chunks in cut(weights_of(values, part), part, self.chunk_size):
                 yield chunks.to(self.device)
+
+    def _read(self, part: Part, sample: PartSample | None) -> Iterator[Float[Tensor, "rows columns kernel"]]:
+        """Reads a part in pieces that cut no chunk."""
+        most = max(PIECE_ENTRIES - PIECE_ENTRIES % self.chunk_size, self.chunk_size)
+        if sample is None:
+            yield from (block.values for block in self.network.read_blocks(part, most, align=self.chunk_size))
+            return
+        kernel = part.arranged_shape[2]
+        for rows in sample.rows.split(max(1, most // (len(sample.columns) * kernel))):
+            yield self.network.read_sample(part, rows, None if part.in_axis is None else sample.columns)
 
     def sums(self) -> tuple[float, float, float]:
         """Returns the number of weights that are read, their sum and the sum of their squares."""
@@ -93,7 +124,13 @@ class StreamedNetwork:
         return count, total, squares
 
     def resident(self) -> ChunkedNetworks:
-        """Returns the whole network's chunks in memory, on the device."""
+        """Returns the whole network's chunks in memory, on the device.
+
+        Raises:
+            SneError: A sample is read of the network.
+        """
+        if self.num_read < self.network.num_weights:
+            raise SneError(f"{self.network.name}: a budget leaves no gradients; expected torch.no_grad() or no budget")
         return prepare_chunks([self.network], self.chunk_size)[0].to(self.device)
 
 

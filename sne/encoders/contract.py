@@ -59,6 +59,10 @@ class NetworkEncoder(nn.Module, abc.ABC):
             One item per network, in order: a frozen dataclass or a dict of CPU tensors.
         """
 
+    def num_read(self, network: Network, limits: Limits) -> int:
+        """Returns the number of weights that `prepare` reads of a network within limits; all, unless it samples."""
+        return network.num_weights
+
     @abc.abstractmethod
     def fit_scale(self, prepared: Sequence[Any]) -> None:
         """Sets the scales of the input (buffers) from the prepared training networks, once, before training."""

@@ -154,14 +154,18 @@ class SetEncoder(NetworkEncoder):
             limits: Limits on memory and on the number of weights that are read of a network.
 
         Returns:
-            One batch of one network per network, in order. A network of more than `RESIDENT_CHUNKS` chunks is read
-            while it is encoded.
+            One batch of one network per network, in order. A network of more than `RESIDENT_CHUNKS` chunks, or of
+            which a sample is read, is read while it is encoded.
         """
         if self.canonical:
             from sne.symmetry import canonicalize  # many modules, which other encoders do not need
 
             networks = [canonicalize(network) for network in networks]
-        is_large = [_has_more_chunks(network, self.chunk_size, RESIDENT_CHUNKS) for network in networks]
+        is_large = [
+            (limits.budget is not None and network.num_weights > limits.budget)
+            or _has_more_chunks(network, self.chunk_size, RESIDENT_CHUNKS)
+            for network in networks
+        ]
         small = iter(
             prepare_chunks([n for n, large in zip(networks, is_large, strict=True) if not large], self.chunk_size)
         )
@@ -169,6 +173,10 @@ class SetEncoder(NetworkEncoder):
             StreamedNetwork(network, self.chunk_size, limits) if large else next(small)
             for network, large in zip(networks, is_large, strict=True)
         ]
+
+    def num_read(self, network: Network, limits: Limits) -> int:
+        """Returns the number of weights that `prepare` reads of a network: at most the budget, and a chunk per part."""
+        return StreamedNetwork(network, self.chunk_size, limits).num_read
 
     def fit_scale(self, prepared: Sequence[ChunkedNetworks | StreamedNetwork]) -> None:
         """Sets the number that weights are divided by: the standard deviation of all real entries.
