@@ -196,7 +196,7 @@ def test_these_checks_see_something():
         resolve("sne.checkpoints.nothing")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda path: path.stem)
 def test_names_that_benchmarks_import_exist(path):
     """Benchmarks are not run by the tests, so a moved module would be noticed late."""
     for node in ast.walk(ast.parse(path.read_text())):

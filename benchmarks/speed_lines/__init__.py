@@ -1,0 +1,1 @@
+"""The lines of the table of `benchmarks/speed.py`, one file per subject."""

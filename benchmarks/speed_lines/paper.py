@@ -1,0 +1,67 @@
+"""The preset `paper` against textbook modules with the same parameters and outputs."""
+
+import torch
+from bench_set_encoder import small_cnns, textbook
+
+from sne.encoders.set_encoder import SetEncoder
+from speed_lines.line import Line, Reading, Setting
+from speed_lines.timing import alternate, floor
+
+NETWORKS = 64
+FORWARD = 23_500
+"""Multiply-adds per weight of a forward pass at dim 64, as in bench_set_encoder.py."""
+
+
+def measure(setting: Setting) -> list[Reading]:
+    """Compares forward passes and training steps."""
+    torch.manual_seed(0)
+    encoder = SetEncoder()
+    items = encoder.prepare(small_cnns(NETWORKS))
+    encoder.fit_scale(items)
+    batch = encoder.collate(items)
+    slow = textbook(encoder)
+    with torch.inference_mode():
+        exact, other = encoder(batch), slow(batch)
+    error = float((exact - other).abs().max() / exact.abs().max())
+    if error > 1e-5:
+        raise RuntimeError(f"outputs differ by {error:.1e}, expected 1e-5 or less")
+
+    def forward(one: SetEncoder) -> None:
+        with torch.inference_mode():
+            one(batch)
+
+    def step(one: SetEncoder) -> None:
+        one.zero_grad()
+        one(batch).square().mean().backward()
+
+    weights = 4970 * NETWORKS
+    readings = []
+    for what, call, target, passes in (("forward", forward, 5, 1), ("forward and backward", step, 4, 3)):
+        times = alternate(
+            {"ours": lambda call=call: call(encoder), "textbook": lambda call=call: call(slow)}, repeats=5, seconds=30
+        )
+        least = floor(
+            "23,500 multiply-adds per weight and pass; exponentials of 32 weights x 4 heads per weight",
+            bytes=4 * weights,
+            multiply_adds=passes * FORWARD * weights,
+            exponentials=32 * 4 * weights,
+        )
+        readings.append(
+            Reading(
+                f"`paper`, 64 small CNNs, {what}",
+                "textbook modules with the same parameters",
+                times["ours"].wall,
+                times["textbook"].wall,
+                target,
+                at_least=True,
+                cpu_ratio=times["textbook"].cpu / times["ours"].cpu,
+                threads=setting.threads,
+                repeats=times["ours"].repeats,
+                floor=least,
+                notes=[f"outputs differ by {error:.0e} of the largest"],
+            )
+        )
+    return readings
+
+
+LINES = (Line("paper", measure, 180),)
