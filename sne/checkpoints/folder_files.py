@@ -1,5 +1,6 @@
 """What the files of a folder are: checkpoints, indexes of shards, state of a training."""
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +26,6 @@ _PLAIN = frozenset({
     ".svg", ".toml", ".cfg", ".ini", ".sh", ".lock", ".jsonl", ".tsv", ".ipynb", ".data",
 })  # fmt: skip
 _FAMILIES = {"torch pickle": "torch"}
-_MOST_FILES = 20_000
 _MOST_DEPTH = 8
 
 
@@ -60,21 +60,25 @@ class FolderFiles:
         )
 
 
-def list_folder(folder: Path) -> FolderFiles:
+def list_folder(folder: Path, *, trust_names: bool = False) -> FolderFiles:
     """Lists a folder. Checkpoints are recognised by their content, whatever they are called.
 
     Args:
         folder: Path of an existing folder.
+        trust_names: Whether to open only those files whose names do not show that they are checkpoints. Their formats
+            are then those of their names.
     """
     found = FolderFiles(folder)
     formats: dict[str, list[str]] = {}
-    for number, entry in enumerate(sorted(folder.iterdir())):
-        if entry.is_dir():
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    for entry in ordered:
+        if _answers(entry.is_dir):
             found.folders += [entry.name] if not entry.name.startswith(".") else []
-        elif number < _MOST_FILES and entry.is_file() and not entry.name.startswith("."):
+        elif _answers(entry.is_file) and not entry.name.startswith("."):
             if _INDEX.search(entry.name):
                 found.indexes.append(entry.name)
-            elif (kind := _format_of(entry)) is None:
+            elif (kind := _format_of(Path(entry), trust_names)) is None:
                 continue
             elif _TRAINING.search(stem_of(entry.name)):
                 found.training.append(entry.name)
@@ -85,6 +89,14 @@ def list_folder(folder: Path) -> FolderFiles:
     order = list(dict.fromkeys(_FAMILIES.get(known.name, known.name) for known in FORMATS))
     found.checkpoints = {name: formats[name] for name in order if name in formats}
     return found
+
+
+def _answers(question: Callable[[], bool]) -> bool:
+    """Asks something of an entry of a folder; the answer is no for links that lead nowhere."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def stem_of(name: str) -> str:
@@ -113,7 +125,7 @@ def find_checkpoints(folder: Path, refuse: Callable[[Path], None] | None = None)
         here, depth = pending.pop()
         if refuse is not None:
             refuse(here)
-        files = list_folder(here)
+        files = list_folder(here, trust_names=True)
         if files.is_one_network:
             yield here
             continue
@@ -126,12 +138,14 @@ def find_checkpoints(folder: Path, refuse: Callable[[Path], None] | None = None)
                 pending.append((here / name, depth + 1))
 
 
-def _format_of(file: Path) -> str | None:
+def _format_of(file: Path, trust_name: bool) -> str | None:
     """Returns the name of a file's format by its content, or by its suffix if it is damaged; None for other files."""
     suffix = file.suffix.lower()
     if suffix in _PLAIN:
         return None
     by_name = next((known.name for known in FORMATS if suffix in known.suffixes), None)
+    if trust_name and by_name not in (None, "NumPy"):  # what NumPy's files hold decides whether they are checkpoints
+        return _FAMILIES.get(by_name, by_name)
     try:
         start = FileStart.read(file)
         name = next((known.name for known in FORMATS if known.recognises(start)), by_name)

@@ -2,17 +2,26 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sne.cli.files import Doubts, Failures, expand
-from sne.cli.options import AllowNonfinite, BatchSize, Budget, Device, Files, Memory, PredictorFolder, Select
+from sne.cli.files import Doubts, Failures, expand, load_predictor
+from sne.cli.options import (
+    AllowNonfinite,
+    BatchSize,
+    Budget,
+    Device,
+    Files,
+    Memory,
+    PredictorFolder,
+    Ray,
+    Select,
+    Workers,
+)
+from sne.cli.progress import file_progress, stopped_by_user
 from sne.cli.tables import warn
 from sne.errors import SneError, counted
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def encode(
@@ -29,6 +38,16 @@ def encode(
     ],
     batch_size: BatchSize = 64,
     device: Device = "auto",
+    workers: Workers = None,
+    ray: Ray = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue an interrupted command. Files that have changed since are encoded again; another predictor "
+            "is refused.",
+        ),
+    ] = False,
     memory: Memory = None,
     budget: Budget = None,
     select: Select = None,
@@ -38,45 +57,37 @@ def encode(
     """Encode checkpoints as vectors.
 
     Each checkpoint becomes one vector, the embedding of the predictor's encoder. Files that cannot be read are named on
-    stderr; the .parquet file then holds the others, and no .npy file is written.
+    stderr; the .parquet file then holds the others, and no .npy file is written. Finished work is kept while the
+    command runs; if it is interrupted, --resume continues it.
     """
     from sne.work.collection import kept_imports
 
     with kept_imports():
         import sne.checkpoints  # noqa: F401 (read with the first file)
-        from sne.predictors import Predictor, choose_device
-        from sne.predictors.sources import read_sources
+        from sne.predictors import encode_to_file, parts_folder
         from sne.work import check_can_write
 
     if out.suffix not in (".parquet", ".npy"):
         raise SneError(f"--out is {out}, expected a name that ends in .parquet or .npy")
     check_can_write(out)
-    loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures, doubts = expand(files), Failures(), Doubts()
-    networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
-    rows = loaded.encode(networks, batch_size=batch_size, errors=failures, memory=memory, budget=budget)
-    if out.suffix == ".npy" and failures:
-        warn(f"{out}: not written, because its rows would not be those of the files given")
-    elif len(rows):
-        _write(out, [path for path in sources if path not in failures], rows)
-        summary = {"out": str(out), "networks": len(rows), "dim": loaded.dim, "failed": len(failures)}
+    loaded, executor = load_predictor(predictor, device, sources, workers, ray)
+    with stopped_by_user(parts_folder(out), option="--resume"), file_progress() as progress:
+        done = encode_to_file(
+            sources, out, predictor=loaded, resume=resume, batch_size=batch_size, errors=failures, memory=memory,
+            budget=budget, executor=executor, select=select, allow_nonfinite=allow_nonfinite, tell=doubts,
+            progress=progress,
+        )  # fmt: skip
+    if done.is_written:
+        summary = {"out": str(out), "networks": done.num_rows, "dim": done.dim, "failed": len(failures)}
+        summary |= {"resumed": done.num_kept} if done.num_kept else {}
         summary |= {"warnings": dict(doubts)} if doubts else {}
-        line = f"{out}: {counted(len(rows), 'network')}, {loaded.dim} numbers each"
+        line = f"{out}: {counted(done.num_rows, 'network')}, {done.dim} numbers each"
         print(json.dumps(summary) if as_json else line)
+    elif done.num_rows:
+        warn(
+            f"{out}: not written, because its rows would not be those of the files given; finished work is kept in "
+            f"{parts_folder(out)}, and the command with other files and --resume continues it"
+        )
     doubts.report()
     failures.report(len(sources))
-
-
-def _write(out: Path, paths: list[str], rows: "np.ndarray") -> None:
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from sne.work import replacing
-
-    with replacing(out) as partial, partial.open("wb") as file:
-        if out.suffix == ".npy":
-            np.save(file, rows, allow_pickle=False)
-            return
-        embedding = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
-        pq.write_table(pa.table({"path": pa.array(paths), "embedding": embedding}), file)

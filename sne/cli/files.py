@@ -10,7 +10,9 @@ from sne.cli.tables import warn
 from sne.errors import SneError
 
 if TYPE_CHECKING:
+    from sne.predictors import Predictor
     from sne.predictors.sources import Source
+    from sne.work import Executor
 
 
 def expand(arguments: Sequence[str]) -> list[str]:
@@ -35,6 +37,36 @@ def expand(arguments: Sequence[str]) -> list[str]:
             raise SneError("-: stdin is empty, expected one path per line")
         paths += lines
     return [str(path) for path in expand_sources(cast("list[Source]", paths))]
+
+
+def load_predictor(
+    folder: str, device: str, paths: Sequence[str], workers: int | None, ray: str | None
+) -> tuple["Predictor", "Executor | None"]:
+    """Loads a predictor, and chooses what reads files for it.
+
+    Args:
+        folder: Folder of the predictor.
+        device: Value of --device.
+        paths: The files.
+        workers: Value of --workers.
+        ray: Value of --ray.
+
+    Returns:
+        The predictor on its device, and the executor; None to read in this process.
+
+    Raises:
+        SneError: The options contradict each other, or the folder is no predictor.
+    """
+    from sne.predictors import Predictor, choose_device, choose_executor
+
+    spreads = bool(workers) or ray is not None
+    if spreads and device == "cuda":
+        raise SneError("--workers and --ray compute on the CPU, and cannot be combined with --device cuda")
+    chosen = choose_device("cpu" if spreads and device == "auto" else device)
+    loaded = Predictor.load(folder).to(chosen)
+    if chosen.type != "cpu":
+        return loaded, None
+    return loaded, choose_executor(paths, workers=workers, ray=ray)
 
 
 class Doubts(dict[str, list[str]]):

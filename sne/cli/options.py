@@ -82,6 +82,27 @@ Budget = Annotated[
 ]
 
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        show_default=False,
+        help="Number of processes that read files and compute on the CPU, with one thread each; 0 for none, which is "
+        "soonest for few files. Default: chosen by number and size of the files, at most one per core.",
+    ),
+]
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        show_default=False,
+        help="Read on a Ray cluster: auto, HOST:PORT, or local for a new one. All nodes have to see the files under "
+        "the same paths.",
+    ),
+]
+
+
 def split_list(text: str) -> tuple[str, ...]:
     """Splits the value of --invariance-kinds at its commas.
 

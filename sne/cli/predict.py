@@ -5,8 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.files import Doubts, Failures, expand
-from sne.cli.options import AllowNonfinite, BatchSize, Budget, Device, Files, Memory, PredictorFolder, Select
+from sne.cli.files import Doubts, Failures, expand, load_predictor
+from sne.cli.options import (
+    AllowNonfinite,
+    BatchSize,
+    Budget,
+    Device,
+    Files,
+    Memory,
+    PredictorFolder,
+    Ray,
+    Select,
+    Workers,
+)
+from sne.cli.progress import file_progress
 from sne.cli.tables import format_table, say, warn
 
 if TYPE_CHECKING:
@@ -18,6 +30,8 @@ def predict(
     predictor: PredictorFolder,
     batch_size: BatchSize = 64,
     device: Device = "auto",
+    workers: Workers = None,
+    ray: Ray = None,
     memory: Memory = None,
     budget: Budget = None,
     select: Select = None,
@@ -34,23 +48,22 @@ def predict(
     from sne.work.collection import kept_imports
 
     with kept_imports():
-        import sne.checkpoints  # noqa: F401 (read with the first file)
-        from sne.predictors import Predictor, choose_device
-        from sne.predictors.sources import read_sources
+        import sne.checkpoints
+        import sne.predictors  # noqa: F401 (both are needed below)
 
-    loaded = Predictor.load(predictor).to(choose_device(device))
     sources, failures, doubts = expand(files), Failures(), Doubts()
-    networks = read_sources(sources, errors=failures, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
-    predictions = loaded.predict(networks, batch_size=batch_size, errors=failures, memory=memory, budget=budget)
-    paths = [path for path in sources if path not in failures]
-    num = len(loaded.properties)
-    found = [(path, predictions[row * num : (row + 1) * num]) for row, path in enumerate(paths)]
-    as_stored = 0
-    if loaded.is_canonical:
-        from sne.symmetry import canonicalize
-
-        again = read_sources(paths, select=select, allow_nonfinite=allow_nonfinite, tell=doubts)
-        as_stored = sum(canonicalize(network) is network for network in again)
+    loaded, executor = load_predictor(predictor, device, sources, workers, ray)
+    found: list[tuple[str, list[Prediction]]] = []
+    num, as_stored = len(loaded.properties), 0
+    with file_progress() as progress:
+        for block in loaded.predict_blocks(
+            sources, batch_size=batch_size, errors=failures, memory=memory, budget=budget, executor=executor,
+            select=select, allow_nonfinite=allow_nonfinite, tell=doubts,
+        ):  # fmt: skip
+            predictions = loaded.predictions(block)
+            found += [(name, predictions[row * num : (row + 1) * num]) for row, name in enumerate(block.names)]
+            as_stored += block.num_as_stored
+            progress(len(found) + len(failures), len(sources))
     if loaded.properties[0].kind == "class":
         found.sort(key=lambda pair: str(pair[1][0].value))
     else:

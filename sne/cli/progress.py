@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 
@@ -35,9 +35,8 @@ def zoo_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     Yields:
         A function of the number of units done and the number of all.
     """
-    pace = Pace()
     if not sys.stderr.isatty():
-        said = [-1]
+        pace, said = Pace(), [-1]
 
         def say(done: int, total: int) -> None:
             pace.note(done, total)
@@ -47,9 +46,39 @@ def zoo_progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
         yield say
         return
+    with _bar(what) as show:
+        yield show
+
+
+@contextmanager
+def file_progress() -> Iterator[Callable[[int, int], None]]:
+    """Gives a function that draws a bar on stderr for commands that read files, if stderr is a terminal.
+
+    The bar appears after a second, so that it does not slow down commands with few files.
+
+    Yields:
+        A function of the number of files done and the number of all.
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        bars: list[Callable[[int, int], None]] = []
+
+        def show(done: int, total: int) -> None:
+            if not bars and sys.stderr.isatty() and time.monotonic() - started > 1 and done < total:
+                bars.append(stack.enter_context(_bar("files")))
+            for bar in bars:
+                bar(done, total)
+
+        yield show
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Draws a bar on stderr, with rate and time left."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+    pace = Pace()
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task("", total=None)

@@ -1,6 +1,7 @@
 """`sne.encode`: networks to vectors in one call, and the device on which that happens."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from jaxtyping import Float
 from sne.encoders import Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.predictors.predictor import Predictor
-from sne.predictors.sources import OnError, Source, blocks, read_sources
+from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources
+from sne.predictors.spreading import spread
+from sne.work import Executor
 
 
 def encode(
@@ -21,6 +24,7 @@ def encode(
     errors: OnError = "raise",
     memory: int | None = None,
     budget: int | None = None,
+    executor: Executor | None = None,
 ) -> Float[np.ndarray, "networks dim"]:
     """Encodes networks as vectors.
 
@@ -32,6 +36,7 @@ def encode(
         errors: As for `Predictor.predict`.
         memory: As for `Predictor.predict`.
         budget: As for `Predictor.predict`.
+        executor: As for `Predictor.predict`.
 
     Returns:
         float32 [networks, dim], rows in the order given.
@@ -43,20 +48,38 @@ def encode(
     if isinstance(encoder, str | Path):
         encoder = Predictor.load(encoder)
     if isinstance(encoder, Predictor):
-        return encoder.encode(sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget)
-    limits = Limits(memory, budget)
+        return encoder.encode(
+            sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget, executor=executor
+        )
+    work = partial(_encode_blocks, encoder=encoder, batch_size=batch_size, limits=Limits(memory, budget))
+    if executor is None:
+        found = work(sources, errors=errors)
+    else:
+        found = spread(work, expand_sources(sources), executor, part_size=batch_size, errors=errors)
+    return np.concatenate([np.zeros((0, encoder.dim), dtype=np.float32), *found])
+
+
+def _encode_blocks(
+    sources: Source | Iterable[Source],
+    *,
+    encoder: NetworkEncoder,
+    batch_size: int,
+    limits: Limits,
+    errors: OnError,
+    tell: Callable[[str, list[str]], None] | None = None,
+) -> Iterator[Float[np.ndarray, "networks dim"]]:
+    """Encodes sources block by block, with an encoder that may be in training."""
     was_training = encoder.training
     device = next(encoder.parameters()).device
     encoder.eval()
     try:
-        with torch.inference_mode():
-            rows = [
-                encoder(encoder.collate(encoder.prepare(block, limits=limits)).to(device)).float().cpu().numpy()
-                for block in blocks(read_sources(sources, errors=errors), batch_size)
-            ]
+        for block in blocks(read_sources(sources, errors=errors, tell=tell), batch_size):
+            with torch.inference_mode():
+                batch = encoder.collate(encoder.prepare(block, limits=limits)).to(device)
+                rows = encoder(batch).float().cpu().numpy()
+            yield rows
     finally:
         encoder.train(was_training)
-    return np.concatenate(rows) if rows else np.zeros((0, encoder.dim), dtype=np.float32)
 
 
 def choose_device(name: str) -> torch.device:

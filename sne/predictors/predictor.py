@@ -1,7 +1,9 @@
 """The predictor: weighted experts that predict properties of networks, with intervals."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,35 +15,18 @@ from torch import Tensor
 from sne.encoders import ENCODERS, Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.networks import Network
-from sne.predictors.experts import EXPERTS, Expert, Prepared, prepare, without_memory
+from sne.predictors.experts import EXPERTS, Expert, Prepared, prepare
 from sne.predictors.figures import interval
-from sne.predictors.folder import CONFIG, MODEL, PredictorFiles, check_settings
+from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
+from sne.predictors.prediction import PredictedBlock, Prediction
 from sne.predictors.properties import Property, num_outputs, output_slices
-from sne.predictors.sources import OnError, Source, blocks, handle_error, read_sources
+from sne.predictors.saved import build_parts
+from sne.predictors.sources import OnError, Source, blocks, expand_sources, handle_error, read_sources
+from sne.predictors.spreading import spread
+from sne.work import Executor
 from sne.zoo import Split
 
 _MOST_REASON = 500  # characters; torch's messages about arguments have many lines
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Prediction of one property of one network.
-
-    Args:
-        source: Name of the network: a path, an id of a zoo, the class of a module.
-        property: Name of the property.
-        value: A number, or the most probable class.
-        low: Lower end of the 90% interval; None for classes, and where too few labels gave no interval.
-        high: Upper end of the interval.
-        probabilities: Probability of each class; None for numbers.
-    """
-
-    source: str
-    property: str
-    value: float | str
-    low: float | None = None
-    high: float | None = None
-    probabilities: Mapping[str, float] | None = None
 
 
 class Predictor:
@@ -147,6 +132,7 @@ class Predictor:
         errors: OnError = "raise",
         memory: int | None = None,
         budget: int | None = None,
+        executor: Executor | None = None,
     ) -> list[Prediction]:
         """Predicts every property of every source.
 
@@ -160,6 +146,8 @@ class Predictor:
                 are read piece by piece.
             budget: Largest number of weights that are read of a network; None for all. A network with more weights is
                 represented by a sample, always the same one.
+            executor: Workers that read files and predict, such as `sne.work.ProcessPool(8)`, with one thread each;
+                sources are then paths only. None to read in this process.
 
         Returns:
             One prediction per source and property, sources in the order given.
@@ -168,12 +156,69 @@ class Predictor:
             sne.CheckpointError: A source cannot be read whole.
             PredictorError: A prediction is not finite.
         """
-        predictions: list[Prediction] = []
-        for block, outputs in self._outputs(sources, batch_size, errors, Limits(memory, budget)):
-            for network, values in zip(block, outputs.values, strict=True):
-                for prop, where in zip(self.properties, output_slices(self.properties), strict=True):
-                    predictions.append(self._prediction(network.name, prop, values[where].numpy()))
-        return predictions
+        found = self.predict_blocks(
+            sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget, executor=executor
+        )
+        return [prediction for block in found for prediction in self.predictions(block)]
+
+    def predict_blocks(
+        self,
+        sources: Source | Iterable[Source],
+        *,
+        batch_size: int = 64,
+        errors: OnError = "raise",
+        memory: int | None = None,
+        budget: int | None = None,
+        executor: Executor | None = None,
+        select: str | None = None,
+        allow_nonfinite: bool = False,
+        tell: Callable[[str, list[str]], None] | None = None,
+    ) -> Iterator[PredictedBlock]:
+        """Predicts and encodes any number of sources, in blocks as they are ready.
+
+        Args:
+            sources: As for `predict`.
+            batch_size: Largest number of networks per block.
+            errors: As for `predict`.
+            memory: As for `predict`.
+            budget: As for `predict`.
+            executor: As for `predict`.
+            select: Name of the network to read where a source holds several, see `sne.read_network`.
+            allow_nonfinite: Whether networks with NaN or infinite weights are read, see `sne.read_network`.
+            tell: Called with the name of each network that was read in part or in doubt, and the reasons; None to log
+                them as a warning.
+
+        Yields:
+            Blocks of networks in the order of the sources, without those that were skipped.
+
+        Raises:
+            sne.CheckpointError: A source cannot be read whole.
+            PredictorError: A prediction is not finite, or the executor cannot read a source.
+        """
+        limits = Limits(memory, budget)
+        if executor is not None:
+            work = partial(
+                self.predict_blocks,
+                batch_size=batch_size,
+                memory=memory,
+                budget=budget,
+                select=select,
+                allow_nonfinite=allow_nonfinite,
+            )
+            yield from spread(work, expand_sources(sources), executor, part_size=batch_size, errors=errors, tell=tell)
+            return
+        networks = read_sources(sources, errors=errors, select=select, allow_nonfinite=allow_nonfinite, tell=tell)
+        for block in blocks(networks, batch_size):
+            yield from self._predict_block(block, errors, limits)
+
+    def predictions(self, block: PredictedBlock) -> list[Prediction]:
+        """Returns one prediction per network of a block and property."""
+        slices = list(zip(self.properties, output_slices(self.properties), strict=True))
+        return [
+            self._prediction(name, prop, row[where])
+            for name, row in zip(block.names, block.values, strict=True)
+            for prop, where in slices
+        ]
 
     def values(
         self,
@@ -182,6 +227,7 @@ class Predictor:
         batch_size: int = 64,
         memory: int | None = None,
         budget: int | None = None,
+        executor: Executor | None = None,
     ) -> dict[str, Float[np.ndarray, "networks ..."]]:
         """Predicts as arrays.
 
@@ -190,11 +236,14 @@ class Predictor:
             batch_size: As for `predict`.
             memory: As for `predict`.
             budget: As for `predict`.
+            executor: As for `predict`.
 
         Returns:
             By name of the property: float64 [networks], or class probabilities [networks, classes].
         """
-        return self.values_and_logits(sources, batch_size=batch_size, memory=memory, budget=budget)[0]
+        return self.values_and_logits(sources, batch_size=batch_size, memory=memory, budget=budget, executor=executor)[
+            0
+        ]
 
     def values_and_logits(
         self,
@@ -203,6 +252,7 @@ class Predictor:
         batch_size: int = 64,
         memory: int | None = None,
         budget: int | None = None,
+        executor: Executor | None = None,
     ) -> tuple[dict[str, Float[np.ndarray, "networks ..."]], dict[str, Float[np.ndarray, "experts networks outputs"]]]:
         """Predicts as arrays, with the logits of the experts that have some.
 
@@ -211,17 +261,20 @@ class Predictor:
             batch_size: As for `predict`.
             memory: As for `predict`.
             budget: As for `predict`.
+            executor: As for `predict`.
 
         Returns:
             The result of `values`; and by name of the property, the outputs before sigmoid, softmax or scale of each
             expert that has logits, float32.
         """
-        limits = Limits(memory, budget)
-        found = [outputs for _, outputs in self._outputs(sources, batch_size, "raise", limits)]
+        found = list(
+            self.predict_blocks(sources, batch_size=batch_size, memory=memory, budget=budget, executor=executor)
+        )
         width = num_outputs(self.properties)
-        values = torch.cat([torch.zeros(0, width, dtype=torch.float64), *(one.values for one in found)]).numpy()
+        values = np.concatenate([np.zeros((0, width)), *(block.values for block in found)])
         with_logits = sum(bool(expert.embedding_dim) for expert in self.experts)
-        logits = torch.cat([torch.zeros(with_logits, 0, width), *(one.logits for one in found)], dim=1).numpy()
+        none = np.zeros((with_logits, 0, width), dtype=np.float32)
+        logits = np.concatenate([none, *(block.logits for block in found)], axis=1)
         slices = dict(zip(self.properties, output_slices(self.properties), strict=True))
         return (
             {p.name: values[:, where] if p.kind == "class" else values[:, where.start] for p, where in slices.items()},
@@ -236,6 +289,7 @@ class Predictor:
         errors: OnError = "raise",
         memory: int | None = None,
         budget: int | None = None,
+        executor: Executor | None = None,
     ) -> Float[np.ndarray, "networks dim"]:
         """Encodes networks as vectors: the embeddings of the experts side by side.
 
@@ -248,19 +302,36 @@ class Predictor:
             errors: As for `predict`; without "raise" there are rows for readable sources only.
             memory: As for `predict`.
             budget: As for `predict`.
+            executor: As for `predict`.
 
         Returns:
             float32 [networks, dim], rows in the order given.
         """
-        limits = Limits(memory, budget)
-        rows = [outputs.embedding for _, outputs in self._outputs(sources, batch_size, errors, limits)]
-        return torch.cat([torch.zeros(0, self.dim), *rows]).numpy()
+        found = self.predict_blocks(
+            sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget, executor=executor
+        )
+        return np.concatenate([np.zeros((0, self.dim), dtype=np.float32), *(block.embedding for block in found)])
 
     def save(self, folder: str | Path) -> None:
         """Writes config.json, model.safetensors, metrics.json and split.json; nothing is pickled. Inverse: `load`.
 
         A crash while writing leaves the old predictor, a folder that `load` refuses, or the new predictor.
         """
+        config, tensors = self._contents()
+        PredictorFiles(config, tensors, self.metrics, self.split).write(Path(folder))
+
+    def digest(self) -> str:
+        """Computes a digest of all that decides its predictions and embeddings, and of how it was trained."""
+        config, tensors = self._contents()
+        found = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+        for name in sorted(tensors):
+            values = tensors[name].detach().cpu().contiguous()
+            found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            found.update(values.flatten().view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
+
+    def _contents(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Returns what config.json and model.safetensors hold."""
         names = {kind: name for name, kind in EXPERTS.items()}
         config = {
             "encoder": {"name": type(self.encoder).__name__, "settings": self.encoder.settings()},
@@ -272,7 +343,7 @@ class Predictor:
             "training": self.record,
         }
         tensors = {f"{n}.{name}": t for n, expert in enumerate(self.experts) for name, t in expert.state().items()}
-        PredictorFiles(config, tensors, self.metrics, self.split).write(Path(folder))
+        return config, tensors
 
     @classmethod
     def load(cls, folder: str | Path, *, encoders: Mapping[str, type[NetworkEncoder]] | None = None) -> "Predictor":
@@ -292,27 +363,19 @@ class Predictor:
         files = PredictorFiles.read(folder)
         known = {**ENCODERS, **(encoders or {})}
         try:
-            return _build(files, known)
+            return cls(**build_parts(files, known))
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
             reason = str(error) if isinstance(error, PredictorError) else f"damaged, {type(error).__name__}: {error}"
             line = " ".join(reason.split())[:_MOST_REASON]
             raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {line}") from None
 
-    def _outputs(
-        self, sources: Source | Iterable[Source], batch_size: int, errors: OnError, limits: Limits
-    ) -> Iterator[tuple[list[Network], "_BlockOutputs"]]:
-        """Reads sources and lets the experts predict them, block by block; bad networks are taken out."""
-        for block in blocks(read_sources(sources, errors=errors), batch_size):
-            yield from self._block_outputs(block, errors, limits)
-
-    def _block_outputs(
-        self, block: list[Network], errors: OnError, limits: Limits
-    ) -> Iterator[tuple[list[Network], "_BlockOutputs"]]:
+    def _predict_block(self, block: list[Network], errors: OnError, limits: Limits) -> Iterator[PredictedBlock]:
+        """Lets the experts predict networks; bad ones are taken out."""
         try:
             reads_description = any(expert.reads_description for expert in self.experts)
             prepared = prepare(self.encoder, block, with_description=reads_description, limits=limits)
-            outputs = self._combine(prepared)
-            for network, row in zip(block, outputs.values, strict=True):
+            values, logits, embedding = self._combine(prepared)
+            for network, row in zip(block, values, strict=True):
                 if not row.isfinite().all():
                     raise PredictorError(f"{network.name}: the prediction is not finite; are the weights sound?")
         except (ValueError, OSError) as error:
@@ -322,12 +385,20 @@ class Predictor:
                 handle_error(errors, block[0].name, error)
                 return
             for network in block:
-                yield from self._block_outputs([network], errors, limits)
+                yield from self._predict_block([network], errors, limits)
             return
-        yield block, outputs
+        names = tuple(network.name for network in block)
+        yield PredictedBlock(names, values.numpy(), logits.numpy(), embedding.numpy(), self._count_as_stored(block))
 
-    def _combine(self, prepared: Prepared) -> "_BlockOutputs":
-        """Adds up the weighted values of the experts; embeddings and logits stand side by side."""
+    def _count_as_stored(self, block: list[Network]) -> int:
+        if not self.is_canonical:
+            return 0
+        from sne.symmetry import canonicalize  # many modules, which other predictors do not need
+
+        return sum(canonicalize(network) is network for network in block)
+
+    def _combine(self, prepared: Prepared) -> tuple[Tensor, Tensor, Tensor]:
+        """Adds up the weighted values of the experts; logits and embeddings stand side by side."""
         values = torch.zeros(len(prepared), num_outputs(self.properties), dtype=torch.float64)
         logits, embeddings = [], []
         for expert, row in zip(self.experts, self.weights, strict=True):
@@ -339,7 +410,7 @@ class Predictor:
         if not embeddings and prepared.description is not None:
             embeddings = [prepared.description.float()]
         stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape)
-        return _BlockOutputs(values, stacked, torch.cat(embeddings, dim=1))
+        return values, stacked, torch.cat(embeddings, dim=1)
 
     def _prediction(self, source: str, prop: Property, values: np.ndarray) -> Prediction:
         if prop.kind == "class":
@@ -348,67 +419,3 @@ class Predictor:
         value = float(values[0])
         low, high = interval(value, self.half_widths.get(prop.name), prop.kind == "fraction")
         return Prediction(source, prop.name, value, low, high)
-
-
-@dataclass(frozen=True)
-class _BlockOutputs:
-    values: Float[Tensor, "networks outputs"]
-    logits: Float[Tensor, "experts networks outputs"]
-    embedding: Float[Tensor, "networks dim"]
-
-
-def _build(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncoder]]) -> Predictor:
-    config = files.config
-    properties = [Property.from_json(values) for values in config["properties"]]
-    if not properties or not config["experts"]:
-        raise PredictorError(f"{len(properties)} properties and {len(config['experts'])} experts")
-    half_widths = {str(values["name"]): _half_width(values.get("half_width")) for values in config["properties"]}
-    name = str(config["encoder"]["name"])
-    if name not in encoders:
-        raise PredictorError(f"unknown encoder {name!r}, expected one of {', '.join(sorted(encoders))}")
-    settings = dict(config["encoder"]["settings"])
-    check_settings(encoders[name], settings)
-
-    def make_encoder() -> NetworkEncoder:
-        return encoders[name](**settings)
-
-    tensors: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in files.tensors.items():
-        number, _, rest = key.partition(".")
-        tensors.setdefault(int(number), {})[rest] = tensor
-    if tensors.keys() - set(range(len(config["experts"]))):
-        raise PredictorError(f"{MODEL} holds experts {sorted(tensors)}, {CONFIG} names {len(config['experts'])}")
-    experts = [
-        _expert_class(str(entry["kind"])).from_state(
-            make_encoder, properties, dict(entry["settings"]), tensors.get(number, {})
-        )
-        for number, entry in enumerate(config["experts"])
-    ]
-    weights = np.array([entry["weights"] for entry in config["experts"]], dtype=np.float64)
-    reader = without_memory(make_encoder)  # reading uses no parameter
-    record = dict(config.get("training", {}))
-    return Predictor(
-        reader,
-        properties,
-        experts,
-        weights,
-        half_widths=half_widths,
-        split=files.split,
-        record=record,
-        metrics=files.metrics,
-    )
-
-
-def _expert_class(kind: str) -> type[Expert]:
-    if kind not in EXPERTS:
-        raise PredictorError(f"unknown expert {kind!r}, expected one of {', '.join(EXPERTS)}")
-    return EXPERTS[kind]
-
-
-def _half_width(value: Any) -> float | None:
-    if value is None:
-        return None
-    width = float(value)
-    if not 0 <= width < float("inf"):
-        raise PredictorError(f"half_width is {value}, expected 0 or more")
-    return width

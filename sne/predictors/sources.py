@@ -128,7 +128,8 @@ def _is_several(sources: Any) -> bool:
 def _read(source: Any, select: str | None, allow_nonfinite: bool) -> Network:
     from sne.checkpoints import read_network  # file formats are not needed where networks come from a zoo
 
-    return read_network(source, select=select, allow_nonfinite=allow_nonfinite)
+    name = str(source) if isinstance(source, str | Path) else None
+    return read_network(source, name=name, select=select, allow_nonfinite=allow_nonfinite)
 
 
 def _doubts(network: Network) -> list[str]:

@@ -1,7 +1,7 @@
 """The contract of all executors: a function is called once per item, and one bad item does not stop the others."""
 
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -121,7 +121,7 @@ class InThisProcess:
             yield Answer(index, item, *attempt(function, item, *(values[name] for name in names)))
 
 
-def in_order(answers: Generator[Answer[Item], None, None]) -> Iterator[Answer[Item]]:
+def in_order(answers: Generator[Answer[Item], None, None]) -> Generator[Answer[Item], None, None]:
     """Yields answers in the order of their items. An answer is held back until all earlier ones are known.
 
     Args:

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic
 
 from sne.errors import WorkError
+from sne.work.collection import kept_imports
 from sne.work.executor import ATTEMPTS, Answer, Failure, Item, Needs, attempt, use_one_thread
 
 _READY = "ready"
@@ -225,7 +226,8 @@ def _serve(connection: Connection) -> None:
     """Runs in the worker process: receives the work, then answers one item after another until an empty message."""
     _begin_child()
     connection.send(_READY)
-    loaded, failure = attempt(pickle.loads, connection.recv_bytes())
+    with kept_imports():
+        loaded, failure = attempt(pickle.loads, connection.recv_bytes())
     function, shared = loaded if failure is None else (attempt, {})
     use_one_thread()
     while data := connection.recv_bytes():

@@ -1,0 +1,82 @@
+"""From the files of a predictor folder to the parts of a predictor."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from sne.encoders import NetworkEncoder
+from sne.errors import PredictorError
+from sne.predictors.experts import EXPERTS, Expert, without_memory
+from sne.predictors.folder import CONFIG, MODEL, PredictorFiles, check_settings
+from sne.predictors.properties import Property
+
+
+def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncoder]]) -> dict[str, Any]:
+    """Builds the parts of a predictor from the files of its folder, which may be damaged.
+
+    Args:
+        files: Contents of the folder.
+        encoders: Encoder classes by name.
+
+    Returns:
+        The arguments of `Predictor`.
+
+    Raises:
+        PredictorError: Names, settings and tensors do not fit each other. Damaged files cause other errors, too.
+    """
+    config = files.config
+    properties = [Property.from_json(values) for values in config["properties"]]
+    if not properties or not config["experts"]:
+        raise PredictorError(f"{len(properties)} properties and {len(config['experts'])} experts")
+    half_widths = {str(values["name"]): _half_width(values.get("half_width")) for values in config["properties"]}
+    name = str(config["encoder"]["name"])
+    if name not in encoders:
+        raise PredictorError(f"unknown encoder {name!r}, expected one of {', '.join(sorted(encoders))}")
+    settings = dict(config["encoder"]["settings"])
+    check_settings(encoders[name], settings)
+
+    def make_encoder() -> NetworkEncoder:
+        return encoders[name](**settings)
+
+    tensors: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in files.tensors.items():
+        number, _, rest = key.partition(".")
+        tensors.setdefault(int(number), {})[rest] = tensor
+    if tensors.keys() - set(range(len(config["experts"]))):
+        raise PredictorError(f"{MODEL} holds experts {sorted(tensors)}, {CONFIG} names {len(config['experts'])}")
+    experts = [
+        _expert_class(str(entry["kind"])).from_state(
+            make_encoder, properties, dict(entry["settings"]), tensors.get(number, {})
+        )
+        for number, entry in enumerate(config["experts"])
+    ]
+    weights = np.array([entry["weights"] for entry in config["experts"]], dtype=np.float64)
+    reader = without_memory(make_encoder)  # reading uses no parameter
+    record = dict(config.get("training", {}))
+    return {
+        "encoder": reader,
+        "properties": properties,
+        "experts": experts,
+        "weights": weights,
+        "half_widths": half_widths,
+        "split": files.split,
+        "record": record,
+        "metrics": files.metrics,
+    }
+
+
+def _expert_class(kind: str) -> type[Expert]:
+    if kind not in EXPERTS:
+        raise PredictorError(f"unknown expert {kind!r}, expected one of {', '.join(EXPERTS)}")
+    return EXPERTS[kind]
+
+
+def _half_width(value: Any) -> float | None:
+    if value is None:
+        return None
+    width = float(value)
+    if not 0 <= width < float("inf"):
+        raise PredictorError(f"half_width is {value}, expected 0 or more")
+    return width
