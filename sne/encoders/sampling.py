@@ -9,9 +9,9 @@ from torch import Tensor
 
 from sne.networks import Part
 
-LEAST_COLUMNS = 4
-"""Every row that is read holds at least one of so many chunks: fewer chunks of more rows represent a part better, and
-rows cost as much to read whole."""
+LEAST_USED = 4
+"""Of so many chunks of a row that is read, at least one is used. Few chunks of many rows represent a part better than
+whole rows, but every row is read whole; of a part that is stored [in, out, ...], the same holds for columns."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,20 @@ def sample_part(part: Part, chunk_size: int, share: int, generator: torch.Genera
         chunks = _choose(-(-num_out // chunk_size), share // chunk_size, generator)
         return PartSample(_expand(chunks, chunk_size, num_out), torch.zeros(1, dtype=torch.long))
     run = chunk_size if kernel == 1 else 1
-    weights, num_runs = min(run, num_in) * kernel, -(-num_in // run)
-    runs = min(-(-num_runs // LEAST_COLUMNS), max(1, share // weights))
-    rows = max(1, share // (runs * weights))
-    if rows >= num_out:
-        rows, runs = num_out, share // (num_out * weights)
+    num_runs, cells = -(-num_in // run), max(1, share // (min(run, num_in) * kernel))
+    if part.out_axis is not None and part.in_axis is not None and part.in_axis < part.out_axis:
+        runs, rows = _share_cells(num_runs, num_out, cells)
+    else:
+        rows, runs = _share_cells(num_out, num_runs, cells)
     return PartSample(_choose(num_out, rows, generator), _expand(_choose(num_runs, runs, generator), run, num_in))
+
+
+def _share_cells(num_read: int, num_across: int, cells: int) -> tuple[int, int]:
+    """Numbers of lines that are read and of places that are used of each, whose product is at most `cells`."""
+    used = min(-(-num_across // LEAST_USED), cells)
+    if cells // used < num_read:
+        return cells // used, used
+    return num_read, cells // num_read
 
 
 def _choose(count: int, wanted: int, generator: torch.Generator) -> Int[Tensor, " chosen"]:

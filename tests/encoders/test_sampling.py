@@ -36,6 +36,13 @@ def part_of(shape) -> Part:
     return Part("w", Role.WEIGHT, shape, 0, 1 if len(shape) > 1 else None)
 
 
+def test_few_of_the_lines_that_are_stored_together_are_read():
+    generator = torch.Generator().manual_seed(0)
+    as_rows = sample_part(part_of((400, 600)), 4, 1000, generator)
+    as_columns = sample_part(Part("w", Role.WEIGHT, (600, 400), 1, 0), 4, 1000, generator)
+    assert len(as_rows.rows) * 600 < 4.5 * 1000 and len(as_columns.columns) * 400 < 4.5 * 1000
+
+
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=9), st.integers(1, 4000))
 def test_the_share_is_the_largest_that_keeps_the_budget(sizes, budget):
     share = share_budget(sizes, budget)
