@@ -18,7 +18,7 @@ LEVELS = {
     "training": 5,
     "report": 6, "lab": 6,
     "cli": 7,
-    "__init__": 8,
+    "__init__": 8, "__main__": 8,
 }  # fmt: skip
 """The level of each package; docs/architecture.md has the same table."""
 

@@ -144,6 +144,9 @@ def train(
 ) -> None:
     """Train a predictor on a zoo.
 
+    On several GPUs: torchrun --nproc-per-node 4 -m sne train ZOO ... ; each process computes its share of every batch,
+    and the first one writes the predictor and prints.
+
     The zoo's split.json says which training runs are used for training, validation and test; without it, runs are drawn
     at random. Networks of test runs are never read. Prints how well networks that were held out are predicted (the
     columns are explained by sne evaluate --help), and the commands to run next.
@@ -151,7 +154,7 @@ def train(
     from sne.work import check_can_write_folder
 
     check_can_write_folder(out)
-    from sne.training import fit, preset_settings
+    from sne.training import fit, is_first_process, preset_settings
     from sne.zoo import Zoo
 
     given: dict[str, Any] = {
@@ -183,6 +186,8 @@ def train(
             overwrite=overwrite,
             progress=progress,
         )
+    if not is_first_process():
+        return
     _warn_of_networks_without_copies(predictor)
     if as_json:
         metrics = predictor.metrics

@@ -2,6 +2,7 @@
 
 from sne.errors import TrainingError as TrainingError
 from sne.predictors import TrainingSettings as TrainingSettings
+from sne.predictors.experts.process_group import is_first_process as is_first_process
 from sne.training.copies import Copies as Copies
 from sne.training.evaluation import Evaluation as Evaluation
 from sne.training.evaluation import PropertyEvaluation as PropertyEvaluation

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from jaxtyping import Float
 from sne.encoders import NetworkEncoder
 from sne.errors import TrainingError
 from sne.predictors import EXPERTS, Expert, Predictor, TrainingSettings, choose_device, scores
-from sne.predictors.experts import Examples, FitContext, Prepared, prepare, without_memory
+from sne.predictors.experts import Examples, FitContext, Prepared, ProcessGroup, prepare, without_memory
+from sne.predictors.experts.process_group import joined_processes
 from sne.predictors.experts.state import StateStore, own_randomness
 from sne.predictors.figures import Figures, conformal_half_width, decide
 from sne.predictors.properties import num_outputs, output_slices
@@ -56,6 +58,10 @@ def fit(
     (`metrics["validation"]`), the invariance error (`metrics["invariance"]`) and the intervals. Experts without any
     weight are left out of the predictor. Networks of test runs are never read.
 
+    In processes that torchrun has started, each of which has to call this function with the same arguments, the neural
+    expert is trained by all of them: each computes its share of every batch, and the first one writes `out`. The result
+    is that of one process up to rounding, or, with dropout or noise, up to other draws.
+
     Args:
         zoo: Networks and labels.
         targets: Names of the properties to predict.
@@ -73,26 +79,31 @@ def fit(
         The predictor, on the CPU.
 
     Raises:
-        TrainingError: Settings, split or `out` do not allow training, or the loss is no longer finite.
+        TrainingError: Settings, split or `out` do not allow training, the loss is no longer finite, or the processes
+            cannot train together.
         PredictorError: The labels cannot be learned from.
         ZooError: The zoo cannot be read.
     """
     plan = make_plan(zoo, targets, split=split, encoder=encoder, settings=settings)
     reader = without_memory(plan.make_encoder)
     folder = None if out is None else Path(out)
-    if folder and resume and not overwrite and is_finished(folder):
-        return load_finished(folder, plan, type(reader))
-    if folder:
-        begin_folder(folder, resume=resume, overwrite=overwrite)
-    with training_progress(progress) as bars:
-        material = _prepare(plan, reader, bars)
-        store = StateStore(folder, fingerprint(plan, reader, material.copies is not None))
-        trained = _train_experts(plan, material, store, choose_device(device), resume, bars)
-    judged = _Judged.of(plan, material.examples, trained)
-    predictor = _assemble(plan, material, trained, judged)
-    if folder:
-        finish_folder(folder, predictor)
-    return predictor
+    with joined_processes(choose_device(device)) as (group, own_device):
+        how = {"resume": resume, "overwrite": overwrite, "out": str(out)}
+        group.check_equal({**fingerprint(plan, reader, has_copies=False), **how})
+        if folder and resume and not overwrite and group.from_first(partial(is_finished, folder)):
+            return load_finished(folder, plan, type(reader))
+        folder = folder if group.is_first else None
+        if folder:
+            begin_folder(folder, resume=resume, overwrite=overwrite)
+        with training_progress(progress if group.is_first else False) as bars:
+            material = _prepare(plan, reader, bars)
+            store = StateStore(folder, fingerprint(plan, reader, material.copies is not None))
+            trained = _train_experts(plan, material, store, group, own_device, resume, bars)
+        judged = _Judged.of(plan, material.examples, trained)
+        predictor = _assemble(plan, material, trained, judged)
+        if folder:
+            finish_folder(folder, predictor)
+        return predictor
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,7 @@ def _train_experts(
     plan: Plan,
     material: _Material,
     store: StateStore,
+    group: ProcessGroup,
     device: torch.device,
     resume: bool,
     bars: TrainingProgress,
@@ -177,6 +189,7 @@ def _train_experts(
                 store=store,
                 resume=resume,
                 copies=material.copies,
+                group=group,
                 on_progress=bars.reporter(name),
             )
             started = time.monotonic()

@@ -138,7 +138,7 @@ def test_the_loss_with_term_and_augmentation_against_a_loop(zoo):
     entry = predictor.metrics["experts"]["neural"]["folds"][0]["history"][0]
     copies = Copies(zoo, ("permutation",))
     heads, encoder = predictor.experts[0].model.heads, predictor.experts[0].model.encoder
-    seed = (0, "member-0", 0, 0, 0)
+    seed = (0, "member-0", 0, 0)
     with torch.no_grad():
         networks = [zoo.networks(rows), *(copies.draw(rows.tolist(), *seed, draw).networks(rows) for draw in range(2))]
         outputs = [heads(encoder(encoder.collate(encoder.prepare(some)))) for some in networks]

@@ -15,6 +15,7 @@ from sne.predictors.experts.linear import LinearExpert as LinearExpert
 from sne.predictors.experts.loop import EncoderWithHeads as EncoderWithHeads
 from sne.predictors.experts.neural import NeuralExpert as NeuralExpert
 from sne.predictors.experts.neural import without_memory as without_memory
+from sne.predictors.experts.process_group import ProcessGroup as ProcessGroup
 from sne.predictors.experts.settings import TrainingSettings as TrainingSettings
 
 EXPERTS: dict[str, type[Expert]] = {

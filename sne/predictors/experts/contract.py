@@ -6,7 +6,7 @@ encoder's `prepare` gives, the others read its fixed-length description, `Networ
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from sne.encoders import Limits, NetworkEncoder
 from sne.errors import TrainingError
 from sne.networks import Network
+from sne.predictors.experts.process_group import ProcessGroup
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.experts.state import StateStore
 from sne.predictors.properties import Property
@@ -162,6 +163,7 @@ class FitContext:
         store: Saved states of unfinished experts.
         resume: Whether to continue from a saved state.
         copies: Copies to learn from; None for none.
+        group: The processes that train the expert together.
         on_progress: Called with steps done, total number of steps, and a short note.
     """
 
@@ -171,6 +173,7 @@ class FitContext:
     store: StateStore
     resume: bool = False
     copies: CopySource | None = None
+    group: ProcessGroup = field(default_factory=ProcessGroup)
     on_progress: Callable[[int, int, str], None] = _ignore_progress
 
 

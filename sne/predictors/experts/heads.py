@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sne.errors import PredictorError
@@ -56,6 +56,7 @@ class PropertyHeads(nn.Module):
         self.hidden = nn.Sequential(nn.Linear(dim, hidden), nn.GELU()) if hidden else nn.Identity()
         self.output = nn.Linear(hidden or dim, self.num_outputs)
         self.rank_output = nn.Linear(hidden or dim, len(self.properties)) if rank_weight else None
+        self.num_raw = self.num_outputs + (len(self.properties) if rank_weight else 0)
 
     def settings(self) -> dict[str, Any]:
         """Returns the keyword arguments other than `dim` and `properties`, as plain JSON values."""
@@ -82,13 +83,18 @@ class PropertyHeads(nn.Module):
         return torch.cat(columns, dim=1)
 
     def loss(
-        self, outputs: Float[Tensor, "networks raw"], targets: Float[Tensor, "networks properties"]
+        self,
+        outputs: Float[Tensor, "networks raw"],
+        targets: Float[Tensor, "networks properties"],
+        known: Int[Tensor, " properties"] | None = None,
     ) -> Float[Tensor, ""]:
         """Sums over the properties the mean loss of the networks whose label is known.
 
         Args:
             outputs: Raw outputs of `forward`.
             targets: One column per property, as `Property.encode` gives them; nan where a label is missing.
+            known: Number of known labels of each property in the batch that these networks are a part of; the losses
+                of the parts add up to that of the batch. None for a batch of its own.
 
         Returns:
             The loss; 0, with a gradient of 0, where no label is known.
@@ -96,8 +102,8 @@ class PropertyHeads(nn.Module):
         total = outputs.float().sum() * 0.0
         for column, (p, where) in enumerate(zip(self.properties, self.slices, strict=True)):
             target = targets[:, column]
-            known = ~target.isnan()
-            weight = known.float() / known.sum().clamp(min=1)
+            is_known = ~target.isnan()
+            weight = is_known.float() / (is_known.sum() if known is None else known[column]).clamp(min=1)
             target = target.nan_to_num(p.mean)  # weighted by 0 below; nan * 0 would be nan
             output = outputs[:, where].float()
             if p.kind == "fraction":

@@ -14,6 +14,7 @@ from sne.encoders import NetworkEncoder
 from sne.errors import TrainingError
 from sne.predictors.experts.contract import CopySource, Examples, FitContext
 from sne.predictors.experts.heads import PropertyHeads
+from sne.predictors.experts.process_group import ProcessGroup
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.experts.state import (
     TrainingState,
@@ -84,12 +85,12 @@ def train_epochs(
     if state.epoch:
         model.load_state_dict(state.part("model"))
         restore_optimizer(optimizer, state.part("optimizer"))
-    judge = _Judge(model, held_out, settings.batch_size)
+    judge = _Judge(model, held_out, settings.batch_size, context.group)
     saved, started = time.monotonic(), time.monotonic() - state.seconds
     while state.epoch < settings.epochs:
         seed = (*context.seed, state.epoch)
         with own_randomness(derive_seed(*seed), model.device):
-            loss, term = _train_epoch(model, optimizer, train, settings, state.epoch, context.copies, seed)
+            loss, term = _train_epoch(model, optimizer, train, settings, state.epoch, context, seed)
         if not np.isfinite(loss):
             raise TrainingError(
                 f"the loss of {context.name} is {loss} in epoch {state.epoch + 1}: "
@@ -126,23 +127,28 @@ def _describe(entry: dict[str, Any]) -> str:
 
 
 class _Judge:
-    """Computes loss and score on held-out examples, which are collated once."""
+    """Computes loss and score on held-out examples, which are collated once. Each process computes some batches."""
 
-    def __init__(self, model: EncoderWithHeads, held_out: Examples, batch_size: int):
+    def __init__(self, model: EncoderWithHeads, held_out: Examples, batch_size: int, group: ProcessGroup):
         items = held_out.prepared.items
         self.heads = model.heads
         self.targets = held_out.targets
+        self.group = group
         self.batches = [
-            model.encoder.collate(items[start : start + batch_size]).to(model.device)
-            for start in range(0, len(held_out), batch_size)
+            (start, model.encoder.collate(items[start : start + batch_size]).to(model.device))
+            for start in group.share(range(0, len(held_out), batch_size))
         ]
 
     def __call__(self, model: EncoderWithHeads) -> tuple[dict[str, float], tuple[float, float] | None]:
-        if not self.batches:
+        if not len(self.targets):
             return {}, None
         model.eval()
         with torch.inference_mode():
-            outputs = torch.cat([model(batch).float() for batch in self.batches])
+            outputs = torch.zeros(len(self.targets), self.heads.num_raw, device=model.device)
+            for start, batch in self.batches:
+                raw = model(batch).float()
+                outputs[start : start + len(raw)] = raw
+            self.group.add_up(outputs)
             values = self.heads.values(outputs).cpu().double().numpy()
             loss = float(self.heads.loss(outputs, self.targets.to(outputs.device)))
         if not np.isfinite(values).all():
@@ -221,64 +227,84 @@ def _train_epoch(
     train: Examples,
     settings: TrainingSettings,
     epoch: int,
-    copies: CopySource | None,
+    context: FitContext,
     seed: tuple[object, ...],
 ) -> tuple[float, float]:
     """Returns the mean loss of an epoch, and the mean of the invariance term before its weight."""
     model.train()
-    use_bf16 = settings.precision == "bfloat16" or (settings.precision == "auto" and model.device.type == "cuda")
     parameters = [p for p in model.parameters() if p.requires_grad]
     order = torch.randperm(len(train)).tolist()
+    if context.group.count > 1:  # the processes agree on the order, and draw their own dropout
+        torch.manual_seed(derive_seed(*seed, "process", context.group.rank))
     per_step = settings.batch_size * settings.accumulation
     steps_per_epoch = -(-len(train) // per_step)
-    total, term_total = (torch.zeros((), device=model.device) for _ in range(2))
+    totals = torch.zeros(2, device=model.device)
     for number in range(steps_per_epoch):
         step, steps = epoch * steps_per_epoch + number, settings.epochs * steps_per_epoch
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step, steps)
-        places = order[number * per_step : (number + 1) * per_step]
+        whole = train.take(order[number * per_step : (number + 1) * per_step])
+        losses = _StepLosses(model, whole, settings, context.copies, invariance_weight(settings, step, steps))
         optimizer.zero_grad(set_to_none=True)
-        for start in range(0, len(places), settings.batch_size):
-            batch = train.take(places[start : start + settings.batch_size])
-            with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=use_bf16):
-                loss, term = _batch_loss(
-                    model,
-                    batch,
-                    copies,
-                    learn_from_copies=settings.augment,
-                    weight=invariance_weight(settings, step, steps),
-                    seed=(*seed, number, start),
-                )
-            (loss * (len(batch) / len(places))).backward()
-            total += loss.detach() * len(batch)
-            term_total += term.detach() * len(batch)
+        own = context.group.share(range(len(whole)))
+        for start in range(0, len(own), settings.batch_size):
+            loss, term = losses(own[start : start + settings.batch_size], (*seed, number))
+            loss.backward()
+            totals += len(whole) * torch.stack([loss.detach(), term.detach()])
+        context.group.add_up_gradients(parameters)
         if settings.gradient_clip:
             torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
         optimizer.step()
-    return float(total) / len(train), float(term_total) / len(train)
+    loss, term = (context.group.add_up(totals) / len(train)).tolist()
+    return loss, term
 
 
-def _batch_loss(
-    model: EncoderWithHeads,
-    batch: Examples,
-    copies: CopySource | None,
-    *,
-    learn_from_copies: bool,
-    weight: float,
-    seed: tuple[object, ...],
-) -> tuple[Tensor, Tensor]:
-    """Returns the loss of a batch, invariance term included, and that term before its weight."""
-    items, known = _with_copies(model.encoder, batch, copies, seed)
-    outputs = model(model.encoder.collate(items).to(model.device))
-    own, targets = outputs[: len(batch)], batch.targets
-    if known and copies and learn_from_copies:
-        targets = torch.cat([targets, targets[known].repeat(copies.draws, 1)])
-    loss = model.heads.loss(outputs[: len(targets)], targets.to(model.device))
-    if not known:
-        return loss, torch.zeros_like(loss)
-    of_copies = outputs[len(batch) :].float().unflatten(0, (-1, len(known)))
-    term = invariance_term(own[known].float(), of_copies)
-    return loss + weight * term, term
+class _StepLosses:
+    """Computes the loss of one optimiser step in parts, which add up to it.
+
+    Args:
+        model: The model.
+        whole: The networks of the step.
+        settings: How to train.
+        copies: Copies to learn from; None for none.
+        weight: Weight of the invariance term.
+    """
+
+    def __init__(
+        self,
+        model: EncoderWithHeads,
+        whole: Examples,
+        settings: TrainingSettings,
+        copies: CopySource | None,
+        weight: float,
+    ):
+        self.model, self.whole, self.copies, self.weight = model, whole, copies, weight
+        self.learns_from_copies = settings.augment and copies is not None and bool(copies.weight)
+        is_cuda = model.device.type == "cuda"
+        self.use_bf16 = settings.precision == "bfloat16" or (settings.precision == "auto" and is_cuda)
+        copied = copies.known(whole.rows) if copies else []
+        self.num_copied = len(copied)
+        self.known = self._targets(whole, copied).isnan().logical_not().sum(0).to(model.device)
+
+    def __call__(self, places: Sequence[int], seed: tuple[object, ...]) -> tuple[Tensor, Tensor]:
+        """Returns the share of some networks in the loss, invariance term included, and in that term alone."""
+        batch, model = self.whole.take(places), self.model
+        items, copied = _with_copies(model.encoder, batch, self.copies, seed)
+        with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=self.use_bf16):
+            outputs = model(model.encoder.collate(items).to(model.device))
+            targets = self._targets(batch, copied).to(model.device)
+            loss = model.heads.loss(outputs[: len(targets)], targets, self.known)
+            if not copied:
+                return loss, torch.zeros_like(loss)
+            of_copies = outputs[len(batch) :].float().unflatten(0, (-1, len(copied)))
+            term = invariance_term(outputs[copied].float(), of_copies) * (len(copied) / self.num_copied)
+            return loss + self.weight * term, term
+
+    def _targets(self, some: Examples, copied: list[int]) -> Float[Tensor, "networks properties"]:
+        """Returns the labels of networks, followed by those of their copies where these are learned from."""
+        if not (self.copies and self.learns_from_copies):
+            return some.targets
+        return torch.cat([some.targets, some.targets[copied].repeat(self.copies.draws, 1)])
 
 
 def _with_copies(

@@ -1,6 +1,7 @@
 """The neural expert: an encoder, and heads that read its embeddings."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, TypeVar, final
 
 import torch
@@ -69,9 +70,10 @@ class NeuralExpert(Expert):
         """Trains the model; the held-out networks choose the epoch whose parameters are kept."""
         if self._make is None or self._training is None:
             raise TrainingError(f"{context.name}: this expert was loaded from a file and cannot be trained again")
-        state = context.store.load(context.name) if context.resume else None
+        state = context.group.from_first(lambda: context.store.load(context.name) if context.resume else None)
         with own_randomness(derive_seed(*context.seed, "initial values"), context.device):
             self.model = self._make()
+        examples = replace(examples, prepared=Prepared(examples.prepared.items))  # without descriptions to carry
         learned = examples.take(fold.train)
         try:
             self.model.encoder.fit_scale(learned.prepared.items)
