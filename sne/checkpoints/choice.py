@@ -7,7 +7,7 @@ from typing import final
 from torch import Tensor
 
 from sne.checkpoints.copies import plain_name
-from sne.checkpoints.stored import StoredTensors
+from sne.checkpoints.stored import StoredTensors, read_range
 from sne.checkpoints.words import names_copy, without_adversaries
 from sne.errors import CheckpointError
 from sne.networks import TensorInfo
@@ -47,6 +47,10 @@ class ChosenTensors(StoredTensors):
     def read_stored(self, name: str) -> Tensor:
         """Reads one tensor exactly as it is stored."""
         return self._all.read_stored(name)
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads some entries of one tensor."""
+        return read_range(self._all, name, start, stop)
 
 
 def choose_network(stored: StoredTensors, select: str | None) -> StoredTensors:

@@ -25,7 +25,7 @@ from sne.checkpoints.formats.foreign import find_foreign_folder
 from sne.checkpoints.formats.known import SUFFIXES, open_file, open_part
 from sne.checkpoints.parallel import ParallelTensors
 from sne.checkpoints.raw_data import leads_out, parse_json
-from sne.checkpoints.stored import StoredTensors
+from sne.checkpoints.stored import StoredTensors, read_range
 from sne.errors import CheckpointError
 from sne.networks import Hint
 
@@ -68,6 +68,10 @@ class ShardedTensors(StoredTensors):
     def read_stored(self, name: str) -> Tensor:
         """Reads one tensor from its shard."""
         return self._shard_of[name].read_stored(name)
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads some entries of one tensor from its shard."""
+        return read_range(self._shard_of[name], name, start, stop)
 
 
 def open_folder(folder: Path, select: str | None = None) -> StoredTensors:

@@ -7,7 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from sne.checkpoints.stored import StoredTensors
+from sne.checkpoints.stored import StoredTensors, read_range
 from sne.errors import CheckpointError
 from sne.networks import TensorInfo
 
@@ -56,6 +56,22 @@ class ParallelTensors(StoredTensors):
         if axis is None:
             return self._parts[0].read_stored(name)
         return torch.cat([part.read_stored(name) for part in self._parts], dim=axis)
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads some entries of one tensor, if the parts hold groups of its rows."""
+        axis = self._axes[name]
+        if axis is None:
+            return read_range(self._parts[0], name, start, stop)
+        if axis:
+            return None
+        size = self._parts[0].infos[name].num_entries
+        found = []
+        for index, part in enumerate(self._parts):
+            first, last = max(start - index * size, 0), min(stop - index * size, size)
+            if first < last:
+                found.append(read_range(part, name, first, last))
+        pieces = [piece for piece in found if piece is not None]
+        return torch.cat(pieces) if pieces and len(pieces) == len(found) else None
 
     def _are_equal(self, name: str, info: TensorInfo) -> bool:
         """Whether a small tensor has the same values in all parts."""

@@ -29,7 +29,7 @@ _MOST_NESTED = 2_000_000
 _MOST_VALUES = 8_000_000
 
 
-def read_bytes(file: Path, start: int, length: int, name: str) -> Tensor:
+def read_bytes(file: Path, start: int, length: int, what: str) -> Tensor:
     """Reads a range of bytes into memory of its own.
 
     The file is read rather than mapped. A file that shrinks in the meantime then causes an error instead of a crash,
@@ -39,7 +39,7 @@ def read_bytes(file: Path, start: int, length: int, name: str) -> Tensor:
         file: Path of the file.
         start: Offset of the first byte.
         length: Number of bytes. It is compared with the size of the file before memory is allocated.
-        name: Name of the tensor, for error messages.
+        what: Noun for the bytes in error messages, such as "tensor 'fc.weight'".
 
     Returns:
         The bytes as a uint8 tensor.
@@ -52,7 +52,7 @@ def read_bytes(file: Path, start: int, length: int, name: str) -> Tensor:
     try:
         with file.open("rb", buffering=0) as stream:
             if start + length > os.fstat(stream.fileno()).st_size:
-                raise CheckpointError(file, f"truncated: the file ends before the end of tensor {name!r}")
+                raise CheckpointError(file, f"truncated: the file ends before the end of {what}")
             buffer = torch.empty(length, dtype=torch.uint8)
             stream.seek(start)
             view: memoryview = buffer.numpy().data
@@ -60,7 +60,7 @@ def read_bytes(file: Path, start: int, length: int, name: str) -> Tensor:
             while done < length:
                 count = stream.readinto(view[done:])
                 if not count:
-                    raise CheckpointError(file, f"truncated: the file ends inside tensor {name!r}")
+                    raise CheckpointError(file, f"truncated: the file ends inside {what}")
                 done += count
     except OSError as error:
         raise CheckpointError(file, f"cannot be read: {error.strerror or error}") from error
@@ -81,7 +81,7 @@ def read_tensor(file: Path, start: int, shape: tuple[int, ...], dtype: str, name
         The values as stored.
     """
     element = DTYPES[dtype]
-    return read_bytes(file, start, prod(shape) * element.itemsize, name).view(element).reshape(shape)
+    return read_bytes(file, start, prod(shape) * element.itemsize, f"tensor {name!r}").view(element).reshape(shape)
 
 
 def parse_json(text: bytes, file: Path, what: str) -> Any:

@@ -1,5 +1,6 @@
 """The source of a network's values: stored tensors and composed weights, checked and ready to compute with."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from sne.checkpoints.composed import find_composed
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, mark_composed, mark_packed
-from sne.checkpoints.stored import StoredTensors
+from sne.checkpoints.stored import StoredTensors, read_range
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
 
@@ -77,15 +78,33 @@ class CheckpointSource:
             CheckpointError: If there is no such tensor, if its shape is not the declared one, or if it holds NaN or
                 infinity.
         """
-        values = self.load_any(name)
-        if values.numel() and not all(torch.isfinite(end) for end in torch.aminmax(values)):
-            bad = int((~torch.isfinite(values)).sum())
-            raise CheckpointError(
-                self.name,
-                f"tensor {name!r} has {bad} NaN or infinite values of {values.numel()}{_in_layer(name)}; "
-                "allow_nonfinite=True (--allow-nonfinite) leaves that layer out",
-            )
-        return values
+        return self._checked(name, self.load_any(name))
+
+    def load_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Loads some entries of one tensor like `load`, without reading the rest of it.
+
+        Args:
+            name: A key of `infos`.
+            start: First entry, in row-major order.
+            stop: End of the range.
+
+        Returns:
+            The entries [stop - start]; None if the tensor can only be loaded as a whole, as composed weights can.
+
+        Raises:
+            CheckpointError: If there is no such tensor or range, or if one of these entries is NaN or infinite.
+        """
+        self._check_name(name)
+        if name in self._composed:
+            return None
+        count = self._infos[name].num_entries
+        if not 0 <= start <= stop <= count:
+            raise CheckpointError(self.name, f"tensor {name!r} has {count} entries, asked for {start} to {stop}")
+        values = read_range(self._stored, name, start, stop)
+        if values is None:
+            return None
+        self._check_shape(name, values, (stop - start,))
+        return self._checked(name, _as_float(values), f" in entries {start} to {stop}")
 
     def load_any(self, name: str) -> Tensor:
         """Loads one tensor or composed weight like `load`, also if it holds NaN or infinity.
@@ -96,16 +115,28 @@ class CheckpointSource:
         Raises:
             CheckpointError: If there is no such tensor, or if its shape is not the declared one.
         """
-        if name not in self._infos:
-            raise CheckpointError(self.name, f"there is no tensor {name!r}")
+        self._check_name(name)
         if name in self._composed:
             values = self._compose(self._composed[name])
             self._check_shape(name, values, self._infos[name].shape)
         else:
             values = self._read_stored(name)
-        if values.dtype not in _KEPT:
-            values = (values.real if values.is_complex() else values).to(torch.float32)
-        return values
+        return _as_float(values)
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._infos:
+            raise CheckpointError(self.name, f"there is no tensor {name!r}")
+
+    def _checked(self, name: str, values: Tensor, where: str = "") -> Tensor:
+        """Returns values after checking that they are finite."""
+        if are_finite(values):
+            return values
+        bad = int((~torch.isfinite(values)).sum())
+        raise CheckpointError(
+            self.name,
+            f"tensor {name!r} has {bad} NaN or infinite values of {values.numel()}{where}{_in_layer(name)}; "
+            "allow_nonfinite=True (--allow-nonfinite) leaves that layer out",
+        )
 
     def _compose(self, weight: ComposedWeight) -> Tensor:
         try:
@@ -133,6 +164,28 @@ class CheckpointSource:
     def _check_shape(self, name: str, values: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(values.shape) != shape:
             raise CheckpointError(self.name, f"tensor {name!r} has shape {list(values.shape)}, expected {list(shape)}")
+
+
+def are_finite(values: Tensor) -> bool:
+    """Whether values hold neither NaN nor infinity.
+
+    A sum is the fastest pass over them. It is finite only if all values are; where it is not, it may have overflowed.
+
+    Args:
+        values: Values of a floating dtype.
+
+    Example:
+        >>> are_finite(torch.tensor([1e38] * 9)), are_finite(torch.tensor([1.0, float("inf"), float("-inf")]))
+        (True, False)
+    """
+    if not values.numel() or math.isfinite(values.sum()):
+        return True
+    return all(math.isfinite(end) for end in torch.aminmax(values))
+
+
+def _as_float(values: Tensor) -> Tensor:
+    """Converts values of other dtypes than those that are kept to float32."""
+    return values if values.dtype in _KEPT else (values.real if values.is_complex() else values).to(torch.float32)
 
 
 def _in_layer(name: str) -> str:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.described import DescribedTensor
-from sne.checkpoints.stored import StoredTensors, mark_tied
+from sne.checkpoints.stored import StoredTensors, is_row_major, mark_tied, read_range
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
 
@@ -65,6 +65,16 @@ class StateDictTensors(StoredTensors):
         if value.layout is not torch.strided:
             value = value.to_dense()
         return value.cpu()
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads some entries of one tensor, if they lie together."""
+        value = self._state[name]
+        if isinstance(value, DescribedTensor):
+            return None if value.refusal else read_range(value, name, start, stop)
+        is_plain = value.layout is torch.strided and not (value.is_meta or value.is_quantized)
+        if not is_plain or not is_row_major(tuple(value.shape), value.stride()):
+            return None
+        return value.detach().reshape(-1)[start:stop].cpu()
 
 
 def _place(value: Tensor | DescribedTensor) -> object:

@@ -1,7 +1,7 @@
 """The contract of readers: the tensors of a file or object as they are stored, loaded one at a time."""
 
 import abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from torch import Tensor
@@ -17,6 +17,8 @@ RENUMBERED = (
 )
 REWRITTEN = frozenset({FOLDED, RENUMBERED})
 """Reasons of notes on weights that a program has changed after the training, so that predictions from them warn."""
+
+_ReadRange = Callable[[str, int, int], Tensor | None]
 
 
 class StoredTensors(abc.ABC):
@@ -69,6 +71,40 @@ class StoredTensors(abc.ABC):
         Returns:
             The values in their stored dtype, on the CPU.
         """
+
+
+def read_range(reader: object, name: str, start: int, stop: int) -> Tensor | None:
+    """Reads a range of a tensor if its reader can, that is, if it has a method `read_range` with the other arguments.
+
+    Such a method returns the entries in their stored dtype on the CPU without reading the rest of the tensor, or None
+    if this tensor can only be read whole.
+
+    Args:
+        reader: A reader, or a tensor of one.
+        name: Name of the tensor.
+        start: First entry in row-major order.
+        stop: End of the range.
+
+    Returns:
+        The entries in their stored dtype; None if the tensor can only be read whole.
+    """
+    own: _ReadRange | None = getattr(reader, "read_range", None)  # an instance check of a protocol is slow
+    return None if own is None else own(name, start, stop)
+
+
+def is_row_major(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    """Whether entries that follow one another in row-major order do so in memory.
+
+    Example:
+        >>> is_row_major((2, 1, 3), (3, 99, 1)), is_row_major((2, 3), (1, 2))
+        (True, False)
+    """
+    expected = 1
+    for size, step in zip(reversed(shape), reversed(stride), strict=True):
+        if size != 1 and step != expected:
+            return False
+        expected *= size
+    return True
 
 
 def mark_tied(hints: Mapping[str, Hint], places: Mapping[str, object]) -> dict[str, Hint]:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from sne.networks.grammar import has_role
-from sne.networks.network import Note, TensorInfo
+from sne.networks.network import Note
+from sne.networks.part import TensorInfo
 
 _KOHYA = re.compile(r"^(lora|lycoris)_(te\d?|unet|transformer|prior_te|prior_unet)_")
 _KOHYA_NUMBER = re.compile(r"_(\d+)_")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from sne.networks.network import TensorInfo
+from sne.networks.part import TensorInfo
 
 Shape = tuple[int, ...]
 

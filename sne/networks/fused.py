@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from sne.networks.fusion import PIECES, Piece
-from sne.networks.network import Layer, LayerType, Part, Role, TensorInfo
+from sne.networks.network import Layer, LayerType
+from sne.networks.part import Part, Role, TensorInfo
 from sne.networks.parts import StemLayers, cut, matrix_part, vector_part
 from sne.networks.stems import Stem
 

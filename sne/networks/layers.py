@@ -9,7 +9,8 @@ from sne.networks.attention import Attentions, is_multihead
 from sne.networks.fused import ATTENTION_TYPES, cut_layers, gate_and_up, multihead
 from sne.networks.fusion import AS_NANOGPT, OPEN_LAYOUT, OPEN_PAIR, PIECES, Fused, Piece, kv_pieces, qkv_pieces
 from sne.networks.grammar import has_role, is_embedding, is_position
-from sne.networks.network import Heads, Hint, Layer, LayerType, Note, Part, Role, TensorInfo
+from sne.networks.network import Heads, Hint, Layer, LayerType, Note
+from sne.networks.part import Part, Role, TensorInfo
 from sne.networks.parts import NORMS, TABLES, StemLayers, matrix_part, norm_part, table_part, vector_part
 from sne.networks.recurrent import is_recurrent, recurrent
 from sne.networks.stems import Stem

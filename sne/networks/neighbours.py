@@ -6,7 +6,8 @@ from math import prod
 
 from sne.networks.grammar import has_role
 from sne.networks.layers import CONVS, TRANSPOSED, transposed
-from sne.networks.network import Layer, LayerType, Note, Role
+from sne.networks.network import Layer, LayerType, Note
+from sne.networks.part import Role
 from sne.networks.parts import NORMS, width_in, width_out
 
 Widths = tuple[int | None, int | None]

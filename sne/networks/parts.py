@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from sne.networks.network import Layer, LayerType, Note, Part, Role, TensorInfo
+from sne.networks.network import Layer, LayerType, Note
+from sne.networks.part import Part, Role, TensorInfo
 
 NORMS = frozenset({LayerType.BATCH_NORM, LayerType.LAYER_NORM, LayerType.GROUP_NORM, LayerType.RMS_NORM})
 TABLES = frozenset({LayerType.EMBEDDING, LayerType.POSITION})

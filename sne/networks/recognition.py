@@ -9,7 +9,8 @@ from sne.networks.grammar import natural_key
 from sne.networks.layers import read_layers
 from sne.networks.levels import assign_levels
 from sne.networks.neighbours import settle_norms, turn_transposed
-from sne.networks.network import Heads, Hint, Layer, Network, Note, TensorInfo, TensorSource
+from sne.networks.network import Heads, Hint, Layer, Network, Note
+from sne.networks.part import TensorInfo, TensorSource
 from sne.networks.stems import Stem, common_prefix, find_weights, group_by_stem
 
 Recognised = tuple[tuple[Layer, ...], tuple[Note, ...]]

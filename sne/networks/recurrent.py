@@ -2,7 +2,8 @@
 
 import re
 
-from sne.networks.network import Layer, LayerType, Note, Part, Role
+from sne.networks.network import Layer, LayerType, Note
+from sne.networks.part import Part, Role
 from sne.networks.parts import StemLayers, cut, matrix_part, vector_part
 from sne.networks.stems import Stem
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from sne.networks.adapters import module_path
 from sne.networks.buffers import why_buffer
 from sne.networks.grammar import has_role, natural_key
-from sne.networks.network import Hint, Note, TensorInfo
+from sne.networks.network import Hint, Note
+from sne.networks.part import TensorInfo
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
 

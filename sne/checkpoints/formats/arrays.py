@@ -210,6 +210,8 @@ class ArrayTensors(StoredTensors):
         name: The file, as messages call it.
         turned: The tensors and how they are made.
         read: Reads a stored array, by its key.
+        read_range: Reads the entries from one index to another of a stored array in row-major order, None if they do
+            not lie together; None if ranges are not read.
         hints: Hints in addition to names and shapes.
         notes: Reasons why other contents of the file are not read, by name.
         metadata: What the file says about itself.
@@ -224,6 +226,7 @@ class ArrayTensors(StoredTensors):
         turned: Iterable[TurnedArray | StackedArray],
         read: Callable[[StoredArray], Tensor],
         *,
+        read_range: Callable[[StoredArray, int, int], Tensor | None] | None = None,
         hints: Mapping[str, Hint] | None = None,
         notes: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -238,9 +241,17 @@ class ArrayTensors(StoredTensors):
             reasons = "; ".join(dict.fromkeys((notes or {}).values()))[:200]
             raise CheckpointError(name, "the file holds no weights" + (f": {reasons}" if reasons else ""))
         self._read = read
+        self._read_range = read_range
         infos = [array.info for array in self._turned.values()]
         super().__init__(name, infos, hints=hints, notes=notes, metadata=metadata)
 
     def read_stored(self, name: str) -> Tensor:
         """Reads one array and turns its axes."""
         return self._turned[name].load(self._read, self.name)
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads some entries of one array whose axes stay."""
+        turned = self._turned[name]
+        if self._read_range is None or turned != as_stored(name, turned.stored):
+            return None
+        return self._read_range(turned.stored, start, stop)

@@ -143,7 +143,12 @@ def mlx_kernels(arrays: Mapping[str, StoredArray]) -> frozenset[str]:
 
 
 def open_arrays(
-    file: Path, arrays: Mapping[str, StoredArray], read: Callable[[StoredArray], Tensor], notes: Mapping[str, str]
+    file: Path,
+    arrays: Mapping[str, StoredArray],
+    read: Callable[[StoredArray], Tensor],
+    notes: Mapping[str, str],
+    *,
+    read_range: Callable[[StoredArray, int, int], Tensor | None] | None = None,
 ) -> ArrayTensors:
     """Returns named arrays as tensors: turned if their names are those of Flax, Keras or TensorFlow, else as stored.
 
@@ -152,6 +157,7 @@ def open_arrays(
         arrays: Arrays by path, components separated by "/".
         read: Reads one array.
         notes: Reasons why other contents of the file are not read, by name.
+        read_range: Reads a range of one array, see `ArrayTensors`.
     """
     if not is_channels_last(arrays):
         kernels = mlx_kernels(arrays)
@@ -160,9 +166,10 @@ def open_arrays(
             (turned_inner if path in kernels else as_stored)(path.replace("/", "."), array)
             for path, array in arrays.items()
         ]
-        return ArrayTensors(str(file), stored, read, notes=said)
+        return ArrayTensors(str(file), stored, read, read_range=read_range, notes=said)
     reading = read_channels_last(arrays)
-    return ArrayTensors(str(file), reading.turned, read, hints=reading.hints, notes={**notes, **reading.notes})
+    said = {**notes, **reading.notes}
+    return ArrayTensors(str(file), reading.turned, read, read_range=read_range, hints=reading.hints, notes=said)
 
 
 def _leaf(path: str) -> str:

@@ -17,7 +17,7 @@ from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
 from sne.checkpoints.raw_data import DTYPES, parse_json
-from sne.checkpoints.stored import StoredTensors, mark_tied
+from sne.checkpoints.stored import StoredTensors, is_row_major, mark_tied
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
 
@@ -117,6 +117,15 @@ class ExportedTensors(StoredTensors):
         extent = sum((n - 1) * step for n, step in zip(info.shape, strides, strict=True)) + 1
         flat = content.read(offset * dtype.itemsize, extent * dtype.itemsize).clone().view(dtype)
         return flat.as_strided(info.shape, strides).contiguous()
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads some entries of one tensor, if they lie together and are not compressed."""
+        info, (content, strides, offset) = self.infos[name], self._places[name]
+        if not content.is_seekable or not is_row_major(info.shape, strides):
+            return None
+        dtype = DTYPES[info.dtype]
+        found = content.read((offset + start) * dtype.itemsize, (stop - start) * dtype.itemsize)
+        return found.clone().view(dtype) if found.storage_offset() % dtype.itemsize else found.view(dtype)
 
 
 def _entries(content: Any) -> dict[str, dict[str, Any]]:

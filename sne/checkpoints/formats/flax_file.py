@@ -81,7 +81,7 @@ def open_flax(file: Path, select: str | None = None) -> ArrayTensors:
         values = []
         for place in pieces[array.key][1]:
             element = DTYPES[place.dtype]
-            content = read_bytes(file, place.start, prod(place.shape) * element.itemsize, array.key)
+            content = read_bytes(file, place.start, prod(place.shape) * element.itemsize, f"array {array.key!r}")
             values.append(content.view(element))
         return (values[0] if len(values) == 1 else torch.cat(values)).reshape(array.shape)
 

@@ -156,20 +156,26 @@ class GgufTensors(StoredTensors):
 
     def read_stored(self, name: str) -> Tensor:
         """Reads one tensor, in float32 if it is quantised."""
-        info, place = self.infos[name], self._places[name]
-        num_bytes = info.num_entries // place.block * place.block_bytes
-        content = read_bytes(self._file, place.start, num_bytes, name)
+        info = self.infos[name]
+        return self.read_range(name, 0, info.num_entries).reshape(info.shape)
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor:
+        """Reads some entries of one tensor, and the other entries of the blocks that they are in."""
+        place = self._places[name]
+        first, last = start // place.block, -(-stop // place.block)
+        num_bytes = (last - first) * place.block_bytes
+        content = read_bytes(self._file, place.start + first * place.block_bytes, num_bytes, f"tensor {name!r}")
         if place.kind in _PLAIN:
-            return content.view(DTYPES[_PLAIN[place.kind]]).reshape(info.shape)
+            return content.view(DTYPES[_PLAIN[place.kind]])
         from gguf import GGMLQuantizationType, quants
 
-        values = torch.empty(info.num_entries)
+        values = torch.empty((last - first) * place.block)
         step = max(_CHUNK // place.block, 1)
-        for first in range(0, info.num_entries // place.block, step):
-            blocks = content[first * place.block_bytes : (first + step) * place.block_bytes]
+        for block in range(0, last - first, step):
+            blocks = content[block * place.block_bytes : (block + step) * place.block_bytes]
             decoded = quants.dequantize(blocks.numpy(), GGMLQuantizationType(place.kind))
-            values[first * place.block : first * place.block + decoded.size] = torch.from_numpy(decoded.reshape(-1))
-        return values.reshape(info.shape)
+            values[block * place.block : block * place.block + decoded.size] = torch.from_numpy(decoded.reshape(-1))
+        return values[start - first * place.block : stop - first * place.block]
 
 
 def _block_sizes(file: Path, tensors: Mapping[str, Any]) -> dict[int, tuple[int, int, str]]:

@@ -65,7 +65,14 @@ def open_npz(file: Path, select: str | None = None) -> ArrayTensors:
         header = headers[array.key]
         return header.decode(members[f"{array.key}.npy"].read(header.start, header.num_bytes))
 
-    return open_arrays(file, arrays, read, notes)
+    def read_range(array: StoredArray, start: int, stop: int) -> Tensor | None:
+        header, member = headers[array.key], members[f"{array.key}.npy"]
+        if not member.is_seekable or not header.is_row_major:
+            return None
+        size = header.element.itemsize
+        return header.decode(member.read(header.start + start * size, (stop - start) * size), (stop - start,))
+
+    return open_arrays(file, arrays, read, notes, read_range=read_range)
 
 
 def open_npy(file: Path, select: str | None = None) -> ArrayTensors:
@@ -89,10 +96,20 @@ def open_npy(file: Path, select: str | None = None) -> ArrayTensors:
     if isinstance(header, str):
         raise CheckpointError(file, f"the file holds {header}")
     array = StoredArray("array", header.shape, header.dtype)
+
+    def read_range(_: StoredArray, start: int, stop: int) -> Tensor | None:
+        size = header.element.itemsize
+        if not header.is_row_major:
+            return None
+        return header.decode(
+            read_bytes(file, header.start + start * size, (stop - start) * size, "its array"), (stop - start,)
+        )
+
     return ArrayTensors(
         str(file),
         [as_stored("array", array)],
-        lambda _: header.decode(read_bytes(file, header.start, header.num_bytes, "array")),
+        lambda _: header.decode(read_bytes(file, header.start, header.num_bytes, "its array")),
+        read_range=read_range,
     )
 
 
@@ -158,9 +175,15 @@ class _Header:
             )
         return header
 
-    def decode(self, content: Tensor) -> Tensor:
-        """Makes a tensor of the bytes of the values."""
-        values = np.frombuffer(content.numpy(), self.element, prod(self.shape))
-        values = values.reshape(self.shape, order="F" if self.is_fortran else "C")
+    @property
+    def is_row_major(self) -> bool:
+        """Whether entries that follow one another in row-major order do so in the file."""
+        return not self.is_fortran or len(self.shape) < 2
+
+    def decode(self, content: Tensor, shape: tuple[int, ...] | None = None) -> Tensor:
+        """Makes a tensor of the bytes of the values, or of a range of them in the file's order that has a shape."""
+        shape = self.shape if shape is None else shape
+        values = np.frombuffer(content.numpy(), self.element, prod(shape))
+        values = values.reshape(shape, order="F" if self.is_fortran else "C")
         native = self.element.newbyteorder("=")
         return torch.from_numpy(np.array(values, dtype=native, order="C", copy=True))

@@ -18,7 +18,7 @@ from torch import Tensor
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBytes, most_memory
 from sne.checkpoints.formats.zip_archive import read_members
-from sne.checkpoints.stored import StoredTensors
+from sne.checkpoints.stored import StoredTensors, read_range
 from sne.errors import CheckpointError
 
 _PREFERRED = ("policy.pth", "model_weights.ckpt", "serialized_state_dict.pt")
@@ -165,6 +165,11 @@ class UnpackedTensors(StoredTensors):
         """Reads one tensor from the unpacked file."""
         with self._renamed():
             return self._inner.read_stored(name)
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads some entries of one tensor from the unpacked file."""
+        with self._renamed():
+            return read_range(self._inner, name, start, stop)
 
     @contextmanager
     def _renamed(self) -> Iterator[None]:

@@ -58,6 +58,13 @@ class SafetensorsTensors(StoredTensors):
         info = self.infos[name]
         return read_tensor(self._file, self._starts[name], info.shape, info.dtype, name)
 
+    def read_range(self, name: str, start: int, stop: int) -> Tensor:
+        """Reads some entries of one tensor."""
+        dtype = self.infos[name].dtype
+        return read_tensor(
+            self._file, self._starts[name] + start * DTYPES[dtype].itemsize, (stop - start,), dtype, name
+        )
+
 
 class _Span(NamedTuple):
     """The place of a tensor in the data section, in bytes. Spans are ordered by place, then by name."""

@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from sne.checkpoints.raw_data import read_bytes
 from sne.errors import CheckpointError
 
 _SPARE = 64 * 2**20
@@ -28,6 +29,11 @@ class StoredBytes(abc.ABC):
     def __init__(self, file: Path, size: int):
         self.file = file
         self.size = size
+
+    @property
+    @abc.abstractmethod
+    def is_seekable(self) -> bool:
+        """Whether a range is read without what lies before it."""
 
     @property
     @abc.abstractmethod
@@ -105,7 +111,7 @@ def most_memory(file_size: int) -> int:
 
 @final
 class MappedFile:
-    """A file whose pages are read when they are touched. Writing to the tensors changes memory, never the file.
+    """A file: tensors are read from it, and the pages of its pickles and directories are mapped.
 
     Args:
         path: Path of the file.
@@ -121,13 +127,12 @@ class MappedFile:
         except OSError as error:
             raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
         self._mmap: mmap.mmap | None = None
-        self._bytes: Tensor | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return MappedFile, (self.path,)
 
     def read(self, start: int, length: int) -> Tensor:
-        """Returns a range of the file as a uint8 tensor.
+        """Reads a range of the file into memory of its own, see `read_bytes`.
 
         Args:
             start: Offset of the first byte.
@@ -136,16 +141,7 @@ class MappedFile:
         Raises:
             CheckpointError: If the file is shorter than it was, or cannot be read.
         """
-        if not length:
-            return torch.empty(0, dtype=torch.uint8)
-        try:
-            if self.path.stat().st_size < self.size:
-                raise CheckpointError(self.path, "truncated: the file became shorter while it was read")
-            if self._bytes is None:
-                self._bytes = torch.frombuffer(self.map(), dtype=torch.uint8)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(self.path, f"cannot be read: {error}") from error
-        return self._bytes[start : start + length]
+        return read_bytes(self.path, start, length, "a storage")
 
     def peek(self, start: int, length: int) -> bytes:
         """Returns a copy of a short range, cut at the end of the file.
@@ -188,6 +184,11 @@ class FileBytes(StoredBytes):
         self._start = start
 
     @property
+    def is_seekable(self) -> bool:
+        """Ranges are read directly."""
+        return True
+
+    @property
     def key(self) -> Hashable:
         """Position in the file."""
         return (str(self.file), self._start)
@@ -198,7 +199,7 @@ class FileBytes(StoredBytes):
         return most_memory(self._mapped.size)
 
     def read(self, start: int, length: int) -> Tensor:
-        """Returns a range of the mapped file."""
+        """Reads a range of the file."""
         self.check(start, length)
         if self._start + start + length > self._mapped.size:
             raise CheckpointError(self.file, "truncated: the file ends inside a storage")
@@ -230,6 +231,11 @@ class MemoryBytes(StoredBytes):
         super().__init__(file, len(data))
         self._data = data
         self._most = most
+
+    @property
+    def is_seekable(self) -> bool:
+        """Ranges are read directly."""
+        return True
 
     @property
     def key(self) -> Hashable:
@@ -268,6 +274,11 @@ class DeflatedBytes(StoredBytes):
     def __init__(self, packed: StoredBytes, size: int):
         super().__init__(packed.file, size)
         self._packed = packed
+
+    @property
+    def is_seekable(self) -> bool:
+        """Decompression starts at the beginning."""
+        return False
 
     @property
     def key(self) -> Hashable:

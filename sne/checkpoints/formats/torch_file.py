@@ -47,7 +47,7 @@ def is_torch_pickle(start: FileStart) -> bool:
 def open_torch_file(file: Path, select: str | None = None) -> StateDictTensors:
     """Opens a file as written by `torch.save`, or a plain pickle of tensors or NumPy arrays.
 
-    The file is mapped into memory: only the pages of tensors that are loaded are read.
+    Only the values of tensors that are loaded are read, each from its place in the file.
 
     Args:
         file: Path of the file.

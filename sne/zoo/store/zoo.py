@@ -304,3 +304,8 @@ class ZooTensors:
         slot = self._layout.slots[name]
         piece = self._zoo.stored(self._row)[slot.offset : slot.offset + slot.num_entries]
         return piece.to(torch.float32, copy=True).view(slot.shape)
+
+    def load_range(self, name: str, start: int, stop: int) -> Tensor:
+        """Returns some entries of one tensor in float32."""
+        slot = self._layout.slots[name]
+        return self._zoo.stored(self._row)[slot.offset + start : slot.offset + stop].to(torch.float32, copy=True)

@@ -204,7 +204,7 @@ class DenseLeaf(Leaf):
                 f"truncated: tensor {self.name!r} ends at byte {int(start) + self._num_bytes} of {file.name}, "
                 f"which has {size}",
             )
-        return read_bytes(file, int(start), self._num_bytes, self.name)
+        return read_bytes(file, int(start), self._num_bytes, f"tensor {self.name!r}")
 
     def _external_file(self, where: str) -> Path:
         location = PurePosixPath(where)

@@ -12,6 +12,7 @@ from sne.checkpoints.described import DescribedTensor
 from sne.checkpoints.formats.pickles.machine import Global, PickleError
 from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.raw_data import DTYPES
+from sne.checkpoints.stored import is_row_major, read_range
 from sne.errors import CheckpointError
 
 STORAGES = {
@@ -148,6 +149,18 @@ class StridedTensor(DescribedTensor):
         if self.is_conjugate:
             values = values.conj().resolve_conj()
         return -values if self.is_negative else values
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads some entries, if they lie together in the file as they are used."""
+        element, storage = ELEMENTS.get(self.dtype), self.storage
+        is_plain = not (storage.is_swapped or self.is_conjugate or self.is_negative or self.dtype in _QUANTISED)
+        if element is None or storage.stored is None or not is_plain or not storage.stored.is_seekable:
+            return None
+        if not self.extent or not is_row_major(self.shape, self.stride):
+            return None
+        width = element.itemsize
+        raw = storage.stored.read((self.offset + start) * width, (stop - start) * width)
+        return raw.clone().view(element) if raw.storage_offset() % width else raw.view(element)
 
 
 _SEQUENCES = (tuple, list)
@@ -315,6 +328,11 @@ class CastTensor(DescribedTensor):
     def read(self, name: str) -> Tensor:
         """Reads and converts."""
         return self._stored.read(name).to(ELEMENTS[self.dtype])
+
+    def read_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Reads and converts some entries."""
+        found = read_range(self._stored, name, start, stop)
+        return None if found is None else found.to(ELEMENTS[self.dtype])
 
 
 def dtype_name(value: Any) -> str:
