@@ -23,8 +23,8 @@ from sne.errors import SneError
 from sne.networks import Network
 from sne.nn import SetBuckets, bucket_sets
 
-SLICE_TOKENS = 8192
-"""Number of tokens that the chunk encoder processes at once: a few tensors with so many rows fit a core's cache."""
+CHUNK_TOKENS = 1 << 20
+"""Number of weights that the chunk encoder receives at once on the CPU; it divides them into slices."""
 
 BUCKET_TOKENS = 1 << 15
 """Number of tokens processed at once on a GPU, whose kernels take at most 65,535 sets, and by the other stages."""
@@ -268,7 +268,7 @@ class SetEncoder(NetworkEncoder):
         """Adds the vectors of a part's chunks to a store; returns the number of vectors that it then holds."""
         for chunks in network.read_chunks(place):
             scaled = chunks.to(self.input_std.dtype) / self.input_std
-            tokens = BUCKET_TOKENS if chunks.is_cuda else SLICE_TOKENS
+            tokens = BUCKET_TOKENS if chunks.is_cuda else CHUNK_TOKENS
             for some in scaled.split(max(1, tokens // chunks.shape[1])):
                 store.append(self.chunk_encoder(some, encoding.expand(len(some), -1)))
         return len(store)
@@ -319,7 +319,7 @@ class SetEncoder(NetworkEncoder):
         part_chunks: Int[Tensor, " parts"],
     ) -> tuple[Float[Tensor, "chunks dim"], Int[Tensor, " chunks"]]:
         """Returns the vectors of chunks, ordered by their buckets, and the row of each chunk's vector."""
-        plan = bucket_sets(lengths, max_waste=0.0, max_tokens=BUCKET_TOKENS if chunks.is_cuda else SLICE_TOKENS)
+        plan = bucket_sets(lengths, max_waste=0.0, max_tokens=BUCKET_TOKENS if chunks.is_cuda else CHUNK_TOKENS)
         parts = torch.arange(len(part_chunks), device=part_chunks.device).repeat_interleave(part_chunks)
         scaled = chunks / self.input_std
         results = [

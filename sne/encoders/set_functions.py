@@ -16,9 +16,15 @@ from sne.nn import (
     RunningMeans,
     ScalarSetAttentionBlock,
     SetAttentionBlock,
+    encode_scalar_sets,
+    fold_blocks,
     pool_slices,
     summarize_slices,
 )
+from sne.nn.attention import SMALL_SET
+
+SLICE_TOKENS = 8192
+"""Number of scalars processed at once on the CPU: a few tensors with so many rows fit a core's cache."""
 
 Slices: TypeAlias = Callable[[], Iterator[tuple[Float[Tensor, "_ dim"], Float[Tensor, "_ dim"]]]]
 """A function that yields the vectors of a set in slices, with the encoding that is added to each."""
@@ -91,6 +97,7 @@ class ChunkEncoder(nn.Module):
 
     def __init__(self, dim: int, *, heads: int, has_norm: bool) -> None:
         super().__init__()
+        self.has_norm = has_norm
         self.first = ScalarSetAttentionBlock(dim, heads=heads, has_norm=has_norm)
         self.second = SetAttentionBlock(dim, heads=heads, has_norm=has_norm)
         self.pool = PoolingByAttention(dim, heads=heads, has_norm=has_norm)
@@ -99,7 +106,21 @@ class ChunkEncoder(nn.Module):
         self, x: Float[Tensor, "sets tokens"], encodings: Float[Tensor, "sets dim"]
     ) -> Float[Tensor, "sets dim"]:
         """Encodes sets of equal size, all of whose entries are real."""
+        if self.has_norm or x.requires_grad or x.shape[1] > SMALL_SET or x.device.type != "cpu":
+            return _encode_slices(self._encode, x, encodings)
+        with torch.autocast("cpu", enabled=False):
+            return encode_scalar_sets(x, encodings, fold_blocks(self.first, self.second, self.pool))
+
+    def _encode(self, x: Tensor, encodings: Tensor) -> Tensor:
         return self.pool(self.second(self.first(x)) + encodings.unsqueeze(1))
+
+
+def _encode_slices(encode: Callable[[Tensor, Tensor], Tensor], x: Tensor, encodings: Tensor) -> Tensor:
+    """Encodes sets of equal size, on the CPU a few at a time."""
+    size = max(1, SLICE_TOKENS // x.shape[1])
+    if x.device.type != "cpu" or len(x) <= size:
+        return encode(x, encodings)
+    return torch.cat([encode(*some) for some in zip(x.split(size), encodings.split(size), strict=True)])
 
 
 @final
@@ -186,6 +207,9 @@ class MeanChunkEncoder(nn.Module):
         self, x: Float[Tensor, "sets tokens"], encodings: Float[Tensor, "sets dim"]
     ) -> Float[Tensor, "sets dim"]:
         """Encodes sets of equal size, all of whose entries are real."""
+        return _encode_slices(self._encode, x, encodings)
+
+    def _encode(self, x: Tensor, encodings: Tensor) -> Tensor:
         mapped = self.second(self.first(x.unsqueeze(2)).relu()) + encodings.unsqueeze(1)
         return self.last(mapped.relu().mean(1))
 

@@ -7,11 +7,14 @@ from sne.nn.blocks import MultiheadAttentionBlock as MultiheadAttentionBlock
 from sne.nn.blocks import PoolingByAttention as PoolingByAttention
 from sne.nn.blocks import PreNormBlock as PreNormBlock
 from sne.nn.blocks import SetAttentionBlock as SetAttentionBlock
+from sne.nn.folding import FoldedBlocks as FoldedBlocks
+from sne.nn.folding import fold_blocks as fold_blocks
 from sne.nn.ragged import Bucket as Bucket
 from sne.nn.ragged import SetBuckets as SetBuckets
 from sne.nn.ragged import bucket_sets as bucket_sets
 from sne.nn.scalar import ScalarSetAttentionBlock as ScalarSetAttentionBlock
 from sne.nn.scalar import tilted_means as tilted_means
+from sne.nn.scalar_sets import encode_scalar_sets as encode_scalar_sets
 from sne.nn.sliced import RunningMeans as RunningMeans
 from sne.nn.sliced import pool_slices as pool_slices
 from sne.nn.sliced import summarize_slices as summarize_slices

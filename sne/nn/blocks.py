@@ -238,15 +238,20 @@ class PoolingByAttention(nn.Module):
             One vector per set.
         """
         tokens = self.feedforward(x)
-        query = self.query(self.seed)
-        width = query.shape[-1] // self.heads
-        per_head = query.view(self.heads, 1, width) @ self.key.weight.view(self.heads, width, -1)
-        folded_key = per_head.squeeze(1) * width**-0.5
-        weights = softmax_over_set((tokens @ folded_key.T).transpose(1, 2), mask)
-        pooled = torch.bmm(weights, tokens)
-        value_weight = self.value.weight.view(self.heads, width, -1)
-        attended = torch.einsum("shd,hwd->shw", pooled, value_weight).flatten(1) + self.value.bias
-        return self.end(query + attended)
+        weights = softmax_over_set((tokens @ self.folded_keys().T).transpose(1, 2), mask)
+        return self.project(torch.bmm(weights, tokens))
+
+    def folded_keys(self) -> Float[Tensor, "heads dim"]:
+        """Returns one vector per head, whose products with the tokens are the logits."""
+        width = self.seed.shape[-1] // self.heads
+        per_head = self.query(self.seed).view(self.heads, 1, width) @ self.key.weight.view(self.heads, width, -1)
+        return per_head.squeeze(1) * width**-0.5
+
+    def project(self, averages: Float[Tensor, "sets heads dim"]) -> Float[Tensor, "sets dim"]:
+        """Maps the average of the tokens per head to the result of the block."""
+        value_weight = self.value.weight.view(self.heads, -1, averages.shape[2])
+        attended = torch.einsum("shd,hwd->shw", averages, value_weight).flatten(1) + self.value.bias
+        return self.end(self.query(self.seed) + attended)
 
 
 @final

@@ -103,19 +103,25 @@ class ScalarSetAttentionBlock(nn.Module):
     def forward(self, x: Float[Tensor, "sets tokens"]) -> Float[Tensor, "sets tokens dim"]:
         """Lets every scalar attend to its own set, all of whose entries are real; equivariant to their order."""
         sets, tokens = x.shape
-        key = self.key.weight.view(self.heads, -1)
-        scale = key.shape[1] ** -0.5
-        slope = (self.query.weight.view(self.heads, -1) * key).sum(1) * scale
-        offset = (self.query.bias.view(self.heads, -1) * key).sum(1) * scale
-        tilts = x.unsqueeze(2) * slope + offset
+        slopes, offsets = self.tilts()
+        tilts = x.unsqueeze(2) * slopes + offsets
         means = tilted_means(x, tilts.flatten(1)).view(sets, tokens, self.heads)
         numbers = torch.cat((x.unsqueeze(2), means), dim=2)
-        # One column for x and one per head, which holds that head's rows of the value projection.
-        by_head = torch.block_diag(*self.value.weight.view(self.heads, -1, 1))
-        weight = torch.cat((self.query.weight, by_head), dim=1)
-        bias = self.query.bias + self.value.bias
+        weight, bias = self.affine()
         if self.has_norm:
             return self.end(F.linear(numbers, weight, bias))
         linear = self.end.feedforward.linear
         inside = F.linear(numbers, linear.weight @ weight, linear.weight @ bias + linear.bias)
         return F.linear(numbers, weight, bias) + inside.relu_()
+
+    def tilts(self) -> tuple[Float[Tensor, " heads"], Float[Tensor, " heads"]]:
+        """Returns a and b of the tilts `a x + b`, one of each per head."""
+        key = self.key.weight.view(self.heads, -1)
+        scale = key.shape[1] ** -0.5
+        slopes = (self.query.weight.view(self.heads, -1) * key).sum(1) * scale
+        return slopes, (self.query.bias.view(self.heads, -1) * key).sum(1) * scale
+
+    def affine(self) -> tuple[Float[Tensor, "dim numbers"], Float[Tensor, " dim"]]:
+        """Returns weight and bias of the affine map of `[x, m_1 .. m_H]` to the block's output before the rFF."""
+        by_head = torch.block_diag(*self.value.weight.view(self.heads, -1, 1))
+        return torch.cat((self.query.weight, by_head), dim=1), self.query.bias + self.value.bias
