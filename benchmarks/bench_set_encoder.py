@@ -1,27 +1,30 @@
-"""Measures the time of the paper's encoder on small CNNs, compared with a textbook implementation in the same run.
+"""Measures the paper's encoder on small CNNs, next to textbook modules with the same weights in the same run.
 
     python benchmarks/bench_set_encoder.py --networks 64 --threads 2
 
-The minimum work per weight at dim h = 64, in multiply-adds, is 4 h^2 for the second SAB, h^2 for the rFF of PMA, and
-about 3,000 for the rest: 23,500 in all, or 47 kFLOP for the forward pass and 141 kFLOP for forward and backward. For 64
-networks of 4,970 weights, this is 15 and 45 GFLOP. The textbook implementation needs about 10 h^2, or 80 kFLOP for the
-forward pass, and softmaxes over 9 entries, which do not vectorise.
+The floor of a line is the time of its multiply-adds at the measured speed of a product: 23,700 per weight at dim 64
+(textbook modules: 34,000), and three times as many for forward and backward. It leaves out 76 exponentials per weight,
+all reading and writing, and the sets of chunks and layers, which have a tenth of the tokens.
 """
 
 import argparse
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from sne.encoders.chunking import ChunkedNetworks
 from sne.encoders.set_encoder import SetEncoder
 from sne.networks import Layer, LayerType, Network, Part, Role, TensorInfo
-from sne.nn import PoolingByAttention, ScalarSetAttentionBlock, SetAttentionBlock
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from oracles.textbook_sets import textbook
 
 SHAPES = {"conv0": (16, 1, 3, 3), "conv1": (16, 16, 3, 3), "conv2": (16, 16, 3, 3), "fc": (10, 16)}
 
@@ -54,88 +57,59 @@ def small_cnns(count: int) -> list[Network]:
     return [Network(f"cnn-{i}", layers, RandomWeights(i, parts)) for i in range(count)]
 
 
-def textbook_attention(queries: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (queries, keys, values))
-    weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1)
-    return (weights @ v).transpose(1, 2).flatten(-2)
+def multiply_adds(dim: int, tokens: int, *, is_textbook: bool) -> int:
+    """Products per weight of the chunk encoder's forward pass that no known identity removes, or those of textbooks.
+
+    The queries, keys and values of the second block, its feed-forward layer and that of PMA need 5 dim^2; logits and
+    averages 2 tokens dim; the first block has affine maps of 6 numbers; PMA's logits and averages take 8 dim. A
+    textbook also computes the first block's feed-forward layer and logits, and keys and values in PMA.
+    """
+    shared = 5 * dim**2 + 2 * tokens * dim
+    return shared + (3 * dim**2 + 2 * tokens * dim + 5 * dim if is_textbook else 12 * dim + 18 * dim + 8 * dim)
 
 
-def textbook_block(block: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    queries = F.linear(x, block.query.weight, block.query.bias)
-    keys, values = block.key(y), block.value(y)
-    return block.end(queries + textbook_attention(queries, keys, values, block.heads))
+def products_per_second(dim: int) -> float:
+    """Measured multiply-adds per second of one product of 4,608 rows, all of whose operands fit a core's cache."""
+    x, weight = torch.randn(4608, dim), torch.randn(dim, dim)
+    out = torch.empty_like(x)
+    best = min(_seconds(lambda: [torch.mm(x, weight, out=out) for _ in range(50)])[0] for _ in range(5))
+    return 50 * x.numel() * dim / best
 
 
-class TextbookScalarBlock(nn.Module):
-    """SAB on scalars with keys, values and logits written out."""
-
-    def __init__(self, block: ScalarSetAttentionBlock) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Computes the same values as the equations state them."""
-        return textbook_block(self.block, x.unsqueeze(-1), x.unsqueeze(-1))
+def bytes_per_second() -> float:
+    """Measured bytes per second that are written to memory that has just been allocated, as saved tensors are."""
+    x = torch.randn(4608, 64)
+    best = min(_seconds(lambda: [x.clone() for _ in range(64)])[0] for _ in range(5))
+    return 64 * x.nbytes / best
 
 
-class TextbookBlock(nn.Module):
-    """SAB with logits and softmax written out."""
-
-    def __init__(self, block: SetAttentionBlock) -> None:
-        super().__init__()
-        self.block = block.block
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Computes the same values as the equations state them."""
-        return textbook_block(self.block, x, x)
-
-
-class TextbookPooling(nn.Module):
-    """PMA with keys and values of every token."""
-
-    def __init__(self, block: PoolingByAttention) -> None:
-        super().__init__()
-        self.block = block
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Computes the same values as the equations state them."""
-        seeds = self.block.seed.expand(len(x), -1, -1)
-        return textbook_block(self.block, seeds, self.block.feedforward(x)).squeeze(1)
-
-
-def textbook(encoder: SetEncoder) -> SetEncoder:
-    """Returns an encoder with the same weights and a textbook chunk encoder; the other stages cost little."""
-    other = SetEncoder(**encoder.settings())
-    other.load_state_dict(encoder.state_dict())
-    stage = other.chunk_encoder
-    stage.first = TextbookScalarBlock(stage.first)  # pyright: ignore[reportAttributeAccessIssue]
-    stage.second = TextbookBlock(stage.second)  # pyright: ignore[reportAttributeAccessIssue]
-    stage.pool = TextbookPooling(stage.pool)  # pyright: ignore[reportAttributeAccessIssue]
-    return other
-
-
-def milliseconds(call: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Returns wall and CPU time of the fastest repeat; CPU time is more reliable on a busy machine."""
+def _seconds(call: Callable[[], object]) -> tuple[float, float]:
+    """Wall and CPU time of a call."""
+    wall, cpu = time.perf_counter(), time.process_time()
     call()
-    walls, cpus = [], []
-    for _ in range(repeats):
-        wall, cpu = time.perf_counter(), time.process_time()
-        call()
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu)
-    return 1e3 * min(walls), 1e3 * min(cpus)
+    return time.perf_counter() - wall, time.process_time() - cpu
 
 
-def measure(encoder: SetEncoder, batch: ChunkedNetworks, repeats: int) -> dict[str, tuple[float, float]]:
-    def forward() -> Tensor:
+def compare(
+    encoders: dict[str, SetEncoder], batch: ChunkedNetworks, repeats: int
+) -> dict[tuple[str, str], list[float]]:
+    """Returns the smallest wall and CPU time of each encoder and pass, in seconds; all are run in turn."""
+
+    def forward(encoder: SetEncoder) -> None:
         with torch.no_grad():
-            return encoder(batch)
+            encoder(batch)
 
-    def both() -> None:
+    def both(encoder: SetEncoder) -> None:
         encoder.zero_grad()
         encoder(batch).square().mean().backward()
 
-    return {"fwd": milliseconds(forward, repeats), "fwd+bwd": milliseconds(both, repeats)}
+    times: dict[tuple[str, str], list[float]] = {}
+    for _ in range(repeats + 1):  # the first is for warming up, and rarely the fastest
+        for name, encoder in encoders.items():
+            for what, run in (("forward", forward), ("training step", both)):
+                found = _seconds(partial(run, encoder))
+                times[name, what] = [min(pair) for pair in zip(found, times.get((name, what), found), strict=True)]
+    return times
 
 
 def main() -> None:
@@ -144,7 +118,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=64, help="width of the encoder (default %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default %(default)s)")
     parser.add_argument(
-        "--repeats", type=int, default=3, help="repeats, of which the fastest counts (default %(default)s)"
+        "--repeats", type=int, default=5, help="repeats, of which the fastest counts (default %(default)s)"
     )
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -157,14 +131,18 @@ def main() -> None:
     with torch.no_grad():
         exact = encoder(batch)
         difference = float((exact - slow(batch)).abs().max() / exact.abs().max())
+    weights, rate = int(batch.lengths.sum()), products_per_second(args.dim)
     print(f"# {platform.machine()}, {args.threads} threads, load {os.getloadavg()[0]:.1f}, dim {args.dim}")
-    print(f"# {args.networks} networks, {int(batch.lengths.sum())} weights; forms differ by {difference:.1e}")
-    times = {name: measure(e, batch, args.repeats) for name, e in (("exact", encoder), ("textbook", slow))}
-    for name, row in times.items():
-        for what, (wall, cpu) in row.items():
-            ratio = times["textbook"][what][1] / cpu
-            epoch = wall * 900 / args.networks / 1e3
-            print(f"{name:9s}{what:8s}{wall:7.0f} ms {cpu:7.0f} ms cpu {ratio:5.1f}x {epoch:6.1f} s for 900")
+    print(f"# {args.networks} networks, {weights} weights; relative difference of the outputs {difference:.1e}")
+    print(f"# {rate / 1e9:.0f} G multiply-adds/s in products; {bytes_per_second() / 1e9:.1f} GB/s to fresh memory")
+    times = compare({"textbook": slow, "sne": encoder}, batch, args.repeats)
+    print(f"{'':9s}{'':14s}{'wall':>9s}{'CPU':>9s}{'ratio':>8s}{'(CPU)':>8s}{'floor':>9s}{'of it':>7s}")
+    for (name, what), (wall, cpu) in times.items():
+        other = times["textbook", what]
+        passes = 3 if what == "training step" else 1
+        floor = passes * weights * multiply_adds(args.dim, 9, is_textbook=name == "textbook") / rate
+        row = f"{name:9s}{what:14s}{1e3 * wall:6.0f} ms{1e3 * cpu:6.0f} ms{other[0] / wall:7.2f}x{other[1] / cpu:7.2f}x"
+        print(f"{row}{1e3 * floor:6.0f} ms{wall / floor:6.1f}x")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ SLICE_TOKENS = 4608
 """Number of tokens processed at once; the tensors between two products then stay in a core's cache."""
 
 LANES = 16
-"""Number of groups of slices that threads take. Gradients are summed per group, so that they do not depend on threads."""
+"""Number of groups of slices that threads take. Gradients are summed per group: they do not depend on the threads."""
 
 SMALLEST_SUM, LARGEST_SUM = 1e-25, 1e30
 """Bounds of the sums of exponentials between which a softmax without a shift by its largest logit is exact."""
@@ -307,5 +307,6 @@ class _ScalarSets(torch.autograd.Function):
             for total, value in zip(totals[lane], of_parameters, strict=True):
                 total.add_(value)
 
-        _for_each_slice(len(slices), x, run)
+        with torch.autocast("cpu", enabled=False):
+            _for_each_slice(len(slices), x, run)
         return (None, grad_added, *(sum(each) for each in zip(*totals, strict=True)))

@@ -42,7 +42,7 @@ def encode(module: SetEncoder, items) -> torch.Tensor:
 def tiny_limits(monkeypatch):
     """Every network is streamed, in small pieces, with a few vectors in memory."""
     monkeypatch.setattr(set_encoder, "RESIDENT_CHUNKS", 0)
-    monkeypatch.setattr(set_encoder, "SLICE_TOKENS", 40)
+    monkeypatch.setattr(set_encoder, "CHUNK_TOKENS", 40)
     monkeypatch.setattr(chunk_stream, "PIECE_ENTRIES", 100)
     monkeypatch.setattr(vector_store, "SLICE_VECTORS", 5)
     monkeypatch.setattr(limits, "resident_size", lambda: 0)
