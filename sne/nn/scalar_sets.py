@@ -309,4 +309,4 @@ class _ScalarSets(torch.autograd.Function):
 
         with torch.autocast("cpu", enabled=False):
             _for_each_slice(len(slices), x, run)
-        return (None, grad_added, *(sum(each) for each in zip(*totals, strict=True)))
+        return (None, grad_added, *(torch.stack(each).sum(0) for each in zip(*totals, strict=True)))
