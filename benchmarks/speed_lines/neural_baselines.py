@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 from sne.encoders import PRESETS, NetworkEncoder
-from sne.lab.neural import NEURAL_BASELINES, CannotTakeError
+from sne.lab.neural import (
+    NEURAL_BASELINES,
+    CannotTakeError,
+    DWSNetEncoder,
+    GraphNetworkEncoder,
+    GraphTransformerEncoder,
+)
+from sne.lab.neural.fixed_layout import FixedLayout
 from sne.networks import Network
 from sne.predictors import Property
 from sne.predictors.experts import EncoderWithHeads, PropertyHeads
@@ -21,6 +28,17 @@ NETWORKS = 64
 PUBLISHED_NFN = {"channels": (16, 16, 5), "hidden": 1000, "dim": 1000, "compression": 0.0}
 """Settings of the authors (experiments/predict_gen_configs of their repository): three equivariant layers of 16, 16 and
 5 channels, pooling, and a head with two layers of 1,000 neurons."""
+
+PUBLISHED: dict[str, Callable[[Sequence[Network]], NetworkEncoder]] = {
+    "graph_network": lambda _: GraphNetworkEncoder(dim=32, edge_dim=32, hidden=32, layers=4),
+    "graph_transformer": lambda _: GraphTransformerEncoder(dim=64, edge_dim=32, hidden=128, heads=8, layers=4),
+    "nft": NEURAL_BASELINES["nft"],
+    "dwsnet": lambda networks: DWSNetEncoder(
+        layout=FixedLayout.shared_by(networks, "dwsnet").to_json(), channels=(32, 32, 32, 32)
+    ),
+}
+"""Our versions of slower methods at their authors' widths. The graph networks (cnn_generalization/configs of
+mkofinas/neural-graphs) and DWSNet (trainers of AvivNavon/DWSNets) are faster here than in those repositories."""
 
 INR = {"0.weight": (32, 1), "0.bias": (32,), "1.weight": (32, 32), "1.bias": (32,), "2.weight": (1, 32), "2.bias": (1,)}
 
@@ -142,7 +160,7 @@ def slower(setting: Setting) -> list[Reading]:
     ):
         try:
             torch.manual_seed(0)
-            other = _prepared(NEURAL_BASELINES[name](networks), networks)
+            other = _prepared(PUBLISHED[name](networks), networks)
         except (ImportError, CannotTakeError) as error:
             raise Skipped(str(error)) from None
         own = _prepared(PRESETS["default"](), networks)
