@@ -8,8 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.encoders.descriptors import describe
+from sne.encoders.limits import Limits
 from sne.encoders.measures import LARGEST, MeasuredTensor, WholeTensor
-from sne.encoders.streamed import MAX_WHOLE, StreamedTensor
+from sne.encoders.sampled import SampledTensor, share_budget
+from sne.encoders.streamed import MAX_WHOLE, StreamedTensor, WholePart
 from sne.networks import Network, Part
 
 MAX_WAITING = 1 << 22
@@ -24,10 +26,12 @@ class LayoutReader:
 
     Args:
         networks: The networks.
+        limits: Limits on the number of weights that are read of each network.
     """
 
-    def __init__(self, networks: Sequence[Network]) -> None:
+    def __init__(self, networks: Sequence[Network], limits: Limits = Limits()) -> None:
         self._networks = networks
+        self._chosen = share_budget([part for _, part in networks[0].parts()], limits)
         self._waiting: dict[Part, MeasuredTensor] = {}
         self._described: dict[Part, Tensor] = {}
         self._entries = 0
@@ -49,7 +53,7 @@ class LayoutReader:
         if part.num_entries <= MAX_WHOLE:
             weights = self.read(part)
             return self._waiting.get(part, WholeTensor(weights))
-        tensor = StreamedTensor(self._networks, part)
+        tensor = self._large_tensor(part)
         if part not in self._described:
             self._await(part, tensor)
         return tensor
@@ -61,6 +65,11 @@ class LayoutReader:
                 self.measure(part)
         self._describe_waiting()
         yield from (self._described[part] for part in parts)
+
+    def _large_tensor(self, part: Part) -> MeasuredTensor:
+        if part in self._chosen:
+            return SampledTensor(self._networks, part, self._chosen[part])
+        return StreamedTensor([WholePart(network, part) for network in self._networks])
 
     def _await(self, part: Part, tensor: MeasuredTensor) -> None:
         if self._entries > MAX_WAITING:

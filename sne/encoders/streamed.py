@@ -1,28 +1,25 @@
 """Measurements of a large tensor, in one pass over its pieces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from math import prod
-from typing import final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sne.encoders.features import TINY
 from sne.encoders.kernel_waves import WaveSums
 from sne.encoders.measures import (
     LARGEST,
     MAX_NEURONS,
-    QUANTILES,
     MeasuredTensor,
     Probes,
     Reply,
     choose_neurons,
     most_inputs,
-    sum_kernels,
 )
-from sne.encoders.quantiles import NumberCounts
+from sne.encoders.tensor_pass import TensorPass
 from sne.networks import Block, Network, Part
 
 MAX_WHOLE = 1 << 16
@@ -32,19 +29,67 @@ PIECE_ENTRIES = 1 << 18
 """Number of entries of a piece of a streamed tensor: its temporary copies fit the cache of a core."""
 
 
+@runtime_checkable
+class PieceReader(Protocol):
+    """Reads one tensor of one network, in pieces."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of neurons that the tensor feeds, of neurons that it reads, of kernel positions."""
+        ...
+
+    def read_blocks(self, most: int) -> Iterator[Block]:
+        """Reads the tensor in pieces of at most `most` entries; see `Network.read_blocks`."""
+        ...
+
+    def read_sample(
+        self, rows: Int[Tensor, " rows"] | None, columns: Int[Tensor, " columns"] | None
+    ) -> Float[Tensor, "rows columns kernel"]:
+        """Reads some neurons of the tensor; see `Network.read_sample`."""
+        ...
+
+
+@final
+@dataclass(frozen=True)
+class WholePart:
+    """Reads all of a part.
+
+    Args:
+        network: The network.
+        part: The part.
+    """
+
+    network: Network
+    part: Part
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the part."""
+        return self.part.arranged_shape
+
+    def read_blocks(self, most: int) -> Iterator[Block]:
+        """Reads the part in pieces."""
+        return self.network.read_blocks(self.part, most)
+
+    def read_sample(
+        self, rows: Int[Tensor, " rows"] | None, columns: Int[Tensor, " columns"] | None
+    ) -> Float[Tensor, "rows columns kernel"]:
+        """Reads some neurons of the part."""
+        return self.network.read_sample(self.part, rows, columns)
+
+
 @final
 class StreamedTensor(MeasuredTensor):
     """A large tensor that is read in pieces when it is first asked for, and is not kept.
 
     Args:
-        networks: Networks of one layout.
-        part: The part that holds the tensor.
+        readers: Reads the tensor of each network; the networks have one layout.
     """
 
-    def __init__(self, networks: Sequence[Network], part: Part) -> None:
-        super().__init__((len(networks), *part.arranged_shape))
-        self._networks, self._part = networks, part
-        self._passes: list[_Pass] | None = None
+    def __init__(self, readers: Sequence[PieceReader]) -> None:
+        super().__init__((len(readers), *readers[0].shape))
+        self._readers = readers
+        self._passes: list[TensorPass] | None = None
 
     @cached_property
     def moments(self) -> Float[Tensor, "batch moments"]:
@@ -83,12 +128,10 @@ class StreamedTensor(MeasuredTensor):
         rows = self.sampled_rows
         return torch.stack(
             [
-                network.read_sample(
-                    self._part,
-                    None if rows is None else rows[place],
-                    None if columns is None else columns[place],
+                reader.read_sample(
+                    None if rows is None else rows[place], None if columns is None else columns[place]
                 ).clamp(-LARGEST, LARGEST)
-                for place, network in enumerate(self._networks)
+                for place, reader in enumerate(self._readers)
             ]
         )
 
@@ -99,103 +142,13 @@ class StreamedTensor(MeasuredTensor):
         reads = None if probes.shared is None else torch.stack([one[2] for one in found])
         return Reply(torch.stack([one[0] for one in found], 1), torch.stack([one[1] for one in found]), reads)
 
-    def _measured(self) -> "list[_Pass]":
+    def _measured(self) -> list[TensorPass]:
         if self._passes is None:
             self._passes = [self._pass(place, None) for place in range(self.batch)]
         return self._passes
 
-    def _pass(self, place: int, probes: Probes | None) -> "_Pass":
-        network = self._networks[place]
-        found = _Pass((self.num_out, self.num_in, self.kernel), probes, place)
-        for block in network.read_blocks(self._part, PIECE_ENTRIES):
+    def _pass(self, place: int, probes: Probes | None) -> TensorPass:
+        found = TensorPass((self.num_out, self.num_in, self.kernel), probes, place)
+        for block in self._readers[place].read_blocks(PIECE_ENTRIES):
             found.add(block)
         return found
-
-
-class _Pass:
-    """One pass over one tensor of one network.
-
-    Args:
-        shape: Shape of the tensor: out, in, kernel positions.
-        probes: What is multiplied with the tensor; None for nothing.
-        place: Place of the network in the probes.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], probes: Probes | None, place: int) -> None:
-        num_out, num_in, kernel = shape
-        self.shape = shape
-        self.counts = NumberCounts()
-        self.row_squares, self.row_sums = torch.zeros(2, num_out, dtype=torch.float64)
-        self.column_squares, self.column_sums = torch.zeros(2, num_in, dtype=torch.float64)
-        self.waves = WaveSums.zeros(1, kernel) if kernel > 1 else None
-        self._wide = torch.empty(0, dtype=torch.float64)
-        self._inputs: Tensor | None = None
-        if probes is not None:
-            acts, _, num_probes, _ = probes.values.shape
-            self._form = (acts, num_probes)
-            self._inputs = probes.values[:, place].reshape(acts * num_probes, num_in).T.contiguous()
-            self._gain_in = probes.gain[place].double()
-            self._out = torch.zeros(num_out, acts * num_probes)
-            self._gain = torch.zeros(num_out, dtype=torch.float64)
-            self._shared = None
-            if probes.shared is not None:
-                all_in = torch.arange(num_in)
-                self._shared = all_in if isinstance(probes.shared, slice) else probes.shared[place]
-                self._reads = torch.zeros(len(self._shared), num_out, kernel)
-
-    def add(self, block: Block) -> None:
-        """Measures a piece."""
-        rows, columns, values = block.rows, block.columns, _bounded(block.values)
-        self.counts.add(values)
-        wide = self._buffer(values)
-        sums = sum_kernels(wide)
-        self.row_sums[rows] += sums.sum(1)
-        self.column_sums[columns] += sums.sum(0)
-        matrix = values[..., 0] if self.shape[2] == 1 else sums.float()
-        squares = sum_kernels(wide.square_())
-        self.row_squares[rows] += squares.sum(1)
-        self.column_squares[columns] += squares.sum(0)
-        if self.waves is not None:
-            self.waves.add(values[None], wide[None])
-        if self._inputs is None:
-            return
-        self._out[rows].addmm_(matrix, self._inputs[columns])
-        self._gain[rows] += squares @ self._gain_in[columns]
-        if self._shared is None:
-            return
-        if values.shape[1] == self.shape[1]:
-            self._reads[:, rows] = values.index_select(1, self._shared).transpose(0, 1)
-            return
-        here = ((self._shared >= columns.start) & (self._shared < columns.stop)).nonzero()[:, 0]
-        self._reads[here, rows] = values[:, self._shared[here] - columns.start].transpose(0, 1)
-
-    def _buffer(self, values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
-        """Copies a piece in double precision to memory that is used again for the next one."""
-        if self._wide.numel() < values.numel():
-            self._wide = torch.empty(values.numel(), dtype=torch.float64)
-        return self._wide[: values.numel()].view(values.shape).copy_(values)
-
-    def reply(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the values, gains and outgoing weights of shared neurons that come out of the tensor."""
-        out = self._out.T.unflatten(0, self._form)
-        return out, self._gain.float(), self._reads.flatten(1) if self._shared is not None else self._out
-
-    @cached_property
-    def distribution(self) -> tuple[Float[Tensor, " moments"], Float[Tensor, " quantiles"]]:
-        """Moments and quantiles as `MeasuredTensor` has them."""
-        size = prod(self.shape)
-        rms = float((self.row_squares.sum() / size).sqrt()) + TINY
-        mean = float(self.row_sums.sum()) / size
-        deviation = max((rms - TINY) ** 2 - mean**2, 0.0) ** 0.5
-        counted = self.counts.counted()
-        centre = counted.moment(1)
-        third, fourth = (counted.moment(power, centre=centre) / rms**power for power in (3, 4))
-        magnitude = counted.moment(1, is_absolute=True) / rms
-        moments = torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude])
-        return moments, torch.from_numpy(counted.quantiles(QUANTILES) / rms).float()
-
-
-def _bounded(values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
-    """Returns entries within plus and minus `LARGEST`; in almost all tensors they are, and are not copied."""
-    low, high = torch.aminmax(values)
-    return values if low >= -LARGEST and high <= LARGEST else values.clamp(-LARGEST, LARGEST)

@@ -131,29 +131,32 @@ def tokenize(networks: Sequence[Network], *, limits: Limits = Limits()) -> list[
         SneError: If a network has no weights.
     """
     layouts: dict[tuple[Any, ...], list[int]] = {}
+    known: dict[int, list[int]] = {}  # hashing a large layout is slow, and many networks share theirs
     for row, network in enumerate(networks):
         if network.num_weights == 0:
             raise SneError(
                 f"{network.name}: no weights to encode (set aside: {counted(len(network.notes), 'tensor')}; "
                 "sne inspect says why)"
             )
-        layout = tuple((layer.type, layer.level, layer.parts) for layer in network.layers)
-        layouts.setdefault(layout, []).append(row)
+        if id(network.layers) not in known:
+            layout = tuple((layer.type, layer.level, layer.parts) for layer in network.layers)
+            known[id(network.layers)] = layouts.setdefault(layout, [])
+        known[id(network.layers)].append(row)
     items: dict[int, TensorTokens] = {}
     for rows in layouts.values():
         size = max(1, BATCH_ENTRIES // networks[rows[0]].num_weights)
         for start in range(0, len(rows), size):
             some = rows[start : start + size]
-            items.update(zip(some, _tokenize_layout([networks[row] for row in some]), strict=True))
+            items.update(zip(some, _tokenize_layout([networks[row] for row in some], limits), strict=True))
     return [items[row] for row in range(len(networks))]
 
 
 @torch.no_grad()
 @torch.autocast("cpu", enabled=False)  # items must not depend on the context in which they are prepared
-def _tokenize_layout(networks: Sequence[Network]) -> list[TensorTokens]:
+def _tokenize_layout(networks: Sequence[Network], limits: Limits) -> list[TensorTokens]:
     """Returns the tokens of networks of one layout."""
     first, batch = networks[0], len(networks)
-    reader = LayoutReader(networks)
+    reader = LayoutReader(networks, limits)
     signals, outputs = follow(first.layers, reader)
     parts = [(place, layer, part) for place, layer in enumerate(first.layers) for part in layer.parts]
     parts = [(place, layer, part) for place, layer, part in parts if part.num_entries]

@@ -12,7 +12,7 @@ from sne.encoders import layout_reader, measures, streamed
 from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe
 from sne.encoders.layout_reader import LayoutReader
 from sne.encoders.measures import Probes, WholeTensor
-from sne.encoders.streamed import StreamedTensor
+from sne.encoders.streamed import StreamedTensor, WholePart
 from sne.encoders.tensor_tokens import tokenize
 from sne.networks import Layer, LayerType, Network, Part, Role
 
@@ -27,7 +27,8 @@ def weights(*shape: int, batch: int = 2, seed: int = 0) -> torch.Tensor:
 def stream(tensor: torch.Tensor) -> StreamedTensor:
     part = Part("w", Role.WEIGHT, tuple(tensor.shape[1:]), 0, 1)
     layers = (Layer("w", LayerType.LINEAR, 0, (part,)),)
-    return StreamedTensor([Network("n", layers, handmade.TensorsInMemory({"w": one})) for one in tensor], part)
+    networks = [Network("n", layers, handmade.TensorsInMemory({"w": one})) for one in tensor]
+    return StreamedTensor([WholePart(network, part) for network in networks])
 
 
 @pytest.fixture

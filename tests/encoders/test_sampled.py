@@ -1,0 +1,108 @@
+"""A sample of the rows of large tensors stands for the whole."""
+
+import pytest
+import torch
+from oracles import handmade
+
+from sne.encoders import layout_reader, sampled
+from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe
+from sne.encoders.limits import Limits
+from sne.encoders.measures import Probes, WholeTensor
+from sne.encoders.sampled import SampledTensor, share_budget
+from sne.encoders.tensor_tokens import tokenize
+from sne.networks import Layer, LayerType, Network, Part, Role
+
+
+@pytest.fixture(autouse=True)
+def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (sampled, layout_reader):
+        monkeypatch.setattr(module, "MAX_WHOLE", 60)
+
+
+class CountedSource(handmade.TensorsInMemory):
+    """Counts the entries that are loaded by ranges."""
+
+    num_entries = 0
+
+    def load_range(self, name: str, start: int, stop: int) -> torch.Tensor:
+        self.num_entries += stop - start
+        return self.tensors[name].reshape(-1)[start:stop]
+
+
+def network(shape: tuple[int, ...], *, in_first: bool = False, seed: int = 0) -> tuple[Network, Part]:
+    axes = (1, 0) if in_first else (0, 1)
+    part = Part("w", Role.WEIGHT, shape, *axes)
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 0.1
+    return Network("n", (Layer("w", LayerType.LINEAR, 0, (part,)),), CountedSource({"w": weights})), part
+
+
+def test_a_budget_is_shared_in_proportion_and_kept():
+    parts = [part for _, part in handmade.network(handmade.mlp((30, 200, 100, 40))).parts()]
+    total = sum(part.num_entries for part in parts)
+    assert share_budget(parts, Limits()) == {} == share_budget(parts, Limits(budget=total))
+    chosen = share_budget(parts, Limits(budget=8000))
+    read = sum(
+        len(chosen[part]) * part.num_entries // part.shape[0] if part in chosen else part.num_entries for part in parts
+    )
+    assert 7000 < read <= 8000
+    large = [part for part in parts if part.num_entries > 60 and part.num_entries // part.shape[0] > 1]
+    for part in large[:2]:
+        rows = chosen[part]
+        assert len(rows.unique()) == len(rows) and 0 <= int(rows.min()) and int(rows.max()) < part.shape[0]
+        assert len(rows) / part.shape[0] == pytest.approx(read / total, abs=0.1)
+    assert all(torch.equal(rows, share_budget(parts, Limits(budget=8000))[part]) for part, rows in chosen.items())
+    other = share_budget(parts, Limits(budget=8000, seed=1))
+    assert any(not torch.equal(rows, other[part]) for part, rows in chosen.items())
+    # Every large part is represented, however small the budget is.
+    assert all(len(rows) == sampled.LEAST_ROWS for rows in share_budget(parts, Limits(budget=1)).values())
+
+
+@pytest.mark.parametrize("in_first", [False, True])
+def test_only_the_chosen_rows_are_read(in_first):
+    given, part = network((400, 50), in_first=in_first)
+    chosen = torch.arange(0, 400, 10)
+    tensor = SampledTensor([given], part, chosen)
+    features = describe(tensor)
+    assert features.shape == (1, len(DESCRIPTOR_NAMES)) and features.isfinite().all()
+    assert given.source.num_entries == 2 * 40 * 50 and not given.source.loads  # once for the pass, once for the sample
+
+
+@pytest.mark.parametrize("in_first", [False, True])
+def test_all_rows_give_what_the_whole_gives(in_first):
+    given, part = network((60, 50), in_first=in_first)
+    whole = WholeTensor(given.read(part)[None])
+    tensor = SampledTensor([given], part, torch.arange(60))
+    difference = (describe(tensor) - describe(whole)).abs()[0]
+    is_counted = torch.tensor([name.startswith("distribution/") for name in DESCRIPTOR_NAMES])
+    assert difference[~is_counted].max() < 2e-5 and difference[is_counted].max() < 5e-3
+    probes = Probes(torch.randn(2, 1, 9, whole.num_in), torch.rand(1, whole.num_in))
+    got, expected = tensor.respond(probes), whole.respond(probes)
+    torch.testing.assert_close(got.values, expected.values, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got.gain, expected.gain, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("in_first", [False, True])
+def test_a_sample_estimates_the_whole(in_first):
+    given, part = network((4000, 100), in_first=in_first)
+    whole = WholeTensor(given.read(part)[None])
+    tensor = SampledTensor([given], part, torch.arange(3, 4000, 10))
+    assert float(tensor.moments[0, 0]) == pytest.approx(float(whole.moments[0, 0]), rel=0.02)
+    for got, expected in zip(tensor.squared_norms, whole.squared_norms, strict=True):
+        assert got.shape == expected.shape and float(got.mean()) == pytest.approx(float(expected.mean()), rel=0.02)
+    probes = Probes(torch.randn(2, 1, 9, whole.num_in), torch.full((1, whole.num_in), 1 / whole.num_in))
+    got, expected = tensor.respond(probes), whole.respond(probes)
+    assert float(got.values.square().mean()) == pytest.approx(float(expected.values.square().mean()), rel=0.15)
+    assert float(got.gain.mean()) == pytest.approx(float(expected.gain.mean()), rel=0.05)
+
+
+def test_networks_are_tokenized_within_a_budget():
+    given = handmade.network(handmade.mlp((30, 200, 100, 3)))
+    source = CountedSource(given.source.tensors)
+    (full,) = tokenize([Network("n", given.layers, source)])
+    (some,) = tokenize([Network("n", given.layers, source)], limits=Limits(budget=8000))
+    (same,) = tokenize([Network("n", given.layers, source)], limits=Limits(budget=8000))
+    assert torch.equal(some.features, same.features) and torch.equal(some.is_matrix, full.is_matrix)
+    assert some.features.isfinite().all() and some.outputs.shape == full.outputs.shape
+    column = DESCRIPTOR_NAMES.index("distribution/log_rms")
+    torch.testing.assert_close(some.features[:, column], full.features[:, column], rtol=0, atol=0.1)
+    assert not torch.equal(some.features, full.features)
