@@ -241,10 +241,9 @@ class WholeTensor(MeasuredTensor):
         mean = relative.mean(-1)
         centred = relative - mean[:, None]
         squares = centred.square()
-        second, third, fourth = (
-            dot(a, b) / count for a, b in ((centred, centred), (squares, centred), (squares, squares))
-        )
-        magnitude = torch.linalg.vector_norm(relative, 1, -1) / count
+        pairs = ((centred, centred), (squares, centred), (squares, squares))
+        second, third, fourth = (torch.linalg.vecdot(a, b) / count for a, b in pairs)
+        magnitude = relative.abs().mean(-1)
         moments = torch.stack([rms, mean, second.sqrt(), third, fourth, magnitude], -1)
         return moments, sorted_quantiles(ascending(relative), QUANTILES)
 
@@ -252,11 +251,6 @@ class WholeTensor(MeasuredTensor):
 def sum_kernels(weights: Float[Tensor, "*batch kernel"]) -> Float[Tensor, "*batch"]:
     """Sums the last axis; as a product, since reductions over so short an axis are slow."""
     return weights[..., 0] if weights.shape[-1] == 1 else weights @ weights.new_ones(weights.shape[-1])
-
-
-def dot(a: Float[Tensor, "batch n"], b: Float[Tensor, "batch n"]) -> Float[Tensor, " batch"]:
-    """Computes the inner product of each pair of rows."""
-    return torch.bmm(a.unsqueeze(1), b.unsqueeze(2)).view(-1)
 
 
 def take(

@@ -23,8 +23,8 @@ LEAST_ROWS = 2
 def share_budget(parts: Sequence[Part], limits: Limits) -> dict[Part, Int[Tensor, " rows"]]:
     """Shares a budget of weights among the parts of a network.
 
-    Small parts and vectors are read whole, since they take little. What they leave is shared among the large parts in proportion to
-    their sizes, so that each is represented.
+    Small parts and vectors are read whole, since they take little. What they leave is shared among the large parts in
+    proportion to their sizes, so that each is represented.
 
     Args:
         parts: The parts.
