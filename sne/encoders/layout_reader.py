@@ -10,7 +10,7 @@ from torch import Tensor
 from sne.encoders.descriptors import describe
 from sne.encoders.limits import Limits
 from sne.encoders.measures import LARGEST, MeasuredTensor, WholeTensor
-from sne.encoders.sampled import SampledTensor, share_budget
+from sne.encoders.sampled import SampledTensor, choose_rows
 from sne.encoders.streamed import MAX_WHOLE, StreamedTensor, WholePart
 from sne.networks import Network, Part
 
@@ -31,7 +31,7 @@ class LayoutReader:
 
     def __init__(self, networks: Sequence[Network], limits: Limits = Limits()) -> None:
         self._networks = networks
-        self._chosen = share_budget([part for _, part in networks[0].parts()], limits)
+        self._chosen = choose_rows([part for _, part in networks[0].parts()], limits)
         self._waiting: dict[Part, MeasuredTensor] = {}
         self._described: dict[Part, Tensor] = {}
         self._entries = 0

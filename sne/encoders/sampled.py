@@ -13,6 +13,7 @@ from torch import Tensor
 from sne.encoders.kernel_waves import WaveSums
 from sne.encoders.limits import Limits
 from sne.encoders.measures import MeasuredTensor, Probes, Reply, is_described_as_matrix
+from sne.encoders.sampling import share_budget
 from sne.encoders.streamed import MAX_WHOLE, StreamedTensor
 from sne.networks import Block, Network, Part
 
@@ -20,34 +21,42 @@ LEAST_ROWS = 2
 """Number of stored rows that are read of every large tensor, whatever the budget."""
 
 
-def share_budget(parts: Sequence[Part], limits: Limits) -> dict[Part, Int[Tensor, " rows"]]:
-    """Shares a budget of weights among the parts of a network.
+def choose_rows(parts: Sequence[Part], limits: Limits) -> dict[Part, Int[Tensor, " rows"]]:
+    """Chooses what is read of the parts of a network under a budget of weights.
 
-    Small parts and vectors are read whole, since they take little. What they leave is shared among the large parts in
-    proportion to their sizes, so that each is represented.
+    Every part is one token, so large parts give equally many weights (`sne.encoders.sampling.share_budget`). Vectors are
+    read whole.
 
     Args:
         parts: The parts.
         limits: The budget, and the seed of the sample.
 
     Returns:
-        The stored rows to read of each part that is not read whole: one at random from each of as many equal runs of
-        rows. Neither small parts nor `LEAST_ROWS` rows of each large one are left out if the budget is less than that.
+        The stored rows to read of each part that is not read whole, in ascending order: one at random from each of as
+        many equal runs of rows, and at least `LEAST_ROWS`, even if that is more than the budget.
     """
-    total = sum(part.num_entries for part in parts)
-    if limits.budget is None or total <= limits.budget:
+    sizes = [part.num_entries for part in parts]
+    if limits.budget is None or sum(sizes) <= limits.budget:
         return {}
-    large = [part for part in parts if part.num_entries > MAX_WHOLE and is_described_as_matrix(part.arranged_shape)]
-    left = max(limits.budget - total + sum(part.num_entries for part in large), 0)
-    fraction = left / max(sum(part.num_entries for part in large), 1)
-    chosen = {}
-    for number, part in enumerate(large):
+    share, chosen = share_budget(sizes, limits.budget), {}
+    for number, part in enumerate(parts):
+        if part.num_entries <= max(share, MAX_WHOLE) or not is_described_as_matrix(part.arranged_shape):
+            continue
         rows = _num_rows(part)
-        count = max(min(LEAST_ROWS, rows), int(rows * fraction))
-        if count < rows:
-            offsets = np.random.default_rng([limits.seed, number]).random(count)
-            chosen[part] = torch.from_numpy(((np.arange(count) + offsets) * rows / count).astype(np.int64))
+        count = max(min(LEAST_ROWS, rows), share * rows // part.num_entries)
+        offsets = np.random.default_rng([limits.seed, number]).random(count)
+        chosen[part] = torch.from_numpy(((np.arange(count) + offsets) * rows / count).astype(np.int64))
     return chosen
+
+
+def num_read(network: Network, limits: Limits) -> int:
+    """Returns the number of weights that are read of a network within limits."""
+    parts = [part for _, part in network.parts()]
+    chosen = choose_rows(parts, limits)
+    return sum(
+        part.num_entries // _num_rows(part) * len(chosen[part]) if part in chosen else part.num_entries
+        for part in parts
+    )
 
 
 def is_stored_by_inputs(part: Part) -> bool:

@@ -12,6 +12,7 @@ from sne.encoders.chunking import ROLES, KindTable
 from sne.encoders.contract import NetworkEncoder
 from sne.encoders.input_scale import InputScale
 from sne.encoders.limits import Limits
+from sne.encoders.sampled import num_read
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_NAMES
 from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summarize, tokenize
 from sne.errors import SneError
@@ -156,6 +157,10 @@ class TensorSetEncoder(NetworkEncoder):
 
             networks = [canonicalize(network) for network in networks]
         return tokenize(networks, limits=limits)
+
+    def num_read(self, network: Network, limits: Limits) -> int:
+        """Returns the number of weights that `prepare` reads of a network within limits."""
+        return num_read(network, limits)
 
     def summarize(self, prepared: Sequence[TensorTokens]) -> Float[Tensor, "networks features"]:
         """Returns ends, means and spreads of the features, one row per network, named by `summary_names`."""
