@@ -58,6 +58,10 @@ class WaveSums:
         """Joins the sums of several batches, networks in order."""
         return cls(*(torch.cat([getattr(item, field.name) for item in items]) for field in fields(cls)))
 
+    def times(self, factor: float) -> "WaveSums":
+        """Returns the sums of so many times as many kernels."""
+        return WaveSums(self.energy * factor, self.signed * factor, self.positions * factor)
+
     def add(self, weights: Float[Tensor, "batch out in kernel"], squares: Float[Tensor, "batch out in kernel"]) -> None:
         """Adds kernels.
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,7 +12,7 @@ from torch import Tensor
 from sne.encoders.kernel_waves import WaveSums
 from sne.encoders.limits import Limits
 from sne.encoders.measures import MeasuredTensor, Probes, Reply, is_described_as_matrix
-from sne.encoders.sampling import share_budget
+from sne.encoders.sampling import choose, share_budget
 from sne.encoders.streamed import MAX_WHOLE, StreamedTensor
 from sne.networks import Block, Network, Part
 
@@ -24,8 +23,8 @@ LEAST_ROWS = 2
 def choose_rows(parts: Sequence[Part], limits: Limits) -> dict[Part, Int[Tensor, " rows"]]:
     """Chooses what is read of the parts of a network under a budget of weights.
 
-    Every part is one token, so large parts give equally many weights (`sne.encoders.sampling.share_budget`). Vectors are
-    read whole.
+    Every part is one token, so large parts give equally many weights (`sne.encoders.sampling.share_budget`). Vectors
+    are read whole.
 
     Args:
         parts: The parts.
@@ -39,13 +38,11 @@ def choose_rows(parts: Sequence[Part], limits: Limits) -> dict[Part, Int[Tensor,
     if limits.budget is None or sum(sizes) <= limits.budget:
         return {}
     share, chosen = share_budget(sizes, limits.budget), {}
-    for number, part in enumerate(parts):
-        if part.num_entries <= max(share, MAX_WHOLE) or not is_described_as_matrix(part.arranged_shape):
-            continue
-        rows = _num_rows(part)
-        count = max(min(LEAST_ROWS, rows), share * rows // part.num_entries)
-        offsets = np.random.default_rng([limits.seed, number]).random(count)
-        chosen[part] = torch.from_numpy(((np.arange(count) + offsets) * rows / count).astype(np.int64))
+    generator = torch.Generator().manual_seed(limits.seed)
+    for part in parts:
+        if part.num_entries > max(share, MAX_WHOLE) and is_described_as_matrix(part.arranged_shape):
+            rows = _num_rows(part)
+            chosen[part] = choose(rows, max(LEAST_ROWS, share * rows // part.num_entries), generator)
     return chosen
 
 

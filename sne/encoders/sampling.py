@@ -68,7 +68,7 @@ def sample_part(part: Part, chunk_size: int, share: int, generator: torch.Genera
     """
     num_out, num_in, kernel = part.arranged_shape
     if num_in == kernel == 1:
-        chunks = _choose(-(-num_out // chunk_size), share // chunk_size, generator)
+        chunks = choose(-(-num_out // chunk_size), share // chunk_size, generator)
         return PartSample(_expand(chunks, chunk_size, num_out), torch.zeros(1, dtype=torch.long))
     run = chunk_size if kernel == 1 else 1
     num_runs, cells = -(-num_in // run), max(1, share // (min(run, num_in) * kernel))
@@ -76,7 +76,7 @@ def sample_part(part: Part, chunk_size: int, share: int, generator: torch.Genera
         runs, rows = _share_cells(num_runs, num_out, cells)
     else:
         rows, runs = _share_cells(num_out, num_runs, cells)
-    return PartSample(_choose(num_out, rows, generator), _expand(_choose(num_runs, runs, generator), run, num_in))
+    return PartSample(choose(num_out, rows, generator), _expand(choose(num_runs, runs, generator), run, num_in))
 
 
 def _share_cells(num_read: int, num_across: int, cells: int) -> tuple[int, int]:
@@ -87,8 +87,8 @@ def _share_cells(num_read: int, num_across: int, cells: int) -> tuple[int, int]:
     return num_read, cells // num_read
 
 
-def _choose(count: int, wanted: int, generator: torch.Generator) -> Int[Tensor, " chosen"]:
-    """One number of each of `wanted` equal ranges of 0 .. count - 1, which start at a random place; ascending."""
+def choose(count: int, wanted: int, generator: torch.Generator) -> Int[Tensor, " chosen"]:
+    """Returns one number of each of `wanted` equal ranges below `count`, which start at a random place; ascending."""
     wanted = min(max(wanted, 1), count)
     bounds = torch.arange(wanted + 1) * count // wanted
     within = (torch.rand(wanted, generator=generator, dtype=torch.float64) * bounds.diff()).long()
