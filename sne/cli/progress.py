@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def stopped_by_user(out: Path, *, option: str = "") -> Iterator[None]:
-    """Handles Ctrl-C in a command that can be resumed: says so, and exits with status 130 as shells do.
+    """Handles Ctrl-C in a command that can be resumed: says so, if work is kept, and exits with status 130.
 
     Args:
         out: Folder with the finished work.
@@ -19,7 +19,8 @@ def stopped_by_user(out: Path, *, option: str = "") -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         command = f"the same command with {option}" if option else "the same command"
-        print(f"sne: stopped; finished work is kept in {out}, and {command} continues it", file=sys.stderr)
+        kept = f"; finished work is kept in {out}, and {command} continues it" if out.exists() else ""
+        print(f"sne: stopped{kept}", file=sys.stderr)
         sys.exit(130)
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -166,8 +167,9 @@ def stamp(path: str | Path) -> str:
         The text; empty if there is no such file.
     """
     try:
-        if not Path(path).is_dir():
-            return _stamp_of(os.stat(path))  # noqa: PTH116 (many paths, quickly)
+        status = os.stat(path)  # noqa: PTH116 (many paths, quickly)
+        if not stat.S_ISDIR(status.st_mode):
+            return _stamp_of(status)
         entries = [
             f"{Path(folder, name)} {_stamp_of(Path(folder, name).stat())}"
             for folder, _, names in os.walk(path)

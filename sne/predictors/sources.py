@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -140,8 +141,10 @@ def _doubts(network: Network) -> list[str]:
 
 def _expand_path(path: str) -> list[str]:
     paths = [path]
-    if not Path(path).exists() and any(sign in path for sign in "*?["):
+    if any(sign in path for sign in "*?[") and not Path(path).exists():
         paths = sorted(glob.glob(path, recursive=True)) or [path]  # noqa: PTH207 (absolute globs too)
+    if len(paths) == 1 and not os.path.isdir(paths[0]):  # noqa: PTH112 (many paths, quickly)
+        return paths
     return [str(found) for one in paths for found in (_checkpoints_below(one) if Path(one).is_dir() else []) or [one]]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sne.cli import progress
+from sne.cli.files import expand
 from sne.cli.progress import file_progress
 from sne.predictors import Predictor, parts_folder
 
@@ -102,11 +103,13 @@ def test_a_bar_on_a_terminal_after_a_second(monkeypatch):
 
 
 def test_a_folder_with_many_files_is_listed_whole(tmp_path):
-    from sne.cli.files import expand
-
     (tmp_path / "many").mkdir()
     for number in range(21_000):
         (tmp_path / "many" / f"{number:05d}.pt").touch()
     (tmp_path / "many" / "notes.txt").touch()
     found = expand([str(tmp_path / "many")])
     assert len(found) == 21_000 and found == sorted(found)
+
+
+def test_a_glob_for_one_folder_stands_for_its_files(tmp_path, checkpoints):
+    assert expand([str(tmp_path / "checkp*")]) == [str(checkpoints / f"net{number}.safetensors") for number in range(3)]
