@@ -12,7 +12,7 @@ from sne.encoders.limits import Limits
 from sne.encoders.measures import LARGEST, MeasuredTensor, WholeTensor
 from sne.encoders.sampled import SampledTensor, choose_rows
 from sne.encoders.streamed import MAX_WHOLE, StreamedTensor, WholePart
-from sne.networks import Network, Part
+from sne.networks import Network, Part, read_stack
 
 MAX_WAITING = 1 << 22
 """Number of entries that may wait in memory to be described."""
@@ -41,7 +41,7 @@ class LayoutReader:
         tensor = self._waiting.get(part)
         if isinstance(tensor, WholeTensor):
             return tensor.weights
-        weights = torch.stack([network.read(part) for network in self._networks]).clamp_(-LARGEST, LARGEST)
+        weights = read_stack(self._networks, part).clamp_(-LARGEST, LARGEST)
         if part.num_entries <= MAX_WHOLE and part not in self._described:
             self._await(part, WholeTensor(weights))
         return weights

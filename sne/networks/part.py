@@ -1,6 +1,6 @@
 """Stored tensors and the parts that layers take of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
@@ -65,6 +65,23 @@ class RangeSource(TensorSource, Protocol):
 
         Returns:
             The entries [stop - start]; None if the source can load this tensor only as a whole.
+        """
+        ...
+
+
+@runtime_checkable
+class StackSource(TensorSource, Protocol):
+    """A tensor source that can load a tensor of many networks at once, such as a row of a zoo."""
+
+    def load_stack(self, name: str, sources: Sequence[TensorSource]) -> Tensor | None:
+        """Loads one tensor of several sources, as `load` does for each.
+
+        Args:
+            name: Name of the tensor.
+            sources: Sources of networks with the same names and shapes; this one is the first.
+
+        Returns:
+            The values [sources, ...] in memory of their own; None if the other sources are of another kind.
         """
         ...
 
@@ -149,6 +166,21 @@ class Part:
         first = [a for a in (self.out_axis, self.in_axis) if a is not None]
         rest = [a for a in range(piece.ndim) if a not in first]
         return piece.permute([*first, *rest]).reshape(self.arranged_shape)
+
+    def arrange_stack(self, stored: Tensor) -> Float[Tensor, "networks out in kernel"]:
+        """Does what `arrange` does for the stored tensors of several networks at once.
+
+        Args:
+            stored: Values of the whole stored tensors, with the networks as the first axis.
+        """
+        networks = stored.shape[0]
+        axis = None if self.axis is None else self.axis + 1
+        shape = (networks, *self.shape)
+        stacked = Part(self.tensor, self.role, shape, axis=axis, start=self.start, run=self.run, step=self.step)
+        piece = stacked.select(stored)
+        first = [end + 1 for end in (self.out_axis, self.in_axis) if end is not None]
+        rest = [a for a in range(1, piece.ndim) if a not in first]
+        return piece.permute([0, *first, *rest]).reshape(networks, *self.arranged_shape)
 
     def restore(self, arranged: Float[Tensor, "out in kernel"]) -> Tensor:
         """Returns the part in its stored axis order. Inverse of `arrange`, for the part alone."""

@@ -1,7 +1,7 @@
 """Reading a zoo folder: the index as a whole, the weights one tensor at a time from memory-mapped shards."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sne.errors import ZooError, counted
-from sne.networks import Layer, Network, Note, TensorInfo, recognise
+from sne.networks import Layer, Network, Note, TensorInfo, TensorSource, recognise
 from sne.symmetry import Symmetry
 from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, RESERVED, some
 from sne.zoo.store.descriptions import LAYOUTS, SYMMETRIES, Layouts, Symmetries
@@ -192,6 +192,39 @@ class Zoo:
             raise ZooError(f"{self.path}: {self.ids[row]} has no place in a shard (shard {shard}, offset {offset})")
         return self._shards.vector(shard, offset, count)
 
+    def stored_slices(self, rows: Sequence[int], start: int, count: int) -> Float[Tensor, "rows count"]:
+        """Returns the same slice of the flat vectors of rows of one layout, in float32.
+
+        Args:
+            rows: Rows of one layout.
+            start: First entry of the slice in the flat vector.
+            count: Number of entries.
+
+        Raises:
+            ZooError: The shard or layout of a row is missing or damaged.
+        """
+        length = self.layout(rows[0]).num_entries
+        pieces = [vectors.view(-1, length)[:, start : start + count] for vectors in self._stored_together(rows, length)]
+        return torch.cat(pieces).to(torch.float32)
+
+    def _stored_together(self, rows: Sequence[int], length: int) -> Iterator[Float[Tensor, " entries"]]:
+        """Yields the flat vectors of rows of one layout; those of rows that follow one another in a shard as one."""
+        shards, offsets, others = self._row_shards, self._row_offsets, self._other_weights
+        begin = 0
+        while begin < len(rows):
+            row, end = rows[begin], begin + 1
+            shard, offset = shards[row], offsets[row]
+            if others or not isinstance(shard, str) or not isinstance(offset, int):
+                yield self.stored(row)
+            else:
+                while end < len(rows) and (shards[rows[end]], offsets[rows[end]]) == (
+                    shard,
+                    offset + (end - begin) * length,
+                ):
+                    end += 1
+                yield self._shards.vector(shard, offset, (end - begin) * length)
+            begin = end
+
     def num_weights(self, row: int) -> int:
         """Returns the number of weights of a row."""
         return self.layout(row).num_entries
@@ -309,3 +342,13 @@ class ZooTensors:
         """Returns some entries of one tensor in float32."""
         slot = self._layout.slots[name]
         return self._zoo.stored(self._row)[slot.offset + start : slot.offset + stop].to(torch.float32, copy=True)
+
+    def load_stack(self, name: str, sources: Sequence[TensorSource]) -> Tensor | None:
+        """Returns one tensor of several rows of a layout in float32; rows that are neighbours are read at once."""
+        rows: list[int] = []
+        for source in sources:
+            if not isinstance(source, ZooTensors) or source._zoo is not self._zoo or source._layout is not self._layout:
+                return None
+            rows.append(source._row)
+        slot = self._layout.slots[name]
+        return self._zoo.stored_slices(rows, slot.offset, slot.num_entries).view(len(rows), *slot.shape)
