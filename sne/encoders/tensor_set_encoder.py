@@ -17,7 +17,7 @@ from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_NAMES
 from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summarize, tokenize
 from sne.errors import SneError
 from sne.networks import Network
-from sne.nn import PreNormBlock, attend, bucket_sets
+from sne.nn import PreNormBlock, bucket_sets, softmax_over_set
 
 DEPTH_NAMES = ("relative_position", "log_levels_below", "log_levels_above", "is_first", "is_last", "log_depth")
 """Names of the values of `depth_features`."""
@@ -192,16 +192,27 @@ class TensorSetEncoder(NetworkEncoder):
         order = torch.argsort(
             torch.cat([places, torch.arange(batch.num_networks, device=tokens.device)[has_outputs]]), stable=True
         )
-        joined = torch.cat([tokens, answers[has_outputs].to(tokens.dtype)])[order]
+        joined = torch.cat([tokens, answers[has_outputs].to(tokens.dtype)])
         buckets = bucket_sets(batch.lengths + has_outputs.long(), max_waste=1.0)
         pooled = []
-        for bucket, sets in zip(buckets.buckets, buckets.gather(joined), strict=True):
+        for bucket, sets in zip(buckets.buckets, buckets.gather(joined, order), strict=True):
             for block in self.blocks:
                 sets = block(sets, bucket.mask)
-            keys, values = self.keys_values(self.norm(sets)).chunk(2, -1)
-            seeds = self.seeds.to(keys.dtype).expand(len(sets), -1, -1)
-            pooled.append(attend(seeds, keys, values, heads=self.heads, mask=bucket.mask).flatten(1))
+            pooled.append(self._pool(self.norm(sets), bucket.mask))
         return self.embedding(torch.cat(pooled)[buckets.position])
+
+    def _pool(self, sets: Tensor, mask: Tensor | None) -> Tensor:
+        """Lets the seeds attend to the tokens of every set. Keys and values of single tokens are not computed.
+
+        A seed times the key of a token is the token times a vector, up to a number that cancels in the softmax; and the
+        mean of values is the value of the mean.
+        """
+        keys, values = self.keys_values.weight.unflatten(0, (2, self.heads, -1))
+        seeds = self.seeds.unflatten(1, (self.heads, -1))
+        vectors = torch.einsum("shw,hwd->hsd", seeds, keys).flatten(0, 1) * keys.shape[1] ** -0.5
+        weights = softmax_over_set((sets @ vectors.T).transpose(1, 2), mask)
+        means = torch.bmm(weights, sets).unflatten(1, (self.heads, -1))
+        return (torch.einsum("nhsd,hwd->nshw", means, values).flatten(2) + self.keys_values.bias[self.dim :]).flatten(1)
 
     def _outputs(self, batch: TensorTokens) -> tuple[Tensor, Tensor]:
         """Returns one vector per network for the outputs of its last layer, and whether each network has outputs."""
