@@ -1,6 +1,7 @@
 """One network in every form reads as the same layers with the same values."""
 
 import json
+import subprocess
 import sys
 
 import pytest
@@ -260,3 +261,14 @@ def test_onnx_without_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(CheckpointError, match=r"install the extra 'onnx': pip install"):
         read_network(tmp_path / "a.onnx")
+
+
+def test_reading_safetensors_imports_no_other_format(tmp_path):
+    save_file({"fc.weight": torch.ones(2, 3)}, tmp_path / "a.safetensors")
+    program = (
+        "import sys; from sne import read_network; read_network(sys.argv[1]); "
+        "print(*(name.rpartition('.')[2] for name in sys.modules if name.startswith('sne.checkpoints.formats.')))"
+    )
+    run = [sys.executable, "-c", program, str(tmp_path / "a.safetensors")]
+    imported = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
+    assert {"contents", "foreign", "known", "safetensors_file"} == set(imported)

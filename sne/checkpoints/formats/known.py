@@ -1,42 +1,55 @@
 """The table of checkpoint formats. A new format is one file in this folder and one row here."""
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from sne.checkpoints.choice import choose_network
 from sne.checkpoints.formats.contents import FileStart, Format
-from sne.checkpoints.formats.exported_program import ExportedTensors, is_exported_program
-from sne.checkpoints.formats.flax_file import is_flax, open_flax
-from sne.checkpoints.formats.gguf_file import GgufTensors, is_gguf
-from sne.checkpoints.formats.keras_file import is_hdf5, is_keras, open_hdf5, open_keras
-from sne.checkpoints.formats.numpy_file import is_npy, is_npz, open_npy, open_npz
-from sne.checkpoints.formats.old_torch_tar import is_old_torch_tar, open_old_torch_tar
-from sne.checkpoints.formats.onnx_file import OnnxTensors, is_onnx
-from sne.checkpoints.formats.packed_file import is_packed, open_packed
-from sne.checkpoints.formats.safetensors_file import SafetensorsTensors, is_named_safetensors, is_safetensors
-from sne.checkpoints.formats.torch_file import is_torch_archive, is_torch_pickle, open_torch_file
-from sne.checkpoints.formats.torchscript import is_torchscript, open_torchscript
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 
+
+def _lazy(module: str, name: str) -> Callable[..., Any]:
+    """Returns a function of a format's module, which is imported at the first call: few files need all of them."""
+
+    def call(*args: Any) -> Any:
+        return getattr(import_module(f"sne.checkpoints.formats.{module}"), name)(*args)
+
+    return call
+
+
+def _row(name: str, suffixes: tuple[str, ...], module: str, recognises: str, opens: str, **kind: bool) -> Format:
+    """Returns a format whose functions have these names in one module."""
+    return Format(name, suffixes, _lazy(module, recognises), _lazy(module, opens), **kind)
+
+
+def _open_packed(file: Path, select: str | None) -> StoredTensors:
+    from sne.checkpoints.formats.packed_file import open_packed
+
+    return open_packed(file, select, open_file)
+
+
+_TORCH = (".bin", ".pt", ".pth", ".ckpt")
+
 FORMATS: tuple[Format, ...] = (
-    Format("safetensors", (".safetensors",), is_safetensors, SafetensorsTensors),
-    Format("torch", (".bin", ".pt", ".pth", ".ckpt"), is_torch_archive, open_torch_file, holds_tree=True),
-    Format("torch pickle", (".bin", ".pt", ".pth", ".ckpt"), is_torch_pickle, open_torch_file, holds_tree=True),
-    Format("exported program", (".pt2",), is_exported_program, ExportedTensors),
-    Format("TorchScript", (".pt",), is_torchscript, open_torchscript),
-    Format("ONNX", (".onnx",), is_onnx, OnnxTensors),
-    Format("Flax", (".msgpack",), is_flax, open_flax),
-    Format("GGUF", (".gguf",), is_gguf, GgufTensors),
-    Format("Keras", (".keras",), is_keras, open_keras),
-    Format("HDF5", (".h5", ".hdf5"), is_hdf5, open_hdf5),
-    Format("NumPy", (".npz",), is_npz, open_npz),
-    Format("NumPy", (".npy",), is_npy, open_npy),
-    Format("torch before 0.1.10", (), is_old_torch_tar, open_old_torch_tar, holds_tree=True),
-    Format(
-        "packed checkpoint", (), is_packed, lambda file, select: open_packed(file, select, open_file), holds_tree=True
-    ),
+    _row("safetensors", (".safetensors",), "safetensors_file", "is_safetensors", "SafetensorsTensors"),
+    _row("torch", _TORCH, "torch_file", "is_torch_archive", "open_torch_file", holds_tree=True),
+    _row("torch pickle", _TORCH, "torch_file", "is_torch_pickle", "open_torch_file", holds_tree=True),
+    _row("exported program", (".pt2",), "exported_program", "is_exported_program", "ExportedTensors"),
+    _row("TorchScript", (".pt",), "torchscript", "is_torchscript", "open_torchscript"),
+    _row("ONNX", (".onnx",), "onnx_file", "is_onnx", "OnnxTensors"),
+    _row("Flax", (".msgpack",), "flax_file", "is_flax", "open_flax"),
+    _row("GGUF", (".gguf",), "gguf_file", "is_gguf", "GgufTensors"),
+    _row("Keras", (".keras",), "keras_file", "is_keras", "open_keras"),
+    _row("HDF5", (".h5", ".hdf5"), "keras_file", "is_hdf5", "open_hdf5"),
+    _row("NumPy", (".npz",), "numpy_file", "is_npz", "open_npz"),
+    _row("NumPy", (".npy",), "numpy_file", "is_npy", "open_npy"),
+    _row("torch before 0.1.10", (), "old_torch_tar", "is_old_torch_tar", "open_old_torch_tar", holds_tree=True),
+    Format("packed checkpoint", (), _lazy("packed_file", "is_packed"), _open_packed, holds_tree=True),
     # A damaged file that only its name identifies: the reader reports the fault in the header.
-    Format("safetensors", (".safetensors",), is_named_safetensors, SafetensorsTensors),
+    _row("safetensors", (".safetensors",), "safetensors_file", "is_named_safetensors", "SafetensorsTensors"),
 )
 """Formats that are read. The first row that recognises a file reads it."""
 
