@@ -1,7 +1,9 @@
 """Encodes many small sets of scalars on the CPU: two set attention blocks and PMA, slice by slice."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, final
 
 import torch
@@ -263,10 +265,18 @@ def _for_each_slice(num_slices: int, like: Tensor, run: Callable[[int, int, _Wor
         work()
         return
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            list(pool.map(work_alone, range(threads)))
+        list(_thread_pool(threads).map(work_alone, range(threads)))
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(threads)  # that of the pool's threads became the default of threads to come
+
+
+@cache
+def _thread_pool(threads: int) -> ThreadPoolExecutor:
+    """Returns threads that compute operations alone; new threads for each call would leave their buffers behind."""
+    return ThreadPoolExecutor(threads, "sne-sets", initializer=torch.set_num_threads, initargs=(1,))
+
+
+os.register_at_fork(after_in_child=_thread_pool.cache_clear)  # threads do not survive a fork
 
 
 class _ScalarSets(torch.autograd.Function):
