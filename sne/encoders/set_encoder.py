@@ -26,8 +26,11 @@ from sne.nn import SetBuckets, bucket_sets
 CHUNK_TOKENS = 1 << 20
 """Number of weights that the chunk encoder receives at once on the CPU; it divides them into slices."""
 
+VECTOR_TOKENS = 1 << 12
+"""Number of vectors that the other stages process at once on the CPU, so that their tensors fit a core's cache."""
+
 BUCKET_TOKENS = 1 << 15
-"""Number of tokens processed at once on a GPU, whose kernels take at most 65,535 sets, and by the other stages."""
+"""Number of tokens processed at once on a GPU, whose kernels take at most 65,535 sets."""
 
 RESIDENT_CHUNKS = 1 << 17
 """Number of chunk vectors kept at once. A network with more chunks is streamed: see `sne.encoders.chunk_stream`."""
@@ -215,6 +218,7 @@ class SetEncoder(NetworkEncoder):
         """Encodes networks whose chunks are in memory."""
         places = self._places(batch)
         of_chunks, *of_layers, of_networks = (encoding(*places) for encoding in self.encodings)
+        most = BUCKET_TOKENS if batch.chunks.is_cuda else VECTOR_TOKENS
         elements = []
         first_part = first_chunk = 0
         for num_parts, count in _groups(batch.part_chunks.tolist(), RESIDENT_CHUNKS):
@@ -228,13 +232,13 @@ class SetEncoder(NetworkEncoder):
             if self.layer_encoder is None:
                 elements.append(vectors[position])
                 continue
-            plan = bucket_sets(counts, boundary=self.full_up_to, max_tokens=BUCKET_TOKENS)
+            plan = bucket_sets(counts, boundary=self.full_up_to, max_tokens=most)
             added = [rows.unsqueeze(1) for rows in plan.rows(of_layers[0][parts])]
             elements.append(_encode_sets(self.layer_encoder, plan, plan.gather(vectors, position), added))
         if self.layer_encoder is not None:
-            plan = bucket_sets(batch.network_parts, max_tokens=BUCKET_TOKENS)
+            plan = bucket_sets(batch.network_parts, max_tokens=most)
         else:
-            plan = bucket_sets(_network_chunks(batch), boundary=self.full_up_to, max_tokens=BUCKET_TOKENS)
+            plan = bucket_sets(_network_chunks(batch), boundary=self.full_up_to, max_tokens=most)
             of_networks = of_networks.repeat_interleave(batch.part_chunks, dim=0)
         return _encode_sets(self.network_encoder, plan, plan.gather(torch.cat(elements)), plan.gather(of_networks))
 

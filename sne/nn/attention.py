@@ -77,7 +77,7 @@ def softmax_over_set(
         logits = logits.masked_fill(~mask[:, None, :], -torch.inf)
     elif logits.shape[-1] <= SMALL_SET and logits.device.type == "cpu":
         return _SmallSoftmax.apply(logits)  # pyright: ignore[reportReturnType]
-    return logits.softmax(-1)
+    return logits.transpose(1, 2).softmax(1).transpose(1, 2)  # products of tokens and keys arrive transposed
 
 
 def _small_softmax(logits: Tensor) -> Tensor:

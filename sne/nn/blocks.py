@@ -38,6 +38,46 @@ def projection(dim: int, *, has_bias: bool = True, gain: float = 1.0) -> nn.Line
     return layer
 
 
+def fold_queries(queries: Float[Tensor, "targets dim"], key: nn.Linear, *, heads: int) -> Float[Tensor, "rows dim"]:
+    """Folds queries that all sets share into the key projection.
+
+    Args:
+        queries: Projected queries.
+        key: Projection of the keys, which has no bias.
+        heads: Number of attention heads.
+
+    Returns:
+        One vector per head and target, heads first; its products with the tokens are the scaled logits.
+
+    Source: method.md, section 5.
+    Differs: nothing.
+    """
+    width = queries.shape[1] // heads
+    per_head = queries.unflatten(1, (heads, width)).transpose(0, 1) @ key.weight.view(heads, width, -1)
+    return per_head.flatten(0, 1) * width**-0.5
+
+
+def project_averages(
+    averages: Float[Tensor, "sets rows dim"], value: nn.Linear, *, heads: int
+) -> Float[Tensor, "sets targets dim"]:
+    """Applies the value projection to averages of tokens, one per row of `fold_queries`.
+
+    Args:
+        averages: Averages of each set's tokens under the weights of each head and target.
+        value: Projection of the values.
+        heads: Number of attention heads.
+
+    Returns:
+        The averages of the values, heads concatenated, as `attend` returns them.
+
+    Source: method.md, section 5.
+    Differs: nothing.
+    """
+    weight = value.weight.view(heads, -1, averages.shape[2])
+    by_head = torch.einsum("shtd,hwd->sthw", averages.unflatten(1, (heads, -1)), weight)
+    return by_head.flatten(2) + value.bias
+
+
 @final
 class RowFeedForward(nn.Module):
     """Row-wise feed-forward layer (rFF): the same map on every token, `relu(x W + b)`.
@@ -117,6 +157,17 @@ class MultiheadAttentionBlock(nn.Module):
         attended = attend(queries, self.key(y), self.value(y), heads=self.heads, mask=mask)
         return self.end(queries + attended)
 
+    def summarize(
+        self,
+        targets: Float[Tensor, "targets dim"],
+        y: Float[Tensor, "sets tokens dim"],
+        mask: Bool[Tensor, "sets tokens"] | None = None,
+    ) -> Float[Tensor, "sets targets dim"]:
+        """Lets the same targets attend to every set Y, whose keys and values are not computed (see `fold_queries`)."""
+        queries = self.query(targets)
+        weights = softmax_over_set((y @ fold_queries(queries, self.key, heads=self.heads).T).transpose(1, 2), mask)
+        return self.end(queries + project_averages(torch.bmm(weights, y), self.value, heads=self.heads))
+
 
 @final
 class SetAttentionBlock(nn.Module):
@@ -190,7 +241,7 @@ class InducedSetAttentionBlock(nn.Module):
         """
         if x.shape[1] <= self.full_up_to:
             return self.outer(x, x, mask)
-        summary = self.inner(self.points.expand(x.shape[0], -1, -1), x, mask)
+        summary = self.inner.summarize(self.points, x, mask)
         if torch.is_grad_enabled() or x.shape[1] <= self.slice_tokens:
             return self.outer(x, summary)
         return torch.cat([self.outer(part, summary) for part in x.split(self.slice_tokens, dim=1)], dim=1)
@@ -243,14 +294,11 @@ class PoolingByAttention(nn.Module):
 
     def folded_keys(self) -> Float[Tensor, "heads dim"]:
         """Returns one vector per head, whose products with the tokens are the logits."""
-        width = self.seed.shape[-1] // self.heads
-        per_head = self.query(self.seed).view(self.heads, 1, width) @ self.key.weight.view(self.heads, width, -1)
-        return per_head.squeeze(1) * width**-0.5
+        return fold_queries(self.query(self.seed), self.key, heads=self.heads)
 
     def project(self, averages: Float[Tensor, "sets heads dim"]) -> Float[Tensor, "sets dim"]:
         """Maps the average of the tokens per head to the result of the block."""
-        value_weight = self.value.weight.view(self.heads, -1, averages.shape[2])
-        attended = torch.einsum("shd,hwd->shw", averages, value_weight).flatten(1) + self.value.bias
+        attended = project_averages(averages, self.value, heads=self.heads).squeeze(1)
         return self.end(self.query(self.seed) + attended)
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.errors import SneError
-from sne.nn.blocks import MultiheadAttentionBlock, PoolingByAttention
+from sne.nn.blocks import MultiheadAttentionBlock, PoolingByAttention, fold_queries, project_averages
 
 
 @final
@@ -89,13 +89,10 @@ def _attend(
     block: MultiheadAttentionBlock | PoolingByAttention, targets: Tensor, slices: Iterable[Tensor]
 ) -> Float[Tensor, "targets dim"]:
     """Folds the queries into the key projection, and applies the value projection to the means."""
-    query = block.query(targets)
-    count, heads, width = len(targets), block.heads, query.shape[1] // block.heads
-    per_head = query.view(count, heads, width).transpose(0, 1) @ block.key.weight.view(heads, width, -1)
-    folded = per_head.flatten(0, 1) * width**-0.5
+    query, heads = block.query(targets), block.heads
+    folded = fold_queries(query, block.key, heads=heads)
     means = RunningMeans()
     for tokens in slices:
         means.add(folded @ tokens.T, tokens)
-    pooled = means.result().view(heads, count, -1)
-    attended = torch.einsum("htd,hwd->thw", pooled, block.value.weight.view(heads, width, -1)).flatten(1)
-    return block.end(query + attended + block.value.bias)
+    attended = project_averages(means.result().unsqueeze(0), block.value, heads=heads).squeeze(0)
+    return block.end(query + attended)

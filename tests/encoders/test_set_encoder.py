@@ -126,7 +126,7 @@ def test_groups_and_slices_change_nothing(monkeypatch):
     expected = encode(module, networks)
     monkeypatch.setattr(set_encoder, "RESIDENT_CHUNKS", 50)
     monkeypatch.setattr(set_encoder, "CHUNK_TOKENS", 40)
-    monkeypatch.setattr(set_encoder, "BUCKET_TOKENS", 30)
+    monkeypatch.setattr(set_encoder, "VECTOR_TOKENS", 30)
     assert_same(encode(module, networks), expected)
 
 

@@ -47,6 +47,16 @@ def test_mab_equals_loop(num_tokens, has_norm):
         torch.testing.assert_close(module(x, y)[s], expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("num_tokens", [6, 40])
+def test_shared_targets_equal_mab(num_tokens, is_masked):
+    module = awake(MultiheadAttentionBlock(DIM, heads=HEADS))
+    x, y = tokens(3, DIM), tokens(2, num_tokens, DIM, seed=2)
+    mask = torch.arange(num_tokens) < torch.tensor([[2], [num_tokens]]) if is_masked else None
+    expected = module(x.expand(2, -1, -1), y, mask)
+    torch.testing.assert_close(module.summarize(x, y, mask), expected, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("has_norm", [False, True])
 @pytest.mark.parametrize("num_tokens", [1, 4, 35])
 def test_sab_isab_pma_equal_loops(num_tokens, has_norm):
