@@ -15,4 +15,5 @@ from sne.networks.part import TensorInfo as TensorInfo
 from sne.networks.part import TensorSource as TensorSource
 from sne.networks.recognition import build_network as build_network
 from sne.networks.recognition import recognise as recognise
+from sne.networks.remembered import Remembered as Remembered
 from sne.networks.stacks import read_stack as read_stack

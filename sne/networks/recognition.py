@@ -1,6 +1,5 @@
 """Recognition: from names and shapes to layers with type, level and parts."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 
 from sne.networks.adapters import adapter_notes
@@ -11,14 +10,13 @@ from sne.networks.levels import assign_levels
 from sne.networks.neighbours import settle_norms, turn_transposed
 from sne.networks.network import Heads, Hint, Layer, Network, Note
 from sne.networks.part import TensorInfo, TensorSource
+from sne.networks.remembered import Remembered
 from sne.networks.stems import Stem, common_prefix, find_weights, group_by_stem
 
 Recognised = tuple[tuple[Layer, ...], tuple[Note, ...]]
 
 _NO_HINTS: Mapping[str, Hint] = {}
-_CACHE: OrderedDict[object, Recognised] = OrderedDict()
-_CACHE_SIZE = 256
-_MOST_REMEMBERED = 20_000  # tensors of a network that is remembered; larger ones do not come in zoos
+_KNOWN: Remembered[Recognised] = Remembered(256, 200_000)
 
 
 def build_network(
@@ -59,19 +57,17 @@ def recognise(
         >>> [(layer.level, layer.type.value, layer.name) for layer in layers]
         [(0, 'linear', 'fc1'), (1, 'linear', 'fc2')]
     """
-    if len(infos) > _MOST_REMEMBERED:
+    if len(infos) > _KNOWN.largest:
         return recognise_anew(infos, hints, heads)
     signature = (
         frozenset((info.name, info.shape, info.dtype) for info in infos.values()),
         frozenset(hints.items()),
         heads,
     )
-    found = _CACHE.get(signature)
+    found = _KNOWN.get(signature)
     if found is None:
         found = recognise_anew(infos, hints, heads)
-        _CACHE[signature] = found
-        while len(_CACHE) > _CACHE_SIZE:
-            _CACHE.popitem(last=False)
+        _KNOWN.put(signature, found, len(infos))
     return found
 
 

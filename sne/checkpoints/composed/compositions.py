@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from torch import Tensor
+
 from sne.checkpoints.composed.bitsandbytes import find_bitsandbytes
 from sne.checkpoints.composed.channels_last import find_channels_last
 from sne.checkpoints.composed.compressed_tensors import find_compressed_tensors
@@ -20,6 +22,10 @@ from sne.checkpoints.composed.torchao import find_torchao
 from sne.checkpoints.composed.unread import find_unread
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, Found
 from sne.checkpoints.composed.weight_norm import find_normalised
+from sne.networks import Remembered
+
+_KNOWN: Remembered[Found] = Remembered(256, 200_000)
+_LONGEST_METADATA = 10_000  # characters
 
 COMPOSITIONS: Mapping[str, Callable[[Facts], Found]] = {
     "pruning": find_pruned,
@@ -52,8 +58,34 @@ def find_composed(facts: Facts) -> Found:
 
     Returns:
         The composed weights, and the tensors that are recognised as packed and cannot be read. If two rows of
-        `COMPOSITIONS` claim one tensor, the first row takes it.
+        `COMPOSITIONS` claim one tensor, the first row takes it. Results that depend on names, shapes, dtypes and short
+        metadata alone are remembered.
     """
+    size = sum(len(key) + len(value) for key, value in facts.metadata.items())
+    if facts.config or facts.read is None or size > _LONGEST_METADATA or len(facts.infos) > _KNOWN.largest:
+        return _search(facts)
+    key = tuple(facts.infos.values()), frozenset(facts.metadata.items())
+    found = _KNOWN.get(key)
+    if found is None:
+        reads: list[str] = []
+        found = _search(replace(facts, read=_recording(facts.read, reads)))
+        if not reads:
+            _KNOWN.put(key, found, len(facts.infos))
+    return found
+
+
+def _recording(read: Callable[[str], Tensor], reads: list[str]) -> Callable[[str], Tensor]:
+    """Returns a function that reads a tensor and adds its name to a list."""
+
+    def recorded(name: str) -> Tensor:
+        reads.append(name)
+        return read(name)
+
+    return recorded
+
+
+def _search(facts: Facts) -> Found:
+    """Does the work of `find_composed`."""
     weights: dict[str, ComposedWeight] = {}
     packed: dict[str, str] = {}
     claimed: set[str] = set()
