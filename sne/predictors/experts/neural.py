@@ -93,7 +93,7 @@ class NeuralExpert(Expert):
     @torch.inference_mode()
     def predict(self, prepared: Prepared) -> Outputs:
         """Predicts with dropout off."""
-        model = self.model.eval()
+        model = self.model.eval() if self.model.training else self.model  # eval() visits every module
         embedding = model.encoder(model.encoder.collate(prepared.items).to(model.device)).float()
         logits = model.heads(embedding)[:, : model.heads.num_outputs].float().cpu()
         return Outputs(model.heads.values(logits), logits, embedding.cpu())
