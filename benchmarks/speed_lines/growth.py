@@ -20,7 +20,9 @@ def measure(setting: Setting) -> list[Reading]:
     repeats = 0
     for name, shapes in SIZES.items():
         path = weight_file(setting.work / f"llama-{name}.safetensors", shapes, torch.bfloat16)
-        times = alternate({name: lambda path=path: predictor.predict(path)}, repeats=9, seconds=8)[name]
+        times = alternate({name: lambda path=path: predictor.predict(path)}, repeats=9, seconds=8, warm=name != "1b")[
+            name
+        ]
         weights[name] = num_weights(shapes)
         costs[name] = times.wall / weights[name]
         repeats = times.repeats

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speed_lines.line import Floor
 
-PYTHON = (sys.executable, "-c")
+PYTHON = (sys.executable, "-P", "-c")
 SNE = (*PYTHON, "from sne.cli.main import main; main()")
 _POLL = 0.01  # seconds between two readings of the peak, which only rises
 

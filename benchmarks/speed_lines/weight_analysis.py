@@ -53,7 +53,9 @@ def measure(setting: Setting) -> list[Reading]:
         ("1.24 B weights", block, 16, "llama-1b", torch.bfloat16),
     ):
         path = weight_file(setting.work / f"{file}.safetensors", LLAMA_1B if times_more > 1 else shapes, dtype)
-        own = alternate({"ours": lambda path=path: predictor.predict(path)}, repeats=3, seconds=20)["ours"]
+        own = alternate(
+            {"ours": lambda path=path: predictor.predict(path)}, repeats=3, seconds=20, warm=times_more == 1
+        )["ours"]
         theirs = times_more * seconds_of_weightwatcher(modules(shapes))
         about = "" if times_more == 1 else f", {times_more} times one of {times_more} equal blocks"
         readings.append(
