@@ -27,7 +27,7 @@ def table(record: Mapping[str, Any]) -> str:
     """
     before = _ratios(record.get("before", {}).get("lines", {}))
     rows = [
-        "| line | what | opponent | target | before | ratio | ratio, CPU | ours | opponent's | threads | peak |",
+        "| line | what | opponent | target | before, CPU | ratio | ratio, CPU | ours | opponent's | threads | peak |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     floors = ["| line | what | floor | of | times the floor |", "|---|---|---|---|---|"]
@@ -57,7 +57,7 @@ def _machines(record: Mapping[str, Any]) -> list[str]:
 
 def _ratios(lines: Mapping[str, Any]) -> dict[tuple[str, int], str]:
     return {
-        (name, number): f"{reading['ratio']:.3g}"
+        (name, number): f"{reading['cpu_ratio'] or reading['ratio']:.3g}"
         for name, line in lines.items()
         for number, reading in enumerate(line.get("readings", ()))
     }
