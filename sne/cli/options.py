@@ -89,7 +89,8 @@ Workers = Annotated[
         metavar="N",
         show_default=False,
         help="Number of processes that read files and compute on the CPU, with one thread each; 0 for none, which is "
-        "soonest for few files. Default: chosen by number and size of the files, at most one per core.",
+        "soonest for few files. Each process keeps to --memory. Default: chosen by number and size of the files, at "
+        "most one per core.",
     ),
 ]
 Ray = Annotated[

@@ -133,9 +133,10 @@ def do_part(part: Part, work: Work, *, must_agree: bool = False) -> PartResult:
     if must_agree:
         paths = [path for path, size in zip(paths, part.sizes, strict=True) if _agrees(part.folder, path, size, found)]
     before = Path.cwd()
+    moves = before != Path(part.folder) and not all(Path(path).is_absolute() for path in paths)
+    if moves:
+        os.chdir(part.folder)
     try:
-        if Path(part.folder) != before:
-            os.chdir(part.folder)
         found.results.extend(
             work(
                 paths,
@@ -144,7 +145,7 @@ def do_part(part: Part, work: Work, *, must_agree: bool = False) -> PartResult:
             )
         )
     finally:
-        if Path(part.folder) != before:
+        if moves:
             os.chdir(before)
     order = {path: place for place, path in enumerate(part.paths)}
     found.failures.sort(key=lambda pair: order.get(pair[0], 0))
@@ -162,8 +163,14 @@ def choose_executor(paths: Sequence[str], *, workers: int | None = None, ray: st
 
     Returns:
         The executor; None to read in this process.
+
+    Raises:
+        PredictorError: `ray` is given without workers.
+        WorkError: Ray is not installed, or the address is not valid.
     """
     if ray is not None:
+        if workers == 0:
+            raise PredictorError("a Ray cluster needs workers, got 0 (--workers)")
         return RayCluster(ray, workers=2 if workers is None else workers, attempts=2)
     workers = choose_workers(paths) if workers is None else workers
     return ProcessPool(workers, attempts=1) if workers else None

@@ -118,11 +118,25 @@ def test_other_files_on_another_machine_are_refused(paths):
     assert name == paths[1] and "all nodes of the cluster have to see the same files" in str(error)
 
 
+def test_relative_paths_keep_their_folder(paths, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "nets")
+    (part,) = parts(["net0.safetensors"], 64)
+    monkeypatch.chdir("/")
+    result = do_part(part, make_predictor().predict_blocks, must_agree=True)
+    assert not result.failures and result.results[0].names == ("net0.safetensors",) and Path.cwd() == Path("/")
+    Path(paths[0]).unlink()
+    (tmp_path / "nets").rename(tmp_path / "elsewhere")
+    ((name, error),) = do_part(part, make_predictor().predict_blocks, must_agree=True).failures
+    assert name == "net0.safetensors" and "it is a folder or no file" in str(error)
+
+
 def test_few_files_are_read_without_processes(paths, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(4))
     assert choose_workers(paths) == 0 and choose_executor(paths) is None
     assert choose_workers(paths * 10_000) == 4
     assert isinstance(choose_executor(paths, workers=1), ProcessPool) and choose_executor(paths, workers=0) is None
+    with pytest.raises(PredictorError, match="a Ray cluster needs workers, got 0"):
+        choose_executor(paths, workers=0, ray="local")
     large = Path(paths[0])
     with large.open("r+b") as file:
         file.truncate(10**9)
