@@ -71,10 +71,11 @@ def main() -> None:
         options.out.write_text("\n".join(["# Error of samples", "", FRAME, "", *lines, ""]))
 
 
-FRAME = """Made by `benchmarks/sampling_error.py`, see its docstring. Preset `paper`; errors are root mean squares
-over networks and seeds. Embedding: error as a share of the spread of embeddings (of the zoo's networks, or of the
-published networks). Estimate: the same error as estimated from two samples of half the budget, without the whole
-network. Prediction: error as a share of the spread of the predictions over the zoo's networks."""
+FRAME = """Made by `benchmarks/sampling_error.py`, whose docstring says how. Preset `paper`; errors are root mean
+squares over networks and seeds. Embedding: error as a share of the spread of embeddings (of the zoo's
+networks, or of the published networks). Estimate: the same error as estimated from two samples of half
+the budget, without the whole network. Prediction: error as a share of the spread of the predictions over
+the zoo's networks."""
 
 
 def train(zoo: sne.Zoo, rows: Sequence[int], target: str, epochs: int) -> tuple[SetEncoder, nn.Linear]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sne.encoders import NetworkEncoder
+from sne.encoders import Limits, NetworkEncoder
 from sne.symmetry import Group, Span, Symmetry
 from sne.zoo import Split, ZooWriter, split_by_run
 
@@ -35,10 +35,20 @@ class TinyEncoder(NetworkEncoder):
     def settings(self):
         return {"dim": self.dim, "dropout": self._dropout}
 
-    def prepare(self, networks, *, limits=None):
+    def num_read(self, network, limits):
+        if limits.budget is None or network.num_weights <= limits.budget:
+            return network.num_weights
+        return sum(len(values[limits.seed % 2 :: 2]) for values in self._values(network))
+
+    def _values(self, network):
+        return [network.read(part).flatten() for _, part in network.parts()]
+
+    def prepare(self, networks, *, limits=Limits()):
         items = []
         for network in networks:
-            parts = [network.read(part).flatten() for _, part in network.parts()]
+            parts = self._values(network)
+            if limits.budget is not None and network.num_weights > limits.budget:
+                parts = [values[limits.seed % 2 :: 2] for values in parts]
             rows = [torch.stack([p.mean(), p.std(unbiased=False)]) for p in parts]
             items.append(torch.cat([torch.stack(rows).mean(dim=0), torch.stack(rows).amax(dim=0)]))
         return items

@@ -73,8 +73,8 @@ class Doubts(dict[str, list[str]]):
     """Reasons by path to doubt what is said about a network; to be called as the argument `tell` of the library."""
 
     def __call__(self, path: str, reasons: list[str]) -> None:
-        """Keeps the reasons."""
-        self[path] = reasons
+        """Keeps the reasons, after those that are known."""
+        self[path] = [*self.get(path, []), *reasons]
 
     def as_json(self, path: str) -> dict[str, list[str]]:
         """Returns the field "warnings" for the JSON line of a file; empty if there are none."""

@@ -1,7 +1,7 @@
 """Limits on the memory and the time that reading a network may take."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sne.errors import SneError
@@ -39,6 +39,11 @@ class Limits:
         for name, value in (("memory", self.memory), ("budget", self.budget)):
             if value is not None and value < 1:
                 raise SneError(f"{name} is {value}, expected at least 1")
+
+    def halves(self) -> tuple["Limits", "Limits"]:
+        """Returns limits of two independent samples that keep the budget together; their difference shows the error."""
+        half = None if self.budget is None else max(1, self.budget // 2)
+        return replace(self, budget=half, seed=2 * self.seed), replace(self, budget=half, seed=2 * self.seed + 1)
 
     def spare_memory(self) -> int:
         """Returns the number of bytes by which the process may still grow.

@@ -16,6 +16,7 @@ from sne.predictors.figures import scores as scores
 from sne.predictors.figures import selection_score as selection_score
 from sne.predictors.prediction import PredictedBlock as PredictedBlock
 from sne.predictors.prediction import Prediction as Prediction
+from sne.predictors.prediction import Sample as Sample
 from sne.predictors.predictor import Predictor as Predictor
 from sne.predictors.properties import Property as Property
 from sne.predictors.sources import OnError as OnError

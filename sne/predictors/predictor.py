@@ -18,10 +18,10 @@ from sne.networks import Network
 from sne.predictors.experts import EXPERTS, Expert, Prepared, prepare
 from sne.predictors.figures import interval
 from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
-from sne.predictors.prediction import PredictedBlock, Prediction
+from sne.predictors.prediction import PredictedBlock, Prediction, Sample
 from sne.predictors.properties import Property, num_outputs, output_slices
 from sne.predictors.saved import build_parts
-from sne.predictors.sources import OnError, Source, blocks, expand_sources, handle_error, read_sources
+from sne.predictors.sources import OnError, Source, blocks, expand_sources, handle_error, read_sources, report_doubts
 from sne.predictors.spreading import spread
 from sne.work import Executor
 from sne.zoo import Split
@@ -207,15 +207,17 @@ class Predictor:
             )
             yield from spread(work, expand_sources(sources), executor, part_size=batch_size, errors=errors, tell=tell)
             return
+        if memory is not None:
+            limits.spare_memory()  # refuses a limit that this process exceeds already
         networks = read_sources(sources, errors=errors, select=select, allow_nonfinite=allow_nonfinite, tell=tell)
         for block in blocks(networks, batch_size):
-            yield from self._predict_block(block, errors, limits)
+            yield from self._predict_block(block, errors, limits, tell)
 
     def predictions(self, block: PredictedBlock) -> list[Prediction]:
         """Returns one prediction per network of a block and property."""
         slices = list(zip(self.properties, output_slices(self.properties), strict=True))
         return [
-            self._prediction(name, prop, row[where])
+            self._prediction(name, prop, where, row, block.sample)
             for name, row in zip(block.names, block.values, strict=True)
             for prop, where in slices
         ]
@@ -369,12 +371,25 @@ class Predictor:
             line = " ".join(reason.split())[:_MOST_REASON]
             raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {line}") from None
 
-    def _predict_block(self, block: list[Network], errors: OnError, limits: Limits) -> Iterator[PredictedBlock]:
+    def _predict_block(
+        self,
+        block: list[Network],
+        errors: OnError,
+        limits: Limits,
+        tell: Callable[[str, list[str]], None] | None,
+    ) -> Iterator[PredictedBlock]:
         """Lets the experts predict networks; bad ones are taken out."""
+        is_sampled = any(self._is_sampled(network, limits) for network in block)
+        if is_sampled and len(block) > 1:
+            for network in block:
+                yield from self._predict_block([network], errors, limits, tell)
+            return
+        sample = None
         try:
-            reads_description = any(expert.reads_description for expert in self.experts)
-            prepared = prepare(self.encoder, block, with_description=reads_description, limits=limits)
-            values, logits, embedding = self._combine(prepared)
+            if is_sampled:
+                (values, logits, embedding), sample = self._predict_sample(block[0], limits)
+            else:
+                values, logits, embedding = self._compute(block, limits)
             for network, row in zip(block, values, strict=True):
                 if not row.isfinite().all():
                     raise PredictorError(f"{network.name}: the prediction is not finite; are the weights sound?")
@@ -385,10 +400,35 @@ class Predictor:
                 handle_error(errors, block[0].name, error)
                 return
             for network in block:
-                yield from self._predict_block([network], errors, limits)
+                yield from self._predict_block([network], errors, limits, tell)
             return
+        if sample is not None:
+            report_doubts(tell, block[0].name, [sample.describe(self.properties)])
         names = tuple(network.name for network in block)
-        yield PredictedBlock(names, values.numpy(), logits.numpy(), embedding.numpy(), self._count_as_stored(block))
+        yield PredictedBlock(
+            names, values.numpy(), logits.numpy(), embedding.numpy(), self._count_as_stored(block), sample
+        )
+
+    def _compute(self, block: list[Network], limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns values, logits and embeddings of networks that are read together."""
+        reads_description = any(expert.reads_description for expert in self.experts)
+        return self._combine(prepare(self.encoder, block, with_description=reads_description, limits=limits))
+
+    def _is_sampled(self, network: Network, limits: Limits) -> bool:
+        """Whether a budget leaves a sample of a network's weights."""
+        if limits.budget is None or network.num_weights <= limits.budget:
+            return False
+        return self.encoder.num_read(network, limits) < network.num_weights
+
+    def _predict_sample(self, network: Network, limits: Limits) -> tuple[tuple[Tensor, Tensor, Tensor], Sample]:
+        """Returns the means of two samples of half the budget, and what their differences say."""
+        halves = limits.halves()
+        one, other = (self._compute([network], half) for half in halves)
+        num_read = sum(self.encoder.num_read(network, half) for half in halves)
+        values, logits, embedding = ((a + b) / 2 for a, b in zip(one, other, strict=True))
+        errors = (one[0] - other[0])[0].abs() / 2
+        share = (one[2] - other[2]).norm() / 2 / embedding.norm().clamp_min(1e-12)
+        return (values, logits, embedding), Sample(num_read, network.num_weights, float(share), errors.numpy())
 
     def _count_as_stored(self, block: list[Network]) -> int:
         if not self.is_canonical:
@@ -412,10 +452,19 @@ class Predictor:
         stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape)
         return values, stacked, torch.cat(embeddings, dim=1)
 
-    def _prediction(self, source: str, prop: Property, values: np.ndarray) -> Prediction:
+    def _prediction(
+        self, source: str, prop: Property, where: slice, row: np.ndarray, sample: Sample | None
+    ) -> Prediction:
+        values = row[where]
+        best = int(values.argmax())
+        sampling = (
+            (None, None, None)
+            if sample is None
+            else (sample.num_read, sample.num_weights, float(sample.errors[where][best]))
+        )
         if prop.kind == "class":
-            probabilities = dict(zip(prop.classes, values.tolist(), strict=True))
-            return Prediction(source, prop.name, prop.classes[int(values.argmax())], probabilities=probabilities)
+            chances = dict(zip(prop.classes, values.tolist(), strict=True))
+            return Prediction(source, prop.name, prop.classes[best], None, None, chances, *sampling)
         value = float(values[0])
         low, high = interval(value, self.half_widths.get(prop.name), prop.kind == "fraction")
-        return Prediction(source, prop.name, value, low, high)
+        return Prediction(source, prop.name, value, low, high, None, *sampling)

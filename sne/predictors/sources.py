@@ -78,10 +78,7 @@ def read_sources(
         log = logging.getLogger(__name__)
         log.info("read %s: %d layers, %d weights", network.name, len(network.layers), network.num_weights)
         if found := _doubts(network):
-            if tell is None:
-                log.warning("%s: %s", network.name, "; ".join(found))
-            else:
-                tell(network.name, found)
+            report_doubts(tell, network.name, found)
         yield network
 
 
@@ -91,6 +88,14 @@ def handle_error(errors: OnError, name: str, error: Exception) -> None:
         errors(name, error)
     else:
         logging.getLogger(__name__).warning("skipped %s: %s", name, " ".join(str(error).split()))
+
+
+def report_doubts(tell: Callable[[str, list[str]], None] | None, name: str, reasons: list[str]) -> None:
+    """Reports why to doubt what is said about a network, in the way that the caller asked for."""
+    if tell is None:
+        logging.getLogger(__name__).warning("%s: %s", name, "; ".join(reasons))
+    else:
+        tell(name, reasons)
 
 
 def blocks(networks: Iterable[Network], batch_size: int) -> Iterator[list[Network]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sne.errors import PredictorError, SneError
-from sne.predictors.sources import OnError, handle_error
+from sne.predictors.sources import OnError, handle_error, report_doubts
 from sne.work import Answer, Executor, Failure, InThisProcess, ProcessPool, RayCluster, in_order
 
 PART_BYTES = 32 << 20
@@ -94,7 +94,7 @@ def spread(
         for answer in ordered:
             for result in [answer.result] if answer.failure is None else _one_by_one(work, answer):
                 for name, reasons in result.doubts:
-                    _tell(tell, name, reasons)
+                    report_doubts(tell, name, reasons)
                 for name, error in result.failures:
                     if errors == "raise":
                         raise error
@@ -225,13 +225,6 @@ def _failed(part: Part, failure: Failure) -> PartResult:
         logging.getLogger(__name__).debug("%s", failure.trace)
     error = failure.error or PredictorError(f"{path}: cannot be read: {failure.reason}")
     return PartResult(failures=[(path, error)])
-
-
-def _tell(tell: Callable[[str, list[str]], None] | None, name: str, reasons: list[str]) -> None:
-    if tell is None:
-        logging.getLogger(__name__).warning("%s: %s", name, "; ".join(reasons))
-    else:
-        tell(name, reasons)
 
 
 def _size_of(path: str) -> int:

@@ -147,3 +147,17 @@ def test_networks_that_a_canonical_predictor_reads_as_stored(sne_command, zoo_pa
     result = sne_command("predict", checkpoints, "--predictor", path, "--json")
     assert result.status == 0 and len(result.json()) == 3
     assert "3 of 3 networks are read as they are stored" in result.err
+
+
+def test_a_sample_is_reported(sne_command, predictor_path, checkpoints, tmp_path):
+    arguments = (checkpoints, "--predictor", predictor_path, "--budget", "20")
+    result = sne_command("predict", *arguments, "--json")
+    assert result.status == 0 and len(result.json()) == 3
+    for line in result.json():
+        assert 0 < line["weights_read"] <= line["weights"] and line["sampling_error"] >= 0
+        (reason,) = line["warnings"]
+        assert f"a sample of {line['weights_read']} of {line['weights']} weights was read" in reason
+        assert f"sne: {line['file']}: {reason}" in result.err.splitlines()
+    assert not any("weights_read" in line for line in sne_command("predict", *arguments[:3], "--json").json())
+    result = sne_command("encode", *arguments, "--out", tmp_path / "e.npy", "--json")
+    assert len(result.json()[0]["warnings"]) == 3

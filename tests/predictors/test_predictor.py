@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import ENCODERS, TinyEncoder, write_tiny_zoo
 
+from sne.encoders import Limits
 from sne.errors import SneError
 from sne.networks import Network
 from sne.predictors import Predictor, PredictorError, Property, encode
@@ -291,3 +292,40 @@ def test_limits_reach_the_encoder(networks, monkeypatch):
     for encoder in (predictor, TinyEncoder(dim=5)):
         encode(networks[:2], encoder=encoder, memory=10**9, budget=50)
     assert seen == [(10**9, 50)] * 6
+
+
+def test_a_budget_reads_two_halves_and_their_difference_is_the_error(networks):
+    predictor, told = make_predictor(), {}
+    budget = networks[0].num_weights - 1
+    assert networks[1].num_weights == networks[0].num_weights
+    (block, other) = predictor.predict_blocks(networks[:2], budget=budget, tell=told.__setitem__)
+    assert block.names == (networks[0].name,) and other.names == (networks[1].name,)
+    one, two = (next(iter(_of_half(predictor, networks[0], half))) for half in Limits(budget=budget).halves())
+    np.testing.assert_allclose(block.values, (one.values + two.values) / 2)
+    np.testing.assert_allclose(block.sample.errors, abs(one.values - two.values)[0] / 2)
+    assert block.sample.num_read <= block.sample.num_weights == networks[0].num_weights
+    assert 0 < block.sample.embedding_error < 1
+    assert f"of {networks[0].num_weights:,} weights was read" in told[networks[0].name][0]
+    for prediction in predictor.predictions(block):
+        assert prediction.num_read == block.sample.num_read and prediction.sampling_error > 0
+        assert prediction.probabilities is None or prediction.value in prediction.probabilities
+
+
+def _of_half(predictor, network, half):
+    plain = TinyEncoder.prepare
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TinyEncoder, "prepare", lambda self, some, *, limits: plain(self, some, limits=half))
+        return list(predictor.predict_blocks([network]))
+
+
+def test_a_budget_above_the_size_changes_nothing(networks):
+    predictor, told = make_predictor(), {}
+    (block,) = predictor.predict_blocks(networks, budget=networks[0].num_weights * 2, tell=told.__setitem__)
+    (expected,) = predictor.predict_blocks(networks)
+    assert np.array_equal(block.values, expected.values) and block.sample is None and not told
+    assert all(p.num_read is None and p.sampling_error is None for p in predictor.predictions(block))
+
+
+def test_a_limit_of_memory_below_the_process_is_refused(networks):
+    with pytest.raises(SneError, match="the memory limit is 1 MB and the process takes"):
+        make_predictor().predict(networks, memory=1000)
