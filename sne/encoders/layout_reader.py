@@ -17,6 +17,9 @@ from sne.networks import Network, Part, read_stack
 MAX_WAITING = 1 << 22
 """Number of entries that may wait in memory to be described."""
 
+STREAMED_ENTRIES = 1 << 19
+"""Number of entries that are counted for what a streamed tensor keeps: norms and samples."""
+
 
 @final
 class LayoutReader:
@@ -75,13 +78,13 @@ class LayoutReader:
         if self._entries > MAX_WAITING:
             self._describe_waiting()
         self._waiting[part] = tensor
-        if isinstance(tensor, WholeTensor):
-            self._entries += tensor.weights.numel()
+        self._entries += tensor.weights.numel() if isinstance(tensor, WholeTensor) else STREAMED_ENTRIES
 
     def _describe_waiting(self) -> None:
         """Describes what waits: whole tensors of one shape together, streamed ones alone."""
         by_shape: dict[tuple[int, ...], list[tuple[Part, WholeTensor]]] = {}
-        for part, tensor in self._waiting.items():
+        while self._waiting:
+            part, tensor = self._waiting.popitem()
             if isinstance(tensor, WholeTensor):
                 by_shape.setdefault(part.arranged_shape, []).append((part, tensor))
             else:
@@ -90,5 +93,4 @@ class LayoutReader:
             joined = group[0][1] if len(group) == 1 else WholeTensor(torch.cat([tensor.weights for _, tensor in group]))
             rows = describe(joined).split(len(self._networks))
             self._described.update((part, row) for (part, _), row in zip(group, rows, strict=True))
-        self._waiting.clear()
         self._entries = 0

@@ -19,14 +19,17 @@ from sne.encoders.measures import (
     choose_neurons,
     most_inputs,
 )
-from sne.encoders.tensor_pass import TensorPass
+from sne.encoders.tensor_pass import ProbedPass, TensorPass
 from sne.networks import Block, Network, Part
 
 MAX_WHOLE = 1 << 16
 """Number of entries of the largest tensor that is measured whole; larger ones are streamed."""
 
+READ_ENTRIES = 1 << 20
+"""Number of entries of a streamed tensor that are read at once."""
+
 PIECE_ENTRIES = 1 << 18
-"""Number of entries of a piece of a streamed tensor: its temporary copies fit the cache of a core."""
+"""Number of entries that are measured at once: their temporary copies fit the cache of a core."""
 
 
 @runtime_checkable
@@ -137,18 +140,39 @@ class StreamedTensor(MeasuredTensor):
 
     def respond(self, probes: Probes) -> Reply:
         """Multiplies the pieces of the tensor with the probes while they are measured."""
-        self._passes = [self._pass(place, probes) for place in range(self.batch)]
-        found = [one.reply() for one in self._passes]
-        reads = None if probes.shared is None else torch.stack([one[2] for one in found])
-        return Reply(torch.stack([one[0] for one in found], 1), torch.stack([one[1] for one in found]), reads)
+        shape = self.num_out, self.num_in, self.kernel
+        answers = [ProbedPass(shape, probes, place) for place in range(self.batch)]
+        self._passes = [self._pass(reader, answer) for reader, answer in zip(self._readers, answers, strict=True)]
+        values, gain, reads = zip(*(answer.reply() for answer in answers), strict=True)
+        return Reply(torch.stack(values, 1), torch.stack(gain), None if reads[0] is None else torch.stack(reads))
 
     def _measured(self) -> list[TensorPass]:
         if self._passes is None:
-            self._passes = [self._pass(place, None) for place in range(self.batch)]
+            self._passes = [self._pass(reader, None) for reader in self._readers]
         return self._passes
 
-    def _pass(self, place: int, probes: Probes | None) -> TensorPass:
-        found = TensorPass((self.num_out, self.num_in, self.kernel), probes, place)
-        for block in self._readers[place].read_blocks(PIECE_ENTRIES):
-            found.add(block)
+    def _pass(self, reader: PieceReader, answer: ProbedPass | None) -> TensorPass:
+        found = TensorPass((self.num_out, self.num_in, self.kernel))
+        for block in reader.read_blocks(READ_ENTRIES):
+            for piece in _cut(block):
+                measured = found.add(piece)
+                if answer is not None:
+                    answer.add(measured)
+        found.finish()
         return found
+
+
+def _cut(block: Block) -> Iterator[Block]:
+    """Cuts a block in its stored order into pieces of about `PIECE_ENTRIES`."""
+    rows, columns, kernel = block.values.shape
+    if block.values.is_contiguous():
+        step = max(1, PIECE_ENTRIES // (columns * kernel))
+        for row in range(0, rows, step):
+            values = block.values[row : row + step]
+            yield Block(slice(block.rows.start + row, block.rows.start + row + len(values)), block.columns, values)
+    else:
+        step = max(1, PIECE_ENTRIES // (rows * kernel))
+        for column in range(0, columns, step):
+            values = block.values[:, column : column + step]
+            first = block.columns.start + column
+            yield Block(block.rows, slice(first, first + values.shape[1]), values)

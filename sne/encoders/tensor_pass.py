@@ -1,6 +1,6 @@
 """One pass over the pieces of one large tensor of one network."""
 
-from functools import cached_property
+from dataclasses import dataclass
 from math import prod
 from typing import final
 
@@ -15,63 +15,72 @@ from sne.encoders.quantiles import NumberCounts
 from sne.networks import Block
 
 
+@dataclass(frozen=True)
+class MeasuredPiece:
+    """A piece of a tensor, with what was computed of it.
+
+    Args:
+        block: The piece.
+        values: Its entries within plus and minus `LARGEST`.
+        kernel_sums: Sum of each kernel.
+        kernel_squares: Sum of the squares of each kernel; in memory that the next piece uses again.
+    """
+
+    block: Block
+    values: Float[Tensor, "rows columns kernel"]
+    kernel_sums: Float[Tensor, "rows columns"]
+    kernel_squares: Float[Tensor, "rows columns"]
+
+
 @final
 class TensorPass:
     """What is measured of a tensor while its pieces pass by.
 
     Args:
         shape: Shape of the tensor: out, in, kernel positions.
-        probes: What is multiplied with the tensor; None for nothing.
-        place: Place of the network in the probes.
     """
 
-    def __init__(self, shape: tuple[int, int, int], probes: Probes | None, place: int) -> None:
+    distribution: tuple[Float[Tensor, " moments"], Float[Tensor, " quantiles"]]
+    """Moments and quantiles as `MeasuredTensor` has them; set by `finish`."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
         num_out, num_in, kernel = shape
         self.shape = shape
-        self.counts = NumberCounts()
         self.row_squares, self.row_sums = torch.zeros(2, num_out, dtype=torch.float64)
         self.column_squares, self.column_sums = torch.zeros(2, num_in, dtype=torch.float64)
         self.waves = WaveSums.zeros(1, kernel) if kernel > 1 else None
+        self._counts = NumberCounts()
         self._wide = torch.empty(0, dtype=torch.float64)
-        self._inputs: Tensor | None = None
-        if probes is not None:
-            acts, _, num_probes, _ = probes.values.shape
-            self._form = (acts, num_probes)
-            self._inputs = probes.values[:, place].reshape(acts * num_probes, num_in).T.contiguous()
-            self._gain_in = probes.gain[place].double()
-            self._out = torch.zeros(num_out, acts * num_probes)
-            self._gain = torch.zeros(num_out, dtype=torch.float64)
-            self._shared = None
-            if probes.shared is not None:
-                all_in = torch.arange(num_in)
-                self._shared = all_in if isinstance(probes.shared, slice) else probes.shared[place]
-                self._reads = torch.zeros(len(self._shared), num_out, kernel)
 
-    def add(self, block: Block) -> None:
+    def add(self, block: Block) -> MeasuredPiece:
         """Measures a piece."""
         rows, columns, values = block.rows, block.columns, _bounded(block.values)
-        self.counts.add(values if values.is_contiguous() else values.transpose(0, 1))
+        self._counts.add(values if values.is_contiguous() else values.transpose(0, 1))
         wide = self._buffer(values)
         sums = sum_kernels(wide)
         self.row_sums[rows] += sums.sum(1)
         self.column_sums[columns] += sums.sum(0)
-        matrix = values[..., 0] if self.shape[2] == 1 else sums.float()
+        kernel_sums = values[..., 0] if self.shape[2] == 1 else sums.float()
         squares = sum_kernels(wide.square_())
         self.row_squares[rows] += squares.sum(1)
         self.column_squares[columns] += squares.sum(0)
         if self.waves is not None:
             self.waves.add(values[None], wide[None])
-        if self._inputs is None:
-            return
-        self._out[rows].addmm_(matrix, self._inputs[columns])
-        self._gain[rows] += squares @ self._gain_in[columns]
-        if self._shared is None:
-            return
-        if values.shape[1] == self.shape[1]:
-            self._reads[:, rows] = values.index_select(1, self._shared).transpose(0, 1)
-            return
-        here = ((self._shared >= columns.start) & (self._shared < columns.stop)).nonzero()[:, 0]
-        self._reads[here, rows] = values[:, self._shared[here] - columns.start].transpose(0, 1)
+        return MeasuredPiece(block, values, kernel_sums, squares)
+
+    def finish(self) -> None:
+        """Computes the distribution, and gives back the memory that only further pieces would need."""
+        size = prod(self.shape)
+        rms = float((self.row_squares.sum() / size).sqrt()) + TINY
+        mean = float(self.row_sums.sum()) / size
+        deviation = max((rms - TINY) ** 2 - mean**2, 0.0) ** 0.5
+        counted = self._counts.counted()
+        centre = counted.moment(1)
+        third, fourth = (counted.moment(power, centre=centre) / rms**power for power in (3, 4))
+        magnitude = counted.moment(1, is_absolute=True) / rms
+        moments = torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude])
+        self.distribution = moments, torch.from_numpy(counted.quantiles(QUANTILES) / rms).float()
+        del self._counts, self._wide
 
     def _buffer(self, values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
         """Copies a piece in double precision, in its own order, to memory that is used again for the next one."""
@@ -84,24 +93,47 @@ class TensorPass:
             wide = self._wide[: values.numel()].view(values.shape)
         return wide.copy_(values)
 
-    def reply(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the values, gains and outgoing weights of shared neurons that come out of the tensor."""
-        out = self._out.T.unflatten(0, self._form)
-        return out, self._gain.float(), self._reads.flatten(1) if self._shared is not None else self._out
 
-    @cached_property
-    def distribution(self) -> tuple[Float[Tensor, " moments"], Float[Tensor, " quantiles"]]:
-        """Moments and quantiles as `MeasuredTensor` has them."""
-        size = prod(self.shape)
-        rms = float((self.row_squares.sum() / size).sqrt()) + TINY
-        mean = float(self.row_sums.sum()) / size
-        deviation = max((rms - TINY) ** 2 - mean**2, 0.0) ** 0.5
-        counted = self.counts.counted()
-        centre = counted.moment(1)
-        third, fourth = (counted.moment(power, centre=centre) / rms**power for power in (3, 4))
-        magnitude = counted.moment(1, is_absolute=True) / rms
-        moments = torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude])
-        return moments, torch.from_numpy(counted.quantiles(QUANTILES) / rms).float()
+@final
+class ProbedPass:
+    """What comes out of a tensor that is given `Probes`, while its pieces pass by.
+
+    Args:
+        shape: Shape of the tensor: out, in, kernel positions.
+        probes: What is multiplied with the tensor.
+        place: Place of the network in the probes.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], probes: Probes, place: int) -> None:
+        num_out, self._num_in, kernel = shape
+        acts, _, num_probes, _ = probes.values.shape
+        self._form = (acts, num_probes)
+        self._inputs = probes.values[:, place].reshape(acts * num_probes, self._num_in).T.contiguous()
+        self._gain_in = probes.gain[place].double()
+        self._out = torch.zeros(num_out, acts * num_probes)
+        self._gain = torch.zeros(num_out, dtype=torch.float64)
+        self._shared: Tensor | None = None
+        if probes.shared is not None:
+            self._shared = torch.arange(self._num_in) if isinstance(probes.shared, slice) else probes.shared[place]
+            self._reads = torch.zeros(len(self._shared), num_out, kernel)
+
+    def add(self, piece: MeasuredPiece) -> None:
+        """Multiplies a piece with the probes."""
+        rows, columns, values = piece.block.rows, piece.block.columns, piece.values
+        self._out[rows].addmm_(piece.kernel_sums, self._inputs[columns])
+        self._gain[rows] += piece.kernel_squares @ self._gain_in[columns]
+        if self._shared is None:
+            return
+        if values.shape[1] == self._num_in:
+            self._reads[:, rows] = values.index_select(1, self._shared).transpose(0, 1)
+            return
+        here = ((self._shared >= columns.start) & (self._shared < columns.stop)).nonzero()[:, 0]
+        self._reads[here, rows] = values[:, self._shared[here] - columns.start].transpose(0, 1)
+
+    def reply(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Returns values, gain and outgoing weights of the shared neurons as `Reply` has them, without the batch."""
+        reads = None if self._shared is None else self._reads.flatten(1)
+        return self._out.T.unflatten(0, self._form), self._gain.float(), reads
 
 
 def _bounded(values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:

@@ -33,6 +33,7 @@ def stream(tensor: torch.Tensor) -> StreamedTensor:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamed, "READ_ENTRIES", 200)
     monkeypatch.setattr(streamed, "PIECE_ENTRIES", 64)
 
 
