@@ -1,7 +1,7 @@
 """Measurements of a large tensor, in one pass over its pieces."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol, final, runtime_checkable
 
@@ -140,21 +140,37 @@ class StreamedTensor(MeasuredTensor):
 
     def respond(self, probes: Probes) -> Reply:
         """Multiplies the pieces of the tensor with the probes while they are measured."""
-        shape = self.num_out, self.num_in, self.kernel
-        answers = [ProbedPass(shape, probes, place) for place in range(self.batch)]
-        self._passes = [self._pass(reader, answer) for reader, answer in zip(self._readers, answers, strict=True)]
-        values, gain, reads = zip(*(answer.reply() for answer in answers), strict=True)
+        passes, replies = [], []
+        for place, reader in enumerate(self._readers):
+            answer = ProbedPass(self._shape, probes, place)
+            found = self._pass(reader, answer)
+            if found.is_excessive:
+                answer = ProbedPass(self._shape, probes, place)
+                found = self._pass(reader, answer, is_bounded=True)
+            passes.append(found)
+            replies.append(answer.reply())
+        self._passes = passes
+        values, gain, reads = zip(*replies, strict=True)
         return Reply(torch.stack(values, 1), torch.stack(gain), None if reads[0] is None else torch.stack(reads))
 
     def _measured(self) -> list[TensorPass]:
         if self._passes is None:
-            self._passes = [self._pass(reader, None) for reader in self._readers]
+            passes = [self._pass(reader) for reader in self._readers]
+            self._passes = [
+                self._pass(reader, is_bounded=True) if found.is_excessive else found
+                for reader, found in zip(self._readers, passes, strict=True)
+            ]
         return self._passes
 
-    def _pass(self, reader: PieceReader, answer: ProbedPass | None) -> TensorPass:
-        found = TensorPass((self.num_out, self.num_in, self.kernel))
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.num_out, self.num_in, self.kernel
+
+    def _pass(self, reader: PieceReader, answer: ProbedPass | None = None, *, is_bounded: bool = False) -> TensorPass:
+        """Reads the tensor once; entries are bounded only in the rare tensor that needs it, which is read twice."""
+        found = TensorPass(self._shape)
         for block in reader.read_blocks(READ_ENTRIES):
-            for piece in _cut(block):
+            for piece in _cut(replace(block, values=block.values.clamp(-LARGEST, LARGEST)) if is_bounded else block):
                 measured = found.add(piece)
                 if answer is not None:
                     answer.add(measured)

@@ -21,13 +21,11 @@ class MeasuredPiece:
 
     Args:
         block: The piece.
-        values: Its entries within plus and minus `LARGEST`.
         kernel_sums: Sum of each kernel.
         kernel_squares: Sum of the squares of each kernel; in memory that the next piece uses again.
     """
 
     block: Block
-    values: Float[Tensor, "rows columns kernel"]
     kernel_sums: Float[Tensor, "rows columns"]
     kernel_squares: Float[Tensor, "rows columns"]
 
@@ -42,6 +40,8 @@ class TensorPass:
 
     distribution: tuple[Float[Tensor, " moments"], Float[Tensor, " quantiles"]]
     """Moments and quantiles as `MeasuredTensor` has them; set by `finish`."""
+    is_excessive: bool = False
+    """Whether a magnitude is above `LARGEST`, so that nothing else can be relied on; set by `finish`."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         num_out, num_in, kernel = shape
@@ -54,33 +54,35 @@ class TensorPass:
 
     def add(self, block: Block) -> MeasuredPiece:
         """Measures a piece."""
-        rows, columns, values = block.rows, block.columns, _bounded(block.values)
+        rows, columns, values = block.rows, block.columns, block.values
         self._counts.add(values if values.is_contiguous() else values.transpose(0, 1))
-        wide = self._buffer(values)
-        sums = sum_kernels(wide)
+        sums = sum_kernels(values)
         self.row_sums[rows] += sums.sum(1)
         self.column_sums[columns] += sums.sum(0)
-        kernel_sums = values[..., 0] if self.shape[2] == 1 else sums.float()
-        squares = sum_kernels(wide.square_())
+        wide = self._buffer(values).square_()
+        squares = sum_kernels(wide)
         self.row_squares[rows] += squares.sum(1)
         self.column_squares[columns] += squares.sum(0)
         if self.waves is not None:
             self.waves.add(values[None], wide[None])
-        return MeasuredPiece(block, values, kernel_sums, squares)
+        return MeasuredPiece(block, sums, squares)
 
     def finish(self) -> None:
         """Computes the distribution, and gives back the memory that only further pieces would need."""
+        counted = self._counts.counted()
+        del self._counts, self._wide
+        self.is_excessive = bool(max(-counted.numbers[0], counted.numbers[-1]) > 1.01 * LARGEST)  # 1.01 for rounding
+        if self.is_excessive:
+            return
         size = prod(self.shape)
         rms = float((self.row_squares.sum() / size).sqrt()) + TINY
         mean = float(self.row_sums.sum()) / size
         deviation = max((rms - TINY) ** 2 - mean**2, 0.0) ** 0.5
-        counted = self._counts.counted()
         centre = counted.moment(1)
         third, fourth = (counted.moment(power, centre=centre) / rms**power for power in (3, 4))
         magnitude = counted.moment(1, is_absolute=True) / rms
         moments = torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude])
         self.distribution = moments, torch.from_numpy(counted.quantiles(QUANTILES) / rms).float()
-        del self._counts, self._wide
 
     def _buffer(self, values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
         """Copies a piece in double precision, in its own order, to memory that is used again for the next one."""
@@ -119,7 +121,7 @@ class ProbedPass:
 
     def add(self, piece: MeasuredPiece) -> None:
         """Multiplies a piece with the probes."""
-        rows, columns, values = piece.block.rows, piece.block.columns, piece.values
+        rows, columns, values = piece.block.rows, piece.block.columns, piece.block.values
         self._out[rows].addmm_(piece.kernel_sums, self._inputs[columns])
         self._gain[rows] += piece.kernel_squares @ self._gain_in[columns]
         if self._shared is None:
@@ -134,9 +136,3 @@ class ProbedPass:
         """Returns values, gain and outgoing weights of the shared neurons as `Reply` has them, without the batch."""
         reads = None if self._shared is None else self._reads.flatten(1)
         return self._out.T.unflatten(0, self._form), self._gain.float(), reads
-
-
-def _bounded(values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
-    """Returns entries within plus and minus `LARGEST`; in almost all tensors they are, and are not copied."""
-    low, high = torch.aminmax(values)
-    return values if low >= -LARGEST and high <= LARGEST else values.clamp(-LARGEST, LARGEST)

@@ -145,6 +145,14 @@ def read_sample(
     values = torch.empty(len(layout.outer) if outer is None else len(outer), len(picked), layout.kernel)
     step = max(1, _MOST_AT_ONCE // max(layout.num_inner * layout.kernel, 1))
     at = 0
+    is_uncut = len(layout.inner) == layout.num_inner and len(layout.outer) == 1 + layout.outer[-1] - layout.outer[0]
+    if outer is not None and is_uncut:  # single rows that are spread over the file
+        width = layout.num_inner * layout.kernel
+        for at, row in enumerate(outer.tolist()):
+            start = (layout.outer[0] + row) * width
+            found = entries.read(start, start + width).view(layout.num_inner, layout.kernel)
+            values[at] = found if inner is None else found[picked]
+        return values.transpose(0, 1) if layout.is_in_first else values
     for first, last in _runs(range(len(layout.outer)) if outer is None else outer.tolist()):
         for start in range(first, last, step):
             some = slice(start, min(start + step, last))

@@ -172,3 +172,13 @@ def test_large_constant_tensors_are_finite(value):
     got = describe(stream(torch.full((1, 1 << 19, 3, 1), value)))
     assert got.isfinite().all()
     assert float(got[0, DESCRIPTOR_NAMES.index("distribution/deviation")]) < 1e-3
+
+
+@pytest.mark.parametrize("value", [3e9, -3e38])
+def test_excessive_entries_are_bounded(value):
+    tensor = weights(30, 40, 1)
+    tensor[1, 3, 4] = value
+    bounded = WholeTensor(tensor.clamp(-measures.LARGEST, measures.LARGEST))
+    assert_described_alike(describe(stream(tensor)), describe(bounded), 2e-5)
+    probes = Probes(weights(2, 9, 40).transpose(0, 1), weights(40).square())
+    torch.testing.assert_close(stream(tensor).respond(probes).gain, bounded.respond(probes).gain)
