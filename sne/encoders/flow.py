@@ -32,6 +32,10 @@ class PartReader(Protocol):
         """Reads a part whole."""
         ...
 
+    def reads_whole(self, part: Part) -> bool:
+        """Returns whether a part may be read whole, rather than a sample of it."""
+        ...
+
     def measure(self, part: Part) -> MeasuredTensor:
         """Measures a part."""
         ...

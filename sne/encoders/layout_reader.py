@@ -49,11 +49,15 @@ class LayoutReader:
             self._await(part, WholeTensor(weights))
         return weights
 
+    def reads_whole(self, part: Part) -> bool:
+        """Returns whether the budget allows to read a part whole."""
+        return part not in self._chosen
+
     def measure(self, part: Part) -> MeasuredTensor:
         """Measures a part."""
         if part in self._waiting:
             return self._waiting[part]
-        if part.num_entries <= MAX_WHOLE:
+        if part.num_entries <= MAX_WHOLE and self.reads_whole(part):
             weights = self.read(part)
             return self._waiting.get(part, WholeTensor(weights))
         tensor = self._large_tensor(part)

@@ -13,7 +13,7 @@ from sne.encoders.kernel_waves import WaveSums
 from sne.encoders.limits import Limits
 from sne.encoders.measures import MeasuredTensor, Probes, Reply, is_described_as_matrix
 from sne.encoders.sampling import choose, share_budget
-from sne.encoders.streamed import MAX_WHOLE, StreamedTensor
+from sne.encoders.streamed import StreamedTensor
 from sne.networks import Block, Network, Part
 
 LEAST_ROWS = 2
@@ -40,7 +40,7 @@ def choose_rows(parts: Sequence[Part], limits: Limits) -> dict[Part, Int[Tensor,
     share, chosen = share_budget(sizes, limits.budget), {}
     generator = torch.Generator().manual_seed(limits.seed)
     for part in parts:
-        if part.num_entries > max(share, MAX_WHOLE) and is_described_as_matrix(part.arranged_shape):
+        if part.num_entries > share and is_described_as_matrix(part.arranged_shape):
             rows = _num_rows(part)
             chosen[part] = choose(rows, max(LEAST_ROWS, share * rows // part.num_entries), generator)
     return chosen

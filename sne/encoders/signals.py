@@ -195,15 +195,16 @@ def _recurrent_direction(
     """Follows the gates of one direction for a few steps from a zero state.
 
     Returns:
-        Each gate's signal features, the last state and the matrix that feeds it; None if a part is missing or the
-        state is projected.
+        Each gate's signal features, the last state and the matrix that feeds it; None if a part is missing or not
+        read whole, or the state is projected.
     """
     weights = [part_of(gate, Role.WEIGHT) for gate in gates]
     recurrent = [part_of(gate, Role.RECURRENT_WEIGHT) for gate in gates]
     # Layers are sorted by name, so only its label identifies a gate.
     at = {part.label: place for place, part in enumerate(weights) if part is not None}
     is_square = all(part is not None and part.arranged_shape[0] == part.arranged_shape[1] for part in recurrent)
-    if not is_square or sorted(at) != sorted(GATES[gates[0].type]):
+    is_whole = all(reader.reads_whole(part) for part in (*weights, *recurrent) if part is not None)
+    if not is_whole or not is_square or sorted(at) != sorted(GATES[gates[0].type]):
         return None
     into = [WholeTensor(reader.read(part)) for part in weights if part is not None]
     back = [reader.read(part).sum(-1) for part in recurrent if part is not None]

@@ -15,8 +15,7 @@ from sne.networks import Layer, LayerType, Network, Part, Role
 
 @pytest.fixture(autouse=True)
 def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (sampled, layout_reader):
-        monkeypatch.setattr(module, "MAX_WHOLE", 60)
+    monkeypatch.setattr(layout_reader, "MAX_WHOLE", 60)
 
 
 class CountedSource(handmade.TensorsInMemory):
@@ -105,3 +104,15 @@ def test_networks_are_tokenized_within_a_budget():
     column = DESCRIPTOR_NAMES.index("distribution/log_rms")
     torch.testing.assert_close(some.features[:, column], full.features[:, column], rtol=0, atol=0.1)
     assert not torch.equal(some.features, full.features)
+
+
+@pytest.mark.parametrize("layers", [handmade.mlp((30, 200, 100, 40)), handmade.gru(20, 60), handmade.transformer(24)])
+def test_no_more_weights_are_loaded_than_are_reported(layers):
+    given = handmade.network(layers)
+    source = CountedSource(given.source.tensors)
+    network = Network("n", layers, source)
+    limits = Limits(budget=given.num_weights // 5)
+    (item,) = tokenize([network], limits=limits)
+    assert item.features.isfinite().all()
+    loaded = sum(source.tensors[name].numel() for name in set(source.loads))
+    assert loaded + source.num_entries // 2 <= num_read(network, limits) <= limits.budget  # neurons are read twice
