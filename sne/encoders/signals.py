@@ -105,9 +105,9 @@ def _matrix_layer(
     flow: Flow, layer: Layer, part: Part, reader: PartReader, has_attention: bool
 ) -> Float[Tensor, "batch signal"]:
     """Passes the values through a linear or convolutional layer, and returns the layer's signal features."""
-    tensor = reader.measure(part)
     bias_part = part_of(layer, Role.BIAS)
     bias = None if bias_part is None else reader.read(bias_part).flatten(1)
+    tensor = reader.measure(part)  # last, since nothing else may be read before it responds
     if bias is not None and bias.shape[1] != tensor.num_out:
         bias = None
     is_branch = layer.level == flow.level and layer.type not in ATTENTION_TYPES

@@ -101,6 +101,30 @@ def test_every_tensor_is_read_once(layers):
     assert sorted(network.source.loads) == sorted({part.tensor for _, part in network.parts()})
 
 
+class RangedSource(handmade.TensorsInMemory):
+    """Counts the entries of each tensor that are loaded by ranges."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
+        super().__init__(tensors)
+        self.entries = dict.fromkeys(tensors, 0)
+
+    def load_range(self, name: str, start: int, stop: int) -> torch.Tensor:
+        self.entries[name] += stop - start
+        return self.tensors[name].reshape(-1)[start:stop]
+
+
+def test_large_tensors_are_read_once_and_their_sample_once_more(monkeypatch):
+    monkeypatch.setattr(layout_reader, "MAX_WHOLE", 60)
+    monkeypatch.setattr(layout_reader, "MAX_WAITING", 1)  # whatever waits is described as soon as possible
+    monkeypatch.setattr(streamed, "READ_ENTRIES", 50)
+    given = handmade.network(handmade.transformer(24))
+    source = RangedSource(given.source.tensors)
+    tokenize([Network("n", given.layers, source)])
+    for name, entries in source.entries.items():
+        loads = source.loads.count(name) * source.tensors[name].numel()
+        assert entries + loads <= 2 * source.tensors[name].numel(), name
+
+
 def test_tensors_that_wait_are_described_before_they_fill_the_memory(monkeypatch):
     monkeypatch.setattr(layout_reader, "MAX_WAITING", 50)
     network = handmade.network(handmade.mlp())
