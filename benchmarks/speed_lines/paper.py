@@ -1,15 +1,13 @@
 """The preset `paper` against textbook modules with the same parameters and outputs."""
 
 import torch
-from bench_set_encoder import small_cnns, textbook
+from bench_set_encoder import TOKENS, exponentials, multiply_adds, small_cnns, textbook
 
 from sne.encoders.set_encoder import SetEncoder
 from speed_lines.line import Line, Reading, Setting
 from speed_lines.timing import alternate, floor
 
 NETWORKS = 64
-FORWARD = 23_500
-"""Multiply-adds per weight of a forward pass at dim 64, as in bench_set_encoder.py."""
 
 
 def measure(setting: Setting) -> list[Reading]:
@@ -35,16 +33,17 @@ def measure(setting: Setting) -> list[Reading]:
         one(batch).square().mean().backward()
 
     weights = 4970 * NETWORKS
+    products, powers = multiply_adds(encoder.dim, TOKENS, is_textbook=False), exponentials(TOKENS)
     readings = []
     for what, call, target, passes in (("forward", forward, 5, 1), ("forward and backward", step, 4, 3)):
         times = alternate(
             {"ours": lambda call=call: call(encoder), "textbook": lambda call=call: call(slow)}, repeats=5, seconds=30
         )
         least = floor(
-            "23,500 multiply-adds per weight and pass; exponentials of 32 weights x 4 heads per weight",
+            f"{products:,} multiply-adds per weight and pass, {powers} exponentials per weight",
             bytes=4 * weights,
-            multiply_adds=passes * FORWARD * weights,
-            exponentials=32 * 4 * weights,
+            multiply_adds=passes * products * weights,
+            exponentials=powers * weights,
         )
         readings.append(
             Reading(
