@@ -37,8 +37,8 @@ PUBLISHED: dict[str, Callable[[Sequence[Network]], NetworkEncoder]] = {
         layout=FixedLayout.shared_by(networks, "dwsnet").to_json(), channels=(32, 32, 32, 32)
     ),
 }
-"""Our versions of slower methods at their authors' widths. The graph networks (cnn_generalization/configs of
-mkofinas/neural-graphs) and DWSNet (trainers of AvivNavon/DWSNets) are faster here than in those repositories."""
+"""Our versions of slower methods at their authors' widths (cnn_generalization/configs of mkofinas/neural-graphs,
+trainers of AvivNavon/DWSNets)."""
 
 INR = {"0.weight": (32, 1), "0.bias": (32,), "1.weight": (32, 32), "1.bias": (32,), "2.weight": (1, 32), "2.bias": (1,)}
 

@@ -51,7 +51,7 @@ def measure(setting: Setting) -> list[Reading]:
         "one member": lambda: embed(single),
         "numpy": lambda: numpy_features(zoo, rows),
     }
-    times = alternate(calls, repeats=3, seconds=40, warm=False)
+    times = alternate(calls, repeats=3, seconds=25, warm=False)
     described = alternate({"describe": lambda: whole.encoder.prepare(zoo.networks(rows[:BLOCK]))}, repeats=5)
     described_share = described["describe"].wall * NETWORKS / BLOCK / times["five members"].wall
     readings = []
