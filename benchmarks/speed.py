@@ -3,7 +3,8 @@
     python benchmarks/speed.py --work WORK [--only predict,train] [--threads 1]
 
 WORK keeps the zoos, files and predictor that the lines read, and the lines that were measured; an interrupted run
-continues. Each line is measured in a process of its own that ends after a limited time. Needs 20 GB of disk, the extra
+continues. A kept line is used again if it is complete and has the same threads and the same --before, whatever its
+commit. Each line is measured in a process of its own that ends after a limited time. Needs 20 GB of disk, the extra
 `nfn` and `pip install weightwatcher`; lines that cannot be measured say why.
 """
 
@@ -11,27 +12,39 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 
 
-def measure_here(name: str, work: Path, threads: int) -> dict[str, Any]:
-    """Measures one line in this process."""
+def measure_here(name: str, work: Path, threads: int) -> None:
+    """Measures one line in this process and prints what `measure_apart` reads: one JSON object per line.
+
+    All other output goes to stderr.
+    """
     import torch
     from speed_lines.all_lines import LINES
     from speed_lines.line import Setting, Skipped
 
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def send(message: dict[str, Any]) -> None:
+        print(json.dumps(message), file=out, flush=True)
+
+    send({"commit": commit()})
     torch.set_num_threads(threads)
     try:
-        readings = LINES[name].measure(Setting(work, threads))
+        for reading in LINES[name].measure(Setting(work, threads)):
+            send({"reading": reading.to_json()})
     except Skipped as reason:
-        return {"reason": str(reason)}
-    return {"readings": [reading.to_json() for reading in readings]}
+        send({"reason": str(reason)})
 
 
 def make_material(work: Path) -> None:
@@ -44,34 +57,71 @@ def make_material(work: Path) -> None:
 
 
 def measure_apart(name: str, seconds: float, work: Path, threads: int) -> dict[str, Any]:
-    """Measures one line in a process of its own."""
-    out = work / "lines" / f"{name}.partial"
+    """Measures one line in a process of its own. What it measured before it failed or took too long is kept."""
+    from speed_lines.all_lines import LINES
+
     command = [sys.executable, __file__, "--work", str(work), "--threads", str(threads), "--line", name]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     started = time.monotonic()
     try:
-        with out.open("w") as file:
-            done = subprocess.run(
-                command, env=environment, timeout=seconds, stdout=file, stderr=subprocess.PIPE, text=True
-            )
-        lines = (done.stderr.strip() or "no message").splitlines()
-        found = json.loads(out.read_text()) if not done.returncode else {"reason": lines[-1][:300]}
-    except subprocess.TimeoutExpired:
-        found = {"reason": f"not finished after {seconds:.0f} s"}
-    out.unlink()
+        messages, reason = finish(command, seconds, environment)
+    finally:
+        for file in LINES[name].large_files:
+            (work / file).unlink(missing_ok=True)
+            (work / f"draft-{file}").unlink(missing_ok=True)
+    found: dict[str, Any] = {}
+    for message in map(json.loads, messages.splitlines()):
+        if "reading" in message:
+            found.setdefault("readings", []).append(message["reading"])
+        else:
+            found |= message
     return {
         **found,
+        **({"reason": reason} if reason else {}),
+        "threads": threads,
         "seconds": round(time.monotonic() - started, 1),
         "date": time.strftime("%Y-%m-%d"),
-        "commit": commit(),
         "machine": machine(),
     }
 
 
+def finish(command: Sequence[str], seconds: float, environment: Mapping[str, str]) -> tuple[str, str | None]:
+    """Runs a command; after a limited time it is ended with all processes that it started.
+
+    Returns:
+        What it printed, and why it did not succeed; None if it did.
+    """
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    reason = None
+    try:
+        out, errors = process.communicate(timeout=seconds)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, errors = process.communicate()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
+        reason = f"not finished after {seconds:.0f} s"
+    if process.returncode and not reason:
+        reason = (errors.strip() or "no message").splitlines()[-1][:300]
+    return out, reason
+
+
+def is_usable(kept: Mapping[str, Any], threads: int, before: str | None) -> bool:
+    """Returns whether a kept line need not be measured again. Its commit does not matter."""
+    is_complete = "readings" in kept and "reason" not in kept
+    return is_complete and (kept.get("threads"), kept.get("before")) == (threads, before)
+
+
 def commit() -> str:
-    """Returns the version of the code, with + where files differ from it."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    """Returns the version of the measured package, with + where its files differ from it."""
+    import sne
+
+    git = ["git", "-C", str(Path(sne.__file__).parent)]
+    version = subprocess.run([*git, "describe", "--always"], capture_output=True, text=True).stdout.strip()
+    changes = subprocess.run([*git, "status", "--porcelain", "--", "."], capture_output=True, text=True).stdout
+    return f"{version}+" if changes else version
 
 
 def machine() -> str:
@@ -103,7 +153,7 @@ def main() -> None:
         make_material(options.work)
         return
     if options.line:
-        print(json.dumps(measure_here(options.line, options.work, options.threads)))
+        measure_here(options.line, options.work, options.threads)
         return
     from speed_lines.all_lines import LINES
     from speed_lines.table import write
@@ -116,11 +166,13 @@ def main() -> None:
     subprocess.run([sys.executable, __file__, "--work", str(options.work), "--material"], check=True)
     for name in names:
         kept = folder / f"{name}.json"
-        if kept.exists() and not options.again:
-            found = json.loads(kept.read_text())
+        found = json.loads(kept.read_text()) if kept.exists() and not options.again else {}
+        if is_usable(found, options.threads, options.before):
+            print(f"{name}: kept, of commit {found.get('commit') or 'unknown'}", file=sys.stderr, flush=True)
         else:
             print(f"{name} ...", file=sys.stderr, flush=True)
             found = measure_apart(name, options.patience * LINES[name].seconds, options.work, options.threads)
+            found["before"] = options.before
             kept.write_text(json.dumps(found, indent=1) + "\n")
         record = json.loads(options.out.read_text()) if options.out.exists() else {"lines": {}}
         place = record.setdefault("before", {"lines": {}}) if options.before else record
@@ -128,10 +180,11 @@ def main() -> None:
         place["lines"] = {key: (found if key == name else place["lines"].get(key)) for key in LINES}
         place["lines"] = {key: value for key, value in place["lines"].items() if value}
         write(record, options.out)
-        shown = found.get("readings") or [{"what": f"not measured: {found['reason']}"}]
-        for reading in shown:
-            figure = f"{reading['ratio']:.3g} (target {reading['target']})  " if "ratio" in reading else ""
-            print(f"{name:14s}{figure}{reading['what']}", flush=True)
+        for reading in found.get("readings", []):
+            figure = f"{reading['ratio']:.3g} (target {reading['target']})"
+            print(f"{name:14s}{figure}  {reading['what']}", flush=True)
+        if "reason" in found:
+            print(f"{name:14s}not measured: {found['reason']}", flush=True)
 
 
 if __name__ == "__main__":

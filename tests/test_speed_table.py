@@ -1,6 +1,7 @@
 """The page of `benchmarks/speed.py` is written from its record."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,35 @@ def test_the_page_states_ratio_target_peak_and_floor(lines, tmp_path):
     assert "- copy: threads do not help" in page
     assert "Before: version 1." in page
     assert json.loads((tmp_path / "speed.json").read_text()) == record
+
+
+def test_a_line_that_was_cut_keeps_its_readings(lines):
+    line, table = lines
+    cut = {"readings": [line.Reading("a sample", "30 seconds", 4.0, 30.0, 1).to_json()], "reason": "not finished"}
+    page = table.table({"lines": {"7b": cut}})
+    assert "| 7b | a sample | 30 seconds | <= 1 |" in page
+    assert "| 7b | the rest was not measured: not finished |" in page
+
+
+def test_kept_lines_are_used_for_the_same_threads_and_version(lines):
+    from speed import is_usable
+
+    kept = {"readings": [{}], "threads": 1, "before": None, "commit": "any"}
+    assert is_usable(kept, 1, None)
+    assert not is_usable(kept, 2, None)
+    assert not is_usable(kept, 1, "version 1")
+    assert not is_usable({**kept, "reason": "not finished"}, 1, None)
+    assert not is_usable({"reason": "no CUDA device", "threads": 1, "before": None}, 1, None)
+
+
+def test_a_command_that_takes_too_long_ends_with_its_children(lines, tmp_path):
+    from speed import finish
+
+    command = ["sh", "-c", "sleep 60 & echo $!; wait"]
+    out, reason = finish(command, 0.5, dict(os.environ))
+    assert reason == "not finished after 0 s"
+    assert int(out) > 0, "what was printed before is kept"
+    ended = Path(f"/proc/{int(out)}/cmdline")
+    assert not ended.exists() or not ended.read_text()
+    assert finish(["sh", "-c", "echo wrong >&2; exit 3"], 60, dict(os.environ)) == ("", "wrong")
+    assert finish(["echo", "fine"], 60, dict(os.environ)) == ("fine\n", None)

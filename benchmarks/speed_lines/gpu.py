@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from speed_lines.line import Line, Reading, Setting, Skipped
-from speed_lines.material import LLAMA_7B, load_predictor, weight_file
+from speed_lines.material import LLAMA_7B, LLAMA_7B_FILE, load_predictor, weight_file
 from speed_lines.timing import alternate
 
 HERE = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ def _need_gpu() -> str:
 def seven_billion(setting: Setting) -> list[Reading]:
     """Compares a prediction with a copy of the file's bytes to the device."""
     device = _need_gpu()
-    path = weight_file(setting.work / "llama-7b.safetensors", LLAMA_7B, torch.bfloat16)
+    path = weight_file(setting.work / LLAMA_7B_FILE, LLAMA_7B, torch.bfloat16)
     try:
         predictor = load_predictor(setting.work).to("cuda")
         mapped = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8)
@@ -100,4 +100,8 @@ def making(setting: Setting) -> list[Reading]:
     ]  # fmt: skip
 
 
-LINES = (Line("gpu-7b", seven_billion, 300), Line("gpu-paper", paper, 120), Line("gpu-making", making, 600))
+LINES = (
+    Line("gpu-7b", seven_billion, 300, (LLAMA_7B_FILE,)),
+    Line("gpu-paper", paper, 120),
+    Line("gpu-making", making, 600),
+)

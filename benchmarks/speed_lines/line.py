@@ -1,6 +1,6 @@
 """What a line of the table is, and what measuring it gives."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,10 +109,13 @@ class Line:
 
     Args:
         name: Name for `--only`.
-        measure: Measures the line; raises `Skipped` where it cannot be measured.
+        measure: Measures the line; raises `Skipped` where it cannot be measured. Readings that it has yielded are kept
+            if the rest takes too long.
         seconds: Time after which measuring is given up.
+        large_files: Names of files in the work folder that do not outlive the line, even if it is given up.
     """
 
     name: str
-    measure: Callable[[Setting], list[Reading]]
+    measure: Callable[[Setting], Iterable[Reading]]
     seconds: float
+    large_files: Sequence[str] = ()

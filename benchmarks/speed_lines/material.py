@@ -154,6 +154,9 @@ LLAMA_1B = llama_shapes(width=2048, inner=8192, layers=16, words=128256, key_wid
 LLAMA_7B = llama_shapes(width=4096, inner=11008, layers=32, words=32000, key_width=4096, has_head=True)
 """Llama 2 7B: 6,738,415,616 weights."""
 
+LLAMA_7B_FILE = "llama-7b.safetensors"
+"""Name of a file of 13 GB that is made for one line and deleted after it."""
+
 
 def num_weights(shapes: Shapes) -> int:
     """Returns the number of entries of all tensors."""

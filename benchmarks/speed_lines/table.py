@@ -22,8 +22,8 @@ def table(record: Mapping[str, Any]) -> str:
     """Returns the page for the record that `benchmarks/speed.py` keeps in speed.json.
 
     Args:
-        record: "lines" by name, each with "readings" or the reason why it has none; optionally "before", of the same
-            form, measured on an older version; "remarks" on what was tried, by name of the line.
+        record: "lines" by name, each with "readings", the reason why it has none or not all, or both; optionally
+            "before", of the same form, measured on an older version; "remarks" on what was tried, by name of the line.
     """
     before = _ratios(record.get("before", {}).get("lines", {}))
     rows = [
@@ -33,13 +33,13 @@ def table(record: Mapping[str, Any]) -> str:
     floors = ["| line | what | floor | of | times the floor |", "|---|---|---|---|---|"]
     notes = []
     for name, line in record["lines"].items():
-        if "readings" not in line:
-            rows.append(f"| {name} | not measured: {line['reason']} | | | | | | | | | |")
-            continue
-        for number, reading in enumerate(map(Reading.from_json, line["readings"])):
+        for number, reading in enumerate(map(Reading.from_json, line.get("readings", ()))):
             rows.append(_row(name, reading, before.get((name, number), "")))
             floors += _floor_row(name, reading)
             notes += [f"- {name}: {reading.what}: {note}." for note in reading.notes]
+        if "reason" in line:
+            rest = "the rest was " if "readings" in line else ""
+            rows.append(f"| {name} | {rest}not measured: {line['reason']} | | | | | | | | | |")
     remarks = [f"- {name}: {text}" for name, text in record.get("remarks", {}).items()]
     parts = [HEAD, *_machines(record), "\n".join(rows), "## Floors", "\n".join(floors)]
     parts += ["## Details", "\n".join(notes)] if notes else []
