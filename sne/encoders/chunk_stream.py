@@ -15,7 +15,7 @@ from sne.encoders.sampling import PartSample, sample_part, share_budget
 from sne.errors import SneError
 from sne.networks import Layer, Network, Part, Role
 
-PIECE_ENTRIES = 1 << 20
+READ_ENTRIES = 1 << 20
 """Number of weights that are read at once."""
 
 
@@ -105,7 +105,7 @@ class StreamedNetwork:
 
     def _read(self, part: Part, sample: PartSample | None) -> Iterator[Float[Tensor, "rows columns kernel"]]:
         """Reads a part in pieces that cut no chunk."""
-        most = max(PIECE_ENTRIES - PIECE_ENTRIES % self.chunk_size, self.chunk_size)
+        most = max(READ_ENTRIES - READ_ENTRIES % self.chunk_size, self.chunk_size)
         if sample is None:
             yield from (block.values for block in self.network.read_blocks(part, most, align=self.chunk_size))
             return

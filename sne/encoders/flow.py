@@ -29,7 +29,7 @@ class PartReader(Protocol):
     """Reads the parts of several networks of one layout, stacked."""
 
     def read(self, part: Part) -> Float[Tensor, "batch out in kernel"]:
-        """Reads a part whole."""
+        """Reads a part whole; not to be changed in place."""
         ...
 
     def reads_whole(self, part: Part) -> bool:

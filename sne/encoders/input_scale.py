@@ -104,7 +104,8 @@ class InputScale(nn.Module):
         scaled = rows.new_empty(len(rows), len(knots), rows.shape[1])
         standard, filled = scaled[:, 0], scaled[:, 1:]
         torch.sub(rows, shift, out=standard).mul_(gain)
-        standard.div_((standard / LARGEST).square_().add_(1).sqrt_())
+        ratio = (standard / LARGEST).clamp_(-1e15, 1e15)  # its square stays within single precision
+        torch.mul(ratio, LARGEST, out=standard).div_(ratio.square_().add_(1).sqrt_())
         torch.sub(rows[:, None], knots[:-1], out=filled).mul_(1 / (knots.diff(dim=0) + SMALLEST_BIN))
         filled.clamp_(0, 1).sub_(0.5)
         return scaled

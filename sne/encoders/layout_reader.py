@@ -40,13 +40,13 @@ class LayoutReader:
         self._entries = 0
 
     def read(self, part: Part) -> Float[Tensor, "batch out in kernel"]:
-        """Reads a part whole, within plus and minus `LARGEST`."""
+        """Reads a part whole, within plus and minus `LARGEST`; not to be changed in place."""
         tensor = self._waiting.get(part)
         if isinstance(tensor, WholeTensor):
             return tensor.weights
         weights = read_stack(self._networks, part).clamp_(-LARGEST, LARGEST)
         if part.num_entries <= MAX_WHOLE and part not in self._described:
-            self._await(part, WholeTensor(weights))
+            self._keep_until_described(part, WholeTensor(weights))
         return weights
 
     def reads_whole(self, part: Part) -> bool:
@@ -62,7 +62,7 @@ class LayoutReader:
             return self._waiting.get(part, WholeTensor(weights))
         tensor = self._large_tensor(part)
         if part not in self._described:
-            self._await(part, tensor)
+            self._keep_until_described(part, tensor)
         return tensor
 
     def describe(self, parts: Sequence[Part]) -> Iterator[Float[Tensor, "batch descriptor"]]:
@@ -78,7 +78,7 @@ class LayoutReader:
             return SampledTensor(self._networks, part, self._chosen[part])
         return StreamedTensor([WholePart(network, part) for network in self._networks])
 
-    def _await(self, part: Part, tensor: MeasuredTensor) -> None:
+    def _keep_until_described(self, part: Part, tensor: MeasuredTensor) -> None:
         if self._entries > MAX_WAITING:
             self._describe_waiting()
         self._waiting[part] = tensor

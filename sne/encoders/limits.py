@@ -19,8 +19,8 @@ class Limits:
 
     Args:
         memory: Largest resident size of the process, in bytes; None for the encoder's own bound.
-        budget: Largest number of weights that are read of a network; None to read all of them. A network with more
-            weights is represented by a sample.
+        budget: Number of weights that are read of a network at most, apart from the least that every tensor gives;
+            None to read all of them. A larger network is represented by a sample.
         seed: Seed of the sample.
 
     Raises:
@@ -49,7 +49,7 @@ class Limits:
         """Returns the number of bytes by which the process may still grow.
 
         Returns:
-            At least `LEAST_SPARE`. Without a limit, a process that is beyond `DEFAULT_MEMORY` may grow by so much.
+            At least `LEAST_SPARE` if no limit is given: a process near or above `DEFAULT_MEMORY` may grow by that.
 
         Raises:
             SneError: The process is so large already that the limit cannot be kept.

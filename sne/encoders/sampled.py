@@ -12,19 +12,19 @@ from torch import Tensor
 from sne.encoders.kernel_waves import WaveSums
 from sne.encoders.limits import Limits
 from sne.encoders.measures import MeasuredTensor, Probes, Reply, is_described_as_matrix
-from sne.encoders.sampling import choose, share_budget
+from sne.encoders.sampling import choose, is_stored_by_inputs, share_budget
 from sne.encoders.streamed import StreamedTensor
 from sne.networks import Block, Network, Part
 
 LEAST_ROWS = 2
-"""Number of stored rows that are read of every large tensor, whatever the budget."""
+"""Number of stored rows that are read at least of every tensor that is sampled."""
 
 
 def choose_rows(parts: Sequence[Part], limits: Limits) -> dict[Part, Int[Tensor, " rows"]]:
     """Chooses what is read of the parts of a network under a budget of weights.
 
-    Every part is one token, so large parts give equally many weights (`sne.encoders.sampling.share_budget`). Vectors
-    are read whole.
+    Every part is one token, so all parts above the share give about equally many weights
+    (`sne.encoders.sampling.share_budget`). Vectors are read whole.
 
     Args:
         parts: The parts.
@@ -54,11 +54,6 @@ def num_read(network: Network, limits: Limits) -> int:
         part.num_entries // _num_rows(part) * len(chosen[part]) if part in chosen else part.num_entries
         for part in parts
     )
-
-
-def is_stored_by_inputs(part: Part) -> bool:
-    """Returns whether the stored rows of a part are neurons that it reads, rather than neurons that it feeds."""
-    return part.in_axis is not None and (part.out_axis is None or part.in_axis < part.out_axis)
 
 
 def _num_rows(part: Part) -> int:
@@ -114,10 +109,10 @@ class SampledPart:
 
 @final
 class SampledTensor(MeasuredTensor):
-    """A large tensor of which some stored rows are read.
+    """A tensor of which some stored rows are read.
 
-    Sums over rows are multiplied up. Values of a neuron whose row is not read are those of the neuron that is read of
-    its run of rows, so that their distribution is right. If the stored rows are inputs, the values of the others are
+    Sums over rows are multiplied up. A neuron whose row is not read takes the values of one that is read near it, so
+    that their distribution is right. If the stored rows are inputs, the values of the others are
     left out, and the sum of the rest is multiplied up like a sum of independent numbers.
 
     Args:
@@ -134,6 +129,7 @@ class SampledTensor(MeasuredTensor):
         rows = self.num_in if self._by_inputs else self.num_out
         self._factor = rows / len(chosen)
         self._stand_in = (torch.arange(rows) * len(chosen)).div(rows, rounding_mode="floor")
+        self._stand_in[chosen] = torch.arange(len(chosen))  # a row that is read stands for itself
 
     @cached_property
     def moments(self) -> Float[Tensor, "batch moments"]:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from sne.networks import Part
 
-LEAST_USED = 4
-"""Of so many chunks of a row that is read, at least one is used. Few chunks of many rows represent a part better than
-whole rows, but every row is read whole; of a part that is stored [in, out, ...], the same holds for columns."""
+MOST_READ_PER_USED = 4
+"""Largest ratio of the weights that are read to those that are used. Few chunks of each of many rows represent a part
+better than all chunks of few rows, but stored rows are read whole. The stored rows of a part that is stored
+[in, out, ...] are its columns."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +73,21 @@ def sample_part(part: Part, chunk_size: int, share: int, generator: torch.Genera
         return PartSample(_expand(chunks, chunk_size, num_out), torch.zeros(1, dtype=torch.long))
     run = chunk_size if kernel == 1 else 1
     num_runs, cells = -(-num_in // run), max(1, share // (min(run, num_in) * kernel))
-    if part.out_axis is not None and part.in_axis is not None and part.in_axis < part.out_axis:
+    if is_stored_by_inputs(part):
         runs, rows = _share_cells(num_runs, num_out, cells)
     else:
         rows, runs = _share_cells(num_out, num_runs, cells)
     return PartSample(choose(num_out, rows, generator), _expand(choose(num_runs, runs, generator), run, num_in))
 
 
+def is_stored_by_inputs(part: Part) -> bool:
+    """Returns whether the stored rows of a part are neurons that it reads, rather than neurons that it feeds."""
+    return part.in_axis is not None and (part.out_axis is None or part.in_axis < part.out_axis)
+
+
 def _share_cells(num_read: int, num_across: int, cells: int) -> tuple[int, int]:
-    """Numbers of lines that are read and of places that are used of each, whose product is at most `cells`."""
-    used = min(-(-num_across // LEAST_USED), cells)
+    """Returns the number of stored rows to read and of places to use in each; their product is at most `cells`."""
+    used = min(-(-num_across // MOST_READ_PER_USED), cells)
     if cells // used < num_read:
         return cells // used, used
     return num_read, cells // num_read

@@ -32,6 +32,9 @@ VECTOR_TOKENS = 1 << 12
 BUCKET_TOKENS = 1 << 15
 """Number of tokens processed at once on a GPU, whose kernels take at most 65,535 sets."""
 
+THREAD_MEMORY = 1 << 24
+"""Number of bytes that a thread of the chunk encoder takes at the default width."""
+
 RESIDENT_CHUNKS = 1 << 17
 """Number of chunk vectors kept at once. A network with more chunks is streamed: see `sne.encoders.chunk_stream`."""
 
@@ -262,7 +265,8 @@ class SetEncoder(NetworkEncoder):
         """Returns a store for chunk vectors, of which as many are kept in memory as its limit allows."""
         like = self.input_std.new_empty(self.dim)
         if not like.is_cuda:  # on a GPU they take no memory of the process
-            spare = network.limits.spare_memory() - LEAST_SPARE
+            workspaces = torch.get_num_threads() * THREAD_MEMORY
+            spare = max(0, network.limits.spare_memory() - LEAST_SPARE - workspaces)
             most = min(most, spare // (self.dim * like.element_size()))
         return VectorStore(like, in_memory=most)
 

@@ -48,6 +48,7 @@ class TensorPass:
         self.shape = shape
         self.row_squares, self.row_sums = torch.zeros(2, num_out, dtype=torch.float64)
         self.column_squares, self.column_sums = torch.zeros(2, num_in, dtype=torch.float64)
+        self._total = 0.0
         self.waves = WaveSums.zeros(1, kernel) if kernel > 1 else None
         self._counts = NumberCounts()
         self._wide = torch.empty(0, dtype=torch.float64)
@@ -59,7 +60,9 @@ class TensorPass:
         sums = sum_kernels(values)
         self.row_sums[rows] += sums.sum(1)
         self.column_sums[columns] += sums.sum(0)
-        wide = self._buffer(values).square_()
+        wide = self._buffer(values)
+        self._total += float(wide.sum())  # in double precision, since the deviation may be a small difference
+        wide.square_()
         squares = sum_kernels(wide)
         self.row_squares[rows] += squares.sum(1)
         self.column_squares[columns] += squares.sum(0)
@@ -76,7 +79,7 @@ class TensorPass:
             return
         size = prod(self.shape)
         rms = float((self.row_squares.sum() / size).sqrt()) + TINY
-        mean = float(self.row_sums.sum()) / size
+        mean = self._total / size
         deviation = max((rms - TINY) ** 2 - mean**2, 0.0) ** 0.5
         centre = counted.moment(1)
         third, fourth = (counted.moment(power, centre=centre) / rms**power for power in (3, 4))

@@ -74,10 +74,13 @@ class VectorStore:
     def slices(self) -> Iterator[Float[Tensor, "_ dim"]]:
         """Yields all vectors in order, `SLICE_VECTORS` or fewer at once; not to be changed in place."""
         kept = min(self._count, len(self._buffer))
-        for first in range(0, kept, SLICE_VECTORS):
-            yield self._buffer[first : min(first + SLICE_VECTORS, kept)]
-        for first in range(kept, self._count, SLICE_VECTORS):
-            yield self._read(first, min(SLICE_VECTORS, self._count - first))
+        for first in range(0, self._count, SLICE_VECTORS):  # the same slices, and rounding, whatever is in memory
+            end = min(first + SLICE_VECTORS, self._count)
+            pieces = [self._buffer[first : min(end, kept)]] if first < kept else []
+            if end > kept:
+                start = max(first, kept)
+                pieces.append(self._read(start, end - start))
+            yield pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _place(self, vector: int) -> int:
         return (vector - len(self._buffer)) * self._buffer.shape[1] * self._buffer.element_size()

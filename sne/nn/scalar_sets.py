@@ -249,6 +249,7 @@ def _for_each_slice(num_slices: int, like: Tensor, run: Callable[[int, int, _Wor
     the tensors of a slice between their caches.
     """
     lanes = iter(range(min(LANES, num_slices)))
+    is_inference = torch.is_inference_mode_enabled()  # threads of the pool do not inherit it
 
     def work() -> None:
         space = _Workspace(like)
@@ -257,7 +258,7 @@ def _for_each_slice(num_slices: int, like: Tensor, run: Callable[[int, int, _Wor
                 run(index, lane, space)
 
     def work_alone(_: int) -> None:
-        with torch.no_grad():
+        with torch.inference_mode() if is_inference else torch.no_grad():
             work()
 
     threads = torch.get_num_threads()
@@ -276,7 +277,8 @@ def _thread_pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, "sne-sets", initializer=torch.set_num_threads, initargs=(1,))
 
 
-os.register_at_fork(after_in_child=_thread_pool.cache_clear)  # threads do not survive a fork
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_thread_pool.cache_clear)  # threads do not survive a fork
 
 
 class _ScalarSets(torch.autograd.Function):

@@ -82,6 +82,7 @@ def test_features_are_standardised_in_each_group():
     assert torch.equal(scale.gain[2], torch.ones(3)) and torch.equal(scale.shift[2], torch.zeros(3))
     beyond = scaled(scale, torch.full((4, 3), 1e30), torch.tensor([0, 1, 2, 2]))
     assert beyond.isfinite().all() and beyond.abs().max() <= 6.0001
+    assert (beyond[:, :2] - 6).abs().max() < 1e-3 and not beyond[:2, 2].any()
     torch.testing.assert_close(scaled(scale, rows, groups), plain / (1 + (plain / 6) ** 2).sqrt())
 
 

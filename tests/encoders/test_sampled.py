@@ -9,6 +9,7 @@ from sne.encoders.descriptors import DESCRIPTOR_NAMES, describe
 from sne.encoders.limits import Limits
 from sne.encoders.measures import Probes, WholeTensor
 from sne.encoders.sampled import SampledTensor, choose_rows, num_read
+from sne.encoders.sampling import choose
 from sne.encoders.tensor_tokens import tokenize
 from sne.networks import Layer, LayerType, Network, Part, Role
 
@@ -18,21 +19,15 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout_reader, "MAX_WHOLE", 60)
 
 
-class CountedSource(handmade.TensorsInMemory):
-    """Counts the entries that are loaded by ranges."""
-
-    num_entries = 0
-
-    def load_range(self, name: str, start: int, stop: int) -> torch.Tensor:
-        self.num_entries += stop - start
-        return self.tensors[name].reshape(-1)[start:stop]
+def normal(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(5))
 
 
 def network(shape: tuple[int, ...], *, in_first: bool = False, seed: int = 0) -> tuple[Network, Part]:
     axes = (1, 0) if in_first else (0, 1)
     part = Part("w", Role.WEIGHT, shape, *axes)
     weights = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 0.1
-    return Network("n", (Layer("w", LayerType.LINEAR, 0, (part,)),), CountedSource({"w": weights})), part
+    return Network("n", (Layer("w", LayerType.LINEAR, 0, (part,)),), handmade.RangedTensors({"w": weights})), part
 
 
 def test_a_budget_is_shared_among_the_parts_and_kept():
@@ -62,7 +57,9 @@ def test_only_the_chosen_rows_are_read(in_first):
     tensor = SampledTensor([given], part, chosen)
     features = describe(tensor)
     assert features.shape == (1, len(DESCRIPTOR_NAMES)) and features.isfinite().all()
-    assert given.source.num_entries == 2 * 40 * 50 and not given.source.loads  # once for the pass, once for the sample
+    assert (
+        sum(given.source.ranges.values()) == 2 * 40 * 50 and not given.source.loads
+    )  # once for the pass, once for the sample
 
 
 @pytest.mark.parametrize("in_first", [False, True])
@@ -73,7 +70,7 @@ def test_all_rows_give_what_the_whole_gives(in_first):
     difference = (describe(tensor) - describe(whole)).abs()[0]
     is_counted = torch.tensor([name.startswith("distribution/") for name in DESCRIPTOR_NAMES])
     assert difference[~is_counted].max() < 2e-5 and difference[is_counted].max() < 5e-3
-    probes = Probes(torch.randn(2, 1, 9, whole.num_in), torch.rand(1, whole.num_in))
+    probes = Probes(normal(2, 1, 9, whole.num_in), normal(1, whole.num_in).abs())
     got, expected = tensor.respond(probes), whole.respond(probes)
     torch.testing.assert_close(got.values, expected.values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(got.gain, expected.gain, rtol=1e-4, atol=1e-5)
@@ -87,7 +84,7 @@ def test_a_sample_estimates_the_whole(in_first):
     assert float(tensor.moments[0, 0]) == pytest.approx(float(whole.moments[0, 0]), rel=0.02)
     for got, expected in zip(tensor.squared_norms, whole.squared_norms, strict=True):
         assert got.shape == expected.shape and float(got.mean()) == pytest.approx(float(expected.mean()), rel=0.02)
-    probes = Probes(torch.randn(2, 1, 9, whole.num_in), torch.full((1, whole.num_in), 1 / whole.num_in))
+    probes = Probes(normal(2, 1, 9, whole.num_in), torch.full((1, whole.num_in), 1 / whole.num_in))
     got, expected = tensor.respond(probes), whole.respond(probes)
     assert float(got.values.square().mean()) == pytest.approx(float(expected.values.square().mean()), rel=0.15)
     assert float(got.gain.mean()) == pytest.approx(float(expected.gain.mean()), rel=0.05)
@@ -95,7 +92,7 @@ def test_a_sample_estimates_the_whole(in_first):
 
 def test_networks_are_tokenized_within_a_budget():
     given = handmade.network(handmade.mlp((30, 200, 100, 3)))
-    source = CountedSource(given.source.tensors)
+    source = handmade.RangedTensors(given.source.tensors)
     (full,) = tokenize([Network("n", given.layers, source)])
     (some,) = tokenize([Network("n", given.layers, source)], limits=Limits(budget=8000))
     (same,) = tokenize([Network("n", given.layers, source)], limits=Limits(budget=8000))
@@ -109,10 +106,23 @@ def test_networks_are_tokenized_within_a_budget():
 @pytest.mark.parametrize("layers", [handmade.mlp((30, 200, 100, 40)), handmade.gru(20, 60), handmade.transformer(24)])
 def test_no_more_weights_are_loaded_than_are_reported(layers):
     given = handmade.network(layers)
-    source = CountedSource(given.source.tensors)
+    source = handmade.RangedTensors(given.source.tensors)
     network = Network("n", layers, source)
     limits = Limits(budget=given.num_weights // 5)
     (item,) = tokenize([network], limits=limits)
     assert item.features.isfinite().all()
-    assert source.num_entries <= 2 * num_read(network, limits) <= 2 * limits.budget  # a sample of neurons is read twice
+    assert (
+        sum(source.ranges.values()) <= 2 * num_read(network, limits) <= 2 * limits.budget
+    )  # a sample of neurons is read twice
     assert all(source.tensors[name].numel() <= 200 for name in source.loads)
+
+
+def test_rows_that_are_read_stand_for_themselves():
+    given, part = network((4000, 100))
+    rows = choose(4000, 400, torch.Generator().manual_seed(1))
+    whole, tensor = WholeTensor(given.read(part)[None]), SampledTensor([given], part, rows)
+    torch.testing.assert_close(tensor.squared_norms[0][:, rows], whole.squared_norms[0][:, rows])
+    probes = Probes(normal(2, 1, 9, 100), torch.full((1, 100), 0.01))
+    got, expected = tensor.respond(probes), whole.respond(probes)
+    torch.testing.assert_close(got.gain[:, rows], expected.gain[:, rows], rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(got.values[..., rows], expected.values[..., rows], rtol=1e-4, atol=1e-5)

@@ -101,26 +101,14 @@ def test_every_tensor_is_read_once(layers):
     assert sorted(network.source.loads) == sorted({part.tensor for _, part in network.parts()})
 
 
-class RangedSource(handmade.TensorsInMemory):
-    """Counts the entries of each tensor that are loaded by ranges."""
-
-    def __init__(self, tensors: dict[str, torch.Tensor]) -> None:
-        super().__init__(tensors)
-        self.entries = dict.fromkeys(tensors, 0)
-
-    def load_range(self, name: str, start: int, stop: int) -> torch.Tensor:
-        self.entries[name] += stop - start
-        return self.tensors[name].reshape(-1)[start:stop]
-
-
 def test_large_tensors_are_read_once_and_their_sample_once_more(monkeypatch):
     monkeypatch.setattr(layout_reader, "MAX_WHOLE", 60)
     monkeypatch.setattr(layout_reader, "MAX_WAITING", 1)  # whatever waits is described as soon as possible
     monkeypatch.setattr(streamed, "READ_ENTRIES", 50)
     given = handmade.network(handmade.transformer(24))
-    source = RangedSource(given.source.tensors)
+    source = handmade.RangedTensors(given.source.tensors)
     tokenize([Network("n", given.layers, source)])
-    for name, entries in source.entries.items():
+    for name, entries in source.ranges.items():
         loads = source.loads.count(name) * source.tensors[name].numel()
         assert entries + loads <= 2 * source.tensors[name].numel(), name
 
@@ -206,3 +194,9 @@ def test_excessive_entries_are_bounded(value):
     torch.testing.assert_close(describe(stream(tensor)), describe(bounded), rtol=1e-2, atol=1e-2)
     probes = Probes(weights(2, 9, 40).transpose(0, 1), weights(40).square())
     torch.testing.assert_close(stream(tensor).respond(probes).gain, bounded.respond(probes).gain)
+
+
+def test_a_small_deviation_from_a_large_mean_is_seen():
+    tensor = 1 + 1e-4 * weights(512, 512, 1, batch=1)
+    column = DESCRIPTOR_NAMES.index("distribution/deviation")
+    assert float(describe(stream(tensor))[0, column]) == pytest.approx(float(tensor.double().std()), rel=1e-2)

@@ -43,9 +43,10 @@ def tiny_limits(monkeypatch):
     """Every network is streamed, in small pieces, with a few vectors in memory."""
     monkeypatch.setattr(set_encoder, "RESIDENT_CHUNKS", 0)
     monkeypatch.setattr(set_encoder, "CHUNK_TOKENS", 40)
-    monkeypatch.setattr(chunk_stream, "PIECE_ENTRIES", 100)
+    monkeypatch.setattr(chunk_stream, "READ_ENTRIES", 100)
     monkeypatch.setattr(vector_store, "SLICE_VECTORS", 5)
     monkeypatch.setattr(limits, "resident_size", lambda: 0)
+    monkeypatch.setattr(set_encoder, "THREAD_MEMORY", 0)
     return Limits(memory=LEAST_SPARE + 16 * 4 * 10)
 
 
@@ -69,9 +70,10 @@ def test_streamed_equals_nested_loops(tiny_limits):
 def test_the_limit_of_memory_changes_nothing(tiny_limits):
     module, some = encoder(), networks()
     rows = [
-        encode(module, module.prepare(some, limits=Limits(memory=LEAST_SPARE + spare))) for spare in (0, 999, 10**9)
+        encode(module, module.prepare(some, limits=Limits(memory=LEAST_SPARE + spare)))
+        for spare in (0, 500, 999, 10**9)
     ]
-    assert torch.equal(rows[0], rows[1]) and torch.equal(rows[0], rows[2])
+    assert all(torch.equal(row, rows[0]) for row in rows)
 
 
 def test_large_networks_are_streamed_and_small_ones_are_not(monkeypatch):

@@ -145,3 +145,18 @@ def test_encoder_equals_textbook(switches):
         out.square().mean().backward()
     gradients = ([p.grad for p in each.parameters() if p.grad is not None] for each in (exact, slow))
     assert_near(*gradients, 1e-9)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_threads_work_without_gradients(mode, monkeypatch):
+    monkeypatch.setattr(scalar_sets, "SLICE_TOKENS", 18)
+    module, (x, added) = chunk_encoder(torch.float32), inputs(9, torch.float32)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with mode():
+                results.append(module(x, added))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*results)

@@ -29,7 +29,7 @@ def test_nothing_is_left_behind(tmp_path, monkeypatch):
     with VectorStore(torch.zeros(3), in_memory=0) as store:
         store.append(torch.ones(2, 3))
         assert torch.cat(list(store.slices())).tolist() == [[1.0] * 3] * 2
-    assert not list(tmp_path.iterdir())
+    assert store._file is not None and store._file.closed and not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_one_line(monkeypatch):

@@ -24,6 +24,18 @@ class TensorsInMemory:
         return self.tensors[name]
 
 
+class RangedTensors(TensorsInMemory):
+    """Counts the entries of each tensor that are loaded by ranges."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        super().__init__(tensors)
+        self.ranges = dict.fromkeys(tensors, 0)
+
+    def load_range(self, name: str, start: int, stop: int) -> Tensor:
+        self.ranges[name] += stop - start
+        return self.tensors[name].reshape(-1)[start:stop]
+
+
 def network(layers: tuple[Layer, ...], seed: int = 0, std: float = 0.3, name: str = "handmade") -> Network:
     """Random weights for a layout; stored shapes are those of the parts, so no fused tensors."""
     generator = torch.Generator().manual_seed(seed)
