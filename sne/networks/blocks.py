@@ -143,20 +143,18 @@ def read_sample(
     outer, inner = reversed(wanted) if layout.is_in_first else wanted
     picked = torch.arange(len(layout.inner)) if inner is None else inner
     values = torch.empty(len(layout.outer) if outer is None else len(outer), len(picked), layout.kernel)
-    step = max(1, _MOST_AT_ONCE // max(layout.num_inner * layout.kernel, 1))
+    width = layout.num_inner * layout.kernel
+    step = max(1, _MOST_AT_ONCE // max(width, 1))
+    uncut = layout.outer if isinstance(layout.outer, range) and len(layout.inner) == layout.num_inner else None
     at = 0
-    is_uncut = len(layout.inner) == layout.num_inner and len(layout.outer) == 1 + layout.outer[-1] - layout.outer[0]
-    if outer is not None and is_uncut:  # single rows that are spread over the file
-        width = layout.num_inner * layout.kernel
-        for at, row in enumerate(outer.tolist()):
-            start = (layout.outer[0] + row) * width
-            found = entries.read(start, start + width).view(layout.num_inner, layout.kernel)
-            values[at] = found if inner is None else found[picked]
-        return values.transpose(0, 1) if layout.is_in_first else values
     for first, last in _runs(range(len(layout.outer)) if outer is None else outer.tolist()):
         for start in range(first, last, step):
-            some = slice(start, min(start + step, last))
-            found = _read(entries, layout, some, slice(0, len(layout.inner)), _MOST_AT_ONCE)
+            stop = min(start + step, last)
+            if uncut is None:
+                found = _read(entries, layout, slice(start, stop), slice(0, len(layout.inner)), _MOST_AT_ONCE)
+            else:  # a call of `_read` takes longer than the reading of a single row, of which a sample has many
+                found = entries.read((uncut.start + start) * width, (uncut.start + stop) * width)
+                found = found.view(stop - start, layout.num_inner, layout.kernel)
             values[at : at + len(found)] = found if inner is None else found[:, picked]
             at += len(found)
     return values.transpose(0, 1) if layout.is_in_first else values

@@ -169,6 +169,9 @@ class Network:
             rows: Neurons that the part feeds, in the order wanted; None for all.
             columns: Neurons that it reads; None for all.
 
+        Returns:
+            Float32 values [rows, columns, kernel positions], in the order wanted.
+
         Raises:
             IndexError: If the part has no such row or column.
 
