@@ -10,8 +10,9 @@ from jaxtyping import Float
 
 from sne.encoders import Limits, NetworkEncoder
 from sne.errors import PredictorError
+from sne.networks import Network
 from sne.predictors.predictor import Predictor
-from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources
+from sne.predictors.sources import OnError, Source, blocks, expand_sources, handle_error, read_sources, report_doubts
 from sne.predictors.spreading import spread
 from sne.work import Executor
 
@@ -69,17 +70,46 @@ def _encode_blocks(
     tell: Callable[[str, list[str]], None] | None = None,
 ) -> Iterator[Float[np.ndarray, "networks dim"]]:
     """Encodes sources block by block, with an encoder that may be in training."""
+    if limits.memory is not None:
+        limits.spare_memory()  # refuses a limit that this process exceeds already
     was_training = encoder.training
-    device = next(encoder.parameters()).device
     encoder.eval()
     try:
         for block in blocks(read_sources(sources, errors=errors, tell=tell), batch_size):
-            with torch.inference_mode():
-                batch = encoder.collate(encoder.prepare(block, limits=limits)).to(device)
-                rows = encoder(batch).float().cpu().numpy()
-            yield rows
+            yield from _encode_block(encoder, block, limits, errors, tell)
     finally:
         encoder.train(was_training)
+
+
+def _encode_block(
+    encoder: NetworkEncoder,
+    block: list[Network],
+    limits: Limits,
+    errors: OnError,
+    tell: Callable[[str, list[str]], None] | None,
+) -> Iterator[Float[np.ndarray, "networks dim"]]:
+    """Encodes networks together; bad ones are taken out."""
+    try:
+        with torch.inference_mode():
+            batch = encoder.collate(encoder.prepare(block, limits=limits)).to(next(encoder.parameters()).device)
+            rows = encoder(batch).float().cpu().numpy()
+    except (ValueError, OSError) as error:
+        if errors == "raise":
+            raise
+        if len(block) == 1:
+            handle_error(errors, block[0].name, error)
+            return
+        for network in block:
+            yield from _encode_block(encoder, [network], limits, errors, tell)
+        return
+    for network in block:
+        if limits.budget is not None and network.num_weights > limits.budget:
+            num_read = encoder.num_read(network, limits)
+            if num_read < network.num_weights:
+                report_doubts(
+                    tell, network.name, [f"a sample of {num_read:,} of {network.num_weights:,} weights was read"]
+                )
+    yield rows
 
 
 def choose_device(name: str) -> torch.device:

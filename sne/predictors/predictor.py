@@ -173,6 +173,7 @@ class Predictor:
         select: str | None = None,
         allow_nonfinite: bool = False,
         tell: Callable[[str, list[str]], None] | None = None,
+        is_ordered: bool = True,
     ) -> Iterator[PredictedBlock]:
         """Predicts and encodes any number of sources, in blocks as they are ready.
 
@@ -187,9 +188,11 @@ class Predictor:
             allow_nonfinite: Whether networks with NaN or infinite weights are read, see `sne.read_network`.
             tell: Called with the name of each network that was read in part or in doubt, and the reasons; None to log
                 them as a warning.
+            is_ordered: Whether blocks of an executor wait, in memory, for those of earlier sources.
 
         Yields:
-            Blocks of networks in the order of the sources, without those that were skipped.
+            Blocks of networks in the order of the sources, without those that were skipped; blocks of an executor in
+            any order if `is_ordered` is false.
 
         Raises:
             sne.CheckpointError: A source cannot be read whole.
@@ -205,7 +208,10 @@ class Predictor:
                 select=select,
                 allow_nonfinite=allow_nonfinite,
             )
-            yield from spread(work, expand_sources(sources), executor, part_size=batch_size, errors=errors, tell=tell)
+            yield from spread(
+                work, expand_sources(sources), executor,
+                part_size=batch_size, errors=errors, tell=tell, is_ordered=is_ordered,
+            )  # fmt: skip
             return
         if memory is not None:
             limits.spare_memory()  # refuses a limit that this process exceeds already

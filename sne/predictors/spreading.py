@@ -66,6 +66,7 @@ def spread(
     part_size: int,
     errors: OnError,
     tell: Callable[[str, list[str]], None] | None = None,
+    is_ordered: bool = True,
 ) -> Iterator[Any]:
     """Does work on many files in the workers of an executor.
 
@@ -79,19 +80,23 @@ def spread(
         part_size: Largest number of files per call.
         errors: What to do with a file that cannot be read, see `sne.Predictor.predict`.
         tell: As for `sne.predictors.sources.read_sources`.
+        is_ordered: Whether results wait, in memory, for those of earlier files.
 
     Yields:
-        The results of the work, in order.
+        The results of the work, in order; those of parts in any order if `is_ordered` is false.
 
     Raises:
+        SneError: The arguments of the work are refused by the workers, such as a limit on memory.
         PredictorError: A source is no path, or the work cannot be sent to other processes.
         sne.CheckpointError: A source cannot be read, and errors is "raise".
         WorkError: No worker can be started or reached.
     """
     do = partial(do_part, must_agree=not executor.shares_disk)
     answers = executor.run(do, parts(paths, part_size), shared={"work": _sendable(work, executor)})
-    with closing(in_order(answers)) as ordered:
-        for answer in ordered:
+    with closing(in_order(answers) if is_ordered else answers) as found:
+        for answer in found:
+            if answer.failure is not None and isinstance(answer.failure.error, SneError):
+                raise answer.failure.error  # about the call: errors of files are in the results
             for result in [answer.result] if answer.failure is None else _one_by_one(work, answer):
                 for name, reasons in result.doubts:
                     report_doubts(tell, name, reasons)
@@ -209,9 +214,6 @@ def _one_by_one(work: Work, answer: Answer[Part]) -> Generator[PartResult, None,
     """Does the work on the files of a part again, each by itself, after the call for the whole part failed."""
     failure = answer.failure
     assert failure is not None
-    if isinstance(failure.error, SneError) and len(answer.item.paths) == 1:
-        yield _failed(answer.item, failure)
-        return
     logging.getLogger(__name__).debug("%s", failure.trace or failure.reason)
     pool = ProcessPool(1, attempts=2)
     with closing(in_order(pool.run(do_part, answer.item.singles(), shared={"work": work}))) as singles:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from spread_cases import KillingEncoder, make_predictor, write_checkpoints
 
-from sne.errors import CheckpointError
+from sne.errors import CheckpointError, SneError
 from sne.predictors import PredictorError, encode
 from sne.predictors.experts import NeuralExpert
 from sne.predictors.spreading import PART_BYTES, choose_executor, choose_workers, do_part, parts
@@ -84,6 +84,55 @@ def test_encoders_without_a_predictor(paths):
     here = encode(paths[:2], encoder=encoder)
     np.testing.assert_array_equal(encode(paths[:2], encoder=encoder, executor=InThisProcess()), here)
     assert encoder.training and here.shape == (2, 5)
+
+
+def test_encoders_skip_bad_values_and_tell_of_samples(paths, caplog):
+    encoder = make_predictor().experts[0].model.encoder
+    failures = []
+    for executor in (None, InThisProcess()):
+        found = encode(
+            paths[3:],
+            encoder=encoder,
+            executor=executor,
+            errors=lambda name, error: failures.append((name, str(error))),
+        )
+        np.testing.assert_allclose(found, encode([paths[3], *paths[5:]], encoder=encoder), atol=1e-6)
+    assert [name for name, _ in failures] == [paths[4]] * 2 and "NaN" in failures[0][1]
+    with pytest.raises(ValueError, match=r"net4\.safetensors"):
+        encode(paths[3:], encoder=encoder)
+    caplog.clear()
+    encode(paths[:2], encoder=encoder, budget=36)
+    assert [record.getMessage() for record in caplog.records] == [f"{paths[1]}: a sample of 23 of 43 weights was read"]
+
+
+@pytest.mark.parametrize("of_encoder", [False, True])
+def test_a_limit_that_no_worker_keeps_is_one_error(tmp_path, of_encoder):
+    paths = write_checkpoints(tmp_path / "nets", 4)
+    failures = []
+    options = {
+        "memory": 1,
+        "executor": ProcessPool(1),
+        "batch_size": 2,
+        "errors": lambda *error: failures.append(error),
+    }
+    predictor = make_predictor()
+    with pytest.raises(SneError, match="the memory limit is 1 MB and the process takes"):
+        if of_encoder:
+            encode(paths, encoder=predictor.experts[0].model.encoder, **options)
+        else:
+            predictor.encode(paths, **options)
+    assert not failures
+
+
+def test_parts_in_any_order(paths):
+    class Backwards(InThisProcess):
+        def run(self, function, items, **options):
+            yield from sorted(super().run(function, items, **options), key=lambda answer: -answer.index)
+
+    names = run(make_predictor(), paths, batch_size=2, executor=Backwards())[0]
+    assert names == [paths[i] for i in (0, 1, 3, 5, 6)]
+    found = run(make_predictor(), paths, batch_size=2, executor=Backwards(), is_ordered=False)[0]
+    assert found == [paths[i] for i in (6, 5, 3, 0, 1)]
 
 
 def test_what_cannot_travel(paths):
