@@ -21,6 +21,8 @@ _QUANTISATION_FILES = {
     "quant_config.json": "",  # AWQ
     "hf_quant_config.json": "quantization",  # TensorRT Model Optimizer
 }
+CONFIG_FILES = (_NAME, *_QUANTISATION_FILES)
+"""Names of the files that `read_config` reads."""
 _MAX_SIZE = 10_000_000
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sne.cli.files import Doubts, Failures, expand, load_predictor
+from sne.cli.files import Doubts, Failures, expand, load_predictor, put_in_order
 from sne.cli.options import (
     AllowNonfinite,
     BatchSize,
@@ -44,8 +44,8 @@ def encode(
         bool,
         typer.Option(
             "--resume",
-            help="Continue an interrupted command. Files that have changed since are encoded again; another predictor "
-            "is refused.",
+            help="Continue an interrupted command. Files that have changed since are encoded again. Another predictor, "
+            "or another --select, --budget or --allow-nonfinite, is refused.",
         ),
     ] = False,
     memory: Memory = None,
@@ -56,9 +56,9 @@ def encode(
 ) -> None:
     """Encode checkpoints as vectors.
 
-    Each checkpoint becomes one vector, the embedding of the predictor's encoder. Files that cannot be read are named on
-    stderr; the .parquet file then holds the others, and no .npy file is written. Finished work is kept while the
-    command runs; if it is interrupted, --resume continues it.
+    Each checkpoint becomes one vector: the embeddings of the predictor's experts side by side, or its description if no
+    expert has an embedding. Files that cannot be read are named on stderr; the .parquet file then holds the others, and
+    no .npy file is written. Finished work is kept while the command runs; if it is interrupted, --resume continues it.
     """
     from sne.work.collection import kept_imports
 
@@ -78,6 +78,8 @@ def encode(
             budget=budget, executor=executor, select=select, allow_nonfinite=allow_nonfinite, tell=doubts,
             progress=progress,
         )  # fmt: skip
+    for notes in (doubts, failures):
+        put_in_order(notes, sources)
     if done.is_written:
         summary = {"out": str(out), "networks": done.num_rows, "dim": done.dim, "failed": len(failures)}
         summary |= {"resumed": done.num_kept} if done.num_kept else {}
@@ -87,7 +89,8 @@ def encode(
     elif done.num_rows:
         warn(
             f"{out}: not written, because its rows would not be those of the files given; finished work is kept in "
-            f"{parts_folder(out)}, and the command with other files and --resume continues it"
+            f"{parts_folder(out)}; once the files below are repaired or left out, the same command with --resume "
+            "reuses it"
         )
     doubts.report()
     failures.report(len(sources))

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
@@ -105,3 +105,10 @@ class Failures(dict[str, str]):
             warn(f"{len(self)} of {num_files} files skipped")
         if self:
             raise typer.Exit(2)
+
+
+def put_in_order(notes: dict[str, Any], files: Sequence[str]) -> None:
+    """Puts notes by path, which processes made in any order, into the order of the files."""
+    for file in files:
+        if file in notes:
+            notes[file] = notes.pop(file)

@@ -88,9 +88,10 @@ Workers = Annotated[
         min=0,
         metavar="N",
         show_default=False,
-        help="Number of processes that read files and compute on the CPU, with one thread each; 0 for none, which is "
-        "soonest for few files. Each process keeps to --memory. Default: chosen by number and size of the files, at "
-        "most one per core.",
+        help="Number of processes that read files and compute on the CPU, with one thread each; 0 reads in the "
+        "command's own process, which is fastest for few files. Each process keeps to --memory. Default: chosen by "
+        "number and size of the files, at most one per core. With --ray local: number of cores of the new cluster "
+        "(default 2); other clusters use all of their cores.",
     ),
 ]
 Ray = Annotated[

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from sne.errors import PredictorError, WriteError
 from sne.predictors.predictor import Predictor
-from sne.predictors.sources import OnError, Source, expand_sources, handle_error
+from sne.predictors.sources import OnError, Source, expand_sources, handle_error, report_doubts
 from sne.work import Executor, check_can_write, replacing, write_atomically
 from sne.zoo.store.folder import FolderLock
 
@@ -36,11 +36,11 @@ class EmbeddingFile:
 
     Args:
         path: The file.
-        num_rows: Number of networks in it.
+        num_rows: Number of networks that were encoded.
         dim: Length of an embedding.
         num_kept: Number of networks that had been encoded before an interruption.
         is_written: Whether the file was written. A .npy file is not if a source failed, because its rows would not be
-            those of the sources; no file is without rows.
+            those of the sources. A file without rows is never written.
     """
 
     path: Path
@@ -69,7 +69,8 @@ def encode_to_file(
     """Encodes any number of checkpoints into a file, with bounded memory.
 
     Finished rows are kept in a hidden folder beside the file (see `parts_folder`) until all are done. If the call is
-    interrupted at any moment, it continues with `resume`: files that have changed in size or time are encoded again.
+    interrupted at any moment, it continues with `resume`. Files are then encoded again if they have changed in size or
+    time, or the configuration beside them has (see `stamp`).
 
     Args:
         sources: Paths of checkpoints, globs and folders of checkpoints.
@@ -84,7 +85,7 @@ def encode_to_file(
         executor: As for `Predictor.predict_blocks`.
         select: As for `Predictor.predict_blocks`.
         allow_nonfinite: As for `Predictor.predict_blocks`.
-        tell: As for `Predictor.predict_blocks`.
+        tell: As for `Predictor.predict_blocks`; called for networks that had been encoded before, too.
         progress: Called with the number of finished sources and of all.
 
     Returns:
@@ -92,7 +93,8 @@ def encode_to_file(
 
     Raises:
         sne.CheckpointError: A source cannot be read whole, and errors is "raise".
-        PredictorError: The interrupted call had another predictor or other arguments, or a source is no path.
+        PredictorError: The interrupted call had another predictor or other arguments, a source is no path, or `out` is
+            one of the sources.
         sne.errors.WriteError: The file cannot be written. Finished rows are kept.
     """
     out = Path(out)
@@ -100,14 +102,8 @@ def encode_to_file(
         raise PredictorError(f"{out}: expected a name that ends in {' or '.join(SUFFIXES)}")
     check_can_write(out)
     paths = [_as_path(source) for source in expand_sources(sources)]
-    failed: set[str] = set()
-
-    def note(name: str, error: Exception) -> None:
-        if errors == "raise":
-            raise error
-        failed.add(name)
-        handle_error(errors, name, error)
-
+    _refuse_source(out, paths)
+    notes = _Notes(errors, tell)
     job = {
         "predictor": predictor.digest(),
         "select": select,
@@ -119,25 +115,48 @@ def encode_to_file(
     with _named(out), _Parts(parts_folder(out), job, predictor.dim, resume=resume) as parts:
         parts.keep_only(stamps)
         kept = len(parts)
+        for name, reasons in parts.doubts.items():
+            report_doubts(tell, name, reasons)
         done = [path for path in paths if path in parts]
         show = progress or (lambda done, total: None)
         show(len(done), len(paths))
         found = predictor.predict_blocks(
             [path for path in paths if path not in parts],
-            batch_size=batch_size, errors=note, memory=memory, budget=budget, executor=executor,
-            select=select, allow_nonfinite=allow_nonfinite, tell=tell,
+            batch_size=batch_size, errors=notes.add_error, memory=memory, budget=budget, executor=executor,
+            select=select, allow_nonfinite=allow_nonfinite, tell=notes.add_doubts, is_ordered=False,
         )  # fmt: skip
         for block in found:
-            parts.add(block.names, [stamps[name] for name in block.names], block.embedding)
-            show(len(parts) + len(failed), len(paths))
+            doubts = [notes.doubts.pop(name, []) for name in block.names]
+            parts.add(block.names, [stamps[name] for name in block.names], block.embedding, doubts)
+            show(len(parts) + len(notes.failed), len(paths))
         parts.flush()
         encoded = [path for path in paths if path in parts]
-        is_written = bool(encoded) and not (out.suffix == ".npy" and failed)
+        is_written = bool(encoded) and not (out.suffix == ".npy" and notes.failed)
         if is_written:
             _write(out, parts.rows(encoded), len(encoded), predictor.dim)
         if is_written or not encoded:
             parts.delete()
     return EmbeddingFile(out, len(encoded), predictor.dim, kept, is_written)
+
+
+@dataclass
+class _Notes:
+    """What is said about files while they are encoded; told at once in the way that the caller asked for."""
+
+    errors: OnError
+    tell: Callable[[str, list[str]], None] | None
+    failed: set[str] = field(default_factory=set)
+    doubts: dict[str, list[str]] = field(default_factory=dict)
+
+    def add_error(self, name: str, error: Exception) -> None:
+        if self.errors == "raise":
+            raise error
+        self.failed.add(name)
+        handle_error(self.errors, name, error)
+
+    def add_doubts(self, name: str, reasons: list[str]) -> None:
+        self.doubts[name] = [*self.doubts.get(name, []), *reasons]
+        report_doubts(self.tell, name, reasons)
 
 
 @contextmanager
@@ -161,15 +180,21 @@ def parts_folder(out: str | Path) -> Path:
 
 
 def stamp(path: str | Path) -> str:
-    """Returns a text that changes when a file does, or a file in a folder: size and time of the last change.
+    """Returns a text that changes when a checkpoint does: size and time of the last change of its files.
+
+    These are the files in a folder; and a file with the configuration beside it (`config.json` and the like), with its
+    shards if it is an index of them, and with external data of ONNX under the usual names (`.onnx.data`, `.onnx_data`).
+    External data under other names are not looked at.
 
     Returns:
         The text; empty if there is no such file.
     """
+    if str(path).endswith(".index.json"):
+        path = Path(path).parent
     try:
         status = os.stat(path)  # noqa: PTH116 (many paths, quickly)
         if not stat.S_ISDIR(status.st_mode):
-            return _stamp_of(status)
+            return "; ".join([_stamp_of(status), *_stamps_beside(path)])
         entries = [
             f"{Path(folder, name)} {_stamp_of(Path(folder, name).stat())}"
             for folder, _, names in os.walk(path)
@@ -178,6 +203,20 @@ def stamp(path: str | Path) -> str:
         return hashlib.sha256("\n".join(sorted(entries)).encode(errors="surrogateescape")).hexdigest()
     except OSError:
         return ""
+
+
+def _stamps_beside(path: str | Path) -> Iterator[str]:
+    """Yields names and stamps of the files beside a checkpoint that are read with it."""
+    from sne.checkpoints.configuration import CONFIG_FILES
+
+    folder, name = os.path.split(path)
+    external = [name + end for end in (".data", "_data")] if name.endswith(".onnx") else []
+    for other in (*CONFIG_FILES, *external):
+        try:
+            status = os.stat(os.path.join(folder, other))  # noqa: PTH116, PTH118 (many paths, quickly)
+        except OSError:
+            continue
+        yield f"{other} {_stamp_of(status)}"
 
 
 def _stamp_of(status: os.stat_result) -> str:
@@ -190,19 +229,34 @@ def _as_path(source: Source) -> str:
     return str(source)
 
 
+def _refuse_source(out: Path, paths: Sequence[str]) -> None:
+    """Refuses a file that is to be written and is to be read, too."""
+    if not out.exists():
+        return
+    target = out.stat()
+    for path in paths:
+        try:
+            is_source = os.path.samestat(os.stat(path), target)  # noqa: PTH116 (many paths, quickly)
+        except OSError:
+            continue
+        if is_source:
+            raise PredictorError(f"{out}: is one of the checkpoints to encode; choose another name (--out)")
+
+
 def _version() -> str:
     from sne import __version__
 
     return __version__
 
 
-@dataclass
-class _Waiting:
-    """Rows that are not written yet."""
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of some files, with the stamps of the files and the reasons to doubt the rows."""
 
-    names: list[str] = field(default_factory=list)
-    stamps: list[str] = field(default_factory=list)
-    rows: list[np.ndarray] = field(default_factory=list)
+    names: Sequence[str]
+    stamps: Sequence[str]
+    rows: Float[np.ndarray, "networks dim"]
+    doubts: Sequence[list[str]]
 
 
 class _Parts:
@@ -224,7 +278,11 @@ class _Parts:
         self._lock = FolderLock(folder)
         self._places: dict[str, tuple[int, int]] = {}
         self._stamps: dict[str, str] = {}
-        self._waiting, self._written_at = _Waiting(), time.monotonic()
+        self.doubts: dict[str, list[str]] = {}
+        """Reasons to doubt rows that were there, by the name of the file."""
+        self._waiting: list[_Rows] = []
+        self._written_at = time.monotonic()
+        self._is_deleted = False
         self._number = 0
         self._open: dict[int, np.ndarray] = {}
 
@@ -249,7 +307,7 @@ class _Parts:
 
     def _leave(self) -> None:
         """Deletes the folder if it holds no rows, and releases it."""
-        if self._folder.is_dir() and not any(self._folder.glob("part-*.parquet")):
+        if not self._is_deleted and self._folder.is_dir() and not any(self._folder.glob("part-*.parquet")):
             self.delete()
         self._lock.release()
 
@@ -262,14 +320,20 @@ class _Parts:
     def keep_only(self, stamps: Mapping[str, str]) -> None:
         """Forgets rows of files that have changed, or that are not asked for any more."""
         self._stamps = {name: was for name, was in self._stamps.items() if was and stamps.get(name) == was}
+        self.doubts = {name: reasons for name, reasons in self.doubts.items() if reasons and name in self._stamps}
 
-    def add(self, names: Sequence[str], stamps: Sequence[str], rows: Float[np.ndarray, "networks dim"]) -> None:
+    def add(
+        self,
+        names: Sequence[str],
+        stamps: Sequence[str],
+        rows: Float[np.ndarray, "networks dim"],
+        doubts: Sequence[list[str]],
+    ) -> None:
         """Adds rows, which are written some at a time."""
-        self._waiting.names += names
-        self._waiting.stamps += stamps
-        self._waiting.rows.append(rows)
+        self._waiting.append(_Rows(names, stamps, rows, doubts))
         self._stamps.update(zip(names, stamps, strict=True))
-        if len(self._waiting.names) >= PART_ROWS or time.monotonic() - self._written_at > PART_SECONDS:
+        num_rows = sum(len(some.names) for some in self._waiting)
+        if num_rows >= PART_ROWS or time.monotonic() - self._written_at > PART_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -277,19 +341,22 @@ class _Parts:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        waiting, self._waiting, self._written_at = self._waiting, _Waiting(), time.monotonic()
-        if not waiting.names:
+        self._written_at = time.monotonic()
+        if not self._waiting:
             return
+        names = [name for some in self._waiting for name in some.names]
         table = pa.table(
             {
-                "path": pa.array(waiting.names, pa.string()),
-                "stamp": pa.array(waiting.stamps, pa.string()),
-                "embedding": _to_column(np.concatenate(waiting.rows)),
+                "path": pa.array(names, pa.string()),
+                "stamp": pa.array([stamp for some in self._waiting for stamp in some.stamps], pa.string()),
+                "embedding": _to_column(np.concatenate([some.rows for some in self._waiting])),
+                "doubts": pa.array([one for some in self._waiting for one in some.doubts], pa.list_(pa.string())),
             }
         )
         with replacing(self._file(self._number)) as partial:
             pq.write_table(table, partial)
-        self._places.update((name, (self._number, row)) for row, name in enumerate(waiting.names))
+        self._places.update((name, (self._number, row)) for row, name in enumerate(names))
+        self._waiting = []  # an interruption until here leaves the rows to the next call, which writes the same part
         self._number += 1
 
     def rows(self, names: Sequence[str]) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -297,13 +364,14 @@ class _Parts:
         for start in range(0, len(names), GROUP_ROWS):
             some = list(names[start : start + GROUP_ROWS])
             found = np.empty((len(some), self._dim), dtype=np.float32)
-            for row, name in enumerate(some):
-                part, place = self._places[name]
+            for row in sorted(range(len(some)), key=lambda row: self._places[some[row]]):  # each part once
+                part, place = self._places[some[row]]
                 found[row] = self._embeddings(part)[place]
             yield some, found
 
     def delete(self) -> None:
-        """Deletes the folder."""
+        """Deletes the folder, which may then belong to another process."""
+        self._is_deleted = True
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _begin(self) -> None:
@@ -346,11 +414,12 @@ class _Parts:
             column = table["embedding"].combine_chunks()
             if column.type != pa.list_(pa.float32(), self._dim):
                 return
-            names, stamps = table["path"].to_pylist(), table["stamp"].to_pylist()
+            names, stamps, doubts = (table[name].to_pylist() for name in ("path", "stamp", "doubts"))
         except (OSError, KeyError, pa.ArrowException):
             return
         self._places.update((name, (self._number, row)) for row, name in enumerate(names))
         self._stamps.update(zip(names, stamps, strict=True))
+        self.doubts.update(zip(names, doubts, strict=True))
 
     def _embeddings(self, part: int) -> np.ndarray:
         import pyarrow.parquet as pq

@@ -152,6 +152,51 @@ def test_bad_files(paths, predictor, tmp_path):
     assert not nothing.is_written and not parts_folder(tmp_path / "x.parquet").exists()
 
 
+def test_warnings_outlive_an_interruption(paths, predictor, tmp_path):
+    out = tmp_path / "e.parquet"
+    for place in (1, 7):
+        save_file({**load_file(paths[place]), "code": torch.ones(99, 99, dtype=torch.int32)}, paths[place])
+    expected: dict[str, list[str]] = {}
+    encode_to_file(paths, tmp_path / "whole.parquet", predictor=predictor, tell=expected.__setitem__)
+    assert list(expected) == [paths[1], paths[7]]
+    interrupt(paths, out, predictor)
+    again: list[tuple[str, list[str]]] = []
+    for number in (6, 1000):
+        again.clear()
+        try:
+            encode_to_file(
+                paths, out, predictor=predictor, resume=True, batch_size=2, progress=stop_after(number),
+                tell=lambda *told: again.append(told),
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            assert number == 6 and again == [(paths[1], expected[paths[1]])]
+    assert again == list(expected.items())
+
+
+def test_an_interruption_while_rows_are_taken_over_or_written(paths, predictor, tmp_path, monkeypatch):
+    out = tmp_path / "e.parquet"
+    write = pq.write_table
+
+    def stop(*arguments):
+        monkeypatch.setattr(pq, "write_table", write)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(embedding_file, "PART_ROWS", 4)
+    monkeypatch.setattr(pq, "write_table", stop)
+    with pytest.raises(KeyboardInterrupt):
+        encode_to_file(paths, out, predictor=predictor, batch_size=2)
+    assert encode_to_file(paths, out, predictor=predictor, resume=True).num_kept == 4
+    assert read(out)[0] == paths
+
+
+def test_a_folder_of_the_next_command_stays(tmp_path):
+    folder = tmp_path / "parts"
+    with embedding_file._Parts(folder, {}, 3, resume=False) as parts:
+        parts.delete()
+        folder.mkdir()
+    assert folder.is_dir()
+
+
 def test_one_at_a_time(paths, predictor, tmp_path):
     out = tmp_path / "e.parquet"
 
@@ -171,7 +216,12 @@ def test_what_is_refused_before_the_work(paths, predictor, tmp_path):
     (tmp_path / "f.npy").mkdir()
     with pytest.raises(WriteError, match="it is a folder"):
         encode_to_file(paths, tmp_path / "f.npy", predictor=predictor)
-    assert CountingEncoder.seen == []
+    before = Path(paths[0]).read_bytes()
+    for out in (tmp_path / "net.npy", tmp_path / "link.npy"):
+        (out.symlink_to if out.stem == "link" else out.hardlink_to)(paths[0])
+        with pytest.raises(PredictorError, match=r"npy: is one of the checkpoints to encode; choose another name"):
+            encode_to_file(paths, out, predictor=predictor)
+    assert CountingEncoder.seen == [] and Path(paths[0]).read_bytes() == before
 
 
 def test_folders_have_stamps(tmp_path):
@@ -182,6 +232,28 @@ def test_folders_have_stamps(tmp_path):
     assert before == embedding_file.stamp(folder) and embedding_file.stamp(tmp_path / "gone") == ""
     (folder / "model.safetensors").write_bytes(b"other")
     assert embedding_file.stamp(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("a.safetensors", "config.json"),
+        ("a.safetensors", "quantize_config.json"),
+        ("a.onnx", "a.onnx.data"),
+        ("a.onnx", "a.onnx_data"),
+        ("model.safetensors.index.json", "model-00001-of-00002.safetensors"),
+    ],
+)
+def test_files_beside_a_checkpoint_belong_to_its_stamp(tmp_path, name, other):
+    (tmp_path / name).write_bytes(b"one")
+    stamps = [embedding_file.stamp(tmp_path / name)]
+    for content in (b"{}", b"{ }"):
+        (tmp_path / other).write_bytes(content)
+        stamps.append(embedding_file.stamp(tmp_path / name))
+    (tmp_path / "b.txt").write_bytes(b"not read")
+    assert len(set(stamps)) == 3
+    if not name.endswith(".json"):
+        assert embedding_file.stamp(tmp_path / name) == stamps[-1]
 
 
 def test_the_digest_names_what_predicts():

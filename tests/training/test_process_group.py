@@ -58,6 +58,16 @@ def test_alone_nothing_is_added_up():
     assert group.share(range(5)) == range(5) and group.from_first(lambda: 3) == 3
 
 
+def test_gradients_that_no_process_has_stay_missing(monkeypatch):
+    mine, others, nobodys = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+    mine.grad = torch.tensor([1.0, 2.0])
+    of_other = torch.tensor([0, 0, 5, 6, 0, 0, 0, 1, 0])  # three gradients, and which of them it has
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.add_(of_other))
+    ProcessGroup(0, 2).add_up_gradients([mine, others, nobodys])
+    assert mine.grad.tolist() == [1, 2] and nobodys.grad is None
+    assert others.grad is not None and others.grad.tolist() == [5, 6]
+
+
 def test_shares_are_all_items_once():
     shares = [list(ProcessGroup(rank, 3).share(range(8))) for rank in range(3)]
     assert sorted(item for share in shares for item in share) == list(range(8))

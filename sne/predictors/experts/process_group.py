@@ -39,7 +39,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Returns the items of this process; those of all processes are all items."""
+        """Returns every `count`-th item from number `rank` on; each item belongs to exactly one process."""
         return items[self.rank :: self.count]
 
     def add_up(self, tensor: Tensor) -> Tensor:
@@ -49,15 +49,20 @@ class ProcessGroup:
         return tensor
 
     def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Replaces the gradients of parameters by their sums over all processes; a missing one counts as 0."""
+        """Replaces the gradients of parameters by their sums over all processes.
+
+        A missing gradient counts as 0, and stays missing where no process has one: an optimizer then leaves the
+        parameter alone, as it does in a single process.
+        """
         if self.count == 1:
             return
         parameters = list(parameters)
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        joined = self.add_up(torch.cat([gradient.flatten() for gradient in gradients]))
-        parts = joined.split([gradient.numel() for gradient in gradients])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
+        has_one = gradients[0].new_tensor([parameter.grad is not None for parameter in parameters])
+        joined = self.add_up(torch.cat([*(gradient.flatten() for gradient in gradients), has_one]))
+        *parts, counts = joined.split([*(gradient.numel() for gradient in gradients), len(gradients)])
+        for parameter, part, count in zip(parameters, parts, counts.tolist(), strict=True):
+            parameter.grad = part.view_as(parameter) if count else None
 
     def from_first(self, make: Callable[[], Value]) -> Value:
         """Calls a function in the first process, and returns its result in all of them."""
