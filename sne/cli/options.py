@@ -77,7 +77,8 @@ Budget = Annotated[
         metavar="WEIGHTS",
         show_default=False,
         help="Largest number of weights to read of a network: 200000, 50M, 1.5B. A network with more is represented "
-        "by a random sample of every tensor, always the same one, and the result is an estimate. Default: all weights.",
+        "by a random sample of every tensor, always the same one, and the result is an estimate; NaN in weights that "
+        "are not read goes unnoticed. Default: all weights.",
     ),
 ]
 

@@ -98,7 +98,7 @@ def _as_json(prediction: "Prediction") -> dict[str, Any]:
     values: dict[str, Any] = {"property": prediction.property, "value": prediction.value}
     if prediction.num_read is not None:
         values |= {"weights_read": prediction.num_read, "weights": prediction.num_weights}
-        values |= {"sampling_error": prediction.sampling_error}
+        values |= {"difference_of_halves": prediction.difference_of_halves}
     if prediction.probabilities is not None:
         return {**values, "probabilities": dict(prediction.probabilities)}
     return {**values, "low": prediction.low, "high": prediction.high}

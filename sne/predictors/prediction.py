@@ -16,25 +16,32 @@ class Sample:
     Args:
         num_read: Number of weights that were read.
         num_weights: Number of weights of the network.
-        embedding_error: Standard error of the embedding due to sampling, as a share of its length: half the distance of
-            the halves' embeddings.
-        errors: Standard error of each number of `PredictedBlock.values`: half the difference of the halves, a rough
-            estimate.
+        budget: Number of weights that should have been read at most.
+        embedding_difference: Distance of the embeddings of the halves, as a share of the length of their mean.
+        differences: Difference of the halves in each number of `PredictedBlock.values`. The error of the mean may be
+            larger: what both halves miss does not show.
     """
 
     num_read: int
     num_weights: int
-    embedding_error: float
-    errors: Float[np.ndarray, " outputs"]
+    budget: int
+    embedding_difference: float
+    differences: Float[np.ndarray, " outputs"]
 
     def describe(self, properties: Sequence[Property]) -> str:
-        """Returns a line about the sample and the errors of the embedding and of the properties, in this order."""
+        """Returns a line about the sample, and the differences of its halves in the properties and the embedding."""
         wheres = zip(properties, output_slices(properties), strict=True)
-        errors = ", ".join(f"{prop.name} {self.errors[where].max():.1g}" for prop, where in wheres)
+        found = ", ".join(f"{prop.name} {self.differences[where].max():.1g}" for prop, where in wheres)
+        beyond = f" (more than the budget of {self.budget:,}, to represent every tensor)" if self.is_beyond else ""
         return (
-            f"a sample of {self.num_read:,} of {self.num_weights:,} weights was read; estimated standard errors due to "
-            f"sampling: {errors}, embedding {self.embedding_error:.1g} of its length"
+            f"a sample of {self.num_read:,} of {self.num_weights:,} weights was read{beyond}; its halves differ by: "
+            f"{found}, embedding {self.embedding_difference:.1g} of its length"
         )
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether more weights were read than the budget, because every tensor gives some."""
+        return self.num_read > self.budget
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,8 @@ class Prediction:
         probabilities: Probability of each class; None for numbers.
         num_read: Number of weights that were read, where a budget has left a sample; None where all were.
         num_weights: Number of weights of the network, where a budget has left a sample.
-        sampling_error: Standard error of the value, or of the probability of the class, due to sampling; a rough
-            estimate. None where all weights were read.
+        difference_of_halves: Difference in the value, or in the probability of the class, between the two halves of the
+            sample. The error due to sampling may be larger. None where all weights were read.
     """
 
     source: str
@@ -62,7 +69,7 @@ class Prediction:
     probabilities: Mapping[str, float] | None = None
     num_read: int | None = None
     num_weights: int | None = None
-    sampling_error: float | None = None
+    difference_of_halves: float | None = None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -395,7 +396,9 @@ class Predictor:
             if is_sampled:
                 (values, logits, embedding), sample = self._predict_sample(block[0], limits)
             else:
-                values, logits, embedding = self._compute(block, limits)
+                is_small = limits.budget is None or all(n.num_weights <= limits.budget for n in block)
+                found = self._compute(block, limits if is_small else replace(limits, budget=None))
+                values, logits, embedding = found
             for network, row in zip(block, values, strict=True):
                 if not row.isfinite().all():
                     raise PredictorError(f"{network.name}: the prediction is not finite; are the weights sound?")
@@ -424,7 +427,7 @@ class Predictor:
         """Whether a budget leaves a sample of a network's weights."""
         if limits.budget is None or network.num_weights <= limits.budget:
             return False
-        return self.encoder.num_read(network, limits) < network.num_weights
+        return sum(self.encoder.num_read(network, half) for half in limits.halves()) < network.num_weights
 
     def _predict_sample(self, network: Network, limits: Limits) -> tuple[tuple[Tensor, Tensor, Tensor], Sample]:
         """Returns the means of two samples of half the budget, and what their differences say."""
@@ -432,9 +435,10 @@ class Predictor:
         one, other = (self._compute([network], half) for half in halves)
         num_read = sum(self.encoder.num_read(network, half) for half in halves)
         values, logits, embedding = ((a + b) / 2 for a, b in zip(one, other, strict=True))
-        errors = (one[0] - other[0])[0].abs() / 2
-        share = (one[2] - other[2]).norm() / 2 / embedding.norm().clamp_min(1e-12)
-        return (values, logits, embedding), Sample(num_read, network.num_weights, float(share), errors.numpy())
+        differences = (one[0] - other[0])[0].abs().numpy()
+        share = float((one[2] - other[2]).norm() / embedding.norm().clamp_min(1e-12))
+        budget = limits.budget or num_read
+        return (values, logits, embedding), Sample(num_read, network.num_weights, budget, share, differences)
 
     def _count_as_stored(self, block: list[Network]) -> int:
         if not self.is_canonical:
@@ -466,7 +470,7 @@ class Predictor:
         sampling = (
             (None, None, None)
             if sample is None
-            else (sample.num_read, sample.num_weights, float(sample.errors[where][best]))
+            else (sample.num_read, sample.num_weights, float(sample.differences[where][best]))
         )
         if prop.kind == "class":
             chances = dict(zip(prop.classes, values.tolist(), strict=True))

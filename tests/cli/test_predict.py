@@ -154,7 +154,7 @@ def test_a_sample_is_reported(sne_command, predictor_path, checkpoints, tmp_path
     result = sne_command("predict", *arguments, "--json")
     assert result.status == 0 and len(result.json()) == 3
     for line in result.json():
-        assert 0 < line["weights_read"] <= line["weights"] and line["sampling_error"] >= 0
+        assert 0 < line["weights_read"] <= line["weights"] and line["difference_of_halves"] >= 0
         (reason,) = line["warnings"]
         assert f"a sample of {line['weights_read']} of {line['weights']} weights was read" in reason
         assert f"sne: {line['file']}: {reason}" in result.err.splitlines()

@@ -294,7 +294,7 @@ def test_limits_reach_the_encoder(networks, monkeypatch):
     assert seen == [(10**9, 50)] * 6
 
 
-def test_a_budget_reads_two_halves_and_their_difference_is_the_error(networks):
+def test_a_budget_reads_two_halves_and_tells_how_they_differ(networks):
     predictor, told = make_predictor(), {}
     budget = networks[0].num_weights - 1
     assert networks[1].num_weights == networks[0].num_weights
@@ -302,12 +302,12 @@ def test_a_budget_reads_two_halves_and_their_difference_is_the_error(networks):
     assert block.names == (networks[0].name,) and other.names == (networks[1].name,)
     one, two = (next(iter(_of_half(predictor, networks[0], half))) for half in Limits(budget=budget).halves())
     np.testing.assert_allclose(block.values, (one.values + two.values) / 2)
-    np.testing.assert_allclose(block.sample.errors, abs(one.values - two.values)[0] / 2)
+    np.testing.assert_allclose(block.sample.differences, abs(one.values - two.values)[0])
     assert block.sample.num_read <= block.sample.num_weights == networks[0].num_weights
-    assert 0 < block.sample.embedding_error < 1
+    assert 0 < block.sample.embedding_difference < 1
     assert f"of {networks[0].num_weights:,} weights was read" in told[networks[0].name][0]
     for prediction in predictor.predictions(block):
-        assert prediction.num_read == block.sample.num_read and prediction.sampling_error > 0
+        assert prediction.num_read == block.sample.num_read and prediction.difference_of_halves > 0
         assert prediction.probabilities is None or prediction.value in prediction.probabilities
 
 
@@ -323,7 +323,7 @@ def test_a_budget_above_the_size_changes_nothing(networks):
     (block,) = predictor.predict_blocks(networks, budget=networks[0].num_weights * 2, tell=told.__setitem__)
     (expected,) = predictor.predict_blocks(networks)
     assert np.array_equal(block.values, expected.values) and block.sample is None and not told
-    assert all(p.num_read is None and p.sampling_error is None for p in predictor.predictions(block))
+    assert all(p.num_read is None and p.difference_of_halves is None for p in predictor.predictions(block))
 
 
 def test_a_limit_of_memory_below_the_process_is_refused(networks):
