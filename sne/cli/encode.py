@@ -63,6 +63,8 @@ def encode(
     from sne.work.collection import kept_imports
 
     with kept_imports():
+        import pyarrow.parquet  # noqa: F401 (before --memory is compared with the size of the process)
+
         import sne.checkpoints  # noqa: F401 (read with the first file)
         from sne.predictors import encode_to_file, parts_folder
         from sne.work import check_can_write
@@ -82,9 +84,10 @@ def encode(
         put_in_order(notes, sources)
     if done.is_written:
         summary = {"out": str(out), "networks": done.num_rows, "dim": done.dim, "failed": len(failures)}
-        summary |= {"resumed": done.num_kept} if done.num_kept else {}
+        summary |= {"resumed": done.num_kept} if resume else {}
         summary |= {"warnings": dict(doubts)} if doubts else {}
-        line = f"{out}: {counted(done.num_rows, 'network')}, {done.dim} numbers each"
+        kept = f"; {done.num_kept} of them were encoded before" if resume else ""
+        line = f"{out}: {counted(done.num_rows, 'network')}, {done.dim} numbers each{kept}"
         print(json.dumps(summary) if as_json else line)
     elif done.num_rows:
         warn(

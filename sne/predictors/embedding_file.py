@@ -24,7 +24,7 @@ from sne.zoo.store.folder import FolderLock
 
 SUFFIXES = (".parquet", ".npy")
 JOB = "job.json"
-PART_ROWS, PART_SECONDS = 1024, 20.0
+PART_ROWS, PART_SECONDS = 1024, 5.0
 """Number of rows, and time since the last one, after which a part is written."""
 GROUP_ROWS = 4096
 """Number of rows of a row group of the finished file."""
