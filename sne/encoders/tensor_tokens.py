@@ -133,12 +133,12 @@ def tokenize(networks: Sequence[Network], *, limits: Limits = Limits()) -> list[
     layouts: dict[tuple[Any, ...], list[int]] = {}
     known: dict[int, list[int]] = {}  # hashing a large layout is slow, and many networks share theirs
     for row, network in enumerate(networks):
-        if network.num_weights == 0:
-            raise SneError(
-                f"{network.name}: no weights to encode (set aside: {counted(len(network.notes), 'tensor')}; "
-                "sne inspect says why)"
-            )
         if id(network.layers) not in known:
+            if network.num_weights == 0:
+                raise SneError(
+                    f"{network.name}: no weights to encode (set aside: {counted(len(network.notes), 'tensor')}; "
+                    "sne inspect says why)"
+                )
             layout = tuple((layer.type, layer.level, layer.parts) for layer in network.layers)
             known[id(network.layers)] = layouts.setdefault(layout, [])
         known[id(network.layers)].append(row)

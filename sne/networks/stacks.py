@@ -1,6 +1,7 @@
 """One part of many networks of one layout, read at once."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -27,8 +28,8 @@ def read_stack(networks: Sequence[Network], part: Part) -> Float[Tensor, "networ
         [0.0, 1.0, 2.0, 3.0]
     """
     first = networks[0].source
-    if isinstance(first, StackSource):
-        stored = first.load_stack(part.tensor, [network.source for network in networks])
+    if hasattr(first, "load_stack"):  # a StackSource; to ask isinstance is slow for a protocol
+        stored = cast(StackSource, first).load_stack(part.tensor, [network.source for network in networks])
         if stored is not None:
             return part.arrange_stack(stored).to(torch.float32)
     return torch.stack([network.read(part) for network in networks])
