@@ -125,6 +125,7 @@ def test_ctrl_c_while_training_names_the_option_that_continues(sne_command, monk
 
     monkeypatch.setattr("sne.zoo.Zoo.open", lambda _path: None)
     monkeypatch.setattr("sne.training.fit", stop)
+    (tmp_path / "p").mkdir()  # what was done is kept there
     result = sne_command("train", tmp_path, "--target", "a", "--out", tmp_path / "p")
     assert result.status == 130 and result.err.endswith("the same command with --resume continues it\n")
 
