@@ -1,6 +1,5 @@
 """Named features: a vector of numbers is a table of blocks, each with a name, entry names and a function."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -72,5 +71,4 @@ def signed_log(values: Tensor, unit: float = FLOOR) -> Tensor:
 
 def deviation(values: Tensor, axis: int = -1) -> Tensor:
     """Returns the standard deviation along an axis, several times faster than `torch.std`."""
-    centred = values - values.mean(axis, keepdim=True)
-    return torch.linalg.vector_norm(centred, dim=axis) / math.sqrt(values.shape[axis])
+    return (values - values.mean(axis, keepdim=True)).square_().mean(axis).sqrt_()

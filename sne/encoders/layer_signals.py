@@ -1,6 +1,7 @@
 """Signal features of one layer: how it responds to uniform inputs, and how it matches the layer before it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -51,18 +52,23 @@ class LayerResponse:
     num_in: int
     meeting: Meeting | None
 
+    @cached_property
+    def responses(self) -> Float[Tensor, "act batch features"]:
+        """The features of the blocks `response_relu` and `response_tanh`."""
+        return _responses(self.values)
 
-def _response(values: Float[Tensor, "batch probe n"]) -> Float[Tensor, "batch features"]:
+
+def _responses(values: Float[Tensor, "act batch probe n"]) -> Float[Tensor, "act batch features"]:
     """Size, spread over neurons, sensitivity to the input, sign, saturation and agreement of a layer's values."""
-    magnitude = values.abs().mean((1, 2))
+    magnitude = values.abs().mean((2, 3))
     least = LEAST_SPREAD * magnitude
-    over_neurons = deviation(values, 2).mean(1).maximum(least)
-    over_probes = deviation(values, 1).mean(1).maximum(least)
-    negative = (values <= 0).float().mean((1, 2))
-    saturated = (values.abs() > 2).float().mean((1, 2))
-    mean = values.mean((1, 2))
+    over_neurons = deviation(values, 3).mean(2).maximum(least)
+    over_probes = deviation(values, 2).mean(2).maximum(least)
+    negative = (values <= 0).float().mean((2, 3))
+    saturated = (values.abs() > 2).float().mean((2, 3))
+    mean = values.mean((2, 3))
     relative = (over_probes + TINY) / (magnitude + TINY)
-    always_off = (values.amax(1) <= 0).float().mean(1)
+    always_off = (values.amax(2) <= 0).float().mean(2)
     features = [
         signed_log(magnitude),
         signed_log(over_neurons),
@@ -154,8 +160,8 @@ SUBSPACE_ENTRIES = tuple(
 )
 
 SIGNAL_BLOCKS: tuple[FeatureBlock[LayerResponse], ...] = (
-    FeatureBlock("response_relu", RESPONSE_ENTRIES, lambda response: _response(response.values[0])),
-    FeatureBlock("response_tanh", RESPONSE_ENTRIES, lambda response: _response(response.values[1])),
+    FeatureBlock("response_relu", RESPONSE_ENTRIES, lambda response: response.responses[0]),
+    FeatureBlock("response_tanh", RESPONSE_ENTRIES, lambda response: response.responses[1]),
     FeatureBlock("growth", ("log_gain", "spread_over_neurons"), _growth),
     FeatureBlock("norm_match", MATCH_ENTRIES, _norm_match),
     FeatureBlock("subspaces", SUBSPACE_ENTRIES, _subspaces),
