@@ -19,7 +19,7 @@ from sne.work import Answer, Executor, Failure, InThisProcess, ProcessPool, RayC
 PART_BYTES = 32 << 20
 """Size of files beyond which a part is closed early, so that large networks go one by one."""
 SECONDS_PER_FILE = 0.0025
-SECONDS_PER_BYTE = 2e-8
+SECONDS_PER_BYTE = 5e-9
 """Time in which a small checkpoint is read and described by one core, and the time per byte of a large one."""
 SECONDS_TO_START = 1.5
 """Time in which a worker process imports torch."""
@@ -191,11 +191,13 @@ def choose_workers(paths: Sequence[str]) -> int:
         0 where starting processes would take longer than reading; otherwise up to one per core.
     """
     cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MOST_WORKERS)
-    seconds = len(paths) * SECONDS_PER_FILE
+    workers = min(cores, len(paths))
+    seconds, longest = len(paths) * SECONDS_PER_FILE, SECONDS_PER_FILE
     if seconds < 10 * SECONDS_TO_START:
-        seconds += sum(max(_size_of(path), 0) for path in paths) * SECONDS_PER_BYTE
-    gain = seconds * (1 - 1 / cores) - SECONDS_TO_START
-    return min(cores, len(paths)) if gain > SECONDS_TO_START else 0
+        each = [max(_size_of(path), 0) * SECONDS_PER_BYTE for path in paths]
+        seconds, longest = seconds + sum(each), longest + max(each, default=0.0)
+    gain = seconds - max(seconds / max(workers, 1), longest) - SECONDS_TO_START
+    return workers if gain > SECONDS_TO_START else 0
 
 
 def _sendable(work: Work, executor: Executor) -> Work:

@@ -102,7 +102,7 @@ def test_encoders_skip_bad_values_and_tell_of_samples(paths, caplog):
         encode(paths[3:], encoder=encoder)
     caplog.clear()
     encode(paths[:2], encoder=encoder, budget=36)
-    assert [record.getMessage() for record in caplog.records] == [f"{paths[1]}: a sample of 23 of 43 weights was read"]
+    assert [record.getMessage() for record in caplog.records] == [f"{paths[1]}: a sample of 12 of 43 weights was read"]
 
 
 @pytest.mark.parametrize("of_encoder", [False, True])
@@ -190,5 +190,6 @@ def test_few_files_are_read_without_processes(paths, monkeypatch):
     with large.open("r+b") as file:
         file.truncate(10**9)
     assert choose_workers([paths[0]] * 3) == 3
+    assert choose_workers([paths[0]]) == 0  # one file cannot be shared
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: range(1))
     assert choose_workers(paths * 10_000) == 0
