@@ -288,10 +288,10 @@ def test_limits_reach_the_encoder(networks, monkeypatch):
     monkeypatch.setattr(TinyEncoder, "prepare", prepare)
     predictor = make_predictor()
     for call in (predictor.predict, predictor.values, predictor.values_and_logits, predictor.encode):
-        call(networks[:2], memory=10**9, budget=50)
+        call(networks[:2], memory=10**11, budget=50)
     for encoder in (predictor, TinyEncoder(dim=5)):
-        encode(networks[:2], encoder=encoder, memory=10**9, budget=50)
-    assert seen == [(10**9, 50)] * 6
+        encode(networks[:2], encoder=encoder, memory=10**11, budget=50)
+    assert seen == [(10**11, 50)] * 6
 
 
 def test_a_budget_reads_two_halves_and_tells_how_they_differ(networks):
