@@ -70,6 +70,8 @@ class MeasuredTensor(abc.ABC):
         self.batch, self.num_out, self.num_in, self.kernel = shape
         self.is_matrix = is_described_as_matrix((self.num_out, self.num_in, self.kernel))
 
+    # Subclasses give all of these; type checkers do not let a cached property override an abstract one.
+
     @cached_property
     def moments(self) -> Float[Tensor, "batch moments"]:
         """Root mean square (rms) of the entries, and moments of the entries divided by it.

@@ -12,7 +12,7 @@ from sne.encoders import Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.networks import Network
 from sne.predictors.predictor import Predictor
-from sne.predictors.sources import OnError, Source, blocks, expand_sources, handle_error, read_sources, report_doubts
+from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources, report_doubts, without_bad
 from sne.predictors.spreading import spread
 from sne.work import Executor
 
@@ -89,27 +89,19 @@ def _encode_block(
     tell: Callable[[str, list[str]], None] | None,
 ) -> Iterator[Float[np.ndarray, "networks dim"]]:
     """Encodes networks together; bad ones are taken out."""
-    try:
+
+    def compute(some: list[Network]) -> Float[np.ndarray, "networks dim"]:
         with torch.inference_mode():
-            batch = encoder.collate(encoder.prepare(block, limits=limits)).to(next(encoder.parameters()).device)
-            rows = encoder(batch).float().cpu().numpy()
-    except (ValueError, OSError) as error:
-        if errors == "raise":
-            raise
-        if len(block) == 1:
-            handle_error(errors, block[0].name, error)
-            return
-        for network in block:
-            yield from _encode_block(encoder, [network], limits, errors, tell)
-        return
-    for network in block:
-        if limits.budget is not None and network.num_weights > limits.budget:
-            num_read = encoder.num_read(network, limits)
-            if num_read < network.num_weights:
+            batch = encoder.collate(encoder.prepare(some, limits=limits)).to(next(encoder.parameters()).device)
+            return encoder(batch).float().cpu().numpy()
+
+    for good, rows in without_bad(block, compute, errors):
+        for network in good:
+            if limits.budget and (num_read := encoder.num_read(network, limits)) < network.num_weights:
                 report_doubts(
                     tell, network.name, [f"a sample of {num_read:,} of {network.num_weights:,} weights was read"]
                 )
-    yield rows
+        yield rows
 
 
 def choose_device(name: str) -> torch.device:

@@ -22,7 +22,7 @@ from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
 from sne.predictors.prediction import PredictedBlock, Prediction, Sample
 from sne.predictors.properties import Property, num_outputs, output_slices
 from sne.predictors.saved import build_parts
-from sne.predictors.sources import OnError, Source, blocks, expand_sources, handle_error, read_sources, report_doubts
+from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources, report_doubts, without_bad
 from sne.predictors.spreading import spread
 from sne.work import Executor
 from sne.zoo import Split
@@ -391,32 +391,28 @@ class Predictor:
             for network in block:
                 yield from self._predict_block([network], errors, limits, tell)
             return
-        sample = None
-        try:
-            if is_sampled:
-                (values, logits, embedding), sample = self._predict_sample(block[0], limits)
-            else:
-                is_small = limits.budget is None or all(n.num_weights <= limits.budget for n in block)
-                found = self._compute(block, limits if is_small else replace(limits, budget=None))
-                values, logits, embedding = found
-            for network, row in zip(block, values, strict=True):
+
+        def compute(some: list[Network]) -> tuple[tuple[Tensor, Tensor, Tensor], Sample | None]:
+            found, sample = (
+                self._predict_sample(some[0], limits) if is_sampled else (self._compute_all(some, limits), None)
+            )
+            for network, row in zip(some, found[0], strict=True):
                 if not row.isfinite().all():
                     raise PredictorError(f"{network.name}: the prediction is not finite; are the weights sound?")
-        except (ValueError, OSError) as error:
-            if errors == "raise":
-                raise
-            if len(block) == 1:
-                handle_error(errors, block[0].name, error)
-                return
-            for network in block:
-                yield from self._predict_block([network], errors, limits, tell)
-            return
-        if sample is not None:
-            report_doubts(tell, block[0].name, [sample.describe(self.properties)])
-        names = tuple(network.name for network in block)
-        yield PredictedBlock(
-            names, values.numpy(), logits.numpy(), embedding.numpy(), self._count_as_stored(block), sample
-        )
+            return found, sample
+
+        for good, ((values, logits, embedding), sample) in without_bad(block, compute, errors):
+            if sample is not None:
+                report_doubts(tell, good[0].name, [sample.describe(self.properties)])
+            names = tuple(network.name for network in good)
+            yield PredictedBlock(
+                names, values.numpy(), logits.numpy(), embedding.numpy(), self._count_as_stored(good), sample
+            )
+
+    def _compute_all(self, block: list[Network], limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+        """Computes networks of which no sample is read, because they are small or a sample would be no smaller."""
+        is_small = limits.budget is None or all(network.num_weights <= limits.budget for network in block)
+        return self._compute(block, limits if is_small else replace(limits, budget=None))
 
     def _compute(self, block: list[Network], limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
         """Returns values, logits and embeddings of networks that are read together."""

@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -14,6 +14,8 @@ from sne.networks import Network
 
 Source: TypeAlias = Network | str | Path | nn.Module | Mapping[str, Tensor]
 """What `sne.read_network` reads, a glob, a folder of checkpoints, or a network that was read before."""
+
+Result = TypeVar("Result")
 
 OnError: TypeAlias = Literal["raise", "skip"] | Callable[[str, Exception], None]
 """What to do with a bad source: stop, log a warning and continue, or call a function with its name and the error."""
@@ -88,6 +90,33 @@ def handle_error(errors: OnError, name: str, error: Exception) -> None:
         errors(name, error)
     else:
         logging.getLogger(__name__).warning("skipped %s: %s", name, " ".join(str(error).split()))
+
+
+def without_bad(
+    block: list[Network], compute: Callable[[list[Network]], Result], errors: OnError
+) -> Iterator[tuple[list[Network], Result]]:
+    """Computes something of networks together; if that fails, of each alone, and the bad ones are taken out.
+
+    Args:
+        block: The networks.
+        compute: The function; it raises ValueError or OSError if one of the networks is bad.
+        errors: What to do with a bad network.
+
+    Yields:
+        Networks and what was computed of them.
+    """
+    try:
+        found = compute(block)
+    except (ValueError, OSError) as error:
+        if errors == "raise":
+            raise
+        if len(block) == 1:
+            handle_error(errors, block[0].name, error)
+            return
+        for network in block:
+            yield from without_bad([network], compute, errors)
+        return
+    yield block, found
 
 
 def report_doubts(tell: Callable[[str, list[str]], None] | None, name: str, reasons: list[str]) -> None:

@@ -13,7 +13,8 @@ from spread_cases import make_predictor, write_checkpoints
 from tiny import TinyEncoder
 
 from sne.errors import CheckpointError, WriteError
-from sne.predictors import PredictorError, embedding_file, encode_to_file, parts_folder
+from sne.predictors import PredictorError, encode_to_file, kept_rows, parts_folder
+from sne.predictors.stamps import stamp
 from sne.zoo import ZooError
 
 
@@ -58,8 +59,8 @@ def interrupt(paths, out, predictor, *, number=4):
 
 @pytest.mark.parametrize("rows", [2, 1000])
 def test_rows_are_those_of_encode(paths, predictor, tmp_path, monkeypatch, rows):
-    monkeypatch.setattr(embedding_file, "PART_ROWS", rows)
-    monkeypatch.setattr(embedding_file, "GROUP_ROWS", rows + 1)
+    monkeypatch.setattr(kept_rows, "PART_ROWS", rows)
+    monkeypatch.setattr(kept_rows, "GROUP_ROWS", rows + 1)
     expected = predictor.encode(paths)
     seen = []
     for name in ("e.parquet", "e.npy"):
@@ -181,7 +182,7 @@ def test_an_interruption_while_rows_are_taken_over_or_written(paths, predictor, 
         monkeypatch.setattr(pq, "write_table", write)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(embedding_file, "PART_ROWS", 4)
+    monkeypatch.setattr(kept_rows, "PART_ROWS", 4)
     monkeypatch.setattr(pq, "write_table", stop)
     with pytest.raises(KeyboardInterrupt):
         encode_to_file(paths, out, predictor=predictor, batch_size=2)
@@ -191,7 +192,7 @@ def test_an_interruption_while_rows_are_taken_over_or_written(paths, predictor, 
 
 def test_a_folder_of_the_next_command_stays(tmp_path):
     folder = tmp_path / "parts"
-    with embedding_file._Parts(folder, {}, 3, resume=False) as parts:
+    with kept_rows.KeptRows(folder, {}, 3, resume=False) as parts:
         parts.delete()
         folder.mkdir()
     assert folder.is_dir()
@@ -228,10 +229,10 @@ def test_folders_have_stamps(tmp_path):
     folder = tmp_path / "hub"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"one")
-    before = embedding_file.stamp(folder)
-    assert before == embedding_file.stamp(folder) and embedding_file.stamp(tmp_path / "gone") == ""
+    before = stamp(folder)
+    assert before == stamp(folder) and stamp(tmp_path / "gone") == ""
     (folder / "model.safetensors").write_bytes(b"other")
-    assert embedding_file.stamp(folder) != before
+    assert stamp(folder) != before
 
 
 @pytest.mark.parametrize(
@@ -246,14 +247,14 @@ def test_folders_have_stamps(tmp_path):
 )
 def test_files_beside_a_checkpoint_belong_to_its_stamp(tmp_path, name, other):
     (tmp_path / name).write_bytes(b"one")
-    stamps = [embedding_file.stamp(tmp_path / name)]
+    stamps = [stamp(tmp_path / name)]
     for content in (b"{}", b"{ }"):
         (tmp_path / other).write_bytes(content)
-        stamps.append(embedding_file.stamp(tmp_path / name))
+        stamps.append(stamp(tmp_path / name))
     (tmp_path / "b.txt").write_bytes(b"not read")
     assert len(set(stamps)) == 3
     if not name.endswith(".json"):
-        assert embedding_file.stamp(tmp_path / name) == stamps[-1]
+        assert stamp(tmp_path / name) == stamps[-1]
 
 
 def test_the_digest_names_what_predicts():
