@@ -18,6 +18,9 @@ FAMILIES = ("small_cnn", "cnn_s", "mlp", "gru", "residual_cnn", "wild_cnn", "vit
 SMALLEST = {"digits": ("small_cnn", "mlp", "gru", "residual_cnn", "wild_cnn", "vit")}
 """Families of an image set that is too small for the others."""
 
+SIDES = {"usps": 20}
+"""Side in pixels of image sets that are too small for a family."""
+
 ROUNDS = (("short", 300, 24), ("middle", 1200, 24), ("long", 4000, 12))
 """Name, number of optimiser steps and number of training runs per family."""
 
@@ -44,6 +47,7 @@ def main() -> None:
                     steps=steps,
                     keep=[steps // 27, steps // 9, steps // 3, steps],
                     seed=1000 * len(kind) + seed,
+                    image_size=SIDES.get(images),
                     workers=options.workers,
                     progress=lambda done, total, bar=bar: bars.update(bar, completed=done, total=total),
                 )
