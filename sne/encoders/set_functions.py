@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import TypeAlias, final
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from sne.encoders.chunking import ROLES, KindTable
 from sne.errors import SneError
 from sne.nn import (
+    FoldedBlocks,
     InducedSetAttentionBlock,
     PoolingByAttention,
     RunningMeans,
@@ -106,10 +108,23 @@ class ChunkEncoder(nn.Module):
         self, x: Float[Tensor, "sets tokens"], encodings: Float[Tensor, "sets dim"]
     ) -> Float[Tensor, "sets dim"]:
         """Encodes sets of equal size, all of whose entries are real."""
-        if self.has_norm or x.requires_grad or x.shape[1] > SMALL_SET or x.device.type != "cpu":
+        encode = self._fast_form(x, encodings)
+        if encode is None:
             return _encode_slices(self._encode, x, encodings)
-        with torch.autocast("cpu", enabled=False):
-            return encode_scalar_sets(x, encodings, fold_blocks(self.first, self.second, self.pool))
+        with torch.autocast(x.device.type, enabled=False):
+            return encode(x, encodings, fold_blocks(self.first, self.second, self.pool))
+
+    def _fast_form(self, x: Tensor, encodings: Tensor) -> Callable[[Tensor, Tensor, FoldedBlocks], Tensor] | None:
+        """Returns a function that encodes many small sets at once, where there is one."""
+        if self.has_norm or x.requires_grad or x.shape[1] > SMALL_SET:
+            return None
+        if x.device.type == "cpu":
+            return encode_scalar_sets
+        if x.device.type != "cuda" or torch.is_grad_enabled() or find_spec("triton") is None:
+            return None
+        from sne.nn import triton_sets  # Triton comes with torch's builds for CUDA on Linux
+
+        return triton_sets.encode_sets if triton_sets.can_encode(x, encodings, heads=self.first.heads) else None
 
     def _encode(self, x: Tensor, encodings: Tensor) -> Tensor:
         return self.pool(self.second(self.first(x)) + encodings.unsqueeze(1))
