@@ -1,5 +1,6 @@
 """The optimisers of zoos: for one network by torch, and for a stack of networks at once."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,29 @@ from torch import Tensor, nn
 from sne.errors import ZooError
 
 OPTIMISERS = ("adam", "adamw", "sgd", "momentum", "rmsprop")
+SCHEDULES = ("constant", "cosine")
+
+
+def rate_factor(schedule: str, step: int, last_step: int) -> float:
+    """Returns the factor of the learning rate in a step: 1 in the first one, and positive in all.
+
+    Source of "cosine": Loshchilov and Hutter, "SGDR", arXiv 1608.03983, equation 5. Differs: no restarts.
+
+    Args:
+        schedule: Name of the schedule, one of `SCHEDULES`.
+        step: Number of the step, from 1.
+        last_step: Number of the last step.
+
+    Raises:
+        ZooError: The schedule is not known.
+    """
+    match schedule:
+        case "constant":
+            return 1.0
+        case "cosine":
+            return (1 + math.cos(math.pi * (step - 1) / last_step)) / 2
+        case other:
+            raise ZooError(f"schedule {other!r} is not known, expected one of {', '.join(SCHEDULES)}")
 
 
 def make_optimiser(module: nn.Module, hyperparameters: Mapping[str, Any]) -> torch.optim.Optimizer:
@@ -64,16 +88,16 @@ class StackedOptimiser:
         self._steps = 0
 
     @torch.no_grad()
-    def step(self, gradients: Stack, moving: Column) -> None:
+    def step(self, gradients: Stack, factors: Column) -> None:
         """Takes one step.
 
         Args:
             gradients: Gradients of all networks; those of networks that have ended may hold any values.
-            moving: 1 for networks that take the step, 0 for networks that have ended.
+            factors: Factors of the learning rates in this step, see `rate_factor`; 0 for networks that have ended.
         """
         self._steps += 1
-        gradients = torch.where(moving > 0, gradients, 0.0)
-        self._rule(self._parameters, gradients, self._rates * moving, self._decays, self._state, self._steps)
+        gradients = torch.where(factors > 0, gradients, 0.0)
+        self._rule(self._parameters, gradients, self._rates * factors, self._decays, self._state, self._steps)
 
 
 def _sgd(w: Stack, g: Stack, rate: Column, decay: Column, state: Mapping[str, Tensor], step: int) -> None:

@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sne.making.augmentation import augment
 from sne.making.families import Family
+from sne.making.hashing import key_of
 from sne.making.images import ImageSet
-from sne.making.optimisers import make_optimiser
+from sne.making.optimisers import make_optimiser, rate_factor
 from sne.making.randomness import CounterDraws, Draws, Seeds, SequentialDraws
 from sne.making.recipe import Recipe, RunId
 from sne.making.tasks import Task
@@ -80,6 +82,15 @@ class Trainee:
     keep: frozenset[int]
     orders: torch.Generator
 
+    @property
+    def augmentation(self) -> str:
+        """Kind of augmentation of the training images, see `augment`."""
+        return self.hyperparameters.get("augment", "none")
+
+    def rate_factor(self, step: int) -> float:
+        """Returns the factor of the learning rate in a step, numbered from 1."""
+        return rate_factor(self.hyperparameters.get("schedule", "constant"), step, self.last_step)
+
     def finish(self, layout: Layout, kept: list[Kept]) -> TrainedRun:
         """Returns the finished run. Hyper-parameters that the family declares as labels become properties."""
         labels = dict(self.task.labels) | {name: self.hyperparameters[name] for name in self.family.labels}
@@ -143,6 +154,7 @@ def train_run(recipe: Recipe, run_id: RunId, images: ImageSet, *, counted: bool 
 def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
     module, task = trainee.module, trainee.task
     optimiser = make_optimiser(module, trainee.hyperparameters)
+    rate, key = optimiser.param_groups[0]["lr"], key_of(trainee.seeds.masks, "cpu")
     kept: list[Kept] = []
     untrained = copy.deepcopy(module.state_dict())
     started, diverged = time.perf_counter(), False
@@ -161,6 +173,8 @@ def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
         draws.begin_step(module, step)
         optimiser.zero_grad()
         inputs, targets = task.batch(rows)
+        if trainee.augmentation != "none":
+            inputs = augment(inputs[None], key, trainee.augmentation, step)[0]
         loss = task.loss(module(inputs), targets)
         value = loss.item()
         diverged = not np.isfinite(value)
@@ -169,6 +183,7 @@ def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
                 keep(step - 1)
             break
         loss.backward()
+        optimiser.param_groups[0]["lr"] = rate * trainee.rate_factor(step)
         optimiser.step()
         if step in trainee.keep:
             keep(step)
@@ -185,6 +200,7 @@ def _train(trainee: Trainee, draws: Draws) -> TrainedRun:
 
 _TRAINING_ONLY = (
     "optimizer", "learning_rate", "weight_decay", "batch_size", "train_fraction", "dropout", "init", "init_std",
+    "schedule", "augment",
 )  # fmt: skip
 """Hyper-parameters that affect only the weights of a module in evaluation mode."""
 

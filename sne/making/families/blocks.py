@@ -76,12 +76,14 @@ class _KeyedBytes(torch.autograd.Function):
 
 INITIALISERS = (
     "glorot_normal", "he_normal", "orthogonal", "normal", "truncated_normal",
-    "uniform", "he_uniform",
+    "uniform", "he_uniform", "torch",
 )  # fmt: skip
 
 
 def initialise(module: nn.Module, kind: str, std: float, generator: torch.Generator) -> None:
     """Draws all weights in place: matrices and kernels by the initialiser; biases become zero, norms one.
+
+    With "torch", every layer draws its weights and biases as it does when torch builds it.
 
     Args:
         module: The network; its parameters are visited in their own order.
@@ -89,6 +91,9 @@ def initialise(module: nn.Module, kind: str, std: float, generator: torch.Genera
         std: Standard deviation for "normal", "truncated_normal" and "uniform"; others have their own.
         generator: Generator of the weights.
     """
+    if kind == "torch":
+        _draw_as_built(module, generator)
+        return
     for name, parameter in module.named_parameters():
         if parameter.ndim >= 2:
             _draw(parameter, kind, std, generator)
@@ -96,6 +101,14 @@ def initialise(module: nn.Module, kind: str, std: float, generator: torch.Genera
             nn.init.zeros_(parameter)
         else:
             nn.init.ones_(parameter)
+
+
+def _draw_as_built(module: nn.Module, generator: torch.Generator) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        for layer in module.modules():
+            if callable(reset := getattr(layer, "reset_parameters", None)):
+                reset()
 
 
 def _draw(weight: Tensor, kind: str, std: float, generator: torch.Generator) -> None:

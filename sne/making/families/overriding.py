@@ -5,15 +5,18 @@ from dataclasses import replace
 from typing import Any
 
 from sne.errors import ZooError
+from sne.making.augmentation import AUGMENTATIONS
 from sne.making.families.blocks import ACTIVATIONS, INITIALISERS
 from sne.making.families.family import Family
 from sne.making.families.space import Choice, Dimension, LogUniform, Uniform, dimension_from_plain
-from sne.making.optimisers import OPTIMISERS
+from sne.making.optimisers import OPTIMISERS, SCHEDULES
 
 _ALLOWED: Mapping[str, tuple[str, ...]] = {
     "optimizer": OPTIMISERS,
     "init": INITIALISERS,
     "activation": tuple(ACTIVATIONS),
+    "schedule": SCHEDULES,
+    "augment": AUGMENTATIONS,
 }
 _Rule = tuple[str, Callable[[float], bool]]
 _ABOVE_0: _Rule = ("above 0", lambda value: value > 0)

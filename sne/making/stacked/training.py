@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sne.making.augmentation import augment
 from sne.making.families.blocks import ByteDropout
 from sne.making.hashing import key_of, mask_keys
 from sne.making.images import ImageSet
@@ -137,6 +138,8 @@ class _Stack:
         first = self._trainees[0]
         self._template.train()
         inputs, targets = self._task.batch(self._data_keys, first.batch_size, step)
+        if first.augmentation != "none":
+            inputs = augment(inputs, self._mask_keys, first.augmentation, step)
         masks = [mask_keys(self._mask_keys, step, layer.salt) for layer in self._dropouts]
 
         def loss(
@@ -158,7 +161,7 @@ class _Stack:
             )
         gradients = self._weights.gradients(losses)
         self._end(step, losses.detach())
-        self._optimiser.step(gradients, self._moving[:, None].float())
+        self._optimiser.step(gradients, self._moving[:, None] * first.rate_factor(step))
 
     def _end(self, step: int, losses: Float[Tensor, " networks"]) -> None:
         """Stops networks whose loss is not finite, or small enough. They keep the weights from before this step."""

@@ -44,6 +44,7 @@ STD = {
     "normal": 0.07,
     "uniform": 0.07,
     "truncated_normal": 0.07 * 0.8796,  # of a normal cut at two standard deviations
+    "torch": math.sqrt(1 / (3 * FAN_IN)),
 }
 
 
@@ -54,7 +55,22 @@ def test_spread(kind):
     linear, norm = module
     assert float(linear.weight.detach().std()) == pytest.approx(STD[kind], rel=0.02)
     assert abs(float(linear.weight.detach().mean())) < 0.01 * 0.07 + 1e-3
-    assert not linear.bias.any() and not norm.bias.any() and bool((norm.weight == 1).all())
+    assert bool(linear.bias.any()) is (kind == "torch")
+    assert not norm.bias.any() and bool((norm.weight == 1).all())
+
+
+def test_layers_as_torch_builds_them():
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.GRU(4, 5), nn.Linear(5, 2))
+
+    seed = int(torch.randint(2**62, (), generator=torch.Generator().manual_seed(3)))
+    torch.manual_seed(seed)
+    expected = build().state_dict()
+    torch.manual_seed(0)
+    module, before = build(), torch.get_rng_state()
+    initialise(module, "torch", 0.07, torch.Generator().manual_seed(3))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in module.state_dict().items())
 
 
 def test_unknown():
