@@ -35,27 +35,51 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualCNN(nn.Module):
-    """A strided stem, two stages of residual blocks, global mean, one linear layer. Names as in torchvision.
+    """A convolution, stages of residual blocks, global mean, one linear layer. Names as in torchvision.
 
     Source: He et al., "Deep Residual Learning for Image Recognition", arXiv 1512.03385, section 4.2.
-    Differs: two stages of 8 to 32 channels, and a strided stem, so that a network trains in seconds.
+    Differs: the first convolution may have stride 2, and shortcuts between stages are 1 x 1 convolutions.
+
+    Args:
+        channels: Number of channels of the images.
+        classes: Number of outputs.
+        width: Channels of the first stage; each further stage doubles them and halves the image.
+        depth: Blocks per stage.
+        activation: Name of the activation.
+        dropout: Dropout probability before the linear layer.
+        stages: Number of stages.
+        stride: Stride of the first convolution.
     """
 
-    def __init__(self, channels: int, classes: int, width: int, depth: int, activation: str, dropout: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        classes: int,
+        width: int,
+        depth: int,
+        activation: str,
+        dropout: float,
+        *,
+        stages: int,
+        stride: int,
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.activation = ACTIVATIONS[activation]()
-        self.layer1 = _stage(width, width, depth, 1, activation)
-        self.layer2 = _stage(width, 2 * width, depth, 2, activation)
+        widths = [width * 2**i for i in range(stages)]
+        for i, out in enumerate(widths):
+            self.add_module(f"layer{i + 1}", _stage(widths[max(i - 1, 0)], out, depth, 2 if i else 1, activation))
         self.dropout = ByteDropout(dropout)
-        self.fc = nn.Linear(2 * width, classes)
+        self.fc = nn.Linear(widths[-1], classes)
+        self.stages = stages
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch classes"]:
         """Returns the logits of images."""
         x = self.activation(self.bn1(self.conv1(x)))
-        x = self.layer2(self.layer1(x)).mean((2, 3))
-        return self.fc(self.dropout(x))
+        for i in range(self.stages):
+            x = self.get_submodule(f"layer{i + 1}")(x)
+        return self.fc(self.dropout(x.mean((2, 3))))
 
 
 def _stage(channels_in: int, channels: int, depth: int, stride: int, activation: str) -> nn.Sequential:
@@ -71,6 +95,8 @@ def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int)
         hyperparameters["depth"],
         hyperparameters["activation"],
         hyperparameters["dropout"],
+        stages=2,  # of 8 to 24 channels after a strided convolution, so that a network trains in seconds
+        stride=2,
     )
 
 
