@@ -66,7 +66,7 @@ def test_make_then_the_same_again(run, tmp_path: Path):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["make", "OUT", "--family", "vgg"], "'vgg' is not known; known families are small_cnn"),
+        (["make", "OUT", "--family", "alexnet"], "'alexnet' is not known; known families are small_cnn"),
         (["make", "OUT", "--keep", "1,x"], "--keep '1,x': expected whole numbers"),
         (["make", "OUT", "--steps", "3", "--epochs", "2"], "both given"),
         (["make", "OUT", "--images", "none.npz"], "none.npz: no such image file"),

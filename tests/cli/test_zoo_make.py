@@ -81,7 +81,7 @@ def test_folder_of_class_folders(run, tmp_path: Path):
         (["make", "OUT", "--steps", "5", "--keep", "0,10"], "keep is [0, 10], expected steps in 0..5, as steps is 5"),
         (["make", "OUT", "--epochs", "0"], "epochs is 0, expected at least 1"),
         (["make", "OUT", "--family", "vit", "--image-size", "21"], "set image_size, for example to 24"),
-        (["recipe", "vgg"], "'vgg' is not known"),
+        (["recipe", "alexnet"], "'alexnet' is not known"),
     ],
 )
 def test_mistakes_are_one_line(run, tmp_path: Path, words, message):

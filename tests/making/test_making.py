@@ -59,7 +59,7 @@ def test_made_already(made_zoo: Zoo, image_file: Path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"families": ["resnet"]}, "'resnet' is not known; known families are small_cnn, cnn_s"),
+        ({"families": ["alexnet"]}, "'alexnet' is not known; known families are small_cnn, cnn_s"),
         ({"families": []}, "no family"),
         ({"families": ["mlp", "mlp"]}, "twice"),
         ({"networks": 0}, "networks is 0"),

@@ -68,10 +68,10 @@ def test_tables_name_the_families_if_nothing_else_does(write):
     [
         ("family = ", "my.toml is not TOML"),
         ("a = " + "[" * 100_000, "my.toml is not TOML"),
-        ("family = 'vgg'", "my.toml: family: family 'vgg' is not known; known families are small_cnn"),
+        ("family = 'alexnet'", "my.toml: family: family 'alexnet' is not known; known families are small_cnn"),
         ("family = ['mlp', 'mlp']", "my.toml: family: a family occurs twice"),
         ("family = []", r"my.toml: family: got \[\], expected a name or a list"),
-        ("[vgg]\ndepth = 16", r"my.toml: \[vgg\] is not a family"),
+        ("[alexnet]\ndepth = 16", r"my.toml: \[alexnet\] is not a family"),
         ("family = 'mlp'\n[gru]\n", r"my.toml: \[gru\] is not used; family names mlp"),
         ("workers = 3", "my.toml: 'workers' is not known; expected family, keep, networks"),
         ("networks = '100'", "my.toml: networks: got '100', expected a whole number"),

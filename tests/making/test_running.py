@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from sne.making import FAMILIES, Recipe, load_images
 from sne.making.families.space import Choice
-from sne.making.optimisers import make_optimiser
+from sne.making.optimisers import SCHEDULES, make_optimiser, rate_factor
 from sne.making.recipe import RunId
 from sne.making.running import train_run
 from sne.making.tasks import Classification
@@ -89,6 +89,38 @@ def test_optimisers_against_the_equations(name):
         w = module.weight.detach().double().clone()
     with pytest.raises(ZooError, match="'lion'"):
         make_optimiser(module, {"optimizer": "lion", "learning_rate": 0.1, "weight_decay": 0.0})
+
+
+def test_schedules():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimiser = torch.optim.SGD([weight], 1.0)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 9)
+    for step in range(1, 10):
+        assert rate_factor("constant", step, 9) == 1.0
+        assert rate_factor("cosine", step, 9) == pytest.approx(scheduler.get_last_lr()[0])
+        assert all(rate_factor(schedule, step, 9) > 0 for schedule in SCHEDULES)
+        optimiser.step()
+        scheduler.step()
+    with pytest.raises(ZooError, match="'linear' is not known, expected one of constant, cosine"):
+        rate_factor("linear", 1, 9)
+
+
+def test_a_decaying_rate_takes_smaller_steps(image_file: Path):
+    images = load_images(image_file)
+    space = {"optimizer": Choice(("momentum",)), "widening": Choice((0.5,)), "augment": Choice(("none",))}
+    runs = [
+        train_run(
+            replace(
+                RECIPE, families=("lenet",), keep=(0, 1, 5, 6), spaces={"lenet": {**space, "schedule": Choice((kind,))}}
+            ),
+            RunId("lenet", 0),
+            images,
+        )
+        for kind in SCHEDULES
+    ]
+    first, last = zip(*((run.kept[1].vector, run.kept[3].vector - run.kept[2].vector) for run in runs), strict=True)
+    assert torch.equal(*first)
+    assert float(last[1].norm()) < 0.2 * float(last[0].norm())
 
 
 def test_diverged_runs_are_marked_and_finite(image_file: Path, monkeypatch: pytest.MonkeyPatch):

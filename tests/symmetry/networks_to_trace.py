@@ -201,7 +201,7 @@ def _hub(name: str) -> Callable[[], Built]:
             return hub.ViTForImageClassification(
                 hub.ViTConfig(**small, hidden_size=12, image_size=32, patch_size=8)
             ), pixels
-        if name == "resnet":
+        if name == "hub_resnet":
             config = hub.ResNetConfig(embedding_size=6, hidden_sizes=[8, 12], depths=[2, 2], layer_type="bottleneck")
             return hub.ResNetForImageClassification(config), pixels
         if name == "convnext":
@@ -213,9 +213,10 @@ def _hub(name: str) -> Callable[[], Built]:
     return build
 
 
-HUB = ("resnet", "convnext", "mobilenet", "hub_vit", "bert", "gpt2", "llama", "t5", "neox", "bloom", "swin")
+HUB = ("hub_resnet", "convnext", "mobilenet", "hub_vit", "bert", "gpt2", "llama", "t5", "neox", "bloom", "swin")
+_SEEDS = {"lenet": 1, "vgg": 23, "resnet": 1}  # of networks that are not wide
 ARCHITECTURES: dict[str, Callable[[], Built]] = {
-    **{name: _family(name) for name in FAMILIES},
+    **{name: _family(name, _SEEDS.get(name, 0)) for name in FAMILIES},
     "lstm_family": _family("gru", 2),
     "grouped": lambda: (Grouped(), _images(3, 8, 8)),
     "dense": lambda: (Dense(), _images(3, 8, 8)),

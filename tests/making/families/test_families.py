@@ -93,6 +93,32 @@ def test_sizes_as_published():
     assert counts == {"small_cnn": 4970, "cnn_s": 2464}
 
 
+@pytest.mark.parametrize(
+    "name, changes, side, count",
+    [
+        ("lenet", {"widening": 1.0}, 28, 61_706),
+        ("lenet", {"widening": 1.0}, 32, 61_706),
+        ("mnist_cnn", {"width": 32, "hidden": 128, "kernel": 3}, 28, 225_034),
+        ("resnet", {"width": 16, "depth": 1, "stride": 1}, 32, 77_754),
+        ("resnet", {"width": 16, "depth": 3, "stride": 2}, 28, 272_186),
+        ("vgg", {"width": 16, "stages": 3, "depth": 1, "hidden": 0, "norm": "none"}, 28, 29_066),
+    ],
+)
+def test_sizes_of_well_known_networks(name, changes, side, count):
+    drawn = FAMILIES[name].sample(np.random.default_rng(0)) | changes
+    module = FAMILIES[name].module(drawn, (1, side, side), 10)
+    assert sum(p.numel() for p in module.parameters()) == count
+
+
+@pytest.mark.parametrize("name", ["lenet", "mnist_cnn", "vgg", "resnet"])
+def test_networks_as_people_have_them_stay_below_a_million_weights(name):
+    family = FAMILIES[name]
+    for seed in range(100):
+        with torch.device("meta"):
+            module = family.module(family.sample(np.random.default_rng(seed)), (3, 32, 32), 10)
+        assert 5_000 < sum(p.numel() for p in module.parameters()) < 1_000_000
+
+
 def test_wild_cnns_are_all_different():
     drawn = [FAMILIES["wild_cnn"].sample(np.random.default_rng(i)) for i in range(40)]
     assert len({(d["widths"], d["kernels"]) for d in drawn}) > 35
@@ -114,4 +140,4 @@ def test_plain_transformers_differ_from_others_in_nothing_but_the_sums():
 def test_find():
     assert [f.name for f in find_families(["vit", "mlp"])] == ["vit", "mlp"]
     with pytest.raises(ZooError, match="known families are"):
-        find_families(["vgg"])
+        find_families(["alexnet"])

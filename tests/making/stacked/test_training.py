@@ -56,6 +56,21 @@ def test_a_network_becomes_what_it_becomes_alone(name, images):
         assert_same_runs(stacked, train_run(recipe, unit, images, counted=True), 2e-5)
 
 
+@pytest.mark.parametrize("augmentation", ["crop", "crop_flip"])
+def test_schedules_and_augmented_images(augmentation, images):
+    space = {"optimizer": Choice(("sgd",)), "learning_rate": Choice((0.1, 0.2)), "schedule": Choice(("cosine",))}
+    space |= {"widening": Choice((0.5,)), "pool": Choice(("max",)), "activation": Choice(("tanh",))}
+    space |= {"augment": Choice((augmentation,))}
+    recipe = recipe_of("lenet", spaces={"lenet": space}, networks=3)
+    units = largest_group(recipe, images)
+    assert len(units) == 3
+    plain = replace(recipe, spaces={"lenet": {**space, "augment": Choice(("none",))}})
+    for unit, stacked in train_stack(recipe, units, images, device="cpu"):
+        assert_same_runs(stacked, train_run(recipe, unit, images, counted=True), 2e-5)
+        changed = stacked.kept[-1].vector - train_run(plain, unit, images, counted=True).kept[-1].vector
+        assert float(changed.abs().max()) > 1e-4
+
+
 def test_epochs_of_networks_with_different_parts(images):
     recipe = recipe_of("small_cnn", unit="epochs", length=2, keep=(1, 2), networks=30)
     for units in sorted(group_runs(recipe, images)(recipe.run_ids()), key=len)[-2:]:

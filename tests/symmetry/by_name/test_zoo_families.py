@@ -40,6 +40,11 @@ def expected(name, hyperparameters):
     if name == "wild_cnn":
         widths = {int(n) for n in hyperparameters["widths"].split("-")} - {1, CLASSES}
         return {f"width.{n}": n for n in widths}
+    if name == "lenet":
+        widths = {round(hyperparameters["widening"] * n) for n in (6, 16, 120, 84)}
+        return {f"width.{n}": n for n in widths}
+    if name == "mnist_cnn":
+        return {f"width.{n}": n for n in {width, 2 * width, hyperparameters["hidden"]}}
     if name in ("vit", "vit_plain"):
         return {"stream": 32, "hidden.0": 64, "hidden.1": 64}
     return None

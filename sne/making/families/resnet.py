@@ -1,0 +1,47 @@
+"""ResNet-8, ResNet-14 and ResNet-20 for small images."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from sne.making.families.family import Family, ImageShape
+from sne.making.families.residual_cnn import ResidualCNN
+from sne.making.families.space import Choice, LogUniform, Uniform
+
+
+def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:
+    return ResidualCNN(
+        shape[0],
+        classes,
+        hyperparameters["width"],
+        hyperparameters["depth"],
+        hyperparameters["activation"],
+        hyperparameters["dropout"],
+        stages=3,
+        stride=hyperparameters["stride"],
+    )
+
+
+RESNET = Family(
+    name="resnet",
+    space={
+        "width": Choice((8, 16, 16, 24)),
+        "depth": Choice((1, 2, 3)),
+        "stride": Choice((1, 2, 2), allowed=(1, 2)),
+        "activation": Choice(("relu", "relu", "gelu", "leaky_relu", "tanh")),
+        "dropout": Uniform(0.0, 0.5),
+        "optimizer": Choice(("adam", "adamw", "momentum", "rmsprop")),
+        "learning_rate": LogUniform(5e-4, 3e-2),
+        "schedule": Choice(("constant", "cosine")),
+        "weight_decay": LogUniform(1e-6, 1e-2),
+        "augment": Choice(("none", "crop")),
+        "init": Choice(("torch", "he_normal", "glorot_normal")),
+        "init_std": Choice((0.05,)),
+        "train_fraction": Choice((1.0,)),
+        "batch_size": Choice((64,)),
+    },
+    module=_module,
+    smallest=8,
+)
+"""Residual networks of three stages and 6 n + 2 layers for `depth` n; 272,186 weights at width 16 and depth 3."""
