@@ -96,10 +96,10 @@ def _mnist_cnn(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: i
 
 
 _TRAINING = {
-    "optimizer": Choice(("adam", "adamw", "momentum", "rmsprop")),
-    "learning_rate": LogUniform(3e-4, 1e-2),
+    "optimizer": Choice(("adam", "adam", "adamw", "momentum", "rmsprop")),
+    "learning_rate": LogUniform(1e-3, 1e-2),
     "schedule": Choice(("constant", "cosine")),
-    "weight_decay": LogUniform(1e-6, 1e-2),
+    "weight_decay": LogUniform(1e-6, 2e-3),
     "augment": Choice(("none", "crop")),
     "init": Choice(("torch", "torch", "he_normal", "glorot_normal")),
     "init_std": Choice((0.05,)),
