@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from typing import TypeAlias, final
 
@@ -18,6 +19,7 @@ from sne.nn import (
     RunningMeans,
     ScalarSetAttentionBlock,
     SetAttentionBlock,
+    compiled_kernel,
     encode_scalar_sets,
     fold_blocks,
     pool_slices,
@@ -119,7 +121,7 @@ class ChunkEncoder(nn.Module):
         if self.has_norm or x.requires_grad or x.shape[1] > SMALL_SET:
             return None
         if x.device.type == "cpu":
-            return encode_scalar_sets
+            return partial(encode_scalar_sets, kernel=compiled_kernel(x, encodings, heads=self.first.heads))
         if x.device.type != "cuda" or torch.is_grad_enabled() or find_spec("triton") is None:
             return None
         from sne.nn import triton_sets  # Triton comes with torch's builds for CUDA on Linux

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 from jaxtyping import Float
@@ -22,9 +22,16 @@ LANES = 16
 SMALLEST_SUM, LARGEST_SUM = 1e-25, 1e30
 """Bounds of the sums of exponentials between which a softmax without a shift by its largest logit is exact."""
 
+SetKernel: TypeAlias = Callable[[Tensor, Tensor, FoldedBlocks, Tensor], None]
+"""Writes the vectors of sets, given what `encode_scalar_sets` is given, contiguous, and where to write."""
+
 
 def encode_scalar_sets(
-    x: Float[Tensor, "sets tokens"], added: Float[Tensor, "sets dim"], blocks: FoldedBlocks
+    x: Float[Tensor, "sets tokens"],
+    added: Float[Tensor, "sets dim"],
+    blocks: FoldedBlocks,
+    *,
+    kernel: SetKernel | None = None,
 ) -> Float[Tensor, "sets dim"]:
     """Passes sets of scalars through two set attention blocks, adds a vector per set, and pools by attention.
 
@@ -36,6 +43,7 @@ def encode_scalar_sets(
         x: The sets; all entries are real, and no gradient flows to them.
         added: Vector added to all tokens of each set before they are pooled.
         blocks: The parameters.
+        kernel: Computes the forward pass in place of torch's operations.
 
     Returns:
         One vector per set.
@@ -43,7 +51,9 @@ def encode_scalar_sets(
     Source: Lee et al., arXiv 1810.00825, sections 3.1 and 3.2; method.md, section 5.
     Differs: nothing but the order of operations.
     """
-    return _ScalarSets.apply(x, added, *blocks)  # pyright: ignore[reportReturnType]
+    if kernel is not None:
+        x, added, blocks = x.contiguous(), added.contiguous(), FoldedBlocks(*(value.contiguous() for value in blocks))
+    return _ScalarSets.apply(kernel, x, added, *blocks)  # pyright: ignore[reportReturnType]
 
 
 @final
@@ -283,7 +293,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 
 class _ScalarSets(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, added: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, kernel: SetKernel | None, x: Tensor, added: Tensor, *parameters: Tensor) -> Tensor:
         blocks = FoldedBlocks(*parameters)
         ctx.save_for_backward(x, added, *parameters)
         out = torch.empty_like(added)
@@ -292,7 +302,10 @@ class _ScalarSets(torch.autograd.Function):
 
         def run(index: int, lane: int, space: _Workspace) -> None:
             some, some_added, target = slices[index]
-            _Slice(space, some, some_added, blocks).forward(target)
+            if kernel is None:
+                _Slice(space, some, some_added, blocks).forward(target)
+            else:
+                kernel(some, some_added, blocks, target)
 
         _for_each_slice(len(slices), x, run)
         return out
@@ -321,4 +334,4 @@ class _ScalarSets(torch.autograd.Function):
 
         with torch.autocast("cpu", enabled=False):
             _for_each_slice(len(slices), x, run)
-        return (None, grad_added, *(torch.stack(each).sum(0) for each in zip(*totals, strict=True)))
+        return (None, None, grad_added, *(torch.stack(each).sum(0) for each in zip(*totals, strict=True)))

@@ -9,10 +9,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.nn.exactness import LARGEST_ERROR, error_of
 from sne.nn.folding import FoldedBlocks
-from sne.nn.scalar_sets import encode_scalar_sets
-
-log = logging.getLogger(__name__)
 
 ROWS = 64
 """Number of tokens per program. Its sets are whole; those of nine scalars leave one row of 64 without use."""
@@ -50,9 +48,7 @@ def can_encode(x: Float[Tensor, "sets tokens"], added: Float[Tensor, "sets dim"]
 
 @cache
 def is_exact(device: torch.device, tokens: int, dim: int, heads: int) -> bool:
-    """Compares the kernel with the CPU's float64, once per process, device and size; a failure is logged.
-
-    Compilers, drivers and devices differ more than one test machine can show, and a wrong value would go unnoticed.
+    """Checks the kernel once per process, device and size; a failure is logged.
 
     Args:
         device: The device.
@@ -61,24 +57,16 @@ def is_exact(device: torch.device, tokens: int, dim: int, heads: int) -> bool:
         heads: Number of attention heads.
 
     Returns:
-        Whether the kernel runs, and its relative error is below 1e-5.
+        Whether the kernel runs, and its error is within `LARGEST_ERROR`.
     """
-    generator = torch.Generator().manual_seed(0)
-    sets, width, numbers = 2 * ROWS // tokens + 1, dim // heads, heads + 2
-    shapes = [(sets, tokens), (sets, dim), (heads,), (heads,), (numbers, dim), (3 * heads, dim + numbers, width)]
-    shapes += [(dim, dim), (dim,), (dim, dim), (dim,), (dim, heads), (heads, dim, width), (dim,), (dim, dim), (dim,)]
-    x, added, *parameters = (torch.randn(shape, generator=generator) / 4 for shape in shapes)
-    expected = encode_scalar_sets(x.double(), added.double(), FoldedBlocks(*(p.double() for p in parameters)))
     try:
-        with torch.autocast(device.type, enabled=False):
-            blocks = FoldedBlocks(*(p.to(device) for p in parameters))
-            found = encode_sets(x.to(device), added.to(device), blocks).cpu()
-        error = float((found - expected).abs().max() / expected.abs().max())
-        reason = "" if error < 1e-5 else f"its relative error is {error:.1e}, expected less than 1e-05"
+        error = error_of(encode_sets, device, tokens=tokens, dim=dim, heads=heads)
+        reason = "" if error < LARGEST_ERROR else f"its relative error is {error:.1e}"
     except Exception as problem:  # of the compiler or the driver
         reason = " ".join(str(problem).split())
     if reason:
-        log.warning("the Triton kernel for sets of %d is not used on %s: %s", tokens, device, reason)
+        message = "the Triton kernel for sets of %d is not used on %s: %s"
+        logging.getLogger(__name__).warning(message, tokens, device, reason)
     return not reason
 
 

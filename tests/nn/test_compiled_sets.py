@@ -1,0 +1,140 @@
+"""The compiled kernel for sets of scalars, next to textbook modules with the same weights."""
+
+import logging
+import shutil
+
+import pytest
+import torch
+from oracles.textbook_sets import TextbookChunkEncoder
+
+from sne.encoders.set_functions import ChunkEncoder
+from sne.nn import compiled_sets, scalar_sets
+
+SIZES = [(1, 64, 4), (2, 16, 2), (9, 64, 4), (10, 24, 3), (32, 32, 1)]
+has_compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+has_vectors = torch.backends.cpu.get_cpu_capability() in compiled_sets.PROCESSORS
+needs_compiler = pytest.mark.skipif(
+    not (has_compiler and has_vectors), reason="no C++ compiler, or a processor without AVX2"
+)
+
+
+@pytest.fixture(autouse=True)
+def _compile(monkeypatch):
+    monkeypatch.setenv("SNE_COMPILE", "1")
+
+
+def chunk_encoder(dim: int, heads: int) -> ChunkEncoder:
+    """Every parameter away from the zeros it may start at."""
+    torch.manual_seed(0)
+    module = ChunkEncoder(dim, heads=heads, has_norm=False)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+    return module
+
+
+def inputs(sets: int, tokens: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.randn(sets, tokens, generator=generator), torch.randn(sets, dim, generator=generator)
+
+
+def run(module: torch.nn.Module, x: torch.Tensor, added: torch.Tensor) -> list[torch.Tensor]:
+    """The result, the gradient of what is added, and those of the parameters."""
+    added = added.clone().requires_grad_()
+    out = module(x, added)
+    return [out.detach(), *torch.autograd.grad(out.square().sum(), (added, *module.parameters()))]
+
+
+@needs_compiler
+@pytest.mark.parametrize(("tokens", "dim", "heads"), SIZES)
+@pytest.mark.parametrize("scale", [1, 40])  # of some logits: exponentials of the large ones are out of range
+def test_equals_textbook(tokens, dim, heads, scale):
+    module, (x, added) = chunk_encoder(dim, heads), inputs(100, tokens, dim)
+    with torch.no_grad():
+        module.second.block.query.weight.mul_(scale)
+    assert compiled_sets.compiled_kernel(x, added, heads=heads)
+    found = run(module, x, added)
+    expected = run(TextbookChunkEncoder(module.double()), x.double(), added.double())
+    tolerance = 1e-5 if scale == 1 else 1e-4  # float32 of logits of a hundred
+    least = 1e-2 * max(float(value.abs().max()) for value in expected)  # where exact gradients are zero
+    for a, b in zip(found, expected, strict=True):
+        assert float((a - b).abs().max()) <= tolerance * max(float(b.abs().max()), least)
+
+
+@needs_compiler
+def test_the_kernel_is_called_and_only_where_wanted(monkeypatch):
+    module, (x, added) = chunk_encoder(64, 4), inputs(50, 9, 64)
+    called = []
+    monkeypatch.setattr(scalar_sets._Slice, "forward", lambda *given, **options: called.append(1))
+    with torch.no_grad():
+        module(x, added)
+        assert not called
+        monkeypatch.setenv("SNE_COMPILE", "0")
+        module(x, added)
+    assert called
+
+
+@needs_compiler
+def test_what_is_not_finite_stays_in_its_set():
+    module, (x, added) = chunk_encoder(64, 4), inputs(50, 9, 64)
+    with torch.no_grad():
+        expected = module(x, added)
+        x[3, 4], x[20, 0] = float("nan"), float("inf")
+        out = module(x, added)
+    others = torch.tensor([index not in (3, 20) for index in range(50)])
+    assert not out[~others].isfinite().any()
+    assert torch.equal(out[others], expected[others])
+
+
+@needs_compiler
+def test_threads_and_batches_change_no_bit(monkeypatch):
+    monkeypatch.setattr(scalar_sets, "SLICE_TOKENS", 18)
+    module, (x, added) = chunk_encoder(64, 4), inputs(101, 9, 64)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            results.append(run(module, x, added))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    with torch.no_grad():
+        assert torch.equal(module(x[40:77], added[40:77]), results[0][0][40:77])
+
+
+@pytest.mark.parametrize("failure", ["compiler", "source", 1.0, float("nan")])
+def test_a_kernel_that_fails_is_reported_once_and_not_used(failure, monkeypatch, caplog, tmp_path):
+    module, (x, added) = chunk_encoder(64, 4), inputs(50, 9, 64)
+    monkeypatch.setenv("SNE_COMPILE", "0")
+    with torch.no_grad():
+        expected = module(x, added)
+    monkeypatch.setenv("SNE_COMPILE", "1")
+    (tmp_path / "wrong.cpp").write_text("not C++")
+    if failure == "compiler":
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+    elif failure == "source":
+        monkeypatch.setattr(compiled_sets, "SOURCE", tmp_path / "wrong.cpp")
+    else:
+        monkeypatch.setattr(compiled_sets, "_compile", lambda dim, heads: lambda *given: given[3].fill_(failure))
+    compiled_sets._kernel.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING), torch.no_grad():
+            for _ in range(2):
+                assert torch.equal(module(x, added), expected)
+    finally:
+        compiled_sets._kernel.cache_clear()
+    assert [record.message.split(":")[0] for record in caplog.records] == ["the compiled kernel is not used at dim 64"]
+
+
+def test_other_types_do_not_reach_the_kernel():
+    x, added = inputs(5, 9, 64)
+    assert not compiled_sets.compiled_kernel(x.double(), added.double(), heads=4)
+    assert not compiled_sets.compiled_kernel(x, added[:, :20], heads=4)
+    assert not compiled_sets.compiled_kernel(torch.randn(5, 33), added, heads=4)
+
+
+@needs_compiler
+def test_parameters_of_another_type_are_refused():
+    x, added = inputs(5, 9, 64)
+    with pytest.raises(TypeError, match="float32 only"):
+        chunk_encoder(64, 4).double()(x, added)
