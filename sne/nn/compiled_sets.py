@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,12 +17,15 @@ from sne.nn.exactness import LARGEST_ERROR, error_of
 from sne.nn.folding import FoldedBlocks
 from sne.nn.scalar_sets import SetKernel, encode_scalar_sets
 
-SOURCE = Path(__file__).with_name("scalar_sets.cpp")
+SOURCE = Path(__file__).with_name("scalar_sets_backward.cpp")
 
 PROCESSORS = {"AVX512": "x86-64-v4", "AVX2": "x86-64-v3"}
 """The compiler's name of the instructions that torch has found."""
 
 FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC"]
+
+LANES = 16
+"""Largest number of sets per vector; must divide the width of a head."""
 
 LARGEST_SET = 32
 """Size of the largest set for which the kernel has memory."""
@@ -30,7 +34,7 @@ LARGEST_SET = 32
 def compiled_kernel(x: Tensor, added: Tensor, *, heads: int) -> SetKernel | None:
     """Returns a compiled kernel for `encode_scalar_sets` if one is wanted, fits these tensors, and is exact.
 
-    The first call for a width takes about two seconds. Nothing is kept on disk.
+    The first call for a width takes about three seconds. Nothing is kept on disk.
 
     Args:
         x: The sets, [sets, tokens].
@@ -41,7 +45,7 @@ def compiled_kernel(x: Tensor, added: Tensor, *, heads: int) -> SetKernel | None
         The kernel, or None.
     """
     are_single = x.dtype == added.dtype == torch.float32
-    fits = 0 < x.shape[1] <= LARGEST_SET and added.shape[1] % (8 * heads) == 0
+    fits = 0 < x.shape[1] <= LARGEST_SET and added.shape[1] % (LANES * heads) == 0
     return _kernel(added.shape[1], heads) if os.environ.get("SNE_COMPILE") == "1" and are_single and fits else None
 
 
@@ -55,7 +59,7 @@ def _kernel(dim: int, heads: int) -> SetKernel | None:
         return None
     encode, device = partial(encode_scalar_sets, kernel=kernel), torch.device("cpu")
     for tokens in (1, 2, 9, LARGEST_SET):
-        error = error_of(encode, device, tokens=tokens, dim=dim, heads=heads)
+        error = error_of(encode, device, tokens=tokens, dim=dim, heads=heads, has_gradients=True)
         if not error < LARGEST_ERROR:
             log.warning("the compiled kernel is not used at dim %d: its relative error is %.1e", dim, error)
             return None
@@ -73,13 +77,23 @@ def _compile(dim: int, heads: int) -> SetKernel:
         library = f"{folder}/sets.so"
         run = [compiler, *FLAGS, f"-march={processor}", f"-DDIM={dim}", f"-DHEADS={heads}", str(SOURCE), "-o", library]
         subprocess.run(run, check=True, capture_output=True, timeout=120)
-        function = ctypes.CDLL(library).encode
-    function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int, *[ctypes.c_void_p] * 4], None
+        loaded = ctypes.CDLL(library)
+    for function, pointers in ((loaded.encode, 4), (loaded.backward, 6)):
+        function.argtypes, function.restype = [ctypes.c_int64, ctypes.c_int, *[ctypes.c_void_p] * pointers], None
 
-    def kernel(x: Tensor, added: Tensor, blocks: FoldedBlocks, out: Tensor) -> None:
-        if any(value.dtype != torch.float32 for value in blocks):
-            raise TypeError("the compiled kernel takes parameters in float32 only")
-        parameters = (ctypes.c_void_p * len(blocks))(*(value.data_ptr() for value in blocks))
-        function(*x.shape, x.data_ptr(), added.data_ptr(), out.data_ptr(), ctypes.addressof(parameters))
+    def forward(x: Tensor, added: Tensor, blocks: FoldedBlocks, out: Tensor) -> None:
+        loaded.encode(*x.shape, x.data_ptr(), added.data_ptr(), _pointers(blocks), out.data_ptr())
 
-    return kernel
+    def backward(
+        x: Tensor, added: Tensor, blocks: FoldedBlocks, grad: Tensor, grad_added: Tensor, totals: list[Tensor]
+    ) -> None:
+        given = x.data_ptr(), added.data_ptr(), _pointers(blocks), grad.data_ptr()
+        loaded.backward(*x.shape, *given, grad_added.data_ptr(), _pointers(totals))
+
+    return SetKernel(forward, backward)
+
+
+def _pointers(tensors: Sequence[Tensor]) -> ctypes.Array[ctypes.c_void_p]:
+    if any(value.dtype != torch.float32 for value in tensors):
+        raise TypeError("the compiled kernel takes parameters in float32 only")
+    return (ctypes.c_void_p * len(tensors))(*(value.data_ptr() for value in tensors))

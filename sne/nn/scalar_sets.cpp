@@ -24,10 +24,12 @@ struct Blocks {  // in the order of FoldedBlocks
     const float *pooling_keys, *pooling_values, *pooling_query, *last, *last_bias;
 };
 
-struct Space {
-    Vector features[TOKENS * FEATURES], hidden[TOKENS * DIM], mapped[TOKENS * DIM], logits[TOKENS * HEADS];
-    Vector queries[TOKENS * WIDTH], keys[TOKENS * WIDTH], values[TOKENS * WIDTH];
-    Vector added[DIM], shifts[DIM], averages[DIM], last_hidden[DIM], last_mapped[DIM];
+struct Space {  // what `forward` computes for LANES sets; the backward pass reads all of it
+    Vector x[TOKENS], added[DIM], features[TOKENS * FEATURES], variances[TOKENS * HEADS];
+    Vector queries[HEADS][TOKENS * WIDTH], keys[HEADS][TOKENS * WIDTH], values[HEADS][TOKENS * WIDTH];
+    Vector weights[HEADS][TOKENS * TOKENS], hidden[TOKENS * DIM], mapped[TOKENS * DIM], second[TOKENS * DIM];
+    Vector shifts[DIM], pooled[TOKENS * DIM], pool_weights[TOKENS * HEADS], averages[HEADS][DIM];
+    Vector last_hidden[DIM], last_mapped[DIM];
 };
 
 Vector all(float x) { return x - Vector{}; }
@@ -85,104 +87,124 @@ void apply(const Map &map, int count, const Vector *rows, int stride, Vector *ou
     for (; r < count; r++) strip<1>(rows + r * stride, stride, map, out + r * out_stride, out_stride);
 }
 
-Vector softmax(int tokens, Vector *logits, int stride = 1) {  // leaves exponentials, returns one over their sum
+Vector dot(const Vector *a, const Vector *b, int count) {  // for a multiple of 4
+    Vector sums[4] = {};
+    for (int c = 0; c < count; c += 4)
+        UNROLL for (int i = 0; i < 4; i++) sums[i] += a[c + i] * b[c + i];
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
+}
+
+void softmax(int tokens, Vector *logits, int stride = 1) {
     Vector top = logits[0], sum{};
     for (int j = 1; j < tokens; j++) top = larger(top, logits[j * stride]);
     for (int j = 0; j < tokens; j++) sum += logits[j * stride] = exponential(logits[j * stride] - top);
-    return 1.0f / sum;
+    const Vector scale = 1.0f / sum;
+    for (int j = 0; j < tokens; j++) logits[j * stride] *= scale;
 }
 
-// out = sum_j weights[j] rows[j] * scale, for a multiple of 8 columns.
-void average(int tokens, const Vector *weights, int weight_stride, const Vector *rows, int columns, Vector scale,
+// out = sum_j weights[j] rows[j], for a multiple of 8 columns.
+void average(int tokens, const Vector *weights, int weight_stride, const Vector *rows, int stride, int columns,
              Vector *out) {
     for (int c = 0; c < columns; c += 8) {
         Vector sums[8] = {};
         for (int j = 0; j < tokens; j++)
-            UNROLL for (int i = 0; i < 8; i++) sums[i] += weights[j * weight_stride] * rows[j * columns + c + i];
-        UNROLL for (int i = 0; i < 8; i++) out[c + i] = sums[i] * scale;
+            UNROLL for (int i = 0; i < 8; i++) sums[i] += weights[j * weight_stride] * rows[j * stride + c + i];
+        UNROLL for (int i = 0; i < 8; i++) out[c + i] = sums[i];
     }
 }
 
-void first_block(int tokens, const Vector *x, const Blocks &blocks, Vector *features) {
+void first_block(int tokens, const Blocks &blocks, Space &space) {
     Vector mean{}, centred[TOKENS], weights[TOKENS];
-    for (int i = 0; i < tokens; i++) mean += x[i];
+    for (int i = 0; i < tokens; i++) mean += space.x[i];
     mean /= (float)tokens;
-    for (int i = 0; i < tokens; i++) centred[i] = x[i] - mean;
+    for (int i = 0; i < tokens; i++) centred[i] = space.x[i] - mean;
     for (int i = 0; i < tokens; i++) {
-        Vector *numbers = features + i * FEATURES + DIM;
-        numbers[0] = x[i];
+        Vector *numbers = space.features + i * FEATURES + DIM;
+        numbers[0] = space.x[i];
         numbers[NUMBERS - 1] = all(1);
         for (int h = 0; h < HEADS; h++) {
-            const Vector tilt = x[i] * blocks.slopes[h] + blocks.offsets[h];
+            const Vector tilt = space.x[i] * blocks.slopes[h] + blocks.offsets[h];
             for (int j = 0; j < tokens; j++) weights[j] = tilt * centred[j];
-            const Vector scale = softmax(tokens, weights);
-            Vector sum{};
-            for (int j = 0; j < tokens; j++) sum += weights[j] * centred[j];
-            numbers[1 + h] = sum * scale + mean;
+            softmax(tokens, weights);
+            Vector first{}, variance{};
+            for (int j = 0; j < tokens; j++) first += weights[j] * centred[j];
+            for (int j = 0; j < tokens; j++) variance += weights[j] * (centred[j] - first) * (centred[j] - first);
+            numbers[1 + h] = first + mean;
+            space.variances[i * HEADS + h] = variance;
         }
     }
-    apply({blocks.inner, NUMBERS, DIM}, tokens, features + DIM, FEATURES, features, FEATURES);
+    apply({blocks.inner, NUMBERS, DIM}, tokens, space.features + DIM, FEATURES, space.features, FEATURES);
     for (int i = 0; i < tokens; i++)
-        for (int c = 0; c < DIM; c++) features[i * FEATURES + c] = relu(features[i * FEATURES + c]);
+        for (int c = 0; c < DIM; c++) space.features[i * FEATURES + c] = relu(space.features[i * FEATURES + c]);
 }
 
 void second_block(int tokens, const Blocks &blocks, Space &space) {
     for (int h = 0; h < HEADS; h++) {
-        Vector *const parts[] = {space.queries, space.keys, space.values};
+        Vector *const parts[] = {space.queries[h], space.keys[h], space.values[h]};
         for (int part = 0; part < 3; part++) {
             const float *weight = blocks.projections + (part * HEADS + h) * FEATURES * WIDTH;
             apply({weight, FEATURES, WIDTH}, tokens, space.features, FEATURES, parts[part], WIDTH);
         }
         for (int i = 0; i < tokens; i++) {
-            const Vector *query = space.queries + i * WIDTH;
-            Vector weights[TOKENS], *out = space.hidden + i * DIM + h * WIDTH;
-            for (int j = 0; j < tokens; j++) {
-                Vector sums[4] = {};
-                UNROLL for (int c = 0; c < WIDTH; c++) sums[c % 4] += query[c] * space.keys[j * WIDTH + c];
-                weights[j] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-            }
-            const Vector scale = softmax(tokens, weights);
-            average(tokens, weights, 1, space.values, WIDTH, scale, out);
+            const Vector *query = space.queries[h] + i * WIDTH;
+            Vector *weights = space.weights[h] + i * tokens, *out = space.hidden + i * DIM + h * WIDTH;
+            for (int j = 0; j < tokens; j++) weights[j] = dot(query, space.keys[h] + j * WIDTH, WIDTH);
+            softmax(tokens, weights);
+            average(tokens, weights, 1, space.values[h], WIDTH, WIDTH, out);
             for (int c = 0; c < WIDTH; c++) out[c] += query[c];
         }
     }
     apply({blocks.feedforward, DIM, DIM, blocks.feedforward_bias}, tokens, space.hidden, DIM, space.mapped, DIM);
-    for (int i = 0; i < tokens * DIM; i++) space.hidden[i] += relu(space.mapped[i]);
+    for (int i = 0; i < tokens * DIM; i++) space.second[i] = space.hidden[i] + relu(space.mapped[i]);
 }
 
 void pool(int tokens, const Blocks &blocks, Space &space) {
     apply({blocks.pooling, DIM, DIM, blocks.pooling_bias}, 1, space.added, DIM, space.shifts, DIM);
-    apply({blocks.pooling, DIM, DIM}, tokens, space.hidden, DIM, space.mapped, DIM);
+    apply({blocks.pooling, DIM, DIM}, tokens, space.second, DIM, space.pooled, DIM);
     for (int i = 0; i < tokens; i++)
-        for (int c = 0; c < DIM; c++) space.mapped[i * DIM + c] = relu(space.mapped[i * DIM + c] + space.shifts[c]);
-    apply({blocks.pooling_keys, DIM, HEADS}, tokens, space.mapped, DIM, space.logits, HEADS);
+        for (int c = 0; c < DIM; c++) space.pooled[i * DIM + c] = relu(space.pooled[i * DIM + c] + space.shifts[c]);
+    apply({blocks.pooling_keys, DIM, HEADS}, tokens, space.pooled, DIM, space.pool_weights, HEADS);
     for (int h = 0; h < HEADS; h++) {
-        const Vector scale = softmax(tokens, space.logits + h, HEADS);
-        average(tokens, space.logits + h, HEADS, space.mapped, DIM, scale, space.averages);
+        softmax(tokens, space.pool_weights + h, HEADS);
+        average(tokens, space.pool_weights + h, HEADS, space.pooled, DIM, DIM, space.averages[h]);
         const Map map{blocks.pooling_values + h * DIM * WIDTH, DIM, WIDTH, blocks.pooling_query + h * WIDTH};
-        apply(map, 1, space.averages, DIM, space.last_hidden + h * WIDTH, DIM);
+        apply(map, 1, space.averages[h], DIM, space.last_hidden + h * WIDTH, DIM);
     }
     apply({blocks.last, DIM, DIM, blocks.last_bias}, 1, space.last_hidden, DIM, space.last_mapped, DIM);
 }
 
+void gather(int used, const float *rows, int columns, Vector *out) {  // lanes that no set uses get zeros
+    std::memset(out, 0, columns * sizeof(Vector));
+    for (int lane = 0; lane < used; lane++)
+        for (int c = 0; c < columns; c++) out[c][lane] = rows[lane * columns + c];
+}
+
+void scatter(int used, const Vector *columns, int count, float *rows) {
+    for (int c = 0; c < count; c++)
+        for (int lane = 0; lane < used; lane++) rows[lane * count + c] = columns[c][lane];
+}
+
+// Reads the sets from `first` on, and returns how many lanes they use.
+int forward(int64_t first, int64_t sets, int tokens, const float *x, const float *added, const Blocks &blocks,
+            Space &space) {
+    const int used = sets - first < LANES ? sets - first : LANES;
+    gather(used, x + first * tokens, tokens, space.x);
+    gather(used, added + first * DIM, DIM, space.added);
+    first_block(tokens, blocks, space);
+    second_block(tokens, blocks, space);
+    pool(tokens, blocks, space);
+    return used;
+}
+
+thread_local Space space;
+
 }  // namespace
 
-extern "C" void encode(int64_t sets, int tokens, const float *x, const float *added, float *out, const Blocks *blocks) {
-    static thread_local Space space;
+extern "C" void encode(int64_t sets, int tokens, const float *x, const float *added, const Blocks *blocks, float *out) {
     for (int64_t first = 0; first < sets; first += LANES) {
-        const int used = sets - first < LANES ? sets - first : LANES;
-        Vector tokens_of[TOKENS] = {};
-        std::memset(space.added, 0, sizeof space.added);
-        for (int lane = 0; lane < used; lane++) {
-            for (int i = 0; i < tokens; i++) tokens_of[i][lane] = x[(first + lane) * tokens + i];
-            for (int c = 0; c < DIM; c++) space.added[c][lane] = added[(first + lane) * DIM + c];
-        }
-        first_block(tokens, tokens_of, *blocks, space.features);
-        second_block(tokens, *blocks, space);
-        pool(tokens, *blocks, space);
-        for (int c = 0; c < DIM; c++) {
-            const Vector result = space.last_hidden[c] + relu(space.last_mapped[c]);
-            for (int lane = 0; lane < used; lane++) out[(first + lane) * DIM + c] = result[lane];
-        }
+        const int used = forward(first, sets, tokens, x, added, *blocks, space);
+        Vector result[DIM];
+        for (int c = 0; c < DIM; c++) result[c] = space.last_hidden[c] + relu(space.last_mapped[c]);
+        scatter(used, result, DIM, out + first * DIM);
     }
 }

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, TypeAlias, final
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -22,8 +22,18 @@ LANES = 16
 SMALLEST_SUM, LARGEST_SUM = 1e-25, 1e30
 """Bounds of the sums of exponentials between which a softmax without a shift by its largest logit is exact."""
 
-SetKernel: TypeAlias = Callable[[Tensor, Tensor, FoldedBlocks, Tensor], None]
-"""Writes the vectors of sets, given what `encode_scalar_sets` is given, contiguous, and where to write."""
+
+class SetKernel(NamedTuple):
+    """Passes that are computed outside torch; their tensors are contiguous.
+
+    Args:
+        forward: Writes the vectors of sets to the last argument, given the sets, what is added, and the parameters.
+        backward: Writes the gradient of what is added to the last argument but one, and adds the gradients of the
+            parameters to the last, given what `forward` is given and the gradient of the vectors.
+    """
+
+    forward: Callable[[Tensor, Tensor, FoldedBlocks, Tensor], None]
+    backward: Callable[[Tensor, Tensor, FoldedBlocks, Tensor, Tensor, list[Tensor]], None]
 
 
 def encode_scalar_sets(
@@ -43,7 +53,7 @@ def encode_scalar_sets(
         x: The sets; all entries are real, and no gradient flows to them.
         added: Vector added to all tokens of each set before they are pooled.
         blocks: The parameters.
-        kernel: Computes the forward pass in place of torch's operations.
+        kernel: Computes both passes in place of torch's operations.
 
     Returns:
         One vector per set.
@@ -296,6 +306,7 @@ class _ScalarSets(torch.autograd.Function):
     def forward(ctx: Any, kernel: SetKernel | None, x: Tensor, added: Tensor, *parameters: Tensor) -> Tensor:
         blocks = FoldedBlocks(*parameters)
         ctx.save_for_backward(x, added, *parameters)
+        ctx.kernel = kernel
         out = torch.empty_like(added)
         size = max(1, SLICE_TOKENS // x.shape[1])
         slices = list(zip(*(tensor.split(size) for tensor in (x, added, out)), strict=True))
@@ -305,7 +316,7 @@ class _ScalarSets(torch.autograd.Function):
             if kernel is None:
                 _Slice(space, some, some_added, blocks).forward(target)
             else:
-                kernel(some, some_added, blocks, target)
+                kernel.forward(some, some_added, blocks, target)
 
         _for_each_slice(len(slices), x, run)
         return out
@@ -325,6 +336,9 @@ class _ScalarSets(torch.autograd.Function):
 
         def run(index: int, lane: int, space: _Workspace) -> None:
             some, some_added, grad, target = slices[index]
+            if ctx.kernel is not None:
+                ctx.kernel.backward(some, some_added, blocks, grad, target, totals[lane])
+                return
             piece = _Slice(space, some, some_added, blocks)
             piece.forward(space("result", *grad.shape), has_variances=True)
             result, of_parameters = piece.backward(grad)

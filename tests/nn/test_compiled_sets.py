@@ -10,7 +10,7 @@ from oracles.textbook_sets import TextbookChunkEncoder
 from sne.encoders.set_functions import ChunkEncoder
 from sne.nn import compiled_sets, scalar_sets
 
-SIZES = [(1, 64, 4), (2, 16, 2), (9, 64, 4), (10, 24, 3), (32, 32, 1)]
+SIZES = [(1, 64, 4), (2, 32, 2), (9, 64, 4), (10, 48, 3), (32, 32, 1)]
 has_compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
 has_vectors = torch.backends.cpu.get_cpu_capability() in compiled_sets.PROCESSORS
 needs_compiler = pytest.mark.skipif(
@@ -66,9 +66,9 @@ def test_the_kernel_is_called_and_only_where_wanted(monkeypatch):
     module, (x, added) = chunk_encoder(64, 4), inputs(50, 9, 64)
     called = []
     monkeypatch.setattr(scalar_sets._Slice, "forward", lambda *given, **options: called.append(1))
+    module(x, added).sum().backward()
+    assert not called
     with torch.no_grad():
-        module(x, added)
-        assert not called
         monkeypatch.setenv("SNE_COMPILE", "0")
         module(x, added)
     assert called
@@ -102,7 +102,22 @@ def test_threads_and_batches_change_no_bit(monkeypatch):
         assert torch.equal(module(x[40:77], added[40:77]), results[0][0][40:77])
 
 
-@pytest.mark.parametrize("failure", ["compiler", "source", 1.0, float("nan")])
+def replaced(failure: str) -> scalar_sets.SetKernel:
+    """A kernel with a wrong result or gradient."""
+    kernel, value = compiled_sets._compile(64, 4), float("nan") if failure.endswith("NaN") else 1.0
+    if failure.startswith("result"):
+        return kernel._replace(forward=lambda *given: given[3].fill_(value))
+    return kernel._replace(backward=lambda *given: given[4].fill_(value))
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "compiler",
+        "source",
+        *(pytest.param(name, marks=needs_compiler) for name in ("result", "result NaN", "gradient", "gradient NaN")),
+    ],
+)
 def test_a_kernel_that_fails_is_reported_once_and_not_used(failure, monkeypatch, caplog, tmp_path):
     module, (x, added) = chunk_encoder(64, 4), inputs(50, 9, 64)
     monkeypatch.setenv("SNE_COMPILE", "0")
@@ -115,7 +130,8 @@ def test_a_kernel_that_fails_is_reported_once_and_not_used(failure, monkeypatch,
     elif failure == "source":
         monkeypatch.setattr(compiled_sets, "SOURCE", tmp_path / "wrong.cpp")
     else:
-        monkeypatch.setattr(compiled_sets, "_compile", lambda dim, heads: lambda *given: given[3].fill_(failure))
+        kernel = replaced(failure)
+        monkeypatch.setattr(compiled_sets, "_compile", lambda dim, heads: kernel)
     compiled_sets._kernel.cache_clear()
     try:
         with caplog.at_level(logging.WARNING), torch.no_grad():
