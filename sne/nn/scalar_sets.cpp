@@ -78,7 +78,8 @@ void strip(const Vector *rows, int stride, const Map &map, Vector *out, int out_
     constexpr int C = LANES / 2;  // 3 C sums and 4 factors fit the registers
     int first = 0;
     for (; first + C <= map.columns; first += C) tile<R, C>(rows, stride, map, first, out, out_stride);
-    for (; first < map.columns; first++) tile<R, 1>(rows, stride, map, first, out, out_stride);
+    for (; first + 2 <= map.columns; first += 2) tile<R, 2>(rows, stride, map, first, out, out_stride);
+    if (first < map.columns) tile<R, 1>(rows, stride, map, first, out, out_stride);
 }
 
 void apply(const Map &map, int count, const Vector *rows, int stride, Vector *out, int out_stride) {
