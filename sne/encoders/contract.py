@@ -39,6 +39,9 @@ class NetworkEncoder(nn.Module, abc.ABC):
     """Largest change of an embedding that rounding alone may cause, in units of the spread of embeddings."""
     canonical: bool = False
     """Whether networks are read at the canonical point of their orbit, if their symmetry is known."""
+    shares_scale: bool = False
+    """Whether the experts of all folds have the scale of all networks of the training run, rather than each that of the
+    networks that it learns from. They can then scale features once when they predict together."""
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Scaled features of tensor tokens, and the linear layer that reads them."""
 
+from collections.abc import Sequence
+from typing import final
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -17,10 +20,11 @@ class InputScale(nn.Module):
     """Scales features by the training networks: standardised and bounded, followed by quantile bins.
 
     A feature that does not vary among the training networks is left out: nothing can be learned from it, and its
-    weight would multiply other values later.
+    weight would multiply other values later. Rows come in groups, each with scales and varying features of its own: of
+    the features of matrices, for example, few vary among vectors.
 
     Args:
-        groups: Number of kinds of rows, each with scales of its own.
+        groups: Number of groups of rows.
         size: Number of features.
         bins: Number of bins between quantiles of the training networks; each gives one more number per feature, which
             rises from -1/2 to 1/2 across the bin. 0 for none.
@@ -54,58 +58,74 @@ class InputScale(nn.Module):
             places = torch.linspace(0, len(some) - 1, self.bins + 1).round().long()
             self.knots[group] = some.sort(0).values[places].float()
 
-    def forward(
-        self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"], layer: nn.Linear, *, noise: float = 0.0
-    ) -> Float[Tensor, "rows dim"]:
-        """Applies a linear layer to the scaled features.
+    def equals(self, other: "InputScale") -> bool:
+        """Returns whether another scale gives the same numbers."""
+        return self is other or all(
+            torch.equal(own, its) for own, its in zip(self.buffers(), other.buffers(), strict=True)
+        )
 
-        Each group is multiplied by the columns of the features that vary in it: of the features of matrices, for
-        example, few vary among vectors.
+    def forward(
+        self, groups: Sequence[Float[Tensor, "_ size"]], layer: nn.Linear, *, noise: float = 0.0
+    ) -> Float[Tensor, "rows dim"]:
+        """Applies a linear layer to the scaled features. Each group is multiplied by the columns of what varies in it.
 
         Args:
-            rows: Features.
-            groups: Group of each row.
+            groups: Rows of each group.
             layer: Reads `out_size` numbers: the standardised features, within plus and minus `LARGEST`, then the first
                 bin of every feature, and so on.
             noise: Standard deviation of the noise that is added to the scaled features.
 
         Returns:
-            The outputs of the layer.
+            The outputs of the layer, one row per row of the groups, one group after the other.
         """
-        if len(self.shift) == 1:
-            return self._read(rows, 0, layer, noise)
-        order = groups.argsort(stable=True)
-        parts = rows[order].split(groups.bincount(minlength=len(self.shift)).tolist())
-        outputs = [self._read(part, group, layer, noise) for group, part in enumerate(parts)]
-        return torch.cat(outputs).index_select(0, order.argsort())
+        outputs = []
+        for rows, scale in zip(groups, self.group_scales(), strict=True):
+            numbers = scale.numbers(rows)
+            if noise:
+                numbers.add_(torch.randn_like(numbers), alpha=noise)
+            outputs.append(F.linear(numbers, self.select(layer.weight, scale), layer.bias))
+        return torch.cat(outputs)
 
-    def _read(
-        self, rows: Float[Tensor, "rows size"], group: int, layer: nn.Linear, noise: float
-    ) -> Float[Tensor, "rows dim"]:
-        columns = self.gain[group].nonzero()[:, 0]
-        weight = layer.weight.unflatten(1, (1 + self.bins, -1))
-        if len(columns) < rows.shape[1]:
-            rows = rows[:, columns]
-            weight = weight.movedim(2, 0).index_select(0, columns).movedim(0, 2)
-        scaled = self._scale(rows, self.shift[group, columns], self.gain[group, columns], self.knots[group][:, columns])
-        if noise:
-            scaled.add_(torch.randn_like(scaled), alpha=noise)
-        return F.linear(scaled.flatten(1), weight.flatten(1), layer.bias)
+    def group_scales(self) -> "list[GroupScale]":
+        """Returns the scale of each group, for the features that vary in it."""
+        return [GroupScale(*group) for group in zip(self.shift, self.gain, self.knots, strict=True)]
 
-    @staticmethod
+    def select(self, weight: Float[Tensor, "dim numbers"], scale: "GroupScale") -> Float[Tensor, "dim some"]:
+        """Returns the columns of a weight that read the numbers of a group."""
+        if len(scale.columns) == self.gain.shape[1]:
+            return weight
+        by_feature = weight.unflatten(1, (1 + self.bins, -1)).movedim(2, 0)
+        return by_feature.index_select(0, scale.columns).movedim(0, 2).flatten(1)
+
+
+@final
+class GroupScale:
+    """The scale of one group, for the features that vary in it.
+
+    Args:
+        shift: Means of all features.
+        gain: Reciprocals of their deviations; 0 for a feature that does not vary.
+        knots: Quantiles of all features.
+    """
+
     @torch.no_grad()
-    def _scale(
-        rows: Float[Tensor, "rows size"],
-        shift: Float[Tensor, " size"],
-        gain: Float[Tensor, " size"],
-        knots: Float[Tensor, "knots size"],
-    ) -> Float[Tensor, "rows numbers size"]:
-        """Returns the standardised features and the bins. Each entry is written in place."""
-        scaled = rows.new_empty(len(rows), len(knots), rows.shape[1])
+    def __init__(
+        self, shift: Float[Tensor, " size"], gain: Float[Tensor, " size"], knots: Float[Tensor, "knots size"]
+    ) -> None:
+        self.columns = gain.nonzero()[:, 0]
+        self._shift, self._gain = shift[self.columns], gain[self.columns] / LARGEST
+        knots = knots[:, self.columns]
+        self._lows, self._steepness = knots[:-1], 1 / (knots.diff(dim=0) + SMALLEST_BIN)
+
+    @torch.no_grad()
+    def numbers(self, rows: Float[Tensor, "rows size"]) -> Float[Tensor, "rows numbers"]:
+        """Returns the standardised features and the bins, each for all features. Each entry is written in place."""
+        if len(self.columns) < rows.shape[1]:
+            rows = rows.index_select(1, self.columns)
+        scaled = rows.new_empty(len(rows), 1 + len(self._lows), rows.shape[1])
         standard, filled = scaled[:, 0], scaled[:, 1:]
-        torch.sub(rows, shift, out=standard).mul_(gain)
-        ratio = (standard / LARGEST).clamp_(-1e15, 1e15)  # its square stays within single precision
+        ratio = (rows - self._shift).mul_(self._gain).clamp_(-1e15, 1e15)  # its square stays within single precision
         torch.mul(ratio, LARGEST, out=standard).div_(ratio.square_().add_(1).sqrt_())
-        torch.sub(rows[:, None], knots[:-1], out=filled).mul_(1 / (knots.diff(dim=0) + SMALLEST_BIN))
+        torch.sub(rows[:, None], self._lows, out=filled).mul_(self._steepness)
         filled.clamp_(0, 1).sub_(0.5)
-        return scaled
+        return scaled.flatten(1)

@@ -5,40 +5,20 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sne.encoders.chunking import ROLES, KindTable
+from sne.encoders.chunking import KindTable
 from sne.encoders.contract import NetworkEncoder
 from sne.encoders.input_scale import InputScale
 from sne.encoders.limits import Limits
 from sne.encoders.sampled import num_read
 from sne.encoders.signals import MAX_OUTPUTS, OUTPUT_NAMES
 from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens, summarize, tokenize
+from sne.encoders.token_places import DEPTH_NAMES, TokenPlaces
 from sne.errors import SneError
 from sne.networks import Network
-from sne.nn import PreNormBlock, bucket_sets, softmax_over_set
-
-DEPTH_NAMES = ("relative_position", "log_levels_below", "log_levels_above", "is_first", "is_last", "log_depth")
-"""Names of the values of `depth_features`."""
-
-
-def depth_features(levels: Int[Tensor, " parts"], heights: Int[Tensor, " parts"]) -> Float[Tensor, "parts features"]:
-    """Describes the place of a part in the depth of its network, in numbers that stay bounded for any depth.
-
-    Args:
-        levels: Number of levels below the part.
-        heights: Number of levels above the part.
-
-    Returns:
-        The relative position from -1 to 1, the distances to both ends as logarithms, whether the part is at an end,
-        and the log depth; named by `DEPTH_NAMES`.
-    """
-    low, high = levels.float(), heights.float()
-    total = (low + high).clamp_min(1)
-    return torch.stack(
-        [2 * low / total - 1, low.log1p(), high.log1p(), (low == 0).float(), (high == 0).float(), total.log()], -1
-    )
+from sne.nn import PreNormBlock, softmax_over_set
 
 
 @final
@@ -80,6 +60,7 @@ class TensorSetEncoder(NetworkEncoder):
     """
 
     rounding = 5e-4  # spectra and narrow quantile bins amplify rounding
+    shares_scale = True
 
     def __init__(
         self,
@@ -178,54 +159,52 @@ class TensorSetEncoder(NetworkEncoder):
 
     def forward(self, batch: TensorTokens) -> Float[Tensor, "networks dim"]:
         """Encodes a batch."""
-        tokens = self._read(batch.features, batch.is_matrix.long(), self.token_scale, self.token_input)
-        kinds = len(ROLES) * batch.types + batch.roles
-        shift, gain = self.kind_shift(kinds), self.kind_gain(kinds)
-        if self.training and self.type_dropout:
-            kept = (torch.rand(len(kinds), 1, device=shift.device) >= self.type_dropout).to(shift.dtype)
-            shift, gain = shift * kept, gain * kept
-        tokens = tokens * (1 + gain) + shift
-        tokens = tokens + self.depth(depth_features(batch.levels, batch.heights))
-        answers, has_outputs = self._outputs(batch)
-        # The output token follows the tensors of its network.
-        places = torch.repeat_interleave(torch.arange(batch.num_networks, device=tokens.device), batch.lengths)
-        order = torch.argsort(
-            torch.cat([places, torch.arange(batch.num_networks, device=tokens.device)[has_outputs]]), stable=True
-        )
-        joined = torch.cat([tokens, answers[has_outputs].to(tokens.dtype)])
-        buckets = bucket_sets(batch.lengths + has_outputs.long(), max_waste=1.0)
+        places = TokenPlaces(batch)
+        joined = torch.cat([self._tokens(places), self._answers(places)])
         pooled = []
-        for bucket, sets in zip(buckets.buckets, buckets.gather(joined, order), strict=True):
+        for bucket, sets in zip(places.buckets.buckets, places.buckets.gather(joined, places.ragged), strict=True):
             for block in self.blocks:
                 sets = block(sets, bucket.mask)
             pooled.append(self._pool(self.norm(sets), bucket.mask))
-        return self.embedding(torch.cat(pooled)[buckets.position])
+        return self.embedding(torch.cat(pooled)[places.buckets.position])
 
-    def _pool(self, sets: Tensor, mask: Tensor | None) -> Tensor:
+    def seed_vectors(self) -> Float[Tensor, "heads_seeds dim"]:
+        """Returns one vector per head and seed, whose products with the tokens are logits of attention, heads first.
+
+        A seed times the key of a token is the token times such a vector, up to a number that cancels in the softmax.
+        """
+        keys = self.keys_values.weight[: self.dim].unflatten(0, (self.heads, -1))
+        seeds = self.seeds.unflatten(1, (self.heads, -1)).transpose(0, 1)
+        return torch.bmm(seeds, keys).flatten(0, 1) * keys.shape[1] ** -0.5
+
+    def _tokens(self, places: TokenPlaces) -> Float[Tensor, "parts dim"]:
+        first, activation, dropout, second = self.token_input
+        tokens = second(dropout(activation(self.token_scale(places.features, first, noise=self._noise))))
+        shift, gain = self.kind_shift(places.kinds), self.kind_gain(places.kinds)
+        if self.training and self.type_dropout:
+            kept = (torch.rand(len(shift), 1, device=shift.device) >= self.type_dropout).to(shift.dtype)
+            shift, gain = shift * kept, gain * kept
+        return tokens * (1 + gain) + shift + self.depth(places.depths)
+
+    def _answers(self, places: TokenPlaces) -> Float[Tensor, "networks dim"]:
+        """Returns one vector per network for the outputs of its last layer; zeros for a network without outputs."""
+        first, activation, second = self.output_input
+        rows = second(activation(self.output_scale([places.outputs], first, noise=self._noise)))
+        shift, gain = self.output_shift(places.output_index), self.output_gain(places.output_index)
+        rows = (rows * (1 + gain) + shift).float()
+        total = rows.new_zeros(places.num_networks, self.dim).index_add(0, places.output_owners, rows)
+        return (total / places.output_counts).to(shift.dtype)
+
+    @property
+    def _noise(self) -> float:
+        return self.noise if self.training else 0.0
+
+    def _pool(self, sets: Float[Tensor, "sets tokens dim"], mask: Bool[Tensor, "sets tokens"] | None) -> Tensor:
         """Lets the seeds attend to the tokens of every set. Keys and values of single tokens are not computed.
 
-        A seed times the key of a token is the token times a vector, up to a number that cancels in the softmax; and the
-        mean of values is the value of the mean.
+        The mean of values is the value of the mean; see also `seed_vectors`.
         """
-        keys, values = self.keys_values.weight.unflatten(0, (2, self.heads, -1))
-        seeds = self.seeds.unflatten(1, (self.heads, -1))
-        vectors = torch.einsum("shw,hwd->hsd", seeds, keys).flatten(0, 1) * keys.shape[1] ** -0.5
-        weights = softmax_over_set((sets @ vectors.T).transpose(1, 2), mask)
+        weights = softmax_over_set((sets @ self.seed_vectors().T).transpose(1, 2), mask)
         means = torch.bmm(weights, sets).unflatten(1, (self.heads, -1))
+        values = self.keys_values.weight[self.dim :].unflatten(0, (self.heads, -1))
         return (torch.einsum("nhsd,hwd->nshw", means, values).flatten(2) + self.keys_values.bias[self.dim :]).flatten(1)
-
-    def _outputs(self, batch: TensorTokens) -> tuple[Tensor, Tensor]:
-        """Returns one vector per network for the outputs of its last layer, and whether each network has outputs."""
-        owner = torch.repeat_interleave(
-            torch.arange(batch.num_networks, device=batch.outputs.device), batch.output_lengths
-        )
-        rows = self._read(batch.outputs, torch.zeros_like(batch.output_index), self.output_scale, self.output_input)
-        rows = rows * (1 + self.output_gain(batch.output_index))
-        rows = (rows + self.output_shift(batch.output_index)).float()
-        total = rows.new_zeros(batch.num_networks, self.dim).index_add(0, owner, rows)
-        return total / batch.output_lengths.clamp_min(1)[:, None], batch.output_lengths > 0
-
-    def _read(self, rows: Tensor, groups: Tensor, scale: InputScale, layers: nn.Sequential) -> Tensor:
-        first = layers[0]
-        assert isinstance(first, nn.Linear)
-        return layers[1:](scale(rows, groups, first, noise=self.noise if self.training else 0.0))

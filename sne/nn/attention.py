@@ -57,6 +57,33 @@ def attend(
     return attended.transpose(1, 2).flatten(-2)
 
 
+def attend_within(
+    projected: Float[Tensor, "sets tokens three_dim"], *, heads: int, mask: Bool[Tensor, "sets tokens"] | None = None
+) -> Float[Tensor, "sets tokens dim"]:
+    """Computes multihead softmax attention of every token to its own set, see `attend`.
+
+    Args:
+        projected: Queries, keys and values of each token, end to end.
+        heads: Number of attention heads; must divide dim.
+        mask: True on real tokens, of which each set has at least one; None if all tokens are real.
+
+    Returns:
+        The averaged values per token, one average per head.
+
+    Example:
+        >>> projected = torch.tensor([[[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]]])
+        >>> attend_within(projected, heads=1)  # equal weights: the mean of the values
+        tensor([[[2.],
+                 [2.]]])
+    """
+    if mask is None and projected.shape[1] <= SMALL_SET and projected.device.type == "cpu":
+        if not torch.is_grad_enabled():
+            return _attend_within_small_sets(projected, heads)[0]
+        return _AttentionWithinSmallSets.apply(projected, heads)  # pyright: ignore[reportReturnType]
+    queries, keys, values = projected.chunk(3, -1)
+    return attend(queries, keys, values, heads=heads, mask=mask)
+
+
 def softmax_over_set(
     logits: Float[Tensor, "sets rows tokens"], mask: Bool[Tensor, "sets tokens"] | None = None
 ) -> Float[Tensor, "sets rows tokens"]:
@@ -113,10 +140,9 @@ class _SmallSetAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, heads: int) -> Tensor:
         q, k, v = (_split_heads(x, heads) for x in (queries, keys, values))
-        scale = q.shape[-1] ** -0.5
-        weights = _small_softmax(torch.bmm(q, k.transpose(1, 2)).mul_(scale))
+        weights = _small_weights(q, k)
         ctx.save_for_backward(q, k, v, weights)
-        ctx.heads, ctx.scale = heads, scale
+        ctx.heads = heads
         return _merge_heads(torch.bmm(weights, v), heads)
 
     @staticmethod
@@ -125,13 +151,50 @@ class _SmallSetAttention(torch.autograd.Function):
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, weights = ctx.saved_tensors
-        grad = _split_heads(grads[0], ctx.heads)
-        grad_v = torch.bmm(weights.transpose(1, 2), grad)
-        grad_logits = _small_softmax_backward(weights, torch.bmm(grad, v.transpose(1, 2))).mul_(ctx.scale)
-        grad_q = torch.bmm(grad_logits, k)
-        grad_k = torch.bmm(grad_logits.transpose(1, 2), q)
-        merged = (_merge_heads(x, ctx.heads) for x in (grad_q, grad_k, grad_v))
+        found = _small_backward(q, k, v, weights, _split_heads(grads[0], ctx.heads))
+        merged = (_merge_heads(x, ctx.heads) for x in found)
         return (*merged, None)  # pyright: ignore[reportReturnType]
+
+
+class _AttentionWithinSmallSets(torch.autograd.Function):
+    """The same within each set, from queries, keys and values that lie end to end and are split in one copy."""
+
+    @staticmethod
+    def forward(ctx: Any, projected: Tensor, heads: int) -> Tensor:
+        attended, *saved = _attend_within_small_sets(projected, heads)
+        ctx.save_for_backward(*saved)
+        ctx.heads = heads
+        return attended
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor, None]:
+        q, k, v, weights = ctx.saved_tensors
+        found = torch.stack(_small_backward(q, k, v, weights, _split_heads(grads[0], ctx.heads)))
+        return found.unflatten(1, (-1, ctx.heads)).permute(1, 3, 0, 2, 4).flatten(2), None
+
+
+def _attend_within_small_sets(projected: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Returns the averaged values, and what the backward pass needs: queries, keys, values and weights by head."""
+    sets, tokens, _ = projected.shape
+    q, k, v = projected.reshape(sets, tokens, 3, heads, -1).permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
+    weights = _small_weights(q, k)
+    return _merge_heads(torch.bmm(weights, v), heads), q, k, v, weights
+
+
+def _small_weights(q: Tensor, k: Tensor) -> Tensor:
+    """Returns the weights of each query; the product is scaled where it is computed, which saves a pass."""
+    logits = torch.baddbmm(q.new_zeros(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+    return _small_softmax(logits)
+
+
+def _small_backward(q: Tensor, k: Tensor, v: Tensor, weights: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the gradients of queries, keys and values from that of the averaged values."""
+    grad_v = torch.bmm(weights.transpose(1, 2), grad)
+    grad_logits = _small_softmax_backward(weights, torch.bmm(grad, v.transpose(1, 2))).mul_(q.shape[-1] ** -0.5)
+    return torch.bmm(grad_logits, k), torch.bmm(grad_logits.transpose(1, 2), q), grad_v
 
 
 def _split_heads(x: Tensor, heads: int) -> Tensor:

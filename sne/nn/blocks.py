@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sne.errors import SneError
-from sne.nn.attention import attend, softmax_over_set
+from sne.nn.attention import attend, attend_within, softmax_over_set
 
 BRANCH_GAIN = 0.5
 """Initial gain of maps whose result is added to their input. With a gain of 1 the sums grow from block to block, and
@@ -334,8 +334,7 @@ class PreNormBlock(nn.Module):
         self, tokens: Float[Tensor, "sets tokens dim"], mask: Bool[Tensor, "sets tokens"] | None = None
     ) -> Float[Tensor, "sets tokens dim"]:
         """Lets every token attend to its own set; results where `mask` is False are arbitrary."""
-        queries, keys, values = self.projection(self.before_attention(tokens)).chunk(3, -1)
-        attended = attend(queries, keys, values, heads=self.heads, mask=mask)
+        attended = attend_within(self.projection(self.before_attention(tokens)), heads=self.heads, mask=mask)
         tokens = tokens + self.dropout(self.out(attended))
         return tokens + self.dropout(self.feed_forward(self.before_feed_forward(tokens)))
 

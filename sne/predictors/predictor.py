@@ -16,7 +16,7 @@ from torch import Tensor
 from sne.encoders import ENCODERS, Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.networks import Network
-from sne.predictors.experts import EXPERTS, Expert, Prepared, prepare
+from sne.predictors.experts import EXPERTS, Expert, MemberStack, Prepared, predict_together, prepare
 from sne.predictors.figures import interval
 from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
 from sne.predictors.prediction import PredictedBlock, Prediction, Sample
@@ -73,6 +73,7 @@ class Predictor:
         self.split = split
         self.record = dict(record or {})
         self.metrics = dict(metrics or {})
+        self._stacks: dict[int, MemberStack] = {}
 
     def __repr__(self) -> str:
         """Names the properties, and the kinds of experts with their weights."""
@@ -447,8 +448,8 @@ class Predictor:
         """Adds up the weighted values of the experts; logits and embeddings stand side by side."""
         values = torch.zeros(len(prepared), num_outputs(self.properties), dtype=torch.float64)
         logits, embeddings = [], []
-        for expert, row in zip(self.experts, self.weights, strict=True):
-            outputs = expert.predict(prepared)
+        found = predict_together(self.experts, prepared, self._stacks)
+        for outputs, row in zip(found, self.weights, strict=True):
             per_output = np.repeat(row, [prop.num_outputs for prop in self.properties])
             values += outputs.values.double() * torch.from_numpy(per_output)
             logits += [] if outputs.logits is None else [outputs.logits]

@@ -12,8 +12,8 @@ from sne.encoders.features import FeatureBlock, compute_features, names_of
 from sne.encoders.layer_signals import SIGNAL_BLOCKS, LayerResponse, Meeting
 from sne.encoders.measures import WholeTensor
 from sne.encoders.signals import OUTPUT_BLOCKS, OutputResponse
-from sne.encoders.tensor_set_encoder import DEPTH_NAMES, depth_features
 from sne.encoders.tensor_tokens import TOKEN_NAMES, tokenize
+from sne.encoders.token_places import DEPTH_NAMES, depth_features
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:

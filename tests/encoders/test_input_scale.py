@@ -16,11 +16,18 @@ def scaled_by_definition(scale: InputScale, rows: Tensor, groups: Tensor) -> Ten
     return torch.cat([standard, (filled * (gain > 0)[:, None]).flatten(1)], 1)
 
 
+def read(scale: InputScale, rows: Tensor, groups: Tensor, layer: nn.Linear, **options: float) -> Tensor:
+    """Applies the scale to the rows of each group, and puts the outputs in the order of the rows."""
+    kinds = range(len(scale.shift))
+    outputs = scale([rows[groups == kind] for kind in kinds], layer, **options)
+    return outputs[torch.cat([(groups == kind).nonzero()[:, 0] for kind in kinds]).argsort()]
+
+
 def scaled(scale: InputScale, rows: Tensor, groups: Tensor) -> Tensor:
     layer = nn.Linear(scale.out_size, scale.out_size, bias=False)
     nn.init.eye_(layer.weight)
     with torch.no_grad():
-        return scale(rows, groups, layer)
+        return read(scale, rows, groups, layer)
 
 
 def draw(count: int, size: int) -> tuple[Tensor, Tensor]:
@@ -40,7 +47,7 @@ def test_the_layer_reads_the_scaled_features(bins):
     scale.fit(rows, groups)
     layer = nn.Linear(scale.out_size, 7)
     expected = layer(scaled_by_definition(scale, rows, groups))
-    found = scale(rows, groups, layer)
+    found = read(scale, rows, groups, layer)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     wanted = torch.autograd.grad(expected.square().sum(), [layer.weight, layer.bias])
     for one, other in zip(torch.autograd.grad(found.square().sum(), [layer.weight, layer.bias]), wanted, strict=True):
@@ -49,7 +56,7 @@ def test_the_layer_reads_the_scaled_features(bins):
 
 def test_no_rows():
     scale = InputScale(2, 5, bins=4)
-    assert scale(torch.zeros(0, 5), torch.zeros(0).long(), nn.Linear(scale.out_size, 7)).shape == (0, 7)
+    assert scale([torch.zeros(0, 5)] * 2, nn.Linear(scale.out_size, 7)).shape == (0, 7)
 
 
 def test_noise_has_its_deviation_and_spares_features_that_do_not_vary():
@@ -61,7 +68,7 @@ def test_noise_has_its_deviation_and_spares_features_that_do_not_vary():
     torch.manual_seed(0)
     many, kinds = rows.repeat(40, 1), groups.repeat(40)
     with torch.no_grad():
-        noise = scale(many, kinds, layer, noise=0.1) - scale(many, kinds, layer)
+        noise = read(scale, many, kinds, layer, noise=0.1) - read(scale, many, kinds, layer)
     assert abs(float(noise[kinds == 0].std()) - 0.1) < 2e-3
     assert not noise[kinds == 1, 0].any() and noise[kinds == 0, 0].any()
 
@@ -103,3 +110,14 @@ def test_bins_lie_between_quantiles():
         bins[:, :, 0], torch.tensor([[-0.5] * 4, [0.5, 0.0, -0.5, -0.5], [0.5] * 4]), rtol=0, atol=2e-3
     )
     assert not bins[:, :, 1].any()
+
+
+def test_equal_scales():
+    rows, groups = draw(300, 5)
+    one, other = InputScale(2, 5, bins=2), InputScale(2, 5, bins=2)
+    one.fit(rows, groups)
+    assert one.equals(one) and not one.equals(other)
+    other.fit(rows, groups)
+    assert one.equals(other)
+    other.knots[1, 2, 3] += 1
+    assert not one.equals(other)

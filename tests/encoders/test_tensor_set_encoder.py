@@ -5,8 +5,8 @@ import torch
 from oracles import handmade
 
 from sne.encoders import TensorSetEncoder
-from sne.encoders.tensor_set_encoder import depth_features
 from sne.encoders.tensor_tokens import TensorTokens
+from sne.encoders.token_places import depth_features
 from sne.networks import LayerType, Network
 
 

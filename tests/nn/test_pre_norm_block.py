@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from sne.nn import PreNormBlock
+from sne.nn import PreNormBlock, attend
+from sne.nn.attention import attend_within
 
 
 def block(dropout: float = 0.0) -> PreNormBlock:
@@ -71,3 +72,14 @@ def test_dropout_works_in_training_alone():
 def test_heads_must_divide_the_width():
     with pytest.raises(ValueError, match="dim 8 is not a multiple of heads 3"):
         PreNormBlock(8, heads=3)(tokens().float())
+
+
+@pytest.mark.parametrize("size", [3, 40])
+def test_attention_within_sets_is_attention_from_sets_to_themselves(size):
+    projected = torch.randn(2, size, 24, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    found, expected = attend_within(projected, heads=2), attend(*projected.chunk(3, -1), heads=2)
+    torch.testing.assert_close(found, expected)
+    wanted, got = (torch.autograd.grad(some.square().sum(), projected)[0] for some in (expected, found))
+    torch.testing.assert_close(got, wanted)
+    with torch.no_grad():
+        torch.testing.assert_close(attend_within(projected, heads=2), expected)

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from sne.encoders.set_functions import sinusoids
-from sne.encoders.tensor_set_encoder import depth_features
+from sne.encoders.token_places import depth_features
 from sne.lab.neural.graph_batch import EdgeStack, GraphPlan, GraphRun, PreparedGraph
 from sne.lab.neural.neuron_graph import NUM_KINDS, NodeKind
 

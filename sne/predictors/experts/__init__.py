@@ -17,6 +17,8 @@ from sne.predictors.experts.neural import NeuralExpert as NeuralExpert
 from sne.predictors.experts.neural import without_memory as without_memory
 from sne.predictors.experts.process_group import ProcessGroup as ProcessGroup
 from sne.predictors.experts.settings import TrainingSettings as TrainingSettings
+from sne.predictors.experts.stacked_members import MemberStack as MemberStack
+from sne.predictors.experts.stacked_members import predict_together as predict_together
 
 EXPERTS: dict[str, type[Expert]] = {
     "neural": NeuralExpert,

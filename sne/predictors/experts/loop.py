@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sne.encoders import NetworkEncoder
 from sne.errors import TrainingError
-from sne.predictors.experts.contract import CopySource, Examples, FitContext
+from sne.predictors.experts.contract import CopySource, Examples, FitContext, Outputs
 from sne.predictors.experts.heads import PropertyHeads
 from sne.predictors.experts.process_group import ProcessGroup
 from sne.predictors.experts.settings import TrainingSettings
@@ -42,6 +42,12 @@ class EncoderWithHeads(nn.Module):
     def forward(self, batch: Any) -> Float[Tensor, "networks raw"]:
         """Computes the raw outputs of the heads for a batch that the encoder's `collate` made."""
         return self.heads(self.encoder(batch))
+
+    def outputs(self, embedding: Float[Tensor, "networks dim"]) -> Outputs:
+        """Returns what the heads say about embeddings, on the CPU, dropout off."""
+        heads = self.heads.eval() if self.heads.training else self.heads  # eval() visits every module
+        logits = heads(embedding)[:, : heads.num_outputs].float().cpu()
+        return Outputs(heads.values(logits), logits, embedding.cpu())
 
     @property
     def device(self) -> torch.device:

@@ -76,7 +76,8 @@ class NeuralExpert(Expert):
         examples = replace(examples, prepared=Prepared(examples.prepared.items))  # without descriptions to carry
         learned = examples.take(fold.train)
         try:
-            self.model.encoder.fit_scale(learned.prepared.items)
+            scaled = examples if self.model.encoder.shares_scale else learned  # labels do not matter
+            self.model.encoder.fit_scale(scaled.prepared.items)
         except ValueError as error:
             raise TrainingError(f"the encoder cannot fit its input scale to the training networks: {error}") from None
         self._trained = train_epochs(
@@ -94,9 +95,7 @@ class NeuralExpert(Expert):
     def predict(self, prepared: Prepared) -> Outputs:
         """Predicts with dropout off."""
         model = self.model.eval() if self.model.training else self.model  # eval() visits every module
-        embedding = model.encoder(model.encoder.collate(prepared.items).to(model.device)).float()
-        logits = model.heads(embedding)[:, : model.heads.num_outputs].float().cpu()
-        return Outputs(model.heads.values(logits), logits, embedding.cpu())
+        return model.outputs(model.encoder(model.encoder.collate(prepared.items).to(model.device)).float())
 
     def state(self) -> dict[str, Tensor]:
         """Returns the parameters and buffers of the model."""
