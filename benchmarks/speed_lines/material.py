@@ -93,7 +93,7 @@ def default_predictor(work: Path) -> Path:
             raise RuntimeError(f"experts of the predictor have weights {weights}, expected {settings.experts}")
         predictor.save(path)
 
-    return once(work / "default-predictor", train)
+    return once(work / "default-predictor-of-one-scale", train)
 
 
 def load_predictor(work: Path) -> Predictor:

@@ -18,7 +18,8 @@ from sne.lab.neural import (
 from sne.lab.neural.fixed_layout import FixedLayout
 from sne.networks import Network
 from sne.predictors import Property
-from sne.predictors.experts import EncoderWithHeads, PropertyHeads
+from sne.predictors.experts import EncoderWithHeads, MemberStack, PropertyHeads
+from sne.predictors.experts import Prepared as PreparedNetworks
 from sne.training import preset_settings
 from speed_lines.line import Line, Reading, Setting, Skipped
 from speed_lines.material import load_predictor, small_cnn_zoo, weight_file
@@ -163,14 +164,17 @@ def slower(setting: Setting) -> list[Reading]:
             other = _prepared(PUBLISHED[name](networks), networks)
         except (ImportError, CannotTakeError) as error:
             raise Skipped(str(error)) from None
+        other.model.eval()
         own = _prepared(PRESETS["default"](), networks)
-        own.model.eval(), other.model.eval()
+        members = MemberStack([own.model])  # as a predictor evaluates its members
 
-        def whole(own: _Prepared = own, networks: Sequence[Network] = networks) -> None:
-            with torch.inference_mode():
-                own.model(own.model.encoder.collate(own.model.encoder.prepare(networks)))
+        def ours(members: MemberStack = members, own: _Prepared = own) -> None:
+            members.predict(PreparedNetworks(own.items))
 
-        times = alternate({"ours": own.forward, "whole": whole, "theirs": other.forward}, repeats=5, seconds=10)
+        def whole(members: MemberStack = members, networks: Sequence[Network] = networks) -> None:
+            members.predict(PreparedNetworks(members.models[0].encoder.prepare(networks)))
+
+        times = alternate({"ours": ours, "whole": whole, "theirs": other.forward}, repeats=5, seconds=10)
         readings.append(
             Reading(
                 f"forward of `default` on 64 prepared {kind}",
@@ -182,7 +186,7 @@ def slower(setting: Setting) -> list[Reading]:
                 cpu_ratio=times["theirs"].cpu / times["ours"].cpu,
                 threads=setting.threads,
                 repeats=times["ours"].repeats,
-                floor=floor("matrix products of the forward pass", multiply_adds=multiply_adds(own.forward)),
+                floor=floor("matrix products of the forward pass", multiply_adds=multiply_adds(ours)),
                 notes=[f"with the description: {times['theirs'].wall / times['whole'].wall:.1f} x"],
             )
         )

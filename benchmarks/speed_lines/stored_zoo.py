@@ -42,7 +42,7 @@ def measure(setting: Setting) -> list[Reading]:
 
     def embed(predictor: Predictor, rows: range = rows) -> None:
         for start in range(0, len(rows), BLOCK):
-            predictor.encode(zoo.networks(rows[start : start + BLOCK]))
+            predictor.encode(zoo.networks(rows[start : start + BLOCK]), batch_size=BLOCK)
 
     numpy_features(zoo, rows[:BLOCK])
     embed(whole, rows[:BLOCK])

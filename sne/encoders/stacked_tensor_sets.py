@@ -76,7 +76,8 @@ class StackedTensorSets:
         """Returns the mean over the outputs of each network; zeros for a network without outputs."""
         rows = self._output_input(F.silu(self._output_readers([places.outputs]), inplace=True))
         rows.mul_(self._output_gain(places.output_index)).add_(self._output_shift(places.output_index))
-        owners = torch.cat([places.output_owners + number * places.num_networks for number in range(self._members)])
+        starts = places.num_networks * torch.arange(self._members, device=rows.device)
+        owners = (starts[:, None] + places.output_owners).flatten()
         total = rows.new_zeros(self._members * places.num_networks, rows.shape[2])
         total.index_add_(0, owners, rows.flatten(0, 1))
         return total.view(self._members, places.num_networks, -1).div_(places.output_counts)
@@ -86,7 +87,9 @@ class StackedTensorSets:
     ) -> Float[Tensor, "members sets seeds_dim"]:
         """Encodes the networks of one bucket, up to the vectors that the seeds read."""
         rows = places.ragged[bucket.tokens.flatten()]
-        sets = torch.stack([member.index_select(0, rows) for member in joined]).unflatten(1, bucket.tokens.shape)
+        starts = joined.shape[1] * torch.arange(self._members, device=rows.device)
+        sets = joined.flatten(0, 1).index_select(0, (starts[:, None] + rows).flatten())
+        sets = sets.view(self._members, *bucket.tokens.shape, -1)
         mask = None if bucket.mask is None else bucket.mask.repeat(self._members, 1)
         for blocks in self._blocks:
             blocks.apply_(sets, mask)

@@ -397,9 +397,9 @@ class Predictor:
             found, sample = (
                 self._predict_sample(some[0], limits) if is_sampled else (self._compute_all(some, limits), None)
             )
-            for network, row in zip(some, found[0], strict=True):
-                if not row.isfinite().all():
-                    raise PredictorError(f"{network.name}: the prediction is not finite; are the weights sound?")
+            if (bad := (~found[0].isfinite().all(1)).nonzero()).numel():
+                name = some[int(bad[0])].name
+                raise PredictorError(f"{name}: the prediction is not finite; are the weights sound?")
             return found, sample
 
         for good, ((values, logits, embedding), sample) in without_bad(block, compute, errors):

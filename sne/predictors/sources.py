@@ -134,11 +134,12 @@ def blocks(networks: Iterable[Network], batch_size: int) -> Iterator[list[Networ
     block: list[Network] = []
     weights = 0
     for network in networks:
-        if block and (len(block) == batch_size or weights + network.num_weights > BLOCK_WEIGHTS):
+        own = network.num_weights  # a sum over its parts
+        if block and (len(block) == batch_size or weights + own > BLOCK_WEIGHTS):
             yield block
             block, weights = [], 0
         block.append(network)
-        weights += network.num_weights
+        weights += own
     if block:
         yield block
 
