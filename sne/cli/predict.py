@@ -41,9 +41,9 @@ def predict(
     """Predict properties of checkpoints.
 
     Prints one row per checkpoint, highest prediction first. The column "90%" is an interval that holds the measured
-    value for nine of ten networks like those of the predictor's zoo. All intervals of a predictor have the same width,
-    cut off at 0 and 1 for fractions. For networks unlike those of the zoo, value and interval are guesses. Files that
-    cannot be read are named on stderr.
+    value for nine of ten networks like those of the predictor's zoo. Networks unlike those of the zoo stand last, as
+    "outside the known domain": their values are guesses, in brackets, and their intervals are those that held for
+    families left out of training, or all possible values. Files that cannot be read are named on stderr.
     """
     from sne.work.collection import kept_imports
 
@@ -68,6 +68,7 @@ def predict(
         found.sort(key=lambda pair: str(pair[1][0].value))
     else:
         found.sort(key=lambda pair: float(pair[1][0].value), reverse=True)
+    found.sort(key=lambda pair: pair[1][0].in_domain is False)
     if as_json:
         for path, predictions in found:
             for prediction in predictions:
@@ -86,12 +87,18 @@ def predict(
 def _row(path: str, predictions: list["Prediction"]) -> dict[str, Any]:
     row: dict[str, Any] = {"file": path}
     for prediction in predictions:
-        row[prediction.property] = prediction.value
+        row[prediction.property] = prediction.value if prediction.in_domain is not False else _guess(prediction.value)
         if prediction.probabilities is not None:
             row["probability"] = max(prediction.probabilities.values())
         elif prediction.low is not None:
             row[f"{prediction.property} 90%"] = f"{prediction.low:.4f} - {prediction.high:.4f}"
+    if predictions[0].in_domain is False:
+        row["remark"] = "outside the known domain"
     return row
+
+
+def _guess(value: float | str) -> str:
+    return f"({value})" if isinstance(value, str) else f"({value:.4f})"
 
 
 def _as_json(prediction: "Prediction") -> dict[str, Any]:
@@ -99,6 +106,8 @@ def _as_json(prediction: "Prediction") -> dict[str, Any]:
     if prediction.num_read is not None:
         values |= {"weights_read": prediction.num_read, "weights": prediction.num_weights}
         values |= {"difference_of_halves": prediction.difference_of_halves}
+    if prediction.p_value is not None:
+        values |= {"in_domain": prediction.in_domain, "p_value": prediction.p_value}
     if prediction.probabilities is not None:
         return {**values, "probabilities": dict(prediction.probabilities)}
     return {**values, "low": prediction.low, "high": prediction.high}

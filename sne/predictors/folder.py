@@ -16,6 +16,9 @@ from sne.work import write_atomically
 from sne.zoo import Split
 
 CONFIG, MODEL, METRICS, SPLIT = "config.json", "model.safetensors", "metrics.json", "split.json"
+DOMAIN = "domain"
+"""Prefix of the tensors of the known domain in model.safetensors; those of experts begin with their number."""
+
 FORMAT = 1
 
 

@@ -59,6 +59,10 @@ class Prediction:
         num_weights: Number of weights of the network, where a budget has left a sample.
         difference_of_halves: Difference in the value, or in the probability of the class, between the two halves of the
             sample. The error due to sampling may be larger. None where all weights were read.
+        p_value: Share of networks of the known domain that are as strange as this one (`sne.predictors.domain`); None
+            if the domain is not known.
+        in_domain: Whether the network is like those that the predictor has learned from, that is whether the p-value is
+            not below `sne.predictors.domain.LEAST_P`; None if the domain is not known.
     """
 
     source: str
@@ -70,6 +74,8 @@ class Prediction:
     num_read: int | None = None
     num_weights: int | None = None
     difference_of_halves: float | None = None
+    p_value: float | None = None
+    in_domain: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class PredictedBlock:
             stored, because their names and shapes do not show which neurons can be scaled or change sign.
         sample: The sample that was read of the network, which is then the only one of its block; None where all weights
             were read.
+        p_values: P-value of each network, see `Prediction.p_value`; None if the domain is not known.
     """
 
     names: tuple[str, ...]
@@ -93,3 +100,4 @@ class PredictedBlock:
     embedding: Float[np.ndarray, "networks dim"]
     num_as_stored: int = 0
     sample: Sample | None = None
+    p_values: Float[np.ndarray, " networks"] | None = None

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,10 @@ from torch import Tensor
 from sne.encoders import ENCODERS, Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.networks import Network
+from sne.predictors.domain import LEAST_P, Domain
 from sne.predictors.experts import EXPERTS, Expert, MemberStack, Prepared, predict_together, prepare
 from sne.predictors.figures import interval
-from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
+from sne.predictors.folder import CONFIG, DOMAIN, MODEL, PredictorFiles
 from sne.predictors.prediction import PredictedBlock, Prediction, Sample
 from sne.predictors.properties import Property, num_outputs, output_slices
 from sne.predictors.saved import build_parts
@@ -39,6 +40,9 @@ class Predictor:
         experts: Experts that predict them.
         weights: Weight of each expert for each property; not negative, and of sum 1 for each property.
         half_widths: Half width of the 90% interval of each property that has one.
+        half_widths_outside: The same for networks outside the known domain. Without one, the interval of a fraction
+            is all of [0, 1] there, and other numbers have none.
+        domain: The networks that it knows; None if that is not known.
         split: Which runs of its zoo it was trained on.
         record: How it was trained (zoo, split, settings, versions), as plain JSON values.
         metrics: Validation figures, as plain JSON values.
@@ -55,6 +59,8 @@ class Predictor:
         weights: Float[np.ndarray, "experts properties"],
         *,
         half_widths: Mapping[str, float | None] | None = None,
+        half_widths_outside: Mapping[str, float | None] | None = None,
+        domain: Domain | None = None,
         split: Split | None = None,
         record: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
@@ -70,6 +76,8 @@ class Predictor:
         self.experts = tuple(experts)
         self.weights = weights
         self.half_widths = dict(half_widths or {})
+        self.half_widths_outside = dict(half_widths_outside or {})
+        self.domain = domain
         self.split = split
         self.record = dict(record or {})
         self.metrics = dict(metrics or {})
@@ -224,9 +232,10 @@ class Predictor:
     def predictions(self, block: PredictedBlock) -> list[Prediction]:
         """Returns one prediction per network of a block and property."""
         slices = list(zip(self.properties, output_slices(self.properties), strict=True))
+        p_values = [None] * len(block.names) if block.p_values is None else block.p_values.tolist()
         return [
-            self._prediction(name, prop, where, row, block.sample)
-            for name, row in zip(block.names, block.values, strict=True)
+            self._prediction(name, prop, where, row, block.sample, p_value)
+            for name, row, p_value in zip(block.names, block.values, p_values, strict=True)
             for prop, where in slices
         ]
 
@@ -345,7 +354,14 @@ class Predictor:
         names = {kind: name for name, kind in EXPERTS.items()}
         config = {
             "encoder": {"name": type(self.encoder).__name__, "settings": self.encoder.settings()},
-            "properties": [{**p.to_json(), "half_width": self.half_widths.get(p.name)} for p in self.properties],
+            "properties": [
+                {
+                    **prop.to_json(),
+                    "half_width": self.half_widths.get(prop.name),
+                    "half_width_outside": self.half_widths_outside.get(prop.name),
+                }
+                for prop in self.properties
+            ],
             "experts": [
                 {"kind": names[type(expert)], "settings": expert.settings(), "weights": row.tolist()}
                 for expert, row in zip(self.experts, self.weights, strict=True)
@@ -353,6 +369,8 @@ class Predictor:
             "training": self.record,
         }
         tensors = {f"{n}.{name}": t for n, expert in enumerate(self.experts) for name, t in expert.state().items()}
+        if self.domain is not None:
+            tensors |= {f"{DOMAIN}.{name}": tensor for name, tensor in self.domain.to_tensors().items()}
         return config, tensors
 
     @classmethod
@@ -393,31 +411,31 @@ class Predictor:
                 yield from self._predict_block([network], errors, limits, tell)
             return
 
-        def compute(some: list[Network]) -> tuple[tuple[Tensor, Tensor, Tensor], Sample | None]:
+        def compute(some: list[Network]) -> tuple[_Computed, Sample | None]:
             found, sample = (
                 self._predict_sample(some[0], limits) if is_sampled else (self._compute_all(some, limits), None)
             )
-            if (bad := (~found[0].isfinite().all(1)).nonzero()).numel():
+            if (bad := (~found.values.isfinite().all(1)).nonzero()).numel():
                 name = some[int(bad[0])].name
                 raise PredictorError(f"{name}: the prediction is not finite; are the weights sound?")
             return found, sample
 
-        for good, ((values, logits, embedding), sample) in without_bad(block, compute, errors):
+        for good, (found, sample) in without_bad(block, compute, errors):
             if sample is not None:
                 report_doubts(tell, good[0].name, [sample.describe(self.properties)])
             names = tuple(network.name for network in good)
-            yield PredictedBlock(
-                names, values.numpy(), logits.numpy(), embedding.numpy(), self._count_as_stored(good), sample
-            )
+            arrays = found.values.numpy(), found.logits.numpy(), found.embedding.numpy()
+            p_values = None if found.p_values is None else found.p_values.numpy()
+            yield PredictedBlock(names, *arrays, self._count_as_stored(good), sample, p_values)
 
-    def _compute_all(self, block: list[Network], limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
+    def _compute_all(self, block: list[Network], limits: Limits) -> "_Computed":
         """Computes networks of which no sample is read, because they are small or a sample would be no smaller."""
         is_small = limits.budget is None or all(network.num_weights <= limits.budget for network in block)
         return self._compute(block, limits if is_small else replace(limits, budget=None))
 
-    def _compute(self, block: list[Network], limits: Limits) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns values, logits and embeddings of networks that are read together."""
-        reads_description = any(expert.reads_description for expert in self.experts)
+    def _compute(self, block: list[Network], limits: Limits) -> "_Computed":
+        """Predicts and encodes networks that are read together."""
+        reads_description = self.domain is not None or any(expert.reads_description for expert in self.experts)
         return self._combine(prepare(self.encoder, block, with_description=reads_description, limits=limits))
 
     def _is_sampled(self, network: Network, limits: Limits) -> bool:
@@ -426,16 +444,16 @@ class Predictor:
             return False
         return sum(self.encoder.num_read(network, half) for half in limits.halves()) < network.num_weights
 
-    def _predict_sample(self, network: Network, limits: Limits) -> tuple[tuple[Tensor, Tensor, Tensor], Sample]:
+    def _predict_sample(self, network: Network, limits: Limits) -> tuple["_Computed", Sample]:
         """Returns the means of two samples of half the budget, and what their differences say."""
         halves = limits.halves()
         one, other = (self._compute([network], half) for half in halves)
         num_read = sum(self.encoder.num_read(network, half) for half in halves)
-        values, logits, embedding = ((a + b) / 2 for a, b in zip(one, other, strict=True))
-        differences = (one[0] - other[0])[0].abs().numpy()
-        share = float((one[2] - other[2]).norm() / embedding.norm().clamp_min(1e-12))
+        both = one.mean(other)
+        differences = (one.values - other.values)[0].abs().numpy()
+        share = float((one.embedding - other.embedding).norm() / both.embedding.norm().clamp_min(1e-12))
         budget = limits.budget or num_read
-        return (values, logits, embedding), Sample(num_read, network.num_weights, budget, share, differences)
+        return both, Sample(num_read, network.num_weights, budget, share, differences)
 
     def _count_as_stored(self, block: list[Network]) -> int:
         if not self.is_canonical:
@@ -444,7 +462,7 @@ class Predictor:
 
         return sum(canonicalize(network) is network for network in block)
 
-    def _combine(self, prepared: Prepared) -> tuple[Tensor, Tensor, Tensor]:
+    def _combine(self, prepared: Prepared) -> "_Computed":
         """Adds up the weighted values of the experts; logits and embeddings stand side by side."""
         values = torch.zeros(len(prepared), num_outputs(self.properties), dtype=torch.float64)
         logits, embeddings = [], []
@@ -457,10 +475,13 @@ class Predictor:
         if not embeddings and prepared.description is not None:
             embeddings = [prepared.description.float()]
         stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape)
-        return values, stacked, torch.cat(embeddings, dim=1)
+        p_values = None
+        if self.domain is not None and prepared.description is not None:
+            p_values = torch.from_numpy(self.domain.p_values(prepared.description))
+        return _Computed(values, stacked, torch.cat(embeddings, dim=1), p_values)
 
     def _prediction(
-        self, source: str, prop: Property, where: slice, row: np.ndarray, sample: Sample | None
+        self, source: str, prop: Property, where: slice, row: np.ndarray, sample: Sample | None, p_value: float | None
     ) -> Prediction:
         values = row[where]
         best = int(values.argmax())
@@ -469,9 +490,43 @@ class Predictor:
             if sample is None
             else (sample.num_read, sample.num_weights, float(sample.differences[where][best]))
         )
+        in_domain = None if p_value is None else p_value >= LEAST_P
         if prop.kind == "class":
             chances = dict(zip(prop.classes, values.tolist(), strict=True))
-            return Prediction(source, prop.name, prop.classes[best], None, None, chances, *sampling)
-        value = float(values[0])
-        low, high = interval(value, self.half_widths.get(prop.name), prop.kind == "fraction")
-        return Prediction(source, prop.name, value, low, high, None, *sampling)
+            return Prediction(source, prop.name, prop.classes[best], None, None, chances, *sampling, p_value, in_domain)
+        value, is_fraction = float(values[0]), prop.kind == "fraction"
+        half_width = self.half_widths.get(prop.name)
+        if in_domain is False:
+            half_width = self.half_widths_outside.get(prop.name)
+            half_width = 1.0 if half_width is None and is_fraction else half_width
+        low, high = interval(value, half_width, is_fraction)
+        return Prediction(source, prop.name, value, low, high, None, *sampling, p_value, in_domain)
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """What experts and domain say about networks.
+
+    Args:
+        values: Weighted values of the experts.
+        logits: Logits of each expert that has some.
+        embedding: Embeddings side by side.
+        p_values: P-values of the domain; None without a domain.
+    """
+
+    values: Float[Tensor, "networks outputs"]
+    logits: Float[Tensor, "experts networks outputs"]
+    embedding: Float[Tensor, "networks dim"]
+    p_values: Float[Tensor, " networks"] | None
+
+    def mean(self, other: "_Computed") -> "_Computed":
+        """Joins two samples of a network: means, and the smaller p-value."""
+        p_values = None
+        if self.p_values is not None and other.p_values is not None:
+            p_values = torch.minimum(self.p_values, other.p_values)
+        return _Computed(
+            (self.values + other.values) / 2,
+            (self.logits + other.logits) / 2,
+            (self.embedding + other.embedding) / 2,
+            p_values,
+        )

@@ -1,6 +1,6 @@
 """From the files of a predictor folder to the parts of a predictor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,9 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError
+from sne.predictors.domain import Domain
 from sne.predictors.experts import EXPERTS, Expert, without_memory
-from sne.predictors.folder import CONFIG, MODEL, PredictorFiles, check_settings
+from sne.predictors.folder import CONFIG, DOMAIN, MODEL, PredictorFiles, check_settings
 from sne.predictors.properties import Property
 
 
@@ -30,7 +31,10 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
     properties = [Property.from_json(values) for values in config["properties"]]
     if not properties or not config["experts"]:
         raise PredictorError(f"{len(properties)} properties and {len(config['experts'])} experts")
-    half_widths = {str(values["name"]): _half_width(values.get("half_width")) for values in config["properties"]}
+    widths = {
+        key: {str(values["name"]): _half_width(values.get(key)) for values in config["properties"]}
+        for key in ("half_width", "half_width_outside")
+    }
     name = str(config["encoder"]["name"])
     if name not in encoders:
         raise PredictorError(f"unknown encoder {name!r}, expected one of {', '.join(sorted(encoders))}")
@@ -41,9 +45,10 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
         return encoders[name](**settings)
 
     tensors: dict[int, dict[str, Tensor]] = {}
+    of_domain: dict[str, Tensor] = {}
     for key, tensor in files.tensors.items():
         number, _, rest = key.partition(".")
-        tensors.setdefault(int(number), {})[rest] = tensor
+        (of_domain if number == DOMAIN else tensors.setdefault(int(number), {}))[rest] = tensor
     if tensors.keys() - set(range(len(config["experts"]))):
         raise PredictorError(f"{MODEL} holds experts {sorted(tensors)}, {CONFIG} names {len(config['experts'])}")
     experts = [
@@ -60,7 +65,9 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
         "properties": properties,
         "experts": experts,
         "weights": weights,
-        "half_widths": half_widths,
+        "half_widths": widths["half_width"],
+        "half_widths_outside": widths["half_width_outside"],
+        "domain": _domain(of_domain, experts),
         "split": files.split,
         "record": record,
         "metrics": files.metrics,
@@ -71,6 +78,16 @@ def _expert_class(kind: str) -> type[Expert]:
     if kind not in EXPERTS:
         raise PredictorError(f"unknown expert {kind!r}, expected one of {', '.join(EXPERTS)}")
     return EXPERTS[kind]
+
+
+def _domain(tensors: Mapping[str, Tensor], experts: Sequence[Expert]) -> Domain | None:
+    if not tensors:
+        return None
+    domain = Domain.from_tensors(tensors)
+    lengths = {expert.num_features for expert in experts if expert.reads_description}
+    if lengths - {domain.num_features}:
+        raise PredictorError(f"the known domain has {domain.num_features} features, experts read {sorted(lengths)}")
+    return domain
 
 
 def _half_width(value: Any) -> float | None:

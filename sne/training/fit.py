@@ -21,6 +21,7 @@ from sne.predictors.figures import Figures, conformal_half_width, decide
 from sne.predictors.properties import num_outputs, output_slices
 from sne.training.copies import TrainingCopies, choose_copies, find_copies
 from sne.training.invariance_error import held_out_invariance
+from sne.training.known_domain import half_widths_outside, learn_domain
 from sne.training.plan import Plan, make_plan
 from sne.training.progress import TrainingProgress, training_progress
 from sne.training.record import (
@@ -283,6 +284,8 @@ def _assemble(plan: Plan, material: _Material, trained: Mapping[str, _Trained], 
         [expert for expert, _ in members],
         np.stack([row for _, row in members]),
         half_widths=judged.half_widths,
+        half_widths_outside=half_widths_outside(plan, material.examples),
+        domain=learn_domain(plan, material.reader, material.examples),
         split=plan.split,
         record=training_record(plan, seconds, material.symmetry_record),
         metrics=metrics,

@@ -93,11 +93,17 @@ def grow_forest(
     else:
         model = ExtraTreesRegressor(**settings).fit(rows, prop.ranks(torch.from_numpy(targets)).numpy())
         columns = [0]
-    return join_trees([_nodes(tree.tree_, columns, prop.num_outputs) for tree in model.estimators_])
+    return join_trees([tree_nodes(tree.tree_, columns, prop.num_outputs) for tree in model.estimators_])
 
 
-def _nodes(tree: Any, columns: list[int], num_outputs: int) -> TreeNodes:
-    """Reads a tree of scikit-learn; `columns` are the outputs that it knows."""
+def tree_nodes(tree: Any, columns: list[int], num_outputs: int) -> TreeNodes:
+    """Reads a tree of scikit-learn.
+
+    Args:
+        tree: The `tree_` of an estimator.
+        columns: The outputs that it knows, among `num_outputs`.
+        num_outputs: Number of outputs of the result.
+    """
     outputs = np.zeros((tree.node_count, num_outputs))
     outputs[:, columns] = tree.value[:, 0]
     children = np.stack([tree.children_left, tree.children_right], 1).astype(np.int64)

@@ -1,0 +1,214 @@
+"""The known domain of a predictor: is a network like those that the predictor has learned from?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sne.errors import PredictorError
+from sne.predictors.experts.trees import Trees
+
+LEAST_P = 0.05
+"""Networks with a smaller p-value are outside the known domain."""
+
+LARGEST = 6.0
+"""Bound on the magnitude of scaled features."""
+
+SMALLEST_SPREAD = 1e-4
+"""Features that vary less among the training networks are constant."""
+
+CONSTANT_UNIT = 0.1
+"""Unit in which the distance to a constant feature is measured."""
+
+MOST_AXES = 64
+"""Largest number of principal axes."""
+
+ROWS_PER_AXIS = 4
+"""Least number of training networks per principal axis."""
+
+NEAREST = 3
+"""Number of training networks to which the distance is measured."""
+
+RESIDUAL_WEIGHT = 3.0
+"""Weight of the distance to the space of the principal axes, in units of its mean among the training networks."""
+
+
+def p_values(
+    scores: Float[np.ndarray, " networks"], calibration: Float[np.ndarray, " calibration"]
+) -> Float[np.ndarray, " networks"]:
+    """Computes conformal p-values: the share of calibration scores, the network's own included, that are as large.
+
+    Args:
+        scores: Scores of the networks, larger for stranger ones.
+        calibration: Scores of networks of the domain, in ascending order.
+
+    Source: Vovk et al., "Algorithmic Learning in a Random World", 2005, section 2.2.
+
+    Example:
+        >>> p_values(np.array([0.0, 2.5, 9.0]), np.array([1.0, 2.0, 3.0])).tolist()
+        [1.0, 0.5, 0.25]
+    """
+    as_large = len(calibration) - np.searchsorted(calibration, scores, side="left")
+    return (1 + as_large) / (1 + len(calibration))
+
+
+@final
+@dataclass(frozen=True)
+class Neighbours:
+    """Distances of descriptions to the nearest training networks.
+
+    Features are scaled and bounded, and turned into principal axes of unit variance. Two more axes hold the distance
+    to the space of these axes, and the change of features that are constant among the training networks.
+
+    Args:
+        shift: Mean of each feature.
+        gain: One over the spread of each feature, or over `CONSTANT_UNIT` for constant ones.
+        is_constant: Whether each feature is constant.
+        axes: Principal axes of the features, those of constant features 0.
+        residual: Mean distance of the training networks to the space of the axes.
+        points: Training networks on all axes.
+    """
+
+    shift: Float[Tensor, " features"]
+    gain: Float[Tensor, " features"]
+    is_constant: Bool[Tensor, " features"]
+    axes: Float[Tensor, "features axes"]
+    residual: Float[Tensor, ""]
+    points: Float[Tensor, "points all_axes"]
+
+    @classmethod
+    def fit(cls, rows: Float[Tensor, "networks features"]) -> "Neighbours":
+        """Computes the axes of the training networks."""
+        wide = rows.double()
+        shift, spread = wide.mean(0), wide.std(0, unbiased=False)
+        is_constant = spread <= SMALLEST_SPREAD
+        gain = torch.where(is_constant, 1 / CONSTANT_UNIT, 1 / spread.clamp_min(SMALLEST_SPREAD))
+        scaled = ((wide - shift) * gain).clamp(-LARGEST, LARGEST)
+        scaled[:, is_constant] = 0
+        most = min(MOST_AXES, max(1, len(rows) // ROWS_PER_AXIS))
+        values, vectors = torch.linalg.eigh(scaled @ scaled.T / len(rows))
+        values, vectors = values.flip(0)[:most], vectors.flip(1)[:, :most]
+        kept = values > 1e-9 * values[0].clamp_min(1e-30)
+        values, vectors = values[kept], vectors[:, kept]
+        axes = scaled.T @ vectors / (len(rows) ** 0.5 * values)
+        along = axes * values.sqrt()
+        residual = (scaled - scaled @ along @ along.T).norm(dim=1).mean()
+        found = cls(
+            shift.float(),
+            gain.float(),
+            is_constant,
+            axes.float(),
+            residual.clamp_min(1e-6).float(),
+            rows.new_zeros(0, 0),
+        )
+        return cls(**{**vars(found), "points": found._project(rows)})
+
+    def distances(self, rows: Float[Tensor, "networks features"]) -> Float[np.ndarray, " networks"]:
+        """Returns the mean distance of descriptions to the nearest training networks."""
+        found = torch.cdist(self._project(rows), self.points)
+        nearest = found.topk(min(NEAREST, found.shape[1]), largest=False).values
+        return nearest.mean(1).double().numpy()
+
+    def _project(self, rows: Float[Tensor, "networks features"]) -> Float[Tensor, "networks all_axes"]:
+        scaled = ((rows - self.shift) * self.gain).nan_to_num().clamp_(-LARGEST, LARGEST)
+        constant = scaled[:, self.is_constant].norm(dim=1)
+        scaled = scaled.masked_fill(self.is_constant, 0)
+        along = scaled @ self.axes
+        lengths = self.axes.square().sum(0)
+        beyond = (scaled.square().sum(1) - (along.square() / lengths).sum(1)).clamp_min(0).sqrt()
+        return torch.cat([along, RESIDUAL_WEIGHT * (beyond / self.residual)[:, None], constant[:, None]], 1)
+
+
+@final
+@dataclass(frozen=True)
+class Domain:
+    """The networks that a predictor knows, by their descriptions.
+
+    A network is outside for one of two reasons: it is far from every training network, such as one of another
+    architecture; or it looks like a training network whose weights were shuffled within each tensor, such as one with
+    random weights. The p-value is exact for networks that are exchangeable with the training networks, up to the
+    correlation among checkpoints of one training run.
+
+    Args:
+        neighbours: Distances to the training networks.
+        distances: Distance of training networks to those of other folds, in ascending order.
+        shuffled: Trees whose second output is the chance that a network is a shuffled copy; None without copies.
+        chances: That chance for each training network, by trees that had not learned from it, in ascending order.
+    """
+
+    neighbours: Neighbours
+    distances: Float[Tensor, " calibration"]
+    shuffled: Trees | None
+    chances: Float[Tensor, " networks"]
+
+    def p_values(self, description: Float[Tensor, "networks features"]) -> Float[np.ndarray, " networks"]:
+        """Returns a p-value per network, small for networks that are unlike the training networks.
+
+        Args:
+            description: What `NetworkEncoder.summarize` gives.
+        """
+        far = p_values(self.neighbours.distances(description.float()), self.distances.double().numpy())
+        if self.shuffled is None:
+            return far
+        chances = shuffled_chances(self.shuffled, description)
+        return np.minimum(1.0, 2 * np.minimum(far, p_values(chances, self.chances.double().numpy())))
+
+    @property
+    def num_features(self) -> int:
+        """Length of the descriptions that it reads."""
+        return len(self.neighbours.shift)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Returns its contents by name. Inverse: `from_tensors`."""
+        trees = {} if self.shuffled is None else self.shuffled.to_tensors()
+        return {
+            **{f"neighbours.{name}": tensor.contiguous() for name, tensor in vars(self.neighbours).items()},
+            "distances": self.distances,
+            "chances": self.chances,
+            **{f"shuffled.{name}": tensor for name, tensor in trees.items()},
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Domain":
+        """Builds a domain from tensors that may come from a damaged file. Inverse: `to_tensors`.
+
+        Raises:
+            PredictorError: A tensor is missing, or shapes and types do not fit each other.
+        """
+        own = {name.removeprefix("neighbours."): t for name, t in tensors.items() if name.startswith("neighbours.")}
+        trees = {name.removeprefix("shuffled."): t for name, t in tensors.items() if name.startswith("shuffled.")}
+        names = list(Neighbours.__dataclass_fields__)
+        if sorted(own) != sorted(names) or not {"distances", "chances"} <= tensors.keys():
+            raise PredictorError(f"the known domain holds {', '.join(sorted(tensors))}")
+        features, axes = own["shift"].numel(), own["axes"].shape[-1] if own["axes"].ndim == 2 else -1
+        points = len(own["points"]) if own["points"].ndim == 2 else -1
+        shapes = {
+            "shift": (features,),
+            "gain": (features,),
+            "is_constant": (features,),
+            "axes": (features, axes),
+            "residual": (),
+            "points": (points, axes + 2),
+        }
+        for name, shape in shapes.items():
+            dtype = torch.bool if name == "is_constant" else torch.float32
+            if tuple(own[name].shape) != shape or own[name].dtype != dtype:
+                raise PredictorError(f"the known domain: {name} is {tuple(own[name].shape)} {own[name].dtype}")
+        for name in ("distances", "chances"):
+            if tensors[name].ndim != 1 or not tensors[name].is_floating_point():
+                raise PredictorError(f"the known domain: {name} is {tuple(tensors[name].shape)} {tensors[name].dtype}")
+        if points < 1:
+            raise PredictorError("the known domain holds no network")
+        shuffled = Trees.from_tensors(trees, features, 2) if trees else None
+        ordered = (tensors[name].sort().values for name in ("distances", "chances"))
+        distances, chances = ordered
+        return cls(Neighbours(**{name: own[name] for name in names}), distances, shuffled, chances)
+
+
+def shuffled_chances(trees: Trees, description: Float[Tensor, "networks features"]) -> Float[np.ndarray, " networks"]:
+    """Returns the chance that each network is a shuffled copy."""
+    return trees.leaf_outputs(description.float())[..., 1].mean(1).double().numpy()

@@ -1,0 +1,137 @@
+"""The known domain of a predictor, learned from its training networks and shuffled copies of them."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.ensemble import ExtraTreesClassifier
+from torch import Tensor
+
+from sne.encoders import NetworkEncoder
+from sne.networks.shuffled import shuffled
+from sne.predictors.domain import Domain, Neighbours, shuffled_chances
+from sne.predictors.experts import Examples
+from sne.predictors.experts.forest import grow_forest, tree_nodes
+from sne.predictors.experts.state import derive_seed
+from sne.predictors.experts.trees import Trees, join_trees
+from sne.predictors.figures import conformal_half_width
+from sne.training.plan import Plan
+
+MOST_NETWORKS = 2000
+"""Number of networks that a domain is learned from; of more, so many are taken at equal distances."""
+
+TREES = 60
+SHARE_OF_FEATURES = 0.1
+LEAST_IN_A_LEAF = 3
+
+LEAST_IN_A_FAMILY = 20
+"""Number of labels from which on a family is left out to see what is lost on unseen families."""
+
+FAMILY_TREES = 60
+"""Number of trees that judge a family that is left out."""
+
+BLOCK = 64
+"""Number of copies that are described at a time."""
+
+
+def learn_domain(plan: Plan, reader: NetworkEncoder, examples: Examples) -> Domain | None:
+    """Learns the domain of the training networks.
+
+    Args:
+        plan: The training run.
+        reader: Describes the shuffled copies.
+        examples: The networks of the run.
+
+    Returns:
+        The domain; None where no expert reads descriptions, or there are no folds to calibrate it.
+    """
+    description = examples.prepared.description
+    if description is None or len(plan.folds) < 2:
+        return None
+    places = _spaced(len(plan.rows), MOST_NETWORKS)
+    rows = description[torch.from_numpy(places)].float()
+    copies = _describe_copies(plan, reader, places)
+    distances, chances = [], []
+    for number, fold in enumerate(plan.folds):
+        held_out = torch.from_numpy(np.isin(places, fold.held_out))
+        if bool(held_out.any()) and not bool(held_out.all()):
+            distances.append(Neighbours.fit(rows[~held_out]).distances(rows[held_out]))
+            trees = _grow(rows[~held_out], copies[~held_out], derive_seed(plan.settings.seed, "domain", number))
+            chances.append(shuffled_chances(trees, rows[held_out]))
+    trees = _grow(rows, copies, derive_seed(plan.settings.seed, "domain"))
+    as_large = [torch.from_numpy(np.sort(np.concatenate(scores))).float() for scores in (distances, chances)]
+    return Domain(Neighbours.fit(rows), as_large[0], trees, as_large[1])
+
+
+def half_widths_outside(plan: Plan, examples: Examples) -> dict[str, float | None]:
+    """Measures how far predictions are off on families that were left out of training.
+
+    Args:
+        plan: The training run.
+        examples: The networks of the run, with descriptions.
+
+    Returns:
+        Half the width of an interval that holds 90% of the labels of left-out families, for each property that is a
+        number, by trees on the description. None where the zoo has fewer than two families with enough labels.
+    """
+    families = np.array([plan.zoo.families[row] for row in plan.rows])
+    description = examples.prepared.description
+    found: dict[str, float | None] = {}
+    for column, prop in enumerate(plan.properties):
+        if prop.kind == "class" or description is None:
+            continue
+        labels = examples.targets[:, column].double().numpy()
+        known = ~np.isnan(labels)
+        names = [
+            name
+            for name in sorted(set(families[known].tolist()))
+            if (families[known] == name).sum() >= LEAST_IN_A_FAMILY
+        ]
+        found[prop.name] = None
+        if len(names) < 2:
+            continue
+        measured, predicted = [], []
+        for name in names:
+            inside, left_out = known & (families != name), known & (families == name)
+            forest = grow_forest(
+                prop, description[inside].numpy(), labels[inside], trees=FAMILY_TREES,
+                seed=derive_seed(plan.settings.seed, "left out", name),
+            )  # fmt: skip
+            measured.append(labels[left_out])
+            predicted.append(prop.at_ranks(forest.leaf_outputs(description[left_out]).mean(1)).double().numpy()[:, 0])
+        found[prop.name] = conformal_half_width(np.concatenate(measured), np.concatenate(predicted))
+    return found
+
+
+def _spaced(size: int, most: int) -> np.ndarray:
+    return np.arange(size) if size <= most else np.linspace(0, size - 1, most).round().astype(np.int64)
+
+
+def _describe_copies(plan: Plan, reader: NetworkEncoder, places: np.ndarray) -> Float[Tensor, "networks features"]:
+    """Describes one shuffled copy of each network."""
+    blocks = []
+    for start in range(0, len(places), BLOCK):
+        some = plan.rows[places[start : start + BLOCK]]
+        networks = [
+            shuffled(network, derive_seed(plan.settings.seed, "shuffled", int(row)) % 2**31)
+            for row, network in zip(some, plan.zoo.networks(some), strict=True)
+        ]
+        description = reader.summarize(reader.prepare(networks))
+        assert description is not None, "the encoder describes networks"
+        blocks.append(description.float())
+    return torch.cat(blocks)
+
+
+def _grow(rows: Float[Tensor, "n features"], copies: Float[Tensor, "n features"], seed: int) -> Trees:
+    """Grows trees that tell networks from shuffled copies."""
+    settings: dict[str, Any] = {
+        "n_estimators": TREES,
+        "max_features": SHARE_OF_FEATURES,
+        "min_samples_leaf": LEAST_IN_A_LEAF,
+        "random_state": seed % 2**32,
+        "n_jobs": torch.get_num_threads(),
+    }
+    model: Any = ExtraTreesClassifier(**settings)
+    model.fit(torch.cat([rows, copies]).numpy(), np.repeat([0, 1], [len(rows), len(copies)]))
+    return join_trees([tree_nodes(tree.tree_, [0, 1], 2) for tree in model.estimators_])

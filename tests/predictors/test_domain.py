@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+
+from sne.errors import PredictorError
+from sne.predictors.domain import LARGEST, NEAREST, Domain, Neighbours, p_values
+
+
+def rows(count=60, features=12, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.randn(count, 4, generator=generator) @ torch.randn(
+        4, features, generator=torch.Generator().manual_seed(9)
+    )
+    found = found + 0.1 * torch.randn(count, features, generator=generator)
+    found[:, 3] = 0.25  # constant
+    return found
+
+
+def make_domain(count=60):
+    neighbours = Neighbours.fit(rows(count))
+    distances = torch.from_numpy(np.sort(neighbours.distances(rows(200, seed=7)))).float()
+    return Domain(neighbours, distances, None, torch.zeros(0))
+
+
+def test_p_values_count_as_defined():
+    generator = np.random.default_rng(0)
+    calibration, scores = generator.normal(size=50), np.append(generator.normal(size=20), [-9.0, 9.0])
+    slow = [(1 + sum(other >= score for other in calibration)) / 51 for score in scores]
+    np.testing.assert_allclose(p_values(scores, np.sort(calibration)), slow)
+    assert p_values(np.array([0.0]), np.zeros(0)).tolist() == [1.0]
+
+
+def test_axes_are_principal_and_of_unit_variance():
+    neighbours = Neighbours.fit(rows())
+    points = neighbours.points
+    assert points.shape == (60, neighbours.axes.shape[1] + 2)
+    along = points[:, :-2].double()
+    covariance = along.T @ along / len(along)
+    torch.testing.assert_close(covariance, torch.eye(len(covariance)).double(), atol=1e-3, rtol=0)
+    scaled = ((rows() - rows().mean(0)) / rows().std(0, unbiased=False).clamp_min(1e-4)).clamp(-LARGEST, LARGEST)
+    variances = torch.linalg.svdvals(scaled.double()) ** 2 / 60
+    torch.testing.assert_close(
+        1 / neighbours.axes.double().square().sum(0), variances[: len(covariance)], rtol=1e-3, atol=1e-6
+    )
+    assert points[:, -1].abs().max() < 1e-3
+
+
+def test_distance_is_the_mean_to_the_nearest_others():
+    neighbours = Neighbours.fit(rows())
+    points = neighbours.points.double().numpy()
+    found = neighbours.distances(rows())
+    for place in (0, 7, 59):  # each has itself among the nearest
+        slow = np.sort(np.linalg.norm(points - points[place], axis=1))[:NEAREST].mean()
+        assert found[place] == pytest.approx(slow, rel=1e-3, abs=1e-3)
+
+
+def test_new_rows_of_the_same_kind_are_inside_and_others_are_not():
+    domain = make_domain(400)
+    same = domain.p_values(rows(400, seed=1))
+    assert (same < 0.05).mean() < 0.1 and same.max() > 0.5
+    generator = torch.Generator().manual_seed(2)
+    unlike = rows(30, seed=3) + 8 * torch.randn(30, 12, generator=generator)
+    assert (domain.p_values(unlike) < 0.05).all()
+    moved = rows(30, seed=4)
+    moved[:, 3] += 3.0  # a feature that never varied
+    assert (domain.p_values(moved) < 0.05).all()
+    beyond = rows(5, seed=5)
+    beyond[:, 0], beyond[:, 1] = torch.inf, torch.nan
+    assert np.isfinite(domain.p_values(beyond)).all()
+
+
+def test_tensors_and_back():
+    domain = make_domain()
+    again = Domain.from_tensors(domain.to_tensors())
+    np.testing.assert_array_equal(again.p_values(rows(seed=6)), domain.p_values(rows(seed=6)))
+    assert again.num_features == 12
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: t.pop("distances"),
+        lambda t: t.pop("neighbours.gain"),
+        lambda t: t.update({"neighbours.points": torch.zeros(0, t["neighbours.points"].shape[1])}),
+        lambda t: t.update({"neighbours.points": torch.zeros(5, 2)}),
+        lambda t: t.update({"neighbours.axes": torch.zeros(3, 3)}),
+        lambda t: t.update({"neighbours.shift": t["neighbours.shift"].double()}),
+        lambda t: t.update({"distances": torch.zeros(3, dtype=torch.int64)}),
+        lambda t: t.update({"shuffled.roots": torch.zeros(1, dtype=torch.int32)}),
+    ],
+)
+def test_damaged_tensors_are_refused(change):
+    tensors = make_domain().to_tensors()
+    change(tensors)
+    with pytest.raises(PredictorError, match=r"domain|trees"):
+        Domain.from_tensors(tensors)

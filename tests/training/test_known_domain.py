@@ -1,0 +1,105 @@
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from sne.networks.shuffled import shuffled
+from sne.predictors import Predictor
+from sne.training import fit, preset_settings
+from sne.zoo import Zoo, ZooWriter
+
+SETTINGS = preset_settings("default", experts=("forest",), trees=20)
+WIDTHS = {"narrow": (6, 12, 3), "deep": (6, 10, 10, 3)}
+
+
+def trained_alike(widths, generator):
+    """Weights of low rank, as training makes them; the label is their size."""
+    size = float(torch.rand(1, generator=generator)) + 0.2
+    state = {}
+    for number, (num_in, num_out) in enumerate(pairwise(widths)):
+        strong = torch.randn(num_out, 1, generator=generator) @ torch.randn(1, num_in, generator=generator)
+        state[f"{number}.weight"] = size * (strong + 0.2 * torch.randn(num_out, num_in, generator=generator))
+        state[f"{number}.bias"] = 0.1 * torch.randn(num_out, generator=generator)
+    return state, min(size / 1.2, 1.0)
+
+
+def write(path, families, runs=70):
+    generator = torch.Generator().manual_seed(0)
+    with ZooWriter(path) as writer:
+        for family in families:
+            for run in range(runs):
+                for step in (1, 2):
+                    state, label = trained_alike(WIDTHS[family], generator)
+                    writer.add(
+                        id=f"{family}{run}-{step}", run=f"{family}{run}", family=family, dataset="toy", step=step,
+                        state=state, properties={"size": label}, hyperparameters={},
+                    )  # fmt: skip
+    return Zoo.open(path)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("zoo") / "narrow", ["narrow"])
+
+
+@pytest.fixture(scope="module")
+def folder(zoo, tmp_path_factory):
+    out = tmp_path_factory.mktemp("predictor") / "p"
+    fit(zoo, ["size"], settings=SETTINGS, out=out)
+    return out
+
+
+def test_held_out_runs_are_known_and_shuffled_copies_are_not(zoo, folder):
+    predictor = Predictor.load(folder)
+    networks = zoo.networks(predictor.split.rows(zoo.runs, "test"))
+    known = [p.in_domain for p in predictor.predict(networks)]
+    assert len(known) >= 20 and np.mean(known) > 0.85
+    copies = predictor.predict([shuffled(network, n) for n, network in enumerate(networks)])
+    assert np.mean([p.in_domain for p in copies]) < 0.2
+
+
+def test_outside_the_interval_holds_every_possible_value(folder, tmp_path):
+    other = write(tmp_path / "deep", ["deep"], runs=5)
+    predictions = Predictor.load(folder).predict(other.networks(range(len(other))))
+    assert [p.in_domain for p in predictions] == [False] * 10
+    assert {(p.low, p.high) for p in predictions} == {(0.0, 1.0)}
+
+
+def test_with_two_families_each_was_left_out(tmp_path):
+    zoo = write(tmp_path / "both", ["narrow", "deep"], runs=30)
+    predictor = fit(zoo, ["size"], settings=SETTINGS)
+    assert predictor.half_widths_outside["size"] > predictor.half_widths["size"]
+    known = [p.in_domain for p in predictor.predict(zoo.networks(range(len(zoo))))]
+    assert np.mean(known) > 0.85
+
+
+def test_a_loaded_predictor_says_the_same(zoo, folder):
+    networks = zoo.networks(range(6))
+    first, again = Predictor.load(folder), Predictor.load(folder)
+    again.save(folder.parent / "copy")
+    assert Predictor.load(folder.parent / "copy").predict(networks) == first.predict(networks)
+    assert first.digest() == again.digest()
+
+
+def test_the_command_marks_networks_outside(folder, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    from sne.cli.main import main
+
+    files = {"a-other": "deep", "b-known": "narrow"}  # with this seed, the first network of the zoo
+    for name, family in files.items():
+        generator = torch.Generator().manual_seed(0)
+        save_file(trained_alike(WIDTHS[family], generator)[0], tmp_path / f"{name}.safetensors")
+    for option in ([], ["--json"]):
+        with pytest.raises(SystemExit) as end:
+            main(["predict", str(tmp_path), "--predictor", str(folder), *option])
+        assert not end.value.code
+        lines = capsys.readouterr().out.splitlines()
+        if not option:
+            assert "b-known" in lines[1] and "outside" not in lines[1]
+            assert "a-other" in lines[2] and lines[2].endswith("outside the known domain") and "(0." in lines[2]
+        else:
+            found = {json.loads(line)["file"][-18:]: json.loads(line)["in_domain"] for line in lines}
+            assert sorted(found.values()) == [False, True]
