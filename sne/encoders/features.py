@@ -72,3 +72,9 @@ def signed_log(values: Tensor, unit: float = FLOOR) -> Tensor:
 def deviation(values: Tensor, axis: int = -1) -> Tensor:
     """Returns the standard deviation along an axis, several times faster than `torch.std`."""
     return (values - values.mean(axis, keepdim=True)).square_().mean(axis).sqrt_()
+
+
+def softmax(values: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+    """Returns the softmax over the last axis, several times faster than `torch.softmax` where that axis is short."""
+    powers = (values - values.amax(-1, keepdim=True)).exp_()
+    return powers.div_((powers @ powers.new_ones(powers.shape[-1]))[..., None])

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.encoders.features import FLOOR, TINY, FeatureBlock, compute_features, deviation, names_of, signed_log
+from sne.encoders.flow import IMAGES, RELU, TANH
+from sne.encoders.image_signals import IMAGE_ENTRIES, image_features
 
 LEAST_SPREAD = 1e-6
 """Spreads below this share of the magnitude of the values are rounding."""
@@ -40,22 +42,23 @@ class LayerResponse:
     """Response of one layer to uniform inputs, for several networks of one layout.
 
     Args:
-        values: Outputs before the layer's own activation, if all earlier activations are rectifiers (index 0 of the
-            first axis) or tanh (index 1).
+        values: Outputs before the layer's own activation, with the rows of `sne.encoders.flow.Flow`.
         gain: Expected square of each output for independent inputs whose squares add up to one.
         num_in: Number of neurons that the layer reads.
         meeting: The layer and the one before it; None if they do not share their neurons one by one.
+        maps: What the layer makes of the images, position by position; None where positions are not followed.
     """
 
-    values: Float[Tensor, "act batch probe n"]
+    values: Float[Tensor, "batch row n"]
     gain: Float[Tensor, "batch n"]
     num_in: int
     meeting: Meeting | None
+    maps: Float[Tensor, "batch image height width n"] | None = None
 
     @cached_property
     def responses(self) -> Float[Tensor, "act batch features"]:
         """The features of the blocks `response_relu` and `response_tanh`."""
-        return _responses(self.values)
+        return _responses(torch.stack([self.values[:, RELU], self.values[:, TANH]]))
 
 
 def _responses(values: Float[Tensor, "act batch probe n"]) -> Float[Tensor, "act batch features"]:
@@ -162,6 +165,7 @@ SUBSPACE_ENTRIES = tuple(
 SIGNAL_BLOCKS: tuple[FeatureBlock[LayerResponse], ...] = (
     FeatureBlock("response_relu", RESPONSE_ENTRIES, lambda response: response.responses[0]),
     FeatureBlock("response_tanh", RESPONSE_ENTRIES, lambda response: response.responses[1]),
+    FeatureBlock("images", IMAGE_ENTRIES, lambda response: image_features(response.values[:, IMAGES], response.maps)),
     FeatureBlock("growth", ("log_gain", "spread_over_neurons"), _growth),
     FeatureBlock("norm_match", MATCH_ENTRIES, _norm_match),
     FeatureBlock("subspaces", SUBSPACE_ENTRIES, _subspaces),

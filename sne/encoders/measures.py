@@ -34,12 +34,12 @@ class Probes:
     """Numbers that are sent through a tensor while it is read.
 
     Args:
-        values: Values of the neurons that the tensor reads, for each activation.
+        values: Values of the neurons that the tensor reads, any number of rows.
         gain: Expected square of each of these neurons.
         shared: Neurons whose outgoing weights are wanted, in order; None for none, a slice for all.
     """
 
-    values: Float[Tensor, "act batch probe in"]
+    values: Float[Tensor, "batch row in"]
     gain: Float[Tensor, "batch in"]
     shared: Int[Tensor, "batch shared"] | slice | None = None
 
@@ -54,7 +54,7 @@ class Reply:
         reads: Outgoing weights of the shared neurons; None if they are not wanted.
     """
 
-    values: Float[Tensor, "act batch probe out"]
+    values: Float[Tensor, "batch row out"]
     gain: Float[Tensor, "batch out"]
     reads: Float[Tensor, "batch shared outputs"] | None
 
@@ -224,15 +224,13 @@ class WholeTensor(MeasuredTensor):
 
     def respond(self, probes: Probes) -> Reply:
         """Multiplies the tensor with the probes."""
-        acts, batch, num_probes, num_in = probes.values.shape
-        inputs = probes.values.transpose(0, 1).reshape(batch, acts * num_probes, num_in)
-        out = torch.bmm(inputs, self.kernel_sums.transpose(1, 2))
+        out = torch.bmm(probes.values, self.kernel_sums.transpose(1, 2))
         gain = torch.bmm(self.kernel_squares, probes.gain.unsqueeze(2)).squeeze(2)
         reads = None
         if probes.shared is not None:
             shared = None if isinstance(probes.shared, slice) else probes.shared
             reads = take(self.weights, 2, shared).transpose(1, 2).flatten(2)
-        return Reply(out.unflatten(1, (acts, num_probes)).transpose(0, 1), gain, reads)
+        return Reply(out, gain, reads)
 
     @cached_property
     def _distribution(self) -> tuple[Tensor, Tensor]:

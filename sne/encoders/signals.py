@@ -9,23 +9,28 @@ layers do not match, fresh inputs start. The network itself is never run, and no
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders.features import TINY, FeatureBlock, compute_features, names_of, signed_log
+from sne.encoders.features import TINY, FeatureBlock, compute_features, names_of, signed_log, softmax
 from sne.encoders.flow import (
+    IMAGES,
     NUM_PROBES,
+    RELU,
+    TANH,
     TOKEN_NORMS,
     Flow,
     PartReader,
-    activate,
     add_bias,
     inputs_of,
     part_of,
     pass_norm,
+    with_images,
 )
+from sne.encoders.image_maps import convolve, first_maps, first_rows, kernel_sides
 from sne.encoders.layer_signals import LayerResponse, Meeting, layer_signal
 from sne.encoders.measures import MeasuredTensor, Probes, Reply, WholeTensor
 from sne.networks import Layer, LayerType, Part, Role
@@ -119,8 +124,8 @@ def _matrix_layer(
         flow.needs_activation = False
     if layer.type is LayerType.ATTENTION_OUT and flow.values is not None and flow.values.shape[-1] != tensor.num_in:
         flow.values = flow.incoming = None  # heads share values, and weights do not show how
-    out, gain, meeting = _through(flow, tensor, bias)
-    features = layer_signal(LayerResponse(out, gain, tensor.num_in, meeting))
+    out, gain, meeting, maps = _through(flow, layer, part, tensor, bias)
+    features = layer_signal(LayerResponse(out, gain, tensor.num_in, meeting, maps))
     if layer.type in SIDE_TYPES or is_branch:
         return features
     closes_block = flow.is_block_open and layer.type is not LayerType.ATTENTION_VALUE
@@ -131,21 +136,46 @@ def _matrix_layer(
     else:
         flow.needs_activation = layer.type not in ATTENTION_TYPES
     flow.values, flow.gain, flow.level = out, gain / (gain.sum(1, keepdim=True) + TINY**2), layer.level
-    flow.incoming, flow.bias = tensor, bias
+    flow.incoming, flow.bias, flow.maps = tensor, bias, maps
     return features
 
 
-def _through(flow: Flow, tensor: MeasuredTensor, bias: Tensor | None) -> tuple[Tensor, Tensor, Meeting | None]:
-    """Returns the values and the gain behind a matrix or a depthwise convolution, and its meeting with its feeder."""
-    values, gain = flow.values, flow.gain
-    is_depthwise = tensor.num_in == 1 and tensor.kernel > 1
-    if is_depthwise and values is not None and gain is not None and values.shape[-1] == tensor.num_out:
-        sums = tensor.respond(Probes(torch.ones(1, tensor.batch, 1, 1), torch.ones(tensor.batch, 1)))
-        out = (activate(values) if flow.needs_activation else values) * sums.values
-        return add_bias(out, bias), gain * sums.gain, None
-    shared = _shared_neurons(flow, tensor)
-    reply = tensor.respond(Probes(*inputs_of(flow, tensor.batch, tensor.num_in), shared))
-    return add_bias(reply.values, bias), reply.gain, _meeting(flow, tensor, reply)
+def _through(
+    flow: Flow, layer: Layer, part: Part, tensor: MeasuredTensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Meeting | None, Tensor | None]:
+    """Returns values and gain behind a matrix or a depthwise convolution, its meeting with its feeder, and maps."""
+    if not flow.has_begun:
+        read, gain, maps = _first_inputs(flow, layer, part, tensor)
+    else:
+        read, gain = inputs_of(flow, tensor.batch, tensor.num_in)
+        maps = flow.active_maps
+    sides = kernel_sides(part) if layer.type is LayerType.CONV2D and isinstance(tensor, WholeTensor) else None
+    new_maps = None if maps is None or sides is None else convolve(maps, tensor, sides)
+    new_maps = None if new_maps is None else add_bias(new_maps, bias)
+    images = None if new_maps is None else new_maps.mean((2, 3))
+    is_depthwise = tensor.num_in == 1 and tensor.kernel > 1 and flow.values is not None and flow.gain is not None
+    if is_depthwise and flow.values.shape[-1] == tensor.num_out:
+        read, gain = inputs_of(flow, tensor.batch, tensor.num_out)
+        sums = tensor.respond(Probes(torch.ones(tensor.batch, 1, 1), torch.ones(tensor.batch, 1)))
+        out = with_images(add_bias(read * sums.values, bias), images)
+        return out, gain * sums.gain, None, new_maps
+    reply = tensor.respond(Probes(read, gain, _shared_neurons(flow, tensor)))
+    out = with_images(add_bias(reply.values, bias), images)
+    return out, reply.gain, _meeting(flow, tensor, reply), new_maps
+
+
+def _first_inputs(flow: Flow, layer: Layer, part: Part, tensor: MeasuredTensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Returns the inputs of a network: values, gains, and the images as maps if its first layer is a convolution."""
+    flow.has_begun = True
+    read, gain = inputs_of(flow, tensor.batch, tensor.num_in)
+    images = first_maps(layer.type, part) if isinstance(tensor, WholeTensor) else None
+    if images is None:
+        return read, gain, None
+    if layer.type is LayerType.LINEAR:
+        values = images.movedim(3, 1).flatten(1)
+        return with_images(read, values.expand(tensor.batch, *values.shape)), gain, None
+    values = images.mean((1, 2))
+    return with_images(read, values.expand(tensor.batch, *values.shape)), gain, images[None]
 
 
 def _shared_neurons(flow: Flow, tensor: MeasuredTensor) -> Tensor | slice | None:
@@ -180,10 +210,10 @@ def _recurrent_layer(flow: Flow, gates: Sequence[Layer], reader: PartReader) -> 
     if len(followed) < len(results):
         flow.values = None
         return []
-    flow.values = torch.cat([state for _, state, _ in followed], -1)
+    flow.values, flow.maps, flow.has_begun = torch.cat([state for _, state, _ in followed], -1), None, True
     flow.needs_activation, flow.level, flow.bias = False, gates[0].level, None
     width = flow.values.shape[-1]
-    flow.gain = flow.values.new_full((flow.values.shape[1], width), 1.0 / width)
+    flow.gain = flow.values.new_full((len(flow.values), width), 1.0 / width)
     flow.incoming = WholeTensor(torch.cat([matrix for _, _, matrix in followed], 1))
     # Layers are sorted by name, so the gates of one direction follow each other.
     return [row for features, _, _ in followed for row in features]
@@ -213,10 +243,23 @@ def _recurrent_direction(
         pair = [part_of(gate, role) for role in (Role.BIAS, Role.RECURRENT_BIAS)]
         zero = torch.zeros(tensor.batch, tensor.num_out)
         biases.append([zero if part is None else reader.read(part).flatten(1) for part in pair])
-    fed = Probes(*inputs_of(flow, into[0].batch, into[0].num_in), _shared_neurons(flow, into[0]))
+    read, gain = inputs_of(flow, into[0].batch, into[0].num_in)
+    images = None if flow.has_begun else first_rows(into[0].num_in)
+    if images is not None:
+        rows = images.flatten(0, 1)
+        read = torch.cat([read, rows.expand(len(read), *rows.shape)], 1)
+    fed = Probes(read, gain, _shared_neurons(flow, into[0]))
     replies = [tensor.respond(fed) for tensor in into]
     inputs = [add_bias(reply.values, b[0]) for reply, b in zip(replies, biases, strict=True)]
-    gate_values, state = _recurrent_steps(gates[0].type, at, inputs, back, [b[1] for b in biases])
+    take = partial(_recurrent_steps, gates[0].type, at, back=back, back_biases=[b[1] for b in biases])
+    if images is None:
+        gate_values, state = take([inputs] * RECURRENT_STEPS)
+    else:
+        constant = [gate[:, : IMAGES.start] for gate in inputs]
+        by_step = [gate[:, IMAGES.start :].unflatten(1, images.shape[:2]) for gate in inputs]
+        ends = take([constant] * RECURRENT_STEPS), take([[g[:, :, n] for g in by_step] for n in range(images.shape[1])])
+        gate_values = [torch.cat(pair, 1) for pair in zip(ends[0][0], ends[1][0], strict=True)]
+        state = torch.cat([ends[0][1], ends[1][1]], 1)
     features = []
     for gate_value, tensor, reply in zip(gate_values, into, replies, strict=True):
         meeting = _meeting(flow, tensor, reply)
@@ -226,25 +269,30 @@ def _recurrent_direction(
 
 
 def _recurrent_steps(
-    layer_type: LayerType, at: dict[str, int], inputs: list[Tensor], back: list[Tensor], back_biases: list[Tensor]
+    layer_type: LayerType,
+    at: dict[str, int],
+    steps: Sequence[list[Tensor]],
+    *,
+    back: list[Tensor],
+    back_biases: list[Tensor],
 ) -> tuple[list[Tensor], Tensor]:
-    """Takes `RECURRENT_STEPS` steps from a zero state.
+    """Takes steps from a zero state.
 
     Args:
         layer_type: LSTM, GRU or RNN.
         at: Place of each gate, by label, in the lists that follow.
-        inputs: Contribution of the input to each gate, the same in every step.
+        steps: Contribution of the input to each gate, step by step.
         back: Each gate's matrix that reads the state.
         back_biases: Bias of each of these.
 
     Returns:
         The values of the gates before their activations in the last step, and the state after it.
     """
-    state = torch.zeros_like(inputs[0])
+    state = torch.zeros_like(steps[0][0])
     cell = torch.zeros_like(state)
-    gate_values = inputs
-    for _ in range(RECURRENT_STEPS):
-        fed = [add_bias(torch.einsum("abpi,boi->abpo", state, w), b) for w, b in zip(back, back_biases, strict=True)]
+    gate_values = steps[0]
+    for inputs in steps:
+        fed = [add_bias(torch.einsum("bpi,boi->bpo", state, w), b) for w, b in zip(back, back_biases, strict=True)]
         gate_values = [a + b for a, b in zip(inputs, fed, strict=True)]
         if layer_type is LayerType.GRU:
             reset, update = (gate_values[at[label]].sigmoid() for label in ("reset gate", "update gate"))
@@ -265,7 +313,7 @@ class OutputResponse:
     """Response of a network's last layer to the uniform inputs.
 
     Args:
-        values: Outputs for each activation: [activation, batch, probe, output].
+        values: Outputs: [batch, row, output].
         bias: Bias of the layer: [batch, output]; None if it has none.
     """
 
@@ -274,22 +322,22 @@ class OutputResponse:
 
 
 def _output_bias(response: OutputResponse) -> Float[Tensor, "batch outputs features"]:
-    _, batch, _, num_outputs = response.values.shape
+    batch, _, num_outputs = response.values.shape
     bias = response.values.new_zeros(batch, num_outputs) if response.bias is None else response.bias
     centred = bias - bias.mean(1, keepdim=True)
     return torch.stack([signed_log(centred, 0.1), bias.softmax(-1)], -1)
 
 
 def _output_shares(values: Float[Tensor, "batch probe outputs"]) -> Float[Tensor, "batch outputs features"]:
-    shares = values.softmax(-1)
+    shares = softmax(values)
     return torch.stack([shares.mean(1), shares[:, 0], shares[:, NUM_PROBES // 2], shares[:, -1]], -1)
 
 
 SHARE_ENTRIES = ("mean_share", "share_of_lowest_probe", "share_of_middle_probe", "share_of_highest_probe")
 OUTPUT_BLOCKS: tuple[FeatureBlock[OutputResponse], ...] = (
     FeatureBlock("output_bias", ("centred", "share"), _output_bias),
-    FeatureBlock("output_relu", SHARE_ENTRIES, lambda response: _output_shares(response.values[0])),
-    FeatureBlock("output_tanh", SHARE_ENTRIES, lambda response: _output_shares(response.values[1])),
+    FeatureBlock("output_relu", SHARE_ENTRIES, lambda response: _output_shares(response.values[:, RELU])),
+    FeatureBlock("output_tanh", SHARE_ENTRIES, lambda response: _output_shares(response.values[:, TANH])),
 )
 """The features of one output of the last layer; a share is its softmax probability."""
 

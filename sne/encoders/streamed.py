@@ -151,7 +151,7 @@ class StreamedTensor(MeasuredTensor):
             replies.append(answer.reply())
         self._passes = passes
         values, gain, reads = zip(*replies, strict=True)
-        return Reply(torch.stack(values, 1), torch.stack(gain), None if reads[0] is None else torch.stack(reads))
+        return Reply(torch.stack(values), torch.stack(gain), None if reads[0] is None else torch.stack(reads))
 
     def _measured(self) -> list[TensorPass]:
         if self._passes is None:

@@ -111,11 +111,9 @@ class ProbedPass:
 
     def __init__(self, shape: tuple[int, int, int], probes: Probes, place: int) -> None:
         num_out, self._num_in, kernel = shape
-        acts, _, num_probes, _ = probes.values.shape
-        self._form = (acts, num_probes)
-        self._inputs = probes.values[:, place].reshape(acts * num_probes, self._num_in).T.contiguous()
+        self._inputs = probes.values[place].T.contiguous()
         self._gain_in = probes.gain[place].double()
-        self._out = torch.zeros(num_out, acts * num_probes)
+        self._out = torch.zeros(num_out, self._inputs.shape[1])
         self._gain = torch.zeros(num_out, dtype=torch.float64)
         self._shared: Tensor | None = None
         if probes.shared is not None:
@@ -138,4 +136,4 @@ class ProbedPass:
     def reply(self) -> tuple[Tensor, Tensor, Tensor | None]:
         """Returns values, gain and outgoing weights of the shared neurons as `Reply` has them, without the batch."""
         reads = None if self._shared is None else self._reads.flatten(1)
-        return self._out.T.unflatten(0, self._form), self._gain.float(), reads
+        return self._out.T, self._gain.float(), reads

@@ -22,14 +22,14 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 
 FEEDS, READS = random(3, 4, 6), random(3, 4, 5)
 MEETING = Meeting(FEEDS.norm(dim=2), READS.norm(dim=2), random(3, 4), FEEDS, READS)
-RESPONSE = LayerResponse(random(2, 3, 9, 5), random(3, 5).square(), 4, MEETING)
+RESPONSE = LayerResponse(random(3, 42, 5), random(3, 5).square(), 4, MEETING)
 TABLES = {
     "matrix": (DESCRIPTOR_BLOCKS, WholeTensor(random(3, 4, 5, 9)), (3,)),
     "vector": (DESCRIPTOR_BLOCKS, WholeTensor(random(3, 4, 1, 1)), (3,)),
     "signals": (SIGNAL_BLOCKS, RESPONSE, (3,)),
     "signals without a layer before": (SIGNAL_BLOCKS, LayerResponse(RESPONSE.values, RESPONSE.gain, 4, None), (3,)),
-    "outputs": (OUTPUT_BLOCKS, OutputResponse(random(2, 3, 9, 5), random(3, 5)), (3, 5)),
-    "outputs without a bias": (OUTPUT_BLOCKS, OutputResponse(random(2, 3, 9, 5), None), (3, 5)),
+    "outputs": (OUTPUT_BLOCKS, OutputResponse(random(3, 18, 5), random(3, 5)), (3, 5)),
+    "outputs without a bias": (OUTPUT_BLOCKS, OutputResponse(random(3, 18, 5), None), (3, 5)),
 }
 
 

@@ -70,7 +70,7 @@ def test_all_rows_give_what_the_whole_gives(in_first):
     difference = (describe(tensor) - describe(whole)).abs()[0]
     is_counted = torch.tensor([name.startswith("distribution/") for name in DESCRIPTOR_NAMES])
     assert difference[~is_counted].max() < 2e-5 and difference[is_counted].max() < 5e-3
-    probes = Probes(normal(2, 1, 9, whole.num_in), normal(1, whole.num_in).abs())
+    probes = Probes(normal(1, 18, whole.num_in), normal(1, whole.num_in).abs())
     got, expected = tensor.respond(probes), whole.respond(probes)
     torch.testing.assert_close(got.values, expected.values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(got.gain, expected.gain, rtol=1e-4, atol=1e-5)
@@ -84,7 +84,7 @@ def test_a_sample_estimates_the_whole(in_first):
     assert float(tensor.moments[0, 0]) == pytest.approx(float(whole.moments[0, 0]), rel=0.02)
     for got, expected in zip(tensor.squared_norms, whole.squared_norms, strict=True):
         assert got.shape == expected.shape and float(got.mean()) == pytest.approx(float(expected.mean()), rel=0.02)
-    probes = Probes(normal(2, 1, 9, whole.num_in), torch.full((1, whole.num_in), 1 / whole.num_in))
+    probes = Probes(normal(1, 18, whole.num_in), torch.full((1, whole.num_in), 1 / whole.num_in))
     got, expected = tensor.respond(probes), whole.respond(probes)
     assert float(got.values.square().mean()) == pytest.approx(float(expected.values.square().mean()), rel=0.15)
     assert float(got.gain.mean()) == pytest.approx(float(expected.gain.mean()), rel=0.05)
@@ -122,7 +122,7 @@ def test_rows_that_are_read_stand_for_themselves():
     rows = choose(4000, 400, torch.Generator().manual_seed(1))
     whole, tensor = WholeTensor(given.read(part)[None]), SampledTensor([given], part, rows)
     torch.testing.assert_close(tensor.squared_norms[0][:, rows], whole.squared_norms[0][:, rows])
-    probes = Probes(normal(2, 1, 9, 100), torch.full((1, 100), 0.01))
+    probes = Probes(normal(1, 18, 100), torch.full((1, 100), 0.01))
     got, expected = tensor.respond(probes), whole.respond(probes)
     torch.testing.assert_close(got.gain[:, rows], expected.gain[:, rows], rtol=1e-5, atol=1e-7)
     torch.testing.assert_close(got.values[..., rows], expected.values[..., rows], rtol=1e-4, atol=1e-5)

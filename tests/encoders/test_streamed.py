@@ -61,7 +61,7 @@ def test_pieces_are_described_as_the_whole(shape, most, monkeypatch):
 @pytest.mark.parametrize("shared", [None, slice(None), torch.tensor([[0], [0]])])
 def test_pieces_answer_probes_as_the_whole(shape, shared):
     tensor = weights(*shape)
-    probes = Probes(weights(2, 9, shape[1]).transpose(0, 1), weights(shape[1]).square(), shared)
+    probes = Probes(weights(18, shape[1]), weights(shape[1]).square(), shared)
     got, expected = stream(tensor).respond(probes), WholeTensor(tensor).respond(probes)
     torch.testing.assert_close(got.values, expected.values, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(got.gain, expected.gain, rtol=1e-5, atol=1e-6)
@@ -192,7 +192,7 @@ def test_excessive_entries_are_bounded(value):
     tensor[1, 3, 4] = value
     bounded = WholeTensor(tensor.clamp(-measures.LARGEST, measures.LARGEST))
     torch.testing.assert_close(describe(stream(tensor)), describe(bounded), rtol=1e-2, atol=1e-2)
-    probes = Probes(weights(2, 9, 40).transpose(0, 1), weights(40).square())
+    probes = Probes(weights(18, 40), weights(40).square())
     torch.testing.assert_close(stream(tensor).respond(probes).gain, bounded.respond(probes).gain)
 
 

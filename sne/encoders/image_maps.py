@@ -1,0 +1,102 @@
+"""Maps: what convolutions make of the synthetic images, position by position, while the images are large enough."""
+
+from math import isqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sne.encoders.images import draw_images
+from sne.encoders.measures import WholeTensor
+from sne.networks import LayerType, Part
+
+SIDE = 7
+"""Side of the images that a convolution reads, unless its kernel is larger."""
+
+MOST_CHANNELS = 4
+"""Largest number of channels of images; each channel holds the same grey image."""
+
+SMALLEST_IMAGE, LARGEST_IMAGE = 4, 64
+"""Sides of images that a linear or recurrent layer reads, and largest side of a kernel."""
+
+SEQUENCE = 8
+"""Number of rows of an image that a recurrent layer reads, one after the other."""
+
+
+def kernel_sides(part: Part) -> tuple[int, int] | None:
+    """Returns height and width of the kernel of a convolution with two axes; None for others."""
+    sides = [size for axis, size in enumerate(part.shape) if axis not in (part.out_axis, part.in_axis)]
+    return (sides[0], sides[1]) if len(sides) == 2 else None
+
+
+def first_maps(layer_type: LayerType, part: Part) -> Float[Tensor, "image height width channel"] | None:
+    """Returns the images as the first layer of a network reads them.
+
+    Args:
+        layer_type: Type of that layer, a convolution or a linear layer.
+        part: Its weight.
+
+    Returns:
+        The images, with one channel per channel that the layer reads; None if it does not read images.
+    """
+    _, num_in, kernel = part.arranged_shape
+    if layer_type is LayerType.CONV2D and num_in <= MOST_CHANNELS and kernel > 1:
+        sides = kernel_sides(part)
+        if sides is None or max(sides) > LARGEST_IMAGE:
+            return None
+        images = draw_images(*(max(SIDE, side) for side in sides))
+        return images[..., None].expand(-1, -1, -1, num_in)
+    if layer_type is LayerType.LINEAR:
+        for channels in (1, 3):
+            side = isqrt(num_in // channels)
+            if SMALLEST_IMAGE <= side <= LARGEST_IMAGE and channels * side**2 == num_in:
+                return draw_images(side, side)[..., None].expand(-1, -1, -1, channels)
+    return None
+
+
+def first_rows(num_in: int) -> Float[Tensor, "image step in"] | None:
+    """Returns the images as a recurrent layer reads them, row by row; None if it reads no rows of images."""
+    return draw_images(SEQUENCE, num_in) if SMALLEST_IMAGE <= num_in <= LARGEST_IMAGE else None
+
+
+def convolve(
+    maps: Float[Tensor, "batch image height width in"], tensor: WholeTensor, sides: tuple[int, int]
+) -> Float[Tensor, "_ image h w out"] | None:
+    """Applies a convolution of stride 1 without padding.
+
+    Args:
+        maps: What the convolution reads; those of the first layer are the same for all networks, with a batch of 1.
+        tensor: Its weight; depthwise if it reads one neuron and feeds as many as the maps have.
+        sides: Height and width of its kernel.
+
+    Returns:
+        The maps behind it, without a bias; None if the kernel does not fit.
+    """
+    batch, images, height, width, channels = maps.shape
+    high, wide = height - sides[0] + 1, width - sides[1] + 1
+    if high < 1 or wide < 1:
+        return None
+    windows = maps.unfold(2, sides[0], 1).unfold(3, sides[1], 1)  # batch image h w in kh kw
+    if tensor.num_in == 1 and channels == tensor.num_out > 1:
+        return (windows * tensor.weights.reshape(tensor.batch, 1, 1, 1, channels, *sides)).sum((-2, -1))
+    if tensor.num_in != channels:
+        return None
+    rows = windows.movedim(4, 6).reshape(batch, images * high * wide, -1)
+    kernels = tensor.weights.transpose(2, 3).flatten(2)  # batch out (kernel in)
+    if batch == tensor.batch:
+        out = torch.bmm(rows, kernels.transpose(1, 2))
+    else:
+        out = (rows[0] @ kernels.flatten(0, 1).T).unflatten(1, (tensor.batch, -1)).transpose(0, 1)
+    return out.reshape(tensor.batch, images, high, wide, tensor.num_out)
+
+
+def flattened(
+    maps: Float[Tensor, "batch image height width neuron"], times: int
+) -> Float[Tensor, "batch image inputs"] | None:
+    """Returns the middle of maps as a linear layer with `times` inputs per neuron reads it; None if none fits."""
+    side = isqrt(times)
+    height, width = maps.shape[2:4]
+    if side**2 != times or side > min(height, width):
+        return None
+    top, left = (height - side) // 2, (width - side) // 2
+    return maps[:, :, top : top + side, left : left + side].movedim(4, 2).flatten(2)
