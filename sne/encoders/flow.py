@@ -1,6 +1,6 @@
-"""State of uniform inputs on their way through a network, and the steps that take them through matrices and norms."""
+"""State of the inputs on their way through a network, and the steps that take them through matrices and norms."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -44,7 +44,7 @@ class PartReader(Protocol):
 
 @dataclass
 class Flow:
-    """State of the uniform inputs in front of the next layer, for several networks of one layout.
+    """State of the uniform inputs and images in front of the next layer, for several networks of one layout.
 
     Args:
         values: Values of the neurons: [batch, row, neuron], with the rows `RELU`, `TANH` and `IMAGES`; None before the
@@ -60,7 +60,7 @@ class Flow:
         norm_level: Level of the last norm; another norm at this level belongs to a branch.
         maps: What the images became, position by position: [batch, image, height, width, neuron]. Their values are its
             means over positions. None where positions are not followed.
-        has_begun: Whether a layer has read the inputs of the network.
+        has_begun: Whether a layer has read the inputs of the network, or they are tokens.
     """
 
     values: Tensor | None = None
@@ -80,6 +80,10 @@ class Flow:
     def active_maps(self) -> Tensor | None:
         """The maps that the next layer reads."""
         return self.maps.relu() if self.maps is not None and self.needs_activation else self.maps
+
+    def without_images(self) -> "Flow":
+        """Returns the same state without the images."""
+        return replace(self, values=None if self.values is None else self.values[:, : IMAGES.start], maps=None)
 
 
 def part_of(layer: Layer, role: Role) -> Part | None:

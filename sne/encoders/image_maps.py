@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sne.encoders.images import draw_images
 from sne.encoders.measures import WholeTensor
-from sne.networks import LayerType, Part
+from sne.networks import Part
 
 SIDE = 7
 """Side of the images that a convolution reads, unless its kernel is larger."""
@@ -29,28 +29,35 @@ def kernel_sides(part: Part) -> tuple[int, int] | None:
     return (sides[0], sides[1]) if len(sides) == 2 else None
 
 
-def first_maps(layer_type: LayerType, part: Part) -> Float[Tensor, "image height width channel"] | None:
-    """Returns the images as the first layer of a network reads them.
+def first_maps(num_in: int, sides: tuple[int, int]) -> Float[Tensor, "1 image height width channel"] | None:
+    """Returns the images as a convolution reads them that is the first layer of a network.
 
     Args:
-        layer_type: Type of that layer, a convolution or a linear layer.
-        part: Its weight.
+        num_in: Number of channels that it reads.
+        sides: Height and width of its kernel.
 
     Returns:
-        The images, with one channel per channel that the layer reads; None if it does not read images.
+        The images, the same ones in each channel; None if the convolution does not read images.
     """
-    _, num_in, kernel = part.arranged_shape
-    if layer_type is LayerType.CONV2D and num_in <= MOST_CHANNELS and kernel > 1:
-        sides = kernel_sides(part)
-        if sides is None or max(sides) > LARGEST_IMAGE:
-            return None
-        images = draw_images(*(max(SIDE, side) for side in sides))
-        return images[..., None].expand(-1, -1, -1, num_in)
-    if layer_type is LayerType.LINEAR:
-        for channels in (1, 3):
-            side = isqrt(num_in // channels)
-            if SMALLEST_IMAGE <= side <= LARGEST_IMAGE and channels * side**2 == num_in:
-                return draw_images(side, side)[..., None].expand(-1, -1, -1, channels)
+    if num_in > MOST_CHANNELS or max(sides) > LARGEST_IMAGE or max(sides) == 1:
+        return None
+    images = draw_images(*(max(SIDE, side) for side in sides))
+    return images[None, ..., None].expand(-1, -1, -1, -1, num_in)
+
+
+def first_vectors(num_in: int) -> Float[Tensor, "image in"] | None:
+    """Returns the images as a linear layer reads them that is the first layer of a network, channel by channel.
+
+    Args:
+        num_in: Number of its inputs.
+
+    Returns:
+        Square images with one channel or three; None if the number of inputs fits neither.
+    """
+    for channels in (1, 3):
+        side = isqrt(num_in // channels)
+        if SMALLEST_IMAGE <= side <= LARGEST_IMAGE and channels * side**2 == num_in:
+            return draw_images(side, side).flatten(1).repeat(1, channels)
     return None
 
 

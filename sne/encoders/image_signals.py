@@ -87,7 +87,7 @@ def _choice(
     mean, of_patterns = shares.mean(1), shares.unflatten(1, (PATTERNS, COPIES)).mean(2)
     entropy, mean_entropy = _entropy(mean), _entropy(shares).mean(1)
     top = values.topk(min(2, values.shape[-1]), -1)
-    largest = torch.zeros_like(values).scatter_(-1, top.indices[..., :1], 1.0).mean(1)
+    largest = (values > top.values[..., -1:]).float().mean(1)  # of equal outputs, none is the largest
     spreads = (deviation(centred, 1) + SMALL).log()
     return [
         entropy,

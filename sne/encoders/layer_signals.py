@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.encoders.features import FLOOR, TINY, FeatureBlock, compute_features, deviation, names_of, signed_log
-from sne.encoders.flow import IMAGES, RELU, TANH
+from sne.encoders.flow import IMAGES, RELU, TANH, Flow
 from sne.encoders.image_signals import IMAGE_ENTRIES, image_features
+from sne.encoders.measures import MeasuredTensor, Reply
 
 LEAST_SPREAD = 1e-6
 """Spreads below this share of the magnitude of the values are rounding."""
@@ -35,6 +36,23 @@ class Meeting:
     bias: Float[Tensor, "batch n"]
     feeds: Float[Tensor, "batch sample inputs"]
     reads: Float[Tensor, "batch sample outputs"]
+
+
+def shared_neurons(flow: Flow, tensor: MeasuredTensor) -> Tensor | slice | None:
+    """Returns the neurons of a sample in which a tensor meets its feeder; None if their widths differ."""
+    if flow.incoming is None or flow.incoming.num_out != tensor.num_in or tensor.num_in < 2:
+        return None
+    sampled = flow.incoming.sampled_rows
+    return slice(None) if sampled is None else sampled
+
+
+def meeting_of(flow: Flow, tensor: MeasuredTensor, reply: Reply) -> Meeting | None:
+    """Returns the meeting of the layer that gave the values with their reader; None if their widths differ."""
+    if reply.reads is None or flow.incoming is None:
+        return None
+    written, read = flow.incoming.squared_norms[0].sqrt(), tensor.squared_norms[1].sqrt()
+    bias = torch.zeros_like(read) if flow.bias is None else flow.bias
+    return Meeting(written, read, bias, flow.incoming.rows, reply.reads)
 
 
 @dataclass(frozen=True)

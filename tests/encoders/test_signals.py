@@ -7,16 +7,18 @@ from oracles import signals_by_loop as oracle
 from torch import nn
 
 from sne import read_network
-from sne.encoders import TensorSetEncoder, signals
-from sne.encoders.flow import NUM_PROBES
+from sne.encoders import TensorSetEncoder, recurrent_signals, signals
+from sne.encoders.flow import NUM_PROBES, RELU, TANH
+from sne.encoders.images import draw_images
 from sne.encoders.layer_signals import SIGNAL_NAMES
-from sne.encoders.signals import OUTPUT_NAMES, RECURRENT_STEPS
+from sne.encoders.recurrent_signals import RECURRENT_STEPS
+from sne.encoders.signals import OUTPUT_NAMES
 from sne.encoders.tensor_tokens import tokenize
 from sne.making.families import FAMILIES
 from sne.networks import Layer, LayerType, Network, Part, Role
 
 LEVELS = torch.linspace(-1.0, 1.0, NUM_PROBES)
-SLOTS = {"relu": 0, "tanh": 1}
+ROWS = {"relu": RELU, "tanh": TANH}
 
 
 def randomised(module: nn.Module, seed: int = 0, std: float = 0.4) -> nn.Module:
@@ -31,17 +33,18 @@ def randomised(module: nn.Module, seed: int = 0, std: float = 0.4) -> nn.Module:
     return module.eval()
 
 
-def followed(module: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The values of every layer, in the order followed: [activation, probe, neuron]."""
+def followed(module: nn.Module | Network, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The values of every layer, in the order followed: [row, neuron]."""
     seen = []
     real = signals.layer_signal
 
     def recording(response):
-        seen.append(response.values[:, 0].clone())
+        seen.append(response.values[0].clone())
         return real(response)
 
-    monkeypatch.setattr(signals, "layer_signal", recording)
-    tokenize([read_network(module)])
+    for module_of in (signals, recurrent_signals):
+        monkeypatch.setattr(module_of, "layer_signal", recording)
+    tokenize([module if isinstance(module, Network) else read_network(module)])
     return seen
 
 
@@ -71,7 +74,7 @@ def answers(module: nn.Module, *shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
 def test_mlp_is_followed_exactly(activation, monkeypatch):
     module = mlp(activation)
-    last = followed(module, monkeypatch)[-1][SLOTS[activation.__name__.lower()]]
+    last = followed(module, monkeypatch)[-1][ROWS[activation.__name__.lower()]]
     torch.testing.assert_close(last, answers(module, 5), rtol=1e-5, atol=1e-5)
 
 
@@ -79,27 +82,27 @@ def test_mlp_is_followed_exactly(activation, monkeypatch):
 def test_small_cnn_is_followed_exactly_on_uniform_images(activation, monkeypatch):
     module = FAMILIES["small_cnn"].module({"activation": activation, "dropout": 0.3}, (1, 28, 28), 10)
     module = randomised(module, std=0.2)
-    last = followed(module, monkeypatch)[-1][SLOTS[activation]]
+    last = followed(module, monkeypatch)[-1][ROWS[activation]]
     torch.testing.assert_close(last, answers(module, 1, 28, 28), rtol=1e-4, atol=1e-4)
 
 
 def test_batch_norm_passes_running_statistics(monkeypatch):
     layers = [nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3, bias=False), nn.BatchNorm2d(5)]
     module = randomised(nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)))
-    last = followed(module, monkeypatch)[-1][SLOTS["relu"]]
+    last = followed(module, monkeypatch)[-1][ROWS["relu"]]
     torch.testing.assert_close(last, answers(module, 2, 9, 9), rtol=1e-4, atol=1e-4)
 
 
 def test_flatten_after_a_convolution_repeats_channels(monkeypatch):
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4, 3))
-    last = followed(randomised(module), monkeypatch)[-1][SLOTS["relu"]]
+    last = followed(randomised(module), monkeypatch)[-1][ROWS["relu"]]
     torch.testing.assert_close(last, answers(module, 1, 4, 4), rtol=1e-5, atol=1e-5)
 
 
 def test_depthwise_convolution_is_followed_channel_by_channel(monkeypatch):
     layers = [nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.ReLU(), nn.Conv2d(6, 3, 1)]
     module = randomised(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    last = followed(module, monkeypatch)[-1][SLOTS["relu"]]
+    last = followed(module, monkeypatch)[-1][ROWS["relu"]]
     torch.testing.assert_close(last, answers(module, 2, 7, 7), rtol=1e-4, atol=1e-4)
 
 
@@ -118,7 +121,7 @@ def test_recurrent_layers_take_some_steps_from_zero(cell, monkeypatch):
     module = randomised(Reader(cell))
     last = followed(module, monkeypatch)[-1]
     expected = answers(module, RECURRENT_STEPS, 5)
-    for values in last:  # no activation of its own between state and head
+    for values in (last[RELU], last[TANH]):  # no activation of its own between state and head
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -126,7 +129,7 @@ def test_both_directions_of_a_recurrent_layer_are_followed(monkeypatch):
     module = nn.Sequential(nn.GRU(5, 8, bidirectional=True, batch_first=True))
     head = nn.Linear(16, 3)
     both = randomised(nn.ModuleDict({"rnn": module[0], "head": head}))
-    last = followed(both, monkeypatch)[-1][0]
+    last = followed(both, monkeypatch)[-1][RELU]
     inputs = LEVELS[:, None, None].expand(-1, RECURRENT_STEPS, 5)
     with torch.no_grad():
         expected = head(both["rnn"](inputs)[1].transpose(0, 1).flatten(1))
@@ -202,7 +205,7 @@ def test_transformer_signals_equal_loops():
 def test_a_transformer_is_followed_exactly_on_equal_tokens(monkeypatch):
     module = transformer()
     expected = answers(module, 4, 6)  # four equal tokens
-    last = followed(module, monkeypatch)[-1][SLOTS["relu"]]
+    last = followed(module, monkeypatch)[-1][ROWS["relu"]]
     for token in range(4):
         torch.testing.assert_close(last, expected[:, token], rtol=1e-4, atol=1e-4)
 
@@ -212,7 +215,7 @@ def test_recurrent_signals_equal_loops(cell):
     module = randomised(nn.ModuleDict({"rnn": cell(5, 6), "head": nn.Linear(6, 3)}))
     rows = signal_rows(read_network(module))
     state = {name: tensor.double().tolist() for name, tensor in module.state_dict().items()}
-    records = oracle.recurrent(cell.__name__, state.__getitem__)
+    records = oracle.recurrent(cell.__name__, state.__getitem__, draw_images(8, 5).double().tolist())
     assert len(records) == len(rows)
     for name, record in records.items():
         layer = name if name == "head" else f"rnn.l0.{name}".removesuffix(".")
@@ -229,7 +232,9 @@ def test_a_batch_norm_without_running_statistics_takes_those_of_the_probes(monke
     layers = (linear, batch_norm, handmade.layer(LayerType.LINEAR, "3", 2, 3, 6))
     seen = []
     real = signals.layer_signal
-    monkeypatch.setattr(signals, "layer_signal", lambda response: seen.append(response.values[0, 0]) or real(response))
+    monkeypatch.setattr(
+        signals, "layer_signal", lambda response: seen.append(response.values[0, RELU]) or real(response)
+    )
     tokenize([Network("n", layers, handmade.TensorsInMemory(module.state_dict()))])
     torch.testing.assert_close(seen[-1], answers(module, 4), rtol=1e-4, atol=1e-4)
 

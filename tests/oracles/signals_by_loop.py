@@ -5,8 +5,9 @@ Weights are nested lists. `Record` holds what one layer reads and answers; `feat
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from oracles import images_by_loop
 from oracles.descriptors_by_loop import compressed, deviation, mean
 
 Vector = list[float]
@@ -20,12 +21,16 @@ STEPS = 4
 
 @dataclass
 class Record:
-    """One layer: its weights, its answers for each activation and probe, the gains it reads, the layer before it."""
+    """One layer: its weights, its answers for each activation and probe, the gains it reads, the layer before it.
+
+    `images` are its answers for each image, if it is told any.
+    """
 
     weight: Matrix
     answers: dict[str, list[Vector]]
     gains: Vector
     before: tuple[Matrix, Vector] | None
+    images: list[Vector] = field(default_factory=list)
 
 
 def relu(x: float) -> float:
@@ -115,8 +120,14 @@ def sigmoid(x: float) -> float:
 GATES = {"GRU": ("reset", "update", "new"), "LSTM": ("input", "forget", "cell", "output"), "RNN": ("",)}
 
 
-def recurrent(cell: str, get: Callable[[str], list]) -> dict[str, Record]:
-    """One recurrent layer "rnn", followed for some steps from a zero state, and a layer "head" that reads its state."""
+def recurrent(cell: str, get: Callable[[str], list], images: list[Matrix]) -> dict[str, Record]:
+    """One recurrent layer "rnn" that starts from a zero state, and a layer "head" that reads its last state.
+
+    Args:
+        cell: "GRU", "LSTM" or "RNN".
+        get: Reads a tensor by name.
+        images: Images whose rows the layer reads, one after the other; uniform inputs are read for `STEPS` steps.
+    """
     gates = GATES[cell]
     size = len(get("rnn.weight_hh_l0")) // len(gates)
 
@@ -124,14 +135,12 @@ def recurrent(cell: str, get: Callable[[str], list]) -> dict[str, Record]:
         start = gates.index(gate) * size
         return get(f"rnn.{name}_l0")[start : start + size]
 
-    num_in = len(get("rnn.weight_ih_l0")[0])
-    last: dict[str, list[Vector]] = {gate: [] for gate in gates}
-    states = []
-    for level in PROBES:
+    def run(steps: list[Vector]) -> tuple[dict[str, Vector], Vector]:
+        """Values of the gates in the last step, and the state after it."""
         state, memory = [0.0] * size, [0.0] * size
-        into = {g: linear(piece("weight_ih", g), piece("bias_ih", g), [level] * num_in) for g in gates}
         values: dict[str, Vector] = {}
-        for _ in range(STEPS):
+        for step in steps:
+            into = {g: linear(piece("weight_ih", g), piece("bias_ih", g), step) for g in gates}
             back = {g: linear(piece("weight_hh", g), piece("bias_hh", g), state) for g in gates}
             values = {g: add(into[g], back[g]) for g in gates}
             if cell == "GRU":
@@ -147,18 +156,27 @@ def recurrent(cell: str, get: Callable[[str], list]) -> dict[str, Record]:
                     state[i] = sigmoid(values["output"][i]) * math.tanh(memory[i])
             else:
                 state = [math.tanh(value) for value in values[""]]
-        for gate in gates:
-            last[gate].append(values[gate])
-        states.append(list(state))
+        return values, state
+
+    num_in = len(get("rnn.weight_ih_l0")[0])
+    uniform = [run([[level] * num_in] * STEPS) for level in PROBES]
+    seen = [run(rows) for rows in images]
     records = {
-        gate: Record(piece("weight_ih", gate), dict.fromkeys(ACTIVATIONS, last[gate]), [1 / num_in] * num_in, None)
+        gate: Record(
+            piece("weight_ih", gate),
+            {act: [values[gate] for values, _ in uniform] for act in ACTIVATIONS},
+            [1 / num_in] * num_in,
+            None,
+            [values[gate] for values, _ in seen],
+        )
         for gate in gates
     }
     # The state has no activation of its own, and no bias; its incoming matrix is that of the gate that carries it.
     carrier = {"GRU": "new", "LSTM": "cell", "RNN": ""}[cell]
-    answers = [linear(get("head.weight"), get("head.bias"), state) for state in states]
+    head = get("head.weight"), get("head.bias")
+    answers, of_images = ([linear(*head, state) for _, state in runs] for runs in (uniform, seen))
     before = (piece("weight_ih", carrier), [0.0] * size)
-    records["head"] = Record(get("head.weight"), dict.fromkeys(ACTIVATIONS, answers), [1 / size] * size, before)
+    records["head"] = Record(head[0], dict.fromkeys(ACTIVATIONS, answers), [1 / size] * size, before, of_images)
     return records
 
 
@@ -249,4 +267,5 @@ def subspaces(record: Record) -> Vector:
 def features(record: Record) -> Vector:
     """All signal features of a layer, in the order of `sne.encoders.layer_signals.SIGNAL_NAMES`."""
     responses = response(record.answers["relu"]) + response(record.answers["tanh"])
-    return responses + growth(record) + norm_match(record) + subspaces(record)
+    images = images_by_loop.features(record.images)
+    return responses + images + growth(record) + norm_match(record) + subspaces(record)
