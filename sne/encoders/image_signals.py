@@ -14,6 +14,9 @@ from sne.encoders.images import COPIES, PATTERNS
 SMALL = 1e-6
 """Added to magnitudes before a logarithm."""
 
+ROUNDING = 1e-5
+"""Spreads below this share of the magnitude of the outputs are rounding, and count as zero."""
+
 SPREAD_ENTRIES = (
     "magnitude", "spread_over_images", "share_between_patterns", "directions", "directions_of_patterns",
 )  # fmt: skip
@@ -49,46 +52,59 @@ def image_features(
         return values.new_zeros(len(values), len(IMAGE_ENTRIES))
     activated = values.relu() if maps is None else maps.relu().mean((2, 3))
     centred = values - values.mean(-1, keepdim=True)
+    least = ROUNDING**2 * _mean_square(values)
     signs = [4 * (values <= 0).float().mean((1, 2)), 4 * (values.amax(1) <= 0).float().mean(-1)]
-    return torch.stack([*_spread(activated), *_spread(centred), *signs, *_choice(values, centred)], -1)
+    spreads = [*_spread(activated, least), *_spread(centred, least)]
+    return torch.stack([*spreads, *signs, *_choice(values), *_ends_of_spread(centred, least)], -1)
 
 
-def _spread(values: Float[Tensor, "batch image n"]) -> list[Float[Tensor, " batch"]]:
-    """Size, spread over images, its share between patterns, and the number of directions that images fill."""
-    magnitude = values.square().mean((1, 2))
+def _mean_square(values: Float[Tensor, "batch m n"]) -> Float[Tensor, " batch"]:
+    return values.flatten(1).square().mean(1)
+
+
+def _unless_rounding(squares: Float[Tensor, "batch *n"], least: Tensor) -> Float[Tensor, "batch *n"]:
+    """Returns mean squares with those of mere rounding replaced by zero."""
+    return torch.where(squares > least, squares, 0.0)
+
+
+def _spread(values: Float[Tensor, "batch image n"], least: Float[Tensor, " batch"]) -> list[Float[Tensor, " batch"]]:
+    """Size, spread over images, its share between patterns, and the number of directions that images fill.
+
+    All but the size is computed from the Gram matrix of the deviations of the images from their mean.
+    """
+    magnitude = _unless_rounding(_mean_square(values), least)
     varied = values - values.mean(1, keepdim=True)
-    patterns = varied.unflatten(1, (PATTERNS, COPIES)).mean(2)
-    total, between = varied.square().mean((1, 2)), patterns.square().mean((1, 2))
+    gram = torch.bmm(varied, varied.transpose(1, 2)) / values.shape[2]
+    of_patterns = gram.unflatten(2, (PATTERNS, COPIES)).mean(3).unflatten(1, (PATTERNS, COPIES)).mean(2)
+    total, between = (_unless_rounding(one.diagonal(dim1=1, dim2=2).mean(1), least) for one in (gram, of_patterns))
     return [
         (magnitude.sqrt() + SMALL).log(),
         0.5 * (total / (magnitude + TINY) + SMALL).log(),
         4 * between / (total + SMALL * magnitude + TINY),
-        _directions(varied),
-        _directions(patterns),
+        _directions(gram, total),
+        _directions(of_patterns, between),
     ]
 
 
-def _directions(rows: Float[Tensor, "batch m n"]) -> Float[Tensor, " batch"]:
-    """Returns the logarithm of the number of directions that rows fill about evenly (their participation ratio)."""
-    rows = rows / (rows.flatten(1).norm(dim=1) + TINY)[:, None, None]
-    gram = (
-        torch.bmm(rows, rows.transpose(1, 2))
-        if rows.shape[1] < rows.shape[2]
-        else torch.bmm(rows.transpose(1, 2), rows)
-    )
-    return -(gram.flatten(1).square().sum(1) + 1e-3).log()
+def _directions(gram: Float[Tensor, "batch m m"], mean: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+    """Returns the logarithm of the number of directions that rows fill about evenly (their participation ratio).
+
+    Args:
+        gram: Gram matrix of the rows.
+        mean: Mean of its diagonal; 0 if the rows are rounding.
+    """
+    size = gram.shape[1] * mean + TINY**2
+    shares = gram.flatten(1) * (mean > 0)[:, None] / size[:, None]
+    return -(shares.square().sum(1) + 1e-3).log()
 
 
-def _choice(
-    values: Float[Tensor, "batch image n"], centred: Float[Tensor, "batch image n"]
-) -> list[Float[Tensor, " batch"]]:
+def _choice(values: Float[Tensor, "batch image n"]) -> list[Float[Tensor, " batch"]]:
     """How surely and how differently the outputs, read as logits, choose for the images."""
     shares = softmax(values)
     mean, of_patterns = shares.mean(1), shares.unflatten(1, (PATTERNS, COPIES)).mean(2)
     entropy, mean_entropy = _entropy(mean), _entropy(shares).mean(1)
-    top = values.topk(min(2, values.shape[-1]), -1)
-    largest = (values > top.values[..., -1:]).float().mean(1)  # of equal outputs, none is the largest
-    spreads = (deviation(centred, 1) + SMALL).log()
+    top = values.topk(min(2, values.shape[-1]), -1).values
+    largest = (values > top[..., -1:]).float().mean(1)  # of equal outputs, none is the largest
     return [
         entropy,
         mean_entropy,
@@ -97,12 +113,19 @@ def _choice(
         4 * shares.amax(-1).mean(1),
         4 * (largest > 0).float().mean(1),
         _entropy(largest),
-        signed_log((top.values[..., 0] - top.values[..., -1]).mean(1)),
+        signed_log((top[..., 0] - top[..., -1]).mean(1)),
         (mean.amax(-1) + SMALL).log(),
         (mean.amin(-1) + SMALL).log(),
-        spreads.amin(-1),
-        spreads.amax(-1),
     ]
+
+
+def _ends_of_spread(
+    centred: Float[Tensor, "batch image n"], least: Float[Tensor, " batch"]
+) -> list[Float[Tensor, " batch"]]:
+    """Least and largest deviation of one output over the images."""
+    squares = _unless_rounding(deviation(centred, 1).square(), least[:, None])
+    spreads = (squares.sqrt() + SMALL).log()
+    return [spreads.amin(-1), spreads.amax(-1)]
 
 
 def _entropy(shares: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:

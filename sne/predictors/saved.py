@@ -51,6 +51,9 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
         (of_domain if number == DOMAIN else tensors.setdefault(int(number), {}))[rest] = tensor
     if tensors.keys() - set(range(len(config["experts"]))):
         raise PredictorError(f"{MODEL} holds experts {sorted(tensors)}, {CONFIG} names {len(config['experts'])}")
+    reader = without_memory(make_encoder)  # reading uses no parameter
+    for entry in config["experts"]:
+        _check_description(reader, entry["settings"])
     experts = [
         _expert_class(str(entry["kind"])).from_state(
             make_encoder, properties, dict(entry["settings"]), tensors.get(number, {})
@@ -58,7 +61,6 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
         for number, entry in enumerate(config["experts"])
     ]
     weights = np.array([entry["weights"] for entry in config["experts"]], dtype=np.float64)
-    reader = without_memory(make_encoder)  # reading uses no parameter
     record = dict(config.get("training", {}))
     return {
         "encoder": reader,
@@ -88,6 +90,16 @@ def _domain(tensors: Mapping[str, Tensor], experts: Sequence[Expert]) -> Domain 
     if lengths - {domain.num_features}:
         raise PredictorError(f"the known domain has {domain.num_features} features, experts read {sorted(lengths)}")
     return domain
+
+
+def _check_description(reader: NetworkEncoder, settings: Mapping[str, Any]) -> None:
+    """Refuses an expert on descriptions of another length than the encoder gives."""
+    came, expected = settings.get("num_features"), len(reader.summary_names)
+    if came is not None and expected and came != expected:
+        raise PredictorError(
+            f"an expert reads descriptions of {came} numbers, the encoder gives {expected}: trained by another version "
+            "of sne; use that version, or train again with sne train"
+        )
 
 
 def _half_width(value: Any) -> float | None:

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from followed_layers import randomised, values_of
 from oracles import handmade
 from oracles import signals_by_loop as oracle
 from torch import nn
 
 from sne import read_network
-from sne.encoders import TensorSetEncoder, recurrent_signals, signals
+from sne.encoders import TensorSetEncoder
 from sne.encoders.flow import NUM_PROBES, RELU, TANH
 from sne.encoders.images import draw_images
 from sne.encoders.layer_signals import SIGNAL_NAMES
@@ -19,33 +20,6 @@ from sne.networks import Layer, LayerType, Network, Part, Role
 
 LEVELS = torch.linspace(-1.0, 1.0, NUM_PROBES)
 ROWS = {"relu": RELU, "tanh": TANH}
-
-
-def randomised(module: nn.Module, seed: int = 0, std: float = 0.4) -> nn.Module:
-    """Random weights and running statistics; in eval mode."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in module.state_dict().items():
-            if tensor.is_floating_point():
-                tensor.normal_(0.1, std, generator=generator)
-            if name.endswith("running_var"):
-                tensor.abs_().add_(0.3)
-    return module.eval()
-
-
-def followed(module: nn.Module | Network, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The values of every layer, in the order followed: [row, neuron]."""
-    seen = []
-    real = signals.layer_signal
-
-    def recording(response):
-        seen.append(response.values[0].clone())
-        return real(response)
-
-    for module_of in (signals, recurrent_signals):
-        monkeypatch.setattr(module_of, "layer_signal", recording)
-    tokenize([module if isinstance(module, Network) else read_network(module)])
-    return seen
 
 
 def embed(encoder: TensorSetEncoder, networks: list[Network]) -> torch.Tensor:
@@ -72,37 +46,37 @@ def answers(module: nn.Module, *shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, nn.Tanh])
-def test_mlp_is_followed_exactly(activation, monkeypatch):
+def test_mlp_is_followed_exactly(activation):
     module = mlp(activation)
-    last = followed(module, monkeypatch)[-1][ROWS[activation.__name__.lower()]]
+    last = values_of(module)[-1][ROWS[activation.__name__.lower()]]
     torch.testing.assert_close(last, answers(module, 5), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_small_cnn_is_followed_exactly_on_uniform_images(activation, monkeypatch):
+def test_small_cnn_is_followed_exactly_on_uniform_images(activation):
     module = FAMILIES["small_cnn"].module({"activation": activation, "dropout": 0.3}, (1, 28, 28), 10)
     module = randomised(module, std=0.2)
-    last = followed(module, monkeypatch)[-1][ROWS[activation]]
+    last = values_of(module)[-1][ROWS[activation]]
     torch.testing.assert_close(last, answers(module, 1, 28, 28), rtol=1e-4, atol=1e-4)
 
 
-def test_batch_norm_passes_running_statistics(monkeypatch):
+def test_batch_norm_passes_running_statistics():
     layers = [nn.Conv2d(2, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 5, 3, bias=False), nn.BatchNorm2d(5)]
     module = randomised(nn.Sequential(*layers, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3)))
-    last = followed(module, monkeypatch)[-1][ROWS["relu"]]
+    last = values_of(module)[-1][ROWS["relu"]]
     torch.testing.assert_close(last, answers(module, 2, 9, 9), rtol=1e-4, atol=1e-4)
 
 
-def test_flatten_after_a_convolution_repeats_channels(monkeypatch):
+def test_flatten_after_a_convolution_repeats_channels():
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 4, 3))
-    last = followed(randomised(module), monkeypatch)[-1][ROWS["relu"]]
+    last = values_of(randomised(module))[-1][ROWS["relu"]]
     torch.testing.assert_close(last, answers(module, 1, 4, 4), rtol=1e-5, atol=1e-5)
 
 
-def test_depthwise_convolution_is_followed_channel_by_channel(monkeypatch):
+def test_depthwise_convolution_is_followed_channel_by_channel():
     layers = [nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.ReLU(), nn.Conv2d(6, 3, 1)]
     module = randomised(nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
-    last = followed(module, monkeypatch)[-1][ROWS["relu"]]
+    last = values_of(module)[-1][ROWS["relu"]]
     torch.testing.assert_close(last, answers(module, 2, 7, 7), rtol=1e-4, atol=1e-4)
 
 
@@ -117,19 +91,19 @@ class Reader(nn.Module):
 
 
 @pytest.mark.parametrize("cell", [nn.GRU, nn.LSTM, nn.RNN])
-def test_recurrent_layers_take_some_steps_from_zero(cell, monkeypatch):
+def test_recurrent_layers_take_some_steps_from_zero(cell):
     module = randomised(Reader(cell))
-    last = followed(module, monkeypatch)[-1]
+    last = values_of(module)[-1]
     expected = answers(module, RECURRENT_STEPS, 5)
     for values in (last[RELU], last[TANH]):  # no activation of its own between state and head
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_both_directions_of_a_recurrent_layer_are_followed(monkeypatch):
+def test_both_directions_of_a_recurrent_layer_are_followed():
     module = nn.Sequential(nn.GRU(5, 8, bidirectional=True, batch_first=True))
     head = nn.Linear(16, 3)
     both = randomised(nn.ModuleDict({"rnn": module[0], "head": head}))
-    last = followed(both, monkeypatch)[-1][RELU]
+    last = values_of(both)[-1][RELU]
     inputs = LEVELS[:, None, None].expand(-1, RECURRENT_STEPS, 5)
     with torch.no_grad():
         expected = head(both["rnn"](inputs)[1].transpose(0, 1).flatten(1))
@@ -202,10 +176,10 @@ def test_transformer_signals_equal_loops():
         assert_equals_loop(rows[layer], record, layer)
 
 
-def test_a_transformer_is_followed_exactly_on_equal_tokens(monkeypatch):
+def test_a_transformer_is_followed_exactly_on_equal_tokens():
     module = transformer()
     expected = answers(module, 4, 6)  # four equal tokens
-    last = followed(module, monkeypatch)[-1][ROWS["relu"]]
+    last = values_of(module)[-1][ROWS["relu"]]
     for token in range(4):
         torch.testing.assert_close(last, expected[:, token], rtol=1e-4, atol=1e-4)
 
@@ -222,7 +196,7 @@ def test_recurrent_signals_equal_loops(cell):
         assert_equals_loop(rows[layer], record, layer)
 
 
-def test_a_batch_norm_without_running_statistics_takes_those_of_the_probes(monkeypatch):
+def test_a_batch_norm_without_running_statistics_takes_those_of_the_probes():
     norm = nn.BatchNorm1d(6, track_running_stats=False)
     module = randomised(nn.Sequential(nn.Linear(4, 6), norm, nn.ReLU(), nn.Linear(6, 3)))
     linear, vectors = handmade.layer(LayerType.LINEAR, "0", 0, 6, 4), (6,)
@@ -230,13 +204,8 @@ def test_a_batch_norm_without_running_statistics_takes_those_of_the_probes(monke
         "1", LayerType.BATCH_NORM, 1, (Part("1.weight", Role.SCALE, vectors), Part("1.bias", Role.BIAS, vectors))
     )
     layers = (linear, batch_norm, handmade.layer(LayerType.LINEAR, "3", 2, 3, 6))
-    seen = []
-    real = signals.layer_signal
-    monkeypatch.setattr(
-        signals, "layer_signal", lambda response: seen.append(response.values[0, RELU]) or real(response)
-    )
-    tokenize([Network("n", layers, handmade.TensorsInMemory(module.state_dict()))])
-    torch.testing.assert_close(seen[-1], answers(module, 4), rtol=1e-4, atol=1e-4)
+    last = values_of(Network("n", layers, handmade.TensorsInMemory(module.state_dict())))[-1]
+    torch.testing.assert_close(last[RELU], answers(module, 4), rtol=1e-4, atol=1e-4)
 
 
 def test_outputs_answer_for_each_class():

@@ -8,7 +8,7 @@ Vector = list[float]
 Matrix = list[list[float]]
 
 PATTERNS, COPIES = 8, 3
-SMALL, TINY, FLOOR = 1e-6, 1e-12, 1e-3
+SMALL, TINY, FLOOR, LEAST = 1e-6, 1e-12, 1e-3, 1e-5
 NUM_FEATURES = 24
 
 
@@ -21,6 +21,15 @@ def flat(rows: Matrix) -> Vector:
     return [value for row in rows for value in row]
 
 
+def mean_square(rows: Matrix) -> float:
+    return mean([value**2 for value in flat(rows)])
+
+
+def without_rounding(rows: Matrix, least: float) -> Matrix:
+    """The rows, or zeros if their mean square is at most `least`."""
+    return rows if mean_square(rows) > least else [[0.0] * len(row) for row in rows]
+
+
 def directions(rows: Matrix) -> float:
     """Logarithm of the participation ratio of the rows' Gram matrix."""
     size = math.sqrt(sum(value**2 for value in flat(rows))) + TINY
@@ -29,12 +38,12 @@ def directions(rows: Matrix) -> float:
     return -math.log(sum(value**2 for value in flat(gram)) + 1e-3)
 
 
-def spread(rows: Matrix) -> Vector:
-    magnitude = mean([value**2 for value in flat(rows)])
+def spread(rows: Matrix, least: float) -> Vector:
+    magnitude = mean_square(without_rounding(rows, least))
     centre = [mean(list(column)) for column in zip(*rows, strict=True)]
     varied = [[value - c for value, c in zip(row, centre, strict=True)] for row in rows]
-    patterns = means_of_copies(varied)
-    total, between = (mean([value**2 for value in flat(some)]) for some in (varied, patterns))
+    varied, patterns = (without_rounding(some, least) for some in (varied, means_of_copies(varied)))
+    total, between = mean_square(varied), mean_square(patterns)
     return [
         math.log(math.sqrt(magnitude) + SMALL),
         0.5 * math.log(total / (magnitude + TINY) + SMALL),
@@ -53,7 +62,7 @@ def entropy(shares: Vector) -> float:
     return -sum(share * math.log(share + 1e-9) for share in shares)
 
 
-def choice(rows: Matrix) -> Vector:
+def choice(rows: Matrix, least: float) -> Vector:
     shares = [softmax(row) for row in rows]
     average = [mean(list(column)) for column in zip(*shares, strict=True)]
     ordered = [sorted(row, reverse=True) for row in rows]
@@ -62,7 +71,8 @@ def choice(rows: Matrix) -> Vector:
         if others and first > others[0]:
             wins[row.index(first)] += 1 / len(rows)
     relative = [[value - mean(row) for value in row] for row in rows]
-    spreads = [math.log(deviation(list(column)) + SMALL) for column in zip(*relative, strict=True)]
+    deviations = [deviation(list(column)) for column in zip(*relative, strict=True)]
+    spreads = [math.log((spread if spread**2 > least else 0.0) + SMALL) for spread in deviations]
     mean_entropy = mean([entropy(row) for row in shares])
     return [
         entropy(average),
@@ -93,4 +103,5 @@ def features(rows: Matrix, activated: Matrix | None = None) -> Vector:
     negative = 4 * mean([float(value <= 0) for value in flat(rows)])
     always_off = 4 * mean([float(max(column) <= 0) for column in zip(*rows, strict=True)])
     relative = [[value - mean(row) for value in row] for row in rows]
-    return [*spread(activated), *spread(relative), negative, always_off, *choice(rows)]
+    least = LEAST**2 * mean_square(rows)
+    return [*spread(activated, least), *spread(relative, least), negative, always_off, *choice(rows, least)]

@@ -130,9 +130,16 @@ def edit_experts(folder, change):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def of_other_features(folder):
+    """A predictor whose experts read fewer features than the encoder of its name gives."""
+    edit(folder, encoder={"name": "TensorSetEncoder", "settings": {}})
+    edit_experts(folder, lambda e: e[1].update(kind="forest", settings={"num_features": 1720}))
+
+
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
+        (of_other_features, r"descriptions of 1720 numbers, the encoder gives \d+: .*another version.* sne train"),
         (lambda p: (p / "config.json").unlink(), "config.json is missing"),
         (lambda p: (p / "model.safetensors").unlink(), "model.safetensors is missing"),
         (lambda p: (p / "metrics.json").unlink(), "metrics.json is missing"),
@@ -168,7 +175,10 @@ def edit_experts(folder, change):
         (lambda p: retensor(p, lambda t: t.pop(BIAS)), "heads.output.bias is missing"),
         (lambda p: retensor(p, lambda t: t.update(odd=torch.zeros(1))), "damaged, ValueError"),
         (lambda p: retensor(p, lambda t: t.update({"0.odd": torch.zeros(1)})), "odd is not expected"),
-        (lambda p: retensor(p, lambda t: t.update({BIAS: torch.zeros(9)})), r"shape \(9,\).* asks for \(4,\)"),
+        (
+            lambda p: retensor(p, lambda t: t.update({BIAS: torch.zeros(9)})),
+            r"shape \(9,\).* asks for \(4,\).*: damaged, or trained by another version of sne; .* sne train",
+        ),
         (
             lambda p: retensor(p, lambda t: t.update({BIAS: torch.zeros(4).half()})),
             "float16, .* asks for",

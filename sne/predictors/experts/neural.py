@@ -131,7 +131,10 @@ class NeuralExpert(Expert):
         for name, tensor in tensors.items():
             if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
                 came, asked = (f"{tuple(t.shape)} {t.dtype}" for t in (tensor, expected[name]))
-                raise PredictorError(f"{name} has shape {came}, config.json asks for {asked}")
+                raise PredictorError(
+                    f"{name} has shape {came}, config.json asks for {asked}: damaged, or trained by another version of "
+                    "sne; use that version, or train again with sne train"
+                )
         model.load_state_dict(tensors, assign=True)
         return cls(model)
 
