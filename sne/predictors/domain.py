@@ -12,7 +12,7 @@ from torch import Tensor
 from sne.errors import PredictorError
 from sne.predictors.experts.trees import Trees
 
-LEAST_P = 0.05
+LEAST_P = 0.03
 """Networks with a smaller p-value are outside the known domain."""
 
 LARGEST = 6.0

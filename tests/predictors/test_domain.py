@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sne.errors import PredictorError
-from sne.predictors.domain import LARGEST, NEAREST, Domain, Neighbours, p_values
+from sne.predictors.domain import LARGEST, LEAST_P, NEAREST, Domain, Neighbours, p_values
 
 
 def rows(count=60, features=12, seed=0):
@@ -57,13 +57,13 @@ def test_distance_is_the_mean_to_the_nearest_others():
 def test_new_rows_of_the_same_kind_are_inside_and_others_are_not():
     domain = make_domain(400)
     same = domain.p_values(rows(400, seed=1))
-    assert (same < 0.05).mean() < 0.1 and same.max() > 0.5
+    assert (same < LEAST_P).mean() < 0.1 and same.max() > 0.5
     generator = torch.Generator().manual_seed(2)
     unlike = rows(30, seed=3) + 8 * torch.randn(30, 12, generator=generator)
-    assert (domain.p_values(unlike) < 0.05).all()
+    assert (domain.p_values(unlike) < LEAST_P).all()
     moved = rows(30, seed=4)
     moved[:, 3] += 3.0  # a feature that never varied
-    assert (domain.p_values(moved) < 0.05).all()
+    assert (domain.p_values(moved) < LEAST_P).all()
     beyond = rows(5, seed=5)
     beyond[:, 0], beyond[:, 1] = torch.inf, torch.nan
     assert np.isfinite(domain.p_values(beyond)).all()
