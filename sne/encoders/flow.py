@@ -132,9 +132,9 @@ def inputs_of(flow: Flow, batch: int, num_in: int) -> tuple[Float[Tensor, "batch
 
 def add_bias(values: Float[Tensor, "batch *rows out"], bias: Float[Tensor, "batch out"] | None) -> Tensor:
     """Adds a bias to values or maps, and bounds the result."""
-    if bias is not None:
-        values = values + bias.reshape(len(bias), *[1] * (values.ndim - 2), -1)
-    return values.clamp(-LARGEST, LARGEST)
+    if bias is None:
+        return values.clamp(-LARGEST, LARGEST)
+    return (values + bias.reshape(len(bias), *[1] * (values.ndim - 2), -1)).clamp_(-LARGEST, LARGEST)
 
 
 def pass_norm(flow: Flow, layer: Layer, reader: PartReader) -> None:

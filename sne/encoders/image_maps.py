@@ -1,6 +1,6 @@
 """Maps: what convolutions make of the synthetic images, position by position, while the images are large enough."""
 
-from math import isqrt
+from math import isqrt, prod
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,9 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 4, 64
 
 SEQUENCE = 8
 """Number of rows of an image that a recurrent layer reads, one after the other."""
+
+WINDOW_ENTRIES = 1 << 18
+"""Number of entries of the windows that are multiplied at once: they fit the cache of a core."""
 
 
 def kernel_sides(part: Part) -> tuple[int, int] | None:
@@ -79,22 +82,41 @@ def convolve(
     Returns:
         The maps behind it, without a bias; None if the kernel does not fit.
     """
-    batch, images, height, width, channels = maps.shape
-    high, wide = height - sides[0] + 1, width - sides[1] + 1
-    if high < 1 or wide < 1:
+    height, width, channels = maps.shape[2:]
+    if sides[0] > height or sides[1] > width:
         return None
-    windows = maps.unfold(2, sides[0], 1).unfold(3, sides[1], 1)  # batch image h w in kh kw
     if tensor.num_in == 1 and channels == tensor.num_out > 1:
-        return (windows * tensor.weights.reshape(tensor.batch, 1, 1, 1, channels, *sides)).sum((-2, -1))
+        return _convolve_depthwise(maps, tensor.weights[:, :, 0], sides)
     if tensor.num_in != channels:
         return None
-    rows = windows.movedim(4, 6).reshape(batch, images * high * wide, -1)
-    kernels = tensor.weights.transpose(2, 3).flatten(2)  # batch out (kernel in)
-    if batch == tensor.batch:
-        out = torch.bmm(rows, kernels.transpose(1, 2))
-    else:
-        out = (rows[0] @ kernels.flatten(0, 1).T).unflatten(1, (tensor.batch, -1)).transpose(0, 1)
-    return out.reshape(tensor.batch, images, high, wide, tensor.num_out)
+    if len(maps) < tensor.batch:
+        return _convolve_dense(maps, tensor.weights, sides)
+    positions = (height - sides[0] + 1) * (width - sides[1] + 1)
+    step = max(1, WINDOW_ENTRIES // (maps.shape[1] * positions * channels * tensor.kernel))
+    pieces = zip(maps.split(step), tensor.weights.split(step), strict=True)
+    return torch.cat([_convolve_dense(some, weights, sides) for some, weights in pieces])
+
+
+def _convolve_dense(
+    maps: Float[Tensor, "_ image height width in"],
+    weights: Float[Tensor, "batch out in kernel"],
+    sides: tuple[int, int],
+) -> Float[Tensor, "batch image h w out"]:
+    windows = maps.unfold(2, sides[0], 1).unfold(3, sides[1], 1).movedim(4, 6)  # batch image h w kh kw in
+    rows = windows.reshape(len(maps), prod(windows.shape[1:4]), -1).expand(len(weights), -1, -1)
+    kernels = weights.permute(0, 3, 2, 1).flatten(1, 2)  # batch (kernel in) out
+    return torch.bmm(rows, kernels).unflatten(1, windows.shape[1:4])
+
+
+def _convolve_depthwise(
+    maps: Float[Tensor, "batch image height width n"], kernels: Float[Tensor, "batch n kernel"], sides: tuple[int, int]
+) -> Float[Tensor, "batch image h w n"]:
+    high, wide = (size - side + 1 for size, side in zip(maps.shape[2:4], sides, strict=True))
+    places = [(top, left) for top in range(sides[0]) for left in range(sides[1])]
+    out = maps.new_zeros(*maps.shape[:2], high, wide, maps.shape[4])
+    for (top, left), weight in zip(places, kernels.unbind(2), strict=True):
+        out.addcmul_(maps[:, :, top : top + high, left : left + wide], weight[:, None, None, None])
+    return out
 
 
 def flattened(

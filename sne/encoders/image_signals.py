@@ -4,15 +4,20 @@ The copies of a pattern should be alike to a network that has learned, and patte
 layer are also read as if they were logits, which they are in the last layer.
 """
 
+from functools import cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders.features import TINY, deviation, signed_log, softmax
+from sne.encoders.features import TINY, signed_log
 from sne.encoders.images import COPIES, PATTERNS
 
 SMALL = 1e-6
 """Added to magnitudes before a logarithm."""
+
+VAST = 1e30
+"""Larger than every output."""
 
 ROUNDING = 1e-5
 """Spreads below this share of the magnitude of the outputs are rounding, and count as zero."""
@@ -50,16 +55,32 @@ def image_features(
     """
     if not values.shape[1]:
         return values.new_zeros(len(values), len(IMAGE_ENTRIES))
-    activated = values.relu() if maps is None else maps.relu().mean((2, 3))
+    values = values.contiguous()
+    rectified = values.relu()
+    activated = rectified if maps is None else maps.relu().mean((2, 3))
     centred = values - values.mean(-1, keepdim=True)
     least = ROUNDING**2 * _mean_square(values)
-    signs = [4 * (values <= 0).float().mean((1, 2)), 4 * (values.amax(1) <= 0).float().mean(-1)]
-    spreads = [*_spread(activated, least), *_spread(centred, least)]
-    return torch.stack([*spreads, *signs, *_choice(values), *_ends_of_spread(centred, least)], -1)
+    both = torch.cat([activated, centred])  # together, since operations on small tensors are slow
+    varied = both - both.mean(1, keepdim=True)
+    spreads = _spread(both, varied, torch.cat([least, least])).split(len(values))
+    num_positive = rectified.sign().sum(1)  # as numbers, which is faster than a comparison
+    signs = [4 - num_positive.mean(1) * (4 / values.shape[1]), 4 * (num_positive == 0).float().mean(1)]
+    squares = varied[len(values) :].square().mean(1)
+    deviations = (_unless_rounding(squares, least[:, None]).sqrt() + SMALL).log()
+    ends = [deviations.amin(-1), deviations.amax(-1)]
+    return torch.cat([*spreads, torch.stack([*signs, *_choice(values), *ends], -1)], -1)
+
+
+@cache
+def _averages() -> Float[Tensor, "image averages"]:
+    """Returns the matrix that gives the mean over all images, then those by pattern."""
+    of_patterns = torch.eye(PATTERNS).repeat_interleave(COPIES, 0) / COPIES
+    return torch.cat([of_patterns.mean(1, keepdim=True), of_patterns], 1)
 
 
 def _mean_square(values: Float[Tensor, "batch m n"]) -> Float[Tensor, " batch"]:
-    return values.flatten(1).square().mean(1)
+    flat = values.flatten(1)
+    return torch.linalg.vecdot(flat, flat) / flat.shape[1]
 
 
 def _unless_rounding(squares: Float[Tensor, "batch *n"], least: Tensor) -> Float[Tensor, "batch *n"]:
@@ -67,66 +88,71 @@ def _unless_rounding(squares: Float[Tensor, "batch *n"], least: Tensor) -> Float
     return torch.where(squares > least, squares, 0.0)
 
 
-def _spread(values: Float[Tensor, "batch image n"], least: Float[Tensor, " batch"]) -> list[Float[Tensor, " batch"]]:
+def _spread(
+    values: Float[Tensor, "batch image n"], varied: Float[Tensor, "batch image n"], least: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch features"]:
     """Size, spread over images, its share between patterns, and the number of directions that images fill.
 
-    All but the size is computed from the Gram matrix of the deviations of the images from their mean.
+    Args:
+        values: Values of the neurons.
+        varied: Their deviations from the mean over images.
+        least: Mean squares up to this one are rounding.
     """
-    magnitude = _unless_rounding(_mean_square(values), least)
-    varied = values - values.mean(1, keepdim=True)
-    gram = torch.bmm(varied, varied.transpose(1, 2)) / values.shape[2]
-    of_patterns = gram.unflatten(2, (PATTERNS, COPIES)).mean(3).unflatten(1, (PATTERNS, COPIES)).mean(2)
-    total, between = (_unless_rounding(one.diagonal(dim1=1, dim2=2).mean(1), least) for one in (gram, of_patterns))
-    return [
+    patterns = varied.unflatten(1, (PATTERNS, COPIES)).mean(2)
+    magnitude, total, between = (_unless_rounding(_mean_square(some), least) for some in (values, varied, patterns))
+    features = [
         (magnitude.sqrt() + SMALL).log(),
         0.5 * (total / (magnitude + TINY) + SMALL).log(),
         4 * between / (total + SMALL * magnitude + TINY),
-        _directions(gram, total),
-        _directions(of_patterns, between),
+        _directions(varied, total),
+        _directions(patterns, between),
     ]
+    return torch.stack(features, -1)
 
 
-def _directions(gram: Float[Tensor, "batch m m"], mean: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
+def _directions(rows: Float[Tensor, "batch m n"], squares: Float[Tensor, " batch"]) -> Float[Tensor, " batch"]:
     """Returns the logarithm of the number of directions that rows fill about evenly (their participation ratio).
 
     Args:
-        gram: Gram matrix of the rows.
-        mean: Mean of its diagonal; 0 if the rows are rounding.
+        rows: The rows.
+        squares: Mean square of their entries; 0 if they are rounding.
     """
-    size = gram.shape[1] * mean + TINY**2
-    shares = gram.flatten(1) * (mean > 0)[:, None] / size[:, None]
-    return -(shares.square().sum(1) + 1e-3).log()
+    _, size, width = rows.shape
+    gram = (torch.bmm(rows, rows.mT) if size < width else torch.bmm(rows.mT, rows)).flatten(1)
+    scale = (squares > 0) / (size * width * squares + TINY**2)
+    gram = gram * scale[:, None]
+    return -(torch.linalg.vecdot(gram, gram) + 1e-3).log()
 
 
 def _choice(values: Float[Tensor, "batch image n"]) -> list[Float[Tensor, " batch"]]:
     """How surely and how differently the outputs, read as logits, choose for the images."""
-    shares = softmax(values)
-    mean, of_patterns = shares.mean(1), shares.unflatten(1, (PATTERNS, COPIES)).mean(2)
-    entropy, mean_entropy = _entropy(mean), _entropy(shares).mean(1)
-    top = values.topk(min(2, values.shape[-1]), -1).values
-    largest = (values > top[..., -1:]).float().mean(1)  # of equal outputs, none is the largest
+    outputs = values.movedim(2, 0).contiguous()  # reductions over the first axis are faster
+    top = outputs.amax(0)
+    below_top = outputs - top
+    is_top = below_top.sign().add_(1)  # as numbers, which is faster than a comparison
+    is_sole = (is_top.sum(0) == 1) & (len(outputs) > 1)  # of equal outputs, none is the largest
+    margin = torch.where(is_sole, -torch.sub(below_top, is_top, alpha=VAST).amax(0), 0.0)
+    largest = is_top.mul_(is_sole).mean(2)
+    shares = below_top.exp()
+    total = shares.sum(0)
+    shares /= total
+    averages = shares @ _averages()
+    mean = averages[..., 0]
+    entropy = _entropy(mean)
+    mean_entropy = (total.log() - (shares * below_top).sum(0)).mean(1)
     return [
         entropy,
         mean_entropy,
         entropy - mean_entropy,
-        entropy - _entropy(of_patterns).mean(1),
-        4 * shares.amax(-1).mean(1),
-        4 * (largest > 0).float().mean(1),
+        entropy - _entropy(averages[..., 1:]).mean(1),
+        4 * (1 / total).mean(1),
+        4 * (largest > 0).float().mean(0),
         _entropy(largest),
-        signed_log((top[..., 0] - top[..., -1]).mean(1)),
-        (mean.amax(-1) + SMALL).log(),
-        (mean.amin(-1) + SMALL).log(),
+        signed_log(margin.mean(1)),
+        (mean.amax(0) + SMALL).log(),
+        (mean.amin(0) + SMALL).log(),
     ]
 
 
-def _ends_of_spread(
-    centred: Float[Tensor, "batch image n"], least: Float[Tensor, " batch"]
-) -> list[Float[Tensor, " batch"]]:
-    """Least and largest deviation of one output over the images."""
-    squares = _unless_rounding(deviation(centred, 1).square(), least[:, None])
-    spreads = (squares.sqrt() + SMALL).log()
-    return [spreads.amin(-1), spreads.amax(-1)]
-
-
-def _entropy(shares: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch"]:
-    return -torch.linalg.vecdot(shares, (shares + 1e-9).log())
+def _entropy(shares: Float[Tensor, "n *batch"]) -> Float[Tensor, "*batch"]:
+    return -(shares * (shares + 1e-9).log()).sum(0)
