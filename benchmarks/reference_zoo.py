@@ -61,10 +61,10 @@ def preset_row(zoo: Zoo, preset: str, seed: int, work: Path) -> dict:
     test = zoo.split.rows(zoo.runs, "test")
     networks = zoo.networks(test)
     started = time.monotonic()
-    predicted = predictor.values(networks)[TARGET]
+    found = predictor.arrays(networks)
     milliseconds = 1000 * (time.monotonic() - started) / len(test)
     prop = predictor.find_property(TARGET)
-    figures = scores(prop, zoo.column(TARGET)[test], predicted, predictor.half_widths[TARGET])
+    figures = scores(prop, zoo.column(TARGET)[test], found.values[TARGET], found.ends[TARGET])
     row = {"model": f"sne {preset}", "seed": seed, "seconds": sum(predictor.record["seconds"].values()), **figures}
     row |= {"experts": predictor.expert_weights(), "ms a network": milliseconds}
     row["validation tau"] = predictor.metrics["validation"][TARGET]["kendall_tau"]
@@ -74,8 +74,8 @@ def preset_row(zoo: Zoo, preset: str, seed: int, work: Path) -> dict:
 
 def summary(rows: list[dict]) -> str:
     lines = [
-        "| model | seeds | Kendall tau | ceiling | R2 | MAE | coverage of 90 % | training seconds |",
-        "|" + "---|" * 8,
+        "| model | seeds | Kendall tau | ceiling | R2 | MAE | coverage of 90 % | mean width | training seconds |",
+        "|" + "---|" * 9,
     ]
     for model in dict.fromkeys(row["model"] for row in rows):
         some = [row for row in rows if row["model"] == model]
@@ -88,7 +88,7 @@ def summary(rows: list[dict]) -> str:
             return f"{np.mean(values):.3f}{spread}"
 
         seconds = f"{np.mean([row['seconds'] for row in some]):.0f}"
-        cells = [model, str(len(some)), *(cell(name) for name in (*FIGURES, "coverage")), seconds]
+        cells = [model, str(len(some)), *(cell(name) for name in (*FIGURES, "coverage", "mean_width")), seconds]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

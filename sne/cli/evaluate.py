@@ -68,6 +68,7 @@ Columns:
                     0 is as good as the mean of these networks
   mae               mean absolute error, in the unit of the property
   coverage          share of measured values inside the 90% intervals
+  mean_width        mean width of these intervals, in the unit of the property
   accuracy          share of correct classes, for properties that are classes
   n                 number of networks whose property was measured
   invariance_error  mean squared change, divided by 2, of the outputs of the

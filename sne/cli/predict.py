@@ -41,7 +41,8 @@ def predict(
     """Predict properties of checkpoints.
 
     Prints one row per checkpoint, highest prediction first. The column "90%" is an interval that holds the measured
-    value for nine of ten networks like those of the predictor's zoo. Networks unlike those of the zoo stand last, as
+    value for nine of ten networks like those of the predictor's zoo. It is wider where the trees of the predictor
+    disagree, and where the zoo has few networks of such a value. Networks unlike those of the zoo stand last, as
     "outside the known domain": their values are guesses, in brackets, and their intervals are those that held for
     families left out of training, or all possible values. Files that cannot be read are named on stderr.
     """

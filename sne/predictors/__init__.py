@@ -9,11 +9,12 @@ from sne.predictors.encoding import encode as encode
 from sne.predictors.experts import EXPERTS as EXPERTS
 from sne.predictors.experts import Expert as Expert
 from sne.predictors.experts import TrainingSettings as TrainingSettings
-from sne.predictors.figures import conformal_half_width as conformal_half_width
 from sne.predictors.figures import decide as decide
-from sne.predictors.figures import interval as interval
 from sne.predictors.figures import scores as scores
 from sne.predictors.figures import selection_score as selection_score
+from sne.predictors.intervals import Interval as Interval
+from sne.predictors.intervals import Ranges as Ranges
+from sne.predictors.intervals import calibrate as calibrate
 from sne.predictors.prediction import PredictedBlock as PredictedBlock
 from sne.predictors.prediction import Prediction as Prediction
 from sne.predictors.prediction import Sample as Sample

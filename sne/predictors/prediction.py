@@ -52,7 +52,8 @@ class Prediction:
         source: Name of the network: a path, an id of a zoo, the class of a module.
         property: Name of the property.
         value: A number, or the most probable class.
-        low: Lower end of the 90% interval; None for classes, and where too few labels gave no interval.
+        low: Lower end of the 90% interval, which is wider where the experts are in doubt; None for classes, and where
+            too few labels gave no interval.
         high: Upper end of the interval.
         probabilities: Probability of each class; None for numbers.
         num_read: Number of weights that were read, where a budget has left a sample; None where all were.
@@ -79,6 +80,21 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class PredictedArrays:
+    """Predictions as arrays, by name of the property.
+
+    Args:
+        values: Numbers, or class probabilities.
+        logits: Outputs before sigmoid, softmax or scale of each expert that has logits.
+        ends: Low and high ends of the 90% intervals; nan where there are none. Without properties that are classes.
+    """
+
+    values: Mapping[str, Float[np.ndarray, "networks ..."]]
+    logits: Mapping[str, Float[np.ndarray, "experts networks outputs"]]
+    ends: Mapping[str, tuple[Float[np.ndarray, " networks"], Float[np.ndarray, " networks"]]]
+
+
+@dataclass(frozen=True)
 class PredictedBlock:
     """What a predictor computes of some networks.
 
@@ -87,6 +103,8 @@ class PredictedBlock:
         values: Properties in their own units (numbers, class probabilities) side by side, float64.
         logits: The values before sigmoid, softmax or scale of each expert that has some, float32.
         embedding: One vector per network, float32.
+        low: Lower end of the 90% interval of each property; nan for classes, and where there are no intervals.
+        high: Upper end of the interval.
         num_as_stored: Number of networks that a canonical predictor (`Predictor.is_canonical`) reads as they are
             stored, because their names and shapes do not show which neurons can be scaled or change sign.
         sample: The sample that was read of the network, which is then the only one of its block; None where all weights
@@ -98,6 +116,8 @@ class PredictedBlock:
     values: Float[np.ndarray, "networks outputs"]
     logits: Float[np.ndarray, "experts networks outputs"]
     embedding: Float[np.ndarray, "networks dim"]
+    low: Float[np.ndarray, "networks properties"]
+    high: Float[np.ndarray, "networks properties"]
     num_as_stored: int = 0
     sample: Sample | None = None
     p_values: Float[np.ndarray, " networks"] | None = None

@@ -18,9 +18,9 @@ from sne.errors import PredictorError
 from sne.networks import Network
 from sne.predictors.domain import LEAST_P, Domain
 from sne.predictors.experts import EXPERTS, Expert, MemberStack, Prepared, predict_together, prepare
-from sne.predictors.figures import interval
 from sne.predictors.folder import CONFIG, DOMAIN, MODEL, PredictorFiles
-from sne.predictors.prediction import PredictedBlock, Prediction, Sample
+from sne.predictors.intervals import Interval, Ranges
+from sne.predictors.prediction import PredictedArrays, PredictedBlock, Prediction, Sample
 from sne.predictors.properties import Property, num_outputs, output_slices
 from sne.predictors.saved import build_parts
 from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources, report_doubts, without_bad
@@ -39,8 +39,8 @@ class Predictor:
         properties: The properties to predict.
         experts: Experts that predict them.
         weights: Weight of each expert for each property; not negative, and of sum 1 for each property.
-        half_widths: Half width of the 90% interval of each property that has one.
-        half_widths_outside: The same for networks outside the known domain. Without one, the interval of a fraction
+        intervals: How the 90% intervals of each property that has some are made.
+        intervals_outside: The same for networks outside the known domain. Without them, the interval of a fraction
             is all of [0, 1] there, and other numbers have none.
         domain: The networks that it knows; None if that is not known.
         split: Which runs of its zoo it was trained on.
@@ -58,8 +58,8 @@ class Predictor:
         experts: Sequence[Expert],
         weights: Float[np.ndarray, "experts properties"],
         *,
-        half_widths: Mapping[str, float | None] | None = None,
-        half_widths_outside: Mapping[str, float | None] | None = None,
+        intervals: Mapping[str, Interval | None] | None = None,
+        intervals_outside: Mapping[str, Interval | None] | None = None,
         domain: Domain | None = None,
         split: Split | None = None,
         record: Mapping[str, Any] | None = None,
@@ -75,8 +75,8 @@ class Predictor:
         self.properties = tuple(properties)
         self.experts = tuple(experts)
         self.weights = weights
-        self.half_widths = dict(half_widths or {})
-        self.half_widths_outside = dict(half_widths_outside or {})
+        self.intervals = {name: found for name, found in (intervals or {}).items() if found is not None}
+        self.intervals_outside = {name: found for name, found in (intervals_outside or {}).items() if found is not None}
         self.domain = domain
         self.split = split
         self.record = dict(record or {})
@@ -234,9 +234,11 @@ class Predictor:
         slices = list(zip(self.properties, output_slices(self.properties), strict=True))
         p_values = [None] * len(block.names) if block.p_values is None else block.p_values.tolist()
         return [
-            self._prediction(name, prop, where, row, block.sample, p_value)
-            for name, row, p_value in zip(block.names, block.values, p_values, strict=True)
-            for prop, where in slices
+            self._prediction(name, prop, where, values, ends, block.sample, p_value)
+            for name, values, low, high, p_value in zip(
+                block.names, block.values, block.low, block.high, p_values, strict=True
+            )
+            for (prop, where), *ends in zip(slices, low, high, strict=True)
         ]
 
     def values(
@@ -260,11 +262,9 @@ class Predictor:
         Returns:
             By name of the property: float64 [networks], or class probabilities [networks, classes].
         """
-        return self.values_and_logits(sources, batch_size=batch_size, memory=memory, budget=budget, executor=executor)[
-            0
-        ]
+        return dict(self.arrays(sources, batch_size=batch_size, memory=memory, budget=budget, executor=executor).values)
 
-    def values_and_logits(
+    def arrays(
         self,
         sources: Source | Iterable[Source],
         *,
@@ -272,8 +272,8 @@ class Predictor:
         memory: int | None = None,
         budget: int | None = None,
         executor: Executor | None = None,
-    ) -> tuple[dict[str, Float[np.ndarray, "networks ..."]], dict[str, Float[np.ndarray, "experts networks outputs"]]]:
-        """Predicts as arrays, with the logits of the experts that have some.
+    ) -> PredictedArrays:
+        """Predicts as arrays, with intervals, and with the logits of the experts that have some.
 
         Args:
             sources: As for `predict`.
@@ -283,8 +283,7 @@ class Predictor:
             executor: As for `predict`.
 
         Returns:
-            The result of `values`; and by name of the property, the outputs before sigmoid, softmax or scale of each
-            expert that has logits, float32.
+            Values as `values` gives them, ends of intervals, and logits in float32.
         """
         found = list(
             self.predict_blocks(sources, batch_size=batch_size, memory=memory, budget=budget, executor=executor)
@@ -294,10 +293,14 @@ class Predictor:
         with_logits = sum(bool(expert.embedding_dim) for expert in self.experts)
         none = np.zeros((with_logits, 0, width), dtype=np.float32)
         logits = np.concatenate([none, *(block.logits for block in found)], axis=1)
+        no_ends = np.zeros((0, len(self.properties)))
+        low = np.concatenate([no_ends, *(block.low for block in found)])
+        high = np.concatenate([no_ends, *(block.high for block in found)])
         slices = dict(zip(self.properties, output_slices(self.properties), strict=True))
-        return (
+        return PredictedArrays(
             {p.name: values[:, where] if p.kind == "class" else values[:, where.start] for p, where in slices.items()},
             {p.name: logits[:, :, where] for p, where in slices.items()},
+            {p.name: (low[:, n], high[:, n]) for n, p in enumerate(self.properties) if p.kind != "class"},
         )
 
     def encode(
@@ -357,8 +360,8 @@ class Predictor:
             "properties": [
                 {
                     **prop.to_json(),
-                    "half_width": self.half_widths.get(prop.name),
-                    "half_width_outside": self.half_widths_outside.get(prop.name),
+                    "interval": _to_json(self.intervals.get(prop.name)),
+                    "interval_outside": _to_json(self.intervals_outside.get(prop.name)),
                 }
                 for prop in self.properties
             ],
@@ -425,8 +428,9 @@ class Predictor:
                 report_doubts(tell, good[0].name, [sample.describe(self.properties)])
             names = tuple(network.name for network in good)
             arrays = found.values.numpy(), found.logits.numpy(), found.embedding.numpy()
+            low, high = self._ends(found)
             p_values = None if found.p_values is None else found.p_values.numpy()
-            yield PredictedBlock(names, *arrays, self._count_as_stored(good), sample, p_values)
+            yield PredictedBlock(names, *arrays, low, high, self._count_as_stored(good), sample, p_values)
 
     def _compute_all(self, block: list[Network], limits: Limits) -> "_Computed":
         """Computes networks of which no sample is read, because they are small or a sample would be no smaller."""
@@ -463,13 +467,14 @@ class Predictor:
         return sum(canonicalize(network) is network for network in block)
 
     def _combine(self, prepared: Prepared) -> "_Computed":
-        """Adds up the weighted values of the experts; logits and embeddings stand side by side."""
-        values = torch.zeros(len(prepared), num_outputs(self.properties), dtype=torch.float64)
+        """Adds up the weighted values and ranges of the experts; logits and embeddings stand side by side."""
+        values, low, high = torch.zeros(3, len(prepared), num_outputs(self.properties), dtype=torch.float64)
         logits, embeddings = [], []
         found = predict_together(self.experts, prepared, self._stacks)
         for outputs, row in zip(found, self.weights, strict=True):
-            per_output = np.repeat(row, [prop.num_outputs for prop in self.properties])
-            values += outputs.values.double() * torch.from_numpy(per_output)
+            per_output = torch.from_numpy(np.repeat(row, [prop.num_outputs for prop in self.properties]))
+            for total, own in zip((values, low, high), (outputs.values, *outputs.range()), strict=True):
+                total += own.double() * per_output
             logits += [] if outputs.logits is None else [outputs.logits]
             embeddings += [] if outputs.embedding is None else [outputs.embedding]
         if not embeddings and prepared.description is not None:
@@ -478,10 +483,34 @@ class Predictor:
         p_values = None
         if self.domain is not None and prepared.description is not None:
             p_values = torch.from_numpy(self.domain.p_values(prepared.description))
-        return _Computed(values, stacked, torch.cat(embeddings, dim=1), p_values)
+        return _Computed(values, low, high, stacked, torch.cat(embeddings, dim=1), p_values)
+
+    def _ends(self, found: "_Computed") -> Float[np.ndarray, "2 networks properties"]:
+        """Computes the ends of the intervals; nan where there are none."""
+        ends = np.full((2, len(found.values), len(self.properties)), np.nan)
+        is_outside = np.zeros(len(found.values), dtype=bool)
+        if found.p_values is not None:
+            is_outside = (found.p_values < LEAST_P).numpy()
+        for n, (prop, where) in enumerate(zip(self.properties, output_slices(self.properties), strict=True)):
+            if prop.kind == "class":
+                continue
+            ranges = Ranges(*(part[:, where.start].numpy() for part in (found.values, found.low, found.high)))
+            everything = Interval(0.0, 0.0, 1.0) if prop.kind == "fraction" else None
+            outside = self.intervals_outside.get(prop.name, everything)
+            for chosen, interval in ((~is_outside, self.intervals.get(prop.name)), (is_outside, outside)):
+                if interval is not None:
+                    ends[:, chosen, n] = interval.ends(prop, ranges.take(chosen))
+        return ends
 
     def _prediction(
-        self, source: str, prop: Property, where: slice, row: np.ndarray, sample: Sample | None, p_value: float | None
+        self,
+        source: str,
+        prop: Property,
+        where: slice,
+        row: np.ndarray,
+        ends: Sequence[float],
+        sample: Sample | None,
+        p_value: float | None,
     ) -> Prediction:
         values = row[where]
         best = int(values.argmax())
@@ -494,13 +523,12 @@ class Predictor:
         if prop.kind == "class":
             chances = dict(zip(prop.classes, values.tolist(), strict=True))
             return Prediction(source, prop.name, prop.classes[best], None, None, chances, *sampling, p_value, in_domain)
-        value, is_fraction = float(values[0]), prop.kind == "fraction"
-        half_width = self.half_widths.get(prop.name)
-        if in_domain is False:
-            half_width = self.half_widths_outside.get(prop.name)
-            half_width = 1.0 if half_width is None and is_fraction else half_width
-        low, high = interval(value, half_width, is_fraction)
-        return Prediction(source, prop.name, value, low, high, None, *sampling, p_value, in_domain)
+        low, high = (None if np.isnan(end) else float(end) for end in ends)
+        return Prediction(source, prop.name, float(values[0]), low, high, None, *sampling, p_value, in_domain)
+
+
+def _to_json(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else interval.to_json()
 
 
 @dataclass(frozen=True)
@@ -509,12 +537,16 @@ class _Computed:
 
     Args:
         values: Weighted values of the experts.
+        low: Weighted lower ends of their ranges, see `Outputs.low`.
+        high: Weighted upper ends.
         logits: Logits of each expert that has some.
         embedding: Embeddings side by side.
         p_values: P-values of the domain; None without a domain.
     """
 
     values: Float[Tensor, "networks outputs"]
+    low: Float[Tensor, "networks outputs"]
+    high: Float[Tensor, "networks outputs"]
     logits: Float[Tensor, "experts networks outputs"]
     embedding: Float[Tensor, "networks dim"]
     p_values: Float[Tensor, " networks"] | None
@@ -526,6 +558,8 @@ class _Computed:
             p_values = torch.minimum(self.p_values, other.p_values)
         return _Computed(
             (self.values + other.values) / 2,
+            (self.low + other.low) / 2,
+            (self.high + other.high) / 2,
             (self.logits + other.logits) / 2,
             (self.embedding + other.embedding) / 2,
             p_values,

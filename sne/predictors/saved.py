@@ -11,6 +11,7 @@ from sne.errors import PredictorError
 from sne.predictors.domain import Domain
 from sne.predictors.experts import EXPERTS, Expert, without_memory
 from sne.predictors.folder import CONFIG, DOMAIN, MODEL, PredictorFiles, check_settings
+from sne.predictors.intervals import Interval
 from sne.predictors.properties import Property
 
 
@@ -31,10 +32,10 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
     properties = [Property.from_json(values) for values in config["properties"]]
     if not properties or not config["experts"]:
         raise PredictorError(f"{len(properties)} properties and {len(config['experts'])} experts")
-    widths = {
-        key: {str(values["name"]): _half_width(values.get(key)) for values in config["properties"]}
-        for key in ("half_width", "half_width_outside")
-    }
+    intervals, outside = (
+        {str(values["name"]): _interval(values, suffix) for values in config["properties"]}
+        for suffix in ("", "_outside")
+    )
     name = str(config["encoder"]["name"])
     if name not in encoders:
         raise PredictorError(f"unknown encoder {name!r}, expected one of {', '.join(sorted(encoders))}")
@@ -67,8 +68,8 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
         "properties": properties,
         "experts": experts,
         "weights": weights,
-        "half_widths": widths["half_width"],
-        "half_widths_outside": widths["half_width_outside"],
+        "intervals": intervals,
+        "intervals_outside": outside,
         "domain": _domain(of_domain, experts),
         "split": files.split,
         "record": record,
@@ -102,10 +103,8 @@ def _check_description(reader: NetworkEncoder, settings: Mapping[str, Any]) -> N
         )
 
 
-def _half_width(value: Any) -> float | None:
-    if value is None:
-        return None
-    width = float(value)
-    if not 0 <= width < float("inf"):
-        raise PredictorError(f"half_width is {value}, expected 0 or more")
-    return width
+def _interval(values: Mapping[str, Any], suffix: str) -> Interval | None:
+    """Reads the intervals of a property; earlier predictors have one half width for all networks instead."""
+    if values.get(f"half_width{suffix}") is not None:
+        return Interval.from_json({"factor": 0.0, "local": 0.0, "margin": values[f"half_width{suffix}"]})
+    return None if values.get(f"interval{suffix}") is None else Interval.from_json(values[f"interval{suffix}"])

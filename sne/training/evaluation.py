@@ -10,7 +10,7 @@ import numpy as np
 
 from sne.errors import TrainingError, ZooError
 from sne.metrics import is_missing
-from sne.predictors import Predictor, Property, decide, interval, scores
+from sne.predictors import Predictor, Property, decide, scores
 from sne.predictors.figures import Figures
 from sne.training.copies import Copies
 from sne.training.invariance_error import CopiedRows, InvarianceError, Predict
@@ -28,7 +28,7 @@ class PropertyEvaluation:
         ids: Ids of the networks.
         measured: Labels; nan or None where missing.
         predicted: Values or class names by name of the method, "sne" first.
-        half_width: Half width of the predictor's intervals; None where it gives none.
+        ends: Low and high ends of the predictor's intervals, nan where it gives none; None for classes.
         failures: Methods that could not be applied, with the reason.
         invariance: How far predictions move when networks are transformed; None where that was not measured.
     """
@@ -37,7 +37,7 @@ class PropertyEvaluation:
     ids: tuple[str, ...]
     measured: np.ndarray
     predicted: Mapping[str, np.ndarray]
-    half_width: float | None
+    ends: tuple[np.ndarray, np.ndarray] | None
     failures: Mapping[str, str]
     invariance: InvarianceError | None = None
 
@@ -63,18 +63,22 @@ class PropertyEvaluation:
     def table(self) -> list[dict[str, Any]]:
         """Returns one row per labelled network: id, measured, predicted, and the ends of the interval."""
         rows = []
-        for network, measured, predicted in zip(self.ids, self.measured, self.predicted["sne"], strict=True):
+        nothing = np.full(len(self.ids), np.nan)
+        columns = (self.ids, self.measured, self.predicted["sne"], *(self.ends or (nothing, nothing)))
+        for network, measured, predicted, *ends in zip(*columns, strict=True):
             if is_missing(measured):
                 continue
             row: dict[str, Any] = {"id": network, "measured": measured, "predicted": predicted}
             if self.property.kind != "class":
-                row["low"], row["high"] = interval(float(predicted), self.half_width, self.property.kind == "fraction")
+                row["low"], row["high"] = (None if np.isnan(end) else float(end) for end in ends)
             rows.append(row)
         return rows
 
     def _figures(self, method: str, rows: np.ndarray) -> Figures:
-        half_width = self.half_width if method == "sne" else None
-        figures = scores(self.property, self.measured[rows], self.predicted[method][rows], half_width)
+        ends = None
+        if method == "sne" and self.ends is not None:
+            ends = self.ends[0][rows], self.ends[1][rows]
+        figures = scores(self.property, self.measured[rows], self.predicted[method][rows], ends)
         if self.invariance is None or not self.invariance.num_networks:
             return figures
         return {**figures, **self.invariance.figures(method, rows)}
@@ -195,17 +199,17 @@ def evaluate_rows(
     if not len(rows):
         raise TrainingError(f"{zoo.path}: no networks to evaluate in this split")
     labels = {prop.name: _labels(zoo, prop)[rows] for prop in predictor.properties}
-    values, logits = predictor.values_and_logits(zoo.networks(rows), batch_size=batch_size)
+    found = predictor.arrays(zoo.networks(rows), batch_size=batch_size)
     copied = CopiedRows(Copies(zoo, invariance_kinds), rows, draws=invariance_draws) if invariance_draws else None
-    changes = copied.of_predictor(predictor, values, logits, batch_size=batch_size) if copied else {}
+    changes = copied.of_predictor(predictor, found.values, found.logits, batch_size=batch_size) if copied else {}
     evaluations = []
     for prop in predictor.properties:
-        predicted, failures = {"sne": decide(prop, values[prop.name])}, {}
+        predicted, failures = {"sne": decide(prop, found.values[prop.name])}, {}
         moved = {"sne": changes[prop.name][1]} if copied else {}
         if training_zoo is not None:
             beside, failures = _baselines(prop, training_zoo, predictor, zoo, rows)
-            for name, (found, predict) in beside.items():
-                predicted[name] = found
+            for name, (values, predict) in beside.items():
+                predicted[name] = values
                 if copied:
                     moved[name] = copied.of_method(prop, predict, predicted[name])
         invariance = None
@@ -217,7 +221,7 @@ def evaluate_rows(
                 tuple(zoo.ids[row] for row in rows),
                 labels[prop.name],
                 predicted,
-                predictor.half_widths.get(prop.name),
+                found.ends.get(prop.name),
                 failures,
                 invariance,
             )

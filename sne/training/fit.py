@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from sne.predictors import EXPERTS, Expert, Predictor, TrainingSettings, choose_
 from sne.predictors.experts import Examples, FitContext, Prepared, ProcessGroup, prepare, without_memory
 from sne.predictors.experts.process_group import joined_processes
 from sne.predictors.experts.state import StateStore, own_randomness
-from sne.predictors.figures import Figures, conformal_half_width, decide
+from sne.predictors.figures import Figures, decide
+from sne.predictors.intervals import Interval, Ranges, calibrate, coverage_figures, cross_fitted_ends
 from sne.predictors.properties import num_outputs, output_slices
 from sne.training.copies import TrainingCopies, choose_copies, find_copies
 from sne.training.invariance_error import held_out_invariance
-from sne.training.known_domain import half_widths_outside, learn_domain
+from sne.training.known_domain import intervals_outside, learn_domain
 from sne.training.plan import Plan, make_plan
 from sne.training.progress import TrainingProgress, training_progress
 from sne.training.record import (
@@ -210,53 +212,65 @@ class _Judged:
         weights: Weight of each kind of expert for each property.
         by_kind: Validation figures of each kind of expert for each property.
         figures: Validation figures of the weighted mean for each property.
-        half_widths: Half width of the interval of each property that has one.
+        intervals: How the intervals of each property that has some are made.
+        coverage: Coverage of each property that has intervals, by family and by decile of the prediction.
     """
 
     weights: Float[np.ndarray, "kinds properties"]
     by_kind: Mapping[str, Mapping[str, Figures]]
     figures: Mapping[str, Figures]
-    half_widths: Mapping[str, float | None]
+    intervals: Mapping[str, Interval | None]
+    coverage: Mapping[str, Mapping[str, Any]]
 
     @classmethod
     def of(cls, plan: Plan, examples: Examples, trained: Mapping[str, _Trained]) -> "_Judged":
         """Weighs the experts by their predictions for networks that they had not learned from."""
         out_of_fold = {kind: _out_of_fold(plan, examples, one.experts) for kind, one in trained.items()}
-        for kind, values in out_of_fold.items():
-            if not np.isfinite(values).all():
+        for kind, found in out_of_fold.items():
+            if not np.isfinite(found).all():
                 raise TrainingError(
                     f"the expert {kind!r} gives predictions that are not finite: try a lower learning rate"
                 )
         targets = examples.targets.double().numpy()[plan.judged]
-        weights = weigh(plan.properties, targets, list(out_of_fold.values()))
+        weights = weigh(plan.properties, targets, [values for values, _, _ in out_of_fold.values()])
         counts = [prop.num_outputs for prop in plan.properties]
         weighted = [own * np.repeat(row, counts) for own, row in zip(out_of_fold.values(), weights, strict=True)]
         mean = np.sum(weighted, axis=0)
-        by_kind = {kind: _figures(plan, own) for kind, own in out_of_fold.items()}
-        half_widths = {
-            prop.name: conformal_half_width(targets[:, column], mean[:, where.start])
-            for column, (prop, where) in enumerate(zip(plan.properties, output_slices(plan.properties), strict=True))
-            if prop.kind != "class"
-        }
-        return cls(weights, by_kind, _figures(plan, mean), half_widths)
+        by_kind = {kind: _figures(plan, values) for kind, (values, _, _) in out_of_fold.items()}
+        rows = plan.rows[plan.judged]
+        runs, families = ([column[row] for row in rows] for column in (plan.zoo.runs, plan.zoo.families))
+        intervals, ends, coverage = {}, {}, {}
+        for column, (prop, where) in enumerate(zip(plan.properties, output_slices(plan.properties), strict=True)):
+            if prop.kind != "class":
+                ranges, labels = Ranges(*mean[:, :, where.start]), targets[:, column]
+                intervals[prop.name] = calibrate(prop, labels, ranges, runs)
+                ends[prop.name] = cross_fitted_ends(prop, labels, ranges, runs)
+                coverage[prop.name] = coverage_figures(labels, ranges.values, ends[prop.name], families)
+        return cls(weights, by_kind, _figures(plan, mean[0], ends), intervals, coverage)
 
 
-def _out_of_fold(plan: Plan, examples: Examples, experts: Sequence[Expert]) -> Float[np.ndarray, "judged outputs"]:
-    """Predicts the networks of `plan.judged`, each by the expert that had not learned from it."""
-    parts = [np.zeros((0, num_outputs(plan.properties)))]
+def _out_of_fold(plan: Plan, examples: Examples, experts: Sequence[Expert]) -> Float[np.ndarray, "3 judged outputs"]:
+    """Predicts the networks of `plan.judged`, each by the expert that had not learned from it: values and ranges."""
+    parts = [np.zeros((3, 0, num_outputs(plan.properties)))]
     for expert, fold in zip(experts, plan.folds, strict=True):
         held_out = examples.take(fold.held_out).prepared
         for start in range(0, len(held_out), BLOCK):
             block = held_out.take(range(start, min(start + BLOCK, len(held_out))))
-            parts.append(expert.predict(block).values.double().numpy())
-    return np.concatenate(parts)
+            found = expert.predict(block)
+            parts.append(torch.stack((found.values, *found.range())).double().numpy())
+    return np.concatenate(parts, axis=1)
 
 
-def _figures(plan: Plan, values: Float[np.ndarray, "judged outputs"]) -> dict[str, Figures]:
+def _figures(
+    plan: Plan,
+    values: Float[np.ndarray, "judged outputs"],
+    ends: Mapping[str, tuple[Float[np.ndarray, " judged"], Float[np.ndarray, " judged"]]] = MappingProxyType({}),
+) -> dict[str, Figures]:
     found = {}
     for prop, where in zip(plan.properties, output_slices(plan.properties), strict=True):
         own = values[:, where] if prop.kind == "class" else values[:, where.start]
-        found[prop.name] = scores(prop, plan.labels[prop.name][plan.judged], decide(prop, own))
+        measured = plan.labels[prop.name][plan.judged]
+        found[prop.name] = scores(prop, measured, decide(prop, own), ends.get(prop.name))
     return found
 
 
@@ -267,6 +281,7 @@ def _assemble(plan: Plan, material: _Material, trained: Mapping[str, _Trained], 
     names = [prop.name for prop in plan.properties]
     metrics = {
         "validation": judged.figures,
+        "coverage": judged.coverage,
         "invariance": _held_out_invariance(plan, material, trained, judged),
         "experts": {
             kind: {
@@ -283,8 +298,8 @@ def _assemble(plan: Plan, material: _Material, trained: Mapping[str, _Trained], 
         plan.properties,
         [expert for expert, _ in members],
         np.stack([row for _, row in members]),
-        half_widths=judged.half_widths,
-        half_widths_outside=half_widths_outside(plan, material.examples),
+        intervals=judged.intervals,
+        intervals_outside=intervals_outside(plan, material.examples),
         domain=learn_domain(plan, material.reader, material.examples),
         split=plan.split,
         record=training_record(plan, seconds, material.symmetry_record),

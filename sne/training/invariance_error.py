@@ -97,20 +97,20 @@ class CopiedRows:
 
         Args:
             predictor: The predictor.
-            values: Its predictions for all rows, as `Predictor.values_and_logits` gives them.
+            values: Its predictions for all rows, as `Predictor.arrays` gives them.
             logits: Its logits for all rows, likewise.
             batch_size: Number of networks per forward pass.
         """
         totals = {prop.name: np.zeros((2, len(self.rows))) for prop in predictor.properties}
         for draw in range(self.draws if self.rows else 0):
             networks = self.copies.networks(self.rows, *self._seed, draw)
-            new_values, new_logits = predictor.values_and_logits(networks, batch_size=batch_size)
+            new = predictor.arrays(networks, batch_size=batch_size)
             for prop in predictor.properties:
-                steps = new_logits[prop.name] - logits[prop.name][:, self.places].astype(np.float64)
+                steps = new.logits[prop.name] - logits[prop.name][:, self.places].astype(np.float64)
                 squares = 0.5 * np.square(steps).sum(-1)
                 totals[prop.name][0] += squares.mean(0) / self.draws if len(squares) else np.nan
                 moved = _distance(
-                    prop, decide(prop, values[prop.name])[self.places], decide(prop, new_values[prop.name])
+                    prop, decide(prop, values[prop.name])[self.places], decide(prop, new.values[prop.name])
                 )
                 totals[prop.name][1] += moved / self.draws
         return {name: (self._spread(total[0]), self._spread(total[1])) for name, total in totals.items()}
@@ -167,8 +167,8 @@ def held_out_invariance(
     n, totals = 0, {prop.name: np.zeros(2) for prop in predictors[0].properties}
     for predictor, rows in zip(predictors, held_out, strict=True):
         chosen = CopiedRows(copies, rows, most=max(MOST_HELD_OUT // len(predictors), 1)).rows
-        values, logits = predictor.values_and_logits(zoo.networks(chosen))
-        changes = CopiedRows(copies, np.array(chosen), seed=seed).of_predictor(predictor, values, logits)
+        found = predictor.arrays(zoo.networks(chosen))
+        changes = CopiedRows(copies, np.array(chosen), seed=seed).of_predictor(predictor, found.values, found.logits)
         for name, pair in changes.items():
             totals[name] += [part.sum() for part in pair]
         n += len(chosen)

@@ -15,7 +15,7 @@ from sne.predictors.experts import Examples
 from sne.predictors.experts.forest import grow_forest, tree_nodes
 from sne.predictors.experts.state import derive_seed
 from sne.predictors.experts.trees import Trees, join_trees
-from sne.predictors.figures import conformal_half_width
+from sne.predictors.intervals import Interval, conformal_half_width
 from sne.training.plan import Plan
 
 MOST_NETWORKS = 2000
@@ -64,7 +64,7 @@ def learn_domain(plan: Plan, reader: NetworkEncoder, examples: Examples) -> Doma
     return Domain(Neighbours.fit(rows), as_large[0], trees, as_large[1])
 
 
-def half_widths_outside(plan: Plan, examples: Examples) -> dict[str, float | None]:
+def intervals_outside(plan: Plan, examples: Examples) -> dict[str, Interval | None]:
     """Measures how far predictions are off on families that were left out of training.
 
     Args:
@@ -72,12 +72,12 @@ def half_widths_outside(plan: Plan, examples: Examples) -> dict[str, float | Non
         examples: The networks of the run, with descriptions.
 
     Returns:
-        Half the width of an interval that holds 90% of the labels of left-out families, for each property that is a
-        number, by trees on the description. None where the zoo has fewer than two families with enough labels.
+        Intervals of one width that hold 90% of the labels of left-out families, for each property that is a number, by
+        trees on the description. None where the zoo has fewer than two families with enough labels.
     """
     families = np.array([plan.zoo.families[row] for row in plan.rows])
     description = examples.prepared.description
-    found: dict[str, float | None] = {}
+    found: dict[str, Interval | None] = {}
     for column, prop in enumerate(plan.properties):
         if prop.kind == "class" or description is None:
             continue
@@ -100,7 +100,8 @@ def half_widths_outside(plan: Plan, examples: Examples) -> dict[str, float | Non
             )  # fmt: skip
             measured.append(labels[left_out])
             predicted.append(prop.at_ranks(forest.leaf_outputs(description[left_out]).mean(1)).double().numpy()[:, 0])
-        found[prop.name] = conformal_half_width(np.concatenate(measured), np.concatenate(predicted))
+        half_width = conformal_half_width(np.concatenate(measured), np.concatenate(predicted))
+        found[prop.name] = None if half_width is None else Interval(0.0, 0.0, half_width)
     return found
 
 

@@ -8,7 +8,7 @@ import sne.baselines
 
 pytestmark = pytest.mark.usefixtures("tiny_rooms")
 BASELINES = tuple(sne.baselines.BASELINES)
-FIGURES = ["kendall_tau", "tau_ceiling", "r2", "mae", "coverage", "n"]
+FIGURES = ["kendall_tau", "tau_ceiling", "r2", "mae", "coverage", "mean_width", "n"]
 
 
 def test_test_split_of_the_training_zoo_by_default(sne_command, predictor_path, zoo_path):

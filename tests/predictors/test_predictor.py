@@ -9,7 +9,7 @@ from tiny import ENCODERS, TinyEncoder, write_tiny_zoo
 from sne.encoders import Limits
 from sne.errors import SneError
 from sne.networks import Network
-from sne.predictors import Predictor, PredictorError, Property, encode
+from sne.predictors import Interval, Predictor, PredictorError, Property, encode
 from sne.predictors.experts import EncoderWithHeads, NeuralExpert, PropertyHeads
 from sne.predictors.sources import blocks
 from sne.zoo import Zoo
@@ -19,6 +19,7 @@ PROPERTIES = (
     Property("loss", "real", mean=1.0, std=2.0),
     Property("activation", "class", ("relu", "tanh")),
 )
+INTERVALS = {"accuracy": Interval(0.0, 0.0, 0.4), "loss": Interval(2.0, 0.5, 0.7)}
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,7 @@ def make_predictor(count=2, **kwargs):
         encoder = TinyEncoder(dim=5)
         experts.append(NeuralExpert(EncoderWithHeads(encoder, PropertyHeads(5, PROPERTIES, hidden=3))))
     weights = np.full((count, len(PROPERTIES)), 1 / count)
-    return Predictor(
-        TinyEncoder(dim=5), PROPERTIES, experts, weights, half_widths={"accuracy": 0.4, "loss": 0.7}, **kwargs
-    )
+    return Predictor(TinyEncoder(dim=5), PROPERTIES, experts, weights, intervals=INTERVALS, **kwargs)
 
 
 def alone(predictor, number):
@@ -99,14 +98,29 @@ def test_save_and_load(networks, tmp_path):
     again = Predictor.load(tmp_path / "p", encoders=ENCODERS)
     assert torch.equal(state, torch.get_rng_state())
     assert again.predict(networks) == predictor.predict(networks)
-    assert (again.record, again.metrics, again.half_widths["loss"]) == (
-        predictor.record,
-        predictor.metrics,
-        0.7,
-    )
+    assert (again.record, again.metrics, again.intervals) == (predictor.record, predictor.metrics, INTERVALS)
     np.testing.assert_array_equal(encode(networks, encoder=again), encode(networks, encoder=predictor))
     again.save(tmp_path / "p")
     assert Predictor.load(tmp_path / "p", encoders=ENCODERS).predict(networks) == predictor.predict(networks)
+
+
+def test_earlier_predictors_load_with_intervals_of_one_width(networks, tmp_path):
+    predictor = make_predictor()
+    predictor.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for prop, half_width in zip(config["properties"], (0.1, 0.7, None), strict=True):
+        del prop["interval"]
+        prop["half_width"] = half_width
+    edit(tmp_path, properties=config["properties"])
+    again = Predictor.load(tmp_path, encoders=ENCODERS)
+    for new, old in zip(again.predict(networks), predictor.predict(networks), strict=True):
+        assert new.value == old.value
+        if new.property == "activation":
+            assert new.low is None and new.high is None
+        elif new.property == "loss":
+            assert (new.low, new.high) == (pytest.approx(new.value - 0.7), pytest.approx(new.value + 0.7))
+        else:
+            assert (new.low, new.high) == (max(new.value - 0.1, 0), min(new.value + 0.1, 1))
 
 
 def edit(folder, **changes):
@@ -122,6 +136,7 @@ def retensor(folder, change):
 
 BIAS = "0.heads.output.bias"
 NUMBER = {"name": "a", "kind": "real", "classes": [], "mean": 0.0, "std": 1.0}
+RULE = {"factor": 2.0, "local": 1.0, "margin": 0.1}
 
 
 def edit_experts(folder, change):
@@ -167,7 +182,15 @@ def of_other_features(folder):
         (lambda p: edit_experts(p, lambda e: e[0].update(settings={"hidden": 10**9})), "asks for"),
         (lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": {"dim": 10**9}}), "asks for"),
         (lambda p: edit(p, encoder={"name": "SetEncoder", "settings": {"heads": 0}}), "damaged, ZeroDivisionError"),
-        (lambda p: edit(p, properties=[{**NUMBER, "half_width": -1}]), "half_width is -1"),
+        (lambda p: edit(p, properties=[{**NUMBER, "half_width": -1}]), "margin -1"),
+        (lambda p: edit(p, properties=[{**NUMBER, "half_width": [1]}]), r"margin \[1\]"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval": 0.1}]), "interval is 0.1, expected factor"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval": {"factor": 1}}]), "expected factor, local and margin"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "local": -1}}]), "local -1, expected a number"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "factor": "2"}}]), "factor '2', expected"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "factor": True}}]), "factor True"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "margin": float("nan")}}]), "margin nan"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "margin": 10**400}}]), "margin 1000"),
         (lambda p: edit(p, properties=[{**NUMBER, "kind": "odd"}]), "kind 'odd', expected one of"),
         (lambda p: (p / "metrics.json").write_text("[" * 100_000), "not readable as JSON"),
         (lambda p: (p / "split.json").write_text("[]"), "split.json"),
@@ -297,7 +320,7 @@ def test_limits_reach_the_encoder(networks, monkeypatch):
 
     monkeypatch.setattr(TinyEncoder, "prepare", prepare)
     predictor = make_predictor()
-    for call in (predictor.predict, predictor.values, predictor.values_and_logits, predictor.encode):
+    for call in (predictor.predict, predictor.values, predictor.arrays, predictor.encode):
         call(networks[:2], memory=10**11, budget=50)
     for encoder in (predictor, TinyEncoder(dim=5)):
         encode(networks[:2], encoder=encoder, memory=10**11, budget=50)

@@ -3,7 +3,7 @@ import pytest
 from tiny import TinyEncoder, write_tiny_zoo
 
 from sne import metrics
-from sne.predictors import Predictor, Property
+from sne.predictors import Interval, Predictor, Property
 from sne.training import PropertyEvaluation, TrainingError, TrainingSettings, evaluate, evaluate_rows, fit
 from sne.training.evaluation import rows_to_evaluate
 from sne.zoo import Split, Zoo
@@ -22,6 +22,10 @@ def predictor(zoo):
 
 def test_figures_are_those_of_the_rows_with_labels(zoo, predictor):
     rows = np.arange(10)
+    predictor = Predictor(
+        predictor.encoder, predictor.properties, predictor.experts, predictor.weights,
+        intervals={"test_accuracy": Interval(0.0, 0.5, 0.02)},
+    )  # fmt: skip
     (evaluation,) = evaluate_rows(predictor, zoo, rows)
     measured = zoo.column("test_accuracy")[rows]
     predicted = predictor.values(zoo.networks(rows))["test_accuracy"]
@@ -29,7 +33,13 @@ def test_figures_are_those_of_the_rows_with_labels(zoo, predictor):
     assert figures["kendall_tau"] == metrics.kendall_tau(measured, predicted)
     assert figures["mae"] == metrics.mae(measured, predicted)
     assert figures["n"] == len(evaluation.table()) == 10 - int(np.isnan(measured).sum()) == 8
-    assert evaluation.table()[0]["id"] == zoo.ids[0]
+    table = evaluation.table()
+    assert table[0]["id"] == zoo.ids[0]
+    said = {p.source: p for p in predictor.predict(zoo.networks(rows))}
+    assert all((row["low"], row["high"]) == (said[row["id"]].low, said[row["id"]].high) for row in table)
+    inside = [row["low"] <= row["measured"] <= row["high"] for row in table]
+    assert 0 < figures["coverage"] == np.mean(inside) < 1
+    assert figures["mean_width"] == pytest.approx(np.mean([row["high"] - row["low"] for row in table]))
 
 
 def test_groups_partition_the_rows():
@@ -46,7 +56,7 @@ def test_groups_partition_the_rows():
     assert groups["0.5"]["sne"]["kendall_tau"] == 1.0
     assert groups["missing"]["sne"]["kendall_tau"] == -1.0
     assert groups["x"]["sne"] == {
-        **dict.fromkeys(("kendall_tau", "tau_ceiling", "r2", "mae", "coverage")),
+        **dict.fromkeys(("kendall_tau", "tau_ceiling", "r2", "mae", "coverage", "mean_width")),
         "n": 1,
     }
 

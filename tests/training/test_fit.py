@@ -63,7 +63,13 @@ def test_folds_judge_every_run_once(zoo):
     assert len(predictor.experts) == 3 and predictor.dim == 24
     assert predictor.metrics["validation"]["test_loss"]["n"] == 48
     assert len({tuple(e.model.encoder.shift.tolist()) for e in predictor.experts}) == 3  # scales of their own folds
-    assert predictor.half_widths["test_loss"] > 0
+    assert predictor.intervals["test_loss"].factor > 0
+    validation, coverage = (predictor.metrics[name]["test_loss"] for name in ("validation", "coverage"))
+    assert (
+        sum(group["n"] for group in coverage["by_family"]) == sum(group["n"] for group in coverage["by_decile"]) == 48
+    )
+    inside = sum(group["n"] * group["coverage"] for group in coverage["by_family"])
+    assert validation["coverage"] == pytest.approx(inside / 48) and validation["mean_width"] > 0
 
 
 def test_the_best_epoch_is_kept(zoo):
@@ -148,7 +154,7 @@ def test_out_must_be_a_folder(zoo, tmp_path):
 def test_metrics_are_valid_json(zoo, tmp_path):
     fit(zoo, ["test_accuracy"], split=zoo.split, encoder=TinyEncoder, settings=QUICK, out=tmp_path / "p")
     metrics = json.loads((tmp_path / "p" / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert set(metrics) == {"validation", "invariance", "experts"}
+    assert set(metrics) == {"validation", "coverage", "invariance", "experts"}
 
 
 def test_arguments_of_the_wrong_type_are_explained(zoo):

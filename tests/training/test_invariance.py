@@ -159,7 +159,7 @@ def test_the_invariance_error_against_a_loop(half_known):
         for draw in range(2) if copies.is_known(row) else ():
             (copy,) = copies.networks([row], "invariance error", 0, draw)
             for name, errors in moved.items():
-                both = [predictor.values_and_logits(source)[1][name] for source in (half_known.network(row), copy)]
+                both = [predictor.arrays(source).logits[name] for source in (half_known.network(row), copy)]
                 errors.append(np.mean([0.5 * ((a - b) ** 2).sum() for a, b in zip(*both, strict=True)]))
     for evaluation in (loss, activation):
         found = evaluation.figures()["sne"]["invariance_error"]

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.errors import PredictorError
+from sne.predictors.experts.contract import Outputs
 from sne.predictors.experts.description import DescriptionExpert
 from sne.predictors.experts.trees import LEAF, TreeNodes, Trees, join_trees, single_leaf
 from sne.predictors.properties import Property
@@ -70,13 +71,13 @@ class BoostingExpert(DescriptionExpert):
 
     def predict_property(
         self, prop: Property, rows: Float[Tensor, "rows features"], learned: tuple[Trees, Tensor]
-    ) -> Float[Tensor, "rows outputs"]:
+    ) -> Outputs:
         """Adds up the trees."""
         trees, start = learned
         outputs = trees.leaf_outputs(rows).double().sum(1) + start
         if prop.kind == "class":
-            return outputs.softmax(1)
-        return outputs.clamp(0, 1) if prop.kind == "fraction" else outputs
+            return Outputs(outputs.softmax(1))
+        return Outputs(outputs.clamp(0, 1) if prop.kind == "fraction" else outputs)
 
 
 def _constant(prop: Property, values: np.ndarray) -> dict[str, Tensor]:

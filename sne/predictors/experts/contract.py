@@ -118,11 +118,22 @@ class Outputs:
             places that `output_slices` gives.
         logits: The values before sigmoid, softmax or scale; None for experts without logits.
         embedding: One vector per network; None for experts without embeddings.
+        low: Lower end of a range of each value, wider where the expert is in doubt. Its scale is free, since intervals
+            are calibrated. None for experts that do not tell.
+        high: Upper end of the range; None where `low` is None.
     """
 
     values: Float[Tensor, "networks outputs"]
     logits: Float[Tensor, "networks outputs"] | None = None
     embedding: Float[Tensor, "networks dim"] | None = None
+    low: Float[Tensor, "networks outputs"] | None = None
+    high: Float[Tensor, "networks outputs"] | None = None
+
+    def range(self) -> tuple[Float[Tensor, "networks outputs"], Float[Tensor, "networks outputs"]]:
+        """Returns `low` and `high`; the values themselves where the expert does not tell."""
+        if self.low is None or self.high is None:
+            return self.values, self.values
+        return self.low, self.high
 
 
 @runtime_checkable

@@ -70,10 +70,8 @@ class DescriptionExpert(Expert):
         """
 
     @abc.abstractmethod
-    def predict_property(
-        self, prop: Property, rows: Float[Tensor, "rows features"], learned: Any
-    ) -> Float[Tensor, "rows outputs"]:
-        """Predicts one property, in its own unit, from what `read_property` gave."""
+    def predict_property(self, prop: Property, rows: Float[Tensor, "rows features"], learned: Any) -> Outputs:
+        """Predicts one property, in its own unit, from what `read_property` gave; perhaps with its range."""
 
     @classmethod
     def create(
@@ -101,11 +99,15 @@ class DescriptionExpert(Expert):
         rows = self._rows(prepared)
         if rows.shape[1] != self.num_features:
             raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
-        columns = [
-            self.predict_property(prop, rows, learned).double()
+        found = [
+            self.predict_property(prop, rows, learned)
             for prop, learned in zip(self.properties, self._learned, strict=True)
         ]
-        return Outputs(torch.cat(columns, dim=1))
+        values = torch.cat([own.values.double() for own in found], dim=1)
+        if all(own.low is None for own in found):
+            return Outputs(values)
+        low, high = (torch.cat(ends, dim=1).double() for ends in zip(*(own.range() for own in found), strict=True))
+        return Outputs(values, low=low, high=high)
 
     def state(self) -> dict[str, Tensor]:
         """Returns the tensors of each property, below its number."""

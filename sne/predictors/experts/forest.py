@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.predictors.experts.contract import Outputs
 from sne.predictors.experts.description import DescriptionExpert
 from sne.predictors.experts.trees import LEAF, TreeNodes, Trees, join_trees, single_leaf
 from sne.predictors.properties import Property
@@ -15,6 +16,8 @@ LEAST_IN_A_LEAF = 3
 SHARE_OF_FEATURES = 0.3
 LEAVES = 2000
 """Approximate number of leaves per tree at most, so that a predictor of a large zoo stays small."""
+TAIL = 0.2
+"""Share of trees below the range of a value, and above it; chosen out of fold (docs/default-encoder.md)."""
 
 
 @final
@@ -45,12 +48,18 @@ class ForestExpert(DescriptionExpert):
         """Returns the trees, after checking that every row comes to a leaf."""
         return Trees.from_tensors(tensors, num_features, prop.num_outputs)
 
-    def predict_property(
-        self, prop: Property, rows: Float[Tensor, "rows features"], learned: Trees
-    ) -> Float[Tensor, "rows outputs"]:
-        """Averages the leaves over the trees."""
-        outputs = learned.leaf_outputs(rows).mean(1)
-        return outputs if prop.kind == "class" else prop.at_ranks(outputs)
+    def predict_property(self, prop: Property, rows: Float[Tensor, "rows features"], learned: Trees) -> Outputs:
+        """Averages the leaves over the trees; the range of a number leaves out a share of the trees on either side."""
+        leaves = learned.leaf_outputs(rows)
+        if prop.kind == "class":
+            return Outputs(leaves.mean(1))
+        in_order = torch.from_numpy(
+            np.sort(leaves[:, :, 0].contiguous().numpy(), axis=1)[:, :, None]
+        )  # faster than torch's sort
+        left_out = int(TAIL * leaves.shape[1])
+        ranks = torch.stack((leaves.mean(1), in_order[:, left_out], in_order[:, -1 - left_out]))
+        values, low, high = prop.at_ranks(ranks)
+        return Outputs(values, low=low, high=high)
 
 
 def grow_forest(

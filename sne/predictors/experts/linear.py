@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.errors import PredictorError
+from sne.predictors.experts.contract import Outputs
 from sne.predictors.experts.description import DescriptionExpert
 from sne.predictors.properties import Property
 
@@ -77,11 +78,11 @@ class LinearExpert(DescriptionExpert):
 
     def predict_property(
         self, prop: Property, rows: Float[Tensor, "rows features"], learned: dict[str, Tensor]
-    ) -> Float[Tensor, "rows outputs"]:
+    ) -> Outputs:
         """Applies the linear model."""
         features = _standardise(rows.double(), learned["shift"], learned["scale"])
         outputs = features @ learned["weight"].T + learned["bias"]
-        return outputs.softmax(1) if prop.kind == "class" else prop.at_ranks(outputs.clamp(0, 1))
+        return Outputs(outputs.softmax(1) if prop.kind == "class" else prop.at_ranks(outputs.clamp(0, 1)))
 
 
 def _standardise(

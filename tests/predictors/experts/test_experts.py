@@ -24,7 +24,7 @@ from sne.encoders.chunking import ROLES
 from sne.predictors import EXPERTS, PredictorError, Property
 from sne.predictors.experts import Examples, FitContext, Fold, Prepared
 from sne.predictors.experts.boosting import BoostingExpert
-from sne.predictors.experts.forest import grow_forest
+from sne.predictors.experts.forest import ForestExpert, grow_forest
 from sne.predictors.experts.linear import INVERSE_PENALTY, LARGEST, PENALTIES, LinearExpert
 from sne.predictors.experts.state import StateStore
 from sne.training import TrainingError, TrainingSettings
@@ -99,9 +99,18 @@ class TestContract:
     def test_the_batch_changes_nothing(self, kind, examples):
         prepared = examples[1].prepared
         expert = fitted(kind, examples)
-        whole = expert.predict(prepared).values
-        parts = torch.cat([expert.predict(prepared.take(some)).values for some in (range(13), range(13, 60))])
-        torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+        whole = expert.predict(prepared)
+        some, others = (expert.predict(prepared.take(places)) for places in (range(13), range(13, 60)))
+        torch.testing.assert_close(torch.cat([some.values, others.values]), whole.values, rtol=1e-4, atol=1e-5)
+        for end, *parts in zip(whole.range(), some.range(), others.range(), strict=True):
+            torch.testing.assert_close(torch.cat(parts), end, rtol=1e-4, atol=1e-5)
+
+    def test_ranges_are_ranges(self, kind, examples):
+        outputs = fitted(kind, examples).predict(examples[1].prepared)
+        low, high = outputs.range()
+        assert low.shape == high.shape == outputs.values.shape and (low <= high).all()
+        assert (outputs.low is None) == (outputs.high is None) == (kind != "forest")
+        assert kind != "forest" or (low < high).any(0)[:2].all()
 
     def test_same_seed_same_bits(self, kind, examples):
         first, again = fitted(kind, examples).state(), fitted(kind, examples).state()
@@ -192,7 +201,7 @@ def test_forests_without_labels_prefer_nothing(rows):
 
 def learn_and_predict(expert, prop, rows, targets, others):
     tensors = expert.fit_property(prop, rows, targets, seed=0)
-    return expert.predict_property(prop, others, expert.read_property(prop, tensors, rows.shape[1]))
+    return expert.predict_property(prop, others, expert.read_property(prop, tensors, rows.shape[1])).values
 
 
 @pytest.mark.parametrize("known", [(0, 1, 2), (0, 2), (1, 2), (1,)])
@@ -294,8 +303,8 @@ def test_without_a_neural_expert_the_description_is_the_embedding(zoo, kind):
     description = predictor.encoder.summarize(predictor.encoder.prepare(networks))
     np.testing.assert_array_equal(predictor.encode(networks), description.numpy())
     assert predictor.encode([]).shape == (0, predictor.dim) == (0, description.shape[1])
-    values, logits = predictor.values_and_logits(networks)
-    assert logits["test_loss"].shape == (0, 3, 1) and values["test_loss"].shape == (3,)
+    found = predictor.arrays(networks)
+    assert found.logits["test_loss"].shape == (0, 3, 1) and found.values["test_loss"].shape == (3,)
 
 
 def test_damaged_trees_are_refused(zoo, tmp_path):
@@ -318,3 +327,13 @@ def test_an_encoder_without_descriptions_takes_the_neural_expert_only(zoo):
 def test_unknown_experts_are_told(zoo):
     with pytest.raises(TrainingError, match="unknown expert 'oracle', expected some of neural, forest"):
         fit(zoo, ["test_accuracy"], encoder=SMALL, settings=TrainingSettings(experts=("oracle",)))
+
+
+def test_the_range_of_a_forest_leaves_out_a_fifth_of_the_trees_on_either_side(rows, others):
+    prop = Property.infer("x", np.arange(len(rows)) / len(rows))
+    expert = ForestExpert([prop], TrainingSettings(trees=11))
+    trees = expert.read_property(prop, expert.fit_property(prop, rows, rows[:, 0].clip(0, 1), seed=0), rows.shape[1])
+    found = expert.predict_property(prop, others, trees)
+    for n, leaves in enumerate(trees.leaf_outputs(others)[:, :, 0]):
+        in_order = sorted(prop.at_ranks(leaves.double()).tolist())  # of 11, the third and the ninth
+        assert found.low[n, 0] == pytest.approx(in_order[2]) and found.high[n, 0] == pytest.approx(in_order[8])
