@@ -211,7 +211,11 @@ def _warn_of_networks_without_copies(predictor: "Predictor") -> None:
 
 def _print_figures(predictor: "Predictor") -> None:
     metrics = predictor.metrics
-    rows = [{"property": name, **figures} for name, figures in metrics["validation"].items()]
+    left_out = ("coverage", "mean_width")
+    rows = [
+        {"property": name, **{key: value for key, value in figures.items() if key not in left_out}}
+        for name, figures in metrics["validation"].items()
+    ]
     print(f"validation, {'out of fold' if predictor.record['settings']['folds'] > 1 else 'best epoch'}:")
     print(format_table(rows))
     print()

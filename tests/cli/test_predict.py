@@ -7,8 +7,17 @@ import pytest
 pytestmark = pytest.mark.usefixtures("tiny_rooms")
 
 
-def test_best_first_with_intervals(sne_command, predictor_path, checkpoints):
-    result = sne_command("predict", checkpoints, "--predictor", predictor_path)
+@pytest.fixture
+def folds_path(zoo_path, tmp_path, sne_command):
+    """A predictor that is calibrated on more than six runs, and so has intervals."""
+    path = tmp_path / "folds"
+    train = ("train", zoo_path, "--target", "test_accuracy", "--preset", "tiny", "--epochs", 5, "--folds", 2)
+    assert sne_command(*train, "--out", path).status == 0
+    return path
+
+
+def test_best_first_with_intervals(sne_command, folds_path, checkpoints):
+    result = sne_command("predict", checkpoints, "--predictor", folds_path)
     assert result.status == 0, result.err
     lines = result.out.splitlines()
     assert lines[0].split("  ")[0] == "file" and "test_accuracy 90%" in lines[0]
@@ -16,8 +25,8 @@ def test_best_first_with_intervals(sne_command, predictor_path, checkpoints):
     assert len(values) == 3 and values == sorted(values, reverse=True)
 
 
-def test_json(sne_command, predictor_path, checkpoints):
-    result = sne_command("predict", checkpoints / "net0.safetensors", "--predictor", predictor_path, "--json")
+def test_json(sne_command, folds_path, checkpoints):
+    result = sne_command("predict", checkpoints / "net0.safetensors", "--predictor", folds_path, "--json")
     (line,) = result.json()
     assert line["file"] == str(checkpoints / "net0.safetensors") and line["property"] == "test_accuracy"
     assert 0 <= line["low"] <= line["value"] <= line["high"] <= 1
