@@ -43,8 +43,8 @@ Experts = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Experts to train, separated by commas: neural, forest, boosting, linear. Networks that were held out "
-        "decide the weight of each. [default: neural,forest; paper: neural]",
+        help="Experts to train, separated by commas: neural, forest, boosting, linear, kernel. Networks that were held "
+        "out decide the weight of each. [default: neural,forest,kernel; paper: neural]",
     ),
 ]
 Folds = Annotated[

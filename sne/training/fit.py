@@ -15,7 +15,7 @@ from jaxtyping import Float
 from sne.encoders import NetworkEncoder
 from sne.errors import TrainingError
 from sne.predictors import EXPERTS, Expert, Predictor, TrainingSettings, choose_device, scores
-from sne.predictors.experts import Examples, FitContext, Prepared, ProcessGroup, prepare, without_memory
+from sne.predictors.experts import Examples, FitContext, Fold, Prepared, ProcessGroup, prepare, without_memory
 from sne.predictors.experts.process_group import joined_processes
 from sne.predictors.experts.state import StateStore, own_randomness
 from sne.predictors.figures import Figures, decide
@@ -56,7 +56,8 @@ def fit(
 ) -> Predictor:
     """Trains a predictor on a zoo.
 
-    Every kind of expert is trained once per fold, without the networks of that fold. The predictions for the networks
+    Every kind of expert is trained once per fold, without the networks of that fold; the kernel expert is trained once
+    more, on all networks, for the predictor. The predictions for the networks
     held out choose training epochs and the weights of the experts, and give the validation figures
     (`metrics["validation"]`), the invariance error (`metrics["invariance"]`) and the intervals. Experts without any
     weight are left out of the predictor. Networks of test runs are never read.
@@ -132,10 +133,12 @@ class _Trained:
 
     Args:
         experts: One expert per fold.
+        members: Those that take part in the predictor: the same, or one that has learned from all folds.
         seconds: Time that their training took, in all sittings.
     """
 
     experts: Sequence[Expert]
+    members: Sequence[Expert]
     seconds: float
 
 
@@ -179,11 +182,15 @@ def _train_experts(
     resume: bool,
     bars: TrainingProgress,
 ) -> dict[str, _Trained]:
-    """Trains every kind of expert once per fold."""
+    """Trains every kind of expert once per fold, and some once more on all networks."""
     trained = {}
     for kind in plan.settings.experts:
         experts, seconds = [], 0.0
-        for number, fold in enumerate(plan.folds):
+        folds = list(plan.folds)
+        is_refitted = EXPERTS[kind].is_refitted and len(folds) > 1
+        if is_refitted:
+            folds.append(Fold(np.arange(len(plan.rows)), np.arange(0)))
+        for number, fold in enumerate(folds):
             name = f"{kind}-{number}"
             context = FitContext(
                 name=name,
@@ -200,7 +207,8 @@ def _train_experts(
             expert.fit(material.examples, fold, context)
             seconds += max(time.monotonic() - started, expert.seconds)
             experts.append(expert)
-        trained[kind] = _Trained(experts, seconds)
+        of_folds = experts[: len(plan.folds)]
+        trained[kind] = _Trained(of_folds, experts[-1:] if is_refitted else of_folds, seconds)
     return trained
 
 
@@ -277,7 +285,7 @@ def _figures(
 def _assemble(plan: Plan, material: _Material, trained: Mapping[str, _Trained], judged: _Judged) -> Predictor:
     """Makes the predictor of all experts that have a weight, with its record and figures."""
     by_kind = list(zip(trained.items(), judged.weights, strict=True))
-    members = [(expert, row / len(one.experts)) for (_, one), row in by_kind if row.any() for expert in one.experts]
+    members = [(expert, row / len(one.members)) for (_, one), row in by_kind if row.any() for expert in one.members]
     names = [prop.name for prop in plan.properties]
     metrics = {
         "validation": judged.figures,

@@ -16,7 +16,7 @@ from sne.zoo import Split, Zoo, split_by_run
 PRESET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"epochs": 25, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.0, "patience": 10},
     "default": {
-        "experts": ("neural", "forest"),
+        "experts": ("neural", "forest", "kernel"),
         "folds": 5,
         "epochs": 60,
         "batch_size": 64,

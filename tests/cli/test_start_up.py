@@ -39,7 +39,7 @@ def modules_of(*arguments) -> list[str]:
 def default_predictor(zoo_path, tmp_path, sne_command):
     """A predictor with the default encoder and all kinds of experts."""
     path = tmp_path / "default"
-    experts = "neural,forest,boosting,linear"
+    experts = "neural,forest,boosting,linear,kernel"
     options = ("--epochs", 1, "--folds", 1, "--experts", experts, "--trees", 5)
     result = sne_command("train", zoo_path, "--target", "test_accuracy", "--out", path, *options)
     assert result.status == 0, result.err

@@ -11,6 +11,7 @@ from sne.predictors.experts.contract import Prepared as Prepared
 from sne.predictors.experts.contract import prepare as prepare
 from sne.predictors.experts.forest import ForestExpert as ForestExpert
 from sne.predictors.experts.heads import PropertyHeads as PropertyHeads
+from sne.predictors.experts.kernel import KernelExpert as KernelExpert
 from sne.predictors.experts.linear import LinearExpert as LinearExpert
 from sne.predictors.experts.loop import EncoderWithHeads as EncoderWithHeads
 from sne.predictors.experts.neural import NeuralExpert as NeuralExpert
@@ -25,5 +26,6 @@ EXPERTS: dict[str, type[Expert]] = {
     "forest": ForestExpert,
     "boosting": BoostingExpert,
     "linear": LinearExpert,
+    "kernel": KernelExpert,
 }
 """Kinds of experts by the names that settings, the command line and predictor folders use."""

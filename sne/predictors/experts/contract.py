@@ -196,6 +196,8 @@ class Expert(abc.ABC):
 
     reads_description: ClassVar[bool] = True
     """Whether `Prepared.description` has to be there."""
+    is_refitted: ClassVar[bool] = False
+    """Whether a predictor of several folds holds one expert that has learned from all of them, rather than each."""
     embedding_dim: int = 0
     """Length of its embeddings; 0 for an expert without embeddings and logits."""
     seconds: float = 0.0

@@ -294,7 +294,7 @@ def test_a_predictor_of_all_experts_is_their_weighted_mean(zoo, tmp_path):
     assert again.split == zoo.split and again.expert_weights() == weights
 
 
-@pytest.mark.parametrize("kind", ["forest", "boosting", "linear"])
+@pytest.mark.parametrize("kind", ["forest", "boosting", "linear", "kernel"])
 def test_without_a_neural_expert_the_description_is_the_embedding(zoo, kind):
     settings = TrainingSettings(**QUICK, experts=(kind,))
     predictor = fit(zoo, ["test_loss"], split=zoo.split, encoder=SMALL, settings=settings)

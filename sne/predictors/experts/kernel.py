@@ -1,0 +1,191 @@
+"""The kernel expert: kernel ridge regression on the description of a network."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sne.encoders import NetworkEncoder
+from sne.errors import PredictorError, TrainingError
+from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared
+from sne.predictors.experts.settings import TrainingSettings
+from sne.predictors.properties import Property, num_outputs, output_slices
+
+RIDGE = 0.02
+"""Weight of the penalty, chosen out of fold (docs/default-encoder.md)."""
+
+WIDTH = 0.5
+"""Squared distances are multiplied by this number over their median; chosen out of fold likewise."""
+
+MOST_POINTS = 4000
+"""Largest number of training networks that are kept; of more, so many are taken at equal distances."""
+
+LEVELS = 65
+"""Number of quantiles per feature from which its scale is interpolated."""
+
+LARGEST = 3.0
+"""Bound on the magnitude of scaled features, in standard deviations."""
+
+LEAST_CHANCE = 1e-3
+
+PARTS = ("columns", "knots", "points", "coefficients", "offsets", "gain")
+
+
+@final
+class KernelExpert(Expert):
+    """Kernel ridge regression with a Gaussian kernel, all properties at once.
+
+    Every feature is turned into its normal score among the training networks, so that neither its unit nor its outliers
+    count. Numbers are learned as ranks among the training labels, classes as one number per class.
+
+    Args:
+        properties: Properties to predict, in order.
+
+    Source: Saunders, Gammerman and Vovk, "Ridge regression learning algorithm in dual variables", ICML 1998.
+    Differs: The width of the kernel follows from the median distance of the training networks.
+    """
+
+    reads_description: ClassVar[bool] = True
+    is_refitted: ClassVar[bool] = True
+
+    def __init__(self, properties: Sequence[Property]):
+        self.properties = tuple(properties)
+        self._tensors: dict[str, Tensor] = {}
+
+    @classmethod
+    def create(
+        cls, encoder: Callable[[], NetworkEncoder], properties: Sequence[Property], settings: TrainingSettings
+    ) -> "KernelExpert":
+        """Makes an expert that has learned nothing yet; encoder and settings are not needed."""
+        return cls(properties)
+
+    def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
+        """Solves for one coefficient per training network and output."""
+        learned = examples.take(fold.train[_spaced(len(fold.train), MOST_POINTS)])
+        rows = _rows(learned.prepared)
+        knots = torch.from_numpy(np.quantile(rows.double().numpy(), np.linspace(0, 1, LEVELS), axis=0).T).float()
+        columns = (knots[:, -1] > knots[:, 0]).nonzero()[:, 0]
+        knots = knots[columns].contiguous()
+        points = _scores(rows[:, columns], knots)
+        distances = _squared_distances(points, points).double()
+        median = (
+            distances[~torch.eye(len(points), dtype=torch.bool)].median() if len(points) > 1 else distances.new_ones(())
+        )
+        gain = WIDTH / median.clamp_min(1e-6)
+        kernel = (-gain * distances).exp()
+        coefficients = torch.zeros(len(points), num_outputs(self.properties), dtype=torch.float64)
+        offsets = torch.zeros(num_outputs(self.properties), dtype=torch.float64)
+        for column, (prop, where) in enumerate(zip(self.properties, output_slices(self.properties), strict=True)):
+            context.on_progress(column, len(self.properties), "properties")
+            labels = learned.targets[:, column].double()
+            known = (~labels.isnan()).nonzero()[:, 0]
+            goals = _goals(prop, labels[known])
+            offsets[where] = goals.mean(0) if len(known) else 1 / prop.num_outputs if prop.kind == "class" else 0.5
+            own = kernel[known][:, known] + RIDGE * torch.eye(len(known), dtype=torch.float64)
+            coefficients[known, where] = torch.linalg.solve(own, goals - offsets[where])
+        context.on_progress(len(self.properties), len(self.properties), "properties")
+        self.num_features = rows.shape[1]
+        self._tensors = {
+            "columns": columns.to(torch.int32),
+            "knots": knots,
+            "points": points,
+            "coefficients": coefficients.float(),
+            "offsets": offsets.float(),
+            "gain": gain.float(),
+        }
+
+    @torch.no_grad()
+    def predict(self, prepared: Prepared) -> Outputs:
+        """Predicts every property."""
+        rows, learned = _rows(prepared), self._tensors
+        if rows.shape[1] != self.num_features:
+            raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
+        scores = _scores(rows[:, learned["columns"].long()], learned["knots"])
+        kernel = (-learned["gain"] * _squared_distances(scores, learned["points"])).exp_()
+        raw = kernel @ learned["coefficients"] + learned["offsets"]
+        values = []
+        for prop, where in zip(self.properties, output_slices(self.properties), strict=True):
+            if prop.kind == "class":
+                chances = raw[:, where].clamp_min(LEAST_CHANCE)
+                values.append((chances / chances.sum(1, keepdim=True)).double())
+            else:
+                values.append(prop.at_ranks(raw[:, where].double().clamp(0, 1)))
+        return Outputs(torch.cat(values, dim=1))
+
+    def state(self) -> dict[str, Tensor]:
+        """Returns the training networks, their coefficients, and the scale of the features."""
+        return dict(self._tensors)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the length of a description."""
+        return {"num_features": self.num_features}
+
+    @classmethod
+    def from_state(
+        cls,
+        encoder: Callable[[], NetworkEncoder],
+        properties: Sequence[Property],
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> "KernelExpert":
+        """Adopts the tensors after checking them."""
+        expert = cls(properties)
+        expert.num_features = int(settings["num_features"])
+        missing, extra = sorted(set(PARTS) - tensors.keys()), sorted(tensors.keys() - set(PARTS))
+        if missing or extra:
+            first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
+            raise PredictorError(f"kernel expert: {first} ({len(missing) + len(extra)} such tensors)")
+        outputs, used, points = num_outputs(properties), tensors["columns"].numel(), tensors["coefficients"].shape[0]
+        shapes = {
+            "columns": (used,),
+            "knots": (used, LEVELS),
+            "points": (points, used),
+            "coefficients": (points, outputs),
+            "offsets": (outputs,),
+            "gain": (),
+        }
+        for name, shape in shapes.items():
+            dtype = torch.int32 if name == "columns" else torch.float32
+            if tuple(tensors[name].shape) != shape or tensors[name].dtype != dtype:
+                came = f"{tuple(tensors[name].shape)} {tensors[name].dtype}"
+                raise PredictorError(f"kernel expert: {name} is {came}, expected {shape} {dtype}")
+        columns = tensors["columns"]
+        if used and not 0 <= int(columns.min()) <= int(columns.max()) < expert.num_features:
+            raise PredictorError(f"kernel expert: asks for features outside 0 to {expert.num_features - 1}")
+        expert._tensors = {name: tensors[name].contiguous() for name in PARTS}
+        return expert
+
+
+def _goals(prop: Property, labels: Float[Tensor, " known"]) -> Float[Tensor, "known outputs"]:
+    """Returns what is learned: ranks of numbers, one number per class."""
+    if prop.kind == "class":
+        return torch.nn.functional.one_hot(labels.long(), prop.num_outputs).double()
+    return prop.ranks(labels)[:, None].double()
+
+
+def _scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"]) -> Float[Tensor, "rows used"]:
+    """Returns the normal scores of features among the training networks, within plus and minus `LARGEST`."""
+    values = rows.T.contiguous()
+    right = torch.searchsorted(knots, values).clamp_(1, LEVELS - 1)
+    low, high = knots.gather(1, right - 1), knots.gather(1, right)
+    share = ((values - low) / (high - low).clamp_min(1e-30)).nan_to_num_(0.5).clamp_(0, 1)
+    levels = (right - 1 + share) / (LEVELS - 1)
+    return torch.special.ndtri(levels).clamp_(-LARGEST, LARGEST).T.contiguous()
+
+
+def _squared_distances(a: Float[Tensor, "m used"], b: Float[Tensor, "n used"]) -> Float[Tensor, "m n"]:
+    lengths = a.square().sum(1)[:, None] + b.square().sum(1)
+    return torch.addmm(lengths, a, b.T, alpha=-2).clamp_min_(0)
+
+
+def _spaced(size: int, most: int) -> np.ndarray:
+    return np.arange(size) if size <= most else np.linspace(0, size - 1, most).round().astype(np.int64)
+
+
+def _rows(prepared: Prepared) -> Float[Tensor, "rows features"]:
+    if prepared.description is None:
+        raise TrainingError("KernelExpert reads descriptions of networks, and there are none")
+    return prepared.description.float()
