@@ -151,7 +151,7 @@ class KernelExpert(Expert):
             dtype = torch.int32 if name == "columns" else torch.float32
             if tuple(tensors[name].shape) != shape or tensors[name].dtype != dtype:
                 came = f"{tuple(tensors[name].shape)} {tensors[name].dtype}"
-                raise PredictorError(f"kernel expert: {name} is {came}, expected {shape} {dtype}")
+                raise PredictorError(f"kernel expert: {name} has shape {came}, expected {shape} {dtype}")
         columns = tensors["columns"]
         if used and not 0 <= int(columns.min()) <= int(columns.max()) < expert.num_features:
             raise PredictorError(f"kernel expert: asks for features outside 0 to {expert.num_features - 1}")
