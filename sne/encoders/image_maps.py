@@ -22,8 +22,8 @@ SMALLEST_IMAGE, LARGEST_IMAGE = 4, 64
 SEQUENCE = 8
 """Number of rows of an image that a recurrent layer reads, one after the other."""
 
-WINDOW_ENTRIES = 1 << 18
-"""Number of entries of the windows that are multiplied at once: they fit the cache of a core."""
+WINDOW_ENTRIES = 1 << 22
+"""Number of entries of the windows that are multiplied at once, unless one network has more; bounds their memory."""
 
 
 def kernel_sides(part: Part) -> tuple[int, int] | None:

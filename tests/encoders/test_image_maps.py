@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from sne.encoders import image_maps
 from sne.encoders.image_maps import convolve, first_maps, first_rows, first_vectors, flattened, kernel_sides
 from sne.encoders.images import NUM_IMAGES, draw_images
 from sne.encoders.measures import WholeTensor
@@ -43,7 +44,9 @@ def test_depthwise_convolutions_equal_those_of_torch(batch, sides):
     torch.testing.assert_close(out, convolved_by_torch(maps, weights, groups=5), rtol=1e-5, atol=1e-4)
 
 
-def test_many_networks_equal_each_one_alone():
+@pytest.mark.parametrize("most", [1, 100_000, 1 << 22])
+def test_many_networks_equal_each_one_alone(most, monkeypatch):
+    monkeypatch.setattr(image_maps, "WINDOW_ENTRIES", most)
     maps, weights = normal(70, NUM_IMAGES, 5, 5, 16), WholeTensor(normal(70, 16, 16, 9, seed=1))
     together = convolve(maps, weights, (3, 3))
     assert together is not None
