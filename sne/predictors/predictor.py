@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,13 @@ from sne.encoders import ENCODERS, Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.networks import Network
 from sne.predictors.domain import LEAST_P, Domain
-from sne.predictors.experts import EXPERTS, Expert, MemberStack, Prepared, predict_together, prepare
-from sne.predictors.folder import CONFIG, DOMAIN, MODEL, PredictorFiles
+from sne.predictors.expert_sum import Computed, ExpertSum
+from sne.predictors.experts import EXPERTS, Expert
+from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
 from sne.predictors.intervals import Interval, Ranges
 from sne.predictors.prediction import PredictedArrays, PredictedBlock, Prediction, Sample
 from sne.predictors.properties import Property, num_outputs, output_slices
-from sne.predictors.saved import build_parts
+from sne.predictors.saved import build_parts, contents_of
 from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources, report_doubts, without_bad
 from sne.predictors.spreading import spread
 from sne.work import Executor
@@ -81,7 +81,7 @@ class Predictor:
         self.split = split
         self.record = dict(record or {})
         self.metrics = dict(metrics or {})
-        self._stacks: dict[int, MemberStack] = {}
+        self._sum = ExpertSum(encoder, self.properties, self.experts, weights, domain)
 
     def __repr__(self) -> str:
         """Names the properties, and the kinds of experts with their weights."""
@@ -354,27 +354,16 @@ class Predictor:
 
     def _contents(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Returns what config.json and model.safetensors hold."""
-        names = {kind: name for name, kind in EXPERTS.items()}
-        config = {
-            "encoder": {"name": type(self.encoder).__name__, "settings": self.encoder.settings()},
-            "properties": [
-                {
-                    **prop.to_json(),
-                    "interval": _to_json(self.intervals.get(prop.name)),
-                    "interval_outside": _to_json(self.intervals_outside.get(prop.name)),
-                }
-                for prop in self.properties
-            ],
-            "experts": [
-                {"kind": names[type(expert)], "settings": expert.settings(), "weights": row.tolist()}
-                for expert, row in zip(self.experts, self.weights, strict=True)
-            ],
-            "training": self.record,
-        }
-        tensors = {f"{n}.{name}": t for n, expert in enumerate(self.experts) for name, t in expert.state().items()}
-        if self.domain is not None:
-            tensors |= {f"{DOMAIN}.{name}": tensor for name, tensor in self.domain.to_tensors().items()}
-        return config, tensors
+        return contents_of(
+            self.encoder,
+            self.properties,
+            self.experts,
+            self.weights,
+            intervals=self.intervals,
+            intervals_outside=self.intervals_outside,
+            domain=self.domain,
+            record=self.record,
+        )
 
     @classmethod
     def load(cls, folder: str | Path, *, encoders: Mapping[str, type[NetworkEncoder]] | None = None) -> "Predictor":
@@ -408,15 +397,15 @@ class Predictor:
         tell: Callable[[str, list[str]], None] | None,
     ) -> Iterator[PredictedBlock]:
         """Lets the experts predict networks; bad ones are taken out."""
-        is_sampled = any(self._is_sampled(network, limits) for network in block)
+        is_sampled = any(self._sum.is_sampled(network, limits) for network in block)
         if is_sampled and len(block) > 1:
             for network in block:
                 yield from self._predict_block([network], errors, limits, tell)
             return
 
-        def compute(some: list[Network]) -> tuple[_Computed, Sample | None]:
+        def compute(some: list[Network]) -> tuple[Computed, Sample | None]:
             found, sample = (
-                self._predict_sample(some[0], limits) if is_sampled else (self._compute_all(some, limits), None)
+                self._sum.compute_sample(some[0], limits) if is_sampled else (self._sum.compute(some, limits), None)
             )
             if (bad := (~found.values.isfinite().all(1)).nonzero()).numel():
                 name = some[int(bad[0])].name
@@ -432,33 +421,6 @@ class Predictor:
             p_values = None if found.p_values is None else found.p_values.numpy()
             yield PredictedBlock(names, *arrays, low, high, self._count_as_stored(good), sample, p_values)
 
-    def _compute_all(self, block: list[Network], limits: Limits) -> "_Computed":
-        """Computes networks of which no sample is read, because they are small or a sample would be no smaller."""
-        is_small = limits.budget is None or all(network.num_weights <= limits.budget for network in block)
-        return self._compute(block, limits if is_small else replace(limits, budget=None))
-
-    def _compute(self, block: list[Network], limits: Limits) -> "_Computed":
-        """Predicts and encodes networks that are read together."""
-        reads_description = self.domain is not None or any(expert.reads_description for expert in self.experts)
-        return self._combine(prepare(self.encoder, block, with_description=reads_description, limits=limits))
-
-    def _is_sampled(self, network: Network, limits: Limits) -> bool:
-        """Whether a budget leaves a sample of a network's weights."""
-        if limits.budget is None or network.num_weights <= limits.budget:
-            return False
-        return sum(self.encoder.num_read(network, half) for half in limits.halves()) < network.num_weights
-
-    def _predict_sample(self, network: Network, limits: Limits) -> tuple["_Computed", Sample]:
-        """Returns the means of two samples of half the budget, and what their differences say."""
-        halves = limits.halves()
-        one, other = (self._compute([network], half) for half in halves)
-        num_read = sum(self.encoder.num_read(network, half) for half in halves)
-        both = one.mean(other)
-        differences = (one.values - other.values)[0].abs().numpy()
-        share = float((one.embedding - other.embedding).norm() / both.embedding.norm().clamp_min(1e-12))
-        budget = limits.budget or num_read
-        return both, Sample(num_read, network.num_weights, budget, share, differences)
-
     def _count_as_stored(self, block: list[Network]) -> int:
         if not self.is_canonical:
             return 0
@@ -466,26 +428,7 @@ class Predictor:
 
         return sum(canonicalize(network) is network for network in block)
 
-    def _combine(self, prepared: Prepared) -> "_Computed":
-        """Adds up the weighted values and ranges of the experts; logits and embeddings stand side by side."""
-        values, low, high = torch.zeros(3, len(prepared), num_outputs(self.properties), dtype=torch.float64)
-        logits, embeddings = [], []
-        found = predict_together(self.experts, prepared, self._stacks)
-        for outputs, row in zip(found, self.weights, strict=True):
-            per_output = torch.from_numpy(np.repeat(row, [prop.num_outputs for prop in self.properties]))
-            for total, own in zip((values, low, high), (outputs.values, *outputs.range()), strict=True):
-                total += own.double() * per_output
-            logits += [] if outputs.logits is None else [outputs.logits]
-            embeddings += [] if outputs.embedding is None else [outputs.embedding]
-        if not embeddings and prepared.description is not None:
-            embeddings = [prepared.description.float()]
-        stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape)
-        p_values = None
-        if self.domain is not None and prepared.description is not None:
-            p_values = torch.from_numpy(self.domain.p_values(prepared.description))
-        return _Computed(values, low, high, stacked, torch.cat(embeddings, dim=1), p_values)
-
-    def _ends(self, found: "_Computed") -> Float[np.ndarray, "2 networks properties"]:
+    def _ends(self, found: Computed) -> Float[np.ndarray, "2 networks properties"]:
         """Computes the ends of the intervals; nan where there are none."""
         ends = np.full((2, len(found.values), len(self.properties)), np.nan)
         is_outside = np.zeros(len(found.values), dtype=bool)
@@ -525,42 +468,3 @@ class Predictor:
             return Prediction(source, prop.name, prop.classes[best], None, None, chances, *sampling, p_value, in_domain)
         low, high = (None if np.isnan(end) else float(end) for end in ends)
         return Prediction(source, prop.name, float(values[0]), low, high, None, *sampling, p_value, in_domain)
-
-
-def _to_json(interval: Interval | None) -> dict[str, float] | None:
-    return None if interval is None else interval.to_json()
-
-
-@dataclass(frozen=True)
-class _Computed:
-    """What experts and domain say about networks.
-
-    Args:
-        values: Weighted values of the experts.
-        low: Weighted lower ends of their ranges, see `Outputs.low`.
-        high: Weighted upper ends.
-        logits: Logits of each expert that has some.
-        embedding: Embeddings side by side.
-        p_values: P-values of the domain; None without a domain.
-    """
-
-    values: Float[Tensor, "networks outputs"]
-    low: Float[Tensor, "networks outputs"]
-    high: Float[Tensor, "networks outputs"]
-    logits: Float[Tensor, "experts networks outputs"]
-    embedding: Float[Tensor, "networks dim"]
-    p_values: Float[Tensor, " networks"] | None
-
-    def mean(self, other: "_Computed") -> "_Computed":
-        """Joins two samples of a network: means, and the smaller p-value."""
-        p_values = None
-        if self.p_values is not None and other.p_values is not None:
-            p_values = torch.minimum(self.p_values, other.p_values)
-        return _Computed(
-            (self.values + other.values) / 2,
-            (self.low + other.low) / 2,
-            (self.high + other.high) / 2,
-            (self.logits + other.logits) / 2,
-            (self.embedding + other.embedding) / 2,
-            p_values,
-        )

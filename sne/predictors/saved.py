@@ -1,9 +1,10 @@
-"""From the files of a predictor folder to the parts of a predictor."""
+"""From the parts of a predictor to the files of its folder, and back."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from torch import Tensor
 
 from sne.encoders import NetworkEncoder
@@ -75,6 +76,45 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
         "record": record,
         "metrics": files.metrics,
     }
+
+
+def contents_of(
+    encoder: NetworkEncoder,
+    properties: Sequence[Property],
+    experts: Sequence[Expert],
+    weights: Float[np.ndarray, "experts properties"],
+    *,
+    intervals: Mapping[str, Interval],
+    intervals_outside: Mapping[str, Interval],
+    domain: Domain | None,
+    record: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns what config.json and model.safetensors hold of the parts of a predictor. Inverse: `build_parts`."""
+    names = {kind: name for name, kind in EXPERTS.items()}
+    config = {
+        "encoder": {"name": type(encoder).__name__, "settings": encoder.settings()},
+        "properties": [
+            {
+                **prop.to_json(),
+                "interval": _to_json(intervals.get(prop.name)),
+                "interval_outside": _to_json(intervals_outside.get(prop.name)),
+            }
+            for prop in properties
+        ],
+        "experts": [
+            {"kind": names[type(expert)], "settings": expert.settings(), "weights": row.tolist()}
+            for expert, row in zip(experts, weights, strict=True)
+        ],
+        "training": dict(record),
+    }
+    tensors = {f"{n}.{name}": t for n, expert in enumerate(experts) for name, t in expert.state().items()}
+    if domain is not None:
+        tensors |= {f"{DOMAIN}.{name}": tensor for name, tensor in domain.to_tensors().items()}
+    return config, tensors
+
+
+def _to_json(interval: Interval | None) -> dict[str, float] | None:
+    return None if interval is None else interval.to_json()
 
 
 def _expert_class(kind: str) -> type[Expert]:
