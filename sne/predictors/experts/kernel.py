@@ -27,7 +27,7 @@ LEVELS = 65
 """Number of quantiles per feature from which its scale is interpolated."""
 
 LARGEST = 3.0
-"""Bound on the magnitude of scaled features, in standard deviations."""
+"""Bound on the magnitude of normal scores."""
 
 LEAST_CHANCE = 1e-3
 
@@ -167,13 +167,13 @@ def _goals(prop: Property, labels: Float[Tensor, " known"]) -> Float[Tensor, "kn
 
 
 def _scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"]) -> Float[Tensor, "rows used"]:
-    """Returns the normal scores of features among the training networks, within plus and minus `LARGEST`."""
+    """Returns the normal scores of features among the training networks, interpolated between quantiles."""
     values = rows.T.contiguous()
     right = torch.searchsorted(knots, values).clamp_(1, LEVELS - 1)
     low, high = knots.gather(1, right - 1), knots.gather(1, right)
     share = ((values - low) / (high - low).clamp_min(1e-30)).nan_to_num_(0.5).clamp_(0, 1)
-    levels = (right - 1 + share) / (LEVELS - 1)
-    return torch.special.ndtri(levels).clamp_(-LARGEST, LARGEST).T.contiguous()
+    scores = torch.special.ndtri(torch.linspace(0, 1, LEVELS)).clamp_(-LARGEST, LARGEST)
+    return torch.lerp(scores.take(right - 1), scores.take(right), share).T.contiguous()
 
 
 def _squared_distances(a: Float[Tensor, "m used"], b: Float[Tensor, "n used"]) -> Float[Tensor, "m n"]:
