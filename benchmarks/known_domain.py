@@ -106,7 +106,7 @@ def main() -> None:
     text = f"""# The known domain
 
 A predictor of one family and one image set (the reference zoo) is given networks of that zoo, and others. A network is
-outside the known domain if its p-value is below .05 (`sne/predictors/domain.py`); its interval is then all of [0, 1].
+outside the known domain if its p-value is below .03 (`sne/predictors/domain.py`); its interval is then all of [0, 1].
 
 {chr(10).join(lines)}
 

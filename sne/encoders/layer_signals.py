@@ -1,4 +1,4 @@
-"""Signal features of one layer: how it responds to uniform inputs, and how it matches the layer before it."""
+"""Signal features of one layer: its response to uniform inputs and images, and how it matches the layer before it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +57,7 @@ def meeting_of(flow: Flow, tensor: MeasuredTensor, reply: Reply) -> Meeting | No
 
 @dataclass(frozen=True)
 class LayerResponse:
-    """Response of one layer to uniform inputs, for several networks of one layout.
+    """Response of one layer to uniform inputs and images, for several networks of one layout.
 
     Args:
         values: Outputs before the layer's own activation, with the rows of `sne.encoders.flow.Flow`.

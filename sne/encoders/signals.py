@@ -1,4 +1,4 @@
-"""Signals: the response of a network's layers to uniform inputs, computed from its weights.
+"""Signals: the response of a network's layers to uniform inputs and images, computed from its weights.
 
 A uniform image stays uniform through a convolution (away from the border). Its way through a network therefore needs no
 geometry: kernels are summed over their positions, and every layer is a matrix. Likewise, if all tokens are equal,
@@ -186,10 +186,10 @@ def _maps_behind(
 
 @dataclass(frozen=True)
 class OutputResponse:
-    """Response of a network's last layer to the uniform inputs.
+    """Response of a network's last layer.
 
     Args:
-        values: Outputs: [batch, row, output].
+        values: Outputs: [batch, row, output], with the rows of `sne.encoders.flow.Flow`.
         bias: Bias of the layer: [batch, output]; None if it has none.
     """
 

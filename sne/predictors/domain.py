@@ -130,8 +130,9 @@ class Domain:
 
     A network is outside for one of two reasons: it is far from every training network, such as one of another
     architecture; or it looks like a training network whose weights were shuffled within each tensor, such as one with
-    random weights. The p-value is exact for networks that are exchangeable with the training networks, up to the
-    correlation among checkpoints of one training run.
+    random weights. Each reason has a p-value, and that of the network is twice the smaller one. A share of at most p of
+    networks that are exchangeable with the training networks has a p-value up to p; this holds up to the correlation
+    among checkpoints of one training run, and up to calibration by folds, which see fewer networks than the domain.
 
     Args:
         neighbours: Distances to the training networks.

@@ -60,8 +60,8 @@ class Prediction:
         num_weights: Number of weights of the network, where a budget has left a sample.
         difference_of_halves: Difference in the value, or in the probability of the class, between the two halves of the
             sample. The error due to sampling may be larger. None where all weights were read.
-        p_value: Share of networks of the known domain that are as strange as this one (`sne.predictors.domain`); None
-            if the domain is not known.
+        p_value: Estimated bound on the share of networks of the known domain that are as strange as this one
+            (`sne.predictors.domain`); None if the domain is not known.
         in_domain: Whether the network is like those that the predictor has learned from, that is whether the p-value is
             not below `sne.predictors.domain.LEAST_P`; None if the domain is not known.
     """

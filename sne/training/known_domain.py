@@ -10,8 +10,9 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.networks.shuffled import shuffled
-from sne.predictors.domain import Domain, Neighbours, shuffled_chances
+from sne.predictors.domain import LEAST_P, Domain, Neighbours, shuffled_chances
 from sne.predictors.experts import Examples
+from sne.predictors.experts.contract import spaced
 from sne.predictors.experts.forest import grow_forest, tree_nodes
 from sne.predictors.experts.state import derive_seed
 from sne.predictors.experts.trees import Trees, join_trees
@@ -22,8 +23,13 @@ MOST_NETWORKS = 2000
 """Number of networks that a domain is learned from; of more, so many are taken at equal distances."""
 
 TREES = 60
+"""Number of trees that tell networks from shuffled copies."""
+
 SHARE_OF_FEATURES = 0.1
+"""Share of the features that these trees try per split."""
+
 LEAST_IN_A_LEAF = 3
+"""Smallest number of networks in a leaf of these trees."""
 
 LEAST_IN_A_FAMILY = 20
 """Number of labels from which on a family is left out to see what is lost on unseen families."""
@@ -44,12 +50,14 @@ def learn_domain(plan: Plan, reader: NetworkEncoder, examples: Examples) -> Doma
         examples: The networks of the run.
 
     Returns:
-        The domain; None where no expert reads descriptions, or there are no folds to calibrate it.
+        The domain; None where no expert reads descriptions, there are no folds to calibrate it, or the networks are so
+        few that no p-value could be below `LEAST_P`.
     """
     description = examples.prepared.description
-    if description is None or len(plan.folds) < 2:
+    places = spaced(len(plan.rows), MOST_NETWORKS)
+    least = 2 / (1 + len(places))  # the smaller one of two p-values counts twice
+    if description is None or len(plan.folds) < 2 or least >= LEAST_P:
         return None
-    places = _spaced(len(plan.rows), MOST_NETWORKS)
     rows = description[torch.from_numpy(places)].float()
     copies = _describe_copies(plan, reader, places)
     distances, chances = [], []
@@ -103,10 +111,6 @@ def intervals_outside(plan: Plan, examples: Examples) -> dict[str, Interval | No
         half_width = conformal_half_width(np.concatenate(measured), np.concatenate(predicted))
         found[prop.name] = None if half_width is None else Interval(0.0, 0.0, half_width)
     return found
-
-
-def _spaced(size: int, most: int) -> np.ndarray:
-    return np.arange(size) if size <= most else np.linspace(0, size - 1, most).round().astype(np.int64)
 
 
 def _describe_copies(plan: Plan, reader: NetworkEncoder, places: np.ndarray) -> Float[Tensor, "networks features"]:

@@ -76,6 +76,13 @@ def test_with_two_families_each_was_left_out(tmp_path):
     assert 2 * predictor.intervals_outside["size"].margin > np.mean([p.high - p.low for p in known])
 
 
+def test_few_networks_have_no_known_domain(tmp_path):
+    zoo = write(tmp_path / "few", ["narrow"], runs=30)
+    predictor = fit(zoo, ["size"], settings=SETTINGS)
+    assert predictor.record["networks"] < 66
+    assert {p.in_domain for p in predictor.predict(zoo.networks(range(3)))} == {None}
+
+
 def test_a_loaded_predictor_says_the_same(zoo, folder):
     networks = zoo.networks(range(6))
     first, again = Predictor.load(folder), Predictor.load(folder)

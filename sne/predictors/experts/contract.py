@@ -45,6 +45,11 @@ class Prepared:
         return Prepared([self.items[number] for number in numbers], rows)
 
 
+def spaced(size: int, most: int) -> Int[np.ndarray, " taken"]:
+    """Returns the places of at most `most` of `size` networks, at equal distances."""
+    return np.arange(size) if size <= most else np.linspace(0, size - 1, most).round().astype(np.int64)
+
+
 def prepare(
     encoder: NetworkEncoder, networks: Sequence[Network], *, with_description: bool, limits: Limits = Limits()
 ) -> Prepared:
@@ -197,7 +202,7 @@ class Expert(abc.ABC):
     reads_description: ClassVar[bool] = True
     """Whether `Prepared.description` has to be there."""
     is_refitted: ClassVar[bool] = False
-    """Whether a predictor of several folds holds one expert that has learned from all of them, rather than each."""
+    """Whether a predictor of several folds holds one expert that has learned from all networks, not one per fold."""
     embedding_dim: int = 0
     """Length of its embeddings; 0 for an expert without embeddings and logits."""
     seconds: float = 0.0

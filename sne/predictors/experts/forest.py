@@ -17,7 +17,7 @@ SHARE_OF_FEATURES = 0.3
 LEAVES = 2000
 """Approximate number of leaves per tree at most, so that a predictor of a large zoo stays small."""
 TAIL = 0.2
-"""Share of trees below the range of a value, and above it; chosen out of fold (docs/default-encoder.md)."""
+"""Share of trees below the range of a value, and above it (docs/predictions.md)."""
 
 
 @final

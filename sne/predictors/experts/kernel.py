@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError, TrainingError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared
+from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, spaced
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.properties import Property, num_outputs, output_slices
 
@@ -30,8 +30,10 @@ LARGEST = 3.0
 """Bound on the magnitude of normal scores."""
 
 LEAST_CHANCE = 1e-3
+"""Bound on the output of each class, before outputs are divided by their sum."""
 
 PARTS = ("columns", "knots", "points", "coefficients", "offsets", "gain")
+"""Names of the tensors that it learns."""
 
 
 @final
@@ -64,7 +66,7 @@ class KernelExpert(Expert):
 
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Solves for one coefficient per training network and output."""
-        learned = examples.take(fold.train[_spaced(len(fold.train), MOST_POINTS)])
+        learned = examples.take(fold.train[spaced(len(fold.train), MOST_POINTS)])
         rows = _rows(learned.prepared)
         knots = torch.from_numpy(np.quantile(rows.double().numpy(), np.linspace(0, 1, LEVELS), axis=0).T).float()
         columns = (knots[:, -1] > knots[:, 0]).nonzero()[:, 0]
@@ -179,10 +181,6 @@ def _scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"
 def _squared_distances(a: Float[Tensor, "m used"], b: Float[Tensor, "n used"]) -> Float[Tensor, "m n"]:
     lengths = a.square().sum(1)[:, None] + b.square().sum(1)
     return torch.addmm(lengths, a, b.T, alpha=-2).clamp_min_(0)
-
-
-def _spaced(size: int, most: int) -> np.ndarray:
-    return np.arange(size) if size <= most else np.linspace(0, size - 1, most).round().astype(np.int64)
 
 
 def _rows(prepared: Prepared) -> Float[Tensor, "rows features"]:
