@@ -440,9 +440,14 @@ class Predictor:
             ranges = Ranges(*(part[:, where.start].numpy() for part in (found.values, found.low, found.high)))
             everything = Interval(0.0, 0.0, 1.0) if prop.kind == "fraction" else None
             outside = self.intervals_outside.get(prop.name, everything)
-            for chosen, interval in ((~is_outside, self.intervals.get(prop.name)), (is_outside, outside)):
-                if interval is not None:
-                    ends[:, chosen, n] = interval.ends(prop, ranges.take(chosen))
+            if (inside := self.intervals.get(prop.name)) is not None:
+                ends[:, :, n] = inside.ends(prop, ranges)
+            if outside is None:
+                ends[:, is_outside, n] = np.nan
+            elif is_outside.any():
+                low, high = outside.ends(prop, ranges.take(is_outside))
+                own = ends[:, is_outside, n]
+                ends[:, is_outside, n] = np.fmin(low, own[0]), np.fmax(high, own[1])
         return ends
 
     def _prediction(

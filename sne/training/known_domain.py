@@ -17,6 +17,7 @@ from sne.predictors.experts.forest import grow_forest, tree_nodes
 from sne.predictors.experts.state import derive_seed
 from sne.predictors.experts.trees import Trees, join_trees
 from sne.predictors.intervals import Interval, conformal_half_width
+from sne.predictors.properties import Property
 from sne.training.plan import Plan
 
 MOST_NETWORKS = 2000
@@ -102,12 +103,14 @@ def intervals_outside(plan: Plan, examples: Examples) -> dict[str, Interval | No
         measured, predicted = [], []
         for name in names:
             inside, left_out = known & (families != name), known & (families == name)
+            known_there = Property.infer(prop.name, labels[inside])  # ranks without the labels of the family
             forest = grow_forest(
-                prop, description[inside].numpy(), labels[inside], trees=FAMILY_TREES,
+                known_there, description[inside].numpy(), labels[inside], trees=FAMILY_TREES,
                 seed=derive_seed(plan.settings.seed, "left out", name),
             )  # fmt: skip
+            ranks = forest.leaf_outputs(description[left_out]).mean(1)
             measured.append(labels[left_out])
-            predicted.append(prop.at_ranks(forest.leaf_outputs(description[left_out]).mean(1)).double().numpy()[:, 0])
+            predicted.append(known_there.at_ranks(ranks).double().numpy()[:, 0])
         half_width = conformal_half_width(np.concatenate(measured), np.concatenate(predicted))
         found[prop.name] = None if half_width is None else Interval(0.0, 0.0, half_width)
     return found

@@ -7,6 +7,7 @@ import torch
 
 from sne.networks.shuffled import shuffled
 from sne.predictors import Predictor
+from sne.predictors.intervals import Interval
 from sne.training import fit, preset_settings
 from sne.zoo import Zoo, ZooWriter
 
@@ -111,3 +112,17 @@ def test_the_command_marks_networks_outside(folder, tmp_path, capsys):
         else:
             found = {json.loads(line)["file"][-18:]: json.loads(line)["in_domain"] for line in lines}
             assert sorted(found.values()) == [False, True]
+
+
+def test_outside_no_interval_is_narrower_than_inside(folder, tmp_path):
+    predictor = Predictor.load(folder)
+    networks = write(tmp_path / "deep", ["deep"], runs=5).networks(range(10))
+    predictor.intervals_outside = {"size": Interval(0.0, 0.0, 0.001)}
+    outside = predictor.predict(networks)
+    predictor.domain = None
+    inside = Predictor(
+        predictor.encoder, predictor.properties, predictor.experts, predictor.weights, intervals=predictor.intervals
+    ).predict(networks)
+    assert [p.in_domain for p in outside] == [False] * 10 and inside[0].in_domain is None
+    for one, other in zip(outside, inside, strict=True):
+        assert one.low <= other.low and one.high >= other.high
