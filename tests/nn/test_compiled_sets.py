@@ -64,6 +64,7 @@ def test_equals_textbook(tokens, dim, heads, scale):
 @needs_compiler
 def test_the_kernel_is_called_and_only_where_wanted(monkeypatch):
     module, (x, added) = chunk_encoder(64, 4), inputs(50, 9, 64)
+    module(x, added)  # compiled and checked by now, with the usual operations as the reference
     called = []
     monkeypatch.setattr(scalar_sets._Slice, "forward", lambda *given, **options: called.append(1))
     module(x, added).sum().backward()
