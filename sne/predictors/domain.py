@@ -15,6 +15,9 @@ from sne.predictors.experts.trees import Trees
 LEAST_P = 0.03
 """Networks with a smaller p-value are outside the known domain."""
 
+LEAST_CALIBRATION = int(2 / LEAST_P)
+"""Least number of networks for calibration; with fewer, no p-value, twice the smaller of two, is below `LEAST_P`."""
+
 LARGEST = 6.0
 """Bound on the magnitude of scaled features."""
 
@@ -204,6 +207,11 @@ class Domain:
                 raise PredictorError(f"the known domain: {name} is {tuple(tensors[name].shape)} {tensors[name].dtype}")
         if points < 1:
             raise PredictorError("the known domain holds no network")
+        for name in ("distances", "chances") if trees else ("distances",):
+            if len(tensors[name]) < LEAST_CALIBRATION:
+                raise PredictorError(
+                    f"the known domain: {len(tensors[name])} {name}, expected {LEAST_CALIBRATION} or more"
+                )
         shuffled = Trees.from_tensors(trees, features, 2) if trees else None
         ordered = (tensors[name].sort().values for name in ("distances", "chances"))
         distances, chances = ordered

@@ -46,8 +46,9 @@ class Property:
     def __post_init__(self) -> None:
         if (self.kind == "class") != bool(self.classes):
             raise PredictorError(f"property {self.name!r} of kind {self.kind}: {len(self.classes)} classes")
-        if len(self.knots) != len(self.knot_ranks) or any(a >= b for a, b in pairwise(self.knots)):
-            raise PredictorError(f"property {self.name!r}: knots must rise, with one rank each")
+        rises = all(a < b for numbers in (self.knots, self.knot_ranks) for a, b in pairwise(numbers))
+        if len(self.knots) != len(self.knot_ranks) or not rises or not np.isfinite(self.knots + self.knot_ranks).all():
+            raise PredictorError(f"property {self.name!r}: knots must be finite and rise, with one rank each")
         if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
             raise PredictorError(f"property {self.name!r}: mean {self.mean} and std {self.std} give no scale")
 

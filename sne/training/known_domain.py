@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.networks.shuffled import shuffled
-from sne.predictors.domain import LEAST_P, Domain, Neighbours, shuffled_chances
+from sne.predictors.domain import LEAST_CALIBRATION, Domain, Neighbours, shuffled_chances
 from sne.predictors.experts import Examples
 from sne.predictors.experts.contract import spaced
 from sne.predictors.experts.forest import grow_forest, tree_nodes
@@ -52,12 +52,11 @@ def learn_domain(plan: Plan, reader: NetworkEncoder, examples: Examples) -> Doma
 
     Returns:
         The domain; None where no expert reads descriptions, there are no folds to calibrate it, or the networks are so
-        few that no p-value could be below `LEAST_P`.
+        few that no p-value could be below `sne.predictors.domain.LEAST_P`.
     """
     description = examples.prepared.description
     places = spaced(len(plan.rows), MOST_NETWORKS)
-    least = 2 / (1 + len(places))  # the smaller one of two p-values counts twice
-    if description is None or len(plan.folds) < 2 or least >= LEAST_P:
+    if description is None or len(plan.folds) < 2 or len(places) < LEAST_CALIBRATION:
         return None
     rows = description[torch.from_numpy(places)].float()
     copies = _describe_copies(plan, reader, places)

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from sne.errors import PredictorError
-from sne.predictors.domain import LARGEST, LEAST_P, NEAREST, Domain, Neighbours, p_values
+from sne.predictors.domain import LARGEST, LEAST_CALIBRATION, LEAST_P, NEAREST, Domain, Neighbours, p_values
 
 
 def rows(count=60, features=12, seed=0):
@@ -28,6 +28,11 @@ def test_p_values_count_as_defined():
     slow = [(1 + sum(other >= score for other in calibration)) / 51 for score in scores]
     np.testing.assert_allclose(p_values(scores, np.sort(calibration)), slow)
     assert p_values(np.array([0.0]), np.zeros(0)).tolist() == [1.0]
+
+
+def test_with_the_least_calibration_the_strangest_network_is_just_outside():
+    least = {count: 2 * p_values(np.array([np.inf]), np.zeros(count))[0] for count in range(100)}
+    assert min(count for count, value in least.items() if value < LEAST_P) == LEAST_CALIBRATION
 
 
 def test_axes_are_principal_and_of_unit_variance():
@@ -85,7 +90,8 @@ def test_tensors_and_back():
         lambda t: t.update({"neighbours.points": torch.zeros(5, 2)}),
         lambda t: t.update({"neighbours.axes": torch.zeros(3, 3)}),
         lambda t: t.update({"neighbours.shift": t["neighbours.shift"].double()}),
-        lambda t: t.update({"distances": torch.zeros(3, dtype=torch.int64)}),
+        lambda t: t.update({"distances": torch.zeros(200, dtype=torch.int64)}),
+        lambda t: t.update({"distances": torch.zeros(LEAST_CALIBRATION - 1)}),
         lambda t: t.update({"shuffled.roots": torch.zeros(1, dtype=torch.int32)}),
     ],
 )

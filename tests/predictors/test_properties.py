@@ -50,6 +50,12 @@ def test_json_round_trip(prop):
         ),
         (lambda: Property("a", "class"), "0 classes"),
         (lambda: Property("a", "real", std=0.0), "give no scale"),
+        (lambda: Property("a", "real", knots=(0.0, 1.0), knot_ranks=(0.5,)), "one rank each"),
+        (lambda: Property("a", "real", knots=(1.0, 0.0), knot_ranks=(0.2, 0.8)), "knots must be finite and rise"),
+        (lambda: Property("a", "real", knots=(0.0, np.nan), knot_ranks=(0.2, 0.8)), "knots must be finite and rise"),
+        (lambda: Property("a", "real", knots=(0.0, np.inf), knot_ranks=(0.2, 0.8)), "knots must be finite and rise"),
+        (lambda: Property("a", "real", knots=(0.0, 1.0), knot_ranks=(0.8, 0.2)), "knots must be finite and rise"),
+        (lambda: Property("a", "real", knots=(np.nan,), knot_ranks=(0.5,)), "knots must be finite and rise"),
     ],
 )
 def test_bad_labels_are_told(act, message):
