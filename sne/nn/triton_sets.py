@@ -2,6 +2,7 @@
 
 import logging
 from functools import cache
+from typing import Any
 
 import torch
 import triton
@@ -104,8 +105,9 @@ def encode_sets(
         "PRECISION": PRECISION,
     }
     until_pooling = blocks[: FoldedBlocks._fields.index("pooling_bias")]
+    kernel: Any = _average_sets  # the decorator changes its type, where Triton is installed
     with torch.cuda.device_of(x):
-        _average_sets[(triton.cdiv(sets, per_program),)](  # pyright: ignore[reportIndexIssue]
+        kernel[(triton.cdiv(sets, per_program),)](
             x, shifts, *until_pooling, blocks.pooling_keys, averages, sets, tokens, **sizes
         )
     hidden = torch.einsum("shd,hdw->shw", averages, blocks.pooling_values).flatten(1) + blocks.pooling_query
