@@ -5,7 +5,7 @@ encoder's `prepare` gives, the others read its fixed-length description, `Networ
 """
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sne.encoders import Limits, NetworkEncoder
-from sne.errors import TrainingError
+from sne.errors import PredictorError, TrainingError
 from sne.networks import Network
 from sne.predictors.experts.process_group import ProcessGroup
 from sne.predictors.experts.settings import TrainingSettings
@@ -271,3 +271,16 @@ class Expert(abc.ABC):
 
     def to(self, device: torch.device) -> None:  # noqa: B027 (most experts compute on the CPU)
         """Moves the expert to a device, where it has parameters that profit from it."""
+
+
+def check_names(tensors: Mapping[str, Tensor], expected: Iterable[str]) -> None:
+    """Checks that the tensors of an expert, perhaps from a damaged file, have the expected names.
+
+    Raises:
+        PredictorError: A tensor is missing, or one is not expected.
+    """
+    names = set(expected)
+    missing, extra = sorted(names - tensors.keys()), sorted(tensors.keys() - names)
+    if missing or extra:
+        first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
+        raise PredictorError(f"{first} ({len(missing) + len(extra)} such tensors)")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError, TrainingError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared
+from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.experts.state import derive_seed
 from sne.predictors.properties import Property
@@ -129,10 +129,7 @@ class DescriptionExpert(Expert):
         expert = cls(properties)
         expert.num_features = int(settings["num_features"])
         expected = {f"{number}.{part}" for number in range(len(properties)) for part in cls.parts}
-        missing, extra = sorted(expected - tensors.keys()), sorted(tensors.keys() - expected)
-        if missing or extra:
-            first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
-            raise PredictorError(f"{first} ({len(missing) + len(extra)} such tensors)")
+        check_names(tensors, expected)
         for number, prop in enumerate(expert.properties):
             expert._learn(prop, {part: tensors[f"{number}.{part}"] for part in cls.parts})
         return expert

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError, TrainingError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, spaced
+from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names, spaced
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.properties import Property, num_outputs, output_slices
 
@@ -136,10 +136,7 @@ class KernelExpert(Expert):
         """Adopts the tensors after checking them."""
         expert = cls(properties)
         expert.num_features = int(settings["num_features"])
-        missing, extra = sorted(set(PARTS) - tensors.keys()), sorted(tensors.keys() - set(PARTS))
-        if missing or extra:
-            first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
-            raise PredictorError(f"kernel expert: {first} ({len(missing) + len(extra)} such tensors)")
+        check_names(tensors, PARTS)
         outputs, used, points = num_outputs(properties), tensors["columns"].numel(), tensors["coefficients"].shape[0]
         shapes = {
             "columns": (used,),
@@ -154,6 +151,8 @@ class KernelExpert(Expert):
             if tuple(tensors[name].shape) != shape or tensors[name].dtype != dtype:
                 came = f"{tuple(tensors[name].shape)} {tensors[name].dtype}"
                 raise PredictorError(f"kernel expert: {name} has shape {came}, expected {shape} {dtype}")
+        if not 0 < float(tensors["gain"]) < float("inf"):
+            raise PredictorError(f"kernel expert: gain is {float(tensors['gain'])}, expected a number above 0")
         columns = tensors["columns"]
         if used and not 0 <= int(columns.min()) <= int(columns.max()) < expert.num_features:
             raise PredictorError(f"kernel expert: asks for features outside 0 to {expert.num_features - 1}")

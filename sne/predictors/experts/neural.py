@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from sne.encoders import NetworkEncoder
 from sne.encoders.chunking import KindTable
 from sne.errors import PredictorError, TrainingError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared
+from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names
 from sne.predictors.experts.heads import PropertyHeads
 from sne.predictors.experts.loop import EncoderWithHeads, train_epochs
 from sne.predictors.experts.settings import TrainingSettings
@@ -122,10 +122,7 @@ class NeuralExpert(Expert):
         check_settings(PropertyHeads, settings)
         model = without_memory(make, most_parameters=len(tensors))
         expected = model.state_dict()
-        missing, extra = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
-        if missing or extra:
-            first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
-            raise PredictorError(f"{first} ({len(missing) + len(extra)} such tensors)")
+        check_names(tensors, expected)
         tables = {f"{name}.weight": table for name, table in model.named_modules() if isinstance(table, KindTable)}
         tensors = {name: tables[name].grow(t) if name in tables else t for name, t in tensors.items()}
         for name, tensor in tensors.items():

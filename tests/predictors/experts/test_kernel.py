@@ -93,7 +93,8 @@ def test_state_and_back():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda t: t.pop("knots"),
+        lambda t: t.update(gain=-t["gain"]),
+        lambda t: t.update(gain=t["gain"] * torch.nan),
         lambda t: t.update(points=t["points"][:, :2]),
         lambda t: t.update(coefficients=t["coefficients"][:, :1]),
         lambda t: t.update(gain=t["gain"].double()),
@@ -106,4 +107,12 @@ def test_damaged_state_is_refused(change):
     tensors = expert.state()
     change(tensors)
     with pytest.raises(PredictorError, match="kernel expert"):
+        KernelExpert.from_state(lambda: None, PROPERTIES, expert.settings(), tensors)
+
+
+def test_a_missing_tensor_is_named():
+    expert = fitted(examples(), range(60))
+    tensors = expert.state()
+    del tensors["knots"]
+    with pytest.raises(PredictorError, match="knots is missing"):
         KernelExpert.from_state(lambda: None, PROPERTIES, expert.settings(), tensors)
