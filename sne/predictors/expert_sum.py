@@ -72,9 +72,15 @@ class ExpertSum:
         weights: Float[np.ndarray, "experts properties"],
         domain: Domain | None,
     ) -> None:
-        self._encoder, self._properties, self._experts = encoder, properties, experts
+        self.properties = tuple(properties)
+        self._encoder, self._experts = encoder, experts
         self._weights, self._domain = weights, domain
         self._stacks: dict[int, MemberStack] = {}
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether networks are read at the canonical point of their orbit under scalings and sign flips."""
+        return self._encoder.canonical
 
     def compute(self, block: list[Network], limits: Limits) -> Computed:
         """Computes networks of which no sample is read, because they are small or a sample would be no smaller."""
@@ -105,11 +111,11 @@ class ExpertSum:
 
     def combine(self, prepared: Prepared) -> Computed:
         """Adds up the weighted values and ranges of the experts; logits and embeddings stand side by side."""
-        values, low, high = torch.zeros(3, len(prepared), num_outputs(self._properties), dtype=torch.float64)
+        values, low, high = torch.zeros(3, len(prepared), num_outputs(self.properties), dtype=torch.float64)
         logits, embeddings = [], []
         found = predict_together(self._experts, prepared, self._stacks)
         for outputs, row in zip(found, self._weights, strict=True):
-            per_output = torch.from_numpy(np.repeat(row, [prop.num_outputs for prop in self._properties]))
+            per_output = torch.from_numpy(np.repeat(row, [prop.num_outputs for prop in self.properties]))
             for total, own in zip((values, low, high), (outputs.values, *outputs.range()), strict=True):
                 total += own.double() * per_output
             logits += [] if outputs.logits is None else [outputs.logits]

@@ -1,5 +1,6 @@
 """A predictor on disk: config.json, model.safetensors, metrics.json and split.json; nothing is pickled."""
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -75,6 +77,15 @@ class PredictorFiles:
             )
         split = Split.load(folder / SPLIT) if (folder / SPLIT).is_file() else None
         return cls(config, _read_tensors(folder / MODEL), metrics, split)
+
+    def digest(self) -> str:
+        """Computes a digest of configuration and tensors, which decide all predictions and embeddings."""
+        found = hashlib.sha256(json.dumps(self.config, sort_keys=True).encode())
+        for name in sorted(self.tensors):
+            values = self.tensors[name].detach().cpu().contiguous()
+            found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
+            found.update(values.flatten().view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()
 
 
 def check_settings(make: Callable[..., Any], settings: Mapping[str, Any]) -> None:

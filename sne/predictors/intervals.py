@@ -13,7 +13,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sne.errors import PredictorError
 from sne.predictors.properties import Property
@@ -24,9 +24,9 @@ LOCAL_SHARE = 0.5
 """Share of the local spread that is added to the distances to the ends of a range."""
 LEAST = 0.05
 """What is added to these distances as well, in standard deviations of the training labels."""
-NEIGHBOURS = 0.05
+LOCAL_REACH = 0.05
 """Share of the training labels, on either side of a value, whose distance is the local spread."""
-PARTS = 10
+PARTS_OF_RUNS = 10
 """Number of parts into which runs are dealt where the intervals themselves are judged."""
 _LARGEST = 1e30
 
@@ -111,8 +111,42 @@ class Interval:
 def local_spread(prop: Property, values: Float[np.ndarray, " networks"]) -> Float[np.ndarray, " networks"]:
     """Computes half the width of the range in which a tenth of the training labels lie, around each value."""
     ranks = prop.ranks(torch.from_numpy(values).double())
-    low, high = (prop.at_ranks((ranks + step).clamp(0, 1)).numpy() for step in (-NEIGHBOURS, NEIGHBOURS))
+    low, high = (prop.at_ranks((ranks + step).clamp(0, 1)).numpy() for step in (-LOCAL_REACH, LOCAL_REACH))
     return (high - low) / 2
+
+
+def ends_by_domain(
+    prop: Property,
+    ranges: Ranges,
+    is_outside: Bool[np.ndarray, " networks"],
+    inside: Interval | None,
+    outside: Interval | None,
+) -> Float[np.ndarray, "2 networks"]:
+    """Computes the ends of intervals of networks inside and outside the known domain.
+
+    Args:
+        prop: The property.
+        ranges: Predictions of the networks.
+        is_outside: Whether each network is outside the known domain.
+        inside: How intervals are made; None for none.
+        outside: How intervals are made outside, where they also hold those of `inside`; None: all of [0, 1] for
+            fractions, and none for other numbers.
+
+    Returns:
+        Low and high ends; nan where there are none.
+    """
+    ends = np.full((2, len(is_outside)), np.nan)
+    if inside is not None:
+        ends[:] = inside.ends(prop, ranges)
+    if outside is None and prop.kind == "fraction":
+        outside = Interval(0.0, 0.0, 1.0)
+    if outside is None:
+        ends[:, is_outside] = np.nan
+    elif is_outside.any():
+        low, high = outside.ends(prop, ranges.take(is_outside))
+        own = ends[:, is_outside]
+        ends[:, is_outside] = np.fmin(low, own[0]), np.fmax(high, own[1])
+    return ends
 
 
 def calibrate(
@@ -195,7 +229,7 @@ def cross_fitted_ends(
     measured: Float[np.ndarray, " networks"],
     ranges: Ranges,
     runs: Sequence[str],
-    parts: int = PARTS,
+    parts: int = PARTS_OF_RUNS,
 ) -> tuple[Float[np.ndarray, " networks"], Float[np.ndarray, " networks"]]:
     """Computes the ends of intervals that are calibrated without the run of the network that they are for.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from sne.predictors.properties import Property, output_slices
+from sne.predictors.properties import Property, num_outputs, output_slices
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,30 @@ class PredictedArrays:
     values: Mapping[str, Float[np.ndarray, "networks ..."]]
     logits: Mapping[str, Float[np.ndarray, "experts networks outputs"]]
     ends: Mapping[str, tuple[Float[np.ndarray, " networks"], Float[np.ndarray, " networks"]]]
+
+    @classmethod
+    def of(
+        cls, blocks: Sequence["PredictedBlock"], properties: Sequence[Property], num_with_logits: int
+    ) -> "PredictedArrays":
+        """Joins blocks.
+
+        Args:
+            blocks: The blocks; none gives empty arrays.
+            properties: The properties that they hold.
+            num_with_logits: Number of experts that have logits.
+        """
+        width, none = num_outputs(properties), np.zeros((0, len(properties)))
+        values = np.concatenate([np.zeros((0, width)), *(block.values for block in blocks)])
+        no_logits = np.zeros((num_with_logits, 0, width), dtype=np.float32)
+        logits = np.concatenate([no_logits, *(block.logits for block in blocks)], axis=1)
+        low = np.concatenate([none, *(block.low for block in blocks)])
+        high = np.concatenate([none, *(block.high for block in blocks)])
+        slices = dict(zip(properties, output_slices(properties), strict=True))
+        return cls(
+            {p.name: values[:, where] if p.kind == "class" else values[:, where.start] for p, where in slices.items()},
+            {p.name: logits[:, :, where] for p, where in slices.items()},
+            {p.name: (low[:, n], high[:, n]) for n, p in enumerate(properties) if p.kind != "class"},
+        )
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """The predictor: weighted experts that predict properties of networks, with intervals."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,25 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from sne.encoders import ENCODERS, Limits, NetworkEncoder
 from sne.errors import PredictorError
-from sne.networks import Network
-from sne.predictors.domain import LEAST_P, Domain
-from sne.predictors.expert_sum import Computed, ExpertSum
+from sne.predictors.block_prediction import predict_block, predictions_of
+from sne.predictors.domain import Domain
+from sne.predictors.expert_sum import ExpertSum
 from sne.predictors.experts import EXPERTS, Expert
-from sne.predictors.folder import CONFIG, MODEL, PredictorFiles
-from sne.predictors.intervals import Interval, Ranges
-from sne.predictors.prediction import PredictedArrays, PredictedBlock, Prediction, Sample
-from sne.predictors.properties import Property, num_outputs, output_slices
-from sne.predictors.saved import build_parts, contents_of
-from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources, report_doubts, without_bad
+from sne.predictors.folder import PredictorFiles
+from sne.predictors.intervals import Interval
+from sne.predictors.prediction import PredictedArrays, PredictedBlock, Prediction
+from sne.predictors.properties import Property
+from sne.predictors.saved import build_parts, damage_in_one_line, files_of
+from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources
 from sne.predictors.spreading import spread
 from sne.work import Executor
 from sne.zoo import Split
-
-_MOST_REASON = 500  # characters; torch's messages about arguments have many lines
 
 
 class Predictor:
@@ -211,13 +206,9 @@ class Predictor:
         limits = Limits(memory, budget)
         if executor is not None:
             work = partial(
-                self.predict_blocks,
-                batch_size=batch_size,
-                memory=memory,
-                budget=budget,
-                select=select,
-                allow_nonfinite=allow_nonfinite,
-            )
+                self.predict_blocks, batch_size=batch_size, memory=memory, budget=budget,
+                select=select, allow_nonfinite=allow_nonfinite,
+            )  # fmt: skip
             yield from spread(
                 work, expand_sources(sources), executor,
                 part_size=batch_size, errors=errors, tell=tell, is_ordered=is_ordered,
@@ -227,19 +218,13 @@ class Predictor:
             limits.spare_memory()  # refuses a limit that this process exceeds already
         networks = read_sources(sources, errors=errors, select=select, allow_nonfinite=allow_nonfinite, tell=tell)
         for block in blocks(networks, batch_size):
-            yield from self._predict_block(block, errors, limits, tell)
+            yield from predict_block(
+                self._sum, block, self.intervals, self.intervals_outside, errors=errors, limits=limits, tell=tell
+            )
 
     def predictions(self, block: PredictedBlock) -> list[Prediction]:
         """Returns one prediction per network of a block and property."""
-        slices = list(zip(self.properties, output_slices(self.properties), strict=True))
-        p_values = [None] * len(block.names) if block.p_values is None else block.p_values.tolist()
-        return [
-            self._prediction(name, prop, where, values, ends, block.sample, p_value)
-            for name, values, low, high, p_value in zip(
-                block.names, block.values, block.low, block.high, p_values, strict=True
-            )
-            for (prop, where), *ends in zip(slices, low, high, strict=True)
-        ]
+        return predictions_of(block, self.properties)
 
     def values(
         self,
@@ -285,23 +270,9 @@ class Predictor:
         Returns:
             Values as `values` gives them, ends of intervals, and logits in float32.
         """
-        found = list(
-            self.predict_blocks(sources, batch_size=batch_size, memory=memory, budget=budget, executor=executor)
-        )
-        width = num_outputs(self.properties)
-        values = np.concatenate([np.zeros((0, width)), *(block.values for block in found)])
+        found = self.predict_blocks(sources, batch_size=batch_size, memory=memory, budget=budget, executor=executor)
         with_logits = sum(bool(expert.embedding_dim) for expert in self.experts)
-        none = np.zeros((with_logits, 0, width), dtype=np.float32)
-        logits = np.concatenate([none, *(block.logits for block in found)], axis=1)
-        no_ends = np.zeros((0, len(self.properties)))
-        low = np.concatenate([no_ends, *(block.low for block in found)])
-        high = np.concatenate([no_ends, *(block.high for block in found)])
-        slices = dict(zip(self.properties, output_slices(self.properties), strict=True))
-        return PredictedArrays(
-            {p.name: values[:, where] if p.kind == "class" else values[:, where.start] for p, where in slices.items()},
-            {p.name: logits[:, :, where] for p, where in slices.items()},
-            {p.name: (low[:, n], high[:, n]) for n, p in enumerate(self.properties) if p.kind != "class"},
-        )
+        return PredictedArrays.of(list(found), self.properties, with_logits)
 
     def encode(
         self,
@@ -339,31 +310,19 @@ class Predictor:
 
         A crash while writing leaves the old predictor, a folder that `load` refuses, or the new predictor.
         """
-        config, tensors = self._contents()
-        PredictorFiles(config, tensors, self.metrics, self.split).write(Path(folder))
+        self._files().write(Path(folder))
 
     def digest(self) -> str:
         """Computes a digest of all that decides its predictions and embeddings, and of how it was trained."""
-        config, tensors = self._contents()
-        found = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
-        for name in sorted(tensors):
-            values = tensors[name].detach().cpu().contiguous()
-            found.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
-            found.update(values.flatten().view(torch.uint8).numpy().tobytes())
-        return found.hexdigest()
+        return self._files().digest()
 
-    def _contents(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Returns what config.json and model.safetensors hold."""
-        return contents_of(
-            self.encoder,
-            self.properties,
-            self.experts,
-            self.weights,
-            intervals=self.intervals,
-            intervals_outside=self.intervals_outside,
-            domain=self.domain,
-            record=self.record,
-        )
+    def _files(self) -> PredictorFiles:
+        """Returns what its folder holds."""
+        return files_of(
+            self.encoder, self.properties, self.experts, self.weights,
+            intervals=self.intervals, intervals_outside=self.intervals_outside, domain=self.domain,
+            split=self.split, record=self.record, metrics=self.metrics,
+        )  # fmt: skip
 
     @classmethod
     def load(cls, folder: str | Path, *, encoders: Mapping[str, type[NetworkEncoder]] | None = None) -> "Predictor":
@@ -379,97 +338,6 @@ class Predictor:
         Raises:
             PredictorError: A file is missing or damaged, an encoder or expert is unknown, or the format is newer.
         """
-        folder = Path(folder)
-        files = PredictorFiles.read(folder)
-        known = {**ENCODERS, **(encoders or {})}
-        try:
-            return cls(**build_parts(files, known))
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
-            reason = str(error) if isinstance(error, PredictorError) else f"damaged, {type(error).__name__}: {error}"
-            line = " ".join(reason.split())[:_MOST_REASON]
-            raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {line}") from None
-
-    def _predict_block(
-        self,
-        block: list[Network],
-        errors: OnError,
-        limits: Limits,
-        tell: Callable[[str, list[str]], None] | None,
-    ) -> Iterator[PredictedBlock]:
-        """Lets the experts predict networks; bad ones are taken out."""
-        is_sampled = any(self._sum.is_sampled(network, limits) for network in block)
-        if is_sampled and len(block) > 1:
-            for network in block:
-                yield from self._predict_block([network], errors, limits, tell)
-            return
-
-        def compute(some: list[Network]) -> tuple[Computed, Sample | None]:
-            found, sample = (
-                self._sum.compute_sample(some[0], limits) if is_sampled else (self._sum.compute(some, limits), None)
-            )
-            if (bad := (~found.values.isfinite().all(1)).nonzero()).numel():
-                name = some[int(bad[0])].name
-                raise PredictorError(f"{name}: the prediction is not finite; are the weights sound?")
-            return found, sample
-
-        for good, (found, sample) in without_bad(block, compute, errors):
-            if sample is not None:
-                report_doubts(tell, good[0].name, [sample.describe(self.properties)])
-            names = tuple(network.name for network in good)
-            arrays = found.values.numpy(), found.logits.numpy(), found.embedding.numpy()
-            low, high = self._ends(found)
-            p_values = None if found.p_values is None else found.p_values.numpy()
-            yield PredictedBlock(names, *arrays, low, high, self._count_as_stored(good), sample, p_values)
-
-    def _count_as_stored(self, block: list[Network]) -> int:
-        if not self.is_canonical:
-            return 0
-        from sne.symmetry import canonicalize  # many modules, which other predictors do not need
-
-        return sum(canonicalize(network) is network for network in block)
-
-    def _ends(self, found: Computed) -> Float[np.ndarray, "2 networks properties"]:
-        """Computes the ends of the intervals; nan where there are none."""
-        ends = np.full((2, len(found.values), len(self.properties)), np.nan)
-        is_outside = np.zeros(len(found.values), dtype=bool)
-        if found.p_values is not None:
-            is_outside = (found.p_values < LEAST_P).numpy()
-        for n, (prop, where) in enumerate(zip(self.properties, output_slices(self.properties), strict=True)):
-            if prop.kind == "class":
-                continue
-            ranges = Ranges(*(part[:, where.start].numpy() for part in (found.values, found.low, found.high)))
-            everything = Interval(0.0, 0.0, 1.0) if prop.kind == "fraction" else None
-            outside = self.intervals_outside.get(prop.name, everything)
-            if (inside := self.intervals.get(prop.name)) is not None:
-                ends[:, :, n] = inside.ends(prop, ranges)
-            if outside is None:
-                ends[:, is_outside, n] = np.nan
-            elif is_outside.any():
-                low, high = outside.ends(prop, ranges.take(is_outside))
-                own = ends[:, is_outside, n]
-                ends[:, is_outside, n] = np.fmin(low, own[0]), np.fmax(high, own[1])
-        return ends
-
-    def _prediction(
-        self,
-        source: str,
-        prop: Property,
-        where: slice,
-        row: np.ndarray,
-        ends: Sequence[float],
-        sample: Sample | None,
-        p_value: float | None,
-    ) -> Prediction:
-        values = row[where]
-        best = int(values.argmax())
-        sampling = (
-            (None, None, None)
-            if sample is None
-            else (sample.num_read, sample.num_weights, float(sample.differences[where][best]))
-        )
-        in_domain = None if p_value is None else p_value >= LEAST_P
-        if prop.kind == "class":
-            chances = dict(zip(prop.classes, values.tolist(), strict=True))
-            return Prediction(source, prop.name, prop.classes[best], None, None, chances, *sampling, p_value, in_domain)
-        low, high = (None if np.isnan(end) else float(end) for end in ends)
-        return Prediction(source, prop.name, float(values[0]), low, high, None, *sampling, p_value, in_domain)
+        files = PredictorFiles.read(Path(folder))
+        with damage_in_one_line(Path(folder)):
+            return cls(**build_parts(files, {**ENCODERS, **(encoders or {})}))

@@ -1,6 +1,8 @@
 """From the parts of a predictor to the files of its folder, and back."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,24 @@ from sne.predictors.experts import EXPERTS, Expert, without_memory
 from sne.predictors.folder import CONFIG, DOMAIN, MODEL, PredictorFiles, check_settings
 from sne.predictors.intervals import Interval
 from sne.predictors.properties import Property
+from sne.zoo import Split
+
+_MOST_REASON = 500  # characters; torch's messages about arguments have many lines
+
+
+@contextmanager
+def damage_in_one_line(folder: Path) -> Iterator[None]:
+    """Turns errors that damaged files of a predictor cause into a `PredictorError` of one line.
+
+    Args:
+        folder: Folder of the predictor.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
+        reason = str(error) if isinstance(error, PredictorError) else f"damaged, {type(error).__name__}: {error}"
+        line = " ".join(reason.split())[:_MOST_REASON]
+        raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {line}") from None
 
 
 def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncoder]]) -> dict[str, Any]:
@@ -34,8 +54,8 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
     if not properties or not config["experts"]:
         raise PredictorError(f"{len(properties)} properties and {len(config['experts'])} experts")
     intervals, outside = (
-        {str(values["name"]): _interval(values, suffix) for values in config["properties"]}
-        for suffix in ("", "_outside")
+        {str(values["name"]): _interval(values.get(key)) for values in config["properties"]}
+        for key in ("interval", "interval_outside")
     )
     name = str(config["encoder"]["name"])
     if name not in encoders:
@@ -78,7 +98,7 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
     }
 
 
-def contents_of(
+def files_of(
     encoder: NetworkEncoder,
     properties: Sequence[Property],
     experts: Sequence[Expert],
@@ -87,9 +107,11 @@ def contents_of(
     intervals: Mapping[str, Interval],
     intervals_outside: Mapping[str, Interval],
     domain: Domain | None,
+    split: Split | None,
     record: Mapping[str, Any],
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Returns what config.json and model.safetensors hold of the parts of a predictor. Inverse: `build_parts`."""
+    metrics: Mapping[str, Any],
+) -> PredictorFiles:
+    """Returns what the folder of a predictor holds of its parts. Inverse: `build_parts`."""
     names = {kind: name for name, kind in EXPERTS.items()}
     config = {
         "encoder": {"name": type(encoder).__name__, "settings": encoder.settings()},
@@ -110,7 +132,7 @@ def contents_of(
     tensors = {f"{n}.{name}": t for n, expert in enumerate(experts) for name, t in expert.state().items()}
     if domain is not None:
         tensors |= {f"{DOMAIN}.{name}": tensor for name, tensor in domain.to_tensors().items()}
-    return config, tensors
+    return PredictorFiles(config, tensors, metrics, split)
 
 
 def _to_json(interval: Interval | None) -> dict[str, float] | None:
@@ -143,8 +165,5 @@ def _check_description(reader: NetworkEncoder, settings: Mapping[str, Any]) -> N
         )
 
 
-def _interval(values: Mapping[str, Any], suffix: str) -> Interval | None:
-    """Reads the intervals of a property; earlier predictors have one half width for all networks instead."""
-    if values.get(f"half_width{suffix}") is not None:
-        return Interval.from_json({"factor": 0.0, "local": 0.0, "margin": values[f"half_width{suffix}"]})
-    return None if values.get(f"interval{suffix}") is None else Interval.from_json(values[f"interval{suffix}"])
+def _interval(values: Any) -> Interval | None:
+    return None if values is None else Interval.from_json(values)

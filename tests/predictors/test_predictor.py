@@ -104,25 +104,6 @@ def test_save_and_load(networks, tmp_path):
     assert Predictor.load(tmp_path / "p", encoders=ENCODERS).predict(networks) == predictor.predict(networks)
 
 
-def test_earlier_predictors_load_with_intervals_of_one_width(networks, tmp_path):
-    predictor = make_predictor()
-    predictor.save(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    for prop, half_width in zip(config["properties"], (0.1, 0.7, None), strict=True):
-        del prop["interval"]
-        prop["half_width"] = half_width
-    edit(tmp_path, properties=config["properties"])
-    again = Predictor.load(tmp_path, encoders=ENCODERS)
-    for new, old in zip(again.predict(networks), predictor.predict(networks), strict=True):
-        assert new.value == old.value
-        if new.property == "activation":
-            assert new.low is None and new.high is None
-        elif new.property == "loss":
-            assert (new.low, new.high) == (pytest.approx(new.value - 0.7), pytest.approx(new.value + 0.7))
-        else:
-            assert (new.low, new.high) == (max(new.value - 0.1, 0), min(new.value + 0.1, 1))
-
-
 def edit(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
@@ -182,8 +163,6 @@ def of_other_features(folder):
         (lambda p: edit_experts(p, lambda e: e[0].update(settings={"hidden": 10**9})), "asks for"),
         (lambda p: edit(p, encoder={"name": "TinyEncoder", "settings": {"dim": 10**9}}), "asks for"),
         (lambda p: edit(p, encoder={"name": "SetEncoder", "settings": {"heads": 0}}), "damaged, ZeroDivisionError"),
-        (lambda p: edit(p, properties=[{**NUMBER, "half_width": -1}]), "margin -1"),
-        (lambda p: edit(p, properties=[{**NUMBER, "half_width": [1]}]), r"margin \[1\]"),
         (lambda p: edit(p, properties=[{**NUMBER, "interval": 0.1}]), "interval is 0.1, expected factor"),
         (lambda p: edit(p, properties=[{**NUMBER, "interval": {"factor": 1}}]), "expected factor, local and margin"),
         (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "local": -1}}]), "local -1, expected a number"),

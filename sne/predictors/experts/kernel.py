@@ -32,7 +32,7 @@ LARGEST = 3.0
 LEAST_CHANCE = 1e-3
 """Bound on the output of each class, before outputs are divided by their sum."""
 
-PARTS = ("columns", "knots", "points", "coefficients", "offsets", "gain")
+TENSOR_NAMES = ("columns", "knots", "points", "coefficients", "offsets", "gain")
 """Names of the tensors that it learns."""
 
 
@@ -136,7 +136,7 @@ class KernelExpert(Expert):
         """Adopts the tensors after checking them."""
         expert = cls(properties)
         expert.num_features = int(settings["num_features"])
-        check_names(tensors, PARTS)
+        check_names(tensors, TENSOR_NAMES)
         outputs, used, points = num_outputs(properties), tensors["columns"].numel(), tensors["coefficients"].shape[0]
         shapes = {
             "columns": (used,),
@@ -156,7 +156,7 @@ class KernelExpert(Expert):
         columns = tensors["columns"]
         if used and not 0 <= int(columns.min()) <= int(columns.max()) < expert.num_features:
             raise PredictorError(f"kernel expert: asks for features outside 0 to {expert.num_features - 1}")
-        expert._tensors = {name: tensors[name].contiguous() for name in PARTS}
+        expert._tensors = {name: tensors[name].contiguous() for name in TENSOR_NAMES}
         return expert
 
 
