@@ -1,4 +1,4 @@
-"""Building blocks that families share: activations, dropout, initialisers, and networks of sine activations."""
+"""What families share: activations, usual hyper-parameters, dropout, initialisers, networks of sine activations."""
 
 import math
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int32, UInt8
 from torch import Tensor, nn
 
 from sne.errors import ZooError
+from sne.making.families.space import Choice, LogUniform, Space, Uniform
 from sne.making.hashing import bytes_of
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {
@@ -19,6 +20,25 @@ ACTIVATIONS: Mapping[str, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
     "none": nn.Identity,
 }
+
+
+PRACTICE: Space = {
+    "activation": Choice(("relu", "relu", "gelu", "leaky_relu", "tanh")),
+    "dropout": Uniform(0.0, 0.5),
+    "optimizer": Choice(("adam", "adam", "adamw", "momentum", "rmsprop")),
+    "learning_rate": LogUniform(1e-3, 1e-2),
+    "schedule": Choice(("constant", "cosine")),
+    "weight_decay": LogUniform(1e-6, 2e-3),
+    "augment": Choice(("none", "crop")),
+    "init": Choice(("torch", "he_normal", "glorot_normal")),
+    "init_std": Choice((0.05,)),
+    "train_fraction": Choice((1.0,)),
+    "batch_size": Choice((64,)),
+}
+"""Hyper-parameters of classifiers that are trained as people train them: values that work, and common ones more often.
+
+Draws depend on the order of a space, so that families replace values in place and add their own before them.
+"""
 
 
 class ByteDropout(nn.Module):

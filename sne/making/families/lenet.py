@@ -6,9 +6,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sne.making.families.blocks import ACTIVATIONS, ByteDropout
+from sne.making.families.blocks import ACTIVATIONS, PRACTICE, ByteDropout
 from sne.making.families.family import Family, ImageShape
-from sne.making.families.space import Choice, LogUniform, Uniform
+from sne.making.families.space import Choice, Space
 
 _POOLS: Mapping[str, type[nn.MaxPool2d | nn.AvgPool2d]] = {"max": nn.MaxPool2d, "mean": nn.AvgPool2d}
 _LECUN_SIDE = 32
@@ -95,16 +95,10 @@ def _mnist_cnn(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: i
     )
 
 
-_TRAINING = {
-    "optimizer": Choice(("adam", "adam", "adamw", "momentum", "rmsprop")),
-    "learning_rate": LogUniform(1e-3, 1e-2),
-    "schedule": Choice(("constant", "cosine")),
-    "weight_decay": LogUniform(1e-6, 2e-3),
-    "augment": Choice(("none", "crop")),
+_PRACTICE: Space = {
+    **PRACTICE,
+    "activation": Choice(("relu", "relu", "tanh", "gelu", "leaky_relu")),
     "init": Choice(("torch", "torch", "he_normal", "glorot_normal")),
-    "init_std": Choice((0.05,)),
-    "train_fraction": Choice((1.0,)),
-    "batch_size": Choice((64,)),
 }
 
 LENET = Family(
@@ -112,9 +106,7 @@ LENET = Family(
     space={
         "widening": Choice((0.5, 1.0, 2.0, 4.0)),
         "pool": Choice(("max", "mean"), allowed=tuple(_POOLS)),
-        "activation": Choice(("relu", "relu", "tanh", "gelu", "leaky_relu")),
-        "dropout": Uniform(0.0, 0.5),
-        **_TRAINING,
+        **_PRACTICE,
     },
     module=_lenet,
     smallest=16,
@@ -126,9 +118,7 @@ MNIST_CNN = Family(
         "width": Choice((16, 32)),
         "hidden": Choice((64, 128)),
         "kernel": Choice((3, 5), allowed=(3, 5)),
-        "activation": Choice(("relu", "relu", "tanh", "gelu", "leaky_relu")),
-        "dropout": Uniform(0.0, 0.5),
-        **_TRAINING,
+        **_PRACTICE,
     },
     module=_mnist_cnn,
     smallest=16,

@@ -5,9 +5,10 @@ from typing import Any
 
 from torch import nn
 
+from sne.making.families.blocks import PRACTICE
 from sne.making.families.family import Family, ImageShape
 from sne.making.families.residual_cnn import ResidualCNN
-from sne.making.families.space import Choice, LogUniform, Uniform
+from sne.making.families.space import Choice, LogUniform
 
 
 def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:
@@ -29,17 +30,8 @@ RESNET = Family(
         "width": Choice((8, 16, 16, 24)),
         "depth": Choice((1, 2, 3)),
         "stride": Choice((1, 2, 2), allowed=(1, 2)),
-        "activation": Choice(("relu", "relu", "gelu", "leaky_relu", "tanh")),
-        "dropout": Uniform(0.0, 0.5),
-        "optimizer": Choice(("adam", "adam", "adamw", "momentum", "rmsprop")),
+        **PRACTICE,
         "learning_rate": LogUniform(1e-3, 2e-2),
-        "schedule": Choice(("constant", "cosine")),
-        "weight_decay": LogUniform(1e-6, 2e-3),
-        "augment": Choice(("none", "crop")),
-        "init": Choice(("torch", "he_normal", "glorot_normal")),
-        "init_std": Choice((0.05,)),
-        "train_fraction": Choice((1.0,)),
-        "batch_size": Choice((64,)),
     },
     module=_module,
     smallest=8,

@@ -6,9 +6,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sne.making.families.blocks import ACTIVATIONS, ByteDropout
+from sne.making.families.blocks import ACTIVATIONS, PRACTICE, ByteDropout
 from sne.making.families.family import Family, ImageShape
-from sne.making.families.space import Choice, LogUniform, Uniform
+from sne.making.families.space import Choice, LogUniform
 
 _MOST_CHANNELS = 128
 
@@ -81,17 +81,8 @@ VGG_FAMILY = Family(
         "depth": Choice((1, 2)),
         "hidden": Choice((0, 64, 128)),
         "norm": Choice(("batch", "none"), allowed=("batch", "none")),
-        "activation": Choice(("relu", "relu", "gelu", "leaky_relu", "tanh")),
-        "dropout": Uniform(0.0, 0.5),
-        "optimizer": Choice(("adam", "adam", "adamw", "momentum", "rmsprop")),
+        **PRACTICE,
         "learning_rate": LogUniform(5e-4, 1e-2),
-        "schedule": Choice(("constant", "cosine")),
-        "weight_decay": LogUniform(1e-6, 2e-3),
-        "augment": Choice(("none", "crop")),
-        "init": Choice(("torch", "he_normal", "glorot_normal")),
-        "init_std": Choice((0.05,)),
-        "train_fraction": Choice((1.0,)),
-        "batch_size": Choice((64,)),
     },
     module=_module,
     smallest=16,
