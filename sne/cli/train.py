@@ -57,7 +57,11 @@ Folds = Annotated[
 ]
 Trees = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Number of trees of the expert forest, per property and fold. [default: 100]"),
+    typer.Option(
+        metavar="N",
+        help="Number of trees of the expert forest, per property and fold; the forest of the "
+        "predictor, which learns from all networks, has twice as many. [default: 100]",
+    ),
 ]
 Patience = Annotated[
     int | None,

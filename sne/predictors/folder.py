@@ -41,7 +41,7 @@ class PredictorFiles:
     split: Split | None = None
 
     def write(self, folder: Path) -> None:
-        """Writes the folder. Inverse: `read`.
+        """Writes the folder. Inverse: `read`, which gives tensors of float16 as float32.
 
         A crash while writing leaves the old predictor, a folder that `read` refuses, or the new predictor.
         """
@@ -117,7 +117,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise PredictorError(f"{path}: {name} holds nan or infinite values")
-    return tensors
+    return {name: t.float() if t.dtype == torch.float16 else t for name, t in tensors.items()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

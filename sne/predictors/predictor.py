@@ -19,7 +19,7 @@ from sne.predictors.folder import PredictorFiles
 from sne.predictors.intervals import Interval
 from sne.predictors.prediction import PredictedArrays, PredictedBlock, Prediction
 from sne.predictors.properties import Property
-from sne.predictors.saved import build_parts, damage_in_one_line, files_of
+from sne.predictors.saved import build_parts, damage_in_one_line, files_of, halved
 from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources
 from sne.predictors.spreading import spread
 from sne.work import Executor
@@ -305,12 +305,18 @@ class Predictor:
         )
         return np.concatenate([np.zeros((0, self.dim), dtype=np.float32), *(block.embedding for block in found)])
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Writes config.json, model.safetensors, metrics.json and split.json; nothing is pickled. Inverse: `load`.
 
         A crash while writing leaves the old predictor, a folder that `load` refuses, or the new predictor.
+
+        Args:
+            folder: Folder of the predictor.
+            half: Whether large tensors are written in half precision. The folder is about half as large, and
+                predictions change by about a thousandth.
         """
-        self._files().write(Path(folder))
+        files = self._files()
+        (halved(files) if half else files).write(Path(folder))
 
     def digest(self) -> str:
         """Computes a digest of all that decides its predictions and embeddings, and of how it was trained."""

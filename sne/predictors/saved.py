@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -34,6 +35,13 @@ def damage_in_one_line(folder: Path) -> Iterator[None]:
         reason = str(error) if isinstance(error, PredictorError) else f"damaged, {type(error).__name__}: {error}"
         line = " ".join(reason.split())[:_MOST_REASON]
         raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {line}") from None
+
+
+HALVED = ("outputs", "axes", "points")
+"""Tensors of trees and of the known domain that bear half precision; thresholds and units do not."""
+
+LARGEST_HALF = 6e4
+"""Bound on the magnitude of numbers that are converted to half precision."""
 
 
 def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncoder]]) -> dict[str, Any]:
@@ -133,6 +141,19 @@ def files_of(
     if domain is not None:
         tensors |= {f"{DOMAIN}.{name}": tensor for name, tensor in domain.to_tensors().items()}
     return PredictorFiles(config, tensors, metrics, split)
+
+
+def halved(files: PredictorFiles) -> PredictorFiles:
+    """Converts what bears it to half precision: weights of neural experts, leaves of trees, points of the domain."""
+
+    def bears_it(name: str, tensor: Tensor) -> bool:
+        number, _, rest = name.partition(".")
+        is_neural = number != DOMAIN and files.config["experts"][int(number)]["kind"] == "neural"
+        is_large = tensor.dtype == torch.float32 and tensor.ndim > 1 and float(tensor.abs().max()) < LARGEST_HALF
+        return is_large and (is_neural or rest.rpartition(".")[2] in HALVED)
+
+    tensors = {name: tensor.half() if bears_it(name, tensor) else tensor for name, tensor in files.tensors.items()}
+    return replace(files, tensors=tensors)
 
 
 def _to_json(interval: Interval | None) -> dict[str, float] | None:

@@ -104,6 +104,20 @@ def test_save_and_load(networks, tmp_path):
     assert Predictor.load(tmp_path / "p", encoders=ENCODERS).predict(networks) == predictor.predict(networks)
 
 
+def test_half_precision_halves_matrices_and_hardly_moves_predictions(networks, tmp_path):
+    predictor = make_predictor()
+    predictor.save(tmp_path, half=True)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {t.dtype for t in stored.values() if t.ndim > 1} == {torch.float16}
+    assert {t.dtype for t in stored.values() if t.ndim == 1} == {torch.float32}
+    again = Predictor.load(tmp_path, encoders=ENCODERS)
+    assert all(t.dtype == torch.float32 for expert in again.experts for t in expert.state().values())
+    before, after = predictor.values(networks), again.values(networks)
+    for name, values in before.items():
+        np.testing.assert_allclose(after[name], values, rtol=5e-3, atol=2e-3)
+    assert any((after[name] != values).any() for name, values in before.items())
+
+
 def edit(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
@@ -182,8 +196,8 @@ def of_other_features(folder):
             r"shape \(9,\).* asks for \(4,\).*: damaged, or trained by another version of sne; .* sne train",
         ),
         (
-            lambda p: retensor(p, lambda t: t.update({BIAS: torch.zeros(4).half()})),
-            "float16, .* asks for",
+            lambda p: retensor(p, lambda t: t.update({BIAS: torch.zeros(4).bfloat16()})),
+            "bfloat16, .* asks for",
         ),
         (lambda p: retensor(p, lambda t: t[BIAS].fill_(torch.nan)), "nan or infinite"),
     ],

@@ -13,7 +13,7 @@ from sne.predictors.experts.description import DescriptionExpert
 from sne.predictors.experts.trees import LEAF, TreeNodes, Trees, join_trees, single_leaf
 from sne.predictors.properties import Property
 
-TREES = ("roots", "feature", "threshold", "children", "outputs")
+TREES = ("roots", "feature", "threshold", "second", "outputs")
 NEVER = -1e4
 """Logit of a class that no training network had."""
 

@@ -59,7 +59,7 @@ class TrainingSettings:
         invariance_ramp: Share of all steps during which the weight of the term rises from 0, in [0, 1).
         augment: Learn the task from transformed copies: instead of the networks themselves, or with `invariance` next
             to them, from the copies that are drawn for the term.
-        trees: Number of trees per property and fold of the expert "forest".
+        trees: Number of trees per property and fold of the expert "forest"; twice as many learn from all networks.
         checkpoint_seconds: Least time in seconds between two saved states, which are saved at the end of epochs.
     """
 

@@ -23,22 +23,23 @@ LEVELS = 4
 class Trees:
     """Decision trees on rows of numbers.
 
-    The nodes of all trees stand in one list, each node before its children. At an inner node, rows whose feature is
-    at most the threshold continue at the first child, the others at the second. Leaves hold outputs.
+    The nodes of all trees stand in one list, in depth-first order: the first child of an inner node follows it. Rows
+    whose feature is at most the threshold continue at the first child, the others at the second. Leaves hold outputs.
+    Thresholds and second children are kept for inner nodes only, outputs for leaves only.
 
     Args:
         roots: Node at which each tree begins.
         feature: Feature that each node compares; -1 for leaves.
-        threshold: Threshold of each node.
-        children: The two children of each node.
-        outputs: Outputs of each node.
+        threshold: Threshold of each inner node.
+        second: Second child of each inner node.
+        outputs: Outputs of each leaf.
     """
 
     roots: Int[Tensor, " trees"]
     feature: Int[Tensor, " nodes"]
-    threshold: Float[Tensor, " nodes"]
-    children: Int[Tensor, "nodes 2"]
-    outputs: Float[Tensor, "nodes outputs"]
+    threshold: Float[Tensor, " inner"]
+    second: Int[Tensor, " inner"]
+    outputs: Float[Tensor, "leaves outputs"]
 
     @torch.no_grad()
     def leaf_outputs(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "rows trees outputs"]:
@@ -55,19 +56,23 @@ class Trees:
             leaves[places] = nodes
             inner = np.flatnonzero(steps.is_inner.take(nodes))
             nodes, places, starts = nodes.take(inner), places.take(inner), starts.take(inner)
-        return self.outputs[torch.from_numpy(leaves)].unflatten(0, (trees, count)).transpose(0, 1)
+        found = torch.from_numpy(steps.leaf_number.take(leaves))
+        return self.outputs[found].unflatten(0, (trees, count)).transpose(0, 1)
 
     @cached_property
     def _steps(self) -> "_Steps":
         feature = self.feature.numpy()
         is_inner = feature != LEAF
+        threshold = np.full(len(feature), np.inf, dtype=np.float32)
+        threshold[is_inner] = self.threshold.numpy()
+        children = np.repeat(np.arange(len(feature))[:, None], 2, axis=1)
+        children[is_inner] = np.stack([np.flatnonzero(is_inner) + 1, self.second.numpy()], 1)
         return _Steps(
             np.where(is_inner, feature, 0).astype(np.int64),
-            np.where(is_inner, self.threshold.numpy(), np.inf).astype(np.float32),
-            np.where(is_inner[:, None], self.children.numpy(), np.arange(len(feature))[:, None])
-            .astype(np.int64)
-            .ravel(),
+            threshold,
+            children.ravel(),
             is_inner,
+            np.cumsum(~is_inner) - 1,
         )
 
     def to_tensors(self) -> dict[str, Tensor]:
@@ -91,12 +96,13 @@ class Trees:
             raise PredictorError(f"trees hold {', '.join(sorted(tensors))}, expected {', '.join(sorted(names))}")
         trees = {name: tensors[name] for name in names}
         nodes, roots = trees["feature"].numel(), trees["roots"].numel()
+        inner = int((trees["feature"] != LEAF).sum())
         shapes = {
             "roots": (roots,),
             "feature": (nodes,),
-            "threshold": (nodes,),
-            "children": (nodes, 2),
-            "outputs": (nodes, num_outputs),
+            "threshold": (inner,),
+            "second": (inner,),
+            "outputs": (nodes - inner, num_outputs),
         }
         for name, shape in shapes.items():
             if tuple(trees[name].shape) != shape:
@@ -110,12 +116,12 @@ class Trees:
         return checked
 
     def _check_structure(self, num_features: int) -> None:
-        inner = self.feature != LEAF
-        features, children = self.feature[inner].long(), self.children[inner].long()
-        numbers = torch.arange(len(self.feature))[inner]
+        is_inner = self.feature != LEAF
+        features = self.feature[is_inner].long()
+        first = is_inner.nonzero()[:, 0] + 1
         if len(features) and not 0 <= int(features.min()) <= int(features.max()) < num_features:
             raise PredictorError(f"trees ask for features outside 0 to {num_features - 1}")
-        if (children <= numbers[:, None]).any() or (children >= len(self.feature)).any():
+        if (self.second <= first).any() or (self.second >= len(self.feature)).any():
             raise PredictorError("trees have children that do not stand behind their nodes")
         if int(self.roots.min()) < 0 or int(self.roots.max()) >= len(self.feature):
             raise PredictorError("trees have roots that are no nodes")
@@ -130,17 +136,19 @@ class _Steps:
         threshold: Threshold of each node; infinite for leaves, whose first child is followed.
         children: First and second child of node number n, in places 2 n and 2 n + 1.
         is_inner: Whether a node is no leaf.
+        leaf_number: Number of leaves up to each node, itself included, less one.
     """
 
     feature: Int[np.ndarray, " nodes"]
     threshold: Float[np.ndarray, " nodes"]
     children: Int[np.ndarray, " nodes2"]
     is_inner: Bool[np.ndarray, " nodes"]
+    leaf_number: Int[np.ndarray, " nodes"]
 
 
 @dataclass(frozen=True)
 class TreeNodes:
-    """The nodes of one tree as arrays, in the order of scikit-learn: a node before its children.
+    """The nodes of one tree as arrays, in the order of scikit-learn: depth first, the first child after its node.
 
     Args:
         feature: Feature that each node compares; -1 for leaves.
@@ -156,16 +164,24 @@ class TreeNodes:
 
 
 def join_trees(trees: Sequence[TreeNodes]) -> Trees:
-    """Joins single trees into one ensemble."""
+    """Joins single trees into one ensemble.
+
+    Raises:
+        ValueError: The nodes of a tree are not in depth-first order.
+    """
     counts = [len(tree.feature) for tree in trees]
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
-    parts: dict[str, list[np.ndarray]] = {"feature": [], "threshold": [], "children": [], "outputs": []}
+    parts: dict[str, list[np.ndarray]] = {"feature": [], "threshold": [], "second": [], "outputs": []}
+    narrow = all(tree.feature.max(initial=LEAF) <= np.iinfo(np.int16).max for tree in trees)
     for tree, start in zip(trees, starts, strict=True):
         is_inner = tree.feature != LEAF
-        parts["feature"].append(tree.feature.astype(np.int32))
-        parts["threshold"].append(np.where(is_inner, floats_below(tree.threshold), 0).astype(np.float32))
-        parts["children"].append(np.where(is_inner[:, None], tree.children + start, 0).astype(np.int32))
-        parts["outputs"].append(tree.outputs.astype(np.float32))
+        inner = np.flatnonzero(is_inner)
+        if (tree.children[inner, 0] != inner + 1).any():
+            raise ValueError("the nodes of a tree are not in depth-first order")
+        parts["feature"].append(tree.feature.astype(np.int16 if narrow else np.int32))
+        parts["threshold"].append(floats_below(tree.threshold[inner]).astype(np.float32))
+        parts["second"].append((tree.children[inner, 1] + start).astype(np.int32))
+        parts["outputs"].append(tree.outputs[~is_inner].astype(np.float32))
     joined: dict[str, Any] = {name: torch.from_numpy(np.concatenate(arrays)) for name, arrays in parts.items()}
     return Trees(roots=torch.from_numpy(starts.astype(np.int32)), **joined)
 

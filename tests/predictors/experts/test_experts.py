@@ -312,7 +312,7 @@ def test_damaged_trees_are_refused(zoo, tmp_path):
     fit(zoo, ["test_accuracy"], split=zoo.split, encoder=SMALL, settings=settings, out=tmp_path / "p")
     path = tmp_path / "p" / "model.safetensors"
     tensors = load_file(path)
-    tensors["0.0.children"].zero_()
+    tensors["0.0.second"].zero_()
     save_file(tensors, path)
     with pytest.raises(PredictorError, match="do not stand behind"):
         Predictor.load(tmp_path / "p")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sne.predictors import PredictorError
-from sne.predictors.experts.trees import Trees, floats_below
+from sne.predictors.experts.trees import TreeNodes, Trees, floats_below, join_trees
 
 
 def small_trees() -> Trees:
@@ -15,9 +15,9 @@ def small_trees() -> Trees:
     return Trees(
         roots=torch.tensor([0, 3]),
         feature=torch.tensor([1, -1, -1, -1]),
-        threshold=torch.tensor([0.5, 0, 0, 0]),
-        children=torch.tensor([[1, 2], [0, 0], [0, 0], [0, 0]]),
-        outputs=torch.tensor([[0.0], [2.0], [4.0], [10.0]]),
+        threshold=torch.tensor([0.5]),
+        second=torch.tensor([2]),
+        outputs=torch.tensor([[2.0], [4.0], [10.0]]),
     )
 
 
@@ -36,8 +36,10 @@ def test_tensors_rebuild_them():
 def leaf_by_steps(trees: Trees, tree: int, row: torch.Tensor) -> torch.Tensor:
     node = int(trees.roots[tree])
     while trees.feature[node] >= 0:
-        node = int(trees.children[node, int(row[trees.feature[node]] > trees.threshold[node])])
-    return trees.outputs[node]
+        number = int((trees.feature[:node] >= 0).sum())
+        goes_on = row[trees.feature[node]] > trees.threshold[number]
+        node = int(trees.second[number]) if goes_on else node + 1
+    return trees.outputs[int((trees.feature[:node] < 0).sum())]
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -57,9 +59,10 @@ def test_rows_come_to_the_leaves_that_single_steps_lead_to(count):
     for depth in (0, 3, 9, 13):
         roots.append(len(nodes))
         nodes += grow(depth, len(nodes))
-    feature, threshold, left, right = (torch.tensor(column) for column in zip(*nodes, strict=True))
-    outputs = torch.arange(2.0 * len(nodes)).unflatten(0, (-1, 2))
-    trees = Trees(torch.tensor(roots), feature, threshold.float(), torch.stack([left, right], 1), outputs)
+    feature, threshold, _, right = (torch.tensor(column) for column in zip(*nodes, strict=True))
+    inner = feature >= 0
+    outputs = torch.arange(2.0 * int((~inner).sum())).unflatten(0, (-1, 2))
+    trees = Trees(torch.tensor(roots), feature, threshold[inner].float(), right[inner], outputs)
     rows = torch.randn(count, 3, generator=torch.Generator().manual_seed(1))
     found = trees.leaf_outputs(rows)
     assert found.shape == (count, 4, 2)
@@ -71,8 +74,9 @@ def test_rows_come_to_the_leaves_that_single_steps_lead_to(count):
 @pytest.mark.parametrize(
     "harm, message",
     [
-        (lambda t: t["children"][0].fill_(0), "do not stand behind"),
-        (lambda t: t["children"][0].fill_(99), "do not stand behind"),
+        (lambda t: t["second"].fill_(0), "do not stand behind"),
+        (lambda t: t["second"].fill_(1), "do not stand behind"),
+        (lambda t: t["second"].fill_(99), "do not stand behind"),
         (lambda t: t["feature"][0].fill_(2), "features outside 0 to 1"),
         (lambda t: t["feature"][0].fill_(-2), "features outside 0 to 1"),
         (lambda t: t["roots"].fill_(4), "roots that are no nodes"),
@@ -80,10 +84,10 @@ def test_rows_come_to_the_leaves_that_single_steps_lead_to(count):
         (lambda t: t.pop("roots"), "expected .*roots"),
         (lambda t: t.update(roots=torch.zeros(0, dtype=torch.int64)), "0 trees of 4 nodes"),
         (lambda t: t.update(roots=torch.zeros(5, dtype=torch.int64)), "5 trees of 4 nodes"),
-        (lambda t: t.update(children=torch.zeros(4, 3, dtype=torch.int64)), r"children has shape \(4, 3\)"),
-        (lambda t: t.update(outputs=torch.zeros(4, 2)), r"outputs has shape \(4, 2\), expected \(4, 1\)"),
-        (lambda t: t.update(feature=torch.zeros(4)), r"feature has dtype torch\.float32"),
-        (lambda t: t.update(threshold=torch.zeros(4).long()), r"threshold has dtype torch\.int64"),
+        (lambda t: t.update(second=torch.zeros(4, dtype=torch.int64)), r"second has shape \(4,\), expected \(1,\)"),
+        (lambda t: t.update(outputs=torch.zeros(4, 2)), r"outputs has shape \(4, 2\), expected \(3, 1\)"),
+        (lambda t: t.update(feature=t["feature"].float()), r"feature has dtype torch\.float32"),
+        (lambda t: t.update(threshold=torch.zeros(1).long()), r"threshold has dtype torch\.int64"),
     ],
 )
 def test_trees_that_lead_nowhere_are_refused(harm, message):
@@ -101,3 +105,11 @@ def test_rounded_thresholds_part_single_floats_as_double_ones_do(threshold, step
         value = np.nextafter(value, np.float32(np.inf if steps > 0 else -np.inf))
     rounded = floats_below(np.array([threshold]))[0]
     assert (value <= rounded) == (np.float64(value) <= threshold)
+
+
+def test_trees_in_another_order_are_refused():
+    nodes = TreeNodes(
+        np.array([0, -1, -1]), np.array([0.5, 0, 0]), np.array([[2, 1], [0, 0], [0, 0]]), np.zeros((3, 1))
+    )
+    with pytest.raises(ValueError, match="depth-first"):
+        join_trees([nodes])
