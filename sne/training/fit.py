@@ -59,8 +59,8 @@ def fit(
     Every kind of expert is trained once per fold, without the networks of that fold; forest and kernel are
     trained once more, on all networks, for the predictor. The predictions for the networks held out choose training
     epochs and the weights of the experts, and give the validation figures (`metrics["validation"]`), the invariance
-    error (`metrics["invariance"]`) and the intervals. Experts without any weight are left out of the predictor. Networks of
-    test runs are never read.
+    error (`metrics["invariance"]`) and the intervals. Experts without any weight are left out of the predictor.
+    Networks of test runs are never read.
 
     In processes that torchrun has started, each of which has to call this function with the same arguments, the neural
     expert is trained by all of them: each computes its share of every batch, and the first one writes `out`. The result
