@@ -1,5 +1,6 @@
 """The known domain of a predictor: is a network like those that the predictor has learned from?"""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
@@ -116,6 +117,12 @@ class Neighbours:
         nearest = found.topk(min(NEAREST, found.shape[1]), largest=False).values
         return nearest.mean(1).double().numpy()
 
+    def largest_distance(self) -> float:
+        """Returns a bound on the distance of any description to a training network."""
+        scaled = LARGEST * len(self.shift) ** 0.5
+        along = scaled * float(self.axes.double().norm())
+        return 2 * math.hypot(along, RESIDUAL_WEIGHT * scaled / float(self.residual), scaled)
+
     def _project(self, rows: Float[Tensor, "networks features"]) -> Float[Tensor, "networks all_axes"]:
         scaled = ((rows - self.shift) * self.gain).nan_to_num().clamp_(-LARGEST, LARGEST)
         constant = scaled[:, self.is_constant].norm(dim=1)
@@ -213,9 +220,30 @@ class Domain:
                     f"the known domain: {len(tensors[name])} {name}, expected {LEAST_CALIBRATION} or more"
                 )
         shuffled = Trees.from_tensors(trees, features, 2) if trees else None
-        ordered = (tensors[name].sort().values for name in ("distances", "chances"))
-        distances, chances = ordered
-        return cls(Neighbours(**{name: own[name] for name in names}), distances, shuffled, chances)
+        distances, chances = (tensors[name].sort().values for name in ("distances", "chances"))
+        found = cls(Neighbours(**{name: own[name] for name in names}), distances, shuffled, chances)
+        found._check_values()
+        return found
+
+    def _check_values(self) -> None:
+        """Raises PredictorError where tensors hold values that cannot come from training."""
+        near, largest = self.neighbours, LARGEST * self.num_features**0.5
+        shares = [self.chances] if self.shuffled is None else [self.chances, self.shuffled.outputs]
+        lengths = near.axes.norm(dim=0)
+        problems = {
+            "gain": not bool(((near.gain > 0) & (near.gain <= 1.001 / SMALLEST_SPREAD)).all()),
+            "residual": not 0 < float(near.residual) <= 1.001 * largest,
+            "axes": not bool((lengths > 0).all()),
+            "points": bool((near.points.abs() > near.largest_distance()).any()),
+            "distances": bool((self.distances < 0).any()),
+            "chances": any(bool(((share < 0) | (share > 1 + 1e-6)).any()) for share in shares),
+        }
+        for name, is_wrong in problems.items():
+            if is_wrong:
+                raise PredictorError(f"the known domain: {name} holds values that cannot come from training")
+        as_large = round(LEAST_P / 2 * len(self.distances))
+        if float(self.distances[-1 - as_large]) > near.largest_distance():
+            raise PredictorError("the known domain: distances are so large that no network could be outside")
 
 
 def shuffled_chances(trees: Trees, description: Float[Tensor, "networks features"]) -> Float[np.ndarray, " networks"]:

@@ -28,7 +28,8 @@ LOCAL_REACH = 0.05
 """Share of the training labels, on either side of a value, whose distance is the local spread."""
 PARTS_OF_RUNS = 10
 """Number of parts into which runs are dealt where the intervals themselves are judged."""
-_LARGEST = 1e30
+WIDEST = 1e6
+"""Multiple of the range of the training labels beyond which an interval cannot come from training."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,12 @@ class Interval:
         return {"factor": self.factor, "local": self.local, "margin": self.margin}
 
     @classmethod
-    def from_json(cls, values: Any) -> "Interval":
+    def from_json(cls, values: Any, prop: Property) -> "Interval":
         """Rebuilds what `to_json` wrote, from values that may come from a damaged file.
+
+        Args:
+            values: The values.
+            prop: The property that the interval is for.
 
         Raises:
             PredictorError: The values make no interval.
@@ -103,8 +108,11 @@ class Interval:
         if not isinstance(values, Mapping) or values.keys() != {"factor", "local", "margin"}:
             raise PredictorError(f"interval is {values!r}, expected factor, local and margin")
         for name, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
                 raise PredictorError(f"interval has {name} {value!r}, expected a number from 0")
+            unit = max(prop.label_range, prop.std) if name == "margin" else 1.0
+            if value > WIDEST * unit:
+                raise PredictorError(f"interval has {name} {value!r}, expected at most {WIDEST * unit:,.10g}")
         return cls(**{name: float(value) for name, value in values.items()})
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -51,11 +51,33 @@ class Property:
             raise PredictorError(f"property {self.name!r}: knots must be finite and rise, with one rank each")
         if not (np.isfinite(self.mean) and np.isfinite(self.std) and self.std > 0):
             raise PredictorError(f"property {self.name!r}: mean {self.mean} and std {self.std} give no scale")
+        if self.knots:
+            self._check_knots()
+
+    def _check_knots(self) -> None:
+        """Raises PredictorError where knots, their ranks, mean and standard deviation are not of the same labels."""
+        low, high = self.knots[0], self.knots[-1]
+        if not 0 <= self.knot_ranks[0] <= self.knot_ranks[-1] <= 1:
+            raise PredictorError(f"property {self.name!r}: ranks of knots are shares, got some outside [0, 1]")
+        if self.kind == "fraction" and not 0 <= low <= high <= 1:
+            raise PredictorError(f"property {self.name!r} is a fraction, got knots from {low:g} to {high:g}")
+        rounding = 1e-6 * max(high - low, abs(low), abs(high))
+        widest = 1.0 if low == high else (high - low) / 2  # of any numbers between both
+        if not low - rounding <= self.mean <= high + rounding or self.std > widest + rounding:
+            raise PredictorError(
+                f"property {self.name!r}: labels from {low:g} to {high:g} cannot have mean {self.mean:g} and "
+                f"std {self.std:g}"
+            )
 
     @property
     def num_outputs(self) -> int:
         """Number of outputs of an expert for this property."""
         return len(self.classes) if self.kind == "class" else 1
+
+    @property
+    def label_range(self) -> float:
+        """Difference between the largest and the smallest label; 0 without knots."""
+        return self.knots[-1] - self.knots[0] if self.knots else 0.0
 
     @classmethod
     def infer(cls, name: str, labels: ArrayLike) -> "Property":
@@ -173,15 +195,19 @@ class Property:
         if values["kind"] not in get_args(Kind):
             kinds = ", ".join(get_args(Kind))
             raise PredictorError(f"property {values['name']!r}: kind {values['kind']!r}, expected one of {kinds}")
-        classes = cast(Sequence[str], values.get("classes", ()))
+        name, classes, knots = str(values["name"]), values["classes"], values["knots"]
+        if not isinstance(classes, list) or len({str(one) for one in classes}) < len(classes):
+            raise PredictorError(f"property {name!r}: classes are {classes!r}, expected a list of different names")
+        if values["kind"] != "class" and not knots:
+            raise PredictorError(f"property {name!r}: no knots, which numbers are predicted from")
         return cls(
-            str(values["name"]),
+            name,
             values["kind"],
-            tuple(str(name) for name in classes),
+            tuple(str(one) for one in classes),
             float(values["mean"]),
             float(values["std"]),
-            tuple(float(knot) for knot in values.get("knots", ())),
-            tuple(float(rank) for rank in values.get("knot_ranks", ())),
+            tuple(float(knot) for knot in knots),
+            tuple(float(rank) for rank in values["knot_ranks"]),
         )
 
 

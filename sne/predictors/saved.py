@@ -62,8 +62,10 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
     properties = [Property.from_json(values) for values in config["properties"]]
     if not properties or not config["experts"]:
         raise PredictorError(f"{len(properties)} properties and {len(config['experts'])} experts")
+    if len({prop.name for prop in properties}) < len(properties):
+        raise PredictorError(f"properties {', '.join(prop.name for prop in properties)}, expected different names")
     intervals, outside = (
-        {str(values["name"]): _interval(values.get(key)) for values in config["properties"]}
+        {prop.name: _interval(values[key], prop) for prop, values in zip(properties, config["properties"], strict=True)}
         for key in ("interval", "interval_outside")
     )
     name = str(config["encoder"]["name"])
@@ -187,5 +189,5 @@ def _check_description(reader: NetworkEncoder, settings: Mapping[str, Any]) -> N
         )
 
 
-def _interval(values: Any) -> Interval | None:
-    return None if values is None else Interval.from_json(values)
+def _interval(values: Any, prop: Property) -> Interval | None:
+    return None if values is None else Interval.from_json(values, prop)

@@ -24,7 +24,7 @@ HUGE = 10**400
 @pytest.fixture
 def folder(tmp_path):
     """A saved predictor with one small neural expert."""
-    properties = (Property("accuracy", "fraction"),)
+    properties = (Property.infer("accuracy", [0.1, 0.9]),)
     encoder = SetEncoder(dim=8, heads=2, inducing_points=2)
     expert = NeuralExpert(EncoderWithHeads(encoder, PropertyHeads(8, properties)))
     Predictor(encoder, properties, [expert], np.ones((1, 1))).save(tmp_path / "p")

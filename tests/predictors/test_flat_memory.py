@@ -20,7 +20,7 @@ from sne.predictors.experts import EncoderWithHeads, NeuralExpert, PropertyHeads
 
 torch.set_num_threads(1)
 folder, warm, more = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-properties = (Property("accuracy", "fraction"),)
+properties = (Property.infer("accuracy", [0.1, 0.9]),)
 expert = NeuralExpert(EncoderWithHeads(TensorSetEncoder(), PropertyHeads(96, properties)))
 predictor = Predictor(TensorSetEncoder(), properties, [expert], np.ones((1, 1)))
 

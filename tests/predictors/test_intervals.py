@@ -187,13 +187,15 @@ def test_coverage_figures_by_hand():
 
 def test_json_round_trip():
     interval = Interval(1.5, 0.75, 0.01)
-    assert Interval.from_json(interval.to_json()) == interval
+    assert Interval.from_json(interval.to_json(), REAL) == interval
     for bad in (
         None,
         [1, 2, 3],
         {"factor": 1.0},
         {**interval.to_json(), "more": 1},
         {**interval.to_json(), "local": None},
+        {**interval.to_json(), "factor": 1e30},
+        {**interval.to_json(), "margin": 1e30},
     ):
         with pytest.raises(PredictorError, match="interval "):
-            Interval.from_json(bad)
+            Interval.from_json(bad, REAL)

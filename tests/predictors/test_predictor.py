@@ -15,8 +15,8 @@ from sne.predictors.sources import blocks
 from sne.zoo import Zoo
 
 PROPERTIES = (
-    Property("accuracy", "fraction"),
-    Property("loss", "real", mean=1.0, std=2.0),
+    Property("accuracy", "fraction", mean=0.5, std=0.2, knots=(0.0, 1.0), knot_ranks=(0.25, 0.75)),
+    Property("loss", "real", mean=1.0, std=2.0, knots=(-4.0, 6.0), knot_ranks=(0.1, 0.9)),
     Property("activation", "class", ("relu", "tanh")),
 )
 INTERVALS = {"accuracy": Interval(0.0, 0.0, 0.4), "loss": Interval(2.0, 0.5, 0.7)}
@@ -49,7 +49,7 @@ def test_one_prediction_a_source_and_property_in_order(networks):
     assert [p.property for p in predictions[:3]] == ["accuracy", "loss", "activation"]
     accuracy, loss, activation = predictions[:3]
     assert 0 <= accuracy.low <= accuracy.value <= accuracy.high <= 1
-    assert loss.high - loss.low == pytest.approx(1.4)
+    assert loss.high - loss.low == pytest.approx(1.4 + 0.5 * 0.1 * 10 / 0.8)  # a tenth of the labels around the value
     assert activation.value == max(activation.probabilities, key=activation.probabilities.get)
     assert sum(activation.probabilities.values()) == pytest.approx(1.0)
 
@@ -130,7 +130,10 @@ def retensor(folder, change):
 
 
 BIAS = "0.heads.output.bias"
-NUMBER = {"name": "a", "kind": "real", "classes": [], "mean": 0.0, "std": 1.0}
+NUMBER = {
+    **{"name": "a", "kind": "real", "classes": [], "mean": 0.0, "std": 1.0},
+    **{"knots": [-2.0, 2.0], "knot_ranks": [0.25, 0.75], "interval": None, "interval_outside": None},
+}
 RULE = {"factor": 2.0, "local": 1.0, "margin": 0.1}
 
 
@@ -184,6 +187,11 @@ def of_other_features(folder):
         (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "factor": True}}]), "factor True"),
         (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "margin": float("nan")}}]), "margin nan"),
         (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "margin": 10**400}}]), "margin 1000"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval": {**RULE, "margin": 1e20}}]), "at most 4,000,000"),
+        (lambda p: edit(p, properties=[{**NUMBER, "interval_outside": {**RULE, "local": 1e7}}]), "at most 1,000,000"),
+        (lambda p: edit(p, properties=[{**NUMBER, "knots": [], "knot_ranks": []}]), "'a': no knots"),
+        (lambda p: edit(p, properties=[{**NUMBER, "std": 1e30}]), r"cannot have mean 0 and std 1e\+30"),
+        (lambda p: edit(p, properties=[NUMBER] * 2), "properties a, a, expected different names"),
         (lambda p: edit(p, properties=[{**NUMBER, "kind": "odd"}]), "kind 'odd', expected one of"),
         (lambda p: (p / "metrics.json").write_text("[" * 100_000), "not readable as JSON"),
         (lambda p: (p / "split.json").write_text("[]"), "split.json"),

@@ -7,6 +7,10 @@ import torch
 from sne.predictors import PredictorError, Property
 
 
+def edited(**changes):
+    return Property.from_json({**Property.infer("a", [0.0, 0.5, 1.0]).to_json(), **changes})
+
+
 def test_kinds_are_read_off_the_labels():
     assert Property.infer("a", [0.0, 0.5, np.nan, 1.0]).kind == "fraction"
     assert Property.infer("b", [0.0, 1.5]).kind == "real"
@@ -27,7 +31,7 @@ def test_encode():
     np.testing.assert_array_equal(Property("l", "real").encode([2.5, None]), [2.5, np.nan])
 
 
-@pytest.mark.parametrize("prop", [Property("a", "class", ("x", "y")), Property("b", "real", mean=0.1, std=3.7)])
+@pytest.mark.parametrize("prop", [Property("a", "class", ("x", "y")), Property.infer("b", [0.1, 3.7, -20.0])])
 def test_json_round_trip(prop):
     assert Property.from_json(json.loads(json.dumps(prop.to_json()))) == prop
 
@@ -56,6 +60,13 @@ def test_json_round_trip(prop):
         (lambda: Property("a", "real", knots=(0.0, np.inf), knot_ranks=(0.2, 0.8)), "knots must be finite and rise"),
         (lambda: Property("a", "real", knots=(0.0, 1.0), knot_ranks=(0.8, 0.2)), "knots must be finite and rise"),
         (lambda: Property("a", "real", knots=(np.nan,), knot_ranks=(0.5,)), "knots must be finite and rise"),
+        (lambda: Property("a", "real", knots=(0.0, 1.0), knot_ranks=(0.2, 1.5)), r"outside \[0, 1\]"),
+        (lambda: Property("a", "fraction", knots=(0.0, 3.0), knot_ranks=(0.2, 0.8)), "knots from 0 to 3"),
+        (lambda: edited(mean=1e9), "cannot have mean 1e"),
+        (lambda: edited(std=0.9), "and std 0.9"),
+        (lambda: edited(knots=[], knot_ranks=[]), "no knots"),
+        (lambda: edited(kind="class", classes="xy"), "classes are 'xy'"),
+        (lambda: edited(kind="class", classes=["x", "x"]), "different names"),
     ],
 )
 def test_bad_labels_are_told(act, message):
