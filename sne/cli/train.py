@@ -193,6 +193,7 @@ def train(
     if not is_first_process():
         return
     _warn_of_networks_without_copies(predictor)
+    _warn_of_few_networks(predictor)
     if as_json:
         metrics = predictor.metrics
         weights = {kind: expert["weights"] for kind, expert in metrics["experts"].items()}
@@ -211,6 +212,28 @@ def _warn_of_networks_without_copies(predictor: "Predictor") -> None:
             f"{symmetry['unmoved']} that this encoder cannot tell from their copies, nor of {symmetry['unknown']} "
             "whose symmetry is unknown"
         )
+
+
+def _warn_of_few_networks(predictor: "Predictor") -> None:
+    from sne.predictors import EXPERTS
+    from sne.predictors.domain import LEAST_CALIBRATION
+    from sne.predictors.intervals import LEAST_RUNS
+
+    missing = []
+    count, settings = predictor.record["networks"], predictor.record["settings"]
+    could_know = settings["folds"] > 1 and any(EXPERTS[kind].reads_description for kind in settings["experts"])
+    if could_know and predictor.domain is None and count < LEAST_CALIBRATION:
+        missing.append(
+            f"no remark on unknown networks, which takes {LEAST_CALIBRATION} networks outside the test runs (it has "
+            f"{count})"
+        )
+    names = [p.name for p in predictor.properties if p.kind != "class" and p.name not in predictor.intervals]
+    if names:
+        missing.append(
+            f"no interval of {' and '.join(names)}, which takes labels of {LEAST_RUNS} runs that are held out"
+        )
+    if missing:
+        warn(f"the zoo is small: sne predict will give {', and '.join(missing)}")
 
 
 def _print_figures(predictor: "Predictor") -> None:

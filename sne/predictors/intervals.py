@@ -28,6 +28,8 @@ LOCAL_REACH = 0.05
 """Share of the training labels, on either side of a value, whose distance is the local spread."""
 PARTS_OF_RUNS = 10
 """Number of parts into which runs are dealt where the intervals themselves are judged."""
+LEAST_RUNS = 9
+"""Least number of runs with labels from which intervals can be calibrated: one of ten, with the new one, is outside."""
 WIDEST = 1e6
 """Multiple of the range of the training labels beyond which an interval cannot come from training."""
 
@@ -179,7 +181,7 @@ def calibrate(
         level: Share of values that intervals are to hold, in (0, 1).
 
     Returns:
-        The intervals, or None where so few runs have labels that none would be finite (fewer than 9 for 0.9).
+        The intervals, or None where so few runs have labels that none would be finite: fewer than `LEAST_RUNS` for 0.9.
 
     Source: Lei et al., "Distribution-free predictive inference for regression", arXiv 1604.04173, sec. 5.2, for scores
         relative to a width; Romano et al., "Conformalized quantile regression", arXiv 1905.03222, for widths from

@@ -103,8 +103,8 @@ def fit(
             material = _prepare(plan, reader, bars)
             store = StateStore(folder, fingerprint(plan, reader, material.copies is not None))
             trained = _train_experts(plan, material, store, group, own_device, resume, bars)
-        judged = _Judged.of(plan, material.examples, trained)
-        predictor = _assemble(plan, material, trained, judged)
+            judged = _Judged.of(plan, material.examples, trained)
+            predictor = _assemble(plan, material, trained, judged, bars)
         if folder:
             finish_folder(folder, predictor)
         return predictor
@@ -282,7 +282,9 @@ def _figures(
     return found
 
 
-def _assemble(plan: Plan, material: _Material, trained: Mapping[str, _Trained], judged: _Judged) -> Predictor:
+def _assemble(
+    plan: Plan, material: _Material, trained: Mapping[str, _Trained], judged: _Judged, bars: TrainingProgress
+) -> Predictor:
     """Makes the predictor of all experts that have a weight, with its record and figures."""
     by_kind = list(zip(trained.items(), judged.weights, strict=True))
     members = [(expert, row / len(one.members)) for (_, one), row in by_kind if row.any() for expert in one.members]
@@ -307,8 +309,8 @@ def _assemble(plan: Plan, material: _Material, trained: Mapping[str, _Trained], 
         [expert for expert, _ in members],
         np.stack([row for _, row in members]),
         intervals=judged.intervals,
-        intervals_outside=intervals_outside(plan, material.examples),
-        domain=learn_domain(plan, material.reader, material.examples),
+        intervals_outside=intervals_outside(plan, material.examples, bars.reporter("families left out")),
+        domain=learn_domain(plan, material.reader, material.examples, bars.reporter("known domain")),
         split=plan.split,
         record=training_record(plan, seconds, material.symmetry_record),
         metrics=metrics,

@@ -1,5 +1,7 @@
 """The known domain of a predictor, learned from its training networks and shuffled copies of them."""
 
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -42,13 +44,16 @@ BLOCK = 64
 """Number of copies that are described at a time."""
 
 
-def learn_domain(plan: Plan, reader: NetworkEncoder, examples: Examples) -> Domain | None:
+def learn_domain(
+    plan: Plan, reader: NetworkEncoder, examples: Examples, on_progress: Callable[[int, int, str], None]
+) -> Domain | None:
     """Learns the domain of the training networks.
 
     Args:
         plan: The training run.
         reader: Describes the shuffled copies.
         examples: The networks of the run.
+        on_progress: Called with steps done, number of steps, and what was done.
 
     Returns:
         The domain; None where no expert reads descriptions, there are no folds to calibrate it, or the networks are so
@@ -59,7 +64,13 @@ def learn_domain(plan: Plan, reader: NetworkEncoder, examples: Examples) -> Doma
     if description is None or len(plan.folds) < 2 or len(places) < LEAST_CALIBRATION:
         return None
     rows = description[torch.from_numpy(places)].float()
-    copies = _describe_copies(plan, reader, places)
+    described = math.ceil(len(places) / BLOCK)
+    steps = described + len(plan.folds) + 1
+    blocks = []
+    for block in _describe_copies(plan, reader, places):
+        blocks.append(block)
+        on_progress(len(blocks), steps, "shuffled copies")
+    copies = torch.cat(blocks)
     distances, chances = [], []
     for number, fold in enumerate(plan.folds):
         held_out = torch.from_numpy(np.isin(places, fold.held_out))
@@ -67,17 +78,22 @@ def learn_domain(plan: Plan, reader: NetworkEncoder, examples: Examples) -> Doma
             distances.append(Neighbours.fit(rows[~held_out]).distances(rows[held_out]))
             trees = _grow(rows[~held_out], copies[~held_out], derive_seed(plan.settings.seed, "domain", number))
             chances.append(shuffled_chances(trees, rows[held_out]))
+        on_progress(described + number + 1, steps, "folds")
     trees = _grow(rows, copies, derive_seed(plan.settings.seed, "domain"))
+    on_progress(steps, steps, "folds")
     as_large = [torch.from_numpy(np.sort(np.concatenate(scores))).float() for scores in (distances, chances)]
     return Domain(Neighbours.fit(rows), as_large[0], trees, as_large[1])
 
 
-def intervals_outside(plan: Plan, examples: Examples) -> dict[str, Interval | None]:
+def intervals_outside(
+    plan: Plan, examples: Examples, on_progress: Callable[[int, int, str], None]
+) -> dict[str, Interval | None]:
     """Measures how far predictions are off on families that were left out of training.
 
     Args:
         plan: The training run.
         examples: The networks of the run, with descriptions.
+        on_progress: Called with the number of families that were left out, of all, and the property.
 
     Returns:
         Intervals of one width that hold 90% of the labels of left-out families, for each property that is a number, by
@@ -100,7 +116,7 @@ def intervals_outside(plan: Plan, examples: Examples) -> dict[str, Interval | No
         if len(names) < 2:
             continue
         measured, predicted = [], []
-        for name in names:
+        for number, name in enumerate(names):
             inside, left_out = known & (families != name), known & (families == name)
             known_there = Property.infer(prop.name, labels[inside])  # ranks without the labels of the family
             forest = grow_forest(
@@ -110,14 +126,16 @@ def intervals_outside(plan: Plan, examples: Examples) -> dict[str, Interval | No
             ranks = forest.leaf_outputs(description[left_out]).mean(1)
             measured.append(labels[left_out])
             predicted.append(known_there.at_ranks(ranks).double().numpy()[:, 0])
+            on_progress(number + 1, len(names), prop.name)
         half_width = conformal_half_width(np.concatenate(measured), np.concatenate(predicted))
         found[prop.name] = None if half_width is None else Interval(0.0, 0.0, half_width)
     return found
 
 
-def _describe_copies(plan: Plan, reader: NetworkEncoder, places: np.ndarray) -> Float[Tensor, "networks features"]:
-    """Describes one shuffled copy of each network."""
-    blocks = []
+def _describe_copies(
+    plan: Plan, reader: NetworkEncoder, places: np.ndarray
+) -> Iterator[Float[Tensor, "networks features"]]:
+    """Describes one shuffled copy of each network, in blocks."""
     for start in range(0, len(places), BLOCK):
         some = plan.rows[places[start : start + BLOCK]]
         networks = [
@@ -126,8 +144,7 @@ def _describe_copies(plan: Plan, reader: NetworkEncoder, places: np.ndarray) -> 
         ]
         description = reader.summarize(reader.prepare(networks))
         assert description is not None, "the encoder describes networks"
-        blocks.append(description.float())
-    return torch.cat(blocks)
+        yield description.float()
 
 
 def _grow(rows: Float[Tensor, "n features"], copies: Float[Tensor, "n features"], seed: int) -> Trees:

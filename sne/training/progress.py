@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 
 class TrainingProgress:
-    """Draws one bar for reading networks and one per expert and fold.
+    """Draws one bar for reading networks, one per expert and fold, and one for what is learned besides.
 
     Args:
         bars: Where to draw; None draws nothing.

@@ -7,6 +7,7 @@ import pytest
 from sne.predictors import Interval, PredictorError, Property, Ranges, calibrate
 from sne.predictors.intervals import (
     LEAST,
+    LEAST_RUNS,
     LOCAL_SHARE,
     conformal_half_width,
     coverage_figures,
@@ -183,6 +184,12 @@ def test_coverage_figures_by_hand():
     assert coverage_figures(measured, predicted, (low * np.nan, high), list("aaaaa")) == {
         "by_family": [], "by_decile": [],
     }  # fmt: skip
+
+
+def test_the_least_number_of_runs_is_just_enough():
+    for count in (LEAST_RUNS - 1, LEAST_RUNS):
+        found = calibrate(REAL, np.arange(float(count)), points(np.zeros(count)), [str(n) for n in range(count)])
+        assert (found is None) == (count < LEAST_RUNS)
 
 
 def test_json_round_trip():

@@ -1,4 +1,7 @@
 import json
+import shutil
+from contextlib import nullcontext
+from importlib import import_module
 from itertools import pairwise
 
 import numpy as np
@@ -9,6 +12,7 @@ from sne.networks.shuffled import shuffled
 from sne.predictors import Predictor
 from sne.predictors.intervals import Interval
 from sne.training import fit, preset_settings
+from sne.training.progress import TrainingProgress
 from sne.zoo import Zoo, ZooWriter
 
 SETTINGS = preset_settings("default", experts=("forest",), trees=20)
@@ -68,13 +72,53 @@ def test_outside_the_interval_holds_every_possible_value(folder, tmp_path):
     assert {(p.low, p.high) for p in predictions} == {(0.0, 1.0)}
 
 
-def test_with_two_families_each_was_left_out(tmp_path):
+def test_with_two_families_each_was_left_out(tmp_path, monkeypatch):
     zoo = write(tmp_path / "both", ["narrow", "deep"], runs=30)
+    drawn = record_bars(monkeypatch)
     predictor = fit(zoo, ["size"], settings=SETTINGS)
+    assert drawn["families left out"] == [(1, 2, "size"), (2, 2, "size")]
+    assert [done for done, _, _ in drawn["known domain"]] == list(range(1, drawn["known domain"][0][1] + 1))
+    assert [note for *_, note in drawn["known domain"]][-7:] == ["shuffled copies"] + ["folds"] * 6
     predictions = predictor.predict(zoo.networks(range(len(zoo))))
     known = [p for p in predictions if p.in_domain]
     assert len(known) > 0.85 * len(predictions)
     assert 2 * predictor.intervals_outside["size"].margin > np.mean([p.high - p.low for p in known])
+
+
+def record_bars(monkeypatch):
+    """Records what is drawn: by bar, the steps done, their number, and the note."""
+    drawn = {}
+
+    class Bars(TrainingProgress):
+        def update(self, task, done, total, note=""):
+            drawn.setdefault(task, []).append((done, total, note))
+
+    monkeypatch.setattr(import_module("sne.training.fit"), "training_progress", lambda show: nullcontext(Bars(None)))
+    return drawn
+
+
+def train_by_command(zoo, out, capsys, *options):
+    from sne.cli.main import main
+
+    arguments = ["--target", "size", "--out", str(out), "--experts", "forest", "--trees", "5", "--json", *options]
+    with pytest.raises(SystemExit) as end:
+        main(["train", str(zoo), *arguments])
+    assert not end.value.code
+    return capsys.readouterr().err
+
+
+def test_the_command_says_what_a_zoo_is_too_small_for(zoo, folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "enough")  # is finished, and is loaded
+    assert train_by_command(zoo.path, tmp_path / "enough", capsys, "--trees", "20", "--resume") == ""
+    some = write(tmp_path / "some", ["narrow"], runs=20)
+    message = train_by_command(some.path, tmp_path / "a", capsys)
+    assert message.count("\n") == 1
+    assert "zoo is small" in message and "takes 66 networks" in message and "interval" not in message
+    few = write(tmp_path / "few", ["narrow"], runs=6)
+    message = train_by_command(few.path, tmp_path / "b", capsys, "--folds", "2")
+    assert message.count("\n") == 1
+    assert "takes 66 networks" in message and "no interval of size, which takes labels of 9 runs" in message
+    assert {p.low for p in Predictor.load(tmp_path / "b").predict(few.networks([0]))} == {None}
 
 
 def test_few_networks_have_no_known_domain(tmp_path):
