@@ -26,6 +26,9 @@ MOST_POINTS = 4000
 LEVELS = 65
 """Number of quantiles per feature from which its scale is interpolated."""
 
+FEATURES_AT_A_TIME = 64
+"""Number of features whose quantiles and scores are computed at a time, for the sake of memory."""
+
 LARGEST = 3.0
 """Bound on the magnitude of normal scores."""
 
@@ -68,27 +71,18 @@ class KernelExpert(Expert):
         """Solves for one coefficient per training network and output."""
         learned = examples.take(fold.train[spaced(len(fold.train), MOST_POINTS)])
         rows = _rows(learned.prepared)
-        knots = torch.from_numpy(np.quantile(rows.double().numpy(), np.linspace(0, 1, LEVELS), axis=0).T).float()
+        knots = _quantiles(rows)
         columns = (knots[:, -1] > knots[:, 0]).nonzero()[:, 0]
         knots = knots[columns].contiguous()
-        points = _scores(rows[:, columns], knots)
-        distances = _squared_distances(points, points).double()
-        median = (
-            distances[~torch.eye(len(points), dtype=torch.bool)].median() if len(points) > 1 else distances.new_ones(())
-        )
-        gain = WIDTH / median.clamp_min(1e-6)
-        kernel = (-gain * distances).exp()
-        coefficients = torch.zeros(len(points), num_outputs(self.properties), dtype=torch.float64)
-        offsets = torch.zeros(num_outputs(self.properties), dtype=torch.float64)
-        for column, (prop, where) in enumerate(zip(self.properties, output_slices(self.properties), strict=True)):
-            context.on_progress(column, len(self.properties), "properties")
-            labels = learned.targets[:, column].double()
-            known = (~labels.isnan()).nonzero()[:, 0]
-            goals = _goals(prop, labels[known])
-            offsets[where] = goals.mean(0) if len(known) else 1 / prop.num_outputs if prop.kind == "class" else 0.5
-            own = kernel[known][:, known] + RIDGE * torch.eye(len(known), dtype=torch.float64)
-            coefficients[known, where] = torch.linalg.solve(own, goals - offsets[where])
-        context.on_progress(len(self.properties), len(self.properties), "properties")
+        points = rows.new_empty(len(rows), len(columns))
+        for start in range(0, len(columns), FEATURES_AT_A_TIME):
+            some = slice(start, start + FEATURES_AT_A_TIME)
+            points[:, some] = _scores(rows[:, columns[some]], knots[some])
+        distances = _squared_distances(points, points)
+        gain = WIDTH / _median_of_pairs(distances).clamp_min(1e-6)
+        kernel = distances.double().mul_(-gain).exp_()
+        del distances
+        coefficients, offsets = self._solve(kernel, learned.targets.double(), context)
         self.num_features = rows.shape[1]
         self._tensors = {
             "columns": columns.to(torch.int32),
@@ -98,6 +92,33 @@ class KernelExpert(Expert):
             "offsets": offsets.float(),
             "gain": gain.float(),
         }
+
+    def _solve(
+        self, kernel: Float[Tensor, "points points"], targets: Float[Tensor, "points properties"], context: FitContext
+    ) -> tuple[Float[Tensor, "points outputs"], Float[Tensor, " outputs"]]:
+        """Solves for coefficients and offsets of all outputs; the kernel is overwritten."""
+        coefficients = torch.zeros(len(kernel), num_outputs(self.properties), dtype=torch.float64)
+        offsets = torch.zeros(num_outputs(self.properties), dtype=torch.float64)
+        is_known = ~targets.isnan()
+        groups, group_of = is_known.unique(dim=1, return_inverse=True)  # properties with labels of the same networks
+        done = 0
+        for group in range(groups.shape[1]):
+            known = groups[:, group].nonzero()[:, 0]
+            of_group, goals = [], []
+            for column, (prop, where) in enumerate(zip(self.properties, output_slices(self.properties), strict=True)):
+                if int(group_of[column]) == group:
+                    context.on_progress(done, len(self.properties), "properties")
+                    own = _goals(prop, targets[known, column])
+                    middle = 1 / prop.num_outputs if prop.kind == "class" else 0.5
+                    offsets[where] = own.mean(0) if len(known) else middle
+                    of_group += range(where.start, where.stop)
+                    goals.append(own - offsets[where])
+                    done += 1
+            is_last = group == groups.shape[1] - 1
+            own_kernel = kernel if is_last and len(known) == len(kernel) else kernel[known[:, None], known]
+            coefficients[known[:, None], torch.tensor(of_group)] = _solve_ridge(own_kernel, torch.cat(goals, 1))
+        context.on_progress(done, len(self.properties), "properties")
+        return coefficients, offsets
 
     @torch.no_grad()
     def predict(self, prepared: Prepared) -> Outputs:
@@ -167,6 +188,34 @@ def _goals(prop: Property, labels: Float[Tensor, " known"]) -> Float[Tensor, "kn
     return prop.ranks(labels)[:, None].double()
 
 
+def _solve_ridge(kernel: Float[Tensor, "n n"], goals: Float[Tensor, "n outputs"]) -> Float[Tensor, "n outputs"]:
+    """Solves (kernel + RIDGE) coefficients = goals; the kernel, which is symmetric, is overwritten."""
+    columns = kernel.mT  # in the order of LAPACK, so that the factor takes the place of the kernel
+    columns.diagonal().add_(RIDGE)
+    torch.linalg.cholesky(columns, out=columns)
+    return torch.linalg.solve_triangular(
+        columns.mT, torch.linalg.solve_triangular(columns, goals, upper=False), upper=True
+    )
+
+
+def _quantiles(rows: Float[Tensor, "rows features"]) -> Float[Tensor, "features levels"]:
+    """Computes the quantiles of each feature, from its smallest to its largest value."""
+    levels = np.linspace(0, 1, LEVELS)
+    parts = [np.quantile(part.double().numpy(), levels, axis=0).T for part in rows.split(FEATURES_AT_A_TIME, dim=1)]
+    return torch.from_numpy(np.concatenate(parts)).float()
+
+
+def _median_of_pairs(distances: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
+    """Returns the lower median of the distances between different networks; 1 for one network."""
+    count = len(distances)
+    if count < 2:
+        return torch.ones((), dtype=torch.float64)
+    values = distances.clone().fill_diagonal_(torch.inf).flatten().numpy()
+    middle = (count * (count - 1) - 1) // 2
+    values.partition(middle)
+    return torch.tensor(float(values[middle]), dtype=torch.float64)
+
+
 def _scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"]) -> Float[Tensor, "rows used"]:
     """Returns the normal scores of features among the training networks, interpolated between quantiles."""
     values = rows.T.contiguous()
@@ -179,7 +228,7 @@ def _scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"
 
 def _squared_distances(a: Float[Tensor, "m used"], b: Float[Tensor, "n used"]) -> Float[Tensor, "m n"]:
     lengths = a.square().sum(1)[:, None] + b.square().sum(1)
-    return torch.addmm(lengths, a, b.T, alpha=-2).clamp_min_(0)
+    return lengths.addmm_(a, b.T, alpha=-2).clamp_min_(0)
 
 
 def _rows(prepared: Prepared) -> Float[Tensor, "rows features"]:

@@ -6,7 +6,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from sne.errors import PredictorError
 from sne.predictors.experts import Examples, FitContext, Fold, KernelExpert, Prepared, TrainingSettings
-from sne.predictors.experts.kernel import LARGEST, LEVELS, RIDGE, WIDTH
+from sne.predictors.experts.kernel import LARGEST, LEVELS, RIDGE, WIDTH, _median_of_pairs, _solve_ridge
 from sne.predictors.experts.state import StateStore
 from sne.predictors.properties import Property
 
@@ -68,6 +68,39 @@ def test_missing_labels_take_no_part_in_their_property_alone():
     assert (both[0][:, 0] - both[1][:, 0]).abs().max() > 1e-3
     nothing = fitted(examples(missing=range(80)), range(60)).predict(without.prepared).values
     assert nothing[:, 0].unique().numel() == 1
+
+
+def test_each_property_is_solved_among_the_networks_that_have_it():
+    data = examples(missing=range(0, 60, 2))
+    state = fitted(data, range(60)).state()
+    points = state["points"].double()
+    kernel = (-state["gain"].double() * torch.cdist(points, points).square()).exp()
+    for columns, known, goals in (
+        (slice(0, 1), torch.arange(1, 60, 2), PROPERTIES[0].ranks(data.targets[1:60:2, 0].double())[:, None]),
+        (slice(1, 4), torch.arange(60), torch.nn.functional.one_hot(data.targets[:60, 1].long(), 3).double()),
+    ):
+        own = kernel[known][:, known] + RIDGE * torch.eye(len(known))
+        slow = torch.zeros(60, goals.shape[1], dtype=torch.float64)
+        slow[known] = torch.linalg.solve(own, goals - goals.mean(0))
+        torch.testing.assert_close(state["coefficients"][:, columns].double(), slow, atol=1e-3, rtol=1e-4)
+
+
+def test_the_factor_takes_the_place_of_the_kernel():
+    points, goals = torch.randn(50, 3, dtype=torch.float64), torch.randn(50, 2, dtype=torch.float64)
+    kernel = (-torch.cdist(points, points).square()).exp()
+    regular = kernel + RIDGE * torch.eye(50)
+    address = kernel.data_ptr()
+    torch.testing.assert_close(_solve_ridge(kernel, goals), torch.linalg.solve(regular, goals))
+    assert kernel.data_ptr() == address
+    torch.testing.assert_close(kernel.mT.tril(), torch.linalg.cholesky(regular))
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_the_median_is_over_pairs_of_different_networks(count):
+    distances = torch.rand(count, count)
+    distances += distances.T.clone()
+    slow = distances[~torch.eye(count, dtype=torch.bool)].median()
+    assert _median_of_pairs(distances.clone().fill_diagonal_(0)) == slow
 
 
 def test_odd_rows_give_finite_values_within_the_labels():
