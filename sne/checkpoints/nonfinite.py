@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from sne.checkpoints.source import CheckpointSource
+from sne.checkpoints.source import CheckpointSource, are_finite
 from sne.errors import CheckpointError
 from sne.networks import Layer, LayerType, Network, Note
 
@@ -12,6 +12,8 @@ _MOST_CONSTANTS = 1000
 _LARGEST_CONSTANTS = 4_000_000
 _CONSTANT = "NaN or infinite values in a parameter of no known layer, so it is no weight; set aside"
 _REASON = "in a layer with NaN or infinite weights, which is left out"
+NONFINITE = "are NaN or infinite; the layer is left out"
+"""How the note of a tensor ends whose layer is left out because of its values."""
 
 
 def without_nonfinite(network: Network) -> Network:
@@ -97,9 +99,7 @@ def _notes(network: Network, kept: tuple[Layer, ...], bad: Mapping[str, int]) ->
     return tuple(
         Note(
             name,
-            f"{bad[name]} of {infos[name].num_entries} values are NaN or infinite; the layer is left out"
-            if name in bad
-            else _REASON,
+            f"{bad[name]} of {infos[name].num_entries} values {NONFINITE}" if name in bad else _REASON,
         )
         for name in left_out
     )
@@ -109,4 +109,4 @@ def _count(network: Network, name: str) -> int:
     """Counts the NaN and infinite values of one tensor."""
     source = network.source
     values = source.load_any(name) if isinstance(source, CheckpointSource) else source.load(name)
-    return int((~torch.isfinite(values)).sum())
+    return 0 if are_finite(values) else int((~torch.isfinite(values)).sum())

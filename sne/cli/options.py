@@ -42,8 +42,8 @@ AllowNonfinite = Annotated[
     bool,
     typer.Option(
         "--allow-nonfinite",
-        help="Read networks with NaN or infinite weights, without the layers that hold them. All values are then "
-        "loaded once more.",
+        help="Read networks with NaN or infinite weights, without the layers that hold them; their tensors are named "
+        "on stderr. All values are then loaded once more, with --budget too.",
     ),
 ]
 
@@ -78,7 +78,7 @@ Budget = Annotated[
         show_default=False,
         help="Largest number of weights to read of a network: 200000, 50M, 1.5B. A network with more is represented "
         "by a random sample of every tensor, always the same one, and the result is an estimate; NaN in weights that "
-        "are not read goes unnoticed. Default: all weights.",
+        "are not read goes unnoticed, unless --allow-nonfinite has all of them read. Default: all weights.",
     ),
 ]
 

@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 
+from sne.checkpoints.nonfinite import NONFINITE
 from sne.checkpoints.stored import REWRITTEN
 from sne.networks import LayerType, Network
 
 MOST_SET_ASIDE = 0.5
 """Share of the entries of a file beyond which predictions say that most of it was not read."""
+
+MOST_NAMES = 5
+"""Largest number of tensors that one sentence names."""
 
 _SENTENCES = {
     "no network of its own": "the file is an adapter and no whole network",
@@ -22,7 +26,8 @@ def doubts(network: Network) -> list[str]:
 
     Returns:
         One sentence per reason: nothing in it was recognised, most of its entries were set aside, or the notes say that
-        a program has rewritten its weights or that it is an adapter. Empty as a rule.
+        layers with NaN or infinite weights were left out, that a program has rewritten its weights or that it is an
+        adapter. Empty as a rule.
 
     Example:
         >>> import torch
@@ -49,6 +54,9 @@ def _find(network: Network) -> Iterator[str]:
     read = sum(infos[name].num_entries for name in used if name in infos)
     if aside > MOST_SET_ASIDE * (aside + read):
         yield f"{aside / (aside + read):.0%} of the entries in the file were set aside"
+    if bad := [note.tensor for note in network.notes if note.reason.endswith(NONFINITE)]:
+        more = f" and {len(bad) - MOST_NAMES} more" if len(bad) > MOST_NAMES else ""
+        yield f"layers were left out for NaN or infinite values in {', '.join(bad[:MOST_NAMES])}{more}"
     reasons = dict.fromkeys(note.reason for note in network.notes)
     yield from (reason for reason in reasons if reason in REWRITTEN)
     for words, sentence in _SENTENCES.items():

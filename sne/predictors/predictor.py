@@ -150,7 +150,7 @@ class Predictor:
             memory: Largest resident size of the process, in bytes; None for the encoder's own bound. Larger networks
                 are read piece by piece.
             budget: Largest number of weights that are read of a network; None for all. A network with more weights is
-                represented by a sample, always the same one.
+                represented by a sample, always the same one. NaN in weights that are not read goes unnoticed.
             executor: Workers that read files and predict, such as `sne.work.ProcessPool(8)`, with one thread each;
                 sources are then paths only. None to read in this process.
 

@@ -52,3 +52,13 @@ def test_predictions_warn_of_odd_files(command, sne_command, predictor_path, che
         assert list(result.json()[0]["warnings"]) == [str(checkpoints / "lora.pt")]
     else:
         assert [line["file"] for line in result.json() if "warnings" in line] == [str(checkpoints / "lora.pt")]
+
+
+@pytest.mark.usefixtures("tiny_rooms")
+def test_predict_names_the_tensors_with_nan(sne_command, predictor_path, tmp_path):
+    state = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 20)).state_dict()
+    state["0.bias"][1] = float("nan")
+    torch.save(state, tmp_path / "a.pt")
+    result = sne_command("predict", tmp_path / "a.pt", "--predictor", predictor_path, "--allow-nonfinite")
+    assert result.status == 0
+    assert result.err == f"sne: {tmp_path / 'a.pt'}: layers were left out for NaN or infinite values in 0.bias\n"

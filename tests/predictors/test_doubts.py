@@ -32,6 +32,17 @@ def test_odd_networks_do(state, words):
     assert any(words in doubt for doubt in doubts(read_network(state)))
 
 
+def test_layers_that_are_left_out_for_nan_are_named():
+    state = {f"{n}.weight": torch.ones(2, 2) for n in range(9)} | {"3.bias": torch.ones(2)}
+    for n in range(7):
+        state[f"{n}.weight"][0, 1] = torch.inf if n % 2 else torch.nan
+    (doubt,) = [one for one in doubts(read_network(state, allow_nonfinite=True)) if "NaN" in one]
+    names = ", ".join(f"{n}.weight" for n in range(5))
+    assert doubt == f"layers were left out for NaN or infinite values in {names} and 2 more"
+    sound = {name: torch.ones(2, 2) for name in ("a.weight", "b.weight")}
+    assert doubts(read_network(sound, allow_nonfinite=True)) == []
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_folded_batch_norms_do(tmp_path):
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
