@@ -64,7 +64,7 @@ def main() -> None:
         out = options.work / f"held-out-{seed}"
         if not is_finished(out):
             settings = preset_settings("default", seed=seed)
-            fit(zoo, [TARGET], split=split, encoder="default", settings=settings, out=out, resume=True)
+            fit(zoo, [TARGET], split=split, encoder="default", settings=settings, start=None, out=out, resume=True)
         predicted = Predictor.load(out).values(zoo.networks(test))[TARGET]
         rows.append({"model": "sne default", "seed": seed, **figures(zoo, test, predicted, held_out)})
         print(rows[-1], flush=True)

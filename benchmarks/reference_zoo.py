@@ -54,6 +54,7 @@ def preset_row(zoo: Zoo, preset: str, seed: int, work: Path) -> dict:
             split=zoo.split,
             encoder=preset,
             settings=preset_settings(preset, seed=seed),
+            start=None,
             out=out,
             resume=True,
         )

@@ -91,7 +91,7 @@ def variants(
 def train(zoo: Zoo, split: Split, preset: str, changes: dict[str, Any], out: Path) -> Predictor:
     if not is_finished(out):
         settings = preset_settings(preset, **{"experts": ("neural",), **changes})  # only encoders are measured here
-        fit(zoo, [TARGET], split=split, encoder=preset, settings=settings, out=out, resume=True)
+        fit(zoo, [TARGET], split=split, encoder=preset, settings=settings, start=None, out=out, resume=True)
     return Predictor.load(out)
 
 

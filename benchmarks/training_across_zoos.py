@@ -63,7 +63,9 @@ def measure(shelf: ZooShelf, settings: TrainingSettings) -> dict[str, list[float
         for fold in range(FOLDS):
             split = without_fold(shelf, name, fold)
             zoo = Zoo.open(shelf.folder / name)
-            predictor = fit(zoo, [TARGET], split=split, encoder="default", settings=settings, progress=False)
+            predictor = fit(
+                zoo, [TARGET], split=split, encoder="default", settings=settings, start=None, progress=False
+            )
 
             def tau(judged: str, runs: tuple[str, ...]) -> float:
                 other = Zoo.open(shelf.folder / judged)

@@ -87,7 +87,7 @@ def default_predictor(work: Path) -> Path:
 
     def train(path: Path) -> None:
         settings = preset_settings("default", epochs=6)
-        predictor = fit(small_cnn_zoo(work, 1200), ["test_accuracy"], settings=settings, progress=False)
+        predictor = fit(small_cnn_zoo(work, 1200), ["test_accuracy"], settings=settings, start=None, progress=False)
         weights = {kind: shares["test_accuracy"] for kind, shares in predictor.expert_weights().items()}
         if set(weights) != set(settings.experts):
             raise RuntimeError(f"experts of the predictor have weights {weights}, expected {settings.experts}")

@@ -43,8 +43,18 @@ Experts = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Experts to train, separated by commas: neural, forest, boosting, linear, kernel. Networks that were held "
-        "out decide the weight of each. [default: neural,forest,kernel; paper: neural]",
+        help="Experts to train, separated by commas: neural, forest, boosting, linear, kernel, adapted. Networks that "
+        "were held out decide the weight of each. adapted needs a --start, and joins the others if there is one. "
+        "[default: neural,forest,kernel; paper: neural]",
+    ),
+]
+StartFrom = Annotated[
+    str,
+    typer.Option(
+        "--start",
+        metavar="FOLDER",
+        help="Predictor to start from: with few labels, what it knows of other networks is worth more than they are. "
+        "packaged: the one that comes with sne, for up to 1000 networks; none: start from nothing.",
     ),
 ]
 Folds = Annotated[
@@ -130,6 +140,7 @@ def train(
     batch_size: TrainingBatchSize = None,
     learning_rate: LearningRate = None,
     experts: Experts = None,
+    start: StartFrom = "packaged",
     folds: Folds = None,
     trees: Trees = None,
     patience: Patience = None,
@@ -152,7 +163,8 @@ def train(
     and the first one writes the predictor and prints.
 
     The zoo's split.json says which training runs are used for training, validation and test; without it, runs are drawn
-    at random. Networks of test runs are never read. Prints how well networks that were held out are predicted (the
+    at random. Networks of test runs are never read. With up to 1000 networks, training starts from the packaged
+    predictor where that is possible (--start). Prints how well networks that were held out are predicted (the
     columns are explained by sne evaluate --help), and the commands to run next.
     """
     from sne.work import check_can_write_folder
@@ -184,6 +196,7 @@ def train(
             target,
             encoder=preset,
             settings=settings,
+            start=None if start == "none" else start,
             device=device,
             out=out,
             resume=resume,
@@ -198,6 +211,7 @@ def train(
         metrics = predictor.metrics
         weights = {kind: expert["weights"] for kind, expert in metrics["experts"].items()}
         figures = {"validation": metrics["validation"], "weights": weights, "invariance": metrics["invariance"]}
+        figures["start"] = {**predictor.record["start"], "kendall_tau": metrics.get("start", {})}
         print(json.dumps({"predictor": str(out), **figures, "seconds": predictor.record["seconds"]}))
         return
     _print_figures(predictor)
@@ -248,6 +262,8 @@ def _print_figures(predictor: "Predictor") -> None:
     print()
     print("experts alone, with their weights in the prediction:")
     print(format_table(_expert_rows(metrics)))
+    print()
+    print(_describe_start(predictor))
     if predictor.embeds_description:
         warn("the neural expert has no weight: sne encode will give descriptions of networks, not embeddings")
     moved = metrics["invariance"]
@@ -255,6 +271,25 @@ def _print_figures(predictor: "Predictor") -> None:
         print()
         print(describe_copies(moved) + ":")
         print(format_table([{"property": name, **figures} for name, figures in moved["properties"].items()]))
+
+
+def _describe_start(predictor: "Predictor") -> str:
+    """Says what training started from, what that alone was worth, and how weights were chosen with it."""
+    from sne.training.weighing import WITH_START
+
+    start = predictor.record["start"]
+    if start["predictor"] is None:
+        return f"started from nothing: {start['reason']}"
+    alone = predictor.metrics["start"]
+    sources = [
+        f"{name} from its forest of {source}"
+        + (f", which alone ranks these networks with kendall_tau {alone[name]:.3f}" if name in alone else "")
+        for name, source in start["sources"].items()
+    ]
+    lines = [f"started from {start['predictor']}:", *(f"  {source}" for source in sources)]
+    usual = " and ".join(f"{weight:g} of {kind}" for kind, weight in WITH_START.items())
+    lines.append(f"with few labels, which choose weights by chance, weights stay near {usual}")
+    return "\n".join(lines)
 
 
 def _expert_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:

@@ -34,7 +34,8 @@ from sne.training.record import (
     load_finished,
     training_record,
 )
-from sne.training.weighing import weigh
+from sne.training.start import ADAPTED, PACKAGED_START, start_alone
+from sne.training.weighing import lean, weigh
 from sne.zoo import Split, Zoo
 
 BLOCK = 64
@@ -48,6 +49,7 @@ def fit(
     split: Split | None = None,
     encoder: str | Callable[[], NetworkEncoder] = "default",
     settings: TrainingSettings | None = None,
+    start: str | Path | Predictor | None = PACKAGED_START,
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
@@ -72,6 +74,10 @@ def fit(
         split: Which runs are for training, validation and test; None: the zoo's own split, or one drawn by runs.
         encoder: A name of `sne.encoders.PRESETS`, or a function that makes a fresh encoder.
         settings: How to train; None: as the preset is trained (`sne.training.preset_settings`).
+        start: A predictor, or its folder, from which the expert "adapted" starts: with few labels, what it knows about
+            other networks is worth more than they are. "packaged": the packaged predictor, if there is one, it reads
+            networks as this encoder does, the experts are those of the preset, and there are at most 1,000 networks.
+            None: no start.
         device: "auto" (CUDA where there is a CUDA device), "cpu" or "cuda".
         out: Folder for the predictor, and for saved states while it is trained; None: nothing is written.
         resume: Continue from the saved states in `out`; the result has the same bits as an uninterrupted run. A
@@ -88,7 +94,7 @@ def fit(
         PredictorError: The labels cannot be learned from.
         ZooError: The zoo cannot be read.
     """
-    plan = make_plan(zoo, targets, split=split, encoder=encoder, settings=settings)
+    plan = make_plan(zoo, targets, split=split, encoder=encoder, settings=settings, start=start)
     reader = without_memory(plan.make_encoder)
     folder = None if out is None else Path(out)
     with joined_processes(choose_device(device)) as (group, own_device):
@@ -199,6 +205,7 @@ def _train_experts(
                 store=store,
                 resume=resume,
                 copies=material.copies,
+                start=plan.start.start,
                 group=group,
                 on_progress=bars.reporter(name),
             )
@@ -241,6 +248,8 @@ class _Judged:
                 )
         targets = examples.targets.double().numpy()[plan.judged]
         weights = weigh(plan.properties, targets, [values for values, _, _ in out_of_fold.values()])
+        if ADAPTED in out_of_fold:
+            weights = lean(list(out_of_fold), weights, targets)
         counts = [prop.num_outputs for prop in plan.properties]
         weighted = [own * np.repeat(row, counts) for own, row in zip(out_of_fold.values(), weights, strict=True)]
         mean = np.sum(weighted, axis=0)
@@ -293,6 +302,7 @@ def _assemble(
         "validation": judged.figures,
         "coverage": judged.coverage,
         "invariance": _held_out_invariance(plan, material, trained, judged),
+        **_start_figures(plan, material),
         "experts": {
             kind: {
                 "weights": dict(zip(names, row.tolist(), strict=True)),
@@ -315,6 +325,11 @@ def _assemble(
         record=training_record(plan, seconds, material.symmetry_record),
         metrics=metrics,
     )
+
+
+def _start_figures(plan: Plan, material: _Material) -> dict[str, Any]:
+    start = plan.start.start
+    return {} if start is None else {"start": start_alone(start, plan.properties, material.examples)}
 
 
 def _held_out_invariance(

@@ -3,14 +3,16 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sne.encoders import PRESETS, NetworkEncoder
 from sne.errors import TrainingError
-from sne.predictors import EXPERTS, Property, TrainingSettings
+from sne.predictors import EXPERTS, Predictor, Property, TrainingSettings
 from sne.predictors.experts import Fold
+from sne.training.start import ChosenStart, choose_start
 from sne.zoo import Split, Zoo, split_by_run
 
 PRESET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
@@ -71,6 +73,7 @@ class Plan:
         labels: Labels of these rows by name of the property.
         properties: The properties to predict.
         folds: Folds of the places in `rows`.
+        start: What the run starts from.
     """
 
     zoo: Zoo
@@ -82,6 +85,7 @@ class Plan:
     labels: Mapping[str, np.ndarray]
     properties: Sequence[Property]
     folds: Sequence[Fold]
+    start: ChosenStart
 
     @property
     def reads_description(self) -> bool:
@@ -101,6 +105,7 @@ def make_plan(
     split: Split | None,
     encoder: str | Callable[[], NetworkEncoder],
     settings: TrainingSettings | None,
+    start: str | Path | Predictor | None = None,
 ) -> Plan:
     """Plans a training run.
 
@@ -110,6 +115,7 @@ def make_plan(
         split: Which runs are for training, validation and test; None: the zoo's own split, or one that is drawn.
         encoder: A name of `sne.encoders.PRESETS`, or a function that makes a fresh encoder.
         settings: How to train; None: as the preset is trained.
+        start: What to start from, see `fit`.
 
     Raises:
         TrainingError: `zoo` is not a Zoo, or `targets` is a single string; an unknown preset, expert or target, no
@@ -136,6 +142,8 @@ def make_plan(
     of_zoo = cut_folds(zoo.runs, zoo.families, split, folds=settings.folds, seed=settings.seed, groups=zoo.groups)
     rows = np.unique(np.concatenate([part for fold in of_zoo for part in (fold.train, fold.held_out)]))
     labels = {name: target_column(zoo, name)[rows] for name in targets}
+    of_preset = preset_settings(encoder if isinstance(encoder, str) else "").experts
+    chosen, settings = choose_start(start, settings, of_preset, make_encoder, len(rows))
     return Plan(
         zoo=zoo,
         split=split,
@@ -146,6 +154,7 @@ def make_plan(
         labels=labels,
         properties=[_property(name, column) for name, column in labels.items()],
         folds=[Fold(np.searchsorted(rows, fold.train), np.searchsorted(rows, fold.held_out)) for fold in of_zoo],
+        start=chosen,
     )
 
 

@@ -74,8 +74,10 @@ def load_finished(folder: Path, plan: Plan, encoder: type[NetworkEncoder]) -> Pr
         TrainingError: It was trained with other settings, or on another zoo.
     """
     predictor = Predictor.load(folder, encoders={encoder.__name__: encoder})
-    now = {"encoder": plan.encoder, "targets": list(plan.labels), **plan.settings.to_json()}
-    then = {**predictor.record, **predictor.record.get("settings", {})}
+    digest = None if plan.start.start is None else plan.start.start.digest
+    now = {"encoder": plan.encoder, "targets": list(plan.labels), "start": digest, **plan.settings.to_json()}
+    settings, start = predictor.record.get("settings", {}), predictor.record.get("start", {})
+    then = {**predictor.record, **settings, "start": start.get("digest")}
     for name, value in now.items():
         if then.get(name) != value:
             raise TrainingError(
@@ -107,6 +109,8 @@ def fingerprint(plan: Plan, encoder: NetworkEncoder, has_copies: bool) -> dict[s
         "split": _digest([sorted(plan.split.train), sorted(plan.split.val)]),
         "zoo": labels_digest(plan.zoo, list(plan.labels)),
     }
+    if plan.start.start is not None:
+        values["start"] = plan.start.start.digest
     if has_copies:
         values["symmetries"] = _digest(plan.zoo.table["symmetry"].take(plan.rows).to_pylist())
     return values
@@ -136,6 +140,7 @@ def training_record(plan: Plan, seconds: Mapping[str, float], symmetry: Mapping[
         "targets": list(plan.labels),
         "encoder": plan.encoder,
         "settings": plan.settings.to_json(),
+        "start": plan.start.record(plan.properties),
         **({"symmetry": dict(symmetry)} if symmetry else {}),
         "seconds": {kind: round(value, 1) for kind, value in seconds.items()},
         "versions": {"sne": __version__, "torch": torch.__version__, "python": platform.python_version()},

@@ -11,6 +11,13 @@ from sne.predictors.properties import output_slices
 
 STEPS = 20
 """Number of greedy steps, and so the largest denominator of a weight."""
+WITH_START = {"adapted": 0.8, "forest": 0.2}
+"""Weights by kind of expert where one starts from another predictor, chosen on families and image sets that this
+predictor had not seen (docs/predictions.md)."""
+PSEUDO_LABELS = 300
+"""Number of labels that these weights count for."""
+LEAST_WEIGHT = 0.05
+"""Least weight of an expert beside them; less is not worth its time."""
 MOST_ROWS = 20_000
 """Number of networks that choose weights; of more, so many are taken at equal distances."""
 
@@ -49,6 +56,35 @@ def weigh(
         quality = _quality(prop, targets[known, column])
         columns.append(_select([own[known][:, where] for own in predictions], quality))
     return np.stack(columns, axis=1)
+
+
+def lean(
+    kinds: Sequence[str],
+    weights: Float[np.ndarray, "experts properties"],
+    targets: Float[np.ndarray, "rows properties"],
+) -> Float[np.ndarray, "experts properties"]:
+    """Moves weights towards those of `WITH_START`, the more so the fewer labels have chosen them.
+
+    With few labels, chance decides which expert looks best out of fold.
+
+    Args:
+        kinds: Kinds of the experts, one of them "adapted".
+        weights: Weights that were chosen by labels.
+        targets: These labels; nan where missing.
+
+    Returns:
+        The means of the weights, counted as often as there are labels, and of those of `WITH_START`, counted
+        `PSEUDO_LABELS` times. Experts with less than `LEAST_WEIGHT` are left out.
+
+    Example:
+        >>> lean(["forest", "adapted"], np.array([[1.0], [0.0]]), np.zeros((100, 1))).round(2).tolist()
+        [[0.4], [0.6]]
+    """
+    counts = (~np.isnan(targets)).sum(0)
+    trusted = np.array([WITH_START.get(kind, 0.0) for kind in kinds])[:, None]
+    leaned = (counts * weights + PSEUDO_LABELS * trusted / trusted.sum()) / (counts + PSEUDO_LABELS)
+    kept = np.where(leaned >= LEAST_WEIGHT, leaned, 0.0)
+    return kept / kept.sum(0)
 
 
 Quality = Callable[[np.ndarray], tuple[float, ...]]

@@ -1,5 +1,6 @@
 """Experts: everything that learns to predict properties, behind one contract, one kind per module."""
 
+from sne.predictors.experts.adapted import AdaptedExpert as AdaptedExpert
 from sne.predictors.experts.boosting import BoostingExpert as BoostingExpert
 from sne.predictors.experts.contract import CopySource as CopySource
 from sne.predictors.experts.contract import Examples as Examples
@@ -20,6 +21,7 @@ from sne.predictors.experts.process_group import ProcessGroup as ProcessGroup
 from sne.predictors.experts.settings import TrainingSettings as TrainingSettings
 from sne.predictors.experts.stacked_members import MemberStack as MemberStack
 from sne.predictors.experts.stacked_members import predict_together as predict_together
+from sne.predictors.experts.start import Start as Start
 
 EXPERTS: dict[str, type[Expert]] = {
     "neural": NeuralExpert,
@@ -27,5 +29,6 @@ EXPERTS: dict[str, type[Expert]] = {
     "boosting": BoostingExpert,
     "linear": LinearExpert,
     "kernel": KernelExpert,
+    "adapted": AdaptedExpert,
 }
 """Kinds of experts by the names that settings, the command line and predictor folders use."""

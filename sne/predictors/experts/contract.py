@@ -179,6 +179,7 @@ class FitContext:
         store: Saved states of unfinished experts.
         resume: Whether to continue from a saved state.
         copies: Copies to learn from; None for none.
+        start: What a predictor that was trained before gives, see `Start`; None for nothing.
         group: The processes that train the expert together.
         on_progress: Called with steps done, total number of steps, and a short note.
     """
@@ -189,6 +190,7 @@ class FitContext:
     store: StateStore
     resume: bool = False
     copies: CopySource | None = None
+    start: object | None = None
     group: ProcessGroup = field(default_factory=ProcessGroup)
     on_progress: Callable[[int, int, str], None] = _ignore_progress
 

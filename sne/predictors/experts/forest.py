@@ -49,6 +49,10 @@ class ForestExpert(DescriptionExpert):
         self._trees = self.training.trees * (1 if len(fold.held_out) else REFITTED)
         super().fit(examples, fold, context)
 
+    def trees_of(self, name: str) -> Trees:
+        """Returns the trees of one property."""
+        return self._learned[[prop.name for prop in self.properties].index(name)]
+
     def fit_property(
         self,
         prop: Property,

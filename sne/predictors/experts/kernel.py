@@ -77,8 +77,8 @@ class KernelExpert(Expert):
         points = rows.new_empty(len(rows), len(columns))
         for start in range(0, len(columns), FEATURES_AT_A_TIME):
             some = slice(start, start + FEATURES_AT_A_TIME)
-            points[:, some] = _scores(rows[:, columns[some]], knots[some])
-        distances = _squared_distances(points, points)
+            points[:, some] = normal_scores(rows[:, columns[some]], knots[some])
+        distances = squared_distances(points, points)
         gain = WIDTH / _median_of_pairs(distances).clamp_min(1e-6)
         kernel = distances.double().mul_(-gain).exp_()
         del distances
@@ -126,8 +126,8 @@ class KernelExpert(Expert):
         rows, learned = _rows(prepared), self._tensors
         if rows.shape[1] != self.num_features:
             raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
-        scores = _scores(rows[:, learned["columns"].long()], learned["knots"])
-        kernel = (-learned["gain"] * _squared_distances(scores, learned["points"])).exp_()
+        scores = normal_scores(rows[:, learned["columns"].long()], learned["knots"])
+        kernel = (-learned["gain"] * squared_distances(scores, learned["points"])).exp_()
         raw = kernel @ learned["coefficients"] + learned["offsets"]
         values = []
         for prop, where in zip(self.properties, output_slices(self.properties), strict=True):
@@ -216,7 +216,7 @@ def _median_of_pairs(distances: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
     return torch.tensor(float(values[middle]), dtype=torch.float64)
 
 
-def _scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"]) -> Float[Tensor, "rows used"]:
+def normal_scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"]) -> Float[Tensor, "rows used"]:
     """Returns the normal scores of features among the training networks, interpolated between quantiles."""
     values = rows.T.contiguous()
     right = torch.searchsorted(knots, values).clamp_(1, LEVELS - 1)
@@ -226,7 +226,8 @@ def _scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"
     return torch.lerp(scores.take(right - 1), scores.take(right), share).T.contiguous()
 
 
-def _squared_distances(a: Float[Tensor, "m used"], b: Float[Tensor, "n used"]) -> Float[Tensor, "m n"]:
+def squared_distances(a: Float[Tensor, "m used"], b: Float[Tensor, "n used"]) -> Float[Tensor, "m n"]:
+    """Returns the squared distance of each row of one table to each row of another."""
     lengths = a.square().sum(1)[:, None] + b.square().sum(1)
     return lengths.addmm_(a, b.T, alpha=-2).clamp_min_(0)
 
