@@ -15,7 +15,7 @@ import numpy as np
 
 from sne import Predictor, Zoo, fit
 from sne.baselines import BASELINES
-from sne.metrics import kendall_tau, tau_ceiling
+from sne.metrics import coverage, kendall_tau, tau_ceiling
 from sne.training import is_finished, preset_settings
 from sne.zoo import Split, split_by_run
 
@@ -38,6 +38,24 @@ def figures(zoo: Zoo, test: np.ndarray, predicted: np.ndarray, held_out: list[st
         mine = families == family
         row[family] = kendall_tau(labels[mine], predicted[mine])
     return row
+
+
+def doubts(predictor: Predictor, zoo: Zoo, test: np.ndarray, held_out: list[str]) -> tuple[np.ndarray, dict]:
+    """Predicts, and returns the coverage of the intervals and the share outside the known domain by family."""
+    predictions = predictor.predict(zoo.networks(test))
+    predictions = [found for found in predictions if found.property == TARGET]
+    low, high, values = (np.array([getattr(p, name) for p in predictions]) for name in ("low", "high", "value"))
+    labels, families = zoo.column(TARGET)[test], np.array(zoo.families)[test]
+    outside = np.array([p.in_domain is False for p in predictions])
+    found = {}
+    for family in ["all", *held_out]:
+        mine = np.ones(len(test), dtype=bool) if family == "all" else families == family
+        found[family] = {
+            "coverage": coverage(labels[mine], low[mine], high[mine]),
+            "mean width": float((high - low)[mine].mean()),
+            "outside the known domain": float(outside[mine].mean()),
+        }
+    return values, found
 
 
 def main() -> None:
@@ -65,8 +83,11 @@ def main() -> None:
         if not is_finished(out):
             settings = preset_settings("default", seed=seed)
             fit(zoo, [TARGET], split=split, encoder="default", settings=settings, start=None, out=out, resume=True)
-        predicted = Predictor.load(out).values(zoo.networks(test))[TARGET]
-        rows.append({"model": "sne default", "seed": seed, **figures(zoo, test, predicted, held_out)})
+        predictor = Predictor.load(out)
+        predicted, intervals = doubts(predictor, zoo, test, held_out)
+        weights = {kind: found["weights_outside"][TARGET] for kind, found in predictor.metrics["experts"].items()}
+        row = {"model": "sne default", "seed": seed, **figures(zoo, test, predicted, held_out)}
+        rows.append({**row, "intervals": intervals, "weights outside": weights})
         print(rows[-1], flush=True)
     ceiling = tau_ceiling(labels[test])
     seen = sorted(set(zoo.families) - set(held_out))
@@ -80,6 +101,11 @@ def main() -> None:
         mean, spread = np.mean(some, 0), np.std(some, 0, ddof=1) if len(some) > 1 else np.zeros(len(columns))
         cells = [f"{m:.3f}" + (f" ± {s:.3f}" if s > 5e-4 else "") for m, s in zip(mean, spread, strict=True)]
         lines.append(f"| {name} | {len(some)} | {' | '.join(cells)} |")
+    doubtful = [row["intervals"] for row in rows if "intervals" in row]
+    table = [f"| 90% intervals | {' | '.join(columns)} |", "|" + "---|" * (1 + len(columns))]
+    for name in doubtful[0]["all"]:
+        cells = [f"{np.mean([one[column][name] for one in doubtful]):.3f}" for column in columns]
+        table.append(f"| {name} | {' | '.join(cells)} |")
     text = f"""# Families that are not in the training data
 
 Kendall tau on {len(test)} networks of {" and ".join(held_out)}, after training on {len(train)} networks of
@@ -88,6 +114,10 @@ Kendall tau on {len(test)} networks of {" and ".join(held_out)}, after training 
 the families share; a folder of checkpoints without such records has none.
 
 {chr(10).join(lines)}
+
+The intervals of `sne default`, mean over seeds:
+
+{chr(10).join(table)}
 
 Made by `python benchmarks/held_out_families.py ZOO --work WORK`; its docstring says how the zoo is made.
 """

@@ -94,9 +94,7 @@ def _ends(
 ) -> dict[str, Float[np.ndarray, "networks properties"]]:
     """Computes the ends of the intervals; nan where there are none."""
     low, high = np.full((2, len(found.values), len(properties)), np.nan)
-    is_outside = np.zeros(len(found.values), dtype=bool)
-    if found.p_values is not None:
-        is_outside = (found.p_values < LEAST_P).numpy()
+    is_outside = found.is_outside.numpy()
     for n, (prop, where) in enumerate(zip(properties, output_slices(properties), strict=True)):
         if prop.kind != "class":
             ranges = Ranges(*(part[:, where.start].numpy() for part in (found.values, found.low, found.high)))

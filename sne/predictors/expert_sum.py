@@ -6,12 +6,12 @@ from typing import final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sne.encoders import Limits, NetworkEncoder
 from sne.networks import Network
-from sne.predictors.domain import Domain
+from sne.predictors.domain import LEAST_P, Domain
 from sne.predictors.experts import Expert, MemberStack, Prepared, predict_together, prepare
 from sne.predictors.prediction import Sample
 from sne.predictors.properties import Property, num_outputs
@@ -37,6 +37,11 @@ class Computed:
     embedding: Float[Tensor, "networks dim"]
     p_values: Float[Tensor, " networks"] | None
 
+    @property
+    def is_outside(self) -> Bool[Tensor, " networks"]:
+        """Whether each network is known to be outside the domain."""
+        return _is_outside(self.p_values, len(self.values))
+
     def mean(self, other: "Computed") -> "Computed":
         """Joins two samples of a network: means, and the smaller p-value."""
         p_values = None
@@ -61,6 +66,7 @@ class ExpertSum:
         properties: The properties that they predict.
         experts: The experts.
         weights: Weight of each expert for each property.
+        weights_outside: The same for networks outside the domain.
         domain: The networks that are known; None if that is not known.
     """
 
@@ -70,11 +76,16 @@ class ExpertSum:
         properties: Sequence[Property],
         experts: Sequence[Expert],
         weights: Float[np.ndarray, "experts properties"],
+        weights_outside: Float[np.ndarray, "experts properties"],
         domain: Domain | None,
     ) -> None:
         self.properties = tuple(properties)
         self._encoder, self._experts = encoder, experts
-        self._weights, self._domain = weights, domain
+        self._domain = domain
+        counts = [prop.num_outputs for prop in properties]
+        self._weights, self._weights_outside = (
+            torch.from_numpy(np.repeat(rows, counts, axis=1)) for rows in (weights, weights_outside)
+        )
         self._stacks: dict[int, MemberStack] = {}
 
     @property
@@ -110,20 +121,29 @@ class ExpertSum:
         return both, Sample(num_read, network.num_weights, budget, share, differences)
 
     def combine(self, prepared: Prepared) -> Computed:
-        """Adds up the weighted values and ranges of the experts; logits and embeddings stand side by side."""
+        """Adds up the weighted values and ranges of the experts; logits and embeddings stand side by side.
+
+        Experts that have no weight for any of these networks are not asked, unless they have embeddings.
+        """
+        p_values = None
+        if self._domain is not None and prepared.description is not None:
+            p_values = torch.from_numpy(self._domain.p_values(prepared.description))
+        is_outside = _is_outside(p_values, len(prepared))
+        rows = torch.where(is_outside[:, None, None], self._weights_outside, self._weights)
+        asked = [n for n, expert in enumerate(self._experts) if expert.embedding_dim or bool(rows[:, n].any())]
+        found = predict_together([self._experts[n] for n in asked], prepared, self._stacks)
         values, low, high = torch.zeros(3, len(prepared), num_outputs(self.properties), dtype=torch.float64)
         logits, embeddings = [], []
-        found = predict_together(self._experts, prepared, self._stacks)
-        for outputs, row in zip(found, self._weights, strict=True):
-            per_output = torch.from_numpy(np.repeat(row, [prop.num_outputs for prop in self.properties]))
+        for n, outputs in zip(asked, found, strict=True):
             for total, own in zip((values, low, high), (outputs.values, *outputs.range()), strict=True):
-                total += own.double() * per_output
+                total += own.double() * rows[:, n]
             logits += [] if outputs.logits is None else [outputs.logits]
             embeddings += [] if outputs.embedding is None else [outputs.embedding]
         if not embeddings and prepared.description is not None:
             embeddings = [prepared.description.float()]
         stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape)
-        p_values = None
-        if self._domain is not None and prepared.description is not None:
-            p_values = torch.from_numpy(self._domain.p_values(prepared.description))
         return Computed(values, low, high, stacked, torch.cat(embeddings, dim=1), p_values)
+
+
+def _is_outside(p_values: Float[Tensor, " networks"] | None, networks: int) -> Bool[Tensor, " networks"]:
+    return torch.zeros(networks, dtype=torch.bool) if p_values is None else p_values < LEAST_P

@@ -34,6 +34,7 @@ class Predictor:
         properties: The properties to predict.
         experts: Experts that predict them.
         weights: Weight of each expert for each property; not negative, and of sum 1 for each property.
+        weights_outside: The same for networks outside the known domain; None for the same weights.
         intervals: How the 90% intervals of each property that has some are made.
         intervals_outside: The same for networks outside the known domain. Without them, the interval of a fraction
             is all of [0, 1] there, and other numbers have none.
@@ -53,6 +54,7 @@ class Predictor:
         experts: Sequence[Expert],
         weights: Float[np.ndarray, "experts properties"],
         *,
+        weights_outside: Float[np.ndarray, "experts properties"] | None = None,
         intervals: Mapping[str, Interval | None] | None = None,
         intervals_outside: Mapping[str, Interval | None] | None = None,
         domain: Domain | None = None,
@@ -62,21 +64,24 @@ class Predictor:
     ):
         if not experts or not properties:
             raise PredictorError(f"a predictor needs experts and properties, got {len(experts)} and {len(properties)}")
-        if weights.shape != (len(experts), len(properties)):
-            raise PredictorError(f"weights have shape {weights.shape}, expected {(len(experts), len(properties))}")
-        if not ((weights >= 0).all() and np.allclose(weights.sum(axis=0), 1, atol=1e-6)):
-            raise PredictorError("the weights of the experts are negative or do not add up to 1")
+        weights_outside = weights if weights_outside is None else weights_outside
+        for rows in (weights, weights_outside):
+            if rows.shape != (len(experts), len(properties)):
+                raise PredictorError(f"weights have shape {rows.shape}, expected {(len(experts), len(properties))}")
+            if not ((rows >= 0).all() and np.allclose(rows.sum(axis=0), 1, atol=1e-6)):
+                raise PredictorError("the weights of the experts are negative or do not add up to 1")
         self.encoder = encoder
         self.properties = tuple(properties)
         self.experts = tuple(experts)
         self.weights = weights
+        self.weights_outside = weights_outside
         self.intervals = {name: found for name, found in (intervals or {}).items() if found is not None}
         self.intervals_outside = {name: found for name, found in (intervals_outside or {}).items() if found is not None}
         self.domain = domain
         self.split = split
         self.record = dict(record or {})
         self.metrics = dict(metrics or {})
-        self._sum = ExpertSum(encoder, self.properties, self.experts, weights, domain)
+        self._sum = ExpertSum(encoder, self.properties, self.experts, weights, weights_outside, domain)
 
     def __repr__(self) -> str:
         """Names the properties, and the kinds of experts with their weights."""
@@ -325,7 +330,7 @@ class Predictor:
     def _files(self) -> PredictorFiles:
         """Returns what its folder holds."""
         return files_of(
-            self.encoder, self.properties, self.experts, self.weights,
+            self.encoder, self.properties, self.experts, self.weights, self.weights_outside,
             intervals=self.intervals, intervals_outside=self.intervals_outside, domain=self.domain,
             split=self.split, record=self.record, metrics=self.metrics,
         )  # fmt: skip

@@ -93,13 +93,17 @@ def build_parts(files: PredictorFiles, encoders: Mapping[str, type[NetworkEncode
         )
         for number, entry in enumerate(config["experts"])
     ]
-    weights = np.array([entry["weights"] for entry in config["experts"]], dtype=np.float64)
+    weights, weights_outside = (
+        np.array([entry[name] for entry in config["experts"]], dtype=np.float64)
+        for name in ("weights", "weights_outside")
+    )
     record = dict(config.get("training", {}))
     return {
         "encoder": reader,
         "properties": properties,
         "experts": experts,
         "weights": weights,
+        "weights_outside": weights_outside,
         "intervals": intervals,
         "intervals_outside": outside,
         "domain": _domain(of_domain, experts),
@@ -114,6 +118,7 @@ def files_of(
     properties: Sequence[Property],
     experts: Sequence[Expert],
     weights: Float[np.ndarray, "experts properties"],
+    weights_outside: Float[np.ndarray, "experts properties"],
     *,
     intervals: Mapping[str, Interval],
     intervals_outside: Mapping[str, Interval],
@@ -135,8 +140,13 @@ def files_of(
             for prop in properties
         ],
         "experts": [
-            {"kind": names[type(expert)], "settings": expert.settings(), "weights": row.tolist()}
-            for expert, row in zip(experts, weights, strict=True)
+            {
+                "kind": names[type(expert)],
+                "settings": expert.settings(),
+                "weights": inside.tolist(),
+                "weights_outside": outside.tolist(),
+            }
+            for expert, inside, outside in zip(experts, weights, weights_outside, strict=True)
         ],
         "training": dict(record),
     }

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from sne.encoders import NetworkEncoder
 from sne.errors import TrainingError
 from sne.predictors import EXPERTS, Expert, Predictor, TrainingSettings, choose_device, scores
+from sne.predictors.domain import Domain
 from sne.predictors.experts import Examples, FitContext, Fold, Prepared, ProcessGroup, prepare, without_memory
 from sne.predictors.experts.process_group import joined_processes
 from sne.predictors.experts.state import StateStore, own_randomness
@@ -23,7 +24,8 @@ from sne.predictors.intervals import Interval, Ranges, calibrate, coverage_figur
 from sne.predictors.properties import num_outputs, output_slices
 from sne.training.copies import TrainingCopies, choose_copies, find_copies
 from sne.training.invariance_error import held_out_invariance
-from sne.training.known_domain import intervals_outside, learn_domain
+from sne.training.known_domain import learn_domain
+from sne.training.left_out import LeftOut, judge_left_out
 from sne.training.plan import Plan, make_plan
 from sne.training.progress import TrainingProgress, training_progress
 from sne.training.record import (
@@ -35,7 +37,7 @@ from sne.training.record import (
     training_record,
 )
 from sne.training.start import ADAPTED, PACKAGED_START, start_alone
-from sne.training.weighing import lean, weigh
+from sne.training.weighing import deal_runs, lean, weigh
 from sne.zoo import Split, Zoo
 
 BLOCK = 64
@@ -109,8 +111,10 @@ def fit(
             material = _prepare(plan, reader, bars)
             store = StateStore(folder, fingerprint(plan, reader, material.copies is not None))
             trained = _train_experts(plan, material, store, group, own_device, resume, bars)
-            judged = _Judged.of(plan, material.examples, trained)
-            predictor = _assemble(plan, material, trained, judged, bars)
+            left_out = judge_left_out(plan, material.examples, bars.reporter("families left out"))
+            domain = learn_domain(plan, material.reader, material.examples, bars.reporter("known domain"))
+        judged = _Judged.of(plan, material.examples, trained)
+        predictor = _assemble(plan, material, trained, judged, left_out, domain)
         if folder:
             finish_folder(folder, predictor)
         return predictor
@@ -164,7 +168,8 @@ def _prepare(plan: Plan, reader: NetworkEncoder, bars: TrainingProgress) -> _Mat
     rows = [block.description for block in blocks if block.description is not None]
     encoded = np.stack([prop.encode(plan.labels[prop.name]) for prop in plan.properties], axis=1)
     targets = torch.tensor(encoded, dtype=torch.float32)
-    examples = Examples(Prepared(items, torch.cat(rows) if rows else None), targets, plan.rows.tolist())
+    _, families = np.unique([plan.zoo.families[row] for row in plan.rows], return_inverse=True)
+    examples = Examples(Prepared(items, torch.cat(rows) if rows else None), targets, plan.rows.tolist(), families)
     copies, record = _find_copies(plan, items)
     return _Material(reader, examples, copies, record)
 
@@ -190,7 +195,7 @@ def _train_experts(
 ) -> dict[str, _Trained]:
     """Trains every kind of expert once per fold, and some once more on all networks."""
     trained = {}
-    for kind in plan.settings.experts:
+    for kind in plan.kinds:
         experts, seconds = [], 0.0
         folds = list(plan.folds)
         is_refitted = EXPERTS[kind].is_refitted and len(folds) > 1
@@ -247,15 +252,15 @@ class _Judged:
                     f"the expert {kind!r} gives predictions that are not finite: try a lower learning rate"
                 )
         targets = examples.targets.double().numpy()[plan.judged]
-        weights = weigh(plan.properties, targets, [values for values, _, _ in out_of_fold.values()])
+        rows = plan.rows[plan.judged]
+        runs, families = ([column[row] for row in rows] for column in (plan.zoo.runs, plan.zoo.families))
+        weights = weigh(plan.properties, targets, [values for values, _, _ in out_of_fold.values()], deal_runs(runs))
         if ADAPTED in out_of_fold:
             weights = lean(list(out_of_fold), weights, targets)
         counts = [prop.num_outputs for prop in plan.properties]
         weighted = [own * np.repeat(row, counts) for own, row in zip(out_of_fold.values(), weights, strict=True)]
         mean = np.sum(weighted, axis=0)
         by_kind = {kind: _figures(plan, values) for kind, (values, _, _) in out_of_fold.items()}
-        rows = plan.rows[plan.judged]
-        runs, families = ([column[row] for row in rows] for column in (plan.zoo.runs, plan.zoo.families))
         intervals, ends, coverage = {}, {}, {}
         for column, (prop, where) in enumerate(zip(plan.properties, output_slices(plan.properties), strict=True)):
             if prop.kind != "class":
@@ -292,11 +297,22 @@ def _figures(
 
 
 def _assemble(
-    plan: Plan, material: _Material, trained: Mapping[str, _Trained], judged: _Judged, bars: TrainingProgress
+    plan: Plan,
+    material: _Material,
+    trained: Mapping[str, _Trained],
+    judged: _Judged,
+    left_out: LeftOut,
+    domain: Domain | None,
 ) -> Predictor:
     """Makes the predictor of all experts that have a weight, with its record and figures."""
-    by_kind = list(zip(trained.items(), judged.weights, strict=True))
-    members = [(expert, row / len(one.members)) for (_, one), row in by_kind if row.any() for expert in one.members]
+    outside = judged.weights if left_out.weights is None else left_out.weights
+    by_kind = list(zip(trained.items(), judged.weights, outside, strict=True))
+    members = [
+        (expert, inside / len(one.members), outside / len(one.members))
+        for (_, one), inside, outside in by_kind
+        if inside.any() or outside.any()
+        for expert in one.members
+    ]
     names = [prop.name for prop in plan.properties]
     metrics = {
         "validation": judged.figures,
@@ -305,22 +321,25 @@ def _assemble(
         **_start_figures(plan, material),
         "experts": {
             kind: {
-                "weights": dict(zip(names, row.tolist(), strict=True)),
+                "weights": dict(zip(names, inside.tolist(), strict=True)),
+                "weights_outside": dict(zip(names, outside.tolist(), strict=True)),
                 "validation": judged.by_kind[kind],
                 "folds": [expert.history() for expert in one.experts],
             }
-            for (kind, one), row in by_kind
+            for (kind, one), inside, outside in by_kind
         },
+        "left_out": left_out.figures,
     }
     seconds = {kind: one.seconds for kind, one in trained.items()}
     return Predictor(
         material.reader,
         plan.properties,
-        [expert for expert, _ in members],
-        np.stack([row for _, row in members]),
+        [expert for expert, _, _ in members],
+        np.stack([inside for _, inside, _ in members]),
+        weights_outside=np.stack([outside for _, _, outside in members]),
         intervals=judged.intervals,
-        intervals_outside=intervals_outside(plan, material.examples, bars.reporter("families left out")),
-        domain=learn_domain(plan, material.reader, material.examples, bars.reporter("known domain")),
+        intervals_outside=left_out.intervals,
+        domain=domain,
         split=plan.split,
         record=training_record(plan, seconds, material.symmetry_record),
         metrics=metrics,

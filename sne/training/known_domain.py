@@ -15,11 +15,9 @@ from sne.networks.shuffled import shuffled
 from sne.predictors.domain import LEAST_CALIBRATION, Domain, Neighbours, shuffled_chances
 from sne.predictors.experts import Examples
 from sne.predictors.experts.contract import spaced
-from sne.predictors.experts.forest import grow_forest, tree_nodes
+from sne.predictors.experts.forest import tree_nodes
 from sne.predictors.experts.state import derive_seed
 from sne.predictors.experts.trees import Trees, join_trees
-from sne.predictors.intervals import Interval, conformal_half_width
-from sne.predictors.properties import Property
 from sne.training.plan import Plan
 
 MOST_NETWORKS = 2000
@@ -33,12 +31,6 @@ SHARE_OF_FEATURES = 0.1
 
 LEAST_IN_A_LEAF = 3
 """Smallest number of networks in a leaf of these trees."""
-
-LEAST_IN_A_FAMILY = 20
-"""Number of labels from which on a family is left out to see what is lost on unseen families."""
-
-FAMILY_TREES = 60
-"""Number of trees that judge a family that is left out."""
 
 BLOCK = 64
 """Number of copies that are described at a time."""
@@ -83,53 +75,6 @@ def learn_domain(
     on_progress(steps, steps, "folds")
     as_large = [torch.from_numpy(np.sort(np.concatenate(scores))).float() for scores in (distances, chances)]
     return Domain(Neighbours.fit(rows), as_large[0], trees, as_large[1])
-
-
-def intervals_outside(
-    plan: Plan, examples: Examples, on_progress: Callable[[int, int, str], None]
-) -> dict[str, Interval | None]:
-    """Measures how far predictions are off on families that were left out of training.
-
-    Args:
-        plan: The training run.
-        examples: The networks of the run, with descriptions.
-        on_progress: Called with the number of families that were left out, of all, and the property.
-
-    Returns:
-        Intervals of one width that hold 90% of the labels of left-out families, for each property that is a number, by
-        trees on the description. None where the zoo has fewer than two families with enough labels.
-    """
-    families = np.array([plan.zoo.families[row] for row in plan.rows])
-    description = examples.prepared.description
-    found: dict[str, Interval | None] = {}
-    for column, prop in enumerate(plan.properties):
-        if prop.kind == "class" or description is None:
-            continue
-        labels = examples.targets[:, column].double().numpy()
-        known = ~np.isnan(labels)
-        names = [
-            name
-            for name in sorted(set(families[known].tolist()))
-            if (families[known] == name).sum() >= LEAST_IN_A_FAMILY
-        ]
-        found[prop.name] = None
-        if len(names) < 2:
-            continue
-        measured, predicted = [], []
-        for number, name in enumerate(names):
-            inside, left_out = known & (families != name), known & (families == name)
-            known_there = Property.infer(prop.name, labels[inside])  # ranks without the labels of the family
-            forest = grow_forest(
-                known_there, description[inside].numpy(), labels[inside], trees=FAMILY_TREES,
-                seed=derive_seed(plan.settings.seed, "left out", name),
-            )  # fmt: skip
-            ranks = forest.leaf_outputs(description[left_out]).mean(1)
-            measured.append(labels[left_out])
-            predicted.append(known_there.at_ranks(ranks).double().numpy()[:, 0])
-            on_progress(number + 1, len(names), prop.name)
-        half_width = conformal_half_width(np.concatenate(measured), np.concatenate(predicted))
-        found[prop.name] = None if half_width is None else Interval(0.0, 0.0, half_width)
-    return found
 
 
 def _describe_copies(

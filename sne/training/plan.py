@@ -18,7 +18,7 @@ from sne.zoo import Split, Zoo, split_by_run
 PRESET_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "paper": {"epochs": 25, "batch_size": 32, "learning_rate": 1e-3, "weight_decay": 0.0, "patience": 10},
     "default": {
-        "experts": ("neural", "forest", "kernel"),
+        "experts": ("neural", "forest", "kernel", "within_family"),
         "folds": 5,
         "epochs": 60,
         "batch_size": 64,
@@ -88,9 +88,17 @@ class Plan:
     start: ChosenStart
 
     @property
+    def kinds(self) -> Sequence[str]:
+        """Kinds of experts that are trained: without those that compare families where there is only one."""
+        if len({self.zoo.families[row] for row in self.rows}) > 1:
+            return self.settings.experts
+        kinds = [kind for kind in self.settings.experts if not EXPERTS[kind].compares_families]
+        return kinds or self.settings.experts
+
+    @property
     def reads_description(self) -> bool:
         """Whether an expert reads descriptions of networks."""
-        return any(EXPERTS[kind].reads_description for kind in self.settings.experts)
+        return any(EXPERTS[kind].reads_description for kind in self.kinds)
 
     @property
     def judged(self) -> np.ndarray:

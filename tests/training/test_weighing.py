@@ -5,7 +5,8 @@ import pytest
 
 from sne import metrics
 from sne.predictors import Property
-from sne.training.weighing import STEPS, weigh
+from sne.training.weighing import PARTS, STEPS, deal_runs
+from sne.training.weighing import weigh as weigh_by_parts
 
 ACCURACY = Property("accuracy", "fraction")
 LOSS = Property("loss", "real")
@@ -15,6 +16,10 @@ LETTER = Property("letter", "class", ("a", "b"))
 @pytest.fixture
 def labels():
     return np.random.default_rng(0).random(200)
+
+
+def weigh(properties, targets, predictions):
+    return weigh_by_parts(properties, targets, predictions, np.arange(len(targets)) % 5)
 
 
 def noisy(labels, size, seed):
@@ -74,3 +79,33 @@ def test_each_property_has_its_own_weights(labels):
     second = np.concatenate([noisy(labels * 0, 1.0, 2), 0.9 * truth + 0.05], axis=1)
     weights = weigh([ACCURACY, LETTER], np.stack([labels, letters], axis=1), [first, second])
     assert weights.tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_the_best_expert_stands_alone_unless_others_help_on_parts_that_chose_nothing(labels):
+    """With few networks and many poor experts, greedy selection finds a mean that helps on these networks alone."""
+    few = labels[:25]
+    predictions = [noisy(few, 0.1, 0), *(noisy(few * 0, 1.0, seed) for seed in range(1, 12))]
+    assert weigh([ACCURACY], few[:, None], predictions)[0, 0] == 1.0
+
+
+def test_fewer_than_three_parts_choose_nothing(labels):
+    predictions = [noisy(labels, 0.01, 1), noisy(labels, 1.0, 2)]
+    found = weigh_by_parts([ACCURACY], labels[:, None], predictions, np.arange(200) % 2)
+    assert found.tolist() == [[0.5], [0.5]]
+
+
+def test_by_part_networks_are_compared_within_their_part_only(labels):
+    """One expert ranks within families, the other one only tells the families apart."""
+    parts = np.arange(200) % 4
+    within, between = noisy(labels, 0.05, 1), (labels * 0 + parts)[:, None] + noisy(labels * 0, 0.1, 2)
+    targets = (labels + 10 * parts)[:, None]
+    assert weigh_by_parts([LOSS], targets, [within, between], parts)[1, 0] > 0
+    assert weigh_by_parts([LOSS], targets, [within, between], parts, by_part=True)[0, 0] == 1.0
+
+
+def test_runs_stay_whole_and_parts_are_even():
+    runs = [f"run{n}" for n in range(23) for _ in range(3)]
+    parts = deal_runs(runs)
+    assert all(len(set(parts[n : n + 3])) == 1 for n in range(0, 69, 3))
+    counts = np.bincount(parts) // 3
+    assert len(counts) == PARTS and counts.max() - counts.min() <= 1

@@ -22,6 +22,7 @@ from sne.predictors.experts.settings import TrainingSettings as TrainingSettings
 from sne.predictors.experts.stacked_members import MemberStack as MemberStack
 from sne.predictors.experts.stacked_members import predict_together as predict_together
 from sne.predictors.experts.start import Start as Start
+from sne.predictors.experts.within_family import WithinFamilyExpert as WithinFamilyExpert
 
 EXPERTS: dict[str, type[Expert]] = {
     "neural": NeuralExpert,
@@ -30,5 +31,6 @@ EXPERTS: dict[str, type[Expert]] = {
     "linear": LinearExpert,
     "kernel": KernelExpert,
     "adapted": AdaptedExpert,
+    "within_family": WithinFamilyExpert,
 }
 """Kinds of experts by the names that settings, the command line and predictor folders use."""

@@ -86,11 +86,13 @@ class Examples:
         prepared: The networks.
         targets: One column per property, as `Property.encode` gives them; nan where a label is missing.
         rows: The row of each network in its zoo.
+        families: Number of the family of each network; None where it is not known.
     """
 
     prepared: Prepared
     targets: Float[Tensor, "networks properties"]
     rows: Sequence[int]
+    families: Int[np.ndarray, " networks"] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,7 +100,9 @@ class Examples:
     def take(self, places: Sequence[int] | Int[np.ndarray, " taken"]) -> "Examples":
         """Selects networks by their places."""
         numbers = [int(place) for place in places]
-        return Examples(self.prepared.take(numbers), self.targets[numbers], [self.rows[number] for number in numbers])
+        families = None if self.families is None else self.families[numbers]
+        rows = [self.rows[number] for number in numbers]
+        return Examples(self.prepared.take(numbers), self.targets[numbers], rows, families)
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,8 @@ class Expert(abc.ABC):
     """Whether `Prepared.description` has to be there."""
     is_refitted: ClassVar[bool] = False
     """Whether a predictor of several folds holds one expert that has learned from all networks, not one per fold."""
+    compares_families: ClassVar[bool] = False
+    """Whether it learns from the families of networks, and is left out where there is only one."""
     embedding_dim: int = 0
     """Length of its embeddings; 0 for an expert without embeddings and logits."""
     seconds: float = 0.0

@@ -9,8 +9,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.encoders import NetworkEncoder
-from sne.errors import PredictorError, TrainingError
+from sne.errors import PredictorError
 from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names, spaced
+from sne.predictors.experts.regression import (
+    description_rows,
+    goal_without_labels,
+    regression_goals,
+    regression_values,
+)
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.properties import Property, num_outputs, output_slices
 
@@ -31,9 +37,6 @@ FEATURES_AT_A_TIME = 64
 
 LARGEST = 3.0
 """Bound on the magnitude of normal scores."""
-
-LEAST_CHANCE = 1e-3
-"""Bound on the output of each class, before outputs are divided by their sum."""
 
 TENSOR_NAMES = ("columns", "knots", "points", "coefficients", "offsets", "gain")
 """Names of the tensors that it learns."""
@@ -70,7 +73,7 @@ class KernelExpert(Expert):
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Solves for one coefficient per training network and output."""
         learned = examples.take(fold.train[spaced(len(fold.train), MOST_POINTS)])
-        rows = _rows(learned.prepared)
+        rows = description_rows(learned.prepared, type(self).__name__)
         knots = _quantiles(rows)
         columns = (knots[:, -1] > knots[:, 0]).nonzero()[:, 0]
         knots = knots[columns].contiguous()
@@ -108,8 +111,8 @@ class KernelExpert(Expert):
             for column, (prop, where) in enumerate(zip(self.properties, output_slices(self.properties), strict=True)):
                 if int(group_of[column]) == group:
                     context.on_progress(done, len(self.properties), "properties")
-                    own = _goals(prop, targets[known, column])
-                    middle = 1 / prop.num_outputs if prop.kind == "class" else 0.5
+                    own = regression_goals(prop, targets[known, column])
+                    middle = goal_without_labels(prop)
                     offsets[where] = own.mean(0) if len(known) else middle
                     of_group += range(where.start, where.stop)
                     goals.append(own - offsets[where])
@@ -123,20 +126,13 @@ class KernelExpert(Expert):
     @torch.no_grad()
     def predict(self, prepared: Prepared) -> Outputs:
         """Predicts every property."""
-        rows, learned = _rows(prepared), self._tensors
+        rows, learned = description_rows(prepared, type(self).__name__), self._tensors
         if rows.shape[1] != self.num_features:
             raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
         scores = normal_scores(rows[:, learned["columns"].long()], learned["knots"])
         kernel = (-learned["gain"] * squared_distances(scores, learned["points"])).exp_()
         raw = kernel @ learned["coefficients"] + learned["offsets"]
-        values = []
-        for prop, where in zip(self.properties, output_slices(self.properties), strict=True):
-            if prop.kind == "class":
-                chances = raw[:, where].clamp_min(LEAST_CHANCE)
-                values.append((chances / chances.sum(1, keepdim=True)).double())
-            else:
-                values.append(prop.at_ranks(raw[:, where].double().clamp(0, 1)))
-        return Outputs(torch.cat(values, dim=1))
+        return Outputs(regression_values(self.properties, raw))
 
     def state(self) -> dict[str, Tensor]:
         """Returns the training networks, their coefficients, and the scale of the features."""
@@ -181,13 +177,6 @@ class KernelExpert(Expert):
         return expert
 
 
-def _goals(prop: Property, labels: Float[Tensor, " known"]) -> Float[Tensor, "known outputs"]:
-    """Returns what is learned: ranks of numbers, one number per class."""
-    if prop.kind == "class":
-        return torch.nn.functional.one_hot(labels.long(), prop.num_outputs).double()
-    return prop.ranks(labels)[:, None].double()
-
-
 def _solve_ridge(kernel: Float[Tensor, "n n"], goals: Float[Tensor, "n outputs"]) -> Float[Tensor, "n outputs"]:
     """Solves (kernel + RIDGE) coefficients = goals; the kernel, which is symmetric, is overwritten."""
     columns = kernel.mT  # in the order of LAPACK, so that the factor takes the place of the kernel
@@ -230,9 +219,3 @@ def squared_distances(a: Float[Tensor, "m used"], b: Float[Tensor, "n used"]) ->
     """Returns the squared distance of each row of one table to each row of another."""
     lengths = a.square().sum(1)[:, None] + b.square().sum(1)
     return lengths.addmm_(a, b.T, alpha=-2).clamp_min_(0)
-
-
-def _rows(prepared: Prepared) -> Float[Tensor, "rows features"]:
-    if prepared.description is None:
-        raise TrainingError("KernelExpert reads descriptions of networks, and there are none")
-    return prepared.description.float()
