@@ -46,13 +46,13 @@ def test_coefficients_are_those_of_a_regression_with_one_unpenalised_level_per_f
 
 
 def test_an_unseen_family_is_ranked_by_what_holds_within_families():
-    rows, labels, families = families_apart()
+    rows, labels, families = families_apart(features=2, each=200)
     rows[families == 3, 0] -= 4  # within the range of the others
     known, other = families < 3, families == 3
     new = Prepared([None] * other.sum(), torch.from_numpy(rows[other]))
     told = fitted(rows[known], labels[known], families[known]).predict(new).values[:, 0]
     not_told = fitted(rows[known], labels[known], None).predict(new).values[:, 0]
-    assert kendall_tau(labels[other], told) > 0.7
+    assert kendall_tau(labels[other], told) > 0.6
     assert kendall_tau(labels[other], not_told) < 0
 
 
