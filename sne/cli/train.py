@@ -44,7 +44,8 @@ Experts = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Experts to train, separated by commas: neural, forest, boosting, linear, kernel, adapted, "
-        "within_family. Networks that were held out decide the weight of each. adapted needs a --start, and joins the others if there is one. "
+        "within_family. Networks that were held out decide the weight of each. adapted needs a --start, and joins "
+        "the others if there is one. "
         "[default: neural,forest,kernel,within_family; paper: neural]",
     ),
 ]

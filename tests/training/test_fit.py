@@ -154,7 +154,7 @@ def test_out_must_be_a_folder(zoo, tmp_path):
 def test_metrics_are_valid_json(zoo, tmp_path):
     fit(zoo, ["test_accuracy"], split=zoo.split, encoder=TinyEncoder, settings=QUICK, out=tmp_path / "p")
     metrics = json.loads((tmp_path / "p" / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert set(metrics) == {"validation", "coverage", "invariance", "experts"}
+    assert set(metrics) == {"validation", "coverage", "invariance", "experts", "left_out"}
 
 
 def test_arguments_of_the_wrong_type_are_explained(zoo):
