@@ -1,7 +1,7 @@
 """The known domain of a predictor: is a network like those that the predictor has learned from?"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -29,7 +29,10 @@ CONSTANT_UNIT = 0.1
 """Unit in which the distance to a constant feature is measured."""
 
 MOST_AXES = 64
-"""Largest number of principal axes."""
+"""Largest number of principal axes of all regions together, as long as each has `LEAST_AXES`."""
+
+LEAST_AXES = 16
+"""Largest number of principal axes of a region, where there are many."""
 
 ROWS_PER_AXIS = 4
 """Least number of training networks per principal axis."""
@@ -85,15 +88,15 @@ class Neighbours:
     points: Float[Tensor, "points all_axes"]
 
     @classmethod
-    def fit(cls, rows: Float[Tensor, "networks features"]) -> "Neighbours":
-        """Computes the axes of the training networks."""
+    def fit(cls, rows: Float[Tensor, "networks features"], most_axes: int = MOST_AXES) -> "Neighbours":
+        """Computes at most `most_axes` axes of the training networks."""
         wide = rows.double()
         shift, spread = wide.mean(0), wide.std(0, unbiased=False)
         is_constant = spread <= SMALLEST_SPREAD
         gain = torch.where(is_constant, 1 / CONSTANT_UNIT, 1 / spread.clamp_min(SMALLEST_SPREAD))
         scaled = ((wide - shift) * gain).clamp(-LARGEST, LARGEST)
         scaled[:, is_constant] = 0
-        most = min(MOST_AXES, max(1, len(rows) // ROWS_PER_AXIS))
+        most = min(most_axes, max(1, len(rows) // ROWS_PER_AXIS))
         values, vectors = torch.linalg.eigh(scaled @ scaled.T / len(rows))
         values, vectors = values.flip(0)[:most], vectors.flip(1)[:, :most]
         kept = values > 1e-9 * values[0].clamp_min(1e-30)
@@ -135,6 +138,32 @@ class Neighbours:
 
 @final
 @dataclass(frozen=True)
+class Region:
+    """Training networks of one family, or of several small ones.
+
+    Distances are measured in units of the differences within the region. Those between regions are many times larger,
+    and in their units a network of an unknown family would not be far from the known ones.
+
+    Args:
+        neighbours: Distances to the training networks of the region.
+        distances: Distance of these networks to those of other folds, in ascending order.
+    """
+
+    neighbours: Neighbours
+    distances: Float[Tensor, " calibration"]
+
+    def p_values(self, rows: Float[Tensor, "networks features"]) -> Float[np.ndarray, " networks"]:
+        """Returns the p-value of each network as a network of this region."""
+        return p_values(self.neighbours.distances(rows), self.distances.double().numpy())
+
+
+def most_axes(regions: int) -> int:
+    """Returns the largest number of principal axes per region."""
+    return max(LEAST_AXES, MOST_AXES // regions)
+
+
+@final
+@dataclass(frozen=True)
 class Domain:
     """The networks that a predictor knows, by their descriptions.
 
@@ -144,15 +173,15 @@ class Domain:
     networks that are exchangeable with the training networks has a p-value up to p; this holds up to the correlation
     among checkpoints of one training run, and up to calibration by folds, which see fewer networks than the domain.
 
+    The p-value of the first reason is the largest one over all regions.
+
     Args:
-        neighbours: Distances to the training networks.
-        distances: Distance of training networks to those of other folds, in ascending order.
+        regions: The families that are known.
         shuffled: Trees whose second output is the chance that a network is a shuffled copy; None without copies.
         chances: That chance for each training network, by trees that had not learned from it, in ascending order.
     """
 
-    neighbours: Neighbours
-    distances: Float[Tensor, " calibration"]
+    regions: Sequence[Region]
     shuffled: Trees | None
     chances: Float[Tensor, " networks"]
 
@@ -162,7 +191,7 @@ class Domain:
         Args:
             description: What `NetworkEncoder.summarize` gives.
         """
-        far = p_values(self.neighbours.distances(description.float()), self.distances.double().numpy())
+        far = np.max([region.p_values(description.float()) for region in self.regions], axis=0)
         if self.shuffled is None:
             return far
         chances = shuffled_chances(self.shuffled, description)
@@ -171,14 +200,17 @@ class Domain:
     @property
     def num_features(self) -> int:
         """Length of the descriptions that it reads."""
-        return len(self.neighbours.shift)
+        return len(self.regions[0].neighbours.shift)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Returns its contents by name. Inverse: `from_tensors`."""
         trees = {} if self.shuffled is None else self.shuffled.to_tensors()
         return {
-            **{f"neighbours.{name}": tensor.contiguous() for name, tensor in vars(self.neighbours).items()},
-            "distances": self.distances,
+            **{
+                f"{number}.{name}": tensor.contiguous()
+                for number, region in enumerate(self.regions)
+                for name, tensor in {**vars(region.neighbours), "distances": region.distances}.items()
+            },
             "chances": self.chances,
             **{f"shuffled.{name}": tensor for name, tensor in trees.items()},
         }
@@ -190,60 +222,76 @@ class Domain:
         Raises:
             PredictorError: A tensor is missing, or shapes and types do not fit each other.
         """
-        own = {name.removeprefix("neighbours."): t for name, t in tensors.items() if name.startswith("neighbours.")}
-        trees = {name.removeprefix("shuffled."): t for name, t in tensors.items() if name.startswith("shuffled.")}
-        names = list(Neighbours.__dataclass_fields__)
-        if sorted(own) != sorted(names) or not {"distances", "chances"} <= tensors.keys():
+        trees, regions = {}, {}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition(".")
+            if group == "shuffled":
+                trees[name] = tensor
+            elif name:
+                regions.setdefault(group, {})[name] = tensor
+        numbers = [str(number) for number in range(len(regions))]
+        if not numbers or set(regions) != set(numbers) or "chances" not in tensors:
             raise PredictorError(f"the known domain holds {', '.join(sorted(tensors))}")
-        features, axes = own["shift"].numel(), own["axes"].shape[-1] if own["axes"].ndim == 2 else -1
-        points = len(own["points"]) if own["points"].ndim == 2 else -1
-        shapes = {
-            "shift": (features,),
-            "gain": (features,),
-            "is_constant": (features,),
-            "axes": (features, axes),
-            "residual": (),
-            "points": (points, axes + 2),
-        }
-        for name, shape in shapes.items():
-            dtype = torch.bool if name == "is_constant" else torch.float32
-            if tuple(own[name].shape) != shape or own[name].dtype != dtype:
-                raise PredictorError(f"the known domain: {name} is {tuple(own[name].shape)} {own[name].dtype}")
-        for name in ("distances", "chances"):
-            if tensors[name].ndim != 1 or not tensors[name].is_floating_point():
-                raise PredictorError(f"the known domain: {name} is {tuple(tensors[name].shape)} {tensors[name].dtype}")
-        if points < 1:
-            raise PredictorError("the known domain holds no network")
-        for name in ("distances", "chances") if trees else ("distances",):
-            if len(tensors[name]) < LEAST_CALIBRATION:
-                raise PredictorError(
-                    f"the known domain: {len(tensors[name])} {name}, expected {LEAST_CALIBRATION} or more"
-                )
+        features = regions["0"]["shift"].numel()
+        _check_scores("chances", tensors["chances"], LEAST_CALIBRATION if trees else 0)
         shuffled = Trees.from_tensors(trees, features, 2) if trees else None
-        distances, chances = (tensors[name].sort().values for name in ("distances", "chances"))
-        found = cls(Neighbours(**{name: own[name] for name in names}), distances, shuffled, chances)
-        found._check_values()
-        return found
+        for shares in [tensors["chances"]] if shuffled is None else [tensors["chances"], shuffled.outputs]:
+            if bool(((shares < 0) | (shares > 1 + 1e-6)).any()):
+                raise PredictorError("the known domain: chances holds values that cannot come from training")
+        found = [_region(regions[number], features) for number in numbers]
+        return cls(found, shuffled, tensors["chances"].sort().values)
 
-    def _check_values(self) -> None:
-        """Raises PredictorError where tensors hold values that cannot come from training."""
-        near, largest = self.neighbours, LARGEST * self.num_features**0.5
-        shares = [self.chances] if self.shuffled is None else [self.chances, self.shuffled.outputs]
-        lengths = near.axes.norm(dim=0)
-        problems = {
-            "gain": not bool(((near.gain > 0) & (near.gain <= 1.001 / SMALLEST_SPREAD)).all()),
-            "residual": not 0 < float(near.residual) <= 1.001 * largest,
-            "axes": not bool((lengths > 0).all()),
-            "points": bool((near.points.abs() > near.largest_distance()).any()),
-            "distances": bool((self.distances < 0).any()),
-            "chances": any(bool(((share < 0) | (share > 1 + 1e-6)).any()) for share in shares),
-        }
-        for name, is_wrong in problems.items():
-            if is_wrong:
-                raise PredictorError(f"the known domain: {name} holds values that cannot come from training")
-        as_large = round(LEAST_P / 2 * len(self.distances))
-        if float(self.distances[-1 - as_large]) > near.largest_distance():
-            raise PredictorError("the known domain: distances are so large that no network could be outside")
+
+def _region(tensors: Mapping[str, Tensor], features: int) -> Region:
+    """Builds a region from tensors that may come from a damaged file."""
+    names = list(Neighbours.__dataclass_fields__)
+    if sorted(tensors) != sorted([*names, "distances"]):
+        raise PredictorError(f"a region of the known domain holds {', '.join(sorted(tensors))}")
+    axes = tensors["axes"].shape[-1] if tensors["axes"].ndim == 2 else -1
+    points = len(tensors["points"]) if tensors["points"].ndim == 2 else -1
+    shapes = {
+        "shift": (features,),
+        "gain": (features,),
+        "is_constant": (features,),
+        "axes": (features, axes),
+        "residual": (),
+        "points": (points, axes + 2),
+    }
+    for name, shape in shapes.items():
+        dtype = torch.bool if name == "is_constant" else torch.float32
+        if tuple(tensors[name].shape) != shape or tensors[name].dtype != dtype:
+            raise PredictorError(f"the known domain: {name} is {tuple(tensors[name].shape)} {tensors[name].dtype}")
+    if points < 1:
+        raise PredictorError("the known domain holds no network")
+    _check_scores("distances", tensors["distances"], LEAST_CALIBRATION)
+    found = Region(Neighbours(**{name: tensors[name] for name in names}), tensors["distances"].sort().values)
+    _check_values(found)
+    return found
+
+
+def _check_values(region: Region) -> None:
+    """Raises PredictorError where tensors hold values that cannot come from training."""
+    near, largest = region.neighbours, LARGEST * len(region.neighbours.shift) ** 0.5
+    problems = {
+        "gain": not bool(((near.gain > 0) & (near.gain <= 1.001 / SMALLEST_SPREAD)).all()),
+        "residual": not 0 < float(near.residual) <= 1.001 * largest,
+        "axes": not bool((near.axes.norm(dim=0) > 0).all()),
+        "points": bool((near.points.abs() > near.largest_distance()).any()),
+        "distances": bool((region.distances < 0).any()),
+    }
+    for name, is_wrong in problems.items():
+        if is_wrong:
+            raise PredictorError(f"the known domain: {name} holds values that cannot come from training")
+    as_large = round(LEAST_P / 2 * len(region.distances))
+    if float(region.distances[-1 - as_large]) > near.largest_distance():
+        raise PredictorError("the known domain: distances are so large that no network could be outside")
+
+
+def _check_scores(name: str, scores: Tensor, least: int) -> None:
+    if scores.ndim != 1 or not scores.is_floating_point():
+        raise PredictorError(f"the known domain: {name} is {tuple(scores.shape)} {scores.dtype}")
+    if len(scores) < least:
+        raise PredictorError(f"the known domain: {len(scores)} {name}, expected {least} or more")
 
 
 def shuffled_chances(trees: Trees, description: Float[Tensor, "networks features"]) -> Float[np.ndarray, " networks"]:

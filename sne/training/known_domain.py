@@ -1,7 +1,7 @@
 """The known domain of a predictor, learned from its training networks and shuffled copies of them."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.networks.shuffled import shuffled
-from sne.predictors.domain import LEAST_CALIBRATION, Domain, Neighbours, shuffled_chances
+from sne.predictors.domain import LEAST_CALIBRATION, Domain, Neighbours, Region, most_axes, shuffled_chances
 from sne.predictors.experts import Examples
 from sne.predictors.experts.contract import spaced
 from sne.predictors.experts.forest import tree_nodes
@@ -63,18 +63,46 @@ def learn_domain(
         blocks.append(block)
         on_progress(len(blocks), steps, "shuffled copies")
     copies = torch.cat(blocks)
-    distances, chances = [], []
+    chances = []
     for number, fold in enumerate(plan.folds):
         held_out = torch.from_numpy(np.isin(places, fold.held_out))
         if bool(held_out.any()) and not bool(held_out.all()):
-            distances.append(Neighbours.fit(rows[~held_out]).distances(rows[held_out]))
             trees = _grow(rows[~held_out], copies[~held_out], derive_seed(plan.settings.seed, "domain", number))
             chances.append(shuffled_chances(trees, rows[held_out]))
         on_progress(described + number + 1, steps, "folds")
     trees = _grow(rows, copies, derive_seed(plan.settings.seed, "domain"))
     on_progress(steps, steps, "folds")
-    as_large = [torch.from_numpy(np.sort(np.concatenate(scores))).float() for scores in (distances, chances)]
-    return Domain(Neighbours.fit(rows), as_large[0], trees, as_large[1])
+    return Domain(_regions(plan, rows, places), trees, _ascending(chances))
+
+
+def _ascending(parts: Sequence[np.ndarray]) -> Float[Tensor, " networks"]:
+    return torch.from_numpy(np.sort(np.concatenate(parts))).float()
+
+
+def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.ndarray) -> list[Region]:
+    """Makes one region per family; families with too few networks for calibration share one."""
+    families = np.array([plan.zoo.families[row] for row in plan.rows[places]])
+    fold_of = np.array([next(n for n, fold in enumerate(plan.folds) if place in fold.held_out) for place in places])
+
+    def stands_alone(group: Sequence[str]) -> bool:
+        mine = np.isin(families, group)
+        return mine.sum() >= LEAST_CALIBRATION and len(set(fold_of[mine])) > 1
+
+    names = sorted(set(families.tolist()))
+    groups = [[name] for name in names if stands_alone([name])]
+    if rest := [name for name in names if not stands_alone([name])]:
+        groups = [*groups, rest] if not groups or stands_alone(rest) else [*groups[:-1], [*groups[-1], *rest]]
+    axes = most_axes(len(groups))
+    regions = []
+    for group in groups:
+        mine, scores = np.isin(families, group), []
+        for fold in sorted(set(fold_of[mine])):
+            held_out = mine & (fold_of == fold)
+            if (mine & ~held_out).any():
+                known = Neighbours.fit(rows[torch.from_numpy(mine & ~held_out)], axes)
+                scores.append(known.distances(rows[torch.from_numpy(held_out)]))
+        regions.append(Region(Neighbours.fit(rows[torch.from_numpy(mine)], axes), _ascending(scores)))
+    return regions
 
 
 def _describe_copies(

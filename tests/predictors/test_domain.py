@@ -3,7 +3,17 @@ import pytest
 import torch
 
 from sne.errors import PredictorError
-from sne.predictors.domain import LARGEST, LEAST_CALIBRATION, LEAST_P, NEAREST, Domain, Neighbours, p_values
+from sne.predictors.domain import (
+    LARGEST,
+    LEAST_CALIBRATION,
+    LEAST_P,
+    NEAREST,
+    Domain,
+    Neighbours,
+    Region,
+    most_axes,
+    p_values,
+)
 
 
 def rows(count=60, features=12, seed=0):
@@ -19,7 +29,7 @@ def rows(count=60, features=12, seed=0):
 def make_domain(count=60):
     neighbours = Neighbours.fit(rows(count))
     distances = torch.from_numpy(np.sort(neighbours.distances(rows(200, seed=7)))).float()
-    return Domain(neighbours, distances, None, torch.zeros(0))
+    return Domain([Region(neighbours, distances)], None, torch.zeros(0))
 
 
 def test_p_values_count_as_defined():
@@ -74,6 +84,28 @@ def test_new_rows_of_the_same_kind_are_inside_and_others_are_not():
     assert np.isfinite(domain.p_values(beyond)).all()
 
 
+def test_between_two_families_is_outside_although_the_families_are_far_apart():
+    """In units of all networks, the middle is no farther from them than they are from each other."""
+    shift = torch.zeros(100).index_fill(0, torch.tensor([0, 1]), 40.0)
+    families = [rows(200, 100, 1), rows(200, 100, 2) + shift]
+    others = [rows(200, 100, 3), rows(200, 100, 4) + shift]
+    regions = []
+    for own, other in zip(families, others, strict=True):
+        known = Neighbours.fit(own, most_axes(2))
+        regions.append(Region(known, torch.from_numpy(np.sort(known.distances(other))).float()))
+    domain = Domain(regions, None, torch.zeros(0))
+    for seed, level in ((5, 0.0), (6, 1.0)):
+        assert (domain.p_values(rows(100, 100, seed) + level * shift) < LEAST_P).mean() < 0.1
+    assert (domain.p_values(rows(100, 100, 7) + 0.5 * shift) < LEAST_P).all()
+    again = Domain.from_tensors(domain.to_tensors())
+    np.testing.assert_array_equal(again.p_values(others[1]), domain.p_values(others[1]))
+
+
+def test_axes_are_shared_among_regions():
+    assert [most_axes(regions) for regions in (1, 2, 4, 14)] == [64, 32, 16, 16]
+    assert Neighbours.fit(rows(400, 200), 5).axes.shape == (200, 5)
+
+
 def test_tensors_and_back():
     domain = make_domain()
     again = Domain.from_tensors(domain.to_tensors())
@@ -84,22 +116,22 @@ def test_tensors_and_back():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda t: t.pop("distances"),
-        lambda t: t.pop("neighbours.gain"),
-        lambda t: t.update({"neighbours.points": torch.zeros(0, t["neighbours.points"].shape[1])}),
-        lambda t: t.update({"neighbours.points": torch.zeros(5, 2)}),
-        lambda t: t.update({"neighbours.axes": torch.zeros(3, 3)}),
-        lambda t: t.update({"neighbours.shift": t["neighbours.shift"].double()}),
-        lambda t: t.update({"distances": torch.zeros(200, dtype=torch.int64)}),
-        lambda t: t.update({"distances": torch.zeros(LEAST_CALIBRATION - 1)}),
-        lambda t: t.update({"distances": -t["distances"]}),
-        lambda t: t.update({"distances": t["distances"] + 1e9}),
+        lambda t: t.pop("0.distances"),
+        lambda t: t.pop("0.gain"),
+        lambda t: t.update({"0.points": torch.zeros(0, t["0.points"].shape[1])}),
+        lambda t: t.update({"0.points": torch.zeros(5, 2)}),
+        lambda t: t.update({"0.axes": torch.zeros(3, 3)}),
+        lambda t: t.update({"0.shift": t["0.shift"].double()}),
+        lambda t: t.update({"0.distances": torch.zeros(200, dtype=torch.int64)}),
+        lambda t: t.update({"0.distances": torch.zeros(LEAST_CALIBRATION - 1)}),
+        lambda t: t.update({"0.distances": -t["0.distances"]}),
+        lambda t: t.update({"0.distances": t["0.distances"] + 1e9}),
         lambda t: t.update({"chances": torch.full((200,), 1.5)}),
-        lambda t: t["neighbours.gain"].__setitem__(0, 1e30),
-        lambda t: t["neighbours.gain"].__setitem__(0, 0.0),
-        lambda t: t["neighbours.points"].__setitem__((0, 0), 1e30),
-        lambda t: t["neighbours.axes"].__setitem__((slice(None), 0), 0.0),
-        lambda t: t.update({"neighbours.residual": torch.tensor(1e30)}),
+        lambda t: t["0.gain"].__setitem__(0, 1e30),
+        lambda t: t["0.gain"].__setitem__(0, 0.0),
+        lambda t: t["0.points"].__setitem__((0, 0), 1e30),
+        lambda t: t["0.axes"].__setitem__((slice(None), 0), 0.0),
+        lambda t: t.update({"0.residual": torch.tensor(1e30)}),
         lambda t: t.update({"shuffled.roots": torch.zeros(1, dtype=torch.int32)}),
     ],
 )
