@@ -86,7 +86,7 @@ def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.nd
 
     def stands_alone(group: Sequence[str]) -> bool:
         mine = np.isin(families, group)
-        return mine.sum() >= LEAST_CALIBRATION and len(set(fold_of[mine])) > 1
+        return bool(mine.sum() >= LEAST_CALIBRATION) and len(set(fold_of[mine])) > 1
 
     names = sorted(set(families.tolist()))
     groups = [[name] for name in names if stands_alone([name])]

@@ -65,9 +65,11 @@ def judge_left_out(plan: Plan, examples: Examples, on_progress: Callable[[int, i
         return LeftOut(None, {**numbers}, {})
     found = []
     for number, kind in enumerate(kinds):
-        on_progress(number, len(kinds), kind)
-        found.append(_predict_left_out(plan, examples, kind, parts))
-    on_progress(len(kinds), len(kinds), "")
+
+        def report(done: int, of_kind: int, number: int = number, kind: str = kind) -> None:
+            on_progress(number * of_kind + done, len(kinds) * of_kind, kind)
+
+        found.append(_predict_left_out(plan, examples, kind, parts, report))
     predictions = np.stack(found)
     judged = np.flatnonzero(parts >= 0)
     predictions, parts = predictions[:, judged], parts[judged]
@@ -101,12 +103,17 @@ def _parts(plan: Plan, examples: Examples) -> Int[np.ndarray, " networks"]:
 
 
 def _predict_left_out(
-    plan: Plan, examples: Examples, kind: str, parts: Int[np.ndarray, " networks"]
+    plan: Plan,
+    examples: Examples,
+    kind: str,
+    parts: Int[np.ndarray, " networks"],
+    report: Callable[[int, int], None],
 ) -> Float[np.ndarray, "networks outputs"]:
-    """Predicts each part by an expert that has learned from the other networks."""
+    """Predicts each part by an expert that has learned from the other networks; reports parts done, of all."""
     values = np.zeros((len(parts), num_outputs(plan.properties)))
     settings = replace(plan.settings, trees=min(plan.settings.trees, MOST_TREES))
-    for part in np.unique(parts[parts >= 0]):
+    numbers = np.unique(parts[parts >= 0])
+    for done, part in enumerate(numbers, start=1):
         inside, left_out = np.flatnonzero(parts != part), np.flatnonzero(parts == part)
         inside = inside[spaced(len(inside), MOST_NETWORKS)]
         expert = EXPERTS[kind].create(plan.make_encoder, _known_to(plan.properties, examples, inside), settings)
@@ -119,6 +126,7 @@ def _predict_left_out(
         expert.fit(examples, Fold(inside, left_out), context)
         prepared = Prepared([None] * len(left_out), examples.take(left_out).prepared.description)
         values[left_out] = expert.predict(prepared).values.double().numpy()
+        report(done, len(numbers))
     return values
 
 

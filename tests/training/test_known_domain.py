@@ -76,7 +76,7 @@ def test_with_two_families_each_was_left_out(tmp_path, monkeypatch):
     zoo = write(tmp_path / "both", ["narrow", "deep"], runs=30)
     drawn = record_bars(monkeypatch)
     predictor = fit(zoo, ["size"], settings=SETTINGS)
-    assert drawn["families left out"] == [(1, 2, "size"), (2, 2, "size")]
+    assert drawn["families left out"] == [(1, 2, "forest"), (2, 2, "forest")]
     assert [done for done, _, _ in drawn["known domain"]] == list(range(1, drawn["known domain"][0][1] + 1))
     assert [note for *_, note in drawn["known domain"]][-7:] == ["shuffled copies"] + ["folds"] * 6
     predictions = predictor.predict(zoo.networks(range(len(zoo))))
