@@ -23,6 +23,9 @@ from sne.training.plan import Plan
 MOST_NETWORKS = 2000
 """Number of networks that a domain is learned from; of more, so many are taken at equal distances."""
 
+LEAST_IN_A_REGION = 140
+"""Least number of networks of a family with its own region; with fewer, one odd network would hide all others."""
+
 TREES = 60
 """Number of trees that tell networks from shuffled copies."""
 
@@ -80,13 +83,13 @@ def _ascending(parts: Sequence[np.ndarray]) -> Float[Tensor, " networks"]:
 
 
 def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.ndarray) -> list[Region]:
-    """Makes one region per family; families with too few networks for calibration share one."""
+    """Makes one region per family; families with few networks share one."""
     families = np.array([plan.zoo.families[row] for row in plan.rows[places]])
     fold_of = np.array([next(n for n, fold in enumerate(plan.folds) if place in fold.held_out) for place in places])
 
     def stands_alone(group: Sequence[str]) -> bool:
         mine = np.isin(families, group)
-        return bool(mine.sum() >= LEAST_CALIBRATION) and len(set(fold_of[mine])) > 1
+        return bool(mine.sum() >= LEAST_IN_A_REGION) and len(set(fold_of[mine])) > 1
 
     names = sorted(set(families.tolist()))
     groups = [[name] for name in names if stands_alone([name])]

@@ -13,7 +13,7 @@ from sne.predictors import Predictor
 from sne.predictors.intervals import Interval
 from sne.training import fit, preset_settings
 from sne.training.progress import TrainingProgress
-from sne.zoo import Zoo, ZooWriter
+from sne.zoo import Zoo, ZooWriter, split_by_run
 
 SETTINGS = preset_settings("default", experts=("forest",), trees=20)
 WIDTHS = {"narrow": (6, 12, 3), "deep": (6, 10, 10, 3)}
@@ -170,3 +170,11 @@ def test_outside_no_interval_is_narrower_than_inside(folder, tmp_path):
     assert [p.in_domain for p in outside] == [False] * 10 and inside[0].in_domain is None
     for one, other in zip(outside, inside, strict=True):
         assert one.low <= other.low and one.high >= other.high
+
+
+def test_large_families_have_regions_of_their_own_and_small_ones_share_one(tmp_path):
+    zoo = write(tmp_path / "both", ["narrow", "deep"], runs=70)
+    predictor = fit(zoo, ["size"], split=split_by_run(zoo.runs, val=0.2, test=0.0), settings=SETTINGS)
+    assert [len(region.distances) for region in predictor.domain.regions] == [140, 140]
+    small = write(tmp_path / "small", ["narrow", "deep"], runs=60)
+    assert len(fit(small, ["size"], settings=SETTINGS).domain.regions) == 1
