@@ -15,6 +15,7 @@ from sne.predictors.figures import Figures, decide, scores
 from sne.predictors.intervals import Interval, conformal_half_width
 from sne.predictors.properties import num_outputs, output_slices
 from sne.training.plan import Plan
+from sne.training.start import ADAPTED
 from sne.training.weighing import LEAST_PARTS, weigh
 
 LEAST_IN_A_FAMILY = 20
@@ -59,7 +60,7 @@ def judge_left_out(plan: Plan, examples: Examples, on_progress: Callable[[int, i
         on_progress: Called with steps done, number of steps, and the kind of expert.
     """
     numbers = {prop.name: None for prop in plan.properties if prop.kind != "class"}
-    kinds = [kind for kind in plan.kinds if EXPERTS[kind].reads_description]
+    kinds = [kind for kind in plan.kinds if EXPERTS[kind].reads_description and kind != ADAPTED]
     parts = _parts(plan, examples)
     if not kinds or examples.prepared.description is None or len(np.unique(parts[parts >= 0])) < 2:
         return LeftOut(None, {**numbers}, {})
@@ -84,7 +85,7 @@ def judge_left_out(plan: Plan, examples: Examples, on_progress: Callable[[int, i
     }
     figures = {"all": _figures(plan, judged, values)}
     figures |= {kind: _figures(plan, judged, own) for kind, own in zip(kinds, predictions, strict=True)}
-    if len(np.unique(parts)) < LEAST_PARTS:
+    if len(np.unique(parts)) < LEAST_PARTS or ADAPTED in plan.kinds:  # its start may know the families left out
         return LeftOut(None, intervals, figures)
     of_all_kinds = np.zeros((len(plan.kinds), len(plan.properties)))
     of_all_kinds[[list(plan.kinds).index(kind) for kind in kinds]] = weights
