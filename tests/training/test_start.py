@@ -45,8 +45,8 @@ def chosen(start, number=100, experts=PRESET, **changes):
 
 
 def test_the_expert_that_starts_from_it_joins_those_of_the_preset(start):
-    assert chosen(start, 301)[1].experts == ("neural", "forest", "kernel", "adapted")
-    assert chosen(start, 300)[1].experts == ("forest", "kernel", "adapted")
+    assert chosen(start, 301)[1].experts == ("neural", "forest", "kernel", "within_family", "adapted")
+    assert chosen(start, 300)[1].experts == ("forest", "kernel", "within_family", "adapted")
     assert chosen(start, 10**6, ("adapted", "neural"))[1].experts == ("adapted", "neural")
     assert chosen(None) == (chosen(None)[0], preset_settings("default"))
 
@@ -55,7 +55,7 @@ def test_what_came_of_it_is_said(started, start, zoo):
     predictor, _ = started
     assert predictor.record["start"]["predictor"] == str(start)
     assert predictor.record["start"]["sources"] == {"test_accuracy": "test_accuracy", "test_loss": "test_accuracy"}
-    assert set(predictor.metrics["experts"]) == {"forest", "kernel", "adapted"}
+    assert set(predictor.metrics["experts"]) == {"forest", "kernel", "within_family", "adapted"}
     alone = predictor.metrics["start"]
     assert alone["test_accuracy"] > 0.5 > alone["test_loss"]  # the start has learned from this very zoo
     assert predictor.expert_weights()["adapted"]["test_accuracy"] > 0.5
