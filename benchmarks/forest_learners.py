@@ -20,17 +20,18 @@ from sne.baselines.statistics import per_tensor
 from sne.encoders import TensorSetEncoder
 from sne.lab.studies.declared.labels import LABELS, TARGETS
 from sne.lab.studies.zoos import ZooShelf
-from sne.predictors.experts.forest import LEAST_IN_A_LEAF, SHARE_OF_FEATURES
+from sne.predictors import TrainingSettings
 
-FOLDS, CUTS, TREES = 5, 3, 100
+FOLDS, CUTS = 5, 3
+DEFAULTS = TrainingSettings()
 
 
 def learner(kind: str, seed: int) -> Any:
     """Returns the trees next to the heads of `default`, or the boosting of the baselines."""
     if kind == "boosting":
         return boosting("class", seed)
-    settings: dict[str, Any] = {"min_samples_leaf": LEAST_IN_A_LEAF, "max_features": SHARE_OF_FEATURES}
-    return ExtraTreesClassifier(TREES, random_state=seed, **settings)
+    settings: dict[str, Any] = {"min_samples_leaf": DEFAULTS.least_in_leaf, "max_features": DEFAULTS.share_of_features}
+    return ExtraTreesClassifier(DEFAULTS.trees, random_state=seed, **settings)
 
 
 def out_of_fold(features: NDArray[Any], labels: NDArray[Any], groups: NDArray[Any], kind: str) -> list[float]:
@@ -66,7 +67,8 @@ def main() -> None:
     lines = [
         "# Trees next to the heads",
         "",
-        f"Accuracy on {len(rows)} networks: {len(set(groups))} runs on each of four image sets; {TREES} trees. "
+        f"Accuracy on {len(rows)} networks: {len(set(groups))} runs on each of four image sets; "
+        f"{DEFAULTS.trees} trees. "
         f"Means over {CUTS} partitions into {FOLDS} folds, with the standard deviation over partitions.",
         "",
         "| predicted | " + " | ".join(f"{kind} on {features}" for features, kind in ways) + " |",

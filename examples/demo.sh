@@ -1,7 +1,8 @@
 #!/bin/sh
-# From nothing to a predictor: trains networks on scikit-learn's digits, trains a predictor on a part of them, and
-# predicts the others. Run it from the root of the repository (`make demo`); it writes to ./demo. When it is run
-# again, it uses the zoo that is there.
+# First the packaged predictor: writes fresh checkpoints, known and unknown ones, and predicts them. Then from nothing to
+# a predictor of one's own: trains networks on scikit-learn's digits, trains a predictor on a part of them, and predicts
+# the others. Run it from the root of the repository (`make demo`); it writes to ./demo. When it is run again, it uses
+# the zoo that is there.
 set -eu
 
 run() {
@@ -9,6 +10,10 @@ run() {
     echo "\$ $*"
     "$@"
 }
+
+run python examples/fresh_files.py demo/fresh
+run sne predict demo/fresh
+run sne predict demo/fresh/cnn-step-600.pt
 
 run sne zoo make demo/zoo --family small_cnn,mlp --networks 80 --steps 300
 run sne train demo/zoo --target test_accuracy --out demo/predictor --overwrite

@@ -83,7 +83,8 @@ def test_the_python_examples_print(printed):
     (block,) = [block for language, block in BLOCKS if language == "python" and "sne.Predictor" in block]
     lines = printed[block].splitlines()
     assert [line.split()[1] for line in lines[:2]] == ["linear", "linear"]
-    assert [line.split()[0] for line in lines[2:4]] == ["test_accuracy"] * 2
+    named = [line.split()[0] for line in lines[2:16]]
+    assert named[:7] == named[7:] and (named[0], named[6]) == ("test_accuracy", "config.learning_rate")
 
 
 def test_the_results_have_their_place():

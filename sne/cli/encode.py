@@ -26,16 +26,16 @@ from sne.errors import SneError, counted
 
 def encode(
     files: Files,
-    predictor: PredictorFolder,
+    predictor: PredictorFolder = "default",
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="FILE",
             show_default=False,
             help="File for the vectors: .parquet (columns path and embedding) or .npy (float32 array, rows in the "
-            "order of the files).",
+            "order of the files). [default: embeddings.parquet, which must not be there yet]",
         ),
-    ],
+    ] = None,
     batch_size: BatchSize = 64,
     device: Device = "auto",
     workers: Workers = None,
@@ -69,6 +69,10 @@ def encode(
         from sne.predictors import encode_to_file, parts_folder
         from sne.work import check_can_write
 
+    if out is None:
+        out = Path("embeddings.parquet")
+        if out.exists() and not resume:
+            raise SneError(f"{out} is there already; name another file, or this one, with --out")
     if out.suffix not in (".parquet", ".npy"):
         raise SneError(f"--out is {out}, expected a name that ends in .parquet or .npy")
     check_can_write(out)

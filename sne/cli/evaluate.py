@@ -82,7 +82,9 @@ Columns:
 
 
 def evaluate(
-    predictor: Annotated[Path, typer.Argument(metavar="PREDICTOR", help="Folder of the predictor.")],
+    predictor: Annotated[
+        str, typer.Argument(metavar="PREDICTOR", help="Folder of the predictor, or name of a packaged one.")
+    ],
     zoo: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of the zoo.")],
     split: EvaluatedSplit = None,
     baselines: Baselines = True,
@@ -105,7 +107,7 @@ def evaluate(
     from sne.predictors import Predictor, choose_device
     from sne.zoo import Zoo
 
-    loaded, opened = Predictor.load(predictor).to(choose_device(device)), Zoo.open(zoo)
+    loaded, opened = Predictor.from_pretrained(predictor).to(choose_device(device)), Zoo.open(zoo)
     if plot is not None:
         check_can_plot(plot, loaded.properties)
     if by is not None:

@@ -45,7 +45,7 @@ def load_predictor(
     """Loads a predictor, and chooses what reads files for it.
 
     Args:
-        folder: Folder of the predictor.
+        folder: Folder of the predictor, or name of a packaged one.
         device: Value of --device.
         paths: The files.
         workers: Value of --workers.
@@ -63,7 +63,7 @@ def load_predictor(
     if spreads and device == "cuda":
         raise SneError("--workers and --ray compute on the CPU, and cannot be combined with --device cuda")
     chosen = choose_device("cpu" if spreads and device == "auto" else device)
-    loaded = Predictor.load(folder).to(chosen)
+    loaded = Predictor.from_pretrained(folder).to(chosen)
     if chosen.type != "cpu":
         return loaded, None
     return loaded, choose_executor(paths, workers=workers, ray=ray)

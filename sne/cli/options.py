@@ -17,7 +17,12 @@ Files = Annotated[
     ),
 ]
 PredictorFolder = Annotated[
-    str, typer.Option(metavar="FOLDER", show_default=False, help="Folder of a predictor, as written by sne train.")
+    str,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of a predictor, as written by sne train, or the name of a packaged one. The packaged predictor "
+        "knows small image classifiers.",
+    ),
 ]
 BatchSize = Annotated[
     int, typer.Option(min=1, metavar="N", help="Number of networks per forward pass; changes speed and memory only.")

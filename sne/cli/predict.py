@@ -18,6 +18,7 @@ from sne.cli.options import (
     Select,
     Workers,
 )
+from sne.cli.prediction_rows import prediction_rows
 from sne.cli.progress import file_progress
 from sne.cli.tables import format_table, say, warn
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def predict(
     files: Files,
-    predictor: PredictorFolder,
+    predictor: PredictorFolder = "default",
     batch_size: BatchSize = 64,
     device: Device = "auto",
     workers: Workers = None,
@@ -36,15 +37,28 @@ def predict(
     budget: Budget = None,
     select: Select = None,
     allow_nonfinite: AllowNonfinite = False,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", show_default=False, help="Property to print, can be repeated. [default: all properties]"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file and property.")] = False,
 ) -> None:
     """Predict properties of checkpoints.
 
-    Prints one row per checkpoint, highest prediction first. The column "90%" is an interval that holds the measured
-    value for nine of ten networks like those of the predictor's zoo. It is wider where the trees of the predictor
-    disagree, and where the zoo has few networks of such a value. Networks unlike those of the zoo stand last, as
-    "outside the known domain": their values are guesses, in brackets, and their intervals are those that held for
-    families left out of training, or all possible values. Files that cannot be read are named on stderr.
+    Without --predictor, the packaged predictor is used. It knows small image classifiers, and predicts test accuracy,
+    generalization gap, progress of training, image set, optimizer, activation and learning rate.
+
+    Prints one row per checkpoint, highest prediction first, or one row per property of a single checkpoint. The column
+    "90%" is an interval that holds the measured value for nine of ten networks like those of the predictor's zoo. It is
+    wider where the trees of the predictor disagree, and where the zoo has few networks of such a value. With more than
+    three properties, only the first one has this column, and a class that is less probable than all others together is
+    followed by a question mark; --target and --json show all values.
+
+    Networks unlike those of the zoo stand last, as "outside the known domain": their values are guesses, in brackets,
+    and their intervals are those that held for families left out of training, or all possible values. Files that cannot
+    be read are named on stderr.
     """
     from sne.work.collection import kept_imports
 
@@ -54,6 +68,7 @@ def predict(
 
     sources, failures, doubts = expand(files), Failures(), Doubts()
     loaded, executor = load_predictor(predictor, device, sources, workers, ray)
+    shown = [loaded.find_property(name).name for name in target or []]
     found: list[tuple[str, list[Prediction]]] = []
     num, as_stored = len(loaded.properties), 0
     with file_progress() as progress:
@@ -62,10 +77,11 @@ def predict(
             select=select, allow_nonfinite=allow_nonfinite, tell=doubts,
         ):  # fmt: skip
             predictions = loaded.predictions(block)
-            found += [(name, predictions[row * num : (row + 1) * num]) for row, name in enumerate(block.names)]
+            rows = [predictions[row * num : (row + 1) * num] for row in range(len(block.names))]
+            found += [(name, _chosen(row, shown)) for name, row in zip(block.names, rows, strict=True)]
             as_stored += block.num_as_stored
             progress(len(found) + len(failures), len(sources))
-    if loaded.properties[0].kind == "class":
+    if found and isinstance(found[0][1][0].value, str):
         found.sort(key=lambda pair: str(pair[1][0].value))
     else:
         found.sort(key=lambda pair: float(pair[1][0].value), reverse=True)
@@ -75,7 +91,7 @@ def predict(
             for prediction in predictions:
                 print(json.dumps({"file": path, **_as_json(prediction), **doubts.as_json(path)}))
     elif found:
-        say(format_table([_row(path, predictions) for path, predictions in found]))
+        say(format_table(prediction_rows(found)))
     if as_stored:
         warn(
             f"{as_stored} of {len(found)} networks are read as they are stored, because their names and shapes do "
@@ -85,21 +101,10 @@ def predict(
     failures.report(len(sources))
 
 
-def _row(path: str, predictions: list["Prediction"]) -> dict[str, Any]:
-    row: dict[str, Any] = {"file": path}
-    for prediction in predictions:
-        row[prediction.property] = prediction.value if prediction.in_domain is not False else _guess(prediction.value)
-        if prediction.probabilities is not None:
-            row["probability"] = max(prediction.probabilities.values())
-        elif prediction.low is not None:
-            row[f"{prediction.property} 90%"] = f"{prediction.low:.4f} - {prediction.high:.4f}"
-    if predictions[0].in_domain is False:
-        row["remark"] = "outside the known domain"
-    return row
-
-
-def _guess(value: float | str) -> str:
-    return f"({value})" if isinstance(value, str) else f"({value:.4f})"
+def _chosen(predictions: list["Prediction"], names: list[str]) -> list["Prediction"]:
+    """Returns the predictions of some properties in their order; of all if there are no names."""
+    by_name = {prediction.property: prediction for prediction in predictions}
+    return [by_name[name] for name in names] if names else predictions
 
 
 def _as_json(prediction: "Prediction") -> dict[str, Any]:

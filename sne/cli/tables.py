@@ -24,7 +24,7 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
         b.pt         -
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[printable(name) for name in names]] + [[_cell(row.get(name)) for name in names] for row in rows]
+    cells = [[printable(name) for name in names]] + [[cell(row.get(name)) for name in names] for row in rows]
     widths = [max(len(line[column]) for line in cells) for column in range(len(names))]
     is_number = [all(isinstance(row.get(name), int | float) or row.get(name) is None for row in rows) for name in names]
     lines = []
@@ -73,7 +73,8 @@ def warn(text: str) -> None:
     print(f"sne: {printable(' '.join(text.split()))}", file=sys.stderr)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """Returns a value as it stands in a table: numbers with 4 digits, or as powers of ten where these would be 0."""
     if value is None:
         return "-"
     if not isinstance(value, float):

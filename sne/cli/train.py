@@ -266,7 +266,7 @@ def _print_figures(predictor: "Predictor") -> None:
     print()
     print(_describe_start(predictor))
     if predictor.embeds_description:
-        warn("the neural expert has no weight: sne encode will give descriptions of networks, not embeddings")
+        warn("no neural expert takes part: sne encode will give descriptions of networks, not embeddings")
     moved = metrics["invariance"]
     if moved["n"]:
         print()
@@ -289,7 +289,7 @@ def _describe_start(predictor: "Predictor") -> str:
     ]
     lines = [f"started from {start['predictor']}:", *(f"  {source}" for source in sources)]
     usual = " and ".join(f"{weight:g} of {kind}" for kind, weight in WITH_START.items())
-    lines.append(f"with few labels, which choose weights by chance, weights stay near {usual}")
+    lines.append(f"with few labels, the weights stay near {usual}, because chosen weights are noisy")
     return "\n".join(lines)
 
 
@@ -304,7 +304,9 @@ def _expert_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _print_next_commands(zoo: Path, out: Path, *, has_test_runs: bool) -> None:
-    folder = shlex.quote(str(out))
+    from sne.predictors import packaged_predictors
+
+    folder = shlex.quote(f"./{out}" if str(out) in packaged_predictors() else str(out))
     piece = "test" if has_test_runs else "all"
     print()
     print(f"predictor in {out}; next:")

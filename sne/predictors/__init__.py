@@ -19,6 +19,7 @@ from sne.predictors.prediction import PredictedBlock as PredictedBlock
 from sne.predictors.prediction import Prediction as Prediction
 from sne.predictors.prediction import Sample as Sample
 from sne.predictors.predictor import Predictor as Predictor
+from sne.predictors.pretrained import packaged_predictors as packaged_predictors
 from sne.predictors.properties import Property as Property
 from sne.predictors.sources import OnError as OnError
 from sne.predictors.sources import Source as Source

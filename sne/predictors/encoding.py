@@ -1,7 +1,7 @@
 """`sne.encode`: networks to vectors in one call, and the device on which that happens."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from sne.work import Executor
 def encode(
     sources: Source | Iterable[Source],
     *,
-    encoder: Predictor | NetworkEncoder | str | Path,
+    encoder: Predictor | NetworkEncoder | str | Path | None = None,
     batch_size: int = 64,
     errors: OnError = "raise",
     memory: int | None = None,
@@ -32,7 +32,8 @@ def encode(
     Args:
         sources: One source or several: whatever `sne.read_network` takes, globs, folders of checkpoints, or networks
             that were read before.
-        encoder: A predictor, the folder of a predictor, or an encoder.
+        encoder: A predictor, the name of a packaged predictor or the folder of one, or an encoder. None: the packaged
+            predictor, see `Predictor.from_pretrained`.
         batch_size: Number of networks per forward pass; it changes speed and memory only.
         errors: As for `Predictor.predict`.
         memory: As for `Predictor.predict`.
@@ -45,9 +46,17 @@ def encode(
     Raises:
         sne.CheckpointError: A source cannot be read whole.
         PredictorError: The folder is no predictor.
+
+    Example:
+        >>> import sne
+        >>> import torch
+        >>> sne.encode([torch.nn.Linear(4, 4), torch.nn.Linear(9, 1)]).shape[0]
+        2
     """
-    if isinstance(encoder, str | Path):
-        encoder = Predictor.load(encoder)
+    if encoder is None:
+        encoder = _packaged_predictor()
+    elif isinstance(encoder, str | Path):
+        encoder = Predictor.from_pretrained(encoder)
     if isinstance(encoder, Predictor):
         return encoder.encode(
             sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget, executor=executor
@@ -58,6 +67,11 @@ def encode(
     else:
         found = spread(work, expand_sources(sources), executor, part_size=batch_size, errors=errors)
     return np.concatenate([np.zeros((0, encoder.dim), dtype=np.float32), *found])
+
+
+@cache
+def _packaged_predictor() -> Predictor:
+    return Predictor.from_pretrained()
 
 
 def _encode_blocks(

@@ -79,7 +79,7 @@ class Interval:
     def ends(
         self, prop: Property, ranges: Ranges
     ) -> tuple[Float[np.ndarray, " networks"], Float[np.ndarray, " networks"]]:
-        """Computes low and high ends; those of fractions are clipped to [0, 1].
+        """Computes low and high ends; those of fractions stay in [0, 1], and no end is negative if no label was.
 
         Example:
             >>> ranges = Ranges(np.array([0.5, 0.9]), np.array([0.4, 0.9]), np.array([0.5, 0.95]))
@@ -90,7 +90,8 @@ class Interval:
         least = self.local * local_spread(prop, ranges.values) + self.margin
         low = ranges.values - self.factor * ranges.below() - least
         high = ranges.values + self.factor * ranges.above() + least
-        return (low.clip(0, 1), high.clip(0, 1)) if prop.kind == "fraction" else (low, high)
+        least, most = prop.bounds
+        return low.clip(least, most), high.clip(least, most)
 
     def to_json(self) -> dict[str, float]:
         """Returns plain JSON values. Inverse: `from_json`."""

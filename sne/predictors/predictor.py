@@ -18,6 +18,7 @@ from sne.predictors.experts import EXPERTS, Expert
 from sne.predictors.folder import PredictorFiles
 from sne.predictors.intervals import Interval
 from sne.predictors.prediction import PredictedArrays, PredictedBlock, Prediction
+from sne.predictors.pretrained import DEFAULT, pretrained_folder
 from sne.predictors.properties import Property
 from sne.predictors.saved import build_parts, damage_in_one_line, files_of, halved
 from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources
@@ -334,6 +335,26 @@ class Predictor:
             intervals=self.intervals, intervals_outside=self.intervals_outside, domain=self.domain,
             split=self.split, record=self.record, metrics=self.metrics,
         )  # fmt: skip
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path = DEFAULT) -> "Predictor":
+        """Loads a predictor that is part of this package, or one of the user's.
+
+        Args:
+            name: Name of a packaged predictor, or a folder as for `load`. The default knows small image classifiers;
+                its model card is sne/pretrained/default/README.md.
+
+        Returns:
+            The predictor, on the CPU.
+
+        Raises:
+            PredictorError: There is no such predictor, or its files are damaged.
+
+        Example:
+            >>> Predictor.from_pretrained().properties[0].name
+            'test_accuracy'
+        """
+        return cls.load(pretrained_folder(name))
 
     @classmethod
     def load(cls, folder: str | Path, *, encoders: Mapping[str, type[NetworkEncoder]] | None = None) -> "Predictor":

@@ -1,5 +1,6 @@
 """Properties of networks that are predicted: their kinds and scales."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -78,6 +79,13 @@ class Property:
     def label_range(self) -> float:
         """Difference between the largest and the smallest label; 0 without knots."""
         return self.knots[-1] - self.knots[0] if self.knots else 0.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Bounds of its values: 0 and 1 for fractions, 0 and infinity for other numbers of which none was negative."""
+        if self.kind == "fraction":
+            return 0.0, 1.0
+        return (0.0 if self.knots and self.knots[0] >= 0 else -math.inf), math.inf
 
     @classmethod
     def infer(cls, name: str, labels: ArrayLike) -> "Property":

@@ -32,14 +32,17 @@ def damage_in_one_line(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError) as error:
         reason = str(error) if isinstance(error, PredictorError) else f"damaged, {type(error).__name__}: {error}"
         line = " ".join(reason.split())[:_MOST_REASON]
         raise PredictorError(f"{folder}: {CONFIG} and {MODEL} make no predictor: {line}") from None
 
 
-HALVED = ("outputs", "axes", "points")
-"""Tensors of trees and of the known domain that bear half precision; thresholds and units do not."""
+HALVED = ("outputs",)
+"""Tensors of experts other than neural ones that bear half precision: leaves of trees. Thresholds and units do not."""
+
+HALVED_OF_DOMAIN = ("outputs", "axes", "points")
+"""Tensors of the known domain that bear half precision."""
 
 LARGEST_HALF = 6e4
 """Bound on the magnitude of numbers that are converted to half precision."""
@@ -163,7 +166,8 @@ def halved(files: PredictorFiles) -> PredictorFiles:
         number, _, rest = name.partition(".")
         is_neural = number != DOMAIN and files.config["experts"][int(number)]["kind"] == "neural"
         is_large = tensor.dtype == torch.float32 and tensor.ndim > 1 and float(tensor.abs().max()) < LARGEST_HALF
-        return is_large and (is_neural or rest.rpartition(".")[2] in HALVED)
+        halved_names = HALVED_OF_DOMAIN if number == DOMAIN else HALVED
+        return is_large and (is_neural or rest.rpartition(".")[2] in halved_names)
 
     tensors = {name: tensor.half() if bears_it(name, tensor) else tensor for name, tensor in files.tensors.items()}
     return replace(files, tensors=tensors)

@@ -119,7 +119,7 @@ def evaluate(
     """Measures a predictor on a zoo, next to baselines that are fitted on the predictor's training zoo.
 
     Args:
-        predictor: The predictor, or its folder.
+        predictor: The predictor, its folder, or the name of a packaged one.
         zoo: The zoo, or its folder.
         split: "train", "val", "test" or "all"; None: "test" on the zoo that the predictor was trained on, otherwise
             "all".
@@ -135,7 +135,7 @@ def evaluate(
         TrainingError: The zoo has no such split, no networks in it, or not the property.
         SneError: Predictor or zoo cannot be read.
     """
-    predictor = predictor if isinstance(predictor, Predictor) else Predictor.load(predictor)
+    predictor = predictor if isinstance(predictor, Predictor) else Predictor.from_pretrained(predictor)
     zoo = zoo if isinstance(zoo, Zoo) else Zoo.open(zoo)
     rows, piece, num_seen = rows_to_evaluate(predictor, zoo, split)
     warnings: list[str] = []

@@ -60,8 +60,8 @@ def fit(
 ) -> Predictor:
     """Trains a predictor on a zoo.
 
-    Every kind of expert is trained once per fold, without the networks of that fold; forest and kernel are
-    trained once more, on all networks, for the predictor. The predictions for the networks held out choose training
+    Every kind of expert is trained once per fold, without the networks of that fold; some kinds (`is_refitted`)
+    are trained once more, on all networks, for the predictor. The predictions for the networks held out choose training
     epochs and the weights of the experts, and give the validation figures (`metrics["validation"]`), the invariance
     error (`metrics["invariance"]`) and the intervals. Experts without any weight are left out of the predictor.
     Networks of test runs are never read.

@@ -16,7 +16,7 @@ from sne.predictors.intervals import Interval, conformal_half_width
 from sne.predictors.properties import num_outputs, output_slices
 from sne.training.plan import Plan
 from sne.training.start import ADAPTED
-from sne.training.weighing import LEAST_PARTS, weigh
+from sne.training.weighing import weigh
 
 LEAST_IN_A_FAMILY = 20
 """Number of labels from which on a family is left out to see what is lost on unseen families."""
@@ -37,9 +37,9 @@ class LeftOut:
 
     Args:
         weights: Weight of each kind of expert of the plan for each property, outside the known domain; None where that
-            is not known, because the zoo has fewer than three families or no expert reads descriptions.
-        intervals: Intervals outside the known domain of each property that is a number; None where the zoo has fewer
-            than two families with enough labels.
+            is not known: the zoo has fewer than two families with enough labels, no expert reads descriptions, or one
+            of them is "adapted", whose start may know the families.
+        intervals: Intervals outside the known domain of each property that is a number; None likewise.
         figures: Figures of each kind of expert, and of "all", by family that was left out and by property.
     """
 
@@ -85,8 +85,8 @@ def judge_left_out(plan: Plan, examples: Examples, on_progress: Callable[[int, i
     }
     figures = {"all": _figures(plan, judged, values)}
     figures |= {kind: _figures(plan, judged, own) for kind, own in zip(kinds, predictions, strict=True)}
-    if len(np.unique(parts)) < LEAST_PARTS or ADAPTED in plan.kinds:  # its start may know the families left out
-        return LeftOut(None, intervals, figures)
+    if ADAPTED in plan.kinds:  # its start may know the families left out, so that it cannot be judged here
+        return LeftOut(None, {**numbers}, figures)
     of_all_kinds = np.zeros((len(plan.kinds), len(plan.properties)))
     of_all_kinds[[list(plan.kinds).index(kind) for kind in kinds]] = weights
     return LeftOut(of_all_kinds, intervals, figures)

@@ -150,7 +150,7 @@ def make_plan(
     of_zoo = cut_folds(zoo.runs, zoo.families, split, folds=settings.folds, seed=settings.seed, groups=zoo.groups)
     rows = np.unique(np.concatenate([part for fold in of_zoo for part in (fold.train, fold.held_out)]))
     labels = {name: target_column(zoo, name)[rows] for name in targets}
-    of_preset = preset_settings(encoder if isinstance(encoder, str) else "").experts
+    of_preset = preset_settings(encoder).experts if isinstance(encoder, str) else ()
     chosen, settings = choose_start(start, settings, of_preset, make_encoder, len(rows))
     return Plan(
         zoo=zoo,

@@ -13,7 +13,7 @@ from sne.errors import TrainingError
 from sne.predictors import Predictor, Property, TrainingSettings
 from sne.predictors.experts import Examples, Start, without_memory
 from sne.predictors.experts.start import mean_leaves
-from sne.predictors.packaged import PACKAGED, has_packaged
+from sne.predictors.pretrained import packaged_predictors
 
 PACKAGED_START = "packaged"
 """Name of the packaged predictor as a start."""
@@ -90,8 +90,10 @@ def choose_start(
             f"a start is used by the expert {ADAPTED}, which is not among the experts: {', '.join(settings.experts)}"
         )
     name = "a predictor in memory" if isinstance(start, Predictor) else str(start)
-    folder = PACKAGED if start is None or is_packaged else start
-    predictor = folder if isinstance(folder, Predictor) else Predictor.load(folder)
+    if isinstance(start, Predictor):
+        predictor = start
+    else:
+        predictor = Predictor.from_pretrained() if start is None or is_packaged else Predictor.from_pretrained(start)
     if differences := _differences(predictor.encoder, make_encoder):
         raise TrainingError(f"start {name}: it reads networks in another way than this run: {differences}")
     try:
@@ -100,7 +102,7 @@ def choose_start(
         raise TrainingError(f"start {name}: {error}") from None
     if is_asked:
         return ChosenStart(found, name), settings
-    left_out = {"neural"} if num_networks <= TOO_FEW_FOR_NEURAL else set()
+    left_out = {"neural"} if num_networks <= TOO_FEW_FOR_NEURAL and not settings.augment else set()
     kinds = [kind for kind in settings.experts if kind not in left_out]
     return ChosenStart(found, name), replace(settings, experts=(*kinds, ADAPTED))
 
@@ -137,11 +139,12 @@ def _why_not_packaged(uses_start: bool, num_networks: int, make_encoder: Callabl
     """Returns why a run does not start from the packaged predictor; empty if it does."""
     if not uses_start:
         return "other experts were asked for"
-    if not has_packaged():
+    if not packaged_predictors():
         return "no predictor is part of this installation"
     if num_networks > MOST_NETWORKS:
-        return f"{num_networks} networks, more than {MOST_NETWORKS}, are enough to learn from"
-    if _differences(Predictor.load(PACKAGED).encoder, make_encoder):
+        enough = f"{num_networks} networks, more than {MOST_NETWORKS}, are enough to learn from"
+        return f"{enough}; --start default uses it anyway"
+    if _differences(Predictor.from_pretrained().encoder, make_encoder):
         return "the packaged predictor reads networks in another way"
     return ""
 

@@ -72,6 +72,9 @@ def weigh(
         known = np.flatnonzero(~np.isnan(targets[:, column]))
         if len(known) > MOST_ROWS:
             known = known[np.linspace(0, len(known) - 1, MOST_ROWS).round().astype(np.int64)]
+        if by_part:  # a part needs two labels to be ranked
+            names, counts = np.unique(parts[known], return_counts=True)
+            known = known[np.isin(parts[known], names[counts > 1])]
         judged = _Judged(
             prop, targets[known, column], np.stack([own[known][:, where] for own in predictions]), parts[known], by_part
         )

@@ -206,3 +206,11 @@ def test_json_round_trip():
     ):
         with pytest.raises(PredictorError, match="interval "):
             Interval.from_json(bad, REAL)
+
+
+@pytest.mark.parametrize("least_label, low_end", [(0.001, 0.0), (-0.001, -0.02)])
+def test_numbers_that_are_never_negative_have_no_negative_ends(least_label, low_end):
+    values = np.array([0.01])
+    prop = Property.infer("config.learning_rate", [least_label, 0.3])
+    low, high = Interval(0.0, 0.0, 0.03).ends(prop, Ranges(values, values, values))
+    assert low.tolist() == pytest.approx([low_end]) and high.tolist() == pytest.approx([0.04])

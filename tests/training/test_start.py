@@ -8,7 +8,7 @@ from tiny import write_tiny_zoo
 
 from sne import Predictor, TrainingError, fit
 from sne.encoders import SetEncoder
-from sne.predictors import packaged
+from sne.predictors import pretrained
 from sne.training import preset_settings
 from sne.training.start import PACKAGED_START, choose_start
 from sne.training.weighing import WITH_START, lean
@@ -85,16 +85,15 @@ def test_resuming_a_finished_training_asks_for_the_same_start(started, start, zo
 
 
 def test_the_packaged_predictor_is_the_default_where_it_fits(start, monkeypatch, tmp_path):
-    import sne.training.start as module
-
-    monkeypatch.setattr(module, "PACKAGED", start)
-    monkeypatch.setattr(packaged, "PACKAGED", start)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "default").symlink_to(start)
+    monkeypatch.setattr(pretrained, "_root", lambda: tmp_path / "full")
     assert chosen(PACKAGED_START)[0].name == "packaged" and chosen(PACKAGED_START)[0].start is not None
     assert "more than 1000" in chosen(PACKAGED_START, 1001)[0].name
     assert chosen(PACKAGED_START, experts=("forest",))[0].name == "other experts were asked for"
     found, settings = choose_start(PACKAGED_START, preset_settings("default"), PRESET, SetEncoder, 100)
     assert found.start is None and "in another way" in found.name and settings == preset_settings("default")
-    monkeypatch.setattr(packaged, "PACKAGED", tmp_path)
+    monkeypatch.setattr(pretrained, "_root", lambda: tmp_path / "empty")
     found, settings = chosen(PACKAGED_START)
     assert found.name == "no predictor is part of this installation" and settings == preset_settings("default")
     with pytest.raises(TrainingError, match="needs a predictor to start from: no predictor is part"):

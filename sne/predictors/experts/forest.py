@@ -14,8 +14,6 @@ from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.experts.trees import LEAF, TreeNodes, Trees, join_trees, single_leaf
 from sne.predictors.properties import Property
 
-LEAST_IN_A_LEAF = 3
-SHARE_OF_FEATURES = 0.3
 LEAVES = 2000
 """Approximate number of leaves per tree at most, so that a predictor of a large zoo stays small."""
 REFITTED = 2
@@ -61,7 +59,15 @@ class ForestExpert(DescriptionExpert):
         seed: int,
     ) -> dict[str, Tensor]:
         """Grows the forest of one property."""
-        return grow_forest(prop, rows, targets, trees=self._trees, seed=seed).to_tensors()
+        return grow_forest(
+            prop,
+            rows,
+            targets,
+            trees=self._trees,
+            least_in_leaf=self.training.least_in_leaf,
+            share_of_features=self.training.share_of_features,
+            seed=seed,
+        ).to_tensors()
 
     def read_property(self, prop: Property, tensors: dict[str, Tensor], num_features: int) -> Trees:
         """Returns the trees, after checking that every row comes to a leaf."""
@@ -87,6 +93,8 @@ def grow_forest(
     targets: Float[np.ndarray, " rows"],
     *,
     trees: int,
+    least_in_leaf: int = 3,
+    share_of_features: float = 0.3,
     seed: int,
 ) -> Trees:
     """Grows extremely randomised trees for one property.
@@ -96,6 +104,8 @@ def grow_forest(
         rows: Descriptions of the training networks.
         targets: Their labels as `Property.encode` gives them; rows without one (nan) take no part.
         trees: Number of trees.
+        least_in_leaf: Smallest number of networks in a leaf; more where a tree would have more than about `LEAVES`.
+        share_of_features: Share of the features that are tried per split.
         seed: Random seed.
 
     Returns:
@@ -110,8 +120,8 @@ def grow_forest(
     rows, targets = rows[known], targets[known]
     settings: dict[str, Any] = {
         "n_estimators": trees,
-        "min_samples_leaf": max(LEAST_IN_A_LEAF, len(rows) // LEAVES),
-        "max_features": SHARE_OF_FEATURES,
+        "min_samples_leaf": max(least_in_leaf, len(rows) // LEAVES),
+        "max_features": share_of_features,
         "random_state": seed % 2**32,
         "n_jobs": torch.get_num_threads(),
     }

@@ -13,10 +13,12 @@ LIMITS: dict[str, tuple[float, float | None]] = {
     "accumulation": (1, None),
     "folds": (1, None),
     "trees": (1, None),
+    "least_in_leaf": (1, None),
     "invariance": (0, None),
     "invariance_draws": (1, None),
     "patience": (0, None),
     "hidden": (0, None),
+    "share_of_features": (0, 1),
     "learning_rate": (0, None),
     "weight_decay": (0, None),
     "gradient_clip": (0, None),
@@ -60,6 +62,8 @@ class TrainingSettings:
         augment: Learn the task from transformed copies: instead of the networks themselves, or with `invariance` next
             to them, from the copies that are drawn for the term.
         trees: Number of trees per property and fold of the expert "forest"; twice as many learn from all networks.
+        least_in_leaf: Smallest number of networks in a leaf of these trees.
+        share_of_features: Share of the features that these trees try per split, in [0, 1).
         checkpoint_seconds: Least time in seconds between two saved states, which are saved at the end of epochs.
     """
 
@@ -84,6 +88,8 @@ class TrainingSettings:
     invariance_ramp: float = 0.7
     augment: bool = False
     trees: int = 100
+    least_in_leaf: int = 3
+    share_of_features: float = 0.3
     checkpoint_seconds: float = 5.0
 
     def __post_init__(self) -> None:

@@ -125,6 +125,9 @@ class Trees:
             raise PredictorError("trees have children that do not stand behind their nodes")
         if int(self.roots.min()) < 0 or int(self.roots.max()) >= len(self.feature):
             raise PredictorError("trees have roots that are no nodes")
+        reached = torch.cat([self.roots.long(), first, self.second.long()]).sort().values
+        if not torch.equal(reached, torch.arange(len(self.feature))) or (self.roots.diff() <= 0).any():
+            raise PredictorError("trees have nodes without a parent or with several, or roots out of order")
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,8 @@ def test_rows_come_to_the_leaves_that_single_steps_lead_to(count):
         (lambda t: t["second"].fill_(99), "do not stand behind"),
         (lambda t: t["feature"][0].fill_(2), "features outside 0 to 1"),
         (lambda t: t["feature"][0].fill_(-2), "features outside 0 to 1"),
+        (lambda t: t["second"].fill_(3), "without a parent or with several"),
+        (lambda t: t["roots"].copy_(torch.tensor([3, 0])), "roots out of order"),
         (lambda t: t["roots"].fill_(4), "roots that are no nodes"),
         (lambda t: t["roots"].fill_(-1), "roots that are no nodes"),
         (lambda t: t.pop("roots"), "expected .*roots"),

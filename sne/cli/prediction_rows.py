@@ -1,0 +1,73 @@
+"""Predictions as rows of a table, which stays narrow where there are many properties."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sne.cli.tables import cell
+
+if TYPE_CHECKING:
+    from sne.predictors import Prediction
+
+MOST_IN_FULL = 3
+"""Largest number of properties that have all their columns side by side."""
+
+OUTSIDE = "outside the known domain"
+
+
+def prediction_rows(found: Sequence[tuple[str, Sequence["Prediction"]]]) -> list[dict[str, Any]]:
+    """Returns the rows of a table.
+
+    Args:
+        found: Path and predictions of each checkpoint.
+
+    Returns:
+        One row per checkpoint, with all columns of up to `MOST_IN_FULL` properties; with more, the interval of the
+        first one alone. A single checkpoint with more properties has one row per property.
+    """
+    if len(found) == 1 and len(found[0][1]) > MOST_IN_FULL:
+        return [_row_of_property(*found[0], prediction) for prediction in found[0][1]]
+    return [_row(path, predictions) for path, predictions in found]
+
+
+def _row(path: str, predictions: Sequence["Prediction"]) -> dict[str, Any]:
+    in_full = len(predictions) <= MOST_IN_FULL
+    row: dict[str, Any] = {"file": path}
+    classes = sum(prediction.probabilities is not None for prediction in predictions)
+    for number, prediction in enumerate(predictions):
+        short = prediction.property.removeprefix("config.")
+        name = prediction.property if in_full or short in row else short
+        row[name] = prediction.value if prediction.in_domain is not False else _guess(prediction.value)
+        if prediction.probabilities is not None:
+            probability = max(prediction.probabilities.values())
+            if in_full:
+                row["probability" if classes == 1 else f"{name} probability"] = probability
+            elif probability < 0.5:
+                row[name] = f"{row[name]} ?"
+        elif prediction.low is not None and (in_full or number == 0):
+            row[f"{name} 90%"] = _interval(prediction)
+    if predictions[0].in_domain is False:
+        row["remark"] = OUTSIDE
+    return row
+
+
+def _row_of_property(path: str, predictions: Sequence["Prediction"], prediction: "Prediction") -> dict[str, Any]:
+    value = prediction.value
+    shown = value if isinstance(value, str) else cell(value)
+    row = {"file": path if prediction is predictions[0] else "", "property": prediction.property}
+    row |= {"value": shown if prediction.in_domain is not False else _guess(value)}
+    row |= {"90%": "" if prediction.low is None else _interval(prediction)}
+    chances = prediction.probabilities
+    row |= {"probability": "" if chances is None else f"{max(chances.values()):.2f}"}
+    if prediction.in_domain is False and prediction is predictions[0]:
+        row |= {"remark": OUTSIDE}
+    elif prediction.in_domain is False:
+        row |= {"remark": ""}
+    return row
+
+
+def _interval(prediction: "Prediction") -> str:
+    return f"{cell(prediction.low)} - {cell(prediction.high)}"
+
+
+def _guess(value: float | str) -> str:
+    return f"({value if isinstance(value, str) else cell(value)})"
