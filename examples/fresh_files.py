@@ -16,10 +16,10 @@ STEPS = (10, 60, 600)
 
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
     """Returns the images, enlarged to 16 x 16 pixels and standardised, and their classes."""
-    found = load_digits()
-    images = torch.tensor(found.images, dtype=torch.float32)[:, None] / 16
+    rows, classes = load_digits(return_X_y=True)
+    images = torch.tensor(rows, dtype=torch.float32).view(-1, 1, 8, 8) / 16
     images = nn.functional.interpolate(images, size=16, mode="bilinear")
-    return (images - images.mean()) / images.std(), torch.tensor(found.target)
+    return (images - images.mean()) / images.std(), torch.tensor(classes)
 
 
 def networks() -> dict[str, nn.Module]:
