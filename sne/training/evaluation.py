@@ -132,7 +132,7 @@ def evaluate(
         The evaluation.
 
     Raises:
-        TrainingError: The zoo has no such split, no networks in it, or not the property.
+        TrainingError: The zoo has no such split, no networks in it, or none of the properties.
         SneError: Predictor or zoo cannot be read.
     """
     predictor = predictor if isinstance(predictor, Predictor) else Predictor.from_pretrained(predictor)
@@ -150,11 +150,14 @@ def evaluate(
             f"{twins} of {len(rows)} networks are twins of training networks: same index and hyper-parameters, other "
             f"images{'; --split test measures the others only' if piece == 'all' else ''}"
         )
+    properties, reasons = _measurable(predictor, zoo)
+    warnings += reasons
     kinds = invariance_kinds or predictor.record.get("settings", {}).get("invariance_kinds", ["permutation"])
     evaluations = evaluate_rows(
         predictor,
         zoo,
         rows,
+        properties=properties,
         training_zoo=source,
         invariance_kinds=kinds,
         invariance_draws=invariance_draws,
@@ -171,6 +174,7 @@ def evaluate_rows(
     zoo: Zoo,
     rows: np.ndarray,
     *,
+    properties: Sequence[Property] | None = None,
     training_zoo: Zoo | None = None,
     invariance_kinds: Sequence[str] = ("permutation",),
     invariance_draws: int = 1,
@@ -182,6 +186,7 @@ def evaluate_rows(
         predictor: The predictor.
         zoo: Networks and labels.
         rows: Rows of the networks.
+        properties: Properties to measure; None for all that the predictor predicts.
         training_zoo: The zoo on which baselines are fitted, on the training and validation runs of the predictor's
             split; None leaves them out.
         invariance_kinds: Kinds of weight changes by which networks are transformed.
@@ -198,12 +203,13 @@ def evaluate_rows(
     """
     if not len(rows):
         raise TrainingError(f"{zoo.path}: no networks to evaluate in this split")
-    labels = {prop.name: _labels(zoo, prop)[rows] for prop in predictor.properties}
+    properties = predictor.properties if properties is None else properties
+    labels = {prop.name: _labels(zoo, prop)[rows] for prop in properties}
     found = predictor.arrays(zoo.networks(rows), batch_size=batch_size)
     copied = CopiedRows(Copies(zoo, invariance_kinds), rows, draws=invariance_draws) if invariance_draws else None
     changes = copied.of_predictor(predictor, found.values, found.logits, batch_size=batch_size) if copied else {}
     evaluations = []
-    for prop in predictor.properties:
+    for prop in properties:
         predicted, failures = {"sne": decide(prop, found.values[prop.name])}, {}
         moved = {"sne": changes[prop.name][1]} if copied else {}
         if training_zoo is not None:
@@ -227,6 +233,25 @@ def evaluate_rows(
             )
         )
     return evaluations
+
+
+def _measurable(predictor: Predictor, zoo: Zoo) -> tuple[list[Property], list[str]]:
+    """Returns the properties whose labels the zoo has, and why others are not measured.
+
+    Raises:
+        TrainingError: There is no such property.
+    """
+    found, errors = [], []
+    for prop in predictor.properties:
+        try:
+            _labels(zoo, prop)
+        except TrainingError as error:
+            errors.append((prop.name, error))
+        else:
+            found.append(prop)
+    if not found:
+        raise errors[0][1]
+    return found, [f"{name} is not measured: {error}" for name, error in errors]
 
 
 def rows_to_evaluate(predictor: Predictor, zoo: Zoo, piece: str | None) -> tuple[np.ndarray, str, int]:
@@ -272,6 +297,7 @@ def count_twins(predictor: Predictor, zoo: Zoo, rows: np.ndarray, training_zoo: 
         predictor: The predictor.
         zoo: The zoo on which it is measured.
         rows: Rows of the networks.
+        properties: Properties to measure; None for all that the predictor predicts.
         training_zoo: The zoo it was trained on.
 
     Returns:

@@ -121,3 +121,15 @@ def test_evaluate_says_why_there_are_no_baselines(zoo, predictor, tmp_path):
     assert evaluate(lost, other).warnings == [
         f"no baselines: the training zoo {tmp_path / 'gone'} does not exist any more"
     ]
+
+
+def test_properties_that_a_zoo_lacks_are_told_and_the_others_measured(zoo):
+    settings = TrainingSettings(epochs=1)
+    predictor = fit(zoo, ["test_accuracy", "test_loss"], split=zoo.split, encoder=TinyEncoder, settings=settings)
+    poor = Zoo(zoo.path, zoo.table.drop_columns(["test_loss"]), zoo.layouts, zoo.split, zoo.symmetries)
+    found = evaluate(predictor, poor, baselines=False, invariance_draws=0)
+    assert [one.property.name for one in found.properties] == ["test_accuracy"]
+    assert any("test_loss is not measured" in line and "no column 'test_loss'" in line for line in found.warnings)
+    empty = Zoo(zoo.path, poor.table.drop_columns(["test_accuracy"]), zoo.layouts, zoo.split, zoo.symmetries)
+    with pytest.raises(TrainingError, match="no column 'test_accuracy'"):
+        evaluate(predictor, empty, baselines=False, invariance_draws=0)
