@@ -10,6 +10,7 @@ import numpy as np
 
 from sne.encoders import PRESETS, NetworkEncoder
 from sne.errors import TrainingError
+from sne.metrics import is_missing
 from sne.predictors import EXPERTS, Predictor, Property, TrainingSettings
 from sne.predictors.experts import Fold
 from sne.training.start import ChosenStart, choose_start
@@ -151,7 +152,8 @@ def make_plan(
     rows = np.unique(np.concatenate([part for fold in of_zoo for part in (fold.train, fold.held_out)]))
     labels = {name: target_column(zoo, name)[rows] for name in targets}
     of_preset = preset_settings(encoder).experts if isinstance(encoder, str) else ()
-    chosen, settings = choose_start(start, settings, of_preset, make_encoder, len(rows))
+    most_labels = max((sum(not is_missing(label) for label in column) for column in labels.values()), default=0)
+    chosen, settings = choose_start(start, settings, of_preset, make_encoder, most_labels)
     return Plan(
         zoo=zoo,
         split=split,

@@ -21,11 +21,11 @@ PACKAGED_START = "packaged"
 ADAPTED = "adapted"
 """The kind of expert that starts from another predictor."""
 
-MOST_NETWORKS = 1000
-"""Number of networks up to which training starts from the packaged predictor unless asked otherwise."""
+MOST_LABELS = 1000
+"""Number of labels up to which training starts from the packaged predictor unless asked otherwise."""
 
 TOO_FEW_FOR_NEURAL = 300
-"""Number of networks up to which the neural expert is not trained beside that expert: it would take most of the time
+"""Number of labels up to which the neural expert is not trained beside that expert: it would take most of the time
 and hardly any weight."""
 
 
@@ -54,12 +54,12 @@ def choose_start(
     settings: TrainingSettings,
     preset_experts: Sequence[str],
     make_encoder: Callable[[], NetworkEncoder],
-    num_networks: int,
+    num_labels: int,
 ) -> tuple[ChosenStart, TrainingSettings]:
     """Chooses what a training run starts from.
 
     The packaged predictor is taken if there is one, it reads networks as this run does, the experts are those of the
-    preset, and there are at most `MOST_NETWORKS` networks. Any other predictor is taken if it fits.
+    preset, and there are at most `MOST_LABELS` labels. Any other predictor is taken if it fits.
 
     Args:
         start: A predictor or its folder, "packaged", or None.
@@ -67,7 +67,7 @@ def choose_start(
         preset_experts: Kinds of experts of the preset. If these are asked for, "adapted" is added, and with up to
             `TOO_FEW_FOR_NEURAL` networks "neural" is left out.
         make_encoder: Makes an encoder of the run.
-        num_networks: Number of networks to learn from.
+        num_labels: Number of networks with a label to learn from.
 
     Returns:
         The start, and the settings with the expert that uses it.
@@ -80,7 +80,7 @@ def choose_start(
     uses_start = is_asked or tuple(settings.experts) == tuple(preset_experts)
     is_packaged = isinstance(start, str) and start == PACKAGED_START
     if start is None or is_packaged:
-        reason = "none was asked for" if start is None else _why_not_packaged(uses_start, num_networks, make_encoder)
+        reason = "none was asked for" if start is None else _why_not_packaged(uses_start, num_labels, make_encoder)
         if reason and is_asked:
             raise TrainingError(f"the expert {ADAPTED} needs a predictor to start from: {reason}")
         if reason:
@@ -102,7 +102,7 @@ def choose_start(
         raise TrainingError(f"start {name}: {error}") from None
     if is_asked:
         return ChosenStart(found, name), settings
-    left_out = {"neural"} if num_networks <= TOO_FEW_FOR_NEURAL and not settings.augment else set()
+    left_out = {"neural"} if num_labels <= TOO_FEW_FOR_NEURAL and not settings.augment else set()
     kinds = [kind for kind in settings.experts if kind not in left_out]
     return ChosenStart(found, name), replace(settings, experts=(*kinds, ADAPTED))
 
@@ -135,14 +135,14 @@ def start_alone(
     return found
 
 
-def _why_not_packaged(uses_start: bool, num_networks: int, make_encoder: Callable[[], NetworkEncoder]) -> str:
+def _why_not_packaged(uses_start: bool, num_labels: int, make_encoder: Callable[[], NetworkEncoder]) -> str:
     """Returns why a run does not start from the packaged predictor; empty if it does."""
     if not uses_start:
         return "other experts were asked for"
     if not packaged_predictors():
         return "no predictor is part of this installation"
-    if num_networks > MOST_NETWORKS:
-        enough = f"{num_networks} networks, more than {MOST_NETWORKS}, are enough to learn from"
+    if num_labels > MOST_LABELS:
+        enough = f"{num_labels} labels, more than {MOST_LABELS}, are enough to learn from"
         return f"{enough}; --start default uses it anyway"
     if _differences(Predictor.from_pretrained().encoder, make_encoder):
         return "the packaged predictor reads networks in another way"

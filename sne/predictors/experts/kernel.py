@@ -168,6 +168,8 @@ class KernelExpert(Expert):
             if tuple(tensors[name].shape) != shape or tensors[name].dtype != dtype:
                 came = f"{tuple(tensors[name].shape)} {tensors[name].dtype}"
                 raise PredictorError(f"kernel expert: {name} has shape {came}, expected {shape} {dtype}")
+        if (tensors["knots"].diff(dim=1) < 0).any():
+            raise PredictorError("kernel expert: the knots of a feature fall, expected ascending ones")
         if not 0 < float(tensors["gain"]) < float("inf"):
             raise PredictorError(f"kernel expert: gain is {float(tensors['gain'])}, expected a number above 0")
         columns = tensors["columns"]

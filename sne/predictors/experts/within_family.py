@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names
+from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names, spaced
 from sne.predictors.experts.regression import (
     description_rows,
     goal_without_labels,
@@ -29,7 +29,10 @@ EDGE = 0.02
 SMALLEST_SPREAD = 1e-6
 """Features that vary less among the training networks are constant."""
 
-PARTS = ("shift", "gain", "low", "high", "weight", "bias")
+MOST_ROWS = 20_000
+"""Largest number of training networks; from larger sets, this many are taken at equal distances."""
+
+TENSOR_NAMES = ("shift", "gain", "low", "high", "weight", "bias")
 """Names of the tensors that it learns."""
 
 
@@ -70,7 +73,7 @@ class WithinFamilyExpert(Expert):
 
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Solves for one coefficient per feature and output."""
-        learned = examples.take(fold.train)
+        learned = examples.take(fold.train[spaced(len(fold.train), MOST_ROWS)])
         rows = description_rows(learned.prepared, type(self).__name__).double()
         families = np.zeros(len(rows), dtype=np.int64) if learned.families is None else learned.families
         self._tensors = _scale(rows)
@@ -119,15 +122,15 @@ class WithinFamilyExpert(Expert):
         """Adopts the tensors after checking them."""
         expert = cls(properties)
         expert.num_features = int(settings["num_features"])
-        check_names(tensors, PARTS)
+        check_names(tensors, TENSOR_NAMES)
         outputs = num_outputs(properties)
         shapes = {"weight": (outputs, expert.num_features), "bias": (outputs,)}
-        for name in PARTS:
+        for name in TENSOR_NAMES:
             shape = shapes.get(name, (expert.num_features,))
             if tuple(tensors[name].shape) != shape or tensors[name].dtype != torch.float64:
                 came = f"{tuple(tensors[name].shape)} {tensors[name].dtype}"
                 raise PredictorError(f"within-family expert: {name} has shape {came}, expected {shape} float64")
-        expert._tensors = {name: tensors[name].contiguous() for name in PARTS}
+        expert._tensors = {name: tensors[name].contiguous() for name in TENSOR_NAMES}
         return expert
 
 

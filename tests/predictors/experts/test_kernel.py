@@ -149,3 +149,10 @@ def test_a_missing_tensor_is_named():
     del tensors["knots"]
     with pytest.raises(PredictorError, match="knots is missing"):
         KernelExpert.from_state(lambda: None, PROPERTIES, expert.settings(), tensors)
+
+
+def test_falling_knots_of_a_damaged_file_are_refused():
+    expert = fitted(examples(), range(60))
+    tensors = {**expert.state(), "knots": expert.state()["knots"].flip(1)}
+    with pytest.raises(PredictorError, match="knots of a feature fall"):
+        KernelExpert.from_state(lambda: None, PROPERTIES, expert.settings(), tensors)
