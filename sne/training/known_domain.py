@@ -26,7 +26,7 @@ MOST_NETWORKS = 2000
 LEAST_IN_A_REGION = 140
 """Least number of networks of a family with its own region; with fewer, one odd network would hide all others."""
 
-TREES = 60
+SHUFFLE_TREES = 60
 """Number of trees that tell networks from shuffled copies."""
 
 SHARE_OF_FEATURES = 0.1
@@ -126,7 +126,7 @@ def _describe_copies(
 def _grow(rows: Float[Tensor, "n features"], copies: Float[Tensor, "n features"], seed: int) -> Trees:
     """Grows trees that tell networks from shuffled copies."""
     settings: dict[str, Any] = {
-        "n_estimators": TREES,
+        "n_estimators": SHUFFLE_TREES,
         "max_features": SHARE_OF_FEATURES,
         "min_samples_leaf": LEAST_IN_A_LEAF,
         "random_state": seed % 2**32,

@@ -21,16 +21,16 @@ LEAST_WEIGHT = 0.05
 """Least weight of an expert beside them; less is not worth its time."""
 MOST_ROWS = 20_000
 """Number of networks that choose weights; of more, so many are taken at equal distances."""
-PARTS = 5
+RUN_PARTS = 5
 """Number of parts into which runs are dealt, to see which way of choosing weights holds on other runs."""
 LEAST_PARTS = 3
 """Least number of parts with labels for that; with fewer, all experts weigh the same."""
 
 
 def deal_runs(runs: Sequence[str]) -> Int[np.ndarray, " rows"]:
-    """Deals training runs into `PARTS` parts, and returns the part of each row."""
+    """Deals training runs into `RUN_PARTS` parts, and returns the part of each row."""
     names, run_of = np.unique(np.asarray(runs), return_inverse=True)
-    return (np.random.default_rng(0).permutation(len(names)) % PARTS)[run_of]
+    return (np.random.default_rng(0).permutation(len(names)) % RUN_PARTS)[run_of]
 
 
 def weigh(
@@ -75,7 +75,7 @@ def weigh(
         if by_part:  # a part needs two labels to be ranked
             names, counts = np.unique(parts[known], return_counts=True)
             known = known[np.isin(parts[known], names[counts > 1])]
-        judged = _Judged(
+        judged = _JudgedProperty(
             prop, targets[known, column], np.stack([own[known][:, where] for own in predictions]), parts[known], by_part
         )
         columns.append(_chosen_weights(judged))
@@ -116,7 +116,7 @@ Quality = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _JudgedProperty:
     """Predictions of one property by every expert, with labels."""
 
     prop: Property
@@ -125,8 +125,8 @@ class _Judged:
     parts: Int[np.ndarray, " rows"]
     by_part: bool
 
-    def take(self, rows: np.ndarray) -> "_Judged":
-        return _Judged(self.prop, self.labels[rows], self.predictions[:, rows], self.parts[rows], self.by_part)
+    def take(self, rows: np.ndarray) -> "_JudgedProperty":
+        return _JudgedProperty(self.prop, self.labels[rows], self.predictions[:, rows], self.parts[rows], self.by_part)
 
     def quality(self, values: Float[np.ndarray, "rows outputs"]) -> Quality:
         """Judges values: tau and minus the mean absolute error of numbers, minus the log loss of classes."""
@@ -139,7 +139,7 @@ class _Judged:
         return (round(float(np.mean(taus)), 3), -float(np.mean(errors)))
 
 
-def _chosen_weights(judged: _Judged) -> Float[np.ndarray, " experts"]:
+def _chosen_weights(judged: _JudgedProperty) -> Float[np.ndarray, " experts"]:
     """Lets each way choose without one part after the other, and returns the weights of the best way."""
     experts = len(judged.predictions)
     parts = np.unique(judged.parts)
@@ -158,16 +158,16 @@ def _chosen_weights(judged: _Judged) -> Float[np.ndarray, " experts"]:
     return chosen(judged)
 
 
-def _best(judged: _Judged) -> Float[np.ndarray, " experts"]:
+def _best(judged: _JudgedProperty) -> Float[np.ndarray, " experts"]:
     found = [judged.quality(own) for own in judged.predictions]
     return np.eye(len(found))[max(range(len(found)), key=lambda number: found[number])]
 
 
-def _equal(judged: _Judged) -> Float[np.ndarray, " experts"]:
+def _equal(judged: _JudgedProperty) -> Float[np.ndarray, " experts"]:
     return np.full(len(judged.predictions), 1 / len(judged.predictions))
 
 
-def _greedy(judged: _Judged) -> Float[np.ndarray, " experts"]:
+def _greedy(judged: _JudgedProperty) -> Float[np.ndarray, " experts"]:
     predictions = judged.predictions
     counts = np.zeros(len(predictions), dtype=np.int64)
     total = np.zeros_like(predictions[0])
@@ -182,5 +182,5 @@ def _greedy(judged: _Judged) -> Float[np.ndarray, " experts"]:
     return best_counts / best_counts.sum()
 
 
-WAYS: Sequence[Callable[[_Judged], Float[np.ndarray, " experts"]]] = (_best, _equal, _greedy)
+WAYS: Sequence[Callable[[_JudgedProperty], Float[np.ndarray, " experts"]]] = (_best, _equal, _greedy)
 """Ways of choosing weights; of ways that are equally good, the first one decides."""

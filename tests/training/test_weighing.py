@@ -5,7 +5,7 @@ import pytest
 
 from sne import metrics
 from sne.predictors import Property
-from sne.training.weighing import PARTS, STEPS, deal_runs
+from sne.training.weighing import RUN_PARTS, STEPS, deal_runs
 from sne.training.weighing import weigh as weigh_by_parts
 
 ACCURACY = Property("accuracy", "fraction")
@@ -108,4 +108,4 @@ def test_runs_stay_whole_and_parts_are_even():
     parts = deal_runs(runs)
     assert all(len(set(parts[n : n + 3])) == 1 for n in range(0, 69, 3))
     counts = np.bincount(parts) // 3
-    assert len(counts) == PARTS and counts.max() - counts.min() <= 1
+    assert len(counts) == RUN_PARTS and counts.max() - counts.min() <= 1

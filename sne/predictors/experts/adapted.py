@@ -36,8 +36,8 @@ START_WEIGHT = 0.2
 MOST_POINTS = 2000
 """Largest number of training networks that are kept; of more, so many are taken at equal distances."""
 
-TREES = tuple(Trees.__dataclass_fields__)
-PARTS = (*(f"trees.{name}" for name in TREES), "coefficients", "offset", "gain", "centre", "spread")
+TREE_TENSORS = tuple(Trees.__dataclass_fields__)
+TENSOR_NAMES = (*(f"trees.{name}" for name in TREE_TENSORS), "coefficients", "offset", "gain", "centre", "spread")
 """Names of the tensors per property; `points`, the descriptions of the training networks, is shared."""
 
 
@@ -69,9 +69,9 @@ class _Learned:
     spread: Float[Tensor, " known"]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Returns what `AdaptedExpert.state` keeps, by the names of `PARTS`."""
+        """Returns what `AdaptedExpert.state` keeps, by the names of `TENSOR_NAMES`."""
         own = {f"trees.{name}": tensor for name, tensor in self.trees.to_tensors().items()}
-        return own | {name: getattr(self, name) for name in PARTS if not name.startswith("trees.")}
+        return own | {name: getattr(self, name) for name in TENSOR_NAMES if not name.startswith("trees.")}
 
     def raw(self, rows: Float[Tensor, "rows features"]) -> Float[Tensor, "rows outputs"]:
         """Returns the outputs for descriptions, before they are read as values."""
@@ -159,11 +159,11 @@ class AdaptedExpert(Expert):
         """Adopts the tensors after checking them."""
         expert = cls(properties)
         expert.num_features = int(settings["num_features"])
-        check_names(tensors, ["points", *(f"{n}.{part}" for n in range(len(properties)) for part in PARTS)])
+        check_names(tensors, ["points", *(f"{n}.{part}" for n in range(len(properties)) for part in TENSOR_NAMES)])
         expert._points = tensors["points"]
         _check("points", expert._points, (len(expert._points), expert.num_features))
         for number, prop in enumerate(properties):
-            own = {part: tensors[f"{number}.{part}"] for part in PARTS}
+            own = {part: tensors[f"{number}.{part}"] for part in TENSOR_NAMES}
             expert._learned.append(_read(prop, own, expert._points))
         return expert
 
@@ -212,7 +212,7 @@ def _kernel(
 
 def _read(prop: Property, tensors: Mapping[str, Tensor], rows: Float[Tensor, "points features"]) -> _Learned:
     """Rebuilds what was learned of one property from tensors that may come from a damaged file."""
-    own = {name: tensors[f"trees.{name}"] for name in TREES}
+    own = {name: tensors[f"trees.{name}"] for name in TREE_TENSORS}
     known = own["outputs"].shape[-1] if own["outputs"].ndim == 2 else 0
     trees = Trees.from_tensors(own, rows.shape[1], known)
     shapes = {

@@ -13,7 +13,7 @@ from sne.predictors.experts.description import DescriptionExpert
 from sne.predictors.experts.trees import LEAF, TreeNodes, Trees, join_trees, single_leaf
 from sne.predictors.properties import Property
 
-TREES = ("roots", "feature", "threshold", "second", "outputs")
+TREE_TENSORS = tuple(Trees.__dataclass_fields__)
 NEVER = -1e4
 """Logit of a class that no training network had."""
 
@@ -27,7 +27,7 @@ class BoostingExpert(DescriptionExpert):
     Differs: nothing; scikit-learn's default settings.
     """
 
-    parts: ClassVar[tuple[str, ...]] = (*TREES, "start")
+    parts: ClassVar[tuple[str, ...]] = (*TREE_TENSORS, "start")
 
     def fit_property(
         self,
@@ -63,7 +63,7 @@ class BoostingExpert(DescriptionExpert):
 
     def read_property(self, prop: Property, tensors: dict[str, Tensor], num_features: int) -> tuple[Trees, Tensor]:
         """Returns the trees and the start, after checking that every row comes to a leaf."""
-        trees = Trees.from_tensors({name: tensors[name] for name in TREES}, num_features, prop.num_outputs)
+        trees = Trees.from_tensors({name: tensors[name] for name in TREE_TENSORS}, num_features, prop.num_outputs)
         start = tensors["start"]
         if tuple(start.shape) != (prop.num_outputs,):
             raise PredictorError(f"start has shape {tuple(start.shape)}, expected ({prop.num_outputs},)")

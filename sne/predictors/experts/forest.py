@@ -36,7 +36,7 @@ class ForestExpert(DescriptionExpert):
     """
 
     is_refitted: ClassVar[bool] = True
-    parts: ClassVar[tuple[str, ...]] = ("roots", "feature", "threshold", "second", "outputs")
+    parts: ClassVar[tuple[str, ...]] = tuple(Trees.__dataclass_fields__)
 
     def __init__(self, properties: Sequence[Property], training: TrainingSettings | None = None):
         super().__init__(properties, training)

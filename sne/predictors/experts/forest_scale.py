@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sne.predictors.experts.kernel import LEVELS, normal_scores
+from sne.predictors.experts.kernel import QUANTILES, normal_scores
 from sne.predictors.experts.trees import LEAF, Trees
 
 LARGEST_WEIGHT = 5.0
@@ -43,7 +43,7 @@ class ForestScale:
         counts = np.bincount(feature, minlength=num_features)
         starts = np.cumsum(counts) - counts
         columns = np.flatnonzero((counts > 1) & (importance > 0))
-        places = starts[columns, None] + np.linspace(0, 1, LEVELS) * (counts[columns, None] - 1)
+        places = starts[columns, None] + np.linspace(0, 1, QUANTILES) * (counts[columns, None] - 1)
         left = np.floor(places).astype(np.int64)
         ordered = threshold[order].astype(np.float64)
         right = np.minimum(left + 1, (starts + counts - 1)[columns, None])

@@ -29,7 +29,7 @@ WIDTH = 0.5
 MOST_POINTS = 4000
 """Largest number of training networks that are kept; of more, so many are taken at equal distances."""
 
-LEVELS = 65
+QUANTILES = 65
 """Number of quantiles per feature from which its scale is interpolated."""
 
 FEATURES_AT_A_TIME = 64
@@ -157,7 +157,7 @@ class KernelExpert(Expert):
         outputs, used, points = num_outputs(properties), tensors["columns"].numel(), tensors["coefficients"].shape[0]
         shapes = {
             "columns": (used,),
-            "knots": (used, LEVELS),
+            "knots": (used, QUANTILES),
             "points": (points, used),
             "coefficients": (points, outputs),
             "offsets": (outputs,),
@@ -191,7 +191,7 @@ def _solve_ridge(kernel: Float[Tensor, "n n"], goals: Float[Tensor, "n outputs"]
 
 def _quantiles(rows: Float[Tensor, "rows features"]) -> Float[Tensor, "features levels"]:
     """Computes the quantiles of each feature, from its smallest to its largest value."""
-    levels = np.linspace(0, 1, LEVELS)
+    levels = np.linspace(0, 1, QUANTILES)
     parts = [np.quantile(part.double().numpy(), levels, axis=0).T for part in rows.split(FEATURES_AT_A_TIME, dim=1)]
     return torch.from_numpy(np.concatenate(parts)).float()
 
@@ -210,10 +210,10 @@ def _median_of_pairs(distances: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
 def normal_scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used levels"]) -> Float[Tensor, "rows used"]:
     """Returns the normal scores of features among the training networks, interpolated between quantiles."""
     values = rows.T.contiguous()
-    right = torch.searchsorted(knots, values).clamp_(1, LEVELS - 1)
+    right = torch.searchsorted(knots, values).clamp_(1, QUANTILES - 1)
     low, high = knots.gather(1, right - 1), knots.gather(1, right)
     share = ((values - low) / (high - low).clamp_min(1e-30)).nan_to_num_(0.5).clamp_(0, 1)
-    scores = torch.special.ndtri(torch.linspace(0, 1, LEVELS)).clamp_(-LARGEST, LARGEST)
+    scores = torch.special.ndtri(torch.linspace(0, 1, QUANTILES)).clamp_(-LARGEST, LARGEST)
     return torch.lerp(scores.take(right - 1), scores.take(right), share).T.contiguous()
 
 

@@ -11,7 +11,7 @@ from sne.predictors.experts import AdaptedExpert, Examples, FitContext, Fold, Fo
 from sne.predictors.experts.adapted import RIDGE, START_WEIGHT, WIDTH
 from sne.predictors.experts.forest import tree_nodes
 from sne.predictors.experts.forest_scale import LARGEST_WEIGHT, ForestScale, split_gains
-from sne.predictors.experts.kernel import LARGEST, LEVELS
+from sne.predictors.experts.kernel import LARGEST, QUANTILES
 from sne.predictors.experts.start import Start
 from sne.predictors.experts.state import StateStore
 from sne.predictors.experts.trees import join_trees
@@ -84,8 +84,8 @@ def slow_scale(trees, rows):
     for number in range(FEATURES):
         thresholds = trees.threshold.numpy()[feature == number]
         if len(thresholds) > 1:
-            knots = np.quantile(thresholds.astype(float), np.linspace(0, 1, LEVELS))
-            scores = norm.ppf(np.linspace(0, 1, LEVELS)).clip(-LARGEST, LARGEST)
+            knots = np.quantile(thresholds.astype(float), np.linspace(0, 1, QUANTILES))
+            scores = norm.ppf(np.linspace(0, 1, QUANTILES)).clip(-LARGEST, LARGEST)
             weight = min(np.sqrt(importance[number] / importance.mean()), LARGEST_WEIGHT)
             found.append(np.interp(rows[:, number], knots, scores) * weight)
     return np.stack(found, 1)

@@ -6,7 +6,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from sne.errors import PredictorError
 from sne.predictors.experts import Examples, FitContext, Fold, KernelExpert, Prepared, TrainingSettings
-from sne.predictors.experts.kernel import LARGEST, LEVELS, RIDGE, WIDTH, _median_of_pairs, _solve_ridge
+from sne.predictors.experts.kernel import LARGEST, QUANTILES, RIDGE, WIDTH, _median_of_pairs, _solve_ridge
 from sne.predictors.experts.state import StateStore
 from sne.predictors.properties import Property
 
@@ -39,8 +39,8 @@ def slow_scores(rows, new):
     used = [0, 1, 3, 4, 5]
     found = np.empty((len(new), len(used)))
     for column, feature in enumerate(used):
-        knots = np.quantile(rows[:, feature], np.linspace(0, 1, LEVELS))
-        scores = norm.ppf(np.linspace(0, 1, LEVELS)).clip(-LARGEST, LARGEST)
+        knots = np.quantile(rows[:, feature], np.linspace(0, 1, QUANTILES))
+        scores = norm.ppf(np.linspace(0, 1, QUANTILES)).clip(-LARGEST, LARGEST)
         found[:, column] = np.interp(new[:, feature], knots, scores)
     return found
 
