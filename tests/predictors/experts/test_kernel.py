@@ -86,9 +86,10 @@ def test_each_property_is_solved_among_the_networks_that_have_it():
 
 
 def test_the_factor_takes_the_place_of_the_kernel():
-    points, goals = torch.randn(50, 3, dtype=torch.float64), torch.randn(50, 2, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    points, goals = (torch.randn(50, width, dtype=torch.float64, generator=generator) for width in (3, 2))
     kernel = (-torch.cdist(points, points).square()).exp()
-    regular = kernel + RIDGE * torch.eye(50)
+    regular = kernel + RIDGE * torch.eye(50, dtype=torch.float64)
     address = kernel.data_ptr()
     torch.testing.assert_close(_solve_ridge(kernel, goals), torch.linalg.solve(regular, goals))
     assert kernel.data_ptr() == address
