@@ -42,7 +42,8 @@ def test_help_loads_no_heavy_package():
 def test_a_users_mistake_is_one_line(sne_command, tmp_path):
     result = sne_command("evaluate", tmp_path / "nowhere", tmp_path)
     assert (result.status, result.out) == (2, "")
-    assert result.err == f"sne: {tmp_path / 'nowhere'}: no such predictor folder\n"
+    expected = "no such predictor folder, and no packaged predictor of that name (default)"
+    assert result.err == f"sne: {tmp_path / 'nowhere'}: {expected}\n"
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,8 @@ def test_a_users_mistake_is_one_line(sne_command, tmp_path):
         (("nonsense",), "no such command 'nonsense'; see sne --help"),
         (("inspect", "--nonsense", "a.pt"), "no such option: --nonsense; see sne inspect --help"),
         (
-            ("predict", "a.pt"),
-            "missing option --predictor: Folder of a predictor, as written by sne train. See sne predict --help",
+            ("train", "zoo", "--out", "p"),
+            "missing option --target: Property to predict, a column of the zoo; can be repeated. See sne train --help",
         ),
         (
             ("predict", "--predictor", "p"),
@@ -150,7 +151,7 @@ def test_verbose_logs_to_stderr(sne_command, predictor_path, checkpoints):
 @pytest.mark.usefixtures("own_logger")
 def test_debug_shows_where_an_error_was_raised(sne_command, tmp_path):
     result = sne_command("--log-level", "debug", "evaluate", tmp_path / "nowhere", tmp_path)
-    assert "Traceback" in result.err and result.err.endswith("no such predictor folder\n")
+    assert "Traceback" in result.err and result.err.endswith("no packaged predictor of that name (default)\n")
 
 
 def test_importing_changes_no_logger():
