@@ -10,11 +10,21 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError, TrainingError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names, spaced
-from sne.predictors.experts.forest_scale import ForestScale
-from sne.predictors.experts.kernel import squared_distances
-from sne.predictors.experts.regression import (
+from sne.predictors.experts.contract import (
+    Examples,
+    Expert,
+    FitContext,
+    Fold,
+    Outputs,
+    Prepared,
+    check_names,
+    check_tensor,
     description_rows,
+    spaced,
+)
+from sne.predictors.experts.forest_scale import ForestScale
+from sne.predictors.experts.kernel import median_of_pairs, squared_distances
+from sne.predictors.experts.regression import (
     goal_without_labels,
     regression_goals,
     regression_values,
@@ -120,7 +130,7 @@ class AdaptedExpert(Expert):
         if not isinstance(start, Start):
             raise TrainingError("the expert adapted needs a predictor to start from, and there is none")
         learned = examples.take(fold.train[spaced(len(fold.train), MOST_POINTS)])
-        rows = description_rows(learned.prepared, type(self).__name__)
+        rows = description_rows(learned.prepared)
         if rows.shape[1] != start.num_features:
             raise TrainingError(f"descriptions have {rows.shape[1]} features, the start reads {start.num_features}")
         self._points, self._learned, self.num_features = rows, [], rows.shape[1]
@@ -133,9 +143,7 @@ class AdaptedExpert(Expert):
     @torch.no_grad()
     def predict(self, prepared: Prepared) -> Outputs:
         """Predicts every property."""
-        rows = description_rows(prepared, type(self).__name__)
-        if rows.shape[1] != self.num_features:
-            raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
+        rows = description_rows(prepared, self.num_features)
         raw = torch.cat([one.raw(rows) for one in self._learned], dim=1)
         return Outputs(regression_values(self.properties, raw))
 
@@ -176,9 +184,7 @@ def _fit(
     points, predicted = scale.apply(rows), mean_leaves(trees, rows)
     centre, spread = predicted.mean(0).float(), predicted.std(0, unbiased=False).clamp_min(1e-3).float()
     expected = _standardised(predicted, centre, spread)
-    distances = squared_distances(points, points).double()
-    others = distances[~torch.eye(len(points), dtype=torch.bool)]
-    gain = WIDTH / (others.median() if len(others) else distances.new_ones(())).clamp_min(1e-6)
+    gain = WIDTH / median_of_pairs(squared_distances(points, points)).clamp_min(1e-6)
     coefficients = torch.zeros(len(points), prop.num_outputs, dtype=torch.float64)
     offset = torch.full((prop.num_outputs,), goal_without_labels(prop), dtype=torch.float64)
     rough = _Learned(
@@ -235,8 +241,6 @@ def _read(prop: Property, tensors: Mapping[str, Tensor], rows: Float[Tensor, "po
 
 
 def _check(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-    if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
-        came = f"{tuple(tensor.shape)} {tensor.dtype}"
-        raise PredictorError(f"adapted expert: {name} has shape {came}, expected {shape} torch.float32")
+    check_tensor("adapted", name, tensor, shape)
     if not tensor.isfinite().all():
         raise PredictorError(f"adapted expert: {name} is not finite")

@@ -292,3 +292,35 @@ def check_names(tensors: Mapping[str, Tensor], expected: Iterable[str]) -> None:
     if missing or extra:
         first = f"{missing[0]} is missing" if missing else f"{extra[0]} is not expected"
         raise PredictorError(f"{first} ({len(missing) + len(extra)} such tensors)")
+
+
+def check_tensor(
+    expert: str, name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> None:
+    """Checks shape and type of a tensor of an expert, perhaps from a damaged file.
+
+    Raises:
+        PredictorError: They are not the expected ones.
+    """
+    if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+        came = f"{tuple(tensor.shape)} {tensor.dtype}"
+        raise PredictorError(f"{expert} expert: {name} has shape {came}, expected {shape} {dtype}")
+
+
+def description_rows(prepared: Prepared, num_features: int | None = None) -> Float[Tensor, "rows features"]:
+    """Returns the descriptions of networks.
+
+    Args:
+        prepared: The networks.
+        num_features: Length of a description that the expert reads; None while it learns.
+
+    Raises:
+        TrainingError: There are none.
+        PredictorError: They have another length.
+    """
+    if prepared.description is None:
+        raise TrainingError("an expert reads descriptions of networks, and there are none")
+    rows = prepared.description.float()
+    if num_features is not None and rows.shape[1] != num_features:
+        raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {num_features}")
+    return rows

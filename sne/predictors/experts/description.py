@@ -10,8 +10,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.encoders import NetworkEncoder
-from sne.errors import PredictorError, TrainingError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names
+from sne.predictors.experts.contract import (
+    Examples,
+    Expert,
+    FitContext,
+    Fold,
+    Outputs,
+    Prepared,
+    check_names,
+    description_rows,
+)
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.experts.state import derive_seed
 from sne.predictors.properties import Property
@@ -83,7 +91,7 @@ class DescriptionExpert(Expert):
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Learns every property from the training networks of a fold."""
         learned = examples.take(fold.train)
-        rows = self._rows(learned.prepared).numpy()
+        rows = description_rows(learned.prepared).numpy()
         targets = learned.targets.double().numpy()
         self.num_features = rows.shape[1]
         self._tensors, self._learned = [], []
@@ -96,9 +104,7 @@ class DescriptionExpert(Expert):
     @torch.no_grad()
     def predict(self, prepared: Prepared) -> Outputs:
         """Predicts every property."""
-        rows = self._rows(prepared)
-        if rows.shape[1] != self.num_features:
-            raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
+        rows = description_rows(prepared, self.num_features)
         found = [
             self.predict_property(prop, rows, learned)
             for prop, learned in zip(self.properties, self._learned, strict=True)
@@ -137,8 +143,3 @@ class DescriptionExpert(Expert):
     def _learn(self, prop: Property, tensors: dict[str, Tensor]) -> None:
         self._learned.append(self.read_property(prop, tensors, self.num_features))
         self._tensors.append(tensors)
-
-    def _rows(self, prepared: Prepared) -> Float[Tensor, "rows features"]:
-        if prepared.description is None:
-            raise TrainingError(f"{type(self).__name__} reads descriptions of networks, and there are none")
-        return prepared.description

@@ -10,9 +10,19 @@ from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names, spaced
-from sne.predictors.experts.regression import (
+from sne.predictors.experts.contract import (
+    Examples,
+    Expert,
+    FitContext,
+    Fold,
+    Outputs,
+    Prepared,
+    check_names,
+    check_tensor,
     description_rows,
+    spaced,
+)
+from sne.predictors.experts.regression import (
     goal_without_labels,
     regression_goals,
     regression_values,
@@ -73,7 +83,7 @@ class KernelExpert(Expert):
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Solves for one coefficient per training network and output."""
         learned = examples.take(fold.train[spaced(len(fold.train), MOST_POINTS)])
-        rows = description_rows(learned.prepared, type(self).__name__)
+        rows = description_rows(learned.prepared)
         knots = _quantiles(rows)
         columns = (knots[:, -1] > knots[:, 0]).nonzero()[:, 0]
         knots = knots[columns].contiguous()
@@ -82,7 +92,7 @@ class KernelExpert(Expert):
             some = slice(start, start + FEATURES_AT_A_TIME)
             points[:, some] = normal_scores(rows[:, columns[some]], knots[some])
         distances = squared_distances(points, points)
-        gain = WIDTH / _median_of_pairs(distances).clamp_min(1e-6)
+        gain = WIDTH / median_of_pairs(distances).clamp_min(1e-6)
         kernel = distances.double().mul_(-gain).exp_()
         del distances
         coefficients, offsets = self._solve(kernel, learned.targets.double(), context)
@@ -126,9 +136,7 @@ class KernelExpert(Expert):
     @torch.no_grad()
     def predict(self, prepared: Prepared) -> Outputs:
         """Predicts every property."""
-        rows, learned = description_rows(prepared, type(self).__name__), self._tensors
-        if rows.shape[1] != self.num_features:
-            raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
+        rows, learned = description_rows(prepared, self.num_features), self._tensors
         scores = normal_scores(rows[:, learned["columns"].long()], learned["knots"])
         kernel = (-learned["gain"] * squared_distances(scores, learned["points"])).exp_()
         raw = kernel @ learned["coefficients"] + learned["offsets"]
@@ -165,9 +173,7 @@ class KernelExpert(Expert):
         }
         for name, shape in shapes.items():
             dtype = torch.int32 if name == "columns" else torch.float32
-            if tuple(tensors[name].shape) != shape or tensors[name].dtype != dtype:
-                came = f"{tuple(tensors[name].shape)} {tensors[name].dtype}"
-                raise PredictorError(f"kernel expert: {name} has shape {came}, expected {shape} {dtype}")
+            check_tensor("kernel", name, tensors[name], shape, dtype)
         if (tensors["knots"].diff(dim=1) < 0).any():
             raise PredictorError("kernel expert: the knots of a feature fall, expected ascending ones")
         if not 0 < float(tensors["gain"]) < float("inf"):
@@ -196,7 +202,7 @@ def _quantiles(rows: Float[Tensor, "rows features"]) -> Float[Tensor, "features 
     return torch.from_numpy(np.concatenate(parts)).float()
 
 
-def _median_of_pairs(distances: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
+def median_of_pairs(distances: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
     """Returns the lower median of the distances between different networks; 1 for one network."""
     count = len(distances)
     if count < 2:

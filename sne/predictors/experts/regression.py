@@ -6,23 +6,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.errors import TrainingError
-from sne.predictors.experts.contract import Prepared
 from sne.predictors.properties import Property, output_slices
 
 LEAST_CHANCE = 1e-3
 """Bound on the output of each class, before outputs are divided by their sum."""
-
-
-def description_rows(prepared: Prepared, expert: str) -> Float[Tensor, "rows features"]:
-    """Returns the descriptions of networks.
-
-    Raises:
-        TrainingError: There are none.
-    """
-    if prepared.description is None:
-        raise TrainingError(f"{expert} reads descriptions of networks, and there are none")
-    return prepared.description.float()
 
 
 def regression_goals(prop: Property, labels: Float[Tensor, " known"]) -> Float[Tensor, "known outputs"]:

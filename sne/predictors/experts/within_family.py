@@ -9,10 +9,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sne.encoders import NetworkEncoder
-from sne.errors import PredictorError
-from sne.predictors.experts.contract import Examples, Expert, FitContext, Fold, Outputs, Prepared, check_names, spaced
-from sne.predictors.experts.regression import (
+from sne.predictors.experts.contract import (
+    Examples,
+    Expert,
+    FitContext,
+    Fold,
+    Outputs,
+    Prepared,
+    check_names,
+    check_tensor,
     description_rows,
+    spaced,
+)
+from sne.predictors.experts.regression import (
     goal_without_labels,
     regression_goals,
     regression_values,
@@ -74,7 +83,7 @@ class WithinFamilyExpert(Expert):
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Solves for one coefficient per feature and output."""
         learned = examples.take(fold.train[spaced(len(fold.train), MOST_ROWS)])
-        rows = description_rows(learned.prepared, type(self).__name__).double()
+        rows = description_rows(learned.prepared).double()
         families = np.zeros(len(rows), dtype=np.int64) if learned.families is None else learned.families
         self._tensors = _scale(rows)
         scaled = _scaled(rows, self._tensors)
@@ -97,9 +106,7 @@ class WithinFamilyExpert(Expert):
     @torch.no_grad()
     def predict(self, prepared: Prepared) -> Outputs:
         """Predicts every property."""
-        rows = description_rows(prepared, type(self).__name__)
-        if rows.shape[1] != self.num_features:
-            raise PredictorError(f"descriptions have {rows.shape[1]} features, the expert reads {self.num_features}")
+        rows = description_rows(prepared, self.num_features)
         raw = _scaled(rows.double(), self._tensors) @ self._tensors["weight"].T + self._tensors["bias"]
         return Outputs(regression_values(self.properties, raw))
 
@@ -127,9 +134,7 @@ class WithinFamilyExpert(Expert):
         shapes = {"weight": (outputs, expert.num_features), "bias": (outputs,)}
         for name in TENSOR_NAMES:
             shape = shapes.get(name, (expert.num_features,))
-            if tuple(tensors[name].shape) != shape or tensors[name].dtype != torch.float64:
-                came = f"{tuple(tensors[name].shape)} {tensors[name].dtype}"
-                raise PredictorError(f"within-family expert: {name} has shape {came}, expected {shape} float64")
+            check_tensor("within-family", name, tensors[name], shape, torch.float64)
         expert._tensors = {name: tensors[name].contiguous() for name in TENSOR_NAMES}
         return expert
 

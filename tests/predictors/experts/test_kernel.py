@@ -6,7 +6,7 @@ from sklearn.kernel_ridge import KernelRidge
 
 from sne.errors import PredictorError
 from sne.predictors.experts import Examples, FitContext, Fold, KernelExpert, Prepared, TrainingSettings
-from sne.predictors.experts.kernel import LARGEST, QUANTILES, RIDGE, WIDTH, _median_of_pairs, _solve_ridge
+from sne.predictors.experts.kernel import LARGEST, QUANTILES, RIDGE, WIDTH, _solve_ridge, median_of_pairs
 from sne.predictors.experts.state import StateStore
 from sne.predictors.properties import Property
 
@@ -101,7 +101,7 @@ def test_the_median_is_over_pairs_of_different_networks(count):
     distances = torch.rand(count, count)
     distances += distances.T.clone()
     slow = distances[~torch.eye(count, dtype=torch.bool)].median()
-    assert _median_of_pairs(distances.clone().fill_diagonal_(0)) == slow
+    assert median_of_pairs(distances.clone().fill_diagonal_(0)) == slow
 
 
 def test_odd_rows_give_finite_values_within_the_labels():
