@@ -1,0 +1,132 @@
+"""Alignment: the order, the signs and the scales of hidden units that bring one network closest to another."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sne.provenance.units import UnitGroup, Units, best_match, features, similarity, unit_rows
+from sne.symmetry.symmetry import Group, Symmetry
+
+MOST_SWEEPS = 20
+"""Largest number of passes over all groups in which units are matched again."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A network whose units were brought into the order of another one.
+
+    Args:
+        state: Tensors of the network in that order.
+        moved: Share of the units that changed their place.
+        flipped: Share of the units that changed their sign.
+    """
+
+    state: dict[str, Tensor]
+    moved: float
+    flipped: float
+
+
+def move_units(state: dict[str, Tensor], group: Group, order: Int[Tensor, " units"]) -> None:
+    """Puts the units of a group into another order, in all tensors of a state.
+
+    Args:
+        state: Tensors by name; changed ones are replaced.
+        group: The group.
+        order: For each place, the unit that comes there; -1 keeps units, as far as they are left, where they are.
+    """
+    full = completed(order)
+    for span, positions in group.places:
+        if span.tensor in state:
+            tensor = state[span.tensor]
+            index = torch.arange(tensor.shape[span.dim])
+            index[positions] = positions[full]
+            state[span.tensor] = tensor.index_select(span.dim, index)
+
+
+def completed(order: Int[Tensor, " units"]) -> Int[Tensor, " units"]:
+    """Fills the open places of a matching with the units that are left, in their order.
+
+    Example:
+        >>> completed(torch.tensor([2, -1, 1])).tolist()
+        [2, 0, 1]
+    """
+    open_places = order < 0
+    if not bool(open_places.any()):
+        return order
+    left = torch.ones(len(order), dtype=torch.bool)
+    left[order[~open_places]] = False
+    full = order.clone()
+    full[open_places] = torch.nonzero(left)[:, 0]
+    return full
+
+
+def align(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], symmetry: Symmetry, units: Units, seed: int = 0
+) -> Alignment:
+    """Brings the units of the second network into the order of the first one, and to its signs.
+
+    Units are matched forward by their incoming weights, then again by all weights in turn until nothing changes.
+
+    Args:
+        first: Tensors of one network.
+        second: Tensors of the other network, with the same names and shapes.
+        symmetry: Symmetry of both.
+        units: Their hidden units.
+        seed: Seed of the order in which equal units are matched.
+
+    Source: Ainsworth et al., "Git Re-Basin", arXiv 2209.04836, section 3.2 (weight matching).
+    Differs: the first pass goes forward from the inputs instead of starting from the stored order, so that permuted
+        copies are found in one pass; groups come from the traced symmetry of any architecture; signs are aligned, too.
+    """
+    state = dict(second)
+    places = {group.group.name: torch.arange(group.size) for group in units.groups}
+
+    def rematch(group: UnitGroup, spans, number: int) -> bool:
+        order = best_match(similarity(*features(first, state, group.group, spans), group.can_flip), seed + number)
+        order = completed(order)
+        if bool((order == torch.arange(group.size)).all()):
+            return False
+        move_units(state, group.group, order)
+        places[group.group.name] = places[group.group.name][order]
+        return True
+
+    for number, (group, spans) in enumerate(units.in_order("feeding")):
+        rematch(group, spans, number)
+    for _ in range(MOST_SWEEPS):
+        # every group is tried, also after one that changed
+        changed = [rematch(group, (*group.feeding, *group.reading), 0) for group in units.groups]
+        if not any(changed):
+            break
+    flipped = align_signs(first, state, symmetry)
+    total = sum(group.size for group in units.groups)
+    moved = sum(int((order != torch.arange(len(order))).sum()) for order in places.values())
+    return Alignment(state, moved / max(1, total), flipped)
+
+
+def align_signs(first: Mapping[str, Tensor], state: dict[str, Tensor], symmetry: Symmetry) -> float:
+    """Flips units of a state where that brings it closer to another network; returns the share of units that flipped."""
+    groups = [group for group in symmetry.groups if "sign" in group.kinds]
+    flipped = total = 0
+    for group in groups:
+        spans = [span for span in group.spans if span.tensor in state and span.power % 2]
+        if not spans:
+            continue
+        products = torch.stack(
+            [(unit_rows(first, group, span) * unit_rows(state, group, span)).sum(1) for span in spans]
+        )
+        scales = torch.stack([unit_rows(first, group, span).square().sum() for span in spans]).sqrt().clamp_min(1e-20)
+        sign = torch.where((products / scales[:, None]).sum(0) < 0, -1.0, 1.0)
+        total += group.size
+        if bool((sign > 0).all()):
+            continue
+        flipped += int((sign < 0).sum())
+        for span, positions in group.places:
+            if span.tensor in state and span.power % 2:
+                tensor = state[span.tensor]
+                along = torch.ones(tensor.shape[span.dim], dtype=tensor.dtype)
+                along[positions] = sign.to(tensor.dtype)[:, None]
+                state[span.tensor] = tensor * along.view([-1 if d == span.dim else 1 for d in range(tensor.ndim)])
+    return flipped / max(1, total)

@@ -1,0 +1,307 @@
+"""`compare`: the relation of two networks, with the evidence for it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from sne.checkpoints import read_network
+from sne.checkpoints.read import Readable
+from sne.networks import Network
+from sne.provenance.alignment import Alignment, align
+from sne.provenance.direction import guess_child
+from sne.provenance.evidence import Evidence, compare_pair, compare_values, mean_cosine
+from sne.provenance.independence import judge_independence
+from sne.provenance.matching import Matching, match
+from sne.provenance.merging import Merge, merged_from
+from sne.provenance.relation import LEAST_SHARE, SAME_FUNCTION, Relation, Verdict, name_relation
+from sne.provenance.states import Counterpart, StoredState
+from sne.provenance.units import Units
+from sne.symmetry import apply, canonical_transformation, symmetry_by_name, symmetry_of
+from sne.symmetry.symmetry import Symmetry
+
+LEAST_GAIN = 0.02
+"""Least gain of the mean cosine by which an alignment is preferred."""
+
+MOST_ALIGNED = 200_000_000
+"""Largest number of weights of networks whose units are aligned, which takes all tensors of one of them in memory."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What one network is to another.
+
+    Args:
+        first: Name of the first network.
+        second: Name of the second network.
+        relation: The relation.
+        related: Whether the two have a common origin.
+        p_value: Probability of such an agreement of hidden units between independent networks; None where the units of
+            the architecture are not known.
+        direction: "second from first", "first from second", or None if that is not known or has no meaning.
+        confidence: Probability that the direction is right; 1 where it follows from the values.
+        why: One sentence with the evidence.
+        layers: Evidence of each pair of tensors, after alignment.
+        aligned: What alignment did: "units moved", "signs flipped", "scales changed".
+        assumed: What was assumed of the architecture, because names and shapes do not tell.
+        matching: The pairs of tensors, and the tensors without a counterpart.
+        merge: Weights of the parents of a merge; None if no second parent was given.
+    """
+
+    first: str
+    second: str
+    relation: Relation
+    related: bool
+    p_value: float | None
+    direction: str | None
+    confidence: float
+    why: str
+    layers: tuple[Evidence, ...]
+    aligned: tuple[str, ...]
+    assumed: str
+    matching: Matching
+    merge: Merge | None = None
+
+
+def compare(
+    first: Readable | Network,
+    second: Readable | Network,
+    other_parent: Readable | Network | None = None,
+    *,
+    select: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Says what one network is to another: a copy, a changed copy, a relative, or nothing.
+
+    Tensors are matched by name, by name without prefix, or by the order of layers. Their values are compared as they
+    are stored and, unless that shows the relation, after the hidden units of the second network have been brought to
+    the order, the signs and the scales of the first one.
+
+    Args:
+        first: A network, or anything that `sne.read_network` takes.
+        second: Another one.
+        other_parent: A third one, to test whether `first` is a merge of `second` and this one.
+        select: Name of the network to read where a file holds several.
+        on_progress: Called with the number of tensors compared and their number.
+
+    Returns:
+        The relation with its evidence.
+
+    Raises:
+        CheckpointError: A source cannot be read.
+
+    Example:
+        >>> import torch, sne
+        >>> module = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 4))
+        >>> state = module.state_dict()
+        >>> order = torch.randperm(32)
+        >>> copy = {"0.weight": state["0.weight"][order], "0.bias": state["0.bias"][order],
+        ...         "2.weight": state["2.weight"][:, order], "2.bias": state["2.bias"]}
+        >>> found = compare(state, copy)
+        >>> found.relation.value, found.aligned
+        ('same function', ('units moved',))
+    """
+    one, other = (_network(source, select) for source in (first, second))
+    matching = match(one, other)
+    if matching.share < LEAST_SHARE:
+        return _not_comparable(one, other, matching)
+    if other_parent is not None:
+        merge = merged_from(one, other, _network(other_parent, select))
+        if merge is not None:
+            return _merged(one, other, matching, merge)
+    found = []
+    for number, pair in enumerate(matching.pairs):
+        found.append(compare_pair(one, other, pair))
+        if on_progress is not None:
+            on_progress(number + 1, len(matching.pairs))
+    all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
+    states = StoredState(one), Counterpart(one, other, matching)
+    known = Layout(symmetry_of(one), "")
+    independence = judge_independence(*states, Units(known.symmetry, one, states[1]))
+    verdict = name_relation(found, independence.p_value, all_matched)
+    best = Standing(tuple(found), verdict, independence.p_value, (), "")
+    if verdict.relation in TRAINED and one.num_weights <= MOST_ALIGNED:
+        best = _aligned(one, matching, states, known, best, all_matched)
+    return _comparison(one, other, best, matching)
+
+
+TRAINED = (Relation.FINE_TUNE, Relation.SAME_START, Relation.PARTIAL, Relation.INDEPENDENT)
+"""Relations of networks that alignment may show to be closer."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A symmetry, and what was assumed for it.
+
+    Args:
+        symmetry: Symmetry of both networks.
+        assumed: What names and shapes do not tell; empty if nothing was assumed.
+    """
+
+    symmetry: Symmetry
+    assumed: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of two networks after some alignment.
+
+    Args:
+        found: Evidence of the pairs of tensors.
+        verdict: The relation.
+        p_value: The p-value, or None.
+        aligned: What alignment did.
+        assumed: What was assumed.
+    """
+
+    found: tuple[Evidence, ...]
+    verdict: Verdict
+    p_value: float | None
+    aligned: tuple[str, ...]
+    assumed: str
+
+
+def _network(source: Readable | Network, select: str | None) -> Network:
+    return source if isinstance(source, Network) else read_network(source, select=select)
+
+
+def _aligned(
+    one: Network,
+    matching: Matching,
+    states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    known: Layout,
+    raw: Standing,
+    all_matched: bool,
+) -> Standing:
+    """Returns the standing after the alignment that brings the networks closest; the raw one if none does."""
+    first, second = ({name: state[name].float() for name in states[1]} for state in states)
+    best = raw
+    for layout in _layouts(one, known):
+        for kinds in ((), ("scaling",)):
+            if kinds and not any("scaling" in group.kinds for group in layout.symmetry.groups):
+                continue
+            standing = _align_in(one, matching, first, second, layout, kinds, raw, all_matched)
+            if standing is None:
+                continue
+            if standing.verdict.relation is Relation.SAME_FUNCTION:
+                return standing
+            if _closeness(standing) > _closeness(best) + LEAST_GAIN:
+                best = standing
+    return best
+
+
+def _closeness(standing: Standing) -> float:
+    return mean_cosine(list(standing.found))
+
+
+def _layouts(one: Network, known: Layout) -> list[Layout]:
+    """Returns the symmetries to try: the one that is certain, and those of a plain stack without skip connections."""
+    found = [known] if known.symmetry.groups else []
+    for activation in (None, "relu", "tanh"):
+        symmetry = symmetry_by_name(one, assume_sequential=True, activation=activation)
+        text = "layers follow one another without skip connections"
+        if activation is not None:
+            text += f", with {activation} between them"
+        if symmetry.groups and all(symmetry.groups != layout.symmetry.groups for layout in found):
+            found.append(Layout(symmetry, text))
+    return found
+
+
+def _align_in(
+    one: Network,
+    matching: Matching,
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    layout: Layout,
+    kinds: Sequence[str],
+    raw: Standing,
+    all_matched: bool,
+) -> Standing | None:
+    """Aligns the networks by one symmetry, with scales at their canonical point if `kinds` says so.
+
+    Returns:
+        The standing; None if nothing moved, or if the networks are not related after all.
+    """
+    symmetry = _restricted(layout.symmetry, first)
+    steps = []
+    if kinds:
+        first, second = (apply(canonical_transformation(symmetry, state, kinds), state) for state in (first, second))
+        steps.append("scales changed")
+    units = Units(symmetry, one, second)
+    moved: Alignment = align(first, second, symmetry, units)
+    steps += ["units moved"] * (moved.moved > 0) + ["signs flipped"] * (moved.flipped > 0)
+    if not steps:
+        return None
+    p_value = raw.p_value
+    if p_value is None:
+        p_value = judge_independence(first, second, units).p_value
+    found = _evidence_in_memory(one, matching, first, moved.state, raw.found)
+    changed = max((item.relative_change for item in found if item.entries > 1), default=0.0)
+    steps_text = " and ".join(steps)
+    if all_matched and changed <= SAME_FUNCTION:
+        verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps_text})")
+        return Standing(found, verdict, p_value, tuple(steps), layout.assumed)
+    verdict = name_relation(found, p_value, all_matched, is_aligned=True)
+    if verdict.relation is Relation.INDEPENDENT:
+        return None
+    return Standing(found, verdict, p_value, tuple(steps), layout.assumed)
+
+
+def _restricted(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> Symmetry:
+    """Returns the symmetry without the groups that reach tensors which only one network has."""
+    groups = tuple(group for group in symmetry.groups if all(span.tensor in tensors for span in group.spans))
+    return replace(symmetry, groups=groups, mixings=())
+
+
+def _evidence_in_memory(
+    one: Network,
+    matching: Matching,
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    raw: Sequence[Evidence],
+) -> tuple[Evidence, ...]:
+    """Compares all pairs whose tensors are in memory anew; the others keep their evidence."""
+    found = []
+    for pair, before in zip(matching.pairs, raw, strict=True):
+        part = pair.first.part
+        if pair.is_whole and part.tensor in second:
+            values = part.arrange(first[part.tensor]), part.arrange(second[part.tensor])
+            found.append(compare_values(pair, *values))
+        else:
+            found.append(before)
+    return tuple(found)
+
+
+def _comparison(one: Network, other: Network, best: Standing, matching: Matching) -> Comparison:
+    verdict = best.verdict
+    child, confidence = verdict.child, verdict.confidence
+    if not child and verdict.relation in (Relation.FINE_TUNE, Relation.PARTIAL):
+        child, confidence = guess_child(best.found)
+    return Comparison(
+        one.name,
+        other.name,
+        verdict.relation,
+        verdict.relation is not Relation.INDEPENDENT,
+        best.p_value,
+        {1: "second from first", -1: "first from second"}.get(child),
+        confidence,
+        verdict.why,
+        best.found,
+        best.aligned,
+        best.assumed,
+        matching,
+    )
+
+
+def _not_comparable(one: Network, other: Network, matching: Matching) -> Comparison:
+    why = f"only {matching.share:.0%} of the weights of the smaller network have a counterpart of the same type and size"
+    return Comparison(
+        one.name, other.name, Relation.NOT_COMPARABLE, False, None, None, 0.0, why, (), (), "", matching
+    )
+
+
+def _merged(one: Network, other: Network, matching: Matching, merge: Merge) -> Comparison:
+    why = f"weighted mean of the parents: {merge.weights[0]:.3f} and {merge.weights[1]:.3f}"
+    return Comparison(
+        one.name, other.name, Relation.MERGE, True, None, "first from second", 1.0, why, (), (), "", matching, merge
+    )

@@ -1,0 +1,146 @@
+"""Are two networks independent? Exact and nearly exact p-values from the matching of their hidden units."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import exp, lgamma
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sne.provenance.alignment import move_units
+from sne.provenance.units import UnitGroup, Units, best_match, features, own_features, similarity
+
+CERTAIN = 1e-9
+"""With a smaller p-value in stored order, no other order is tried."""
+
+_TERMS = 40
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement of two matchings of the units of one group.
+
+    Args:
+        group: Name of the group.
+        units: Number of units.
+        fixed: Number of units that both matchings give the same partner.
+    """
+
+    group: str
+    units: int
+    fixed: int
+
+
+@dataclass(frozen=True)
+class Independence:
+    """How surely two networks are not independent.
+
+    Args:
+        p_value: Probability of such an agreement for independent networks; None if no units are known.
+        stored: Agreement of the best matching with the stored order, by group.
+        twice: Agreement of the matching by incoming weights with that by outgoing weights, by group; empty if the
+            stored order is certain.
+    """
+
+    p_value: float | None
+    stored: tuple[Agreement, ...]
+    twice: tuple[Agreement, ...]
+
+
+def judge_independence(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int = 0
+) -> Independence:
+    """Tests whether two networks of one layout are independent, by two agreements of their hidden units.
+
+    **In stored order.** Units are matched by all weights whose other axes are inputs, outputs or units of layers that
+    come earlier in this order. Initial weights and training do not depend on the order in which units are stored. For
+    independent networks the best matching is therefore a uniform permutation, whatever the networks have learned, and
+    given the orders of the layers before, so that the layers are independent, too. The number of units that are
+    matched with the unit of the same place is distributed as the fixed points of random permutations. This p-value is
+    exact for every architecture of known symmetry.
+
+    **In any order.** Copies may have permuted units. They are matched twice: by incoming weights, going forward from
+    the inputs, and by outgoing weights, going back from the outputs. The two matchings use different weights. Units of
+    independent networks that learned the same task are of similar types, on which both matchings agree; the directions
+    in which types differ are therefore removed (`own_features`), which makes the fixed points of one matching against
+    the other nearly distributed as above. benchmarks/results/lineage.md has the figures.
+
+    The p-value is twice the smaller of the two, or twice the first one if that is below `CERTAIN`.
+
+    Args:
+        first: Tensors of one network.
+        second: Tensors of the other network, with the same names and shapes.
+        units: Their hidden units.
+        seed: Seed of the order in which equal units are matched.
+
+    Source: Zhu et al., "Independence Tests for Language Models", arXiv 2502.12292, section 3: units are matched by two
+        matrices of a feed-forward layer, and the two permutations are compared.
+    Differs: every architecture of known symmetry; the stored order is tested first, which is exact; agreement is
+        counted by fixed points, whose distribution is known for all layers together; types of units are removed.
+    """
+    stored = tuple(_in_stored_order(first, second, units, seed))
+    if not stored:
+        return Independence(None, (), ())
+    p_stored = fixed_points_p_value(stored)
+    twice = () if p_stored < CERTAIN else tuple(_in_any_order(first, second, units, seed))
+    return Independence(min(1.0, 2 * min(p_stored, fixed_points_p_value(twice))), stored, twice)
+
+
+def _in_stored_order(first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int):
+    for number, (group, spans) in enumerate(units.in_order("both")):
+        similar = similarity(*features(first, second, group.group, spans), can_flip=False)
+        found = best_match(similar, seed + number)
+        yield Agreement(group.group.name, group.size, int((found == torch.arange(group.size)).sum()))
+
+
+def _in_any_order(first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int):
+    forward = _matchings(first, second, units, "feeding", seed)
+    backward = _matchings(first, second, units, "reading", seed + 1000)
+    for name, (group, found) in forward.items():
+        if name in backward:
+            other = backward[name][1]
+            yield Agreement(name, group.size, int(((found == other) & (found >= 0)).sum()))
+
+
+def _matchings(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, side: str, seed: int
+) -> dict[str, tuple[UnitGroup, Tensor]]:
+    """Matches the units by their own features, layer after layer, each in the order of the layers before."""
+    moved = dict(second)
+    found = {}
+    for number, (group, spans) in enumerate(units.in_order(side)):
+        rows = features(first, moved, group.group, spans)
+        own = best_match(similarity(*own_features(*rows), group.can_flip), seed + number)
+        found[group.group.name] = (group, own)
+        move_units(moved, group.group, best_match(similarity(*rows, group.can_flip), seed + number))
+    return found
+
+
+def fixed_points_p_value(agreements: Sequence[Agreement]) -> float:
+    """Returns the probability that independent uniform permutations have at least as many fixed points in all.
+
+    Args:
+        agreements: One per permutation. Where some units have no partner, the p-value is an upper bound.
+
+    Example:
+        >>> round(fixed_points_p_value([Agreement("hidden", 3, 3)]) * 6, 6)  # one of the 6 permutations of 3 units
+        1.0
+    """
+    fixed = sum(found.fixed for found in agreements)
+    distribution = np.ones(1)
+    beyond = 0.0
+    for found in agreements:
+        single = _fixed_points(found.units)
+        distribution = np.convolve(distribution, single)
+    if fixed < len(distribution):
+        beyond = float(distribution[fixed:].sum())
+    return min(1.0, beyond)
+
+
+def _fixed_points(units: int) -> np.ndarray:
+    """Returns the probability of each number of fixed points of a uniform permutation."""
+    counts = np.arange(min(units, 170) + 1)
+    signs = (-1.0) ** np.arange(_TERMS)
+    terms = np.array([sign * exp(-lgamma(i + 1)) for i, sign in enumerate(signs)]).cumsum()
+    return np.array([exp(-lgamma(k + 1)) * terms[min(units - k, _TERMS - 1)] for k in counts])

@@ -1,0 +1,86 @@
+"""Quantised tensors: values on a lattice of few levels, near the values of another tensor."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+GROUPS = (0, 128, 64, 32)
+"""Numbers of neighbouring entries of a row that share a scale; 0 for whole rows. The whole tensor is tried first."""
+
+LEAST_VALUES = 6
+"""Least number of entries that share a scale; fewer lie on some levels by chance."""
+
+_TOLERANCE = 0.02  # of a step; values may have been rounded to half precision after they were scaled
+_LEVELS = {4: (7, 8, 15), 8: (127, 128, 255)}  # steps from zero to the largest entry, or from the smallest to the largest
+
+
+def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> int:
+    """Returns the number of bits of a tensor that was made by quantising another one.
+
+    The values must lie on levels of equal distance, per tensor, row, or group of entries, must be no further than one
+    step from the original, and the original must not lie on such levels itself.
+
+    Args:
+        original: Values before.
+        made: Values that may have been quantised and scaled back.
+
+    Returns:
+        4 or 8; 0 if the values are not of this kind.
+
+    Example:
+        >>> values = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+        >>> step = values.abs().max() / 127
+        >>> lattice_bits(values, (values / step).round() * step)
+        8
+    """
+    for bits, steps in _LEVELS.items():
+        for one, other in _pieces(original, made):
+            if one.shape[1] < LEAST_VALUES:
+                continue
+            width, is_lattice = _on_levels(other, steps)
+            is_constant = other.amax(1) == other.amin(1)
+            is_near = ((one - other).abs() <= 1.01 * width[:, None]).all(1)
+            if bool(is_constant.all()) or not bool((is_constant | (is_lattice & is_near)).all()):
+                continue
+            if not bool(_on_levels(one, steps)[1][~is_constant].all()):
+                return bits
+    return 0
+
+
+def _pieces(
+    original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]
+) -> Iterator[tuple[Float[Tensor, "pieces entries"], Float[Tensor, "pieces entries"]]]:
+    """Yields both tensors cut into the pieces that may have a scale of their own."""
+    yield original.reshape(1, -1), made.reshape(1, -1)
+    for size in GROUPS:
+        if not size:
+            yield original, made
+        elif original.shape[1] % size == 0:
+            yield original.reshape(-1, size), made.reshape(-1, size)
+
+
+def _on_levels(
+    values: Float[Tensor, "pieces entries"], steps: tuple[int, ...]
+) -> tuple[Float[Tensor, " pieces"], Bool[Tensor, " pieces"]]:
+    """Returns the distance of neighbouring levels of each piece, and whether all its values lie on such levels.
+
+    The largest magnitude of a piece, or the distance from its smallest to its largest entry, is one of `steps` steps.
+    Where that is not so, because entries were clipped, the smallest gap between entries is taken for the step.
+    """
+    wide = values.double()
+    lowest, span = wide.amin(1, keepdim=True), wide.amax(1) - wide.amin(1)
+    ordered = wide.sort(dim=1).values
+    gaps = ordered.diff(dim=1)
+    gaps = torch.where(gaps > 1e-2 * span[:, None] / steps[-1], gaps, torch.inf).min(dim=1).values
+    counted = (span / gaps).round().clamp(1, steps[-1])  # the whole span has a smaller relative rounding error than a gap
+    candidates = [(wide, wide.abs().amax(1) / count) for count in steps]
+    candidates += [(wide - lowest, span / count) for count in (steps[-1], counted)]
+    found, width = torch.zeros(len(values), dtype=torch.bool), torch.zeros(len(values), dtype=torch.float64)
+    for moved, step in candidates:
+        places = moved / step.clamp_min(1e-30)[:, None]
+        is_lattice = (step > 0) & ((places - places.round()).abs().amax(1) <= _TOLERANCE)
+        width = torch.where(is_lattice & ~found, step, width)
+        found |= is_lattice
+    return width, found

@@ -1,0 +1,153 @@
+"""The relation of two networks, named from the evidence of their tensors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sne.provenance.evidence import Change, Evidence, mean_cosine
+
+SIGNIFICANT = 1e-6
+"""Networks with a smaller p-value are related."""
+
+LEAST_COSINE = 0.4
+"""Networks whose matrices have a larger mean cosine are related, even if no p-value can be given."""
+
+CLOSE = 0.97
+"""Networks whose matrices have a larger mean cosine after alignment are related."""
+
+LEAST_ENTRIES = 256
+"""Least number of entries of all matrices together for a cosine to say something."""
+
+SAME_FUNCTION = 1e-4
+"""Largest relative change of a copy whose units were permuted, scaled or flipped, which is due to rounding."""
+
+LEAST_SHARE = 0.5
+"""Least share of weights that need a counterpart for two networks to be compared."""
+
+LEAST_EQUAL_SHARE = 0.05
+"""Least share of weights in equal matrices for a partial fine-tune."""
+
+
+class Relation(StrEnum):
+    """What one network is to another."""
+
+    IDENTICAL = "identical"
+    SAME_FUNCTION = "same function"
+    PRECISION = "precision"
+    PRUNED = "pruned"
+    LOW_RANK = "low-rank update"
+    PARTIAL = "partial fine-tune"
+    FINE_TUNE = "fine-tune"
+    SAME_START = "same initialisation"
+    MERGE = "merge"
+    INDEPENDENT = "independent"
+    NOT_COMPARABLE = "not comparable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A relation, who is the child, and why.
+
+    Args:
+        relation: The relation.
+        child: 1 if the second network was made from the first one, -1 if the first one was made from the second one, 0
+            if that is not known or has no meaning.
+        confidence: Probability that the direction is right; 1 where it follows from the values.
+        why: One sentence.
+    """
+
+    relation: Relation
+    child: int
+    confidence: float
+    why: str
+
+
+def name_relation(
+    found: Sequence[Evidence], p_value: float | None, all_matched: bool, *, is_aligned: bool = False
+) -> Verdict:
+    """Names the relation of two networks.
+
+    Args:
+        found: Evidence of every pair of tensors; aligned, if the units were moved.
+        p_value: Probability of such an agreement of units for independent networks; None if unknown.
+        all_matched: Whether every tensor has a counterpart of the same size.
+        is_aligned: Whether the units were moved. That makes matrices of independent networks more alike, too, so that
+            the cosine has to be larger.
+    """
+    changed = [one for one in found if one.change is not Change.EQUAL]
+    kinds = {one.change for one in changed}
+    if not changed:
+        if all_matched:
+            return Verdict(Relation.IDENTICAL, 0, 0.0, "all values are equal")
+        return Verdict(Relation.PARTIAL, 0, 0.0, "all tensors that both have are equal, and one has further tensors")
+    made_by = _made_by_one_operation(changed, kinds)
+    if made_by is not None and all_matched:
+        return made_by
+    return _trained(found, p_value, CLOSE if is_aligned else LEAST_COSINE)
+
+
+def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> Verdict | None:
+    """Returns the verdict for changes of number types, pruning and low-rank updates; None for others."""
+    votes = [one.child for one in changed]
+    child, confidence = _majority(votes)
+    details = sorted({one.detail for one in changed if one.detail})
+    if kinds == {Change.ROUNDED} and len(set(votes)) == 1:
+        return Verdict(Relation.PRECISION, child, 1.0, f"the values are those of the other, rounded to {details[0]}")
+    if Change.QUANTISED in kinds and kinds <= {Change.QUANTISED, Change.ROUNDED} and confidence == 1:
+        levels = ", ".join(one for one in details if one.startswith("int"))
+        return Verdict(Relation.PRECISION, child, 1.0, f"values lie on the levels of {levels}, next to those of the other")
+    if kinds <= {Change.PRUNED, Change.ROUNDED} and Change.PRUNED in kinds and confidence == 1:
+        share = sum(max(one.pruned) * one.entries for one in changed) / sum(one.entries for one in changed)
+        return Verdict(Relation.PRUNED, child, 1.0, f"{share:.0%} of the entries of changed tensors were set to zero, the others are equal")
+    if Change.LOW_RANK in kinds and kinds <= {Change.LOW_RANK, Change.ROUNDED}:
+        low = [one for one in changed if one.change is Change.LOW_RANK]
+        child, confidence = _majority([one.child for one in low])
+        ranks = sorted({one.detail for one in low})
+        return Verdict(Relation.LOW_RANK, child, confidence, f"changes of {', '.join(ranks)} in {len(low)} matrices")
+    return None
+
+
+def _majority(votes: Sequence[int]) -> tuple[int, float]:
+    """Returns the direction of most votes, and their share."""
+    cast = [vote for vote in votes if vote]
+    if not cast:
+        return 0, 0.0
+    child = 1 if sum(cast) >= 0 else -1
+    return child, cast.count(child) / len(cast)
+
+
+def _trained(found: Sequence[Evidence], p_value: float | None, least: float) -> Verdict:
+    """Returns the verdict for networks that differ by training, or have nothing in common."""
+    matrices = [one for one in found if one.is_random_matrix]
+    total = sum(one.entries for one in matrices)
+    equal = [one for one in matrices if one.change is Change.EQUAL]
+    share = sum(one.entries for one in equal) / max(1, total)
+    if share >= LEAST_EQUAL_SHARE:
+        names = [one.pair.first.layer.name for one in matrices if one.change is not Change.EQUAL]
+        others = ", ".join(dict.fromkeys(names)) or "no matrix"
+        return Verdict(Relation.PARTIAL, 0, 0.0, f"{share:.0%} of the weights are equal; changed: {others}")
+    cosine = mean_cosine(list(found))
+    is_close = cosine >= least and total >= LEAST_ENTRIES
+    if not is_close and (p_value is None or p_value > SIGNIFICANT):
+        shown = "no p-value can be given" if p_value is None else f"p = {p_value:.2g}"
+        return Verdict(Relation.INDEPENDENT, 0, 0.0, f"mean cosine of the matrices {cosine:.2f}, {shown}")
+    pruned = _pruned_and_trained(matrices)
+    if pruned:
+        return Verdict(Relation.PRUNED, pruned, 1.0, "entries were set to zero, and the others trained further")
+    head, tail = (
+        sum(getattr(one, name) * one.entries for one in matrices) / max(1, total)
+        for name in ("head_cosine", "tail_cosine")
+    )
+    if head < tail:
+        why = f"the largest directions agree less (cosine {head:.2f}) than the rest, which comes from initialisation ({tail:.2f})"
+        return Verdict(Relation.SAME_START, 0, 0.0, why)
+    return Verdict(Relation.FINE_TUNE, 0, 0.0, f"mean cosine of the matrices {cosine:.2f}; learned directions agree")
+
+
+def _pruned_and_trained(matrices: Sequence[Evidence]) -> int:
+    """Returns which network has many zeros that the other one has not: 1 for the second one, -1 for the first one."""
+    total = sum(one.entries for one in matrices)
+    shares = [sum(one.pruned[number] * one.entries for one in matrices) / max(1, total) for number in (0, 1)]
+    if max(shares) < 0.1 or min(shares) > 0.1 * max(shares):
+        return 0
+    return 1 if shares[0] > shares[1] else -1

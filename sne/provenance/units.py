@@ -1,0 +1,202 @@
+"""Hidden units of two networks of one layout: what describes them, and which unit of one is most like which of the other."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from sne.networks import Network
+from sne.symmetry.symmetry import Group, Span, Symmetry
+
+MOST_COLUMNS = 512
+"""Largest number of features of a unit that are taken from one tensor, at equal distances."""
+
+MOST_SPANS = 8
+"""Largest number of tensors that describe the units of one group, at equal distances."""
+
+MOST_ASSIGNED = 1500
+"""Largest number of units for which the best assignment is computed; of more, mutual nearest neighbours count."""
+
+SHARED_DIRECTIONS = 0.2
+"""Share of the principal directions of all units that `own_features` removes, the largest ones first."""
+
+
+@dataclass(frozen=True)
+class UnitGroup:
+    """Hidden units that may be permuted, with the tensors that feed them and that read them.
+
+    Args:
+        group: The group of the symmetry.
+        feeding: Spans in which the units are fed: rows of weights, biases, norms.
+        reading: Spans in which the units are read.
+    """
+
+    group: Group
+    feeding: tuple[Span, ...]
+    reading: tuple[Span, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of units."""
+        return self.group.size
+
+    @property
+    def can_flip(self) -> bool:
+        """Whether a unit may change its sign."""
+        return "sign" in self.group.kinds
+
+
+class Units:
+    """All hidden units of a layout, and the order in which they can be described.
+
+    The features of a unit are entries of tensors. They are comparable between two networks if the other axes of these
+    tensors are inputs, outputs or kernel positions, or hold units that are already in a common order.
+
+    Args:
+        symmetry: Symmetry of the layout.
+        network: The network that has it; tells which axis of a tensor feeds units.
+        tensors: Names of the tensors that both networks have.
+    """
+
+    def __init__(self, symmetry: Symmetry, network: Network, tensors: Mapping[str, Tensor]) -> None:
+        axes = {part.tensor: (part.out_axis, part.in_axis) for _, part in network.parts()}
+        self.groups: list[UnitGroup] = []
+        self._dims = {name: len(shape) for name, shape in symmetry.shapes.items()}
+        self._groups_on: dict[tuple[str, int], set[str]] = {}
+        for group in symmetry.groups:
+            spans = [span for span in group.spans if span.tensor in tensors]
+            if "permutation" not in group.kinds or group.size < 2 or not spans:
+                continue
+            reading = [span for span in spans if self._dims[span.tensor] > 1 and span.dim == axes[span.tensor][1]]
+            feeding = [span for span in spans if span not in reading]
+            self.groups.append(UnitGroup(group, tuple(feeding), tuple(reading)))
+            for span in spans:
+                self._groups_on.setdefault((span.tensor, span.dim), set()).add(group.name)
+
+    def in_order(self, side: str) -> Iterator[tuple[UnitGroup, tuple[Span, ...]]]:
+        """Yields each group with the spans that describe it, once the groups on their other axes have been yielded.
+
+        Args:
+            side: "feeding" or "reading": the spans to use; "both" for all.
+
+        Returns:
+            Groups with at least one such matrix. Vectors, such as biases, count only next to a matrix.
+        """
+        done: set[str] = set()
+        todo = list(self.groups)
+        while todo:
+            found = [(group, spans) for group in todo if (spans := self._usable(group, side, done))]
+            if not found:
+                return
+            group, spans = max(found, key=lambda one: len([span for span in one[1] if self._dims[span.tensor] > 1]))
+            done.add(group.group.name)
+            todo.remove(group)
+            yield group, spans
+
+    def _usable(self, group: UnitGroup, side: str, done: set[str]) -> tuple[Span, ...]:
+        spans = {"feeding": group.feeding, "reading": group.reading, "both": (*group.feeding, *group.reading)}[side]
+        usable = [span for span in spans if self._others(span, group.group.name) <= done]
+        has_matrix = any(self._dims[span.tensor] > 1 for span in usable)
+        return tuple(usable) if has_matrix else ()
+
+    def _others(self, span: Span, own: str) -> set[str]:
+        """Returns the groups on the axes of a tensor, apart from the span itself."""
+        others = set()
+        for dim in range(self._dims[span.tensor]):
+            names = self._groups_on.get((span.tensor, dim), set())
+            others |= names - {own} if dim == span.dim else names
+        return others
+
+
+def unit_rows(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Tensor, "units features"]:
+    """Returns the entries of each unit in one tensor, at most `MOST_COLUMNS`."""
+    values = state[span.tensor].movedim(span.dim, 0)
+    if values.ndim > 1 and values.shape[1] > MOST_COLUMNS:
+        values = values[:, _spaced(values.shape[1])]
+    values = values[span.positions(group.size)].reshape(group.size, -1)
+    if values.shape[1] > MOST_COLUMNS:
+        values = values[:, _spaced(values.shape[1])]
+    return values.float()
+
+
+def _spaced(length: int) -> Int[Tensor, " columns"]:
+    """Returns `MOST_COLUMNS` indices at equal distances."""
+    return torch.linspace(0, length - 1, MOST_COLUMNS).long()
+
+
+def features(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: Group, spans: Sequence[Span]
+) -> tuple[Float[Tensor, "units features"], Float[Tensor, "units features"]]:
+    """Describes the units of two networks by their entries in some tensors, each tensor at one scale."""
+    found: tuple[list[Tensor], list[Tensor]] = [], []
+    for span in [spans[i * len(spans) // MOST_SPANS] for i in range(MOST_SPANS)] if len(spans) > MOST_SPANS else spans:
+        one, other = unit_rows(first, group, span), unit_rows(second, group, span)
+        for values, rows in zip((one, other), found, strict=True):
+            values = values.nan_to_num(0.0, 0.0, 0.0)
+            rows.append(values / values.square().mean().sqrt().clamp_min(1e-20))
+    return torch.cat(found[0], 1), torch.cat(found[1], 1)
+
+
+def own_features(
+    first: Float[Tensor, "units features"], second: Float[Tensor, "units features"]
+) -> tuple[Float[Tensor, "units directions"], Float[Tensor, "units directions"]]:
+    """Removes the directions in which the units of both networks vary most.
+
+    Networks that learned the same task have units of the same types, although they are independent. Types differ along
+    the largest principal directions; what a unit has beyond its type lies in the others.
+    """
+    both = torch.cat([first, second])
+    both = both - both.mean(0)
+    left, sizes, _ = torch.linalg.svd(both, full_matrices=False)
+    rank = int((sizes > 1e-5 * sizes[0].clamp_min(1e-30)).sum())
+    dropped = int(SHARED_DIRECTIONS * rank)
+    if dropped == rank:
+        return first, second
+    own = left[:, dropped:rank] * sizes[dropped:rank]
+    return own[: len(first)], own[len(first) :]
+
+
+def similarity(
+    first: Float[Tensor, "units features"], second: Float[Tensor, "units features"], can_flip: bool
+) -> Float[Tensor, "units units"]:
+    """Returns the cosine of each unit of one network with each unit of the other, without its sign if units may flip."""
+    if not can_flip:
+        mean = torch.cat([first, second]).mean(0)
+        first, second = first - mean, second - mean
+    first = first / first.norm(dim=1, keepdim=True).clamp_min(1e-20)
+    second = second / second.norm(dim=1, keepdim=True).clamp_min(1e-20)
+    found = first @ second.T
+    return found.abs() if can_flip else found
+
+
+def best_match(similar: Float[Tensor, "units units"], seed: int) -> Int[Tensor, " units"]:
+    """Matches each unit of the first network with a unit of the second one.
+
+    Args:
+        similar: Similarity of each unit of the first network to each unit of the second one.
+        seed: Seed of the order in which units are considered, so that equal units are not matched in stored order.
+
+    Returns:
+        The unit of the second network for each unit of the first one; -1 for units without a mutual nearest neighbour
+        if there are more than `MOST_ASSIGNED`. No unit occurs twice.
+
+    Example:
+        >>> best_match(torch.tensor([[0.1, 0.9], [0.8, 0.7]]), seed=0).tolist()
+        [1, 0]
+    """
+    size = len(similar)
+    random = np.random.default_rng(seed)
+    rows, columns = random.permutation(size), random.permutation(size)
+    shuffled = similar.numpy()[rows][:, columns]
+    found = np.full(size, -1)
+    if size <= MOST_ASSIGNED:
+        found[rows] = columns[linear_sum_assignment(shuffled, maximize=True)[1]]
+    else:
+        nearest, back = shuffled.argmax(1), shuffled.argmax(0)
+        mutual = back[nearest] == np.arange(size)
+        found[rows[mutual]] = columns[nearest[mutual]]
+    return torch.from_numpy(found)
