@@ -50,7 +50,7 @@ def settings() -> TrainingSettings:
     little better, too, and a tenth of the features per split is as good as three tenths.
     """
     return preset_settings(
-        "default", experts=("neural", "forest"), folds=3, epochs=30, trees=35, least_in_leaf=8, share_of_features=0.1
+        "default", experts=("neural", "forest"), folds=3, epochs=30, trees=35, least_in_leaf=16, share_of_features=0.1
     )
 
 

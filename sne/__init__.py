@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sne import networks as networks
     from sne import nn as nn
     from sne import predictors as predictors
+    from sne import provenance as provenance
     from sne import symmetry as symmetry
     from sne import training as training
     from sne import zoo as zoo
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from sne.networks import Network as Network
     from sne.predictors import Predictor as Predictor
     from sne.predictors import encode as encode
+    from sne.provenance import Comparison as Comparison
+    from sne.provenance import Relation as Relation
+    from sne.provenance import compare as compare
     from sne.symmetry import Symmetry as Symmetry
     from sne.training import TrainingSettings as TrainingSettings
     from sne.training import evaluate as evaluate
@@ -47,17 +51,20 @@ _PACKAGES = (
     "networks",
     "nn",
     "predictors",
+    "provenance",
     "symmetry",
     "training",
     "zoo",
 )
 _PACKAGE_OF = {
     "CheckpointError": "errors",
+    "Comparison": "provenance",
     "Network": "networks",
     "NetworkEncoder": "encoders",
     "Predictor": "predictors",
     "PredictorError": "errors",
     "SneError": "errors",
+    "Relation": "provenance",
     "Split": "zoo",
     "Symmetry": "symmetry",
     "SymmetryError": "errors",
@@ -65,6 +72,7 @@ _PACKAGE_OF = {
     "TrainingSettings": "training",
     "Zoo": "zoo",
     "ZooError": "errors",
+    "compare": "provenance",
     "encode": "predictors",
     "evaluate": "training",
     "fit": "training",

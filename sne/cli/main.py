@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sne import __version__
+from sne.cli.compare import compare
 from sne.cli.encode import encode
 from sne.cli.evaluate import COLUMNS, evaluate
 from sne.cli.inspect import inspect
@@ -29,6 +30,7 @@ EXAMPLES = {
     inspect: "sne inspect model.safetensors",
     encode: "sne encode checkpoints/*.pt --predictor my_predictor --out embeddings.parquet",
     predict: "sne predict checkpoints/*.pt --predictor my_predictor",
+    compare: "sne compare original.safetensors downloaded.safetensors",
     train: "sne train my_zoo --target test_accuracy --out my_predictor",
     evaluate: "sne evaluate my_predictor my_zoo --split test",
     study: "sne study cross-dataset --scale ci --out cross-dataset",

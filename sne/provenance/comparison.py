@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
@@ -19,6 +20,9 @@ from sne.provenance.states import Counterpart, StoredState
 from sne.provenance.units import Units
 from sne.symmetry import apply, canonical_transformation, symmetry_by_name, symmetry_of
 from sne.symmetry.symmetry import Symmetry
+
+LEAST_CONFIDENCE = 0.6
+"""Least probability with which a direction is stated."""
 
 LEAST_GAIN = 0.02
 """Least gain of the mean cosine by which an alignment is preferred."""
@@ -39,7 +43,7 @@ class Comparison:
         p_value: Probability of such an agreement of hidden units between independent networks; None where the units of
             the architecture are not known.
         direction: "second from first", "first from second", or None if that is not known or has no meaning.
-        confidence: Probability that the direction is right; 1 where it follows from the values.
+        confidence: Probability that the likelier direction is right; 1 where it follows from the values.
         why: One sentence with the evidence.
         layers: Evidence of each pair of tensors, after alignment.
         aligned: What alignment did: "units moved", "signs flipped", "scales changed".
@@ -61,6 +65,25 @@ class Comparison:
     assumed: str
     matching: Matching
     merge: Merge | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as plain values."""
+        places = {"only_first": self.matching.only_first, "only_second": self.matching.only_second}
+        return {
+            "first": self.first,
+            "second": self.second,
+            "relation": self.relation.value,
+            "related": self.related,
+            "p_value": self.p_value,
+            "direction": self.direction,
+            "confidence": self.confidence,
+            "why": self.why,
+            "aligned": list(self.aligned),
+            "assumed": self.assumed,
+            "layers": [evidence.to_json() for evidence in self.layers],
+            **{name: [place.name for place in some] for name, some in places.items()},
+            "merge": None if self.merge is None else {**vars(self.merge)},
+        }
 
 
 def compare(
@@ -191,7 +214,7 @@ def _aligned(
 
 
 def _closeness(standing: Standing) -> float:
-    return mean_cosine(list(standing.found))
+    return mean_cosine(standing.found)
 
 
 def _layouts(one: Network, known: Layout) -> list[Layout]:
@@ -277,6 +300,8 @@ def _comparison(one: Network, other: Network, best: Standing, matching: Matching
     child, confidence = verdict.child, verdict.confidence
     if not child and verdict.relation in (Relation.FINE_TUNE, Relation.PARTIAL):
         child, confidence = guess_child(best.found)
+        if confidence < LEAST_CONFIDENCE:
+            child = 0
     return Comparison(
         one.name,
         other.name,

@@ -1,8 +1,9 @@
 """What two corresponding tensors have in common: equal values, angles, zeros, levels, and the rank of the change."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -57,8 +58,9 @@ class Evidence:
             second one, 0 if that is not known.
         detail: Type of numbers ("float16", "int8"), or rank of the change ("rank 4").
         rank: Number of singular values that hold 99% of the change's energy; 0 if there is no change, or no matrix.
-        head_cosine: Cosine of the two tensors along the largest singular directions of both.
-        tail_cosine: Cosine of the rest.
+        retained: How much of the first tensor's largest singular directions is in the second one, and the reverse; 1
+            where they are there in full. What a parent has learned is in its child, while twins that only start alike
+            learn different things.
     """
 
     pair: Pair
@@ -74,8 +76,7 @@ class Evidence:
     child: int = 0
     detail: str = ""
     rank: int = 0
-    head_cosine: float = 0.0
-    tail_cosine: float = 0.0
+    retained: tuple[float, float] = (0.0, 0.0)
 
     @property
     def is_random_matrix(self) -> bool:
@@ -84,6 +85,20 @@ class Evidence:
         rows, columns, kernel = first.shape
         is_weight = first.layer.type not in (LayerType.POSITION, LayerType.OTHER)
         return is_weight and rows > 1 and columns * kernel > 1 and min(self.norms) > 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as plain values."""
+        pair, values = self.pair, {**vars(self)}
+        del values["pair"], values["child"]
+        return {
+            "tensor": pair.first.name,
+            "counterpart": pair.second.name,
+            "matched_by": pair.matched_by.value,
+            "type": pair.first.layer.type.value,
+            "level": pair.first.layer.level,
+            "shape": list(pair.first.shape),
+            **{name: list(value) if isinstance(value, tuple) else value for name, value in values.items()},
+        }
 
 
 @dataclass
@@ -211,10 +226,9 @@ def _evidence(
         "kept": sums.kept / max(1, sums.both),
     }
     if sums.equal == sums.entries:
-        return Evidence(**found, change=Change.EQUAL, head_cosine=1.0, tail_cosine=1.0)
+        return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0))
     one, other = one.nan_to_num(0.0, 0.0, 0.0), other.nan_to_num(0.0, 0.0, 0.0)
-    rank, head, tail = _spectra(one, other)
-    found |= {"rank": rank, "head_cosine": head, "tail_cosine": tail}
+    found |= {"rank": _rank(one, other), "retained": (_retained(one, other), _retained(other, one))}
     return Evidence(**found, **_kind(pair, sums, one, other))
 
 
@@ -276,29 +290,36 @@ def low_rank_child(one: Float[Tensor, "rows columns"], other: Float[Tensor, "row
     return 1 if sizes[0] < sizes[1] else -1
 
 
-def _spectra(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> tuple[int, float, float]:
-    """Returns the rank of the change, and the cosines along the largest singular directions and along the rest."""
+def _rank(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> int:
+    """Returns the number of singular values that hold 99% of the energy of the change; 0 for vectors."""
     if min(one.shape) < 2:
-        return 0, 0.0, 0.0
-    sizes = torch.linalg.svdvals(other - one)
-    energy = sizes.square().cumsum(0) / sizes.square().sum().clamp_min(1e-30)
-    rank = int((energy < 0.99).sum()) + 1
-    left, _, right = torch.linalg.svd(one + other, full_matrices=False)
-    most = max(1, min(one.shape) // 4)
-    heads = [left[:, :most].T @ matrix @ right[:most].T for matrix in (one, other)]
-    tails = [
-        matrix - left[:, :most] @ head @ right[:most] for matrix, head in zip((one, other), heads, strict=True)
-    ]
-    return rank, _cosine(*heads), _cosine(*tails)
+        return 0
+    energy = torch.linalg.svdvals(other - one).square().cumsum(0)
+    return int((energy < 0.99 * energy[-1]).sum()) + 1
 
 
-def _cosine(one: Tensor, other: Tensor) -> float:
-    norms = float(one.norm() * other.norm())
-    return float((one * other).sum()) / norms if norms > 0 else 0.0
+def _retained(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> float:
+    """Returns how much of the largest quarter of one matrix's singular directions is in another matrix."""
+    if min(one.shape) < 2:
+        return 0.0
+    left, sizes, right = torch.linalg.svd(one, full_matrices=False)
+    most = max(1, len(sizes) // 4)
+    along = (left[:, :most].T @ other * right[:most]).sum(1)
+    energy = float(sizes[:most].square().sum())
+    return float((along * sizes[:most]).sum()) / energy if energy > 0 else 0.0
 
 
-def mean_cosine(found: Mapping[int, Evidence] | Iterator[Evidence] | list[Evidence]) -> float:
+def mean_cosine(found: Iterable[Evidence]) -> float:
     """Returns the mean cosine over random matrices, each counted by its number of entries."""
-    some = [one for one in (found.values() if isinstance(found, Mapping) else found) if one.is_random_matrix]
+    some = [one for one in found if one.is_random_matrix]
     total = sum(one.entries for one in some)
     return sum(one.cosine * one.entries for one in some) / total if total else 0.0
+
+
+def mean_retained(found: Iterable[Evidence]) -> tuple[float, float]:
+    """Returns how much of each network's largest directions the other one has, each matrix counted by its energy."""
+    some = [one for one in found if one.is_random_matrix and one.change is not Change.EQUAL]
+    energy = [sum(one.norms[number] ** 2 for one in some) for number in (0, 1)]
+    kept = [sum(one.retained[number] * one.norms[number] ** 2 for one in some) for number in (0, 1)]
+    first, second = (one / whole if whole else 1.0 for one, whole in zip(kept, energy, strict=True))
+    return first, second

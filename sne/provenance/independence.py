@@ -14,6 +14,9 @@ from sne.provenance.units import UnitGroup, Units, best_match, features, own_fea
 CERTAIN = 1e-9
 """With a smaller p-value in stored order, no other order is tried."""
 
+LEAST_P = 1e-300
+"""Smaller p-values are given as this one."""
+
 _TERMS = 40
 
 
@@ -129,13 +132,11 @@ def fixed_points_p_value(agreements: Sequence[Agreement]) -> float:
     """
     fixed = sum(found.fixed for found in agreements)
     distribution = np.ones(1)
-    beyond = 0.0
     for found in agreements:
         single = _fixed_points(found.units)
         distribution = np.convolve(distribution, single)
-    if fixed < len(distribution):
-        beyond = float(distribution[fixed:].sum())
-    return min(1.0, beyond)
+    beyond = float(distribution[fixed:].sum())
+    return min(1.0, max(beyond, LEAST_P))
 
 
 def _fixed_points(units: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sne.provenance.evidence import Change, Evidence, mean_cosine
+from sne.provenance.evidence import Change, Evidence, mean_cosine, mean_retained
 
 SIGNIFICANT = 1e-6
 """Networks with a smaller p-value are related."""
@@ -14,6 +14,9 @@ LEAST_COSINE = 0.4
 
 CLOSE = 0.97
 """Networks whose matrices have a larger mean cosine after alignment are related."""
+
+LEAST_RETAINED = 0.9
+"""Share of the largest directions of one network that the other one has at least, if it was made from it by training."""
 
 LEAST_ENTRIES = 256
 """Least number of entries of all matrices together for a cosine to say something."""
@@ -126,22 +129,19 @@ def _trained(found: Sequence[Evidence], p_value: float | None, least: float) -> 
         names = [one.pair.first.layer.name for one in matrices if one.change is not Change.EQUAL]
         others = ", ".join(dict.fromkeys(names)) or "no matrix"
         return Verdict(Relation.PARTIAL, 0, 0.0, f"{share:.0%} of the weights are equal; changed: {others}")
-    cosine = mean_cosine(list(found))
+    cosine = mean_cosine(found)
     is_close = cosine >= least and total >= LEAST_ENTRIES
+    shown = f"mean cosine of the matrices {cosine:.2f}"
     if not is_close and (p_value is None or p_value > SIGNIFICANT):
-        shown = "no p-value can be given" if p_value is None else f"p = {p_value:.2g}"
-        return Verdict(Relation.INDEPENDENT, 0, 0.0, f"mean cosine of the matrices {cosine:.2f}, {shown}")
+        return Verdict(Relation.INDEPENDENT, 0, 0.0, shown)
     pruned = _pruned_and_trained(matrices)
     if pruned:
         return Verdict(Relation.PRUNED, pruned, 1.0, "entries were set to zero, and the others trained further")
-    head, tail = (
-        sum(getattr(one, name) * one.entries for one in matrices) / max(1, total)
-        for name in ("head_cosine", "tail_cosine")
-    )
-    if head < tail:
-        why = f"the largest directions agree less (cosine {head:.2f}) than the rest, which comes from initialisation ({tail:.2f})"
+    retained = max(mean_retained(found))
+    if retained < LEAST_RETAINED:
+        why = f"only {retained:.0%} of the learned directions of one network are in the other, but their units agree"
         return Verdict(Relation.SAME_START, 0, 0.0, why)
-    return Verdict(Relation.FINE_TUNE, 0, 0.0, f"mean cosine of the matrices {cosine:.2f}; learned directions agree")
+    return Verdict(Relation.FINE_TUNE, 0, 0.0, f"{min(retained, 1):.0%} of the learned directions are retained, {shown}")
 
 
 def _pruned_and_trained(matrices: Sequence[Evidence]) -> int:

@@ -1,0 +1,112 @@
+"""`sne compare`: what one checkpoint is to another."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sne.cli.options import Select
+from sne.cli.progress import file_progress
+from sne.cli.tables import format_table, say
+from sne.errors import counted
+
+if TYPE_CHECKING:
+    from sne.provenance import Comparison
+    from sne.provenance.evidence import Evidence
+
+_MOST_ROWS = 12
+LEAST_P = 1e-300
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="A checkpoint.")],
+    second: Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="The checkpoint to compare it to.")],
+    merged_with: Annotated[
+        str | None,
+        typer.Option(
+            "--merged-with",
+            metavar="FILE",
+            show_default=False,
+            help="A third checkpoint, to test whether the first one is a weighted mean of the second and this one.",
+        ),
+    ] = None,
+    select: Select = None,
+    show_all: Annotated[
+        bool, typer.Option("--all", help=f"Show all tensors instead of the {_MOST_ROWS} that changed most.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON line.")] = False,
+) -> None:
+    """Say what one checkpoint is to another.
+
+    The relation is one of: identical, same function (a copy with permuted, rescaled or sign-flipped units), precision
+    (rounded or quantised), pruned, low-rank update (a merged LoRA), partial fine-tune, fine-tune, same initialisation,
+    merge, independent, and not comparable. Names of tensors may differ: renamed, prefixed, added and resized tensors are
+    matched, and the units of the second network are brought into the order of the first one.
+
+    The p-value is the probability of such an agreement of hidden units between independent networks. There is none where
+    names and shapes do not show which units may be permuted; what had to be assumed is stated. The table has one row per
+    tensor: the cosine of both, the size of the change relative to the first tensor, the number of singular values that
+    hold 99% of the change, and the shares of zeros.
+    """
+    from sne.provenance import compare as compare_networks
+
+    with file_progress() as progress:
+        found = compare_networks(first, second, merged_with, select=select, on_progress=progress)
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    say(format_table([{"": name, " ": value} for name, value in _summary(found).items()]).split("\n", 1)[1])
+    rows = [evidence for evidence in found.layers if show_all or evidence.relative_change > 0]
+    rows.sort(key=lambda evidence: 0.0 if show_all else -evidence.relative_change)
+    shown = rows if show_all else rows[:_MOST_ROWS]
+    if shown:
+        say()
+        say(format_table([_row(evidence) for evidence in shown]))
+    if len(shown) < len(found.layers):
+        equal = len(found.layers) - len([one for one in found.layers if one.relative_change > 0])
+        say()
+        say(f"{len(shown)} of {counted(len(found.layers), 'tensor')} shown, {equal} of them equal; --all shows all.")
+
+
+def _summary(found: "Comparison") -> dict[str, str]:
+    """Returns the lines above the table."""
+    direction = {
+        "second from first": f"the second from the first, confidence {found.confidence:.2f}",
+        "first from second": f"the first from the second, confidence {found.confidence:.2f}",
+    }
+    lines = {
+        "first": found.first,
+        "second": found.second,
+        "relation": found.relation.value,
+        "made": direction.get(found.direction or "", ""),
+        "evidence": found.why,
+        "p-value": _p_value(found.p_value),
+        "alignment": ", ".join(found.aligned),
+        "assumed": found.assumed,
+    }
+    for name, places in (("only first", found.matching.only_first), ("only second", found.matching.only_second)):
+        names = ", ".join(place.name for place in places[:3])
+        lines[name] = f"{counted(len(places), 'tensor')}: {names}" + (", ..." if len(places) > 3 else "") if places else ""
+    return {name: value for name, value in lines.items() if value}
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "none can be given"
+    return f"{value:.2g}" if value > LEAST_P else f"below {value:.0g}"
+
+
+def _row(evidence: "Evidence") -> dict[str, Any]:
+    pair = evidence.pair
+    row: dict[str, Any] = {"tensor": pair.first.name}
+    if pair.second.name != pair.first.name:
+        row["counterpart"] = pair.second.name
+    return {
+        **row,
+        "shape": " x ".join(str(size) for size in pair.first.shape if size > 1) or "1",
+        "change": evidence.detail or ("changed" if evidence.change.value == "other" else evidence.change.value),
+        "cosine": evidence.cosine,
+        "relative change": evidence.relative_change,
+        "rank": evidence.rank or None,
+        "zeros": f"{evidence.zeros[0]:.0%} / {evidence.zeros[1]:.0%}",
+    }
