@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sne.provenance.evidence import Evidence
 
 _MOST_ROWS = 12
-LEAST_P = 1e-300
 
 
 def compare(
@@ -91,6 +90,8 @@ def _summary(found: "Comparison") -> dict[str, str]:
 
 
 def _p_value(value: float | None) -> str:
+    from sne.provenance.independence import LEAST_P
+
     if value is None:
         return "none can be given"
     return f"{value:.2g}" if value > LEAST_P else f"below {value:.0g}"

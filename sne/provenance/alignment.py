@@ -1,6 +1,6 @@
 """Alignment: the order, the signs and the scales of hidden units that bring one network closest to another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sne.provenance.units import UnitGroup, Units, best_match, features, similarity, unit_rows
-from sne.symmetry.symmetry import Group, Symmetry
+from sne.symmetry.symmetry import Group, Span, Symmetry
 
 MOST_SWEEPS = 20
 """Largest number of passes over all groups in which units are matched again."""
@@ -84,7 +84,7 @@ def align(
     state = dict(second)
     places = {group.group.name: torch.arange(group.size) for group in units.groups}
 
-    def rematch(group: UnitGroup, spans, number: int) -> bool:
+    def rematch(group: UnitGroup, spans: Sequence[Span], number: int) -> bool:
         order = best_match(similarity(*features(first, state, group.group, spans), group.can_flip), seed + number)
         order = completed(order)
         if bool((order == torch.arange(group.size)).all()):

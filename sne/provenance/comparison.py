@@ -9,7 +9,7 @@ from torch import Tensor
 from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.networks import Network
-from sne.provenance.alignment import Alignment, align
+from sne.provenance.alignment import align
 from sne.provenance.direction import guess_child
 from sne.provenance.evidence import Evidence, compare_pair, compare_values, mean_cosine
 from sne.provenance.independence import judge_independence
@@ -23,6 +23,9 @@ from sne.symmetry.symmetry import Symmetry
 
 LEAST_CONFIDENCE = 0.6
 """Least probability with which a direction is stated."""
+
+CLOSE_AS_STORED = 0.98
+"""Networks whose matrices have a larger mean cosine as they are stored are not aligned."""
 
 LEAST_GAIN = 0.02
 """Least gain of the mean cosine by which an alignment is preferred."""
@@ -143,7 +146,8 @@ def compare(
     independence = judge_independence(*states, Units(known.symmetry, one, states[1]))
     verdict = name_relation(found, independence.p_value, all_matched)
     best = Standing(tuple(found), verdict, independence.p_value, (), "")
-    if verdict.relation in TRAINED and one.num_weights <= MOST_ALIGNED:
+    is_close = mean_cosine(found) > CLOSE_AS_STORED
+    if verdict.relation in TRAINED and not is_close and one.num_weights <= MOST_ALIGNED:
         best = _aligned(one, matching, states, known, best, all_matched)
     return _comparison(one, other, best, matching)
 
@@ -198,23 +202,62 @@ def _aligned(
 ) -> Standing:
     """Returns the standing after the alignment that brings the networks closest; the raw one if none does."""
     first, second = ({name: state[name].float() for name in states[1]} for state in states)
-    best = raw
+    matrices = [evidence.pair.first.part.tensor for evidence in raw.found if evidence.is_random_matrix]
+    least = mean_cosine(raw.found) + LEAST_GAIN
+    best: Moved | None = None
     for layout in _layouts(one, known):
         for kinds in ((), ("scaling",)):
             if kinds and not any("scaling" in group.kinds for group in layout.symmetry.groups):
                 continue
-            standing = _align_in(one, matching, first, second, layout, kinds, raw, all_matched)
-            if standing is None:
-                continue
-            if standing.verdict.relation is Relation.SAME_FUNCTION:
-                return standing
-            if _closeness(standing) > _closeness(best) + LEAST_GAIN:
-                best = standing
-    return best
+            moved = _moved(one, first, second, layout, kinds)
+            closeness = _closeness(moved, matrices)
+            if moved.steps and closeness > least:
+                best, least = moved, closeness
+            if closeness > 1 - 1e-6:
+                break
+    if best is None:
+        return raw
+    found = _evidence_in_memory(matching, best.first, best.second, raw.found)
+    p_value = raw.p_value
+    if p_value is None:
+        p_value = judge_independence(best.first, second, Units(best.layout.symmetry, one, second)).p_value
+    steps = " and ".join(best.steps)
+    if all_matched and max(item.relative_change for item in found) <= SAME_FUNCTION:
+        verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps})")
+    else:
+        verdict = name_relation(found, p_value, all_matched, is_aligned=True)
+    if verdict.relation is Relation.INDEPENDENT:
+        return raw
+    return Standing(found, verdict, p_value, best.steps, best.layout.assumed)
 
 
-def _closeness(standing: Standing) -> float:
-    return mean_cosine(standing.found)
+@dataclass(frozen=True)
+class Moved:
+    """Two networks after alignment.
+
+    Args:
+        first: Tensors of the first network.
+        second: Tensors of the second network.
+        layout: The symmetry by which they were aligned.
+        steps: What was done.
+    """
+
+    first: Mapping[str, Tensor]
+    second: Mapping[str, Tensor]
+    layout: Layout
+    steps: tuple[str, ...]
+
+
+def _closeness(moved: Moved, tensors: Sequence[str]) -> float:
+    """Returns the mean cosine of matrices, each counted by its number of entries."""
+    total, entries = 0.0, 0
+    for name in tensors:
+        if name in moved.second:
+            one, other = moved.first[name].flatten(), moved.second[name].flatten()
+            norms = float(one.norm() * other.norm())
+            total += len(one) * float(one @ other) / norms if norms else 0.0
+            entries += len(one)
+    return total / max(1, entries)
 
 
 def _layouts(one: Network, known: Layout) -> list[Layout]:
@@ -230,44 +273,22 @@ def _layouts(one: Network, known: Layout) -> list[Layout]:
     return found
 
 
-def _align_in(
+def _moved(
     one: Network,
-    matching: Matching,
     first: Mapping[str, Tensor],
     second: Mapping[str, Tensor],
     layout: Layout,
     kinds: Sequence[str],
-    raw: Standing,
-    all_matched: bool,
-) -> Standing | None:
-    """Aligns the networks by one symmetry, with scales at their canonical point if `kinds` says so.
-
-    Returns:
-        The standing; None if nothing moved, or if the networks are not related after all.
-    """
+) -> Moved:
+    """Aligns the networks by one symmetry, with scales at their canonical point if `kinds` says so."""
     symmetry = _restricted(layout.symmetry, first)
     steps = []
     if kinds:
         first, second = (apply(canonical_transformation(symmetry, state, kinds), state) for state in (first, second))
         steps.append("scales changed")
-    units = Units(symmetry, one, second)
-    moved: Alignment = align(first, second, symmetry, units)
-    steps += ["units moved"] * (moved.moved > 0) + ["signs flipped"] * (moved.flipped > 0)
-    if not steps:
-        return None
-    p_value = raw.p_value
-    if p_value is None:
-        p_value = judge_independence(first, second, units).p_value
-    found = _evidence_in_memory(one, matching, first, moved.state, raw.found)
-    changed = max((item.relative_change for item in found if item.entries > 1), default=0.0)
-    steps_text = " and ".join(steps)
-    if all_matched and changed <= SAME_FUNCTION:
-        verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps_text})")
-        return Standing(found, verdict, p_value, tuple(steps), layout.assumed)
-    verdict = name_relation(found, p_value, all_matched, is_aligned=True)
-    if verdict.relation is Relation.INDEPENDENT:
-        return None
-    return Standing(found, verdict, p_value, tuple(steps), layout.assumed)
+    aligned = align(first, second, symmetry, Units(symmetry, one, second))
+    steps += ["units moved"] * (aligned.moved > 0) + ["signs flipped"] * (aligned.flipped > 0)
+    return Moved(first, aligned.state, layout, tuple(steps))
 
 
 def _restricted(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> Symmetry:
@@ -277,7 +298,6 @@ def _restricted(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> Symmetry:
 
 
 def _evidence_in_memory(
-    one: Network,
     matching: Matching,
     first: Mapping[str, Tensor],
     second: Mapping[str, Tensor],

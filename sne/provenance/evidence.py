@@ -11,13 +11,16 @@ from torch import Tensor
 
 from sne.networks import LayerType, Network, Part
 from sne.provenance.lattice import lattice_bits
-from sne.provenance.matching import MatchedBy, Pair, Place
+from sne.provenance.matching import Pair
 
 BLOCK = 4_000_000
 """Largest number of entries of a tensor that are compared at a time."""
 
 SIDE = 256
-"""Largest number of rows and of columns of the sample in which the rank of a change is measured."""
+"""Largest number of rows and of columns of the sample in which levels and the rank of a change are measured."""
+
+SMALL_SIDE = 128
+"""Largest number of rows and columns of the sample whose singular directions are compared."""
 
 LEAST_PRUNED = 0.05
 """Least share of entries that are zero in one network alone for the change to count as pruning."""
@@ -103,70 +106,95 @@ class Evidence:
 
 @dataclass
 class _Sums:
-    """Sums over the entries of two tensors, added up block by block in double precision."""
+    """Sums over the entries of two tensors, added up block by block."""
 
     entries: int = 0
     equal: int = 0
-    dot: float = 0.0
-    first: float = 0.0
-    second: float = 0.0
+    products: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # first, second, and both
     difference: float = 0.0
     zeros: list[int] = field(default_factory=lambda: [0, 0])
     pruned: list[int] = field(default_factory=lambda: [0, 0])
     both: int = 0
     kept: int = 0
-    casts: dict[str, list[int]] = field(default_factory=lambda: {name: [0, 0] for name in _CASTS})
+    casts: set[tuple[str, int]] = field(default_factory=lambda: {(name, child) for name in _CASTS for child in (1, -1)})
 
     def add(self, one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> None:
         """Adds entries that correspond to each other."""
+        size = one.numel()
+        self.entries += size
+        if torch.equal(one, other):
+            self._add_equal(one)
+            return
         same = (one == other) | (one.isnan() & other.isnan())
         one, other = one.nan_to_num(0.0, 0.0, 0.0), other.nan_to_num(0.0, 0.0, 0.0)
-        wide = one.double(), other.double()
-        self.entries += one.numel()
-        self.equal += int(same.sum())
-        self.dot += float(wide[0] @ wide[1])
-        self.first += float(wide[0] @ wide[0])
-        self.second += float(wide[1] @ wide[1])
-        self.difference += float((wide[1] - wide[0]).square().sum())
-        is_zero = one == 0, other == 0
+        num_same = int(same.sum())
+        self.equal += num_same
+        for number, (left, right) in enumerate(((one, one), (other, other), (one, other))):
+            self.products[number] += _dot(left, right)
+        change = other - one
+        self.difference += _dot(change, change)
+        zeros = size - int(one.count_nonzero()), size - int(other.count_nonzero())
+        both_zero = int(((one == 0) & (other == 0)).sum()) if min(zeros) else 0
         for number in (0, 1):
-            self.zeros[number] += int(is_zero[number].sum())
-            self.pruned[number] += int((is_zero[1 - number] & ~is_zero[number]).sum())
-        both = ~is_zero[0] & ~is_zero[1]
-        self.both += int(both.sum())
-        self.kept += int((both & same).sum())
-        if not bool(same.all()):
-            for name, dtype in _CASTS.items():
-                self.casts[name][0] += int((one.to(dtype).float() == other).sum())
-                self.casts[name][1] += int((other.to(dtype).float() == one).sum())
-        else:
-            for counts in self.casts.values():
-                counts[0] += one.numel()
-                counts[1] += one.numel()
+            self.zeros[number] += zeros[number]
+            self.pruned[number] += zeros[1 - number] - both_zero
+        self.both += size - sum(zeros) + both_zero
+        self.kept += num_same - both_zero
+        for name, child in sorted(self.casts):
+            parent, made = (one, other) if child == 1 else (other, one)
+            if not _is_cast(parent, made, _CASTS[name]):
+                self.casts.discard((name, child))
+
+    def _add_equal(self, values: Float[Tensor, " n"]) -> None:
+        nonzero = int(values.count_nonzero())
+        square = _dot(values, values)
+        self.equal += values.numel()
+        self.products = [total + square for total in self.products]
+        self.zeros = [total + values.numel() - nonzero for total in self.zeros]
+        self.both += nonzero
+        self.kept += nonzero
+
+
+def _dot(one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> float:
+    """Returns the sum of products: in single precision over rows of 4,096, in double precision over rows."""
+    whole = len(one) // 4096 * 4096
+    rows = torch.linalg.vecdot(one[:whole].view(-1, 4096), other[:whole].view(-1, 4096))
+    return float(rows.double().sum()) + float((one[whole:].double() * other[whole:].double()).sum())
+
+
+def _is_cast(parent: Float[Tensor, " n"], made: Float[Tensor, " n"], dtype: torch.dtype) -> bool:
+    """Whether all entries of one tensor are those of another one, rounded to a type; a few are tried first."""
+    for some in (slice(0, 1024), slice(None)):
+        if not torch.equal(parent[some].to(dtype).float(), made[some]):
+            return False
+    return True
 
 
 def compare_pair(first: Network, second: Network, pair: Pair) -> Evidence:
     """Compares two corresponding tensors of two networks, as they are stored.
 
-    Large tensors pass by in pieces. Of tensors with different numbers of rows, the common rows are compared.
+    Large tensors pass by in pieces. Of tensors of different sizes, the first rows and columns are compared.
 
     Args:
         first: The first network.
         second: The second network.
         pair: The tensors.
     """
+    parts = pair.first.part, pair.second.part
+    if max(part.num_entries for part in parts) <= BLOCK or not (pair.is_whole and _is_alike(first, second, pair)):
+        rows, columns, _ = map(min, zip(pair.first.shape, pair.second.shape, strict=True))
+        one, other = (network.read(part) for network, part in zip((first, second), parts, strict=True))
+        return compare_values(pair, one[:rows, :columns], other[:rows, :columns])
     sums = _Sums()
-    if pair.is_whole and _is_alike(first, second, pair):
-        parts = pair.first.part, pair.second.part
-        blocks = first.read_blocks(parts[0], BLOCK), second.read_blocks(parts[1], BLOCK)
-        for one, other in zip(*blocks, strict=True):
-            sums.add(one.values.reshape(-1), other.values.reshape(-1))
-    else:
-        rows = min(pair.first.shape[0], pair.second.shape[0])
-        one, other = first.read(pair.first.part)[:rows], second.read(pair.second.part)[:rows]
-        sums.add(one.reshape(-1), other.reshape(-1))
-    samples = _sample(first, pair.first, pair), _sample(second, pair.second, pair)
-    return _evidence(pair, sums, *samples)
+    for one, other in zip(first.read_blocks(parts[0], BLOCK), second.read_blocks(parts[1], BLOCK), strict=True):
+        sums.add(one.values.reshape(-1), other.values.reshape(-1))
+    if sums.equal == sums.entries:
+        return _evidence(pair, sums, None)
+    rows, columns = _spaced(pair.first.shape[0]), torch.arange(min(pair.first.shape[1], SIDE))
+    samples = [
+        network.read_sample(part, rows, columns).flatten(1) for network, part in zip((first, second), parts, strict=True)
+    ]
+    return _evidence(pair, sums, (samples[0], samples[1]))
 
 
 def compare_values(
@@ -174,9 +202,12 @@ def compare_values(
 ) -> Evidence:
     """Compares two corresponding tensors that are in memory."""
     sums = _Sums()
+    flat = one.reshape(-1), other.reshape(-1)
     for start in range(0, one.numel(), BLOCK):
-        sums.add(one.reshape(-1)[start : start + BLOCK], other.reshape(-1)[start : start + BLOCK])
-    return _evidence(pair, sums, _corner(one), _corner(other))
+        sums.add(*(values[start : start + BLOCK] for values in flat))
+    if sums.equal == sums.entries:
+        return _evidence(pair, sums, None)
+    return _evidence(pair, sums, (_corner(one), _corner(other)))
 
 
 def _is_alike(first: Network, second: Network, pair: Pair) -> bool:
@@ -186,7 +217,7 @@ def _is_alike(first: Network, second: Network, pair: Pair) -> bool:
     return _cut_of(one) == _cut_of(other) and infos[0].shape == infos[1].shape
 
 
-def _cut_of(part: Part) -> tuple:
+def _cut_of(part: Part) -> tuple[object, ...]:
     return part.shape, part.out_axis, part.in_axis, part.axis, part.start, part.run, part.step
 
 
@@ -195,48 +226,44 @@ def _spaced(length: int) -> Tensor:
 
 
 def _corner(values: Float[Tensor, "out in kernel"]) -> Float[Tensor, "rows columns"]:
-    """Returns what `_sample` returns, of a tensor in memory."""
-    return values[_spaced(len(values)), :SIDE].flatten(1)
-
-
-def _sample(network: Network, place: Place, pair: Pair) -> Float[Tensor, "rows columns"]:
-    """Returns some rows of a part, the same ones for both networks, and the first `SIDE` columns.
+    """Returns at most `SIDE` rows at equal distances, with their first columns.
 
     Neighbouring columns are taken because quantised tensors share scales among neighbours.
     """
-    rows = min(pair.first.shape[0], pair.second.shape[0])
-    some = torch.arange(SIDE) if pair.first.shape[1] > SIDE else None
-    return network.read_sample(place.part, _spaced(rows), some).flatten(1)
+    return values[_spaced(len(values)), : max(1, SIDE // values.shape[2])].flatten(1)[:, :SIDE]
 
 
 def _evidence(
-    pair: Pair, sums: _Sums, one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]
+    pair: Pair, sums: _Sums, samples: tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]] | None
 ) -> Evidence:
+    """Makes the evidence from sums over all entries, and from samples of tensors that differ."""
     entries = max(1, sums.entries)
-    both_norms = (sums.first * sums.second) ** 0.5
+    norms = (sums.products[0] ** 0.5, sums.products[1] ** 0.5)
     found = {
         "pair": pair,
         "entries": sums.entries,
         "equal": sums.equal / entries,
-        "cosine": sums.dot / both_norms if both_norms else 0.0,
-        "relative_change": (sums.difference / sums.first) ** 0.5 if sums.first else float(sums.difference > 0),
-        "norms": (sums.first**0.5, sums.second**0.5),
+        "cosine": sums.products[2] / (norms[0] * norms[1]) if min(norms) > 0 else 0.0,
+        "relative_change": sums.difference**0.5 / norms[0] if norms[0] else float(sums.difference > 0),
+        "norms": norms,
         "zeros": (sums.zeros[0] / entries, sums.zeros[1] / entries),
         "pruned": (sums.pruned[0] / entries, sums.pruned[1] / entries),
         "kept": sums.kept / max(1, sums.both),
     }
-    if sums.equal == sums.entries:
+    if samples is None:
         return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0))
-    one, other = one.nan_to_num(0.0, 0.0, 0.0), other.nan_to_num(0.0, 0.0, 0.0)
-    found |= {"rank": _rank(one, other), "retained": (_retained(one, other), _retained(other, one))}
-    return Evidence(**found, **_kind(pair, sums, one, other))
+    one, other = (sample.nan_to_num(0.0, 0.0, 0.0) for sample in samples)
+    small = one[:SMALL_SIDE, :SMALL_SIDE], other[:SMALL_SIDE, :SMALL_SIDE]
+    sizes = torch.linalg.svdvals(small[1] - small[0]) if min(small[0].shape) > 1 else torch.zeros(1)
+    found |= {"rank": _rank(sizes), "retained": (_retained(*small), _retained(small[1], small[0]))}
+    return Evidence(**found, **_kind(sums, one, other))
 
 
-def _kind(pair: Pair, sums: _Sums, one: Float[Tensor, "r c"], other: Float[Tensor, "r c"]) -> dict[str, object]:
+def _kind(sums: _Sums, one: Float[Tensor, "r c"], other: Float[Tensor, "r c"]) -> dict[str, Any]:
     """Returns change, child and detail of tensors that differ."""
-    for name, counts in sums.casts.items():
-        for child, count in zip((1, -1), counts, strict=True):
-            if count == sums.entries:
+    for name in _CASTS:
+        for child in (1, -1):
+            if (name, child) in sums.casts:
                 return {"change": Change.ROUNDED, "child": child, "detail": name}
     shares = [count / sums.entries for count in sums.pruned]
     if sums.kept == sums.both and max(shares) >= LEAST_PRUNED and min(shares) == 0:
@@ -259,14 +286,20 @@ def low_rank(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows colu
         >>> low_rank(matrix, matrix + torch.ones(16, 16))
         1
     """
-    side = min(one.shape)
-    if side < 8:
+    if min(one.shape) < 8:
         return 0
-    sizes = torch.linalg.svdvals((other - one).double())
-    steps = max(_rounding(one), _rounding(other))
-    noise = steps * float(torch.maximum(one.abs(), other.abs()).max()) * (one.shape[0] ** 0.5 + one.shape[1] ** 0.5)
-    rank = int((sizes > noise).sum())
-    return rank if 0 < rank <= LARGEST_RANK_SHARE * side else 0
+    rank = 0
+    step = max(_rounding(one), _rounding(other))
+    for side in (SMALL_SIDE, SIDE):  # a smaller corner has a low rank, too
+        some = one[:side, :side], other[:side, :side]
+        sizes = torch.linalg.svdvals((some[1] - some[0]).double())
+        largest = float(torch.maximum(some[0].abs(), some[1].abs()).max())
+        noise = step * largest * sum(length**0.5 for length in some[0].shape)
+        rank = int((sizes > noise).sum())
+        limit = LARGEST_RANK_SHARE * min(one.shape)
+        if rank == 0 or rank > limit or rank == min(some[0].shape):
+            return 0
+    return rank
 
 
 def _rounding(values: Tensor) -> float:
@@ -290,12 +323,10 @@ def low_rank_child(one: Float[Tensor, "rows columns"], other: Float[Tensor, "row
     return 1 if sizes[0] < sizes[1] else -1
 
 
-def _rank(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> int:
-    """Returns the number of singular values that hold 99% of the energy of the change; 0 for vectors."""
-    if min(one.shape) < 2:
-        return 0
-    energy = torch.linalg.svdvals(other - one).square().cumsum(0)
-    return int((energy < 0.99 * energy[-1]).sum()) + 1
+def _rank(sizes: Float[Tensor, " values"]) -> int:
+    """Returns the number of singular values that hold 99% of the energy of a change."""
+    energy = sizes.square().cumsum(0)
+    return int((energy < 0.99 * energy[-1]).sum()) + 1 if float(energy[-1]) > 0 else 0
 
 
 def _retained(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> float:

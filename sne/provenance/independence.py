@@ -1,11 +1,12 @@
 """Are two networks independent? Exact and nearly exact p-values from the matching of their hidden units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, lgamma
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from sne.provenance.alignment import move_units
@@ -87,17 +88,22 @@ def judge_independence(
         return Independence(None, (), ())
     p_stored = fixed_points_p_value(stored)
     twice = () if p_stored < CERTAIN else tuple(_in_any_order(first, second, units, seed))
-    return Independence(min(1.0, 2 * min(p_stored, fixed_points_p_value(twice))), stored, twice)
+    p_value = 2 * min(p_stored, fixed_points_p_value(twice))
+    return Independence(min(1.0, max(p_value, LEAST_P)), stored, twice)
 
 
-def _in_stored_order(first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int):
+def _in_stored_order(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
+) -> Iterator[Agreement]:
     for number, (group, spans) in enumerate(units.in_order("both")):
         similar = similarity(*features(first, second, group.group, spans), can_flip=False)
         found = best_match(similar, seed + number)
         yield Agreement(group.group.name, group.size, int((found == torch.arange(group.size)).sum()))
 
 
-def _in_any_order(first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int):
+def _in_any_order(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
+) -> Iterator[Agreement]:
     forward = _matchings(first, second, units, "feeding", seed)
     backward = _matchings(first, second, units, "reading", seed + 1000)
     for name, (group, found) in forward.items():
@@ -130,16 +136,27 @@ def fixed_points_p_value(agreements: Sequence[Agreement]) -> float:
         >>> round(fixed_points_p_value([Agreement("hidden", 3, 3)]) * 6, 6)  # one of the 6 permutations of 3 units
         1.0
     """
-    fixed = sum(found.fixed for found in agreements)
+    distribution = fixed_points_distribution([found.units for found in agreements])
+    return min(1.0, float(distribution[sum(found.fixed for found in agreements) :].sum()))
+
+
+def fixed_points_distribution(sizes: Sequence[int]) -> Float[np.ndarray, " counts"]:
+    """Returns the probability of each number of fixed points of independent uniform permutations together.
+
+    Args:
+        sizes: Number of units of each permutation.
+
+    Example:
+        >>> fixed_points_distribution([2, 2]).tolist()
+        [0.25, 0.0, 0.5, 0.0, 0.25]
+    """
     distribution = np.ones(1)
-    for found in agreements:
-        single = _fixed_points(found.units)
-        distribution = np.convolve(distribution, single)
-    beyond = float(distribution[fixed:].sum())
-    return min(1.0, max(beyond, LEAST_P))
+    for size in sizes:
+        distribution = np.convolve(distribution, _fixed_points(size))
+    return distribution
 
 
-def _fixed_points(units: int) -> np.ndarray:
+def _fixed_points(units: int) -> Float[np.ndarray, " counts"]:
     """Returns the probability of each number of fixed points of a uniform permutation."""
     counts = np.arange(min(units, 170) + 1)
     signs = (-1.0) ** np.arange(_TERMS)

@@ -20,7 +20,7 @@ class MatchedBy(StrEnum):
     NAME = "name"
     PREFIX = "name without prefix"
     ORDER = "order of layers"
-    SIZE = "name, with another number of rows"
+    SIZE = "name, with another number of rows or columns"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Pair:
 
     @property
     def is_whole(self) -> bool:
-        """Whether both have the same size. Otherwise their common rows are compared."""
+        """Whether both have the same size. Otherwise what both have is compared."""
         return self.first.shape == self.second.shape
 
 
@@ -99,7 +99,7 @@ def match(first: Network, second: Network) -> Matching:
 
     Tensors are matched by name; then by name without the first modules of the path, as in "model.encoder.layer.0" and
     "encoder.layer.0"; then by type, role, size and the order of the layers, which finds renamed keys. What is left is
-    matched by name if only the number of rows differs, as in vocabularies that were cut or extended.
+    matched by name if only one side differs, as in vocabularies that were cut or extended.
 
     Args:
         first: A network.
@@ -130,7 +130,7 @@ def match(first: Network, second: Network) -> Matching:
         take(_by_name(left, right, cuts), MatchedBy.PREFIX)
         take(_by_name(left, right, (0, 0)), MatchedBy.NAME)
     take(_by_order(left, right), MatchedBy.ORDER)
-    take(_by_rows(left, right, cuts), MatchedBy.SIZE)
+    take(_by_name_alone(left, right, cuts), MatchedBy.SIZE)
     order = {(layer.name, part.tensor, part.label, part.role): number for number, (layer, part) in _numbered(first)}
     pairs.sort(key=lambda pair: order[_key_of(pair.first)])
     return Matching(tuple(pairs), tuple(left), tuple(right))
@@ -188,13 +188,12 @@ def _by_order(left: Sequence[Place], right: Sequence[Place]) -> Iterator[tuple[P
         yield from zip(left[start : start + length], right[other : other + length], strict=True)
 
 
-def _by_rows(left: Sequence[Place], right: Sequence[Place], cuts: tuple[int, int]) -> Iterator[tuple[Place, Place]]:
-    """Yields tables and matrices of the same name whose number of rows differs."""
+def _by_name_alone(left: Sequence[Place], right: Sequence[Place], cuts: tuple[int, int]) -> Iterator[tuple[Place, Place]]:
+    """Yields tables and matrices of the same name of which one side differs."""
     others = _by_cut_name(right, cuts[1])
     for name, place in _by_cut_name(left, cuts[0]).items():
         other = others.get(name)
         if other is None or place.layer.type not in _TABLES_AND_MATRICES or other.part.role != place.part.role:
             continue
-        (_, columns, kernel), (_, other_columns, other_kernel) = place.shape, other.shape
-        if (columns, kernel) == (other_columns, other_kernel):
+        if sum(one != two for one, two in zip(place.shape, other.shape, strict=True)) == 1:
             yield place, other

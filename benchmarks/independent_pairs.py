@@ -1,0 +1,187 @@
+"""Measures the p-values of `sne compare` on pairs of independently trained networks, and on descendants.
+
+    python benchmarks/independent_pairs.py ZOO... [--pairs 100000] [--workers 2]
+
+ZOO are zoos made by `benchmarks/pretraining_zoos.py` or `sne zoo make`. Pairs are networks of one layout at the end of
+different training runs, drawn at random, the same number from each family as far as there are so many.
+Descendants are the last checkpoint of a run compared with an earlier one, as it is and with permuted units. Writes
+benchmarks/results/independent_pairs.json and .md.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import kstest
+from torch import Tensor
+
+from sne import Zoo
+from sne.provenance.independence import Agreement, fixed_points_distribution, fixed_points_p_value, judge_independence
+from sne.provenance.units import Units
+from sne.symmetry import Symmetry, apply, sample
+from sne.work import ProcessPool
+
+RESULTS = Path(__file__).parent / "results"
+CHUNK = 200
+RUNS = 40
+
+
+@dataclass(frozen=True)
+class Task:
+    """Pairs of networks of one layout: path of the zoo and row of each."""
+
+    family: str
+    pairs: tuple[tuple[tuple[str, int], tuple[str, int]], ...]
+
+
+def randomised(agreements: Sequence[Agreement], uniform: float) -> float:
+    """Returns a p-value that is uniform for independent networks: ties are broken at random."""
+    distribution = fixed_points_distribution([found.units for found in agreements])
+    fixed = sum(found.fixed for found in agreements)
+    return float(distribution[fixed + 1 :].sum() + uniform * distribution[fixed])
+
+
+def state_of(zoo: Zoo, row: int) -> tuple[dict[str, Tensor], Units, Symmetry]:
+    network, symmetry = zoo.network(row), zoo.symmetry(row)
+    assert symmetry is not None
+    state = {name: network.source.load(name) for name in network.source.infos}
+    return state, Units(symmetry, network, state), symmetry
+
+
+def judge(task: Task) -> list[list[float]]:
+    """Returns, for each pair, the randomised p-values of both tests and the p-value that is reported."""
+    torch.set_num_threads(1)
+    zoos: dict[str, Zoo] = {}
+    states: dict[tuple[str, int], tuple[dict[str, Tensor], Units, Symmetry]] = {}
+    found = []
+    for pair in task.pairs:
+        for path, row in pair:
+            if path not in zoos:
+                zoos[path] = Zoo.open(path)
+            zoo = zoos[path]
+            if (path, row) not in states:
+                states[path, row] = state_of(zoo, row)
+        one, other = (states[place] for place in pair)
+        seed = (pair[0][1] * 100_003 + pair[1][1]) % 2**31
+        result = judge_independence(one[0], other[0], one[1], seed=seed)
+        random = np.random.default_rng(seed)
+        if result.p_value is not None:
+            tests = [randomised(test, random.random()) if test else random.random() for test in (result.stored, result.twice)]
+            found.append([*tests, result.p_value])
+    return found
+
+
+def layouts(zoos: Sequence[Zoo]) -> dict[tuple[str, str], list[tuple[Zoo, int]]]:
+    """Returns the last network of each run, by family and layout."""
+    groups: dict[tuple[str, str], list[tuple[Zoo, int]]] = {}
+    for zoo in zoos:
+        last: dict[str, int] = {}
+        steps = zoo.column("step")
+        for row, run in enumerate(zoo.runs):
+            if run not in last or steps[row] > steps[last[run]]:
+                last[run] = row
+        for row in last.values():
+            if zoo.symmetry(row) is not None:
+                groups.setdefault((zoo.families[row], zoo.layout(row).id), []).append((zoo, row))
+    return groups
+
+
+def tasks(zoos: Sequence[Zoo], pairs: int) -> list[Task]:
+    random = np.random.default_rng(0)
+    found: dict[str, list[tuple[tuple[str, int], tuple[str, int]]]] = {}
+    for (family, _), places in layouts(zoos).items():
+        some = list(combinations(range(len(places)), 2))
+        kept = random.permutation(len(some))[:pairs]
+        found.setdefault(family, []).extend(
+            tuple((str(places[i][0].path), places[i][1]) for i in some[number]) for number in kept
+        )
+    result, left = [], pairs
+    for number, (family, some) in enumerate(sorted(found.items(), key=lambda one: len(one[1]))):
+        share = left // (len(found) - number)  # what small families do not have goes to the larger ones
+        kept = [some[place] for place in random.permutation(len(some))[:share]]
+        left -= len(kept)
+        result += [Task(family, tuple(kept[start : start + CHUNK])) for start in range(0, len(kept), CHUNK)]
+    return result
+
+
+def descendants(zoos: Sequence[Zoo]) -> list[dict[str, object]]:
+    """Compares the last network of some runs with the earlier ones."""
+    rows = []
+    by_family: dict[str, list[tuple[Zoo, str]]] = {}
+    for zoo in zoos:
+        for family, run in dict.fromkeys(zip(zoo.families, zoo.runs, strict=True)):
+            by_family.setdefault(family, []).append((zoo, run))
+    for family, runs in by_family.items():
+        found: dict[float, list[tuple[float, float]]] = {}
+        for zoo, run in runs[:: max(1, len(runs) // RUNS)][:RUNS]:
+            steps = zoo.column("step")
+            mine = sorted(np.flatnonzero(np.array(zoo.runs) == run), key=lambda row: steps[row])
+            last, _, symmetry = state_of(zoo, int(mine[-1]))
+            moved = apply(sample(symmetry, seed=1, kinds=("permutation",)), last) if symmetry.groups else last
+            for row in mine[:-1]:
+                first, units, _ = state_of(zoo, int(row))
+                values = [judge_independence(first, state, units).p_value for state in (last, moved)]
+                if None not in values:
+                    found.setdefault(round(steps[row] / steps[mine[-1]], 2), []).append(tuple(values))
+        for share, values in sorted(found.items()):
+            below = (np.array(values) < 1e-6).mean(0)
+            rows.append({"family": family, "from": share, "n": len(values), "stored": below[0], "permuted": below[1]})
+            print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("zoos", nargs="+", type=Path, help="folders of zoos")
+    parser.add_argument("--pairs", type=int, default=100_000, help="number of pairs of all families together")
+    parser.add_argument("--workers", type=int, default=2, help="number of processes")
+    options = parser.parse_args()
+    zoos = [Zoo.open(path) for path in options.zoos]
+    todo = tasks(zoos, options.pairs)
+    values: dict[str, list[list[float]]] = {}
+    executor = ProcessPool(options.workers)
+    for number, answer in enumerate(executor.run(judge, todo)):
+        assert answer.failure is None, answer.failure
+        values.setdefault(answer.item.family, []).extend(answer.result)
+        if number % 20 == 0:
+            print(f"{number + 1} of {len(todo)}", flush=True)
+    rows = []
+    for family, some in [*values.items(), ("all", [value for one in values.values() for value in one])]:
+        stored, twice, reported = np.array(some).T
+        rows.append({
+            "family": family, "pairs": len(some), "reported below .01": float((reported < 0.01).mean()),
+            "least": float(reported.min()), "below 1e-6": int((reported < 1e-6).sum()),
+            "KS stored": float(kstest(stored, "uniform").statistic), "KS p": float(kstest(stored, "uniform").pvalue),
+            "KS twice": float(kstest(twice, "uniform").statistic),
+            "KS twice p": float(kstest(twice, "uniform").pvalue),
+        })  # fmt: skip
+        print(rows[-1], flush=True)
+    kept = descendants(zoos)
+    names = sorted(path.name for path in options.zoos)
+    (RESULTS / "independent_pairs.json").write_text(
+        json.dumps({"zoos": names, "independent": rows, "descendants": kept}, indent=1) + "\n"
+    )
+    lines = ["| family | pairs | p < .01 | least p | p < 1e-6 | stored order: KS (p) | any order: KS (p) |", "|" + "---|" * 7]
+    lines += [
+        f"| {row['family']} | {row['pairs']:,} | {row['reported below .01']:.2%} | {row['least']:.1e} | "
+        f"{row['below 1e-6']} | {row['KS stored']:.4f} ({row['KS p']:.2g}) | {row['KS twice']:.4f} "
+        f"({row['KS twice p']:.2g}) |"
+        for row in rows
+    ]
+    table = ["| family | steps of the earlier network | pairs | p < 1e-6 | p < 1e-6, units permuted |", "|" + "---|" * 5]
+    table += [
+        f"| {row['family']} | {row['from']:.0%} | {row['n']} | {row['stored']:.0%} | {row['permuted']:.0%} |" for row in kept
+    ]
+    text = "# p-values of independent networks and of descendants\n\n" + "\n".join(lines) + "\n\n" + "\n".join(table)
+    (RESULTS / "independent_pairs.md").write_text(
+        text + f"\n\nZoos: {', '.join(names)}.\nMade by `python benchmarks/independent_pairs.py ZOO...`.\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

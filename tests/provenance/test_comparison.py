@@ -1,0 +1,175 @@
+"""Every relation, its direction and its p-value."""
+
+import pytest
+import torch
+from provenance.descendants import cnn, copy_of, noisy, perceptron, pruned, quantised
+from torch import nn
+
+from sne import CheckpointError, Relation, compare
+
+
+@pytest.fixture(scope="module")
+def module():
+    return perceptron(0)
+
+
+@pytest.fixture(scope="module")
+def state(module):
+    return module.state_dict()
+
+
+def test_a_network_is_identical_to_itself(state):
+    found = compare(state, {name: values.clone() for name, values in state.items()})
+    assert found.relation is Relation.IDENTICAL and found.related and found.direction is None
+    assert found.p_value is not None and found.p_value < 1e-50
+    assert all(layer.equal == 1 and layer.relative_change == 0 for layer in found.layers)
+
+
+def test_networks_of_other_seeds_are_independent(state):
+    found = compare(state, perceptron(1).state_dict())
+    assert found.relation is Relation.INDEPENDENT and not found.related and found.direction is None
+    assert found.p_value is not None and found.p_value > 1e-3
+
+
+@pytest.mark.parametrize("kinds", [("permutation",), ("scaling",), ("permutation", "scaling")])
+def test_copies_with_the_same_function_are_found(module, state, kinds):
+    found = compare(state, copy_of(module, torch.randn(2, 16), kinds=kinds))
+    assert found.relation is Relation.SAME_FUNCTION and found.direction is None
+    assert ("units moved" in found.aligned) == ("permutation" in kinds)
+    assert ("scales changed" in found.aligned) == ("scaling" in kinds)
+    assert found.p_value is not None and found.p_value < 1e-30
+    assert bool(found.assumed) == ("scaling" in kinds)
+
+
+def test_flipped_units_are_found():
+    module = nn.Sequential(nn.Linear(12, 20), nn.Tanh(), nn.Linear(20, 3))
+    found = compare(module.state_dict(), copy_of(module, torch.randn(2, 12), kinds=("permutation", "sign")))
+    assert found.relation is Relation.SAME_FUNCTION and "signs flipped" in found.aligned
+
+
+def test_permuted_convolutions_with_batch_norm_are_found():
+    module = cnn(0)
+    found = compare(module.state_dict(), copy_of(module, torch.randn(1, 3, 9, 9)))
+    assert found.relation is Relation.SAME_FUNCTION and found.aligned == ("units moved",)
+
+
+def test_a_permuted_and_trained_copy_is_a_fine_tune(module, state):
+    copied = noisy(copy_of(module, torch.randn(2, 16)), 0.2)
+    found = compare(state, copied)
+    assert found.relation is Relation.FINE_TUNE and found.aligned == ("units moved",)
+    assert found.p_value is not None and found.p_value < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rounded_networks_are_children(state, dtype):
+    rounded = {name: values.to(dtype) for name, values in state.items()}
+    for pair, direction in (((state, rounded), "second from first"), ((rounded, state), "first from second")):
+        found = compare(*pair)
+        assert found.relation is Relation.PRECISION and found.direction == direction and found.confidence == 1
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_quantised_networks_are_children(state, bits):
+    made = {name: quantised(values, bits) for name, values in state.items()}
+    found = compare(made, state)
+    assert found.relation is Relation.PRECISION and found.direction == "first from second"
+    assert f"int{bits}" in found.why
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_pruned_networks_are_children(state, share):
+    made = {name: pruned(values, share) for name, values in state.items()}
+    found = compare(state, made)
+    assert found.relation is Relation.PRUNED and found.direction == "second from first" and found.confidence == 1
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4])
+def test_merged_adapters_are_low_rank_updates(state, rank):
+    torch.manual_seed(3)
+    weight = state["2.weight"]
+    made = {**state, "2.weight": weight + 0.1 * torch.randn(24, rank) @ torch.randn(rank, 32)}
+    for pair, direction in (((state, made), "second from first"), ((made, state), "first from second")):
+        found = compare(*pair)
+        assert found.relation is Relation.LOW_RANK and found.direction == direction
+        assert f"rank {rank}" in found.why
+
+
+def test_a_changed_head_is_a_partial_fine_tune(state):
+    found = compare(state, noisy(state, 0.3, only="4"))
+    assert found.relation is Relation.PARTIAL and found.why.endswith("changed: 4")
+
+
+def test_noise_in_all_layers_is_a_fine_tune(state):
+    found = compare(state, noisy(state, 0.2))
+    assert found.relation is Relation.FINE_TUNE and found.related
+
+
+def test_networks_that_only_start_alike_are_told_from_fine_tunes(state):
+    """Each learned a large direction of its own on top of the same initial weights."""
+
+    def learned(seed):
+        torch.manual_seed(seed)
+        return {
+            name: values + 0.5 * torch.randn(len(values), 2) @ torch.randn(2, values.shape[1])
+            if values.ndim > 1
+            else values
+            for name, values in state.items()
+        }
+
+    twins = compare(learned(1), learned(2))
+    assert twins.relation is Relation.SAME_START and twins.direction is None
+    child = {name: values + 0.05 * torch.randn_like(values) for name, values in learned(1).items()}
+    assert compare(learned(1), child).relation is Relation.FINE_TUNE
+
+
+def test_a_merge_has_its_weights(state):
+    other = noisy(state, 0.5)
+    merged = {name: 0.3 * state[name] + 0.7 * other[name] for name in state}
+    found = compare(merged, state, other)
+    assert found.relation is Relation.MERGE and found.merge is not None
+    assert found.merge.weights == pytest.approx((0.3, 0.7), abs=1e-4)
+    assert compare(noisy(state, 0.1, seed=9), state, other).relation is Relation.FINE_TUNE
+
+
+def test_renamed_keys_and_prefixes_do_not_matter(state):
+    renamed = {"encoder." + name: values for name, values in state.items()}
+    assert compare(state, renamed).relation is Relation.IDENTICAL
+    words = {"0": "first", "2": "second", "4": "third"}
+    renamed = {f"{words[name[0]]}.{name[2:]}": values for name, values in state.items()}
+    found = compare(state, renamed)
+    assert found.relation is Relation.IDENTICAL
+    assert found.layers[0].pair.second.name == "first.weight"
+
+
+def test_an_added_head_leaves_the_rest_comparable(state):
+    grown = {**state, "aux.weight": torch.randn(3, 24)}
+    found = compare(state, grown)
+    assert found.relation is Relation.PARTIAL and [place.name for place in found.matching.only_second] == ["aux.weight"]
+
+
+def test_a_grown_vocabulary_is_compared_by_its_common_rows():
+    torch.manual_seed(0)
+    state = {"embed.weight": torch.randn(50, 16), "mix.weight": torch.randn(40, 16), "head.weight": torch.randn(50, 40)}
+    grown = {**state, "embed.weight": torch.cat([state["embed.weight"], torch.randn(5, 16)])}
+    found = compare(state, grown)
+    table = next(layer for layer in found.layers if layer.pair.first.name.startswith("embed"))
+    assert not table.pair.is_whole and table.equal == 1 and found.related
+
+
+def test_networks_of_other_architectures_are_not_comparable(state):
+    found = compare(state, nn.Linear(5, 3).state_dict())
+    assert found.relation is Relation.NOT_COMPARABLE and not found.related and found.p_value is None
+    assert "counterpart" in found.why
+
+
+def test_json_has_everything(state):
+    import json
+
+    found = json.loads(json.dumps(compare(state, noisy(state, 0.1)).to_json()))
+    assert found["relation"] == "fine-tune" and len(found["layers"]) == 6
+    assert {"tensor", "counterpart", "cosine", "rank", "zeros", "change"} <= found["layers"][0].keys()
+
+
+def test_a_missing_file_is_an_error():
+    with pytest.raises(CheckpointError, match=r"missing\.pt"):
+        compare("missing.pt", {"0.weight": torch.randn(3, 3)})

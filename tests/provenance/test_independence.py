@@ -1,0 +1,76 @@
+"""The p-values of independent networks, and the distribution of fixed points."""
+
+from itertools import permutations
+from math import factorial
+
+import pytest
+import torch
+from provenance.descendants import perceptron
+
+from sne import read_network
+from sne.provenance.independence import Agreement, fixed_points_p_value, judge_independence
+from sne.provenance.units import Units, best_match
+from sne.symmetry import symmetry_of
+
+
+def units_of(state):
+    network = read_network(state)
+    return Units(symmetry_of(network), network, state)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6])
+def test_fixed_points_are_counted_exactly(size):
+    """Against all permutations."""
+    fixed = [sum(i == one for i, one in enumerate(order)) for order in permutations(range(size))]
+    for least in range(size + 1):
+        expected = sum(count >= least for count in fixed) / factorial(size)
+        assert fixed_points_p_value([Agreement("a", size, least)]) == pytest.approx(expected)
+
+
+def test_fixed_points_of_several_groups_are_added():
+    """Against all pairs of permutations of 3 and of 4 units."""
+    single = {
+        size: [sum(i == one for i, one in enumerate(order)) for order in permutations(range(size))] for size in (3, 4)
+    }
+    sums = [one + other for one in single[3] for other in single[4]]
+    for least in range(8):
+        expected = sum(count >= least for count in sums) / len(sums)
+        found = fixed_points_p_value([Agreement("a", 3, min(3, least)), Agreement("b", 4, max(0, least - 3))])
+        assert found == pytest.approx(expected)
+
+
+def test_p_values_of_independent_networks_are_no_smaller_than_uniform():
+    states = [perceptron(seed, (12, 20, 16, 4)).state_dict() for seed in range(40)]
+    units = units_of(states[0])
+    found = torch.tensor(
+        [
+            judge_independence(states[i], states[j], units, seed=40 * i + j).p_value
+            for i in range(0, 40, 2)
+            for j in range(1, 40, 2)
+        ]
+    )
+    for level in (0.5, 0.2, 0.05, 0.01):
+        share = float((found <= level).double().mean())
+        assert share <= level + 3 * (level * (1 - level) / len(found)) ** 0.5
+    assert float(found.min()) > 1e-6
+
+
+def test_dead_units_are_no_evidence():
+    """Units with equal weights are matched in random order, not in that of storage."""
+    one, other = perceptron(0).state_dict(), perceptron(1).state_dict()
+    for state in (one, other):
+        for name in state:
+            state[name] = torch.zeros_like(state[name])
+    found = judge_independence(one, other, units_of(one))
+    assert found.p_value is not None and found.p_value > 1e-4
+
+
+def test_many_units_are_matched_by_mutual_nearest_neighbours(monkeypatch):
+    similar = torch.eye(6)[torch.tensor([2, 0, 1, 5, 3, 4])]
+    assert best_match(similar, 0).tolist() == [2, 0, 1, 5, 3, 4]
+    monkeypatch.setattr("sne.provenance.units.MOST_ASSIGNED", 3)
+    assert best_match(similar, 0).tolist() == [2, 0, 1, 5, 3, 4]
+    crowded = torch.zeros(4, 4)
+    crowded[:, 1] = torch.tensor([0.1, 0.9, 0.2, 0.3])
+    found = best_match(crowded, 0)
+    assert found[1] == 1 and len(set(found[found >= 0].tolist())) == int((found >= 0).sum())

@@ -1,0 +1,44 @@
+"""Quantised tensors are recognised, plain ones are not."""
+
+import pytest
+import torch
+
+from sne.provenance.lattice import lattice_bits
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("group", ["tensor", "row", 64, 32])
+@pytest.mark.parametrize("is_affine", [False, True])
+def test_levels_of_all_kinds_are_found(bits, group, is_affine):
+    torch.manual_seed(0)
+    values = torch.randn(16, 128)
+    pieces = {"tensor": values.view(1, -1), "row": values}.get(group)
+    pieces = values.reshape(-1, group) if pieces is None else pieces
+    if is_affine:
+        low, high = pieces.amin(1, keepdim=True), pieces.amax(1, keepdim=True)
+        step = (high - low) / (2**bits - 1)
+        made = ((pieces - low) / step).round() * step + low
+    else:
+        step = pieces.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+        made = (pieces / step).round() * step
+    assert lattice_bits(values, made.view(16, 128)) == bits
+    assert lattice_bits(values, made.half().float().view(16, 128)) == bits
+
+
+def test_plain_values_are_not_quantised():
+    torch.manual_seed(0)
+    values = torch.randn(16, 128)
+    assert lattice_bits(values, values + 0.01 * torch.randn(16, 128)) == 0
+    assert lattice_bits(values, torch.randn(16, 128)) == 0
+
+
+def test_levels_far_from_the_original_do_not_count():
+    torch.manual_seed(0)
+    other = torch.randn(16, 128)
+    step = other.abs().max() / 127
+    assert lattice_bits(torch.randn(16, 128), (other / step).round() * step) == 0
+
+
+def test_an_original_on_the_same_levels_is_no_original():
+    levels = torch.randint(-7, 8, (16, 128)).float()
+    assert lattice_bits(levels, levels.clamp(-6, 6)) == 0
