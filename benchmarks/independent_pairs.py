@@ -21,7 +21,7 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from sne import Zoo
-from sne.provenance.independence import Agreement, fixed_points_distribution, fixed_points_p_value, judge_independence
+from sne.provenance.independence import Agreement, fixed_points_distribution, judge_independence
 from sne.provenance.units import Units
 from sne.symmetry import Symmetry, apply, sample
 from sne.work import ProcessPool
@@ -71,7 +71,9 @@ def judge(task: Task) -> list[list[float]]:
         result = judge_independence(one[0], other[0], one[1], seed=seed)
         random = np.random.default_rng(seed)
         if result.p_value is not None:
-            tests = [randomised(test, random.random()) if test else random.random() for test in (result.stored, result.twice)]
+            tests = [
+                randomised(test, random.random()) if test else random.random() for test in (result.stored, result.twice)
+            ]
             found.append([*tests, result.p_value])
     return found
 
@@ -97,9 +99,9 @@ def tasks(zoos: Sequence[Zoo], pairs: int) -> list[Task]:
     for (family, _), places in layouts(zoos).items():
         some = list(combinations(range(len(places)), 2))
         kept = random.permutation(len(some))[:pairs]
-        found.setdefault(family, []).extend(
-            tuple((str(places[i][0].path), places[i][1]) for i in some[number]) for number in kept
-        )
+        for i, j in (some[number] for number in kept):
+            one, other = places[i], places[j]
+            found.setdefault(family, []).append(((str(one[0].path), one[1]), (str(other[0].path), other[1])))
     result, left = [], pairs
     for number, (family, some) in enumerate(sorted(found.items(), key=lambda one: len(one[1]))):
         share = left // (len(found) - number)  # what small families do not have goes to the larger ones
@@ -125,9 +127,9 @@ def descendants(zoos: Sequence[Zoo]) -> list[dict[str, object]]:
             moved = apply(sample(symmetry, seed=1, kinds=("permutation",)), last) if symmetry.groups else last
             for row in mine[:-1]:
                 first, units, _ = state_of(zoo, int(row))
-                values = [judge_independence(first, state, units).p_value for state in (last, moved)]
-                if None not in values:
-                    found.setdefault(round(steps[row] / steps[mine[-1]], 2), []).append(tuple(values))
+                stored, permuted = (judge_independence(first, state, units).p_value for state in (last, moved))
+                if stored is not None and permuted is not None:
+                    found.setdefault(round(steps[row] / steps[mine[-1]], 2), []).append((stored, permuted))
         for share, values in sorted(found.items()):
             below = (np.array(values) < 1e-6).mean(0)
             rows.append({"family": family, "from": share, "n": len(values), "stored": below[0], "permuted": below[1]})
@@ -166,16 +168,23 @@ def main() -> None:
     (RESULTS / "independent_pairs.json").write_text(
         json.dumps({"zoos": names, "independent": rows, "descendants": kept}, indent=1) + "\n"
     )
-    lines = ["| family | pairs | p < .01 | least p | p < 1e-6 | stored order: KS (p) | any order: KS (p) |", "|" + "---|" * 7]
+    lines = [
+        "| family | pairs | p < .01 | least p | p < 1e-6 | stored order: KS (p) | any order: KS (p) |",
+        "|" + "---|" * 7,
+    ]
     lines += [
         f"| {row['family']} | {row['pairs']:,} | {row['reported below .01']:.2%} | {row['least']:.1e} | "
         f"{row['below 1e-6']} | {row['KS stored']:.4f} ({row['KS p']:.2g}) | {row['KS twice']:.4f} "
         f"({row['KS twice p']:.2g}) |"
         for row in rows
     ]
-    table = ["| family | steps of the earlier network | pairs | p < 1e-6 | p < 1e-6, units permuted |", "|" + "---|" * 5]
+    table = [
+        "| family | steps of the earlier network | pairs | p < 1e-6 | p < 1e-6, units permuted |",
+        "|" + "---|" * 5,
+    ]
     table += [
-        f"| {row['family']} | {row['from']:.0%} | {row['n']} | {row['stored']:.0%} | {row['permuted']:.0%} |" for row in kept
+        f"| {row['family']} | {row['from']:.0%} | {row['n']} | {row['stored']:.0%} | {row['permuted']:.0%} |"
+        for row in kept
     ]
     text = "# p-values of independent networks and of descendants\n\n" + "\n".join(lines) + "\n\n" + "\n".join(table)
     (RESULTS / "independent_pairs.md").write_text(

@@ -39,13 +39,13 @@ def compare(
 
     The relation is one of: identical, same function (a copy with permuted, rescaled or sign-flipped units), precision
     (rounded or quantised), pruned, low-rank update (a merged LoRA), partial fine-tune, fine-tune, same initialisation,
-    merge, independent, and not comparable. Names of tensors may differ: renamed, prefixed, added and resized tensors are
-    matched, and the units of the second network are brought into the order of the first one.
+    merge, independent, and not comparable. Names of tensors may differ: renamed, prefixed, added and resized tensors
+    are matched, and the units of the second network are brought into the order of the first one.
 
-    The p-value is the probability of such an agreement of hidden units between independent networks. There is none where
-    names and shapes do not show which units may be permuted; what had to be assumed is stated. The table has one row per
-    tensor: the cosine of both, the size of the change relative to the first tensor, the number of singular values that
-    hold 99% of the change, and the shares of zeros.
+    The p-value is the probability of such an agreement of hidden units between independent networks. There is none
+    where names and shapes do not show which units may be permuted; what had to be assumed is stated. The table has one
+    row per tensor: the cosine of both, the norm of the change relative to the first tensor, the number of singular
+    values that hold 99% of the change, and the shares of zeros.
     """
     from sne.provenance import compare as compare_networks
 
@@ -85,7 +85,9 @@ def _summary(found: "Comparison") -> dict[str, str]:
     }
     for name, places in (("only first", found.matching.only_first), ("only second", found.matching.only_second)):
         names = ", ".join(place.name for place in places[:3])
-        lines[name] = f"{counted(len(places), 'tensor')}: {names}" + (", ..." if len(places) > 3 else "") if places else ""
+        lines[name] = (
+            f"{counted(len(places), 'tensor')}: {names}" + (", ..." if len(places) > 3 else "") if places else ""
+        )
     return {name: value for name, value in lines.items() if value}
 
 

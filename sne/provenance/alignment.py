@@ -107,7 +107,7 @@ def align(
 
 
 def align_signs(first: Mapping[str, Tensor], state: dict[str, Tensor], symmetry: Symmetry) -> float:
-    """Flips units of a state where that brings it closer to another network; returns the share of units that flipped."""
+    """Flips units of a state where that brings it closer to another network; returns the share that flipped."""
     groups = [group for group in symmetry.groups if "sign" in group.kinds]
     flipped = total = 0
     for group in groups:

@@ -192,14 +192,13 @@ def compare_pair(first: Network, second: Network, pair: Pair) -> Evidence:
         return _evidence(pair, sums, None)
     rows, columns = _spaced(pair.first.shape[0]), torch.arange(min(pair.first.shape[1], SIDE))
     samples = [
-        network.read_sample(part, rows, columns).flatten(1) for network, part in zip((first, second), parts, strict=True)
+        network.read_sample(part, rows, columns).flatten(1)
+        for network, part in zip((first, second), parts, strict=True)
     ]
     return _evidence(pair, sums, (samples[0], samples[1]))
 
 
-def compare_values(
-    pair: Pair, one: Float[Tensor, "out in kernel"], other: Float[Tensor, "out in kernel"]
-) -> Evidence:
+def compare_values(pair: Pair, one: Float[Tensor, "out in kernel"], other: Float[Tensor, "out in kernel"]) -> Evidence:
     """Compares two corresponding tensors that are in memory."""
     sums = _Sums()
     flat = one.reshape(-1), other.reshape(-1)
@@ -317,9 +316,7 @@ def low_rank_child(one: Float[Tensor, "rows columns"], other: Float[Tensor, "row
     change.
     """
     left, _, right = torch.linalg.svd(other - one, full_matrices=False)
-    sizes = [
-        float((left[:, :rank].T @ matrix @ right[:rank].T).diagonal().square().sum()) for matrix in (one, other)
-    ]
+    sizes = [float((left[:, :rank].T @ matrix @ right[:rank].T).diagonal().square().sum()) for matrix in (one, other)]
     return 1 if sizes[0] < sizes[1] else -1
 
 

@@ -13,7 +13,10 @@ LEAST_VALUES = 6
 """Least number of entries that share a scale; fewer lie on some levels by chance."""
 
 _TOLERANCE = 0.1  # of a step; values may have been rounded to half precision after they were scaled
-_LEVELS = {4: (7, 8, 15), 8: (127, 128, 255)}  # steps from zero to the largest entry, or from the smallest to the largest
+_LEVELS = {
+    4: (7, 8, 15),
+    8: (127, 128, 255),
+}  # steps from zero to the largest entry, or from the smallest to the largest
 
 
 def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> int:
@@ -85,7 +88,9 @@ def _on_levels(
     ordered = wide.sort(dim=1).values
     gaps = ordered.diff(dim=1)
     gaps = torch.where(gaps > 1e-2 * span[:, None] / steps[-1], gaps, torch.inf).min(dim=1).values
-    counted = (span / gaps).round().clamp(1, steps[-1])  # the whole span has a smaller relative rounding error than a gap
+    counted = (
+        (span / gaps).round().clamp(1, steps[-1])
+    )  # the whole span has a smaller relative rounding error than a gap
     candidates = [(wide, wide.abs().amax(1) / count) for count in steps]
     candidates += [(wide - lowest, span / count) for count in (steps[-1], counted)]
     found, width = torch.zeros(len(values), dtype=torch.bool), torch.zeros(len(values), dtype=torch.float64)

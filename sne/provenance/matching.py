@@ -1,4 +1,4 @@
-"""Which tensor of one network corresponds to which tensor of another: by name, by prefix, by order, by part of a size."""
+"""Which tensor of one network corresponds to which tensor of another: by name, by prefix, or by order."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -131,7 +131,7 @@ def match(first: Network, second: Network) -> Matching:
         take(_by_name(left, right, (0, 0)), MatchedBy.NAME)
     take(_by_order(left, right), MatchedBy.ORDER)
     take(_by_name_alone(left, right, cuts), MatchedBy.SIZE)
-    order = {(layer.name, part.tensor, part.label, part.role): number for number, (layer, part) in _numbered(first)}
+    order = {_key_of(place): number for number, place in enumerate(_places(first))}
     pairs.sort(key=lambda pair: order[_key_of(pair.first)])
     return Matching(tuple(pairs), tuple(left), tuple(right))
 
@@ -139,10 +139,6 @@ def match(first: Network, second: Network) -> Matching:
 def _places(network: Network) -> Iterator[Place]:
     for layer, part in network.parts():
         yield Place(layer, part)
-
-
-def _numbered(network: Network) -> Iterator[tuple[int, tuple[Layer, Part]]]:
-    yield from enumerate(network.parts())
 
 
 def _key_of(place: Place) -> tuple[str, str, str, str]:
@@ -188,7 +184,9 @@ def _by_order(left: Sequence[Place], right: Sequence[Place]) -> Iterator[tuple[P
         yield from zip(left[start : start + length], right[other : other + length], strict=True)
 
 
-def _by_name_alone(left: Sequence[Place], right: Sequence[Place], cuts: tuple[int, int]) -> Iterator[tuple[Place, Place]]:
+def _by_name_alone(
+    left: Sequence[Place], right: Sequence[Place], cuts: tuple[int, int]
+) -> Iterator[tuple[Place, Place]]:
     """Yields tables and matrices of the same name of which one side differs."""
     others = _by_cut_name(right, cuts[1])
     for name, place in _by_cut_name(left, cuts[0]).items():

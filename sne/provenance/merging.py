@@ -9,7 +9,7 @@ from sne.provenance.matching import match
 from sne.provenance.states import Counterpart, StoredState
 
 LARGEST_RESIDUAL = 0.02
-"""Largest norm of what two parents do not explain, over the norm of the parents' difference times the smaller weight."""
+"""Largest norm of what two parents do not explain, over that of their difference times the smaller weight."""
 
 LEAST_WEIGHT = 0.02
 """Least weight of a parent."""

@@ -16,7 +16,7 @@ CLOSE = 0.97
 """Networks whose matrices have a larger mean cosine after alignment are related."""
 
 LEAST_RETAINED = 0.9
-"""Share of the largest directions of one network that the other one has at least, if it was made from it by training."""
+"""Least share of the largest directions of a parent that its child has."""
 
 LEAST_ENTRIES = 256
 """Least number of entries of all matrices together for a cosine to say something."""
@@ -98,10 +98,17 @@ def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> V
         return Verdict(Relation.PRECISION, child, 1.0, f"the values are those of the other, rounded to {details[0]}")
     if Change.QUANTISED in kinds and kinds <= {Change.QUANTISED, Change.ROUNDED} and confidence == 1:
         levels = ", ".join(one for one in details if one.startswith("int"))
-        return Verdict(Relation.PRECISION, child, 1.0, f"values lie on the levels of {levels}, next to those of the other")
+        return Verdict(
+            Relation.PRECISION, child, 1.0, f"values lie on the levels of {levels}, next to those of the other"
+        )
     if kinds <= {Change.PRUNED, Change.ROUNDED} and Change.PRUNED in kinds and confidence == 1:
         share = sum(max(one.pruned) * one.entries for one in changed) / sum(one.entries for one in changed)
-        return Verdict(Relation.PRUNED, child, 1.0, f"{share:.0%} of the entries of changed tensors were set to zero, the others are equal")
+        return Verdict(
+            Relation.PRUNED,
+            child,
+            1.0,
+            f"{share:.0%} of the entries of changed tensors were set to zero, the others are equal",
+        )
     if Change.LOW_RANK in kinds and kinds <= {Change.LOW_RANK, Change.ROUNDED}:
         low = [one for one in changed if one.change is Change.LOW_RANK]
         child, confidence = _majority([one.child for one in low])
@@ -141,7 +148,9 @@ def _trained(found: Sequence[Evidence], p_value: float | None, least: float) -> 
     if retained < LEAST_RETAINED:
         why = f"only {retained:.0%} of the learned directions of one network are in the other, but their units agree"
         return Verdict(Relation.SAME_START, 0, 0.0, why)
-    return Verdict(Relation.FINE_TUNE, 0, 0.0, f"{min(retained, 1):.0%} of the learned directions are retained, {shown}")
+    return Verdict(
+        Relation.FINE_TUNE, 0, 0.0, f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
+    )
 
 
 def _pruned_and_trained(matrices: Sequence[Evidence]) -> int:

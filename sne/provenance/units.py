@@ -1,4 +1,4 @@
-"""Hidden units of two networks of one layout: what describes them, and which unit of one is most like which of the other."""
+"""Hidden units of two networks of one layout: what describes them, and which of them are most alike."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -163,7 +163,7 @@ def own_features(
 def similarity(
     first: Float[Tensor, "units features"], second: Float[Tensor, "units features"], can_flip: bool
 ) -> Float[Tensor, "units units"]:
-    """Returns the cosine of each unit of one network with each unit of the other, without its sign if units may flip."""
+    """Returns the cosine of each unit of one network with each of the other, without its sign if units may flip."""
     if not can_flip:
         mean = torch.cat([first, second]).mean(0)
         first, second = first - mean, second - mean

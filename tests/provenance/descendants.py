@@ -1,5 +1,7 @@
 """Small networks and what can be made of them, for the tests of provenance."""
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,7 @@ def perceptron(seed: int, widths: tuple[int, ...] = (16, 32, 24, 4)) -> nn.Seque
     """A rectified perceptron with random weights."""
     torch.manual_seed(seed)
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -1,0 +1,174 @@
+"""Alignment by the symmetries that may hold: the one that is certain, and those that have to be assumed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from sne.networks import Network
+from sne.provenance.alignment import align
+from sne.provenance.evidence import Evidence, compare_values, mean_cosine
+from sne.provenance.independence import judge_independence
+from sne.provenance.matching import Matching
+from sne.provenance.relation import SAME_FUNCTION, Relation, Verdict, name_relation
+from sne.provenance.units import Units
+from sne.symmetry import apply, canonical_transformation, symmetry_by_name
+from sne.symmetry.symmetry import Symmetry
+
+LEAST_GAIN = 0.02
+"""Least gain of the mean cosine by which an alignment is preferred to the stored order."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A symmetry, and what was assumed for it.
+
+    Args:
+        symmetry: Symmetry of both networks.
+        assumed: What names and shapes do not tell; empty if nothing was assumed.
+    """
+
+    symmetry: Symmetry
+    assumed: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of two networks after some alignment.
+
+    Args:
+        found: Evidence of the pairs of tensors.
+        verdict: The relation.
+        p_value: The p-value, or None.
+        aligned: What alignment did.
+        assumed: What was assumed.
+    """
+
+    found: tuple[Evidence, ...]
+    verdict: Verdict
+    p_value: float | None
+    aligned: tuple[str, ...]
+    assumed: str
+
+
+def closest_alignment(
+    one: Network,
+    matching: Matching,
+    states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
+    known: Layout,
+    raw: Standing,
+    all_matched: bool,
+) -> Standing:
+    """Returns the standing after the alignment that brings the networks closest; the raw one if none does."""
+    first, second = ({name: state[name].float() for name in states[1]} for state in states)
+    matrices = [evidence.pair.first.part.tensor for evidence in raw.found if evidence.is_random_matrix]
+    least = mean_cosine(raw.found) + LEAST_GAIN
+    best: Moved | None = None
+    for layout in _layouts(one, known):
+        for kinds in ((), ("scaling",)):
+            if kinds and not any("scaling" in group.kinds for group in layout.symmetry.groups):
+                continue
+            moved = _moved(one, first, second, layout, kinds)
+            closeness = _closeness(moved, matrices)
+            if moved.steps and closeness > least:
+                best, least = moved, closeness
+            if closeness > 1 - 1e-6:
+                break
+    if best is None:
+        return raw
+    found = _evidence_in_memory(matching, best.first, best.second, raw.found)
+    p_value = raw.p_value
+    if p_value is None:
+        p_value = judge_independence(best.first, second, Units(best.layout.symmetry, one, second)).p_value
+    steps = " and ".join(best.steps)
+    if all_matched and max(item.relative_change for item in found) <= SAME_FUNCTION:
+        verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps})")
+    else:
+        verdict = name_relation(found, p_value, all_matched, is_aligned=True)
+    if verdict.relation is Relation.INDEPENDENT:
+        return raw
+    return Standing(found, verdict, p_value, best.steps, best.layout.assumed)
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Two networks after alignment.
+
+    Args:
+        first: Tensors of the first network.
+        second: Tensors of the second network.
+        layout: The symmetry by which they were aligned.
+        steps: What was done.
+    """
+
+    first: Mapping[str, Tensor]
+    second: Mapping[str, Tensor]
+    layout: Layout
+    steps: tuple[str, ...]
+
+
+def _closeness(moved: Moved, tensors: Sequence[str]) -> float:
+    """Returns the mean cosine of matrices, each counted by its number of entries."""
+    total, entries = 0.0, 0
+    for name in tensors:
+        if name in moved.second:
+            one, other = moved.first[name].flatten(), moved.second[name].flatten()
+            norms = float(one.norm() * other.norm())
+            total += len(one) * float(one @ other) / norms if norms else 0.0
+            entries += len(one)
+    return total / max(1, entries)
+
+
+def _layouts(one: Network, known: Layout) -> list[Layout]:
+    """Returns the symmetries to try: the one that is certain, and those of a plain stack without skip connections."""
+    found = [known] if known.symmetry.groups else []
+    for activation in (None, "relu", "tanh"):
+        symmetry = symmetry_by_name(one, assume_sequential=True, activation=activation)
+        text = "layers follow one another without skip connections"
+        if activation is not None:
+            text += f", with {activation} between them"
+        if symmetry.groups and all(symmetry.groups != layout.symmetry.groups for layout in found):
+            found.append(Layout(symmetry, text))
+    return found
+
+
+def _moved(
+    one: Network,
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    layout: Layout,
+    kinds: Sequence[str],
+) -> Moved:
+    """Aligns the networks by one symmetry, with scales at their canonical point if `kinds` says so."""
+    symmetry = _restricted(layout.symmetry, first)
+    steps = []
+    if kinds:
+        first, second = (apply(canonical_transformation(symmetry, state, kinds), state) for state in (first, second))
+        steps.append("scales changed")
+    aligned = align(first, second, symmetry, Units(symmetry, one, second))
+    steps += ["units moved"] * (aligned.moved > 0) + ["signs flipped"] * (aligned.flipped > 0)
+    return Moved(first, aligned.state, layout, tuple(steps))
+
+
+def _restricted(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> Symmetry:
+    """Returns the symmetry without the groups that reach tensors which only one network has."""
+    groups = tuple(group for group in symmetry.groups if all(span.tensor in tensors for span in group.spans))
+    return replace(symmetry, groups=groups, mixings=())
+
+
+def _evidence_in_memory(
+    matching: Matching,
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    raw: Sequence[Evidence],
+) -> tuple[Evidence, ...]:
+    """Compares all pairs whose tensors are in memory anew; the others keep their evidence."""
+    found = []
+    for pair, before in zip(matching.pairs, raw, strict=True):
+        part = pair.first.part
+        if pair.is_whole and part.tensor in second:
+            values = part.arrange(first[part.tensor]), part.arrange(second[part.tensor])
+            found.append(compare_values(pair, *values))
+        else:
+            found.append(before)
+    return tuple(found)
