@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sne.encoders import NetworkEncoder as NetworkEncoder
     from sne.errors import CheckpointError as CheckpointError
     from sne.errors import PredictorError as PredictorError
+    from sne.errors import ProvenanceError as ProvenanceError
     from sne.errors import SneError as SneError
     from sne.errors import SymmetryError as SymmetryError
     from sne.errors import TrainingError as TrainingError
@@ -63,6 +64,7 @@ _PACKAGE_OF = {
     "NetworkEncoder": "encoders",
     "Predictor": "predictors",
     "PredictorError": "errors",
+    "ProvenanceError": "errors",
     "SneError": "errors",
     "Relation": "provenance",
     "Split": "zoo",

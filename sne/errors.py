@@ -65,6 +65,10 @@ class PredictorError(SneError):
     """A predictor folder, or a request to a predictor, is not usable."""
 
 
+class ProvenanceError(SneError):
+    """An index is not usable, or a request to it."""
+
+
 class TrainingError(SneError):
     """Training cannot start or continue."""
 

@@ -11,8 +11,10 @@ from sne import __version__
 from sne.cli.compare import compare
 from sne.cli.encode import encode
 from sne.cli.evaluate import COLUMNS, evaluate
+from sne.cli.index import index
 from sne.cli.inspect import inspect
 from sne.cli.predict import predict
+from sne.cli.search import search
 from sne.cli.study import study
 from sne.cli.tables import printable
 from sne.cli.train import train
@@ -31,6 +33,8 @@ EXAMPLES = {
     encode: "sne encode checkpoints/*.pt --predictor my_predictor --out embeddings.parquet",
     predict: "sne predict checkpoints/*.pt --predictor my_predictor",
     compare: "sne compare original.safetensors downloaded.safetensors",
+    index: "sne index checkpoints/ --out my_index",
+    search: "sne search downloaded.safetensors --index my_index",
     train: "sne train my_zoo --target test_accuracy --out my_predictor",
     evaluate: "sne evaluate my_predictor my_zoo --split test",
     study: "sne study cross-dataset --scale ci --out cross-dataset",

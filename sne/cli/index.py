@@ -1,0 +1,47 @@
+"""`sne index`: fingerprints of many checkpoints, to be searched."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sne.cli.files import Failures, expand
+from sne.cli.progress import file_progress, stopped_by_user
+from sne.errors import counted
+
+
+def index(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            show_default=False,
+            help="Checkpoints, globs, folders of checkpoints, zoos, or - to read one path per line from stdin.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", show_default=False, help="Folder of the index.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
+) -> None:
+    """Index checkpoints, so that relatives of a network can be found.
+
+    Each network is stored with its fingerprint, its embedding, a hash of its values, and the properties that the
+    packaged predictor predicts. Networks that are in the index and have not changed are skipped, so that the same
+    command updates an index, and continues one that was interrupted. Files that cannot be read are named on stderr.
+
+    The index is a LanceDB database; it needs the extra "search".
+    """
+    from sne.predictors import Predictor
+    from sne.provenance.index import Index
+
+    zoos = [source for source in sources if (Path(source) / "networks.parquet").is_file()]
+    files = expand([source for source in sources if source not in zoos]) if set(sources) - set(zoos) else []
+    failures = Failures()
+    predictor = Predictor.from_pretrained()
+    made = Index.open_or_create(out, predictor)
+    with stopped_by_user(out), file_progress() as progress:
+        done = made.add([*zoos, *files], predictor, errors=failures, on_progress=progress)
+    summary = {"out": str(out), "added": done.added, "unchanged": done.unchanged, "networks": done.total}
+    line = f"{out}: {counted(done.total, 'network')}, {done.added} of them new or changed, {done.unchanged} unchanged"
+    print(json.dumps({**summary, "failed": len(failures)}) if as_json else line)
+    failures.report(done.added + done.unchanged + len(failures))

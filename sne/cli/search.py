@@ -1,0 +1,109 @@
+"""`sne search`: relatives of checkpoints in an index."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sne.cli.files import Failures, expand
+from sne.cli.options import Select
+from sne.cli.tables import format_table, say, warn
+from sne.errors import SneError
+
+if TYPE_CHECKING:
+    from sne.provenance.search import Hit
+
+
+def search(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FILE]...", show_default=False, help="Checkpoints whose relatives are sought."),
+    ] = None,
+    index: Annotated[
+        Path, typer.Option(metavar="FOLDER", show_default=False, help="Folder of the index, made by sne index.")
+    ] = ...,  # type: ignore[assignment]
+    most: Annotated[int, typer.Option("-k", min=1, metavar="N", help="Largest number of relatives per file.")] = 10,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SQL",
+            show_default=False,
+            help="Condition on the columns path, content, layout, num_weights, family (of zoos) and the predicted "
+            'properties, such as "num_weights < 100000 and test_accuracy > 0.9".',
+        ),
+    ] = None,
+    like: Annotated[
+        str, typer.Option(metavar="WHAT", help="weights: relatives; properties: networks with similar embeddings.")
+    ] = "weights",
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="List the groups of networks with equal values in the index.")
+    ] = False,
+    select: Select = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file and relative.")] = False,
+) -> None:
+    """Find the relatives of checkpoints in an index.
+
+    The networks of the index that are nearest by fingerprint are compared with the file one by one, as sne compare
+    does. Relatives are listed by relation and similarity. Their p-values are multiplied by the number of networks in
+    the index. With --like properties, networks with similar embeddings are listed instead, related or not.
+    """
+    from sne.checkpoints import read_network
+    from sne.provenance.index import Index
+    from sne.provenance.search import search as search_index
+    from sne.provenance.search import search_properties
+
+    if like not in ("weights", "properties"):
+        raise SneError(f"--like is {like}, expected weights or properties")
+    opened = Index.open(index)
+    if duplicates:
+        _show_duplicates(opened.duplicates(), as_json)
+        return
+    if not files:
+        raise SneError("no FILE is given; name checkpoints, or --duplicates")
+    predictor = None
+    if like == "properties":
+        from sne.predictors import Predictor
+
+        predictor = Predictor.from_pretrained()
+    sources, failures = expand(files), Failures()
+    for path in sources:
+        try:
+            network = read_network(path, select=select)
+            if predictor is None:
+                hits = search_index(network, opened, most=most, where=where, warn=warn)
+            else:
+                hits = search_properties(network, opened, predictor, most=most, where=where)
+        except (SneError, OSError) as error:
+            failures(path, error)
+            continue
+        if as_json:
+            for hit in hits:
+                print(json.dumps({"file": path, **_values(hit)}))
+        else:
+            if len(sources) > 1:
+                say(path)
+            say(format_table([_values(hit) for hit in hits]) if hits else "no relative in this index")
+    failures.report(len(sources))
+
+
+def _values(hit: "Hit") -> dict[str, Any]:
+    relation = None if hit.relation is None else hit.relation.value
+    return {
+        "rank": hit.rank,
+        "relation": relation,
+        "p_value": hit.p_value,
+        "direction": hit.direction,
+        "score": hit.score,
+        "path": hit.path,
+    }
+
+
+def _show_duplicates(groups: list[list[str]], as_json: bool) -> None:
+    if as_json:
+        for group in groups:
+            print(json.dumps(group))
+    elif not groups:
+        say("no duplicates in this index")
+    else:
+        say("\n\n".join("\n".join(group) for group in groups))

@@ -1,0 +1,136 @@
+"""Search: the relatives of a network in an index."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sne.errors import SneError
+from sne.networks import Network
+from sne.predictors import Predictor
+from sne.predictors.stamps import stamp
+from sne.provenance.comparison import Comparison, compare
+from sne.provenance.fingerprint import fingerprint
+from sne.provenance.index import ROW, Index, read_indexed
+from sne.provenance.relation import SIGNIFICANT, Relation
+
+CANDIDATES = 20
+"""Least number of networks near the sketch, and near the chain, that are compared one by one."""
+
+_ORDER = (
+    Relation.IDENTICAL,
+    Relation.SAME_FUNCTION,
+    Relation.PRECISION,
+    Relation.PRUNED,
+    Relation.LOW_RANK,
+    Relation.PARTIAL,
+    Relation.FINE_TUNE,
+    Relation.SAME_START,
+)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A relative of a network in an index.
+
+    Args:
+        path: Path of the relative.
+        rank: Place in the order of relatives, from 1.
+        relation: What the two are to each other; None where properties were searched.
+        p_value: Probability of such an agreement with any network of the index, if all were independent; None where
+            none can be given.
+        direction: "relative from file" or "file from relative"; None if unknown.
+        score: Cosine of the sketches, or of the embeddings where properties were searched.
+    """
+
+    path: str
+    rank: int
+    relation: Relation | None
+    p_value: float | None
+    direction: str | None
+    score: float
+
+
+def search(
+    network: Network,
+    index: Index,
+    *,
+    most: int = 10,
+    where: str | None = None,
+    warn: Callable[[str], None],
+) -> list[Hit]:
+    """Finds the relatives of a network in an index.
+
+    The networks that are nearest by fingerprint are compared with it one by one (`sne.compare`). p-values are
+    multiplied by the number of networks in the index, because each of them could have agreed by chance.
+
+    Args:
+        network: The network.
+        index: The index.
+        most: Largest number of relatives.
+        where: Condition on the columns of the index, in SQL.
+        warn: Called with one line for every candidate that has moved, changed or cannot be read.
+
+    Returns:
+        Relatives, closest first; none where nothing in the index is related.
+
+    Raises:
+        ProvenanceError: The condition cannot be understood.
+    """
+    found = fingerprint(network)
+    count = max(CANDIDATES, 2 * most)
+    scores: dict[str, float] = {}
+    stamps: dict[str, str] = {}
+    near = index.nearest(found.sketch, "sketch", count, where)
+    farther = [*index.same_content(found.content, where), *index.nearest(found.chain, "chain", count, where)]
+    for row in (*near, *farther):
+        scores.setdefault(row["path"], 0.0)
+        stamps[row["path"]] = row["stamp"]
+    for row in near:
+        scores[row["path"]] = 1 - row["_distance"]
+    hits = []
+    for path, score in scores.items():
+        if path == network.name:
+            continue
+        comparison = _compared(network, path, stamps[path], warn)
+        if comparison is None or not comparison.related:
+            continue
+        corrected = comparison.p_value
+        if corrected is not None:
+            corrected = min(1.0, corrected * len(index))
+        if _is_only_by_chance(comparison, corrected):
+            continue
+        direction = {"second from first": "relative from file", "first from second": "file from relative"}
+        hits.append(Hit(path, 0, comparison.relation, corrected, direction.get(comparison.direction or ""), score))
+    hits.sort(key=lambda hit: (_ORDER.index(hit.relation), -hit.score, hit.path))  # type: ignore[arg-type]
+    return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:most], 1)]
+
+
+def _is_only_by_chance(found: Comparison, corrected: float | None) -> bool:
+    """Whether a relation rests on a p-value that is not significant among so many candidates."""
+    rests_on_units = found.relation in (Relation.FINE_TUNE, Relation.SAME_START)
+    return rests_on_units and corrected is not None and corrected > SIGNIFICANT
+
+
+def _compared(network: Network, path: str, mark: str, warn: Callable[[str], None]) -> Comparison | None:
+    """Compares a network with one of the index; None, and a warning, where that cannot be read."""
+    if ROW not in path and stamp(path) != mark:
+        if not stamp(path):
+            warn(f"{path}: in the index, but not there any more; run sne index again")
+            return None
+        warn(f"{path}: changed since it was indexed; run sne index again")
+    try:
+        return compare(network, read_indexed(path))
+    except (SneError, OSError) as error:
+        warn(f"{path}: {' '.join(str(error).split())}")
+        return None
+
+
+def search_properties(
+    network: Network, index: Index, predictor: Predictor, *, most: int = 10, where: str | None = None
+) -> list[Hit]:
+    """Finds the networks of an index whose embeddings are most alike, related or not."""
+    embedding: np.ndarray = predictor.encode([network])[0]
+    rows = index.nearest(embedding, "embedding", most + 1, where)
+    rows = [row for row in rows if row["path"] != network.name][:most]
+    return [Hit(row["path"], rank, None, None, None, 1 - row["_distance"]) for rank, row in enumerate(rows, 1)]

@@ -1,0 +1,45 @@
+"""`sne index` and `sne search`."""
+
+import pytest
+import torch
+from provenance.descendants import noisy, perceptron
+
+
+@pytest.fixture
+def files(tmp_path):
+    state = perceptron(0).state_dict()
+    for name, values in {"a": state, "b": noisy(state, 0.2), "c": perceptron(1).state_dict(), "copy": state}.items():
+        torch.save(values, tmp_path / f"{name}.pt")
+    (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
+    return tmp_path
+
+
+def test_an_index_is_made_updated_and_searched(sne_command, files):
+    out = files / "index"
+    done = sne_command("index", files / "*.pt", "--out", out)
+    assert done.status == 2 and "broken.pt" in done.err and "4 networks, 4 of them new" in done.out
+    (again,) = sne_command("index", files / "[abc].pt", "--out", out, "--json").json()
+    assert again["added"] == 0 and again["unchanged"] == 3 and again["networks"] == 4
+
+    found = sne_command("search", files / "a.pt", "--index", out, "--json").json()
+    assert [(one["rank"], one["relation"]) for one in found] == [(1, "identical"), (2, "fine-tune")]
+    assert {"file", "path", "p_value", "score"} <= found[0].keys()
+
+    done = sne_command("search", files / "c.pt", "--index", out)
+    assert done.status == 0 and done.out.strip() == "no relative in this index"
+    (group,) = sne_command("search", "--duplicates", "--index", out, "--json").json()
+    assert [path.rpartition("/")[2] for path in group] == ["a.pt", "copy.pt"]
+    (near,) = sne_command("search", files / "a.pt", "--index", out, "--like", "properties", "-k", 1, "--json").json()
+    assert near["relation"] is None and near["score"] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--duplicates",), "is not an index"),
+        (("a.pt", "--like", "size"), "expected weights or properties"),
+    ],
+)
+def test_mistakes_are_one_line(sne_command, files, arguments, message):
+    done = sne_command("search", *arguments, "--index", files)
+    assert done.status == 2 and message in done.err and len(done.err.splitlines()) == 1
