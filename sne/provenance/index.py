@@ -118,7 +118,7 @@ class Index:
 
     @property
     def _exists(self) -> bool:
-        return TABLE in self._database.table_names(limit=100)
+        return TABLE in self._database.list_tables().tables
 
     @property
     def _table(self) -> Any:
