@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.options import Select
+from sne.cli.options import AllowNonfinite, Select
 from sne.cli.progress import file_progress
 from sne.cli.tables import format_table, say
 from sne.errors import counted
@@ -30,6 +30,7 @@ def compare(
         ),
     ] = None,
     select: Select = None,
+    allow_nonfinite: AllowNonfinite = False,
     show_all: Annotated[
         bool, typer.Option("--all", help=f"Show all tensors instead of the {_MOST_ROWS} that changed most.")
     ] = False,
@@ -50,9 +51,11 @@ def compare(
     from sne.provenance import compare as compare_networks
 
     with file_progress() as progress:
-        found = compare_networks(first, second, merged_with, select=select, on_progress=progress)
+        found = compare_networks(
+            first, second, merged_with, select=select, allow_nonfinite=allow_nonfinite, on_progress=progress
+        )
     if as_json:
-        print(json.dumps(found.to_json()))
+        print(json.dumps(found.to_json(), allow_nan=False))
         return
     say(format_table([{"": name, " ": value} for name, value in _summary(found).items()]).split("\n", 1)[1])
     rows = [evidence for evidence in found.layers if show_all or evidence.relative_change > 0]
@@ -95,7 +98,7 @@ def _p_value(value: float | None) -> str:
     from sne.provenance.independence import LEAST_P
 
     if value is None:
-        return "none can be given"
+        return "-"
     return f"{value:.2g}" if value > LEAST_P else f"below {value:.0g}"
 
 

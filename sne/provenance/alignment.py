@@ -10,6 +10,9 @@ from torch import Tensor
 from sne.provenance.units import UnitGroup, Units, best_match, features, similarity, unit_rows
 from sne.symmetry.symmetry import Group, Span, Symmetry
 
+LEAST_NEARNESS = 0.3
+"""Mean cosine of the tensors that read units, after the first pass, below which no further pass is made."""
+
 MOST_SWEEPS = 20
 """Largest number of passes over all groups in which units are matched again."""
 
@@ -95,7 +98,7 @@ def align(
 
     for number, (group, spans) in enumerate(units.in_order("feeding")):
         rematch(group, spans, number)
-    for _ in range(MOST_SWEEPS):
+    for _ in range(MOST_SWEEPS if _is_near(first, state, units) else 0):
         # every group is tried, also after one that changed
         changed = [rematch(group, (*group.feeding, *group.reading), 0) for group in units.groups]
         if not any(changed):
@@ -104,6 +107,14 @@ def align(
     total = sum(group.size for group in units.groups)
     moved = sum(int((order != torch.arange(len(order))).sum()) for order in places.values())
     return Alignment(state, moved / max(1, total), flipped)
+
+
+def _is_near(first: Mapping[str, Tensor], state: Mapping[str, Tensor], units: Units) -> bool:
+    """Whether two networks are so near that more passes may help; independent ones are not."""
+    names = {span.tensor for group in units.groups for span in group.reading}
+    found = [(first[name].float().flatten(), state[name].float().flatten()) for name in names]
+    products = [abs(float(one @ other)) / max(float(one.norm() * other.norm()), 1e-20) for one, other in found]
+    return not products or sum(products) / len(products) > LEAST_NEARNESS
 
 
 def align_signs(first: Mapping[str, Tensor], state: dict[str, Tensor], symmetry: Symmetry) -> float:

@@ -7,19 +7,15 @@ from typing import Any
 from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.networks import Network
-from sne.provenance.direction import guess_child
 from sne.provenance.evidence import Evidence, compare_pair, mean_cosine
 from sne.provenance.hypotheses import Layout, Standing, closest_alignment
-from sne.provenance.independence import judge_independence
+from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
-from sne.provenance.relation import LEAST_SHARE, Relation, name_relation
+from sne.provenance.relation import LEAST_SHARE, Relation, Test, name_relation
 from sne.provenance.states import Counterpart, StoredState
 from sne.provenance.units import Units
 from sne.symmetry import symmetry_of
-
-LEAST_CONFIDENCE = 0.6
-"""Least probability with which a direction is stated."""
 
 CLOSE_AS_STORED = 0.98
 """Networks whose matrices have a larger mean cosine as they are stored are not aligned."""
@@ -42,7 +38,7 @@ class Comparison:
         relation: The relation.
         related: Whether the two have a common origin.
         p_value: Probability of such an agreement of hidden units between independent networks; None where the units of
-            the architecture are not known.
+            the architecture are not known, and where it is not needed because the values show the relation.
         direction: "second from first", "first from second", or None if that is not known or has no meaning.
         confidence: Probability that the likelier direction is right; 1 where it follows from the values.
         why: One sentence with the evidence.
@@ -93,6 +89,7 @@ def compare(
     other_parent: Readable | Network | None = None,
     *,
     select: str | None = None,
+    allow_nonfinite: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Says what one network is to another: a copy, a changed copy, a relative, or nothing.
@@ -106,6 +103,7 @@ def compare(
         second: Another one.
         other_parent: A third one, to test whether `first` is a merge of `second` and this one.
         select: Name of the network to read where a file holds several.
+        allow_nonfinite: Whether networks with NaN or infinite weights are compared, without the layers that hold them.
         on_progress: Called with the number of tensors compared and their number.
 
     Returns:
@@ -125,14 +123,17 @@ def compare(
         >>> found.relation.value, found.aligned
         ('same function', ('units moved',))
     """
-    one, other = (_network(source, select) for source in (first, second))
+    one, other = (_network(source, select, allow_nonfinite) for source in (first, second))
     matching = match(one, other)
     if matching.share < LEAST_SHARE:
         return _not_comparable(one, other, matching)
+    no_merge = ""
     if other_parent is not None:
-        merge = merged_from(one, other, _network(other_parent, select))
+        third = _network(other_parent, select, allow_nonfinite)
+        merge = merged_from(one, other, third)
         if merge is not None:
             return _merged(one, other, matching, merge)
+        no_merge = f"not a weighted mean of {other.name} and {third.name}; "
     found = []
     for number, pair in enumerate(matching.pairs):
         found.append(compare_pair(one, other, pair))
@@ -142,34 +143,32 @@ def compare(
     states = StoredState(one), Counterpart(one, other, matching)
     known = Layout(symmetry_of(one), "")
     independence = judge_independence(*states, Units(known.symmetry, one, states[1]))
-    verdict = name_relation(found, independence.p_value, all_matched)
-    best = Standing(tuple(found), verdict, independence.p_value, (), "")
+    test = Test(independence.p_value, least_p_value(independence))
+    verdict = name_relation(found, test, all_matched)
+    best = Standing(tuple(found), verdict, test, (), "")
     is_close = mean_cosine(found) > CLOSE_AS_STORED
     if verdict.relation in TRAINED and not is_close and one.num_weights <= MOST_ALIGNED:
         best = closest_alignment(one, matching, states, known, best, all_matched)
-    return _comparison(one, other, best, matching)
+    return _comparison(one, other, best, matching, no_merge)
 
 
-def _network(source: Readable | Network, select: str | None) -> Network:
-    return source if isinstance(source, Network) else read_network(source, select=select)
+def _network(source: Readable | Network, select: str | None, allow_nonfinite: bool) -> Network:
+    if isinstance(source, Network):
+        return source
+    return read_network(source, select=select, allow_nonfinite=allow_nonfinite)
 
 
-def _comparison(one: Network, other: Network, best: Standing, matching: Matching) -> Comparison:
+def _comparison(one: Network, other: Network, best: Standing, matching: Matching, no_merge: str) -> Comparison:
     verdict = best.verdict
-    child, confidence = verdict.child, verdict.confidence
-    if not child and verdict.relation in (Relation.FINE_TUNE, Relation.PARTIAL):
-        child, confidence = guess_child(best.found)
-        if confidence < LEAST_CONFIDENCE:
-            child = 0
     return Comparison(
         one.name,
         other.name,
         verdict.relation,
         verdict.relation is not Relation.INDEPENDENT,
-        best.p_value,
-        {1: "second from first", -1: "first from second"}.get(child),
-        confidence,
-        verdict.why,
+        best.test.p_value if best.test.speaks_for or verdict.relation is Relation.INDEPENDENT else None,
+        {1: "second from first", -1: "first from second"}.get(verdict.child),
+        verdict.confidence if verdict.child else 0.0,
+        no_merge + verdict.why,
         best.found,
         best.aligned,
         best.assumed,

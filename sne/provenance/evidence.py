@@ -22,13 +22,33 @@ SIDE = 256
 SMALL_SIDE = 128
 """Largest number of rows and columns of the sample whose singular directions are compared."""
 
+LEAST_DISTINCT = 12
+"""Least number of different values of weights that look random."""
+
+MOST_SMOOTH = 0.8
+"""Largest correlation of neighbouring entries of weights that look random."""
+
+REMOVED = 1e-3
+"""Largest energy of what was removed, relative to that of random directions."""
+
+CLEARLY_LARGER = 4.0
+"""Least ratio of the energies of child and parent along a low-rank change."""
+
 LEAST_PRUNED = 0.05
 """Least share of entries that are zero in one network alone for the change to count as pruning."""
+
+LEAST_LEFT = 0.005
+"""Least share of entries that pruning leaves; a tensor that is zero was reset."""
 
 LARGEST_RANK_SHARE = 0.25
 """Largest rank of a low-rank change, as a share of the smaller side of the sample."""
 
-_CASTS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+_CASTS = {
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "float8_e4m3": torch.float8_e4m3fn,
+    "float8_e5m2": torch.float8_e5m2,
+}
 
 
 class Change(StrEnum):
@@ -61,6 +81,8 @@ class Evidence:
             second one, 0 if that is not known.
         detail: Type of numbers ("float16", "int8"), or rank of the change ("rank 4").
         rank: Number of singular values that hold 99% of the change's energy; 0 if there is no change, or no matrix.
+        looks_random: Whether the first tensor has many values that do not follow from their neighbours, as initial and
+            trained weights have, and unlike identities, constants and tables of waves.
         retained: How much of the first tensor's largest singular directions is in the second one, and the reverse; 1
             where they are there in full. What a parent has learned is in its child, while twins that only start alike
             learn different things.
@@ -79,6 +101,7 @@ class Evidence:
     child: int = 0
     detail: str = ""
     rank: int = 0
+    looks_random: bool = True
     retained: tuple[float, float] = (0.0, 0.0)
 
     @property
@@ -87,7 +110,7 @@ class Evidence:
         first = self.pair.first
         rows, columns, kernel = first.shape
         is_weight = first.layer.type not in (LayerType.POSITION, LayerType.OTHER)
-        return is_weight and rows > 1 and columns * kernel > 1 and min(self.norms) > 0
+        return is_weight and rows > 1 and columns * kernel > 1 and min(self.norms) > 0 and self.looks_random
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything as plain values."""
@@ -159,7 +182,10 @@ def _dot(one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> float:
     """Returns the sum of products: in single precision over rows of 4,096, in double precision over rows."""
     whole = len(one) // 4096 * 4096
     rows = torch.linalg.vecdot(one[:whole].view(-1, 4096), other[:whole].view(-1, 4096))
-    return float(rows.double().sum()) + float((one[whole:].double() * other[whole:].double()).sum())
+    found = float(rows.double().sum()) + float((one[whole:].double() * other[whole:].double()).sum())
+    if 1e-25 < abs(found) < 1e30:
+        return found
+    return float(one.double() @ other.double())  # single precision overflows, or has lost all digits
 
 
 def _is_cast(parent: Float[Tensor, " n"], made: Float[Tensor, " n"], dtype: torch.dtype) -> bool:
@@ -188,8 +214,6 @@ def compare_pair(first: Network, second: Network, pair: Pair) -> Evidence:
     sums = _Sums()
     for one, other in zip(first.read_blocks(parts[0], BLOCK), second.read_blocks(parts[1], BLOCK), strict=True):
         sums.add(one.values.reshape(-1), other.values.reshape(-1))
-    if sums.equal == sums.entries:
-        return _evidence(pair, sums, None)
     rows, columns = _spaced(pair.first.shape[0]), torch.arange(min(pair.first.shape[1], SIDE))
     samples = [
         network.read_sample(part, rows, columns).flatten(1)
@@ -204,8 +228,6 @@ def compare_values(pair: Pair, one: Float[Tensor, "out in kernel"], other: Float
     flat = one.reshape(-1), other.reshape(-1)
     for start in range(0, one.numel(), BLOCK):
         sums.add(*(values[start : start + BLOCK] for values in flat))
-    if sums.equal == sums.entries:
-        return _evidence(pair, sums, None)
     return _evidence(pair, sums, (_corner(one), _corner(other)))
 
 
@@ -233,7 +255,7 @@ def _corner(values: Float[Tensor, "out in kernel"]) -> Float[Tensor, "rows colum
 
 
 def _evidence(
-    pair: Pair, sums: _Sums, samples: tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]] | None
+    pair: Pair, sums: _Sums, samples: tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]
 ) -> Evidence:
     """Makes the evidence from sums over all entries, and from samples of tensors that differ."""
     entries = max(1, sums.entries)
@@ -249,13 +271,29 @@ def _evidence(
         "pruned": (sums.pruned[0] / entries, sums.pruned[1] / entries),
         "kept": sums.kept / max(1, sums.both),
     }
-    if samples is None:
+    found["looks_random"] = _looks_random(samples[0])
+    if sums.equal == sums.entries:
         return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0))
-    one, other = (sample.nan_to_num(0.0, 0.0, 0.0) for sample in samples)
+    one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in samples)
     small = one[:SMALL_SIDE, :SMALL_SIDE], other[:SMALL_SIDE, :SMALL_SIDE]
     sizes = torch.linalg.svdvals(small[1] - small[0]) if min(small[0].shape) > 1 else torch.zeros(1)
     found |= {"rank": _rank(sizes), "retained": (_retained(*small), _retained(small[1], small[0]))}
     return Evidence(**found, **_kind(sums, one, other))
+
+
+def _looks_random(values: Float[Tensor, "rows columns"]) -> bool:
+    """Whether a sample has many values that do not follow from their neighbours."""
+    nonzero = values[values != 0]
+    if len(nonzero.unique()) < min(LEAST_DISTINCT, values.numel() // 2):
+        return False
+    centred = values.nan_to_num(0.0, 0.0, 0.0).double()
+    centred = centred - centred.mean()
+    for one in (centred, centred.T):
+        before, after = one[:, :-1], one[:, 1:]
+        norms = float(before.norm() * after.norm())
+        if one.shape[1] >= LEAST_DISTINCT and norms > 0 and float((before * after).sum()) > MOST_SMOOTH * norms:
+            return False
+    return True
 
 
 def _kind(sums: _Sums, one: Float[Tensor, "r c"], other: Float[Tensor, "r c"]) -> dict[str, Any]:
@@ -265,7 +303,8 @@ def _kind(sums: _Sums, one: Float[Tensor, "r c"], other: Float[Tensor, "r c"]) -
             if (name, child) in sums.casts:
                 return {"change": Change.ROUNDED, "child": child, "detail": name}
     shares = [count / sums.entries for count in sums.pruned]
-    if sums.kept == sums.both and max(shares) >= LEAST_PRUNED and min(shares) == 0:
+    is_pruned = sums.kept == sums.both > LEAST_LEFT * sums.entries and min(shares) == 0
+    if is_pruned and max(shares) >= LEAST_PRUNED:
         return {"change": Change.PRUNED, "child": 1 if shares[0] > 0 else -1, "detail": f"{max(shares):.0%} of entries"}
     for child, (parent, made) in zip((1, -1), ((one, other), (other, one)), strict=True):
         if bits := lattice_bits(parent, made):
@@ -304,20 +343,27 @@ def low_rank(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows colu
 def _rounding(values: Tensor) -> float:
     """Returns the relative rounding error of the narrowest type that holds all values."""
     for dtype in (torch.bfloat16, torch.float16):
-        if bool((values.to(dtype).float() == values).all()):
+        if bool((values.to(dtype).to(values.dtype) == values).all()):
             return torch.finfo(dtype).eps
     return 4 * torch.finfo(torch.float32).eps
 
 
 def low_rank_child(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"], rank: int) -> int:
-    """Returns which tensor a low-rank change was added to: 1 if the second one is the child, -1 if the first one is.
+    """Returns which tensor a low-rank change was made to: 1 if the second one is the child, -1 if the first one is.
 
     Along the singular directions of the change, the parent is as small as anywhere, and the child as large as the
-    change.
+    change. Where one of the two is nearly zero there, something was removed, and that one is the child. If both are of
+    similar size, nothing tells, and the result is 0.
     """
     left, _, right = torch.linalg.svd(other - one, full_matrices=False)
     sizes = [float((left[:, :rank].T @ matrix @ right[:rank].T).diagonal().square().sum()) for matrix in (one, other)]
-    return 1 if sizes[0] < sizes[1] else -1
+    generic = rank * float(one.square().mean() + other.square().mean()) / 2
+    smaller = 0 if sizes[0] < sizes[1] else 1
+    if sizes[smaller] < REMOVED * generic:
+        return 1 if smaller == 1 else -1
+    if sizes[1 - smaller] < CLEARLY_LARGER * sizes[smaller]:
+        return 0
+    return 1 if smaller == 0 else -1
 
 
 def _rank(sizes: Float[Tensor, " values"]) -> int:

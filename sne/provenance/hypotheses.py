@@ -8,12 +8,14 @@ from torch import Tensor
 from sne.networks import Network
 from sne.provenance.alignment import align
 from sne.provenance.evidence import Evidence, compare_values, mean_cosine
-from sne.provenance.independence import judge_independence
 from sne.provenance.matching import Matching
-from sne.provenance.relation import SAME_FUNCTION, Relation, Verdict, name_relation
+from sne.provenance.relation import SAME_FUNCTION, Relation, Test, Verdict, name_relation
 from sne.provenance.units import Units
 from sne.symmetry import apply, canonical_transformation, symmetry_by_name
 from sne.symmetry.symmetry import Symmetry
+
+LEAST_FURTHER_GAIN = 0.005
+"""Least further gain by which a symmetry that comes later, and assumes more, is preferred."""
 
 LEAST_GAIN = 0.02
 """Least gain of the mean cosine by which an alignment is preferred to the stored order."""
@@ -39,14 +41,15 @@ class Standing:
     Args:
         found: Evidence of the pairs of tensors.
         verdict: The relation.
-        p_value: The p-value, or None.
+        test: What the test of the units says, by the symmetry that is certain. One that was chosen because it fits
+            would make no valid test.
         aligned: What alignment did.
         assumed: What was assumed.
     """
 
     found: tuple[Evidence, ...]
     verdict: Verdict
-    p_value: float | None
+    test: Test
     aligned: tuple[str, ...]
     assumed: str
 
@@ -71,23 +74,20 @@ def closest_alignment(
             moved = _moved(one, first, second, layout, kinds)
             closeness = _closeness(moved, matrices)
             if moved.steps and closeness > least:
-                best, least = moved, closeness
+                best, least = moved, closeness + LEAST_FURTHER_GAIN
             if closeness > 1 - 1e-6:
                 break
     if best is None:
         return raw
     found = _evidence_in_memory(matching, best.first, best.second, raw.found)
-    p_value = raw.p_value
-    if p_value is None:
-        p_value = judge_independence(best.first, second, Units(best.layout.symmetry, one, second)).p_value
     steps = " and ".join(best.steps)
     if all_matched and max(item.relative_change for item in found) <= SAME_FUNCTION:
         verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps})")
     else:
-        verdict = name_relation(found, p_value, all_matched, is_aligned=True)
+        verdict = name_relation(found, raw.test, all_matched, is_aligned=True)
     if verdict.relation is Relation.INDEPENDENT:
         return raw
-    return Standing(found, verdict, p_value, best.steps, best.layout.assumed)
+    return Standing(found, verdict, raw.test, best.steps, best.layout.assumed)
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,12 @@ def _matchings(
     return found
 
 
+def least_p_value(found: Independence) -> float:
+    """Returns the smallest p-value that networks with these units can have; 1 if no units are known."""
+    whole = [Agreement(one.group, one.units, one.units) for one in found.stored]
+    return min(1.0, 2 * fixed_points_p_value(whole)) if whole else 1.0
+
+
 def fixed_points_p_value(agreements: Sequence[Agreement]) -> float:
     """Returns the probability that independent uniform permutations have at least as many fixed points in all.
 

@@ -82,13 +82,13 @@ class Matching:
 
     @property
     def share(self) -> float:
-        """Share of the weights of the smaller network that have a counterpart of the same size."""
-        matched = sum(pair.first.part.num_entries for pair in self.pairs if pair.is_whole)
+        """Share of the weights of the smaller network that have a counterpart."""
+        matched = sum(min(pair.first.part.num_entries, pair.second.part.num_entries) for pair in self.pairs)
         sizes = [
-            matched + sum(place.part.num_entries for place in places)
+            sum(place.part.num_entries for place in places)
             for places in (
-                [*self.only_first, *(pair.first for pair in self.pairs if not pair.is_whole)],
-                [*self.only_second, *(pair.second for pair in self.pairs if not pair.is_whole)],
+                [*self.only_first, *(pair.first for pair in self.pairs)],
+                [*self.only_second, *(pair.second for pair in self.pairs)],
             )
         ]
         return matched / max(1, min(sizes))

@@ -11,6 +11,9 @@ from sne.provenance.states import Counterpart, StoredState
 LARGEST_RESIDUAL = 0.02
 """Largest norm of what two parents do not explain, over that of their difference times the smaller weight."""
 
+MOST_MISSING = 0.01
+"""Largest share of weights that a parent may lack."""
+
 LEAST_WEIGHT = 0.02
 """Least weight of a parent."""
 
@@ -45,9 +48,13 @@ def merged_from(child: Network, first: Network, second: Network) -> Merge | None
     by_tensor, totals, rest, size, spread = {}, torch.zeros(2, dtype=torch.float64), 0.0, 0.0, 0.0
     products, targets = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     tensors = [name for name in states[0] if name in states[1] and name in states[2]]
+    missing = sum(part.num_entries for _, part in child.parts() if part.tensor not in tensors)
+    if missing > MOST_MISSING * child.num_weights:
+        return None
     for name in tensors:
         made, *parents = (state[name].double().flatten() for state in states)
-        if not made.is_floating_point() or len(made) < 4 or torch.equal(*parents):
+        if torch.equal(*parents):
+            rest += float((made - parents[0]).square().sum())
             continue
         basis = torch.stack(parents)
         gram, target = basis @ basis.T, basis @ made

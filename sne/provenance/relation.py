@@ -9,11 +9,14 @@ from sne.provenance.evidence import Change, Evidence, mean_cosine, mean_retained
 SIGNIFICANT = 1e-6
 """Networks with a smaller p-value are related."""
 
-LEAST_COSINE = 0.4
-"""Networks whose matrices have a larger mean cosine are related, even if no p-value can be given."""
+LEAST_COSINE = 0.9
+"""Networks whose matrices have a larger mean cosine are related where no test of their units is possible."""
 
 CLOSE = 0.97
-"""Networks whose matrices have a larger mean cosine after alignment are related."""
+"""The same after alignment, which brings independent networks nearer to each other."""
+
+LEAST_MATRICES = 2
+"""Least number of matrices for a cosine to count: two models of one layer, trained on the same data, end up alike."""
 
 LEAST_RETAINED = 0.9
 """Least share of the largest directions of a parent that its child has."""
@@ -65,14 +68,35 @@ class Verdict:
     why: str
 
 
-def name_relation(
-    found: Sequence[Evidence], p_value: float | None, all_matched: bool, *, is_aligned: bool = False
-) -> Verdict:
+@dataclass(frozen=True)
+class Test:
+    """What the test of the units says.
+
+    Args:
+        p_value: Probability of such an agreement of units for independent networks; None if no units are known.
+        least: Smallest p-value that networks with these units can have.
+    """
+
+    p_value: float | None
+    least: float
+
+    @property
+    def speaks_for(self) -> bool:
+        """Whether the networks are related."""
+        return self.p_value is not None and self.p_value <= SIGNIFICANT
+
+    @property
+    def speaks_against(self) -> bool:
+        """Whether related networks would have been recognised, and these are not."""
+        return self.p_value is not None and self.p_value > SIGNIFICANT >= self.least
+
+
+def name_relation(found: Sequence[Evidence], test: Test, all_matched: bool, *, is_aligned: bool = False) -> Verdict:
     """Names the relation of two networks.
 
     Args:
         found: Evidence of every pair of tensors; aligned, if the units were moved.
-        p_value: Probability of such an agreement of units for independent networks; None if unknown.
+        test: What the test of the units says.
         all_matched: Whether every tensor has a counterpart of the same size.
         is_aligned: Whether the units were moved. That makes matrices of independent networks more alike, too, so that
             the cosine has to be larger.
@@ -81,12 +105,12 @@ def name_relation(
     kinds = {one.change for one in changed}
     if not changed:
         if all_matched:
-            return Verdict(Relation.IDENTICAL, 0, 0.0, "all values are equal")
+            return Verdict(Relation.IDENTICAL, 0, 0.0, "all values are equal in single precision")
         return Verdict(Relation.PARTIAL, 0, 0.0, "all tensors that both have are equal, and one has further tensors")
     made_by = _made_by_one_operation(changed, kinds)
     if made_by is not None and all_matched:
         return made_by
-    return _trained(found, p_value, CLOSE if is_aligned else LEAST_COSINE)
+    return _trained(found, test, CLOSE if is_aligned else LEAST_COSINE)
 
 
 def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> Verdict | None:
@@ -126,37 +150,35 @@ def _majority(votes: Sequence[int]) -> tuple[int, float]:
     return child, cast.count(child) / len(cast)
 
 
-def _trained(found: Sequence[Evidence], p_value: float | None, least: float) -> Verdict:
+def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     """Returns the verdict for networks that differ by training, or have nothing in common."""
     matrices = [one for one in found if one.is_random_matrix]
     total = sum(one.entries for one in matrices)
     equal = [one for one in matrices if one.change is Change.EQUAL]
     share = sum(one.entries for one in equal) / max(1, total)
-    if share >= LEAST_EQUAL_SHARE:
-        names = [one.pair.first.layer.name for one in matrices if one.change is not Change.EQUAL]
-        others = ", ".join(dict.fromkeys(names)) or "no matrix"
-        return Verdict(Relation.PARTIAL, 0, 0.0, f"{share:.0%} of the weights are equal; changed: {others}")
     cosine = mean_cosine(found)
-    is_close = cosine >= least and total >= LEAST_ENTRIES
     shown = f"mean cosine of the matrices {cosine:.2f}"
-    if not is_close and (p_value is None or p_value > SIGNIFICANT):
-        return Verdict(Relation.INDEPENDENT, 0, 0.0, shown)
-    pruned = _pruned_and_trained(matrices)
-    if pruned:
-        return Verdict(Relation.PRUNED, pruned, 1.0, "entries were set to zero, and the others trained further")
+    if test.speaks_against:
+        return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}, and the units do not agree")
+    if share >= LEAST_EQUAL_SHARE:
+        changed = [one for one in found if one.change is not Change.EQUAL]
+        names = ", ".join(dict.fromkeys(one.pair.first.layer.name for one in changed))
+        return Verdict(Relation.PARTIAL, 0, 0.0, f"{share:.0%} of the weights are equal; changed: {names or 'none'}")
+    is_close = cosine >= least and len(matrices) >= LEAST_MATRICES and total >= LEAST_ENTRIES
+    if not (test.speaks_for or is_close):
+        return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
+    if _is_pruned(matrices):
+        return Verdict(Relation.PRUNED, 0, 0.0, "many entries of one are zero, and the others were trained further")
     retained = max(mean_retained(found))
     if retained < LEAST_RETAINED:
-        why = f"only {retained:.0%} of the learned directions of one network are in the other, but their units agree"
+        why = f"only {retained:.0%} of the learned directions of one network are in the other; {shown}"
         return Verdict(Relation.SAME_START, 0, 0.0, why)
-    return Verdict(
-        Relation.FINE_TUNE, 0, 0.0, f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
-    )
+    why = f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
+    return Verdict(Relation.FINE_TUNE, 0, 0.0, why)
 
 
-def _pruned_and_trained(matrices: Sequence[Evidence]) -> int:
-    """Returns which network has many zeros that the other one has not: 1 for the second one, -1 for the first one."""
+def _is_pruned(matrices: Sequence[Evidence]) -> bool:
+    """Whether one network has many zeros that the other one has not."""
     total = sum(one.entries for one in matrices)
     shares = [sum(one.pruned[number] * one.entries for one in matrices) / max(1, total) for number in (0, 1)]
-    if max(shares) < 0.1 or min(shares) > 0.1 * max(shares):
-        return 0
-    return 1 if shares[0] > shares[1] else -1
+    return max(shares) >= 0.1 and min(shares) <= 0.1 * max(shares)

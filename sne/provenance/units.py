@@ -21,6 +21,9 @@ MOST_SPANS = 8
 MOST_ASSIGNED = 1500
 """Largest number of units for which the best assignment is computed; of more, mutual nearest neighbours count."""
 
+LEAST_MASKED = 0.05
+"""Least share of zeros of a mask."""
+
 SHARED_DIRECTIONS = 0.2
 """Share of the principal directions of all units that `own_features` removes, the largest ones first."""
 
@@ -135,10 +138,21 @@ def features(
     found: tuple[list[Tensor], list[Tensor]] = [], []
     for span in [spans[i * len(spans) // MOST_SPANS] for i in range(MOST_SPANS)] if len(spans) > MOST_SPANS else spans:
         one, other = unit_rows(first, group, span), unit_rows(second, group, span)
+        if _has_shared_mask(one, other):
+            continue
         for values, rows in zip((one, other), found, strict=True):
             values = values.nan_to_num(0.0, 0.0, 0.0)
+            values = values / values.abs().max().clamp_min(torch.finfo().tiny)  # squares of huge values overflow
             rows.append(values / values.square().mean().sqrt().clamp_min(1e-20))
+    if not found[0]:
+        return torch.zeros(group.size, 1), torch.zeros(group.size, 1)
     return torch.cat(found[0], 1), torch.cat(found[1], 1)
+
+
+def _has_shared_mask(one: Float[Tensor, "units features"], other: Float[Tensor, "units features"]) -> bool:
+    """Whether both have zeros at the same places only: a mask, by which units differ before any training."""
+    zeros = one == 0
+    return bool(zeros.double().mean() > LEAST_MASKED) and torch.equal(zeros, other == 0)
 
 
 def own_features(
@@ -151,12 +165,16 @@ def own_features(
     """
     both = torch.cat([first, second])
     both = both - both.mean(0)
-    left, sizes, _ = torch.linalg.svd(both, full_matrices=False)
-    rank = int((sizes > 1e-5 * sizes[0].clamp_min(1e-30)).sum())
+    is_tall = len(both) > both.shape[1]
+    wide = both.double()
+    squares, vectors = torch.linalg.eigh(wide.T @ wide if is_tall else wide @ wide.T)
+    squares, vectors = squares.flip(0).clamp_min(0), vectors.flip(1)
+    rank = int((squares > 1e-10 * squares[0].clamp_min(1e-60)).sum())
     dropped = int(SHARED_DIRECTIONS * rank)
     if dropped == rank:
         return first, second
-    own = left[:, dropped:rank] * sizes[dropped:rank]
+    kept = vectors[:, dropped:rank]
+    own = (wide @ kept if is_tall else kept * squares[dropped:rank].sqrt()).float()
     return own[: len(first)], own[len(first) :]
 
 
