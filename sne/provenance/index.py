@@ -344,7 +344,10 @@ def _renamed(network: Network, name: str) -> Network:
 def _places(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
     """Yields path and stamp of each network; zoos give one per row."""
     for source in sources:
-        if (Path(source) / "networks.parquet").is_file():
+        folder, separator, _ = source.rpartition(ROW)
+        if separator and (Path(folder) / "networks.parquet").is_file():
+            yield source, stamp(str(Path(folder) / "networks.parquet"))
+        elif (Path(source) / "networks.parquet").is_file():
             mark = stamp(str(Path(source) / "networks.parquet"))
             for name in Zoo.open(source).ids:
                 yield f"{source}{ROW}{name}", mark
