@@ -1,6 +1,5 @@
 """Makes descendants of the networks of zoos, names their relation to the parent, and finds the parent among all.
 
-
     python benchmarks/descendants.py ZOO... --work WORK [--parents 20]
 
 ZOO are zoos made by `benchmarks/pretraining_zoos.py` or `sne zoo make`; parents are networks at the end of a training
@@ -21,7 +20,8 @@ import torch
 from torch import Tensor
 
 from sne import Predictor, Relation, Zoo, compare, read_network
-from sne.provenance.index import ROW, Index
+from sne.provenance.entries import ROW
+from sne.provenance.index import Index
 from sne.provenance.search import search
 from sne.symmetry import Symmetry, apply, sample
 
@@ -126,7 +126,7 @@ def main() -> None:
                 found = compare(last, child)
                 named[found.relation.value if found.related else NOBODY] += 1
                 hits = search(child, index, warn=print)
-                want = f"{zoo.path}{ROW}{zoo.ids[mine[-1]]}"
+                want = f"{zoo.path.absolute()}{ROW}{zoo.ids[mine[-1]]}"
                 first += bool(hits) and hits[0].path == want
                 relatives += any(hit.path == want for hit in hits)
             rows.append({
@@ -152,7 +152,7 @@ def indexed(zoos: list[Zoo], work: Path) -> Index:
     """Indexes the last network of each run."""
     predictor = Predictor.from_pretrained()
     index = Index.open_or_create(work / "index", predictor)
-    wanted = [f"{zoo.path}{ROW}{zoo.ids[rows[-1]]}" for zoo in zoos for rows in runs_of(zoo).values()]
+    wanted = [f"{zoo.path.absolute()}{ROW}{zoo.ids[rows[-1]]}" for zoo in zoos for rows in runs_of(zoo).values()]
     index.add(wanted, predictor, errors=lambda path, error: print(path, error))
     return index
 

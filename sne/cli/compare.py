@@ -59,15 +59,14 @@ def compare(
         return
     say(format_table([{"": name, " ": value} for name, value in _summary(found).items()]).split("\n", 1)[1])
     rows = [evidence for evidence in found.layers if show_all or evidence.relative_change > 0]
-    rows.sort(key=lambda evidence: 0.0 if show_all else -evidence.relative_change)
-    shown = rows if show_all else rows[:_MOST_ROWS]
+    shown = rows if show_all else sorted(rows, key=lambda evidence: -evidence.relative_change)[:_MOST_ROWS]
     if shown:
         say()
         say(format_table([_row(evidence) for evidence in shown]))
     if len(shown) < len(found.layers):
         equal = len(found.layers) - len([one for one in found.layers if one.relative_change > 0])
         say()
-        say(f"{len(shown)} of {counted(len(found.layers), 'tensor')} shown, {equal} of them equal; --all shows all.")
+        say(f"{len(shown)} of {counted(len(found.layers), 'tensor')} shown; {equal} of all are equal. --all shows all.")
 
 
 def _summary(found: "Comparison") -> dict[str, str]:

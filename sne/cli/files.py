@@ -30,13 +30,22 @@ def expand(arguments: Sequence[str]) -> list[str]:
     """
     from sne.predictors.sources import expand_sources
 
+    return [str(path) for path in expand_sources(cast("list[Source]", with_stdin(arguments)))]
+
+
+def with_stdin(arguments: Sequence[str]) -> list[str]:
+    """Replaces the argument `-` by the lines of stdin.
+
+    Raises:
+        SneError: Stdin is empty.
+    """
     paths: list[str] = []
     for argument in arguments:
         lines = [line.strip() for line in sys.stdin if line.strip()] if argument == "-" else [argument]
         if not lines:
             raise SneError("-: stdin is empty, expected one path per line")
         paths += lines
-    return [str(path) for path in expand_sources(cast("list[Source]", paths))]
+    return paths
 
 
 def load_predictor(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sne.cli.files import Failures, expand
+from sne.cli.files import Failures, expand, with_stdin
 from sne.cli.progress import file_progress, stopped_by_user
 from sne.errors import counted
 
@@ -27,21 +27,26 @@ def index(
 
     Each network is stored with its fingerprint, its embedding, a hash of its values, and the properties that the
     packaged predictor predicts. Networks that are in the index and have not changed are skipped, so that the same
-    command updates an index, and continues one that was interrupted. Files that cannot be read are named on stderr.
+    command updates an index, and continues one that was interrupted. Files that cannot be read are named on
+    stderr. A zoo that has changed is read again as a whole.
 
     The index is a LanceDB database; it needs the extra "search".
     """
     from sne.predictors import Predictor
+    from sne.provenance.entries import is_zoo
     from sne.provenance.index import Index
 
-    zoos = [source for source in sources if (Path(source) / "networks.parquet").is_file()]
-    files = expand([source for source in sources if source not in zoos]) if set(sources) - set(zoos) else []
-    failures = Failures()
+    listed = with_stdin(sources)
+    zoos = [source for source in listed if is_zoo(source)]
+    others = [source for source in listed if source not in zoos]
+    files, failures = expand(others) if others else [], Failures()
     predictor = Predictor.from_pretrained()
     made = Index.open_or_create(out, predictor)
     with stopped_by_user(out), file_progress() as progress:
         done = made.add([*zoos, *files], predictor, errors=failures, on_progress=progress)
-    summary = {"out": str(out), "added": done.added, "unchanged": done.unchanged, "networks": done.total}
+    summary = {"out": str(out), "added": done.added, "unchanged": done.unchanged, "removed": done.removed}
+    summary["networks"] = done.total
     line = f"{out}: {counted(done.total, 'network')}, {done.added} of them new or changed, {done.unchanged} unchanged"
+    line += f"; {done.removed} removed, which are not there or cannot be read any more" if done.removed else ""
     print(json.dumps({**summary, "failed": len(failures)}) if as_json else line)
     failures.report(done.added + done.unchanged + len(failures))

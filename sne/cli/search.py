@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def search(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FILE]...", show_default=False, help="Checkpoints whose relatives are sought."),
+        typer.Argument(
+            metavar="[FILE]...",
+            show_default=False,
+            help="Checkpoints whose relatives are sought: files, globs, folders, or - for one path per line on stdin.",
+        ),
     ] = None,
     index: Annotated[
         Path, typer.Option(metavar="FOLDER", show_default=False, help="Folder of the index, made by sne index.")
@@ -34,7 +38,10 @@ def search(
         ),
     ] = None,
     like: Annotated[
-        str, typer.Option(metavar="WHAT", help="weights: relatives; properties: networks with similar embeddings.")
+        str,
+        typer.Option(
+            metavar="weights|properties", help="weights: relatives; properties: networks with similar embeddings."
+        ),
     ] = "weights",
     duplicates: Annotated[
         bool, typer.Option("--duplicates", help="List the groups of networks with equal values in the index.")
@@ -61,6 +68,10 @@ def search(
         return
     if not files:
         raise SneError("no FILE is given; name checkpoints, or --duplicates")
+    if not len(opened):
+        raise SneError(f"{index} is empty; sne index adds networks to it")
+    if where:
+        opened.check_condition(where)
     predictor = None
     if like == "properties":
         from sne.predictors import Predictor

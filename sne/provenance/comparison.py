@@ -40,13 +40,13 @@ class Comparison:
         p_value: Probability of such an agreement of hidden units between independent networks; None where the units of
             the architecture are not known, and where it is not needed because the values show the relation.
         direction: "second from first", "first from second", or None if that is not known or has no meaning.
-        confidence: Probability that the likelier direction is right; 1 where it follows from the values.
+        confidence: Probability that the direction is right; 1 where it follows from the values, 0 without a direction.
         why: One sentence with the evidence.
         layers: Evidence of each pair of tensors, after alignment.
         aligned: What alignment did: "units moved", "signs flipped", "scales changed".
         assumed: What was assumed of the architecture, because names and shapes do not tell.
         matching: The pairs of tensors, and the tensors without a counterpart.
-        merge: Weights of the parents of a merge; None if no second parent was given.
+        merge: Weights of the parents of a merge; None if no second parent was given, or if this is no merge of the two.
     """
 
     first: str

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -100,13 +99,16 @@ def _joined(texts: list[str]) -> str:
 
 def _digest(part: Part, values: np.ndarray) -> str:
     shape = repr((part.role.value, part.arranged_shape)).encode()
-    return hashlib.sha256(shape + np.ascontiguousarray(values).tobytes()).hexdigest()
+    return hashlib.sha256(shape + (np.ascontiguousarray(values) + 0.0).tobytes()).hexdigest()
 
 
 def _digest_of_blocks(network: Network, part: Part) -> str:
     found = hashlib.sha256(repr((part.role.value, part.arranged_shape)).encode())
-    for block in network.read_blocks(part, BLOCK):
-        found.update(block.values.contiguous().numpy().tobytes())
+    rows, columns, kernel = part.arranged_shape
+    height = max(1, BLOCK // (columns * kernel))
+    for start in range(0, rows, height):  # in the order of rows, however the tensor is stored
+        values = network.read_sample(part, torch.arange(start, min(rows, start + height)), None)
+        found.update((values.contiguous().numpy() + 0.0).tobytes())
     return found.hexdigest()
 
 
@@ -148,21 +150,21 @@ class _Chain:
         """Passes the probes through one matrix."""
         values = values.nan_to_num(0.0, 0.0, 0.0)
         matrix = values @ _random(values.shape[2], 1)[:, 0] if values.shape[2] > 1 else values[:, :, 0]
-        given = next(self._inputs(matrix.shape[1]))
+        given = self._inputs(matrix.shape[1])
         passed = matrix @ given
         expected = matrix.square().sum() * given.square().sum(0) / given.shape[0]
         self._sizes.append((passed.square().sum(0) / expected.clamp_min(1e-30)).clamp(1e-6, 1e6).log().numpy())
         self._passed = passed / passed.norm(dim=0).clamp_min(1e-20) * passed.shape[0] ** 0.5
 
-    def _inputs(self, width: int) -> Iterator[Float[Tensor, "width probes"]]:
-        """Yields what a matrix reads: what came before, repeated for each position of an image, or fresh numbers."""
+    def _inputs(self, width: int) -> Float[Tensor, "width probes"]:
+        """Returns what a matrix reads: what came before, repeated for each position of an image, or fresh numbers."""
         passed = self._passed
-        if passed is not None and width == len(passed):
-            yield passed
-        if passed is not None and width % len(passed) == 0:
-            positions = _random(width // len(passed), 1)
-            yield (passed[:, None] * positions[None]).reshape(width, PROBES)
-        yield _random(width, PROBES)
+        if passed is None or width % len(passed):
+            return _random(width, PROBES)
+        if width == len(passed):
+            return passed
+        positions = _random(width // len(passed), 1)
+        return (passed[:, None] * positions[None]).reshape(width, PROBES)
 
     def features(self) -> Float[np.ndarray, " chain"]:
         """Returns the sizes at several depths, and the first outputs."""

@@ -84,7 +84,9 @@ def closest_alignment(
     if all_matched and max(item.relative_change for item in found) <= SAME_FUNCTION:
         verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps})")
     else:
-        verdict = name_relation(found, raw.test, all_matched, is_aligned=True)
+        # the test of the certain symmetry does not recognise units that only the assumed one lets move
+        test = Test(None, 1.0) if best.layout.assumed and not raw.test.speaks_for else raw.test
+        verdict = name_relation(found, test, all_matched, is_aligned=True)
     if verdict.relation is Relation.INDEPENDENT:
         return raw
     return Standing(found, verdict, raw.test, best.steps, best.layout.assumed)

@@ -68,7 +68,7 @@ def judge_independence(
     the inputs, and by outgoing weights, going back from the outputs. The two matchings use different weights. Units of
     independent networks that learned the same task are of similar types, on which both matchings agree; the directions
     in which types differ are therefore removed (`own_features`), which makes the fixed points of one matching against
-    the other nearly distributed as above. benchmarks/results/lineage.md has the figures.
+    the other nearly distributed as above. benchmarks/results/independent_pairs.md has the figures.
 
     The p-value is twice the smaller of the two, or twice the first one if that is below `CERTAIN`.
 

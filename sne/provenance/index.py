@@ -1,23 +1,22 @@
 """The index: fingerprints, embeddings and predicted properties of many networks in a LanceDB table."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float
 
 from sne.errors import ProvenanceError, WriteError, install_hint
 from sne.networks import Network
 from sne.predictors import Predictor
-from sne.predictors.sources import read_sources
-from sne.predictors.stamps import stamp
+from sne.provenance.entries import entries, family_of, gone, read_entry
 from sne.provenance.fingerprint import CHAIN, SKETCH, Fingerprint, fingerprint
 from sne.work import check_can_write_folder, write_atomically
-from sne.zoo import Zoo
 from sne.zoo.store.folder import FolderLock
 
 VERSION = 1
@@ -27,13 +26,11 @@ SETTINGS = "sne-index.json"
 """File that makes a folder an index: version, predictor, properties."""
 
 TABLE = "networks"
+VECTORS = {"sketch": SKETCH, "chain": CHAIN}
 BATCH = 64
 
 KEPT_VERSIONS = timedelta(hours=1)
 """For how long LanceDB keeps what was replaced, for readers that are still working with it."""
-
-ROW = "::"
-"""Between the folder of a zoo and the id of a row, in the path of a network of a zoo."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,13 @@ class Added:
     Args:
         added: Number of networks that are new or have changed.
         unchanged: Number of networks that were in the index already.
+        removed: Number of networks that left the index, because they are not there or cannot be read any more.
         total: Number of networks in the index.
     """
 
     added: int
     unchanged: int
+    removed: int
     total: int
 
 
@@ -96,7 +95,7 @@ class Index:
         """
         folder = Path(folder)
         if not (folder / SETTINGS).exists():
-            if folder.is_dir() and any(folder.iterdir()):
+            if folder.is_dir() and any(not path.name.startswith(SETTINGS) for path in folder.iterdir()):
                 raise ProvenanceError(f"{folder} is not empty and no index; name another folder")
             check_can_write_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
@@ -114,15 +113,27 @@ class Index:
         return index
 
     def __len__(self) -> int:
-        return self._table.count_rows() if self._exists else 0
+        return self._ask(lambda table: table.count_rows(), 0)
+
+    def _ask(self, question: Callable[[Any], Any], otherwise: Any) -> Any:
+        """Asks the table something; returns `otherwise` if there is no table yet.
+
+        Raises:
+            ProvenanceError: The table is damaged.
+        """
+        try:
+            if not self._has_table:
+                return otherwise
+            return question(self._database.open_table(TABLE))
+        except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError for damaged files
+            reason = _first_line(error)
+            raise ProvenanceError(f"{self.folder}: the table cannot be read: {reason}; make the index again") from None
 
     @property
-    def _exists(self) -> bool:
-        return TABLE in self._database.list_tables().tables
-
-    @property
-    def _table(self) -> Any:
-        return self._database.open_table(TABLE)
+    def _has_table(self) -> bool:
+        """Whether a table has been written whole; a first write that was killed leaves no version."""
+        versions = self.folder / f"{TABLE}.lance" / "_versions"
+        return versions.is_dir() and any(versions.iterdir())
 
     def add(
         self,
@@ -143,149 +154,160 @@ class Index:
             on_progress: Called with the number of networks looked at and their number.
 
         Raises:
-            ProvenanceError: Another process writes to the index.
+            ZooError: Another process writes to the index.
+            WriteError: The index cannot be written.
+            ProvenanceError: The table is damaged.
         """
-        places = list(_places(sources))
+        wanted = entries(sources)
         known = self._stamps()
-        todo = [(path, mark) for path, mark in places if known.get(path) != mark or not mark]
-        done = len(places) - len(todo)
-        added = 0
+        todo = [path for path, mark in wanted.items() if known.get(path) != mark or not mark]
+        done, added = len(wanted) - len(todo), 0
+        failed: set[str] = set()
+
+        def fail(path: str, error: Exception) -> None:
+            failed.add(path)
+            errors(path, error)
+
         with FolderLock(self.folder):
             for start in range(0, len(todo), BATCH):
                 some = todo[start : start + BATCH]
-                rows = list(self._rows(some, predictor, errors))
+                rows = list(self._rows(some, wanted, predictor, fail))
                 if rows:
-                    self._write(rows)
+                    self._write(rows, predictor)
                 added += len(rows)
                 done += len(some)
                 if on_progress is not None:
-                    on_progress(done, len(places))
-            if added:
-                self._table.optimize(cleanup_older_than=KEPT_VERSIONS)
-        return Added(added, len(places) - len(todo), len(self))
+                    on_progress(done, len(wanted))
+            removed = sorted({*gone(known), *(failed & known.keys())})
+            for start in range(0, len(removed), BATCH):
+                names = ", ".join(_quoted(path) for path in removed[start : start + BATCH])
+                self._ask(lambda table, names=names: table.delete(f"path IN ({names})"), None)
+            if added or removed:
+                self._ask(lambda table: table.optimize(cleanup_older_than=KEPT_VERSIONS), None)
+        return Added(added, len(wanted) - len(todo), len(removed), len(self))
 
     def _stamps(self) -> dict[str, str]:
-        if not self._exists:
-            return {}
-        found = self._table.search().select(["path", "stamp"]).limit(None).to_arrow()
-        return dict(zip(found["path"].to_pylist(), found["stamp"].to_pylist(), strict=True))
+        found = self._ask(lambda table: table.search().select(["path", "stamp"]).limit(None).to_list(), [])
+        return {row["path"]: row["stamp"] for row in found}
 
     def _rows(
-        self, places: list[tuple[str, str]], predictor: Predictor, errors: Callable[[str, Exception], None]
+        self,
+        paths: Sequence[str],
+        stamps: Mapping[str, str],
+        predictor: Predictor,
+        errors: Callable[[str, Exception], None],
     ) -> Iterator[dict[str, Any]]:
         """Reads, fingerprints and predicts networks."""
-        networks: list[Network] = []
-        prints: list[Fingerprint] = []
-        marks: list[str] = []
-        for path, mark in places:
+        found: dict[str, tuple[Network, Fingerprint, str | None]] = {}
+        for path in paths:
             try:
-                network = read_indexed(path)
-                found = fingerprint(network)
+                network = replace(read_entry(path), name=path)
+                found[path] = network, fingerprint(network), family_of(path)
             except (ValueError, OSError) as error:
                 errors(path, error)
-                continue
-            networks.append(network)
-            prints.append(found)
-            marks.append(mark)
-        bad: set[str] = set()
+        networks = [network for network, _, _ in found.values()]
+        for block in predictor.predict_blocks(networks, errors=errors, tell=lambda name, reasons: None):
+            predictions = iter(predictor.predictions(block))
+            for path, embedding in zip(block.names, block.embedding, strict=True):
+                network, prints, family = found[path]
+                yield {
+                    "path": path,
+                    "stamp": stamps[path],
+                    "content": prints.content,
+                    "layout": prints.layout,
+                    "num_weights": network.num_weights,
+                    "family": family,
+                    "sketch": prints.sketch.astype(np.float16),
+                    "chain": prints.chain.astype(np.float16),
+                    "embedding": embedding.astype(np.float16),
+                    **{column_of(prop.name): next(predictions).value for prop in predictor.properties},
+                }
 
-        def skip(name: str, error: Exception) -> None:
-            bad.add(name)
-            errors(name, error)
-
-        predicted: dict[str, tuple[np.ndarray, dict[str, Any]]] = {}
-        for block in predictor.predict_blocks(networks, errors=skip, tell=lambda name, reasons: None):
-            values = predictor.predictions(block)
-            count = len(predictor.properties)
-            for number, (name, embedding) in enumerate(zip(block.names, block.embedding, strict=True)):
-                mine = values[number * count : (number + 1) * count]
-                predicted[name] = embedding, {column_of(one.property): one.value for one in mine}
-        for network, found, mark in zip(networks, prints, marks, strict=True):
-            if network.name in bad or network.name not in predicted:
-                continue
-            embedding, properties = predicted[network.name]
-            yield {
-                "path": network.name,
-                "stamp": mark,
-                "content": found.content,
-                "layout": found.layout,
-                "num_weights": network.num_weights,
-                "family": _family(network.name),
-                "sketch": found.sketch.astype(np.float16),
-                "chain": found.chain.astype(np.float16),
-                "embedding": embedding.astype(np.float16),
-                **properties,
-            }
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        table = pa.Table.from_pylist([_plain(row) for row in rows], schema=self._schema(rows[0]))
+    def _write(self, rows: Sequence[Mapping[str, Any]], predictor: Predictor) -> None:
+        table = pa.Table.from_pylist([_plain(row) for row in rows], schema=_schema(predictor))
         try:
-            if not self._exists:
-                self._database.create_table(TABLE, table)
+            if not self._has_table:
+                self._database.create_table(TABLE, table, mode="overwrite")
                 return
-            changes = self._table.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
-            changes.execute(table)
-        except (OSError, RuntimeError) as error:  # LanceDB raises both for a full disk
+            opened = self._database.open_table(TABLE)
+            opened.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(table)
+        except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError, also for a full disk
             raise WriteError(self.folder, _first_line(error)) from None
 
-    def _schema(self, row: Mapping[str, Any]) -> pa.Schema:
-        """Returns the columns: numbers of fixed length for vectors, doubles for numbers, text for the rest."""
-        lengths = {"sketch": SKETCH, "chain": CHAIN, "embedding": int(self._settings["dim"])}
-        fields = []
-        for name, value in row.items():
-            if name in lengths:
-                fields.append(pa.field(name, pa.list_(pa.float16(), lengths[name])))
-            elif name == "num_weights":
-                fields.append(pa.field(name, pa.int64()))
-            else:
-                fields.append(pa.field(name, pa.string() if isinstance(value, str) or value is None else pa.float64()))
-        return pa.schema(fields)
+    def check_condition(self, where: str) -> None:
+        """Raises ProvenanceError if a condition cannot be understood."""
+        if not self._has_table:
+            return
+        try:
+            self._database.open_table(TABLE).search().where(where).select(["path"]).limit(1).to_list()
+        except Exception as error:  # LanceDB raises ValueError and RuntimeError
+            reason = _first_line(error).partition(" Valid fields")[0]
+            raise ProvenanceError(f"condition {where!r}: {reason} Columns: {', '.join(self.columns)}") from None
 
-    def nearest(self, vector: np.ndarray, column: str, count: int, where: str | None = None) -> list[dict[str, Any]]:
+    def nearest(
+        self, vector: Float[np.ndarray, " numbers"], column: str, count: int, where: str | None = None
+    ) -> list[dict[str, Any]]:
         """Returns the rows whose vectors are nearest, with their distance as `_distance`.
 
         Args:
             vector: The vector.
             column: "sketch", "chain" or "embedding".
-            count: Number of rows.
+            count: Largest number of rows.
             where: Condition on the columns, in SQL.
 
         Raises:
-            ProvenanceError: The condition cannot be understood.
+            ProvenanceError: The condition cannot be understood, or the table is damaged.
         """
-        if not self._exists:
-            return []
-        found = self._table.search(vector.astype(np.float32), vector_column_name=column)
-        found = found.distance_type("l2" if column == "chain" else "cosine")
         if where:
-            found = found.where(where, prefilter=True)
-        try:
-            return found.select(["path", "stamp", "content", "_distance"]).limit(count).to_list()
-        except Exception as error:  # LanceDB raises its own classes and plain ValueError for a bad condition
-            reason = _first_line(error).partition(" Valid fields")[0]
-            raise ProvenanceError(f"--where {where!r}: {reason} Columns: {', '.join(self.columns)}") from None
+            self.check_condition(where)
+
+        def ask(table: Any) -> list[dict[str, Any]]:
+            found = table.search(vector.astype(np.float32), vector_column_name=column)
+            found = found.distance_type("l2" if column == "chain" else "cosine")
+            found = found.where(where, prefilter=True) if where else found
+            return found.select(["path", "stamp", "_distance"]).limit(min(count, table.count_rows())).to_list()
+
+        return self._ask(ask, [])
 
     def same_content(self, content: str, where: str | None = None) -> list[dict[str, Any]]:
         """Returns the rows with the same values."""
-        if not self._exists:
-            return []
-        condition = f"content = '{content}'" + (f" AND ({where})" if where else "")
-        return self._table.search().where(condition).select(["path", "stamp", "content"]).limit(1000).to_list()
+        if where:
+            self.check_condition(where)
+        condition = f"content = {_quoted(content)}" + (f" AND ({where}\n)" if where else "")
+        return self._ask(lambda table: table.search().where(condition).select(["path", "stamp"]).to_list(), [])
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns that a condition may use."""
-        return [name for name in self._table.schema.names if name not in ("sketch", "chain", "embedding", "stamp")]
+        names = self._ask(lambda table: table.schema.names, [])
+        return [name for name in names if name not in (*VECTORS, "embedding", "stamp")]
 
     def duplicates(self) -> list[list[str]]:
         """Returns the groups of networks with the same values, whatever their names and formats."""
-        if not self._exists:
-            return []
-        found = self._table.search().select(["path", "content"]).limit(None).to_arrow()
+        found = self._ask(lambda table: table.search().select(["path", "content"]).limit(None).to_list(), [])
         groups: dict[str, list[str]] = {}
-        for path, content in zip(found["path"].to_pylist(), found["content"].to_pylist(), strict=True):
-            groups.setdefault(content, []).append(path)
+        for row in found:
+            groups.setdefault(row["content"], []).append(row["path"])
         return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+
+
+def _schema(predictor: Predictor) -> pa.Schema:
+    """Returns the columns: numbers of fixed length for vectors, doubles for numbers, text for the rest."""
+    vectors = {**VECTORS, "embedding": predictor.dim}
+    fields = [
+        *(pa.field(name, pa.string()) for name in ("path", "stamp", "content", "layout")),
+        pa.field("num_weights", pa.int64()),
+        pa.field("family", pa.string()),
+        *(pa.field(name, pa.list_(pa.float16(), length)) for name, length in vectors.items()),
+    ]
+    for prop in predictor.properties:
+        fields.append(pa.field(column_of(prop.name), pa.string() if prop.kind == "class" else pa.float64()))
+    return pa.schema(fields)
+
+
+def _quoted(text: str) -> str:
+    """Returns a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def column_of(name: str) -> str:
@@ -296,72 +318,6 @@ def column_of(name: str) -> str:
         'optimizer'
     """
     return name.removeprefix("config.").replace(".", "_")
-
-
-def read_indexed(path: str) -> Network:
-    """Reads the network that a row of an index stands for: a checkpoint, or a row of a zoo.
-
-    Raises:
-        CheckpointError: The checkpoint cannot be read.
-        ZooError: The zoo cannot be read.
-        ProvenanceError: The zoo has no such row.
-    """
-    folder, separator, name = path.rpartition(ROW)
-    if not separator or not Path(folder).is_dir():
-        return next(read_sources([path], tell=lambda name, reasons: None))
-    zoo = _zoo(folder)
-    row = zoo.rows_by_id.get(name)
-    if row is None:
-        raise ProvenanceError(f"{folder} has no network {name}")
-    return _renamed(zoo.zoo.network(row), path)
-
-
-@dataclass(frozen=True)
-class _OpenZoo:
-    """A zoo with the numbers of its rows by id."""
-
-    zoo: Zoo
-    rows_by_id: Mapping[str, int]
-
-
-_ZOOS: dict[str, tuple[str, _OpenZoo]] = {}
-
-
-def _zoo(folder: str) -> _OpenZoo:
-    """Opens a zoo; the last one stays open as long as it does not change."""
-    mark = stamp(str(Path(folder) / "networks.parquet"))
-    if folder not in _ZOOS or _ZOOS[folder][0] != mark:
-        _ZOOS.clear()
-        zoo = Zoo.open(folder)
-        _ZOOS[folder] = mark, _OpenZoo(zoo, {name: row for row, name in enumerate(zoo.ids)})
-    return _ZOOS[folder][1]
-
-
-def _renamed(network: Network, name: str) -> Network:
-    return Network(name, network.layers, network.source, network.notes)
-
-
-def _places(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yields path and stamp of each network; zoos give one per row."""
-    for source in sources:
-        folder, separator, _ = source.rpartition(ROW)
-        if separator and (Path(folder) / "networks.parquet").is_file():
-            yield source, stamp(str(Path(folder) / "networks.parquet"))
-        elif (Path(source) / "networks.parquet").is_file():
-            mark = stamp(str(Path(source) / "networks.parquet"))
-            for name in Zoo.open(source).ids:
-                yield f"{source}{ROW}{name}", mark
-        else:
-            yield source, stamp(source)
-
-
-def _family(path: str) -> str | None:
-    """Returns the family of a network of a zoo."""
-    folder, separator, name = path.rpartition(ROW)
-    if not separator:
-        return None
-    found = _zoo(folder)
-    return found.zoo.families[found.rows_by_id[name]]
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

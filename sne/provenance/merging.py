@@ -45,7 +45,7 @@ def merged_from(child: Network, first: Network, second: Network) -> Merge | None
         The weights of the parents by least squares; None if they leave more than rounding unexplained.
     """
     states = StoredState(child), *(Counterpart(child, parent, match(child, parent)) for parent in (first, second))
-    by_tensor, totals, rest, size, spread = {}, torch.zeros(2, dtype=torch.float64), 0.0, 0.0, 0.0
+    by_tensor, rest, size, spread = {}, 0.0, 0.0, 0.0
     products, targets = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     tensors = [name for name in states[0] if name in states[1] and name in states[2]]
     missing = sum(part.num_entries for _, part in child.parts() if part.tensor not in tensors)

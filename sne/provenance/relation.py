@@ -162,13 +162,13 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}, and the units do not agree")
     if share >= LEAST_EQUAL_SHARE:
         changed = [one for one in found if one.change is not Change.EQUAL]
-        names = ", ".join(dict.fromkeys(one.pair.first.layer.name for one in changed))
-        return Verdict(Relation.PARTIAL, 0, 0.0, f"{share:.0%} of the weights are equal; changed: {names or 'none'}")
+        names = ", ".join(one.pair.first.name for one in changed)
+        return Verdict(Relation.PARTIAL, 0, 0.0, f"{share:.0%} of the entries of matrices are equal; changed: {names}")
     is_close = cosine >= least and len(matrices) >= LEAST_MATRICES and total >= LEAST_ENTRIES
     if not (test.speaks_for or is_close):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
     if _is_pruned(matrices):
-        return Verdict(Relation.PRUNED, 0, 0.0, "many entries of one are zero, and the others were trained further")
+        return Verdict(Relation.PRUNED, 0, 0.0, "many entries of one network are zero, and the others differ")
     retained = max(mean_retained(found))
     if retained < LEAST_RETAINED:
         why = f"only {retained:.0%} of the learned directions of one network are in the other; {shown}"

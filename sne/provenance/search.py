@@ -1,5 +1,6 @@
 """Search: the relatives of a network in an index."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -8,10 +9,10 @@ import numpy as np
 from sne.errors import SneError
 from sne.networks import Network
 from sne.predictors import Predictor
-from sne.predictors.stamps import stamp
 from sne.provenance.comparison import Comparison, compare
+from sne.provenance.entries import read_entry, stamp_of
 from sne.provenance.fingerprint import fingerprint
-from sne.provenance.index import ROW, Index, read_indexed
+from sne.provenance.index import Index
 from sne.provenance.relation import SIGNIFICANT, Relation
 
 CANDIDATES = 20
@@ -77,7 +78,7 @@ def search(
     Raises:
         ProvenanceError: The condition cannot be understood.
     """
-    found = fingerprint(network)
+    found, itself = fingerprint(network), os.path.abspath(network.name)  # noqa: PTH100 (keeps links as they are)
     count = max(CANDIDATES, 2 * most)
     scores: dict[str, float] = {}
     stamps: dict[str, str] = {}
@@ -90,7 +91,7 @@ def search(
         scores[row["path"]] = 1 - row["_distance"]
     hits = []
     for path, score in scores.items():
-        if path == network.name:
+        if path == itself:
             continue
         comparison = _compared(network, path, stamps[path], warn)
         if comparison is None or not comparison.related:
@@ -108,19 +109,22 @@ def search(
 
 def _is_only_by_chance(found: Comparison, corrected: float | None) -> bool:
     """Whether a relation rests on a p-value that is not significant among so many candidates."""
-    rests_on_units = found.relation in (Relation.FINE_TUNE, Relation.SAME_START)
+    rests_on_units = found.relation in (Relation.FINE_TUNE, Relation.SAME_START) or (
+        found.relation is Relation.PRUNED and found.direction is None
+    )
     return rests_on_units and corrected is not None and corrected > SIGNIFICANT
 
 
 def _compared(network: Network, path: str, mark: str, warn: Callable[[str], None]) -> Comparison | None:
     """Compares a network with one of the index; None, and a warning, where that cannot be read."""
-    if ROW not in path and stamp(path) != mark:
-        if not stamp(path):
+    try:
+        now = stamp_of(path)
+        if not now:
             warn(f"{path}: in the index, but not there any more; run sne index again")
             return None
-        warn(f"{path}: changed since it was indexed; run sne index again")
-    try:
-        return compare(network, read_indexed(path))
+        if now != mark:
+            warn(f"{path}: changed since it was indexed; run sne index again")
+        return compare(network, read_entry(path))
     except (SneError, OSError) as error:
         warn(f"{path}: {' '.join(str(error).split())}")
         return None
@@ -132,5 +136,6 @@ def search_properties(
     """Finds the networks of an index whose embeddings are most alike, related or not."""
     embedding: np.ndarray = predictor.encode([network])[0]
     rows = index.nearest(embedding, "embedding", most + 1, where)
-    rows = [row for row in rows if row["path"] != network.name][:most]
+    itself = os.path.abspath(network.name)  # noqa: PTH100 (keeps links as they are)
+    rows = [row for row in rows if row["path"] != itself][:most]
     return [Hit(row["path"], rank, None, None, None, 1 - row["_distance"]) for rank, row in enumerate(rows, 1)]

@@ -33,6 +33,17 @@ def test_an_index_is_made_updated_and_searched(sne_command, files):
     assert near["relation"] is None and near["score"] > 0.99
 
 
+def test_a_wrong_condition_and_an_empty_index_are_one_line(sne_command, files):
+    out = files / "index"
+    assert sne_command("index", files / "broken.pt", "--out", out).status == 2
+    done = sne_command("search", files / "a.pt", "--index", out, "--where", "nonsense >")
+    assert done.status == 2 and "is empty" in done.err and len(done.err.splitlines()) == 1
+    sne_command("index", files / "a.pt", "--out", out)
+    for where in ("nonsense > 3", "path = 'it's'", "num_weights >"):
+        done = sne_command("search", files / "a.pt", files / "b.pt", "--index", out, "--where", where)
+        assert done.status == 2 and where in done.err and len(done.err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -51,3 +51,14 @@ def test_odd_networks_have_finite_fingerprints(state):
     found = of(state)
     assert found.sketch.shape == (SKETCH,) and found.chain.shape == (CHAIN,)
     assert np.isfinite(found.sketch).all() and np.isfinite(found.chain).all()
+
+
+def test_the_content_of_large_tensors_does_not_depend_on_their_layout(monkeypatch):
+    """Stored [in, out] as in GPT-2, and [out, in]."""
+    monkeypatch.setattr("sne.provenance.fingerprint.MOST_CHAINED", 10)
+    monkeypatch.setattr("sne.provenance.fingerprint.BLOCK", 100)
+    torch.manual_seed(0)
+    weights = {"h.0.attn.c_attn.weight": torch.randn(16, 48), "h.0.attn.c_proj.weight": torch.randn(16, 16)}
+    turned = {name: values.T.contiguous() for name, values in weights.items()}
+    assert of(weights).content == of(turned).content
+    assert of({"0.weight": torch.zeros(4, 3)}).content == of({"0.weight": -torch.zeros(4, 3)}).content

@@ -8,7 +8,8 @@ from family_zoo import write_family_zoo
 from provenance.descendants import copy_of, noisy, perceptron
 
 from sne import Predictor, ProvenanceError, Relation, ZooError, read_network
-from sne.provenance.index import SETTINGS, Index, read_indexed
+from sne.provenance.entries import read_entry
+from sne.provenance.index import SETTINGS, Index
 from sne.provenance.search import search, search_properties
 from sne.zoo.store.folder import FolderLock
 
@@ -149,13 +150,71 @@ def test_networks_of_zoos_are_indexed_by_row(predictor, tmp_path):
     added = made.add([str(zoo.path)], predictor, errors=no_errors)
     assert added.total == len(zoo)
     path = f"{zoo.path}::{zoo.ids[1]}"
-    assert read_indexed(path).name == path
+    assert read_entry(path).name == path
     rows = made.same_content("none") + made.nearest(
         torch.zeros(128).numpy() + 1, "sketch", 1, f"family = '{zoo.families[0]}'"
     )
     assert len(rows) == 1
     with pytest.raises(ProvenanceError, match="has no network nobody"):
-        read_indexed(f"{zoo.path}::nobody")
+        read_entry(f"{zoo.path}::nobody")
+
+
+def test_paths_are_the_same_however_they_are_written(folder, predictor, tmp_path, monkeypatch):
+    made = Index.open_or_create(tmp_path / "index", predictor)
+    monkeypatch.chdir(folder)
+    made.add(["parent.pt", "./parent.pt", str(folder / "parent.pt")], predictor, errors=no_errors)
+    assert len(made) == 1 and search(read_network("parent.pt"), made, warn=pytest.fail) == []
+    zoo, _ = write_family_zoo(tmp_path / "zoo", ("mlp",), traced=True)
+    made.add([str(zoo.path), f"{zoo.path}/"], predictor, errors=no_errors)
+    (zoo.path / "networks.parquet").touch()
+    again = made.add([str(zoo.path), f"{zoo.path}/"], predictor, errors=no_errors)
+    assert again.total == 1 + len(zoo) and again.added == len(zoo)
+
+
+def test_names_like_those_of_zoos_are_files(predictor, tmp_path):
+    path = tmp_path / "a::b.pt"
+    torch.save(perceptron(0).state_dict(), path)
+    torch.save(perceptron(0).state_dict(), tmp_path / "it's.pt")
+    made = Index.open_or_create(tmp_path / "index", predictor)
+    added = made.add([str(path), str(tmp_path / "it's.pt")], predictor, errors=no_errors)
+    assert added.total == 2 and len(search(read_network(path), made, warn=pytest.fail)) == 1
+    (tmp_path / "it's.pt").unlink()
+    assert made.add([str(path)], predictor, errors=no_errors).removed == 1
+
+
+def test_what_is_gone_or_broken_leaves_the_index(predictor, tmp_path):
+    paths = [tmp_path / f"{name}.pt" for name in ("kept", "gone", "broken")]
+    for path in paths:
+        torch.save(perceptron(0).state_dict(), path)
+    made = Index.open_or_create(tmp_path / "index", predictor)
+    made.add(map(str, paths), predictor, errors=no_errors)
+    paths[1].unlink()
+    paths[2].write_bytes(b"no checkpoint")
+    told = []
+    again = made.add([str(paths[0]), str(paths[2])], predictor, errors=lambda path, error: told.append(path))
+    assert (again.unchanged, again.removed, again.total) == (1, 2, 1) and told == [str(paths[2])]
+
+
+def test_a_first_write_that_was_killed_is_repeated(folder, predictor, tmp_path):
+    made = Index.open_or_create(tmp_path / "index", predictor)
+    (tmp_path / "index" / "networks.lance" / "data").mkdir(parents=True)
+    assert len(made) == 0
+    assert made.add([str(folder / "parent.pt")], predictor, errors=no_errors).total == 1
+
+
+def test_a_damaged_table_is_told(folder, predictor, tmp_path):
+    made = Index.open_or_create(tmp_path / "index", predictor)
+    made.add([str(folder / "parent.pt")], predictor, errors=no_errors)
+    for path in (tmp_path / "index" / "networks.lance" / "data").iterdir():
+        path.unlink()
+    with pytest.raises(ProvenanceError, match="the table cannot be read"):
+        Index.open(tmp_path / "index").duplicates()
+
+
+def test_conditions_with_comments_and_many_relatives(index, folder):
+    network = read_network(folder / "parent.pt")
+    hits = search(network, index, where="num_weights > 1 -- all", most=10_000, warn=pytest.fail)
+    assert len(hits) == 4
 
 
 def test_two_writers_are_refused(folder, predictor, tmp_path):
