@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sne.networks import LayerType, Network, Part
@@ -18,6 +18,12 @@ BLOCK = 4_000_000
 
 SIDE = 256
 """Largest number of rows and of columns of the sample in which levels and the rank of a change are measured."""
+
+LINES = 64
+"""Largest number of rows that are searched for levels."""
+
+LONGEST = 4096
+"""Largest number of entries of these rows; a row's scale follows from its largest entry, which has to be among them."""
 
 SMALL_SIDE = 128
 """Largest number of rows and columns of the sample whose singular directions are compared."""
@@ -43,6 +49,8 @@ LEAST_LEFT = 0.005
 LARGEST_RANK_SHARE = 0.25
 """Largest rank of a low-rank change, as a share of the smaller side of the sample."""
 
+_Corners: TypeAlias = tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]
+_Lines: TypeAlias = tuple[Float[Tensor, "lines entries"], Float[Tensor, "lines entries"]]
 _CASTS = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -214,12 +222,15 @@ def compare_pair(first: Network, second: Network, pair: Pair) -> Evidence:
     sums = _Sums()
     for one, other in zip(first.read_blocks(parts[0], BLOCK), second.read_blocks(parts[1], BLOCK), strict=True):
         sums.add(one.values.reshape(-1), other.values.reshape(-1))
-    rows, columns = _spaced(pair.first.shape[0]), torch.arange(min(pair.first.shape[1], SIDE))
+    num_rows, num_columns, kernel = pair.first.shape
+    corner = _spaced(num_rows), torch.arange(min(num_columns, SIDE))
+    lines = _spaced(num_rows, LINES), torch.arange(min(num_columns, max(1, LONGEST // kernel)))
     samples = [
-        network.read_sample(part, rows, columns).flatten(1)
+        network.read_sample(part, *where).flatten(1)
+        for where in (corner, lines)
         for network, part in zip((first, second), parts, strict=True)
     ]
-    return _evidence(pair, sums, (samples[0], samples[1]))
+    return _evidence(pair, sums, (samples[0], samples[1]), (samples[2], samples[3]))
 
 
 def compare_values(pair: Pair, one: Float[Tensor, "out in kernel"], other: Float[Tensor, "out in kernel"]) -> Evidence:
@@ -228,7 +239,8 @@ def compare_values(pair: Pair, one: Float[Tensor, "out in kernel"], other: Float
     flat = one.reshape(-1), other.reshape(-1)
     for start in range(0, one.numel(), BLOCK):
         sums.add(*(values[start : start + BLOCK] for values in flat))
-    return _evidence(pair, sums, (_corner(one), _corner(other)))
+    lines = [values[_spaced(len(values), LINES)].flatten(1)[:, :LONGEST] for values in (one, other)]
+    return _evidence(pair, sums, (_corner(one), _corner(other)), (lines[0], lines[1]))
 
 
 def _is_alike(first: Network, second: Network, pair: Pair) -> bool:
@@ -242,8 +254,9 @@ def _cut_of(part: Part) -> tuple[object, ...]:
     return part.shape, part.out_axis, part.in_axis, part.axis, part.start, part.run, part.step
 
 
-def _spaced(length: int) -> Tensor:
-    return torch.linspace(0, length - 1, min(length, SIDE)).round().long()
+def _spaced(length: int, most: int = SIDE) -> Int[Tensor, " places"]:
+    """Returns at most so many indices at equal distances."""
+    return torch.linspace(0, length - 1, min(length, most)).round().long()
 
 
 def _corner(values: Float[Tensor, "out in kernel"]) -> Float[Tensor, "rows columns"]:
@@ -254,10 +267,8 @@ def _corner(values: Float[Tensor, "out in kernel"]) -> Float[Tensor, "rows colum
     return values[_spaced(len(values)), : max(1, SIDE // values.shape[2])].flatten(1)[:, :SIDE]
 
 
-def _evidence(
-    pair: Pair, sums: _Sums, samples: tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]
-) -> Evidence:
-    """Makes the evidence from sums over all entries, and from samples of tensors that differ."""
+def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evidence:
+    """Makes the evidence from sums over all entries, and from samples of both: a corner, and some whole rows."""
     entries = max(1, sums.entries)
     norms = (sums.products[0] ** 0.5, sums.products[1] ** 0.5)
     found = {
@@ -271,14 +282,14 @@ def _evidence(
         "pruned": (sums.pruned[0] / entries, sums.pruned[1] / entries),
         "kept": sums.kept / max(1, sums.both),
     }
-    found["looks_random"] = _looks_random(samples[0])
+    found["looks_random"] = _looks_random(corners[0])
     if sums.equal == sums.entries:
         return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0))
-    one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in samples)
+    one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in corners)
     small = one[:SMALL_SIDE, :SMALL_SIDE], other[:SMALL_SIDE, :SMALL_SIDE]
     sizes = torch.linalg.svdvals(small[1] - small[0]) if min(small[0].shape) > 1 else torch.zeros(1)
     found |= {"rank": _rank(sizes), "retained": (_retained(*small), _retained(small[1], small[0]))}
-    return Evidence(**found, **_kind(sums, one, other))
+    return Evidence(**found, **_kind(sums, (one, other), lines))
 
 
 def _looks_random(values: Float[Tensor, "rows columns"]) -> bool:
@@ -296,7 +307,7 @@ def _looks_random(values: Float[Tensor, "rows columns"]) -> bool:
     return True
 
 
-def _kind(sums: _Sums, one: Float[Tensor, "r c"], other: Float[Tensor, "r c"]) -> dict[str, Any]:
+def _kind(sums: _Sums, corners: _Corners, lines: _Lines) -> dict[str, Any]:
     """Returns change, child and detail of tensors that differ."""
     for name in _CASTS:
         for child in (1, -1):
@@ -306,11 +317,11 @@ def _kind(sums: _Sums, one: Float[Tensor, "r c"], other: Float[Tensor, "r c"]) -
     is_pruned = sums.kept == sums.both > LEAST_LEFT * sums.entries and min(shares) == 0
     if is_pruned and max(shares) >= LEAST_PRUNED:
         return {"change": Change.PRUNED, "child": 1 if shares[0] > 0 else -1, "detail": f"{max(shares):.0%} of entries"}
-    for child, (parent, made) in zip((1, -1), ((one, other), (other, one)), strict=True):
+    for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True):
         if bits := lattice_bits(parent, made):
             return {"change": Change.QUANTISED, "child": child, "detail": f"int{bits}"}
-    if rank := low_rank(one, other):
-        return {"change": Change.LOW_RANK, "child": low_rank_child(one, other, rank), "detail": f"rank {rank}"}
+    if rank := low_rank(*corners):
+        return {"change": Change.LOW_RANK, "child": low_rank_child(*corners, rank), "detail": f"rank {rank}"}
     return {"change": Change.OTHER}
 
 

@@ -86,6 +86,15 @@ def test_quantised_networks_are_children(state, bits):
     assert f"int{bits}" in found.why
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_scales_of_long_rows_are_found(bits):
+    """The largest entry of a row, which gives its scale, stands at its end; the entries at its start are small."""
+    state = perceptron(0, (784, 32, 10)).state_dict()
+    state["0.weight"][:, :400] *= 0.01
+    found = compare(state, {name: quantised(values, bits) for name, values in state.items()})
+    assert found.relation is Relation.PRECISION and f"int{bits}" in found.why
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_pruned_networks_are_children(state, share):
     made = {name: pruned(values, share) for name, values in state.items()}
