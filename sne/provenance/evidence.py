@@ -12,12 +12,10 @@ from torch import Tensor
 from sne.networks import LayerType, Network, Part
 from sne.provenance.lattice import lattice_bits
 from sne.provenance.matching import Pair
+from sne.provenance.spectra import SIDE, SMALL_SIDE, low_rank, low_rank_child, rank_of_change, retained
 
 BLOCK = 4_000_000
 """Largest number of entries of a tensor that are compared at a time."""
-
-SIDE = 256
-"""Largest number of rows and of columns of the sample in which levels and the rank of a change are measured."""
 
 LINES = 64
 """Largest number of rows that are searched for levels."""
@@ -25,29 +23,17 @@ LINES = 64
 LONGEST = 4096
 """Largest number of entries of these rows; a row's scale follows from its largest entry, which has to be among them."""
 
-SMALL_SIDE = 128
-"""Largest number of rows and columns of the sample whose singular directions are compared."""
-
 LEAST_DISTINCT = 12
 """Least number of different values of weights that look random."""
 
 MOST_SMOOTH = 0.8
 """Largest correlation of neighbouring entries of weights that look random."""
 
-REMOVED = 1e-3
-"""Largest energy of what was removed, relative to that of random directions."""
-
-CLEARLY_LARGER = 4.0
-"""Least ratio of the energies of child and parent along a low-rank change."""
-
 LEAST_PRUNED = 0.05
 """Least share of entries that are zero in one network alone for the change to count as pruning."""
 
 LEAST_LEFT = 0.005
 """Least share of entries that pruning leaves; a tensor that is zero was reset."""
-
-LARGEST_RANK_SHARE = 0.25
-"""Largest rank of a low-rank change, as a share of the smaller side of the sample."""
 
 _Corners: TypeAlias = tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]
 _Lines: TypeAlias = tuple[Float[Tensor, "lines entries"], Float[Tensor, "lines entries"]]
@@ -260,10 +246,7 @@ def _spaced(length: int, most: int = SIDE) -> Int[Tensor, " places"]:
 
 
 def _corner(values: Float[Tensor, "out in kernel"]) -> Float[Tensor, "rows columns"]:
-    """Returns at most `SIDE` rows at equal distances, with their first columns.
-
-    Neighbouring columns are taken because quantised tensors share scales among neighbours.
-    """
+    """Returns at most `SIDE` rows at equal distances, with their first columns."""
     return values[_spaced(len(values)), : max(1, SIDE // values.shape[2])].flatten(1)[:, :SIDE]
 
 
@@ -288,7 +271,7 @@ def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evid
     one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in corners)
     small = one[:SMALL_SIDE, :SMALL_SIDE], other[:SMALL_SIDE, :SMALL_SIDE]
     sizes = torch.linalg.svdvals(small[1] - small[0]) if min(small[0].shape) > 1 else torch.zeros(1)
-    found |= {"rank": _rank(sizes), "retained": (_retained(*small), _retained(small[1], small[0]))}
+    found |= {"rank": rank_of_change(sizes), "retained": (retained(*small), retained(small[1], small[0]))}
     return Evidence(**found, **_kind(sums, (one, other), lines))
 
 
@@ -323,75 +306,6 @@ def _kind(sums: _Sums, corners: _Corners, lines: _Lines) -> dict[str, Any]:
     if rank := low_rank(*corners):
         return {"change": Change.LOW_RANK, "child": low_rank_child(*corners, rank), "detail": f"rank {rank}"}
     return {"change": Change.OTHER}
-
-
-def low_rank(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> int:
-    """Returns the rank of a change of low rank; 0 if the change is none.
-
-    Singular values at the size of rounding errors do not count. The rank is low up to a quarter of the smaller side.
-
-    Example:
-        >>> matrix = torch.eye(16)
-        >>> low_rank(matrix, matrix + torch.ones(16, 16))
-        1
-    """
-    if min(one.shape) < 8:
-        return 0
-    rank = 0
-    step = max(_rounding(one), _rounding(other))
-    for side in (SMALL_SIDE, SIDE):  # a smaller corner has a low rank, too
-        some = one[:side, :side], other[:side, :side]
-        sizes = torch.linalg.svdvals((some[1] - some[0]).double())
-        largest = float(torch.maximum(some[0].abs(), some[1].abs()).max())
-        noise = step * largest * sum(length**0.5 for length in some[0].shape)
-        rank = int((sizes > noise).sum())
-        limit = LARGEST_RANK_SHARE * min(one.shape)
-        if rank == 0 or rank > limit or rank == min(some[0].shape):
-            return 0
-    return rank
-
-
-def _rounding(values: Tensor) -> float:
-    """Returns the relative rounding error of the narrowest type that holds all values."""
-    for dtype in (torch.bfloat16, torch.float16):
-        if bool((values.to(dtype).to(values.dtype) == values).all()):
-            return torch.finfo(dtype).eps
-    return 4 * torch.finfo(torch.float32).eps
-
-
-def low_rank_child(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"], rank: int) -> int:
-    """Returns which tensor a low-rank change was made to: 1 if the second one is the child, -1 if the first one is.
-
-    Along the singular directions of the change, the parent is as small as anywhere, and the child as large as the
-    change. Where one of the two is nearly zero there, something was removed, and that one is the child. If both are of
-    similar size, nothing tells, and the result is 0.
-    """
-    left, _, right = torch.linalg.svd(other - one, full_matrices=False)
-    sizes = [float((left[:, :rank].T @ matrix @ right[:rank].T).diagonal().square().sum()) for matrix in (one, other)]
-    generic = rank * float(one.square().mean() + other.square().mean()) / 2
-    smaller = 0 if sizes[0] < sizes[1] else 1
-    if sizes[smaller] < REMOVED * generic:
-        return 1 if smaller == 1 else -1
-    if sizes[1 - smaller] < CLEARLY_LARGER * sizes[smaller]:
-        return 0
-    return 1 if smaller == 0 else -1
-
-
-def _rank(sizes: Float[Tensor, " values"]) -> int:
-    """Returns the number of singular values that hold 99% of the energy of a change."""
-    energy = sizes.square().cumsum(0)
-    return int((energy < 0.99 * energy[-1]).sum()) + 1 if float(energy[-1]) > 0 else 0
-
-
-def _retained(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> float:
-    """Returns how much of the largest quarter of one matrix's singular directions is in another matrix."""
-    if min(one.shape) < 2:
-        return 0.0
-    left, sizes, right = torch.linalg.svd(one, full_matrices=False)
-    most = max(1, len(sizes) // 4)
-    along = (left[:, :most].T @ other * right[:most]).sum(1)
-    energy = float(sizes[:most].square().sum())
-    return float((along * sizes[:most]).sum()) / energy if energy > 0 else 0.0
 
 
 def mean_cosine(found: Iterable[Evidence]) -> float:

@@ -89,7 +89,7 @@ def search(
         stamps[row["path"]] = row["stamp"]
     for row in near:
         scores[row["path"]] = 1 - row["_distance"]
-    hits = []
+    hits, num_networks = [], len(index)
     for path, score in scores.items():
         if path == itself:
             continue
@@ -98,7 +98,7 @@ def search(
             continue
         corrected = comparison.p_value
         if corrected is not None:
-            corrected = min(1.0, corrected * len(index))
+            corrected = min(1.0, corrected * num_networks)
         if _is_only_by_chance(comparison, corrected):
             continue
         direction = {"second from first": "relative from file", "first from second": "file from relative"}

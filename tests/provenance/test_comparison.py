@@ -192,3 +192,10 @@ def test_json_has_everything(state):
 def test_a_missing_file_is_an_error():
     with pytest.raises(CheckpointError, match=r"missing\.pt"):
         compare("missing.pt", {"0.weight": torch.randn(3, 3)})
+
+
+@pytest.mark.parametrize("odd", [{}, {"empty.weight": torch.zeros(0, 4)}, {"scale": torch.tensor(2.0)}])
+def test_odd_tensors_beside_a_network_do_not_disturb(state, odd):
+    found = compare({**state, **odd}, {**{name: values.clone() for name, values in state.items()}, **odd})
+    assert found.relation is Relation.IDENTICAL
+    assert compare({**state, **odd}, {**noisy(state, 0.2), **odd}).related
