@@ -1,12 +1,14 @@
 """`sne index`: fingerprints of many checkpoints, to be searched."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sne.cli.files import Failures, expand, with_stdin
+from sne.cli.files import Failures, expand, put_in_order, with_stdin
+from sne.cli.options import Ray, Workers
 from sne.cli.progress import file_progress, stopped_by_user
 from sne.errors import counted
 
@@ -21,6 +23,8 @@ def index(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", show_default=False, help="Folder of the index.")],
+    workers: Workers = None,
+    ray: Ray = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
     """Index checkpoints, so that relatives of a network can be found.
@@ -32,7 +36,7 @@ def index(
 
     The index is a LanceDB database; it needs the extra "search".
     """
-    from sne.predictors import Predictor
+    from sne.predictors import Predictor, choose_executor
     from sne.provenance.entries import is_zoo
     from sne.provenance.index import Index
 
@@ -43,7 +47,11 @@ def index(
     predictor = Predictor.from_pretrained()
     made = Index.open_or_create(out, predictor)
     with stopped_by_user(out), file_progress() as progress:
-        done = made.add([*zoos, *files], predictor, errors=failures, on_progress=progress)
+        done = made.add(
+            [*zoos, *files], predictor, errors=failures, on_progress=progress,
+            choose_executor=partial(choose_executor, workers=workers, ray=ray),
+        )  # fmt: skip
+    put_in_order(failures, sorted(failures))
     summary = {"out": str(out), "added": done.added, "unchanged": done.unchanged, "removed": done.removed}
     summary["networks"] = done.total
     line = f"{out}: {counted(done.total, 'network')}, {done.added} of them new or changed, {done.unchanged} unchanged"

@@ -67,7 +67,7 @@ def spread(
     errors: OnError,
     tell: Callable[[str, list[str]], None] | None = None,
     is_ordered: bool = True,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Does work on many files in the workers of an executor.
 
     A file that cannot be read, or whose reader dies, does not take others along: the files of its part are tried

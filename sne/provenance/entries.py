@@ -1,13 +1,13 @@
 """Entries of an index: checkpoints, and the networks of zoos, by path."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sne.errors import ProvenanceError
 from sne.networks import Network
-from sne.predictors.sources import read_sources
+from sne.predictors.sources import OnError, handle_error, read_sources
 from sne.predictors.stamps import stamp
 from sne.zoo import Zoo
 
@@ -19,7 +19,7 @@ _INDEX_OF_ZOO = "networks.parquet"
 
 def is_zoo(path: str) -> bool:
     """Whether a path is the folder of a zoo."""
-    return (Path(path) / _INDEX_OF_ZOO).is_file()
+    return os.path.isfile(os.path.join(path, _INDEX_OF_ZOO))  # noqa: PTH113, PTH118 (many paths, quickly)
 
 
 def entries(sources: Iterable[str]) -> dict[str, str]:
@@ -45,11 +45,12 @@ def entries(sources: Iterable[str]) -> dict[str, str]:
 
 def stamp_of(path: str) -> str:
     """Returns the stamp of an entry now; empty if it is not there any more."""
-    folder = _zoo_folder(path)
-    if folder is None:
+    place = _place_in_zoo(path)
+    if place is None:
         return stamp(path)
+    folder, name = place
     mark = stamp(str(Path(folder) / _INDEX_OF_ZOO))
-    return mark if mark and path.rpartition(ROW)[2] in _opened(folder).rows else ""
+    return mark if mark and name in _opened(folder).rows else ""
 
 
 def read_entry(path: str) -> Network:
@@ -60,40 +61,73 @@ def read_entry(path: str) -> Network:
         ZooError: The zoo cannot be read.
         ProvenanceError: The zoo has no such network.
     """
-    folder = _zoo_folder(path)
-    if folder is None:
-        return next(read_sources([path], tell=lambda name, reasons: None))
-    return replace(_opened(folder).zoo.network(_row(folder, path)), name=path)
+    return next(read_entries([path]))[0]
 
 
-def family_of(path: str) -> str | None:
-    """Returns the family of a network of a zoo; None for checkpoints."""
-    folder = _zoo_folder(path)
-    return None if folder is None else _opened(folder).zoo.families[_row(folder, path)]
+def read_entries(
+    paths: Iterable[str],
+    *,
+    errors: OnError = "raise",
+    tell: Callable[[str, list[str]], None] = lambda name, reasons: None,
+) -> Iterator[tuple[Network, str | None]]:
+    """Reads the networks of entries, with their families.
+
+    Args:
+        paths: Paths of the entries.
+        errors: What to do with an entry that cannot be read, see `sne.predictors.sources.read_sources`.
+        tell: As for `read_sources`.
+
+    Yields:
+        The network, named by its path, and its family; None for checkpoints.
+
+    Raises:
+        CheckpointError: A checkpoint cannot be read.
+        ZooError: A zoo cannot be read.
+        ProvenanceError: A zoo has no such network.
+    """
+    zoos: dict[str, _OpenZoo] = {}
+    for path in paths:
+        place = _place_in_zoo(path)
+        if place is None:
+            yield from ((network, None) for network in read_sources([path], errors=errors, tell=tell))
+            continue
+        folder, name = place
+        try:
+            opened = zoos[folder] = zoos.get(folder) or _opened(folder)
+            row = opened.rows.get(name)
+            if row is None:
+                raise ProvenanceError(f"{folder} has no network {name}")
+            network = replace(opened.zoo.network(row), name=path)
+        except (ValueError, OSError) as error:
+            if errors == "raise":
+                raise
+            handle_error(errors, path, error)
+            continue
+        yield network, opened.zoo.families[row]
 
 
 def gone(paths: Iterable[str]) -> Iterator[str]:
     """Yields the entries that are not there any more."""
+    ids: dict[str, Collection[str] | None] = {"": ()}
     for path in paths:
-        try:
-            if not stamp_of(path):
-                yield path
-        except ValueError:  # a zoo that cannot be read now may be readable later
+        if os.path.exists(path):  # noqa: PTH110 (many paths, quickly)
             continue
+        folder, _, name = path.rpartition(ROW)
+        if folder not in ids:
+            try:
+                ids[folder] = _opened(folder).rows if is_zoo(folder) else ()
+            except ValueError:  # a zoo that cannot be read now may be readable later
+                ids[folder] = None
+        known = ids[folder]
+        if known is not None and name not in known:
+            yield path
 
 
-def _zoo_folder(path: str) -> str | None:
-    """Returns the folder of the zoo that an entry belongs to; None for a checkpoint, whatever its name."""
-    folder, separator, _ = path.rpartition(ROW)
-    return folder if separator and not Path(path).exists() and is_zoo(folder) else None
-
-
-def _row(folder: str, path: str) -> int:
-    name = path.rpartition(ROW)[2]
-    row = _opened(folder).rows.get(name)
-    if row is None:
-        raise ProvenanceError(f"{folder} has no network {name}")
-    return row
+def _place_in_zoo(path: str) -> tuple[str, str] | None:
+    """Returns the zoo of an entry and its id there; None for a checkpoint, whatever its name."""
+    folder, separator, name = path.rpartition(ROW)
+    is_row = separator and not os.path.exists(path) and is_zoo(folder)  # noqa: PTH110 (many paths, quickly)
+    return (folder, name) if is_row else None
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""The index: fingerprints, embeddings and predicted properties of many networks in a LanceDB table."""
+"""The index: fingerprints, embeddings and predicted properties of many networks, in a folder."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from sne.errors import ProvenanceError, WriteError, install_hint
-from sne.networks import Network
+from sne.errors import ProvenanceError
 from sne.predictors import Predictor
-from sne.provenance.entries import entries, family_of, gone, read_entry
-from sne.provenance.fingerprint import CHAIN, SKETCH, Fingerprint, fingerprint
-from sne.work import check_can_write_folder, write_atomically
+from sne.predictors.spreading import spread
+from sne.provenance.entries import entries, gone
+from sne.provenance.rows import EMBEDDING, PART, STAMP, VECTORS, read_rows, schema_of
+from sne.provenance.table import Table, quoted
+from sne.work import Executor, InThisProcess, check_can_write_folder, write_atomically
 from sne.zoo.store.folder import FolderLock
 
 VERSION = 1
@@ -25,12 +28,11 @@ VERSION = 1
 SETTINGS = "sne-index.json"
 """File that makes a folder an index: version, predictor, properties."""
 
-TABLE = "networks"
-VECTORS = {"sketch": SKETCH, "chain": CHAIN}
-BATCH = 64
+MOST_WAITING = 8192
+"""Number of rows that are written at once: every write is a new version, whose cost does not depend on the rows."""
 
-KEPT_VERSIONS = timedelta(hours=1)
-"""For how long LanceDB keeps what was replaced, for readers that are still working with it."""
+MOST_SECONDS = 30.0
+"""Seconds after which fewer rows are written, so that little is lost if the process is killed."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,13 @@ class Index:
     Args:
         folder: Folder of the index.
         settings: Contents of its settings.
-        database: Connection to its database.
+        table: Table with the rows.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], database: Any) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], table: Table) -> None:
         self.folder = folder
         self._settings = settings
-        self._database = database
+        self._table = table
 
     @classmethod
     def open(cls, folder: str | Path) -> "Index":
@@ -84,7 +86,7 @@ class Index:
             raise ProvenanceError(
                 f"{folder} is an index of version {version}, expected {VERSION}; make it again with sne index"
             )
-        return cls(folder, settings, _connect(folder))
+        return cls(folder, settings, Table(folder))
 
     @classmethod
     def open_or_create(cls, folder: str | Path, predictor: Predictor) -> "Index":
@@ -99,7 +101,7 @@ class Index:
                 raise ProvenanceError(f"{folder} is not empty and no index; name another folder")
             check_can_write_folder(folder)
             folder.mkdir(parents=True, exist_ok=True)
-            _connect(folder)
+            Table(folder)  # LanceDB may not be installed
             settings = {
                 "version": VERSION,
                 "predictor": predictor.digest(),
@@ -113,27 +115,7 @@ class Index:
         return index
 
     def __len__(self) -> int:
-        return self._ask(lambda table: table.count_rows(), 0)
-
-    def _ask(self, question: Callable[[Any], Any], otherwise: Any) -> Any:
-        """Asks the table something; returns `otherwise` if there is no table yet.
-
-        Raises:
-            ProvenanceError: The table is damaged.
-        """
-        try:
-            if not self._has_table:
-                return otherwise
-            return question(self._database.open_table(TABLE))
-        except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError for damaged files
-            reason = _first_line(error)
-            raise ProvenanceError(f"{self.folder}: the table cannot be read: {reason}; make the index again") from None
-
-    @property
-    def _has_table(self) -> bool:
-        """Whether a table has been written whole; a first write that was killed leaves no version."""
-        versions = self.folder / f"{TABLE}.lance" / "_versions"
-        return versions.is_dir() and any(versions.iterdir())
+        return self._table.ask(lambda table: table.count_rows(), 0)
 
     def add(
         self,
@@ -142,107 +124,98 @@ class Index:
         *,
         errors: Callable[[str, Exception], None],
         on_progress: Callable[[int, int], None] | None = None,
+        choose_executor: Callable[[Sequence[str]], Executor | None] = lambda paths: None,
     ) -> Added:
         """Adds checkpoints and the networks of zoos. What is there unchanged is skipped.
 
-        Rows are written in batches; if this is interrupted, the same call continues.
+        Rows are written many at a time; if this is interrupted, the same call continues.
 
         Args:
             sources: Paths of checkpoints and folders of zoos.
             predictor: The predictor of the index.
             errors: Called with path and error of every network that cannot be read.
             on_progress: Called with the number of networks looked at and their number.
+            choose_executor: Called with the paths that have to be read; returns what reads them, such as
+                `sne.predictors.choose_executor` does, or None to read in this process.
 
         Raises:
             ZooError: Another process writes to the index.
-            WriteError: The index cannot be written.
+            WriteError: The index cannot be written. Finished rows are kept.
             ProvenanceError: The table is damaged.
+            WorkError: No worker can be started or reached.
         """
         wanted = entries(sources)
-        known = self._stamps()
-        todo = [path for path, mark in wanted.items() if known.get(path) != mark or not mark]
-        done, added = len(wanted) - len(todo), 0
         failed: set[str] = set()
 
         def fail(path: str, error: Exception) -> None:
             failed.add(path)
             errors(path, error)
 
-        with FolderLock(self.folder):
-            for start in range(0, len(todo), BATCH):
-                some = todo[start : start + BATCH]
-                rows = list(self._rows(some, wanted, predictor, fail))
-                if rows:
-                    self._write(rows, predictor)
-                added += len(rows)
-                done += len(some)
-                if on_progress is not None:
-                    on_progress(done, len(wanted))
-            removed = sorted({*gone(known), *(failed & known.keys())})
-            for start in range(0, len(removed), BATCH):
-                names = ", ".join(_quoted(path) for path in removed[start : start + BATCH])
-                self._ask(lambda table, names=names: table.delete(f"path IN ({names})"), None)
-            if added or removed:
-                self._ask(lambda table: table.optimize(cleanup_older_than=KEPT_VERSIONS), None)
-        return Added(added, len(wanted) - len(todo), len(removed), len(self))
+        with FolderLock(self.folder) as lock:
+            known = self._stamps()
+            todo = [path for path, mark in wanted.items() if known.get(path) != mark or not mark]
+            unchanged, added = len(wanted) - len(todo), 0
+            found = spread(
+                partial(read_rows, predictor=predictor), todo, choose_executor(todo) or InThisProcess(),
+                part_size=PART, errors=fail, tell=lambda path, reasons: None, is_ordered=False,
+            )  # fmt: skip
+            with self._writing(known.keys()) as write, closing(found):
+                for rows in found:
+                    marks = pa.array([wanted[path] for path in rows["path"].to_pylist()], pa.string())
+                    write(rows.append_column(STAMP, marks).select(schema_of(predictor).names))
+                    added += len(rows)
+                    if on_progress is not None:
+                        on_progress(unchanged + added + len(failed), len(wanted))
+            unseen = [path for path in known if not wanted.get(path)]
+            removed = sorted({*gone(unseen), *(failed & known.keys())})
+            self._table.remove(removed)
+            if not self._table.is_tidy:
+                self._table.tidy(is_alone=lock.is_exclusive)
+        return Added(added, unchanged, len(removed), len(self))
 
     def _stamps(self) -> dict[str, str]:
-        found = self._ask(lambda table: table.search().select(["path", "stamp"]).limit(None).to_list(), [])
-        return {row["path"]: row["stamp"] for row in found}
+        def ask(table: Any) -> dict[str, str]:
+            found = table.search().select(["path", STAMP]).limit(None).to_arrow()
+            return dict(zip(found["path"].to_pylist(), found[STAMP].to_pylist(), strict=True))
 
-    def _rows(
-        self,
-        paths: Sequence[str],
-        stamps: Mapping[str, str],
-        predictor: Predictor,
-        errors: Callable[[str, Exception], None],
-    ) -> Iterator[dict[str, Any]]:
-        """Reads, fingerprints and predicts networks."""
-        found: dict[str, tuple[Network, Fingerprint, str | None]] = {}
-        for path in paths:
-            try:
-                network = replace(read_entry(path), name=path)
-                found[path] = network, fingerprint(network), family_of(path)
-            except (ValueError, OSError) as error:
-                errors(path, error)
-        networks = [network for network, _, _ in found.values()]
-        for block in predictor.predict_blocks(networks, errors=errors, tell=lambda name, reasons: None):
-            predictions = iter(predictor.predictions(block))
-            for path, embedding in zip(block.names, block.embedding, strict=True):
-                network, prints, family = found[path]
-                yield {
-                    "path": path,
-                    "stamp": stamps[path],
-                    "content": prints.content,
-                    "layout": prints.layout,
-                    "num_weights": network.num_weights,
-                    "family": family,
-                    "sketch": prints.sketch.astype(np.float16),
-                    "chain": prints.chain.astype(np.float16),
-                    "embedding": embedding.astype(np.float16),
-                    **{column_of(prop.name): next(predictions).value for prop in predictor.properties},
-                }
+        return self._table.ask(ask, {})
 
-    def _write(self, rows: Sequence[Mapping[str, Any]], predictor: Predictor) -> None:
-        table = pa.Table.from_pylist([_plain(row) for row in rows], schema=_schema(predictor))
+    @contextmanager
+    def _writing(self, known: Set[str]) -> Iterator[Callable[[pa.Table], None]]:
+        """Gives a function that takes rows and writes many at a time; the last ones at the end, even after an error.
+
+        Args:
+            known: Paths that have rows, which are replaced.
+        """
+        waiting: list[pa.Table] = []
+        written = time.monotonic()
+
+        def flush() -> None:
+            nonlocal written
+            rows = pa.concat_tables(waiting)
+            waiting.clear()  # before they are written: rows that cannot be written are not tried again
+            if known.isdisjoint(rows["path"].to_pylist()):
+                self._table.append(rows)
+            else:
+                self._table.replace(rows)
+            written = time.monotonic()
+
+        def write(rows: pa.Table) -> None:
+            waiting.append(rows)
+            if sum(map(len, waiting)) >= MOST_WAITING or time.monotonic() - written > MOST_SECONDS:
+                flush()
+
         try:
-            if not self._has_table:
-                self._database.create_table(TABLE, table, mode="overwrite")
-                return
-            opened = self._database.open_table(TABLE)
-            opened.merge_insert("path").when_matched_update_all().when_not_matched_insert_all().execute(table)
-        except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError, also for a full disk
-            raise WriteError(self.folder, _first_line(error)) from None
+            yield write
+        finally:
+            if waiting:
+                flush()
 
     def check_condition(self, where: str) -> None:
         """Raises ProvenanceError if a condition cannot be understood."""
-        if not self._has_table:
-            return
-        try:
-            self._database.open_table(TABLE).search().where(where).select(["path"]).limit(1).to_list()
-        except Exception as error:  # LanceDB raises ValueError and RuntimeError
-            reason = _first_line(error).partition(" Valid fields")[0]
-            raise ProvenanceError(f"condition {where!r}: {reason} Columns: {', '.join(self.columns)}") from None
+        reason = self._table.fault_of(where)
+        if reason:
+            raise ProvenanceError(f"condition {where!r}: {reason} Columns: {', '.join(self.columns)}")
 
     def nearest(
         self, vector: Float[np.ndarray, " numbers"], column: str, count: int, where: str | None = None
@@ -267,70 +240,25 @@ class Index:
             found = found.where(where, prefilter=True) if where else found
             return found.select(["path", "stamp", "_distance"]).limit(min(count, table.count_rows())).to_list()
 
-        return self._ask(ask, [])
+        return self._table.ask(ask, [])
 
     def same_content(self, content: str, where: str | None = None) -> list[dict[str, Any]]:
         """Returns the rows with the same values."""
         if where:
             self.check_condition(where)
-        condition = f"content = {_quoted(content)}" + (f" AND ({where}\n)" if where else "")
-        return self._ask(lambda table: table.search().where(condition).select(["path", "stamp"]).to_list(), [])
+        condition = f"content = {quoted(content)}" + (f" AND ({where}\n)" if where else "")
+        return self._table.ask(lambda table: table.search().where(condition).select(["path", "stamp"]).to_list(), [])
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns that a condition may use."""
-        names = self._ask(lambda table: table.schema.names, [])
-        return [name for name in names if name not in (*VECTORS, "embedding", "stamp")]
+        names = self._table.ask(lambda table: table.schema.names, [])
+        return [name for name in names if name not in (*VECTORS, EMBEDDING, STAMP)]
 
     def duplicates(self) -> list[list[str]]:
         """Returns the groups of networks with the same values, whatever their names and formats."""
-        found = self._ask(lambda table: table.search().select(["path", "content"]).limit(None).to_list(), [])
+        found = self._table.ask(lambda table: table.search().select(["path", "content"]).limit(None).to_list(), [])
         groups: dict[str, list[str]] = {}
         for row in found:
             groups.setdefault(row["content"], []).append(row["path"])
         return sorted(sorted(group) for group in groups.values() if len(group) > 1)
-
-
-def _schema(predictor: Predictor) -> pa.Schema:
-    """Returns the columns: numbers of fixed length for vectors, doubles for numbers, text for the rest."""
-    vectors = {**VECTORS, "embedding": predictor.dim}
-    fields = [
-        *(pa.field(name, pa.string()) for name in ("path", "stamp", "content", "layout")),
-        pa.field("num_weights", pa.int64()),
-        pa.field("family", pa.string()),
-        *(pa.field(name, pa.list_(pa.float16(), length)) for name, length in vectors.items()),
-    ]
-    for prop in predictor.properties:
-        fields.append(pa.field(column_of(prop.name), pa.string() if prop.kind == "class" else pa.float64()))
-    return pa.schema(fields)
-
-
-def _quoted(text: str) -> str:
-    """Returns a text as a literal of SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def column_of(name: str) -> str:
-    """Returns the column of a property; LanceDB takes no dots.
-
-    Example:
-        >>> column_of("config.optimizer")
-        'optimizer'
-    """
-    return name.removeprefix("config.").replace(".", "_")
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, np.ndarray) else value for name, value in row.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
-
-
-def _connect(folder: Path) -> Any:
-    try:
-        import lancedb
-    except ImportError:
-        raise ProvenanceError(f"an index needs LanceDB; {install_hint('search')}") from None
-    return lancedb.connect(str(folder))

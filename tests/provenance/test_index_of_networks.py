@@ -130,7 +130,7 @@ def test_bad_files_are_told_and_the_others_indexed(predictor, tmp_path):
 
 
 def test_an_interrupted_run_continues(folder, predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr("sne.provenance.index.BATCH", 4)
+    monkeypatch.setattr("sne.provenance.index.PART", 4)
     paths = sorted(map(str, folder.glob("*.pt")))
     made = Index.open_or_create(tmp_path / "index", predictor)
 

@@ -61,6 +61,11 @@ class FolderLock:
         self._is_held = True
         _HELD.add(self._folder.resolve())
 
+    @property
+    def is_exclusive(self) -> bool:
+        """Whether the lock is held, and the system refuses it to other writers."""
+        return self._handle is not None
+
     def release(self) -> None:
         """Releases the lock, if it is held."""
         if self._is_held:

@@ -1,0 +1,184 @@
+"""The table of an index: rows in a LanceDB database, which one process writes and others read meanwhile."""
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from sne.errors import ProvenanceError, WriteError, install_hint
+
+NAME = "networks"
+
+KEY = "path"
+"""Column that names a row; no two rows have the same."""
+
+INDEXED = "content"
+"""Column that rows are sought by, for which the database keeps a sorted index."""
+
+NAMES_PER_CALL = 1000
+"""Largest number of rows that are named in one condition."""
+
+Found = TypeVar("Found")
+
+
+class Table:
+    """Rows of an index by path.
+
+    Each change is a new version of the table, which appears as a whole or not at all, even if the process is killed.
+
+    Args:
+        folder: Folder of the database. It must exist.
+
+    Raises:
+        ProvenanceError: LanceDB is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import lancedb
+        except ImportError:
+            raise ProvenanceError(f"an index needs LanceDB; {install_hint('search')}") from None
+        self._folder = folder
+        self._files = folder / f"{NAME}.lance"
+        self._database = lancedb.connect(str(folder))
+
+    @property
+    def exists(self) -> bool:
+        """Whether rows have been written; a first write that was killed leaves no version."""
+        return self._num_versions > 0
+
+    def ask(self, question: Callable[[Any], Found], otherwise: Found) -> Found:
+        """Asks the newest version something; returns `otherwise` if there are no rows yet.
+
+        Args:
+            question: A function of the table of LanceDB. It is called again if it fails, because `tidy` may have
+                removed the version that it was reading.
+            otherwise: The answer of an empty table.
+
+        Raises:
+            ProvenanceError: The table is damaged.
+        """
+        reason = ""
+        for _ in range(2):
+            try:
+                return question(self._database.open_table(NAME)) if self.exists else otherwise
+            except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError for damaged files
+                reason = _first_line(error)
+        raise ProvenanceError(f"{self._folder}: the table cannot be read: {reason}; make the index again")
+
+    def fault_of(self, where: str) -> str:
+        """Returns what is wrong with a condition on the columns, in one line; empty if it can be understood."""
+        if not self.exists:
+            return ""
+        try:
+            self._database.open_table(NAME).search().where(where).select([KEY]).limit(1).to_list()
+        except Exception as error:  # LanceDB raises ValueError and RuntimeError
+            return _first_line(error).partition(" Valid fields")[0]
+        return ""
+
+    def append(self, rows: pa.Table) -> None:
+        """Adds rows whose paths are not there yet.
+
+        Raises:
+            WriteError: They cannot be written, for example because the disk is full. The table is as before.
+        """
+        self._change(lambda: self._open_or_create(rows.schema).add(rows))
+
+    def replace(self, rows: pa.Table) -> None:
+        """Writes rows in place of those with the same paths; rows with other paths are added.
+
+        Raises:
+            WriteError: They cannot be written. The table is as before.
+        """
+        self._change(
+            lambda: (
+                self._open_or_create(rows.schema)
+                .merge_insert(KEY)
+                .when_matched_update_all()
+                .when_not_matched_insert_all()
+                .execute(rows)
+            )
+        )
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Removes the rows of some paths.
+
+        Raises:
+            WriteError: The change cannot be written.
+        """
+        for start in range(0, len(paths), NAMES_PER_CALL):
+            names = ", ".join(quoted(path) for path in paths[start : start + NAMES_PER_CALL])
+            self._change(lambda names=names: self._database.open_table(NAME).delete(f"{KEY} IN ({names})"))
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether there is nothing for `tidy` to do."""
+        return self._num_versions <= 1
+
+    def tidy(self, *, is_alone: bool) -> None:
+        """Joins small files, brings the index of contents up to date, and deletes what earlier versions have left.
+
+        Args:
+            is_alone: Whether no other process can be writing. What killed writers have left is deleted then.
+
+        Raises:
+            WriteError: The disk is full. No row is lost.
+        """
+        if not self.exists:
+            return
+
+        def tidy() -> None:
+            from lancedb.index import BTree
+
+            table = self._database.open_table(NAME)
+            if not table.list_indices():
+                table.create_index(INDEXED, config=BTree(), replace=False)
+            with warnings.catch_warnings():  # about readers of earlier versions, who ask again
+                warnings.simplefilter("ignore", UserWarning)
+                table.optimize(cleanup_older_than=timedelta(0), delete_unverified=is_alone)
+
+        self._change(tidy)
+
+    @property
+    def _num_versions(self) -> int:
+        try:
+            names = os.listdir(self._files / "_versions")  # noqa: PTH208 (names are enough)
+        except FileNotFoundError:
+            return 0
+        return sum(name.endswith(".manifest") for name in names)
+
+    def _open_or_create(self, schema: pa.Schema) -> Any:
+        if self.exists:
+            return self._database.open_table(NAME)
+        return self._database.create_table(NAME, schema=schema, mode="create")
+
+    def _change(self, change: Callable[[], Any]) -> None:
+        try:
+            change()
+        except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError, also for a full disk
+            raise WriteError(self._folder, _reason(error)) from None
+
+
+def quoted(text: str) -> str:
+    """Returns a text as a literal of SQL.
+
+    Example:
+        >>> quoted("it's")
+        "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _reason(error: Exception) -> str:
+    """Returns why something cannot be written: the reason of the system, if the message of LanceDB has one."""
+    found = re.search(r"os error (\d+)", str(error))
+    return os.strerror(int(found[1])).lower() if found else _first_line(error)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
