@@ -8,10 +8,12 @@ import typer
 
 from sne.cli.files import Failures, expand
 from sne.cli.options import Select
+from sne.cli.progress import file_progress
 from sne.cli.tables import format_table, say, warn
 from sne.errors import SneError
 
 if TYPE_CHECKING:
+    from sne.provenance.index import Index
     from sne.provenance.search import Hit
 
 
@@ -44,7 +46,12 @@ def search(
         ),
     ] = "weights",
     duplicates: Annotated[
-        bool, typer.Option("--duplicates", help="List the groups of networks with equal values in the index.")
+        bool,
+        typer.Option(
+            "--duplicates",
+            help="List the groups of networks in the index that are copies of each other: equal values, or the same "
+            "function with units in another order, of other scales or signs.",
+        ),
     ] = False,
     select: Select = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file and relative.")] = False,
@@ -64,7 +71,7 @@ def search(
         raise SneError(f"--like is {like}, expected weights or properties")
     opened = Index.open(index)
     if duplicates:
-        _show_duplicates(opened.duplicates(), as_json)
+        _show_duplicates(opened, as_json)
         return
     if not files:
         raise SneError("no FILE is given; name checkpoints, or --duplicates")
@@ -110,11 +117,16 @@ def _values(hit: "Hit") -> dict[str, Any]:
     }
 
 
-def _show_duplicates(groups: list[list[str]], as_json: bool) -> None:
+def _show_duplicates(index: "Index", as_json: bool) -> None:
+    from sne.provenance.duplicates import duplicates
+
+    with file_progress() as progress:
+        groups = duplicates(index, warn=warn, on_progress=progress)
+    tables = [
+        [{"relation": one.relation and one.relation.value, "path": one.path} for one in group] for group in groups
+    ]
     if as_json:
-        for group in groups:
-            print(json.dumps(group))
-    elif not groups:
-        say("no duplicates in this index")
+        for table in tables:
+            print(json.dumps(table))
     else:
-        say("\n\n".join("\n".join(group) for group in groups))
+        say("\n\n".join(map(format_table, tables)) or "no duplicates in this index")

@@ -173,12 +173,15 @@ class Index:
                 self._table.tidy(is_alone=lock.is_exclusive)
         return Added(added, unchanged, len(removed), len(self))
 
-    def _stamps(self) -> dict[str, str]:
-        def ask(table: Any) -> dict[str, str]:
-            found = table.search().select(["path", STAMP]).limit(None).to_arrow()
-            return dict(zip(found["path"].to_pylist(), found[STAMP].to_pylist(), strict=True))
+    def rows(self, columns: Sequence[str]) -> pa.Table:
+        """Returns some columns of all rows, in any order."""
+        empty = pa.table({name: [] for name in columns})
+        return self._table.ask(lambda table: table.search().select(list(columns)).limit(None).to_arrow(), empty)
 
-        return self._table.ask(ask, {})
+    def _stamps(self) -> dict[str, str]:
+        """Returns the stamp of each path."""
+        found = self.rows(["path", STAMP])
+        return dict(zip(found["path"].to_pylist(), found[STAMP].to_pylist(), strict=True))
 
     @contextmanager
     def _writing(self, known: Set[str]) -> Iterator[Callable[[pa.Table], None]]:
@@ -254,11 +257,3 @@ class Index:
         """Names of the columns that a condition may use."""
         names = self._table.ask(lambda table: table.schema.names, [])
         return [name for name in names if name not in (*VECTORS, EMBEDDING, STAMP)]
-
-    def duplicates(self) -> list[list[str]]:
-        """Returns the groups of networks with the same values, whatever their names and formats."""
-        found = self._table.ask(lambda table: table.search().select(["path", "content"]).limit(None).to_list(), [])
-        groups: dict[str, list[str]] = {}
-        for row in found:
-            groups.setdefault(row["content"], []).append(row["path"])
-        return sorted(sorted(group) for group in groups.values() if len(group) > 1)

@@ -117,6 +117,25 @@ def _is_only_by_chance(found: Comparison, corrected: float | None) -> bool:
 
 def _compared(network: Network, path: str, mark: str, warn: Callable[[str], None]) -> Comparison | None:
     """Compares a network with one of the index; None, and a warning, where that cannot be read."""
+    other = read_known(path, mark, warn)
+    try:
+        return None if other is None else compare(network, other)
+    except (SneError, OSError) as error:
+        warn(f"{path}: {' '.join(str(error).split())}")
+        return None
+
+
+def read_known(path: str, mark: str, warn: Callable[[str], None]) -> Network | None:
+    """Reads a network of an index.
+
+    Args:
+        path: Path of its row.
+        mark: Stamp of its row.
+        warn: Called with one line if it has moved, has changed or cannot be read.
+
+    Returns:
+        The network; None if it cannot be read.
+    """
     try:
         now = stamp_of(path)
         if not now:
@@ -124,7 +143,7 @@ def _compared(network: Network, path: str, mark: str, warn: Callable[[str], None
             return None
         if now != mark:
             warn(f"{path}: changed since it was indexed; run sne index again")
-        return compare(network, read_entry(path))
+        return read_entry(path)
     except (SneError, OSError) as error:
         warn(f"{path}: {' '.join(str(error).split())}")
         return None

@@ -87,11 +87,6 @@ def test_properties_can_be_searched(index, folder, predictor):
     assert len(hits) == 3 and hits[0].score == pytest.approx(1, abs=1e-2) and hits[0].relation is None
 
 
-def test_duplicates_are_grouped(index, folder):
-    (group,) = index.duplicates()
-    assert [path.rpartition("/")[2] for path in group] == ["parent.pt", "renamed.pt"]
-
-
 def test_only_what_has_changed_is_read_again(folder, predictor, tmp_path):
     path = tmp_path / "a.pt"
     torch.save(perceptron(0).state_dict(), path)
@@ -208,7 +203,7 @@ def test_a_damaged_table_is_told(folder, predictor, tmp_path):
     for path in (tmp_path / "index" / "networks.lance" / "data").iterdir():
         path.unlink()
     with pytest.raises(ProvenanceError, match="the table cannot be read"):
-        Index.open(tmp_path / "index").duplicates()
+        Index.open(tmp_path / "index").rows(["path", "chain"])
 
 
 def test_conditions_with_comments_and_many_relatives(index, folder):
