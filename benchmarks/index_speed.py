@@ -29,6 +29,7 @@ from speed_lines.timing import SNE, alternate, floor, multiply_adds, run
 from torch import Tensor
 
 from sne import Network, Predictor
+from sne.provenance.duplicates import duplicates
 from sne.provenance.entries import ROW, read_entries
 from sne.provenance.fingerprint import SKETCH, fingerprint
 from sne.provenance.index import Index
@@ -168,6 +169,9 @@ def queries(zoo: Zoo, out: Path) -> dict[str, float]:
     whole = [seconds(lambda network=network: search(network, index, warn=print)) for network in networks[:SEARCHES]]
     file = out.parent / "query.safetensors"
     save_file(state_of(networks[0]), file)
+    grouping = time.process_time()
+    duplicates(index, warn=print)
+    grouping = time.process_time() - grouping
     command = run([*SNE, "search", str(file), "--index", str(out)], threads=1)
     return {
         "in the index, wall, ms": float(np.median(walls)),
@@ -176,6 +180,7 @@ def queries(zoo: Zoo, out: Path) -> dict[str, float]:
         "search of a network that is read, wall, ms": statistics.median(whole) * 1e3,
         "sne search FILE, wall, s": command.wall,
         "sne search FILE, cpu, s": command.cpu,
+        "groups of duplicates, cpu, s": grouping,
     }
 
 
@@ -258,7 +263,7 @@ def text_of(record: dict[str, Any]) -> str:
         "",
         f"{record['machine']}. CPU time depends less than wall time on what else the machine does.",
         "",
-        "| source | networks | workers | CPU per network | wall per network | wall | the same again | bytes per network |",
+        "| source | networks | workers | CPU per network | wall per network | wall | the same again | bytes each |",
         "|" + "---|" * 8,
     ]
     for name, one in record["build"].items():
@@ -286,10 +291,10 @@ def text_of(record: dict[str, Any]) -> str:
     ]
     lines += [
         "",
-        "In the index: nearest sketches, nearest chains, and rows of equal content. A search also compares the file with",
-        "the candidates one by one; the command also starts Python and reads the file.",
+        "In the index: nearest sketches, nearest chains, and rows of equal content. A search also compares the file",
+        "with the candidates one by one; the command also starts Python and reads the file.",
         "",
-        "| search | vectors | CPU | wall | recall of the nearest 20 | relatives found | bytes per network | CPU to build |",
+        "| search | vectors | CPU | wall | recall of the nearest 20 | relatives found | more bytes each | CPU to build |",
         "|" + "---|" * 8,
     ]
     for one in record["approximate"]:

@@ -36,9 +36,12 @@ def index(
 
     The index is a LanceDB database; it needs the extra "search".
     """
-    from sne.predictors import Predictor, choose_executor
-    from sne.provenance.entries import is_zoo
-    from sne.provenance.index import Index
+    from sne.work.collection import kept_imports
+
+    with kept_imports():
+        from sne.predictors import Predictor, choose_executor
+        from sne.provenance.entries import is_zoo
+        from sne.provenance.index import Index
 
     listed = with_stdin(sources)
     zoos = [source for source in listed if is_zoo(source)]

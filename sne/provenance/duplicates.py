@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from sne.networks import Network
-from sne.provenance.comparison import compare
 from sne.provenance.index import Index
 from sne.provenance.relation import Relation
-from sne.provenance.search import read_known
+from sne.provenance.search import compare_known, read_known
 
 NEAR = 5e-4
 """Largest distance of the chains of copies, as a share of their length: chains are stored in half precision."""
@@ -58,7 +56,10 @@ def duplicates(
     Raises:
         ProvenanceError: The table is damaged.
     """
-    rows = index.rows(["path", "stamp", "content", "layout", "chain"]).sort_by("path")
+    rows = index.rows(["path", "stamp", "content", "layout", "chain"])
+    if not len(rows):
+        return []
+    rows = rows.sort_by("path")
     paths, stamps, layouts = (rows[name].to_pylist() for name in ("path", "stamp", "layout"))
     equal: dict[str, list[int]] = {}
     for row, content in enumerate(rows["content"].to_pylist()):
@@ -68,7 +69,7 @@ def duplicates(
         by_layout.setdefault(layouts[same[0]], []).append(same[0])
     chains = rows["chain"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
     pairs = [pair for some in by_layout.values() for pair in _near_pairs(chains, np.array(some))]
-    copies = _Copies([[paths[row], stamps[row]] for row in range(len(rows))], warn)
+    copies = _Copies(paths, stamps, warn)
     for number, (one, other) in enumerate(pairs):
         copies.judge(one, other)
         if on_progress is not None:
@@ -91,16 +92,16 @@ class _Copies:
     """Groups of copies, which are known by their first row.
 
     Args:
-        entries: Path and stamp of each row.
+        paths: Path of each row.
+        stamps: Stamp of each row.
         warn: As for `duplicates`.
     """
 
-    def __init__(self, entries: Sequence[Sequence[str]], warn: Callable[[str], None]) -> None:
-        self._entries = entries
+    def __init__(self, paths: Sequence[str], stamps: Sequence[str], warn: Callable[[str], None]) -> None:
+        self._paths, self._stamps = paths, stamps
         self._warn = warn
         self._first: dict[int, int] = {}
         self._failed: Counter[int] = Counter()
-        self._last: dict[int, Network | None] = {}
 
     def first_of(self, row: int) -> int:
         """Returns the first row of a row's group."""
@@ -113,22 +114,14 @@ class _Copies:
         first, second = sorted((self.first_of(one), self.first_of(other)))
         if first == second or max(self._failed[one], self._failed[other]) >= MOST_COMPARED:
             return
-        networks = self._read(one), self._read(other)
-        if networks[0] is None or networks[1] is None:
+        network = read_known(self._paths[one], self._stamps[one], self._warn)
+        if network is None:
             return
-        if compare(*networks).relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION):
+        found = compare_known(network, self._paths[other], self._stamps[other], self._warn)
+        if found is not None and found.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION):
             self._first[second] = first
         else:
             self._failed.update((one, other))
-
-    def _read(self, row: int) -> Network | None:
-        """Reads a network; the last ones are kept, because pairs of one network follow each other."""
-        if row not in self._last:
-            if len(self._last) > 1:
-                self._last.clear()
-            path, stamp = self._entries[row]
-            self._last[row] = read_known(path, stamp, self._warn)
-        return self._last[row]
 
 
 def _near_pairs(chains: Float[np.ndarray, "rows chain"], rows: Int[np.ndarray, " some"]) -> Iterator[tuple[int, int]]:

@@ -93,7 +93,7 @@ def search(
     for path, score in scores.items():
         if path == itself:
             continue
-        comparison = _compared(network, path, stamps[path], warn)
+        comparison = compare_known(network, path, stamps[path], warn)
         if comparison is None or not comparison.related:
             continue
         corrected = comparison.p_value
@@ -115,8 +115,18 @@ def _is_only_by_chance(found: Comparison, corrected: float | None) -> bool:
     return rests_on_units and corrected is not None and corrected > SIGNIFICANT
 
 
-def _compared(network: Network, path: str, mark: str, warn: Callable[[str], None]) -> Comparison | None:
-    """Compares a network with one of the index; None, and a warning, where that cannot be read."""
+def compare_known(network: Network, path: str, mark: str, warn: Callable[[str], None]) -> Comparison | None:
+    """Compares a network with one of an index.
+
+    Args:
+        network: The network.
+        path: Path of the row of the other one.
+        mark: Stamp of its row.
+        warn: Called with one line if it has moved, has changed or cannot be read.
+
+    Returns:
+        What the other one is to the network; None if it cannot be read.
+    """
     other = read_known(path, mark, warn)
     try:
         return None if other is None else compare(network, other)
