@@ -294,7 +294,7 @@ def text_of(record: dict[str, Any]) -> str:
         "In the index: nearest sketches, nearest chains, and rows of equal content. A search also compares the file",
         "with the candidates one by one; the command also starts Python and reads the file.",
         "",
-        "| search | vectors | CPU | wall | recall of the nearest 20 | relatives found | more bytes each | CPU to build |",
+        "| search | vectors | CPU | wall | recall of nearest 20 | relatives found | more bytes each | CPU to build |",
         "|" + "---|" * 8,
     ]
     for one in record["approximate"]:

@@ -71,7 +71,7 @@ Memory = Annotated[
         parser=_size(parse_bytes),
         metavar="SIZE",
         show_default=False,
-        help="Largest resident size of the process: 512MB, 1GB, 2GiB. Large networks are then read and encoded piece "
+        help="Largest resident size of each process: 512MB, 1GB, 2GiB. Large networks are then read and encoded piece "
         "by piece, with the same result up to rounding. Default: the encoder's own bound; small networks need less.",
     ),
 ]
@@ -95,9 +95,9 @@ Workers = Annotated[
         metavar="N",
         show_default=False,
         help="Number of processes that read files and compute on the CPU, with one thread each; 0 reads in the "
-        "command's own process, which is fastest for few files. Each process keeps to --memory. Default: chosen by "
-        "number and size of the files, at most one per core. With --ray local: number of cores of the new cluster "
-        "(default 2); other clusters use all of their cores.",
+        "command's own process, which is fastest for few files. Default: chosen by number and size of the files, at "
+        "most one per core. With --ray local: number of cores of the new cluster (default 2); other clusters use all "
+        "of their cores.",
     ),
 ]
 Ray = Annotated[

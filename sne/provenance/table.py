@@ -2,6 +2,7 @@
 
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -23,6 +24,21 @@ INDEXED = "content"
 NAMES_PER_CALL = 1000
 """Largest number of rows that are named in one condition."""
 
+SPARE_BYTES = 1 << 20
+"""Space on the disk that a change needs beyond its rows, for the description of the new version."""
+
+KEEP = timedelta(days=36_500)
+"""Age of versions that are never reached; LanceDB knows no other way to keep them."""
+
+MOST_ROUNDS = 5
+"""Largest number of rounds in which files are joined: LanceDB joins only files that its index has alike."""
+
+MANIFEST = ".manifest"
+"""End of the names of the files that describe versions."""
+
+END = b"LANC"
+"""Last bytes of the files of LanceDB that have been written whole."""
+
 Found = TypeVar("Found")
 
 
@@ -30,6 +46,8 @@ class Table:
     """Rows of an index by path.
 
     Each change is a new version of the table, which appears as a whole or not at all, even if the process is killed.
+    LanceDB does not notice all files that a full disk has cut off. Space is therefore reserved before a change, and the
+    ends of new files are read after it; a version with a file that is not whole is deleted.
 
     Args:
         folder: Folder of the database. It must exist.
@@ -87,7 +105,7 @@ class Table:
         Raises:
             WriteError: They cannot be written, for example because the disk is full. The table is as before.
         """
-        self._change(lambda: self._open_or_create(rows.schema).add(rows))
+        self._change(lambda: self._open_or_create(rows.schema).add(rows), rows.nbytes)
 
     def replace(self, rows: pa.Table) -> None:
         """Writes rows in place of those with the same paths; rows with other paths are added.
@@ -102,7 +120,8 @@ class Table:
                 .when_matched_update_all()
                 .when_not_matched_insert_all()
                 .execute(rows)
-            )
+            ),
+            rows.nbytes,
         )
 
     def remove(self, paths: Sequence[str]) -> None:
@@ -132,17 +151,25 @@ class Table:
         if not self.exists:
             return
 
-        def tidy() -> None:
-            from lancedb.index import BTree
+        from lancedb.index import BTree
 
+        def join() -> None:
             table = self._database.open_table(NAME)
             if not table.list_indices():
                 table.create_index(INDEXED, config=BTree(), replace=False)
+            table.optimize(cleanup_older_than=KEEP)
+
+        def delete() -> None:
             with warnings.catch_warnings():  # about readers of earlier versions, who ask again
                 warnings.simplefilter("ignore", UserWarning)
-                table.optimize(cleanup_older_than=timedelta(0), delete_unverified=is_alone)
+                self._database.open_table(NAME).optimize(cleanup_older_than=timedelta(0), delete_unverified=is_alone)
 
-        self._change(tidy)
+        for _ in range(MOST_ROUNDS):
+            versions = self._num_versions
+            self._change(join, sum(path.stat().st_size for path in self._stored()))
+            if self._num_versions == versions:
+                self._change(delete)  # only now: it would join files first, and delete what they are made from
+                return
 
     @property
     def _num_versions(self) -> int:
@@ -150,18 +177,62 @@ class Table:
             names = os.listdir(self._files / "_versions")  # noqa: PTH208 (names are enough)
         except FileNotFoundError:
             return 0
-        return sum(name.endswith(".manifest") for name in names)
+        return sum(name.endswith(MANIFEST) for name in names)
 
     def _open_or_create(self, schema: pa.Schema) -> Any:
         if self.exists:
             return self._database.open_table(NAME)
         return self._database.create_table(NAME, schema=schema, mode="create")
 
-    def _change(self, change: Callable[[], Any]) -> None:
+    def _change(self, change: Callable[[], Any], num_bytes: int = 0) -> None:
+        """Makes a change as a whole, or not at all.
+
+        Args:
+            change: The change.
+            num_bytes: Number of bytes that it writes.
+
+        Raises:
+            WriteError: It cannot be made.
+        """
+        try:
+            _reserve(self._folder, num_bytes + SPARE_BYTES)
+        except OSError as error:
+            raise WriteError.from_os_error(self._folder, error) from None
+        before = self._stored()
+        reason = ""
         try:
             change()
         except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError, also for a full disk
-            raise WriteError(self._folder, _reason(error)) from None
+            reason = _reason(error)
+        new = self._stored() - before
+        if not all(map(_is_whole, new)):
+            for path in new:
+                if path.suffix == MANIFEST:
+                    path.unlink()
+            reason = reason or "no space left on device"
+        if reason:
+            raise WriteError(self._folder, reason)
+
+    def _stored(self) -> set[Path]:
+        """Returns the files of the table that end with `END`."""
+        return {path for path in self._files.rglob("*") if path.suffix in (MANIFEST, ".lance") and path.is_file()}
+
+
+def _reserve(folder: Path, num_bytes: int) -> None:
+    """Raises OSError if a disk has no space for some bytes."""
+    if hasattr(os, "posix_fallocate"):
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file has its last bytes; true for one that has been deleted."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-min(len(END), path.stat().st_size), os.SEEK_END)
+            return file.read() == END
+    except FileNotFoundError:
+        return True
 
 
 def quoted(text: str) -> str:

@@ -3,6 +3,9 @@
 import pytest
 import torch
 from provenance.descendants import noisy, perceptron
+from ray_lock import ray_to_itself
+
+from sne.zoo.store.folder import FolderLock
 
 
 @pytest.fixture
@@ -33,6 +36,38 @@ def test_an_index_is_made_updated_and_searched(sne_command, files):
     ]  # fmt: skip
     (near,) = sne_command("search", files / "a.pt", "--index", out, "--like", "properties", "-k", 1, "--json").json()
     assert near["relation"] is None and near["score"] > 0.99
+
+
+def test_a_full_disk_is_one_line_and_the_index_stays_usable(sne_command, files, full_disk):
+    out = files / "index"
+    assert sne_command("index", files / "a.pt", files / "b.pt", "--out", out).status == 0
+    with full_disk(2000):
+        done = sne_command("index", files / "a.pt", files / "b.pt", files / "c.pt", "--out", out)
+    assert done.status == 2 and done.out == "" and done.err.startswith(f"sne: cannot write {out}: ")
+    assert len(done.err.splitlines()) == 1
+    assert len(sne_command("search", files / "a.pt", "--index", out, "--json").json()) == 1
+    (again,) = sne_command("index", files / "[abc].pt", "--out", out, "--json").json()
+    assert (again["added"], again["unchanged"], again["networks"]) == (1, 2, 3)
+
+
+def test_two_writers_are_one_line(sne_command, files):
+    out = files / "index"
+    assert sne_command("index", files / "a.pt", "--out", out).status == 0
+    with FolderLock(out):
+        done = sne_command("index", files / "b.pt", "--out", out)
+    assert done.status == 2 and done.err == f"sne: {out} is being written by another process\n"
+
+
+def test_files_are_read_in_processes_and_on_a_ray_cluster(sne_command, files):
+    every = {}
+    with ray_to_itself():
+        for name, options in {"alone": ("--workers", 0), "ray": ("--ray", "local", "--workers", 1)}.items():
+            done = sne_command("index", files / "*.pt", "--out", files / name, "--json", *options)
+            (summary,) = done.json()
+            every[name] = done.status, done.err, {**summary, "out": ""}
+    assert every["alone"] == every["ray"] and every["ray"][2]["networks"] == 4
+    done = sne_command("index", files / "a.pt", "--out", files / "ray", "--ray", "nowhere")
+    assert done.status == 2 and "expected auto, local or HOST:PORT" in done.err and len(done.err.splitlines()) == 1
 
 
 def test_a_wrong_condition_and_an_empty_index_are_one_line(sne_command, files):
