@@ -36,6 +36,9 @@ MOST_ROUNDS = 5
 MANIFEST = ".manifest"
 """End of the names of the files that describe versions."""
 
+UNFINISHED = ".tmp*"
+"""Names of files that are being written."""
+
 END = b"LANC"
 """Last bytes of the files of LanceDB that have been written whole."""
 
@@ -152,6 +155,10 @@ class Table:
             return
 
         from lancedb.index import BTree
+
+        if is_alone:
+            for path in self._files.rglob(UNFINISHED):
+                path.unlink()
 
         def join() -> None:
             table = self._database.open_table(NAME)

@@ -82,10 +82,11 @@ def test_a_killed_writer_loses_no_finished_row(index, predictor, paths, moment, 
 
 def test_what_killed_writers_leave_is_deleted(index, predictor, paths):
     index.add(paths[:1], predictor, errors=pytest.fail)
-    orphan = index.folder / "networks.lance" / "data" / "orphan.lance"
-    orphan.write_bytes(b"half of a file")
+    orphans = [index.folder / "networks.lance" / "data" / name for name in ("orphan.lance", ".tmpA1b2C3")]
+    for orphan in orphans:
+        orphan.write_bytes(b"half of a file")
     index.add(paths, predictor, errors=pytest.fail)
-    assert not orphan.exists() and index._table.is_tidy
+    assert not any(orphan.exists() for orphan in orphans) and index._table.is_tidy
 
 
 def test_readers_go_on_while_old_versions_are_deleted(index, predictor, paths):
