@@ -154,7 +154,7 @@ class Index:
         with FolderLock(self.folder) as lock:
             known = self._stamps()
             todo = [path for path, mark in wanted.items() if known.get(path) != mark or not mark]
-            unchanged, added = len(wanted) - len(todo), 0
+            columns, unchanged, added = schema_of(predictor), len(wanted) - len(todo), 0
             found = spread(
                 partial(read_rows, predictor=predictor), todo, choose_executor(todo) or InThisProcess(),
                 part_size=PART, errors=fail, tell=lambda path, reasons: None, is_ordered=False,
@@ -162,7 +162,7 @@ class Index:
             with self._writing(known.keys()) as write, closing(found):
                 for rows in found:
                     marks = pa.array([wanted[path] for path in rows["path"].to_pylist()], pa.string())
-                    write(rows.append_column(STAMP, marks).select(schema_of(predictor).names))
+                    write(rows.append_column(STAMP, marks).select(columns.names).cast(columns))
                     added += len(rows)
                     if on_progress is not None:
                         on_progress(unchanged + added + len(failed), len(wanted))

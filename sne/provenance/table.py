@@ -67,11 +67,12 @@ class Table:
         self._folder = folder
         self._files = folder / f"{NAME}.lance"
         self._database = lancedb.connect(str(folder))
+        self._opened: tuple[list[str], Any] = [], None
 
     @property
     def exists(self) -> bool:
         """Whether rows have been written; a first write that was killed leaves no version."""
-        return self._num_versions > 0
+        return bool(self._versions)
 
     def ask(self, question: Callable[[Any], Found], otherwise: Found) -> Found:
         """Asks the newest version something; returns `otherwise` if there are no rows yet.
@@ -87,9 +88,10 @@ class Table:
         reason = ""
         for _ in range(2):
             try:
-                return question(self._database.open_table(NAME)) if self.exists else otherwise
+                return question(self._newest()) if self.exists else otherwise
             except Exception as error:  # LanceDB raises RuntimeError, ValueError and OSError for damaged files
                 reason = _first_line(error)
+                self._opened = [], None
         raise ProvenanceError(f"{self._folder}: the table cannot be read: {reason}; make the index again")
 
     def fault_of(self, where: str) -> str:
@@ -140,7 +142,7 @@ class Table:
     @property
     def is_tidy(self) -> bool:
         """Whether there is nothing for `tidy` to do."""
-        return self._num_versions <= 1
+        return len(self._versions) <= 1
 
     def tidy(self, *, is_alone: bool) -> None:
         """Joins small files, brings the index of contents up to date, and deletes what earlier versions have left.
@@ -172,19 +174,27 @@ class Table:
                 self._database.open_table(NAME).optimize(cleanup_older_than=timedelta(0), delete_unverified=is_alone)
 
         for _ in range(MOST_ROUNDS):
-            versions = self._num_versions
+            versions = self._versions
             self._change(join, sum(path.stat().st_size for path in self._stored()))
-            if self._num_versions == versions:
+            if self._versions == versions:
                 self._change(delete)  # only now: it would join files first, and delete what they are made from
                 return
 
     @property
-    def _num_versions(self) -> int:
+    def _versions(self) -> list[str]:
+        """Names of the files that describe versions."""
         try:
             names = os.listdir(self._files / "_versions")  # noqa: PTH208 (names are enough)
         except FileNotFoundError:
-            return 0
-        return sum(name.endswith(MANIFEST) for name in names)
+            return []
+        return sorted(name for name in names if name.endswith(MANIFEST))
+
+    def _newest(self) -> Any:
+        """Returns the newest version; it stays open until there is a newer one, because opening reads its indexes."""
+        versions = self._versions
+        if self._opened[0] != versions:
+            self._opened = versions, self._database.open_table(NAME)
+        return self._opened[1]
 
     def _open_or_create(self, schema: pa.Schema) -> Any:
         if self.exists:
