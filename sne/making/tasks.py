@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, mse_loss
 
 from sne.making.images import ImageSet
 from sne.zoo.store.columns import Value
@@ -136,6 +136,80 @@ def classification_properties(
         "test_loss": test_loss if np.isfinite(test_loss) else None,
         "generalization_gap": train_accuracy - test_accuracy,
     }
+
+
+SIDE = 7
+"""Height and width to which images are averaged before they are read as sequences of grey levels."""
+
+
+@dataclass(frozen=True)
+class NextLevel:
+    """Prediction of the next grey level of an image from those before it, row by row, by cross-entropy.
+
+    Args:
+        images: Image set of the zoo.
+        rows: Rows of the training images that this network sees, in its own order.
+        limit: Largest number of training images, and of test images, that are measured on.
+        levels: Number of grey levels.
+    """
+
+    images: ImageSet
+    rows: Int[Tensor, " own"]
+    limit: int
+    levels: int
+
+    @property
+    def dataset(self) -> str:
+        """Name of the image set."""
+        return self.images.name
+
+    @property
+    def labels(self) -> Mapping[str, Value]:
+        """No properties."""
+        return {}
+
+    @property
+    def num_examples(self) -> int:
+        """Number of training images that the network sees."""
+        return len(self.rows)
+
+    def batch(self, rows: Int[Tensor, " batch"]) -> tuple[Int[Tensor, "batch tokens"], Int[Tensor, "batch tokens"]]:
+        """Returns the grey levels of some images but the last one, and of all but the first one."""
+        levels = self._levels(self.images.x_train[self.rows[rows]])
+        return levels[:, :-1], levels[:, 1:]
+
+    def loss(
+        self, outputs: Float[Tensor, "batch levels tokens"], targets: Int[Tensor, "batch tokens"]
+    ) -> Float[Tensor, ""]:
+        """Returns the mean cross-entropy in nats."""
+        return cross_entropy(outputs, targets)
+
+    @torch.inference_mode()
+    def measure(self, module: nn.Module) -> dict[str, Value]:
+        """Returns the share of levels predicted right and the loss, on the first training and test images.
+
+        Args:
+            module: The network; it is left in evaluation mode.
+
+        Returns:
+            Properties by name; None for a loss that is not finite.
+        """
+        module.eval()
+        found = []
+        for images in (self.images.x_train[self.rows[: self.limit]], self.images.x_test[: self.limit]):
+            levels = self._levels(images)
+            logits = module(levels[:, :-1])
+            accuracy = float((logits.argmax(1) == levels[:, 1:]).float().mean())
+            found += [accuracy, float(cross_entropy(logits, levels[:, 1:]))]
+        return classification_properties(*found)
+
+    def to(self, device: torch.device | str) -> "NextLevel":
+        """Returns the same task with its images on another device."""
+        return replace(self, images=self.images.to(device), rows=self.rows.to(device))
+
+    def _levels(self, images: Tensor) -> Int[Tensor, "batch tokens"]:
+        means = adaptive_avg_pool2d(images.float().mean(1, keepdim=True), SIDE).flatten(1)
+        return (means * (self.levels / 256)).long().clamp(0, self.levels - 1)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sne.making.families.cnn_s import CNN_S
 from sne.making.families.family import Family as Family
 from sne.making.families.family import ImageShape as ImageShape
+from sne.making.families.gpt import GPT
 from sne.making.families.gru import GRU
 from sne.making.families.image_inr import IMAGE_INR
 from sne.making.families.lenet import LENET, MNIST_CNN
@@ -30,6 +31,7 @@ FAMILIES: Mapping[str, Family] = {
     "mnist_cnn": MNIST_CNN,
     "vgg": VGG_FAMILY,
     "resnet": RESNET,
+    "gpt": GPT,
     "sine_inr": SINE_INR,
     "image_inr": IMAGE_INR,
 }
