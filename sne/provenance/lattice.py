@@ -22,8 +22,8 @@ _LEVELS = {
 def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> int:
     """Returns the number of bits of a tensor that was made by quantising another one.
 
-    The values must lie on levels of equal distance, per tensor, row, or group of entries, must be no further than one
-    step from the original, and the original must not lie on such levels itself.
+    The values must lie on levels of equal distance, per tensor, row, group of entries, or column, must be no further
+    than one step from the original, and the original must not lie on such levels itself.
 
     Args:
         original: Values before.
@@ -38,11 +38,9 @@ def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "r
         >>> lattice_bits(values, (values / step).round() * step)
         8
     """
-    if not _has_repeated_values(made):
-        return 0
     for bits, steps in _LEVELS.items():
         for one, other in _pieces(original, made):
-            if one.shape[1] < LEAST_VALUES:
+            if one.shape[1] < LEAST_VALUES or not _has_repeated_values(other):
                 continue
             width, is_lattice = _on_levels(other, steps)
             is_constant = other.amax(1) == other.amin(1)
@@ -73,6 +71,7 @@ def _pieces(
             yield original, made
         elif original.shape[1] % size == 0:
             yield original.reshape(-1, size), made.reshape(-1, size)
+    yield original.T, made.T  # tensors that are stored as inputs x outputs, such as those of GPT-2
 
 
 def _on_levels(

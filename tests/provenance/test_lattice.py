@@ -25,6 +25,14 @@ def test_levels_of_all_kinds_are_found(bits, group, is_affine):
     assert lattice_bits(values, made.half().float().view(16, 128)) == bits
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_levels_of_columns_are_found(bits):
+    torch.manual_seed(0)
+    values = torch.randn(128, 64)
+    step = values.abs().amax(0) / (2 ** (bits - 1) - 1)
+    assert lattice_bits(values, (values / step).round() * step) == bits
+
+
 def test_plain_values_are_not_quantised():
     torch.manual_seed(0)
     values = torch.randn(16, 128)

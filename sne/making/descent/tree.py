@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -69,11 +71,13 @@ class _Tree:
         """Adds a network that is made from another one without training."""
         self.add(name, kind, [parent], change(self.nodes[parent].state))
 
-    def tune(
+    def tune(self, name: str, kind: str, parents: Sequence[str], start: State, steps: int, **how: Any) -> None:
+        """Adds a network that is trained, see `trained`."""
+        self.add(name, kind, parents, self.trained(name, start, steps, **how))
+
+    def trained(
         self,
         name: str,
-        kind: str,
-        parents: Sequence[str],
         start: State,
         steps: int,
         *,
@@ -81,19 +85,20 @@ class _Tree:
         rate: float = 1.0,
         only_head: bool = False,
         teacher: State | None = None,
-    ) -> None:
-        """Adds a network that is trained.
+    ) -> State:
+        """Trains a network.
 
         Args:
-            name: Name of the new network.
-            kind: Its kind.
-            parents: Names of its parents.
+            name: Name of the network, which decides the order of its data.
             start: Tensors before the first step.
             steps: Number of steps.
             on: Task that is trained; the root's own if None.
             rate: Factor of the learning rate.
             only_head: Whether the last layer alone is trained.
             teacher: Tensors of a network whose outputs are learned instead of the classes.
+
+        Returns:
+            Tensors after the last step.
         """
         trainee, task = self.trainee, on or self.trainee.task
         module = trainee.module
@@ -119,11 +124,11 @@ class _Tree:
             optimiser.step()
         for parameter in module.parameters():
             parameter.requires_grad_(True)
-        self.add(name, kind, parents, state_of(module))
+        return state_of(module)
 
     def _batches(self, name: str, task: Task) -> Iterator[Tensor]:
-        """Yields batches in an order of this network's own."""
-        orders = torch.Generator().manual_seed(self.trainee.seeds.data + len(self.nodes) + 1)
+        """Yields batches in an order that belongs to the name."""
+        orders = torch.Generator().manual_seed((self.trainee.seeds.data + crc32(name.encode())) % 2**63)
         yield from SequentialDraws(orders).batches(task.num_examples, min(self.trainee.batch_size, task.num_examples))
 
 
@@ -152,7 +157,9 @@ def _outputs_of(module: nn.Module, state: State) -> Callable[[Tensor], Tensor]:
     return outputs
 
 
-def grow(recipe: Recipe, run_id: RunId, images: ImageSet, other: ImageSet) -> tuple[list[Node], Trainee, Symmetry | None]:
+def grow(
+    recipe: Recipe, run_id: RunId, images: ImageSet, other: ImageSet
+) -> tuple[list[Node], Trainee, Symmetry | None]:
     """Trains a root and makes its descendants.
 
     Args:
@@ -166,9 +173,7 @@ def grow(recipe: Recipe, run_id: RunId, images: ImageSet, other: ImageSet) -> tu
     """
     trainee = prepare_run(recipe, run_id, images)
     draws = torch.Generator().manual_seed(trainee.seeds.data)
-    tree = _Tree(
-        trainee, trainee.family.task(trainee.hyperparameters, other, draws, recipe.eval_images), recipe.length
-    )
+    tree = _Tree(trainee, trainee.family.task(trainee.hyperparameters, other, draws, recipe.eval_images), recipe.length)
     symmetry = symmetry_of_module(trainee.module, trainee.family, trainee.hyperparameters, trainee.task)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trainee.seeds.masks)
@@ -195,9 +200,9 @@ def _grow(tree: _Tree, symmetry: Symmetry | None, seed: int) -> None:
     tree.change("bfloat16", "bfloat16", "root", lambda state: rounded(state, torch.bfloat16))
     for bits in (8, 4):
         tree.change(f"int{bits}", f"int{bits}", "root", lambda state, b=bits: quantised(state, b))
-    tuned = tree.nodes["other"].state
     for rank in (1, 2, 4, 8):
-        made = with_update_of_rank(root, tuned, rank)
+        adapted = tree.trained(f"rank {rank}", root, max(1, steps // 4), on=tree.other)
+        made = with_update_of_rank(root, adapted, rank)
         if any(not torch.equal(values, root[name]) for name, values in made.items()):
             tree.add(f"rank {rank}", f"update of rank {rank}", ["root"], made)
     if symmetry is not None and symmetry.groups:
@@ -207,8 +212,9 @@ def _grow(tree: _Tree, symmetry: Symmetry | None, seed: int) -> None:
                 tree.change(name, name, "root", lambda state, moves=moves: apply(moves, state))
         moved = tree.nodes["permuted"].state
         tree.tune("permuted and tuned", "tuned lightly", ["permuted"], moved, max(1, steps // 5), rate=0.3)
-    tree.add("merge", "merged", ["tuned long", "other"], mean_of(tree.nodes["tuned long"].state, tuned, 0.6))
-    tree.tune("back", "tuned lightly", ["other"], tuned, max(1, steps // 3))
+    other = tree.nodes["other"].state
+    tree.add("merge", "merged", ["tuned long", "other"], mean_of(tree.nodes["tuned long"].state, other, 0.6))
+    tree.tune("back", "tuned lightly", ["other"], other, max(1, steps // 3))
     tree.change("back, pruned", "pruned 30%", "back", lambda state: pruned(state, 0.3))
     tree.change("back, pruned, half", "half", "back, pruned", lambda state: rounded(state, torch.float16))
 

@@ -101,9 +101,7 @@ def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int)
     return LanguageModel(hyperparameters["width"], hyperparameters["depth"], heads=2)
 
 
-def _task(
-    hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch.Generator, limit: int
-) -> NextLevel:
+def _task(hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch.Generator, limit: int) -> NextLevel:
     order = torch.randperm(len(images.x_train), generator=generator)
     count = max(round(hyperparameters["train_fraction"] * len(order)), 1)
     return NextLevel(images, order[:count].clone(), limit, LEVELS)
