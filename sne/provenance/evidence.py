@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sne.networks import LayerType, Network, Part
+from sne.networks import LayerType, Network, Part, Role
 from sne.provenance.lattice import lattice_bits
 from sne.provenance.matching import Pair
 from sne.provenance.spectra import SIDE, SMALL_SIDE, low_rank, low_rank_child, rank_of_change, retained
@@ -37,6 +37,7 @@ LEAST_LEFT = 0.005
 
 _Corners: TypeAlias = tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]
 _Lines: TypeAlias = tuple[Float[Tensor, "lines entries"], Float[Tensor, "lines entries"]]
+_STARTS = {Role.BIAS: 0.0, Role.RECURRENT_BIAS: 0.0, Role.SCALE: 1.0}
 _CASTS = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
@@ -80,6 +81,8 @@ class Evidence:
         retained: How much of the first tensor's largest singular directions is in the second one, and the reverse; 1
             where they are there in full. What a parent has learned is in its child, while twins that only start alike
             learn different things.
+        moved: How far both tensors are from where training usually starts, which is zero for biases and one for the
+            scales of norms; 0 for other tensors.
     """
 
     pair: Pair
@@ -97,6 +100,7 @@ class Evidence:
     rank: int = 0
     looks_random: bool = True
     retained: tuple[float, float] = (0.0, 0.0)
+    moved: tuple[float, float] = (0.0, 0.0)
 
     @property
     def is_random_matrix(self) -> bool:
@@ -266,6 +270,7 @@ def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evid
         "kept": sums.kept / max(1, sums.both),
     }
     found["looks_random"] = _looks_random(corners[0])
+    found["moved"] = (_moved(pair, corners[0]), _moved(pair, corners[1]))
     if sums.equal == sums.entries:
         return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0))
     one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in corners)
@@ -273,6 +278,12 @@ def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evid
     sizes = torch.linalg.svdvals(small[1] - small[0]) if min(small[0].shape) > 1 else torch.zeros(1)
     found |= {"rank": rank_of_change(sizes), "retained": (retained(*small), retained(small[1], small[0]))}
     return Evidence(**found, **_kind(sums, (one, other), lines))
+
+
+def _moved(pair: Pair, values: Float[Tensor, "rows columns"]) -> float:
+    """Returns how far biases are from zero, and scales from one."""
+    start = _STARTS.get(pair.first.part.role)
+    return 0.0 if start is None else float((values.nan_to_num(0.0, 0.0, 0.0).double() - start).norm())
 
 
 def _looks_random(values: Float[Tensor, "rows columns"]) -> bool:

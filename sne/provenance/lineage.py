@@ -2,26 +2,36 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import networkx as nx
 import numpy as np
+import torch
 
 from sne.errors import SneError
 from sne.networks import Network
 from sne.provenance.comparison import Comparison, compare
 from sne.provenance.entries import entries, read_entry
 from sne.provenance.fingerprint import Fingerprint, fingerprint
-from sne.provenance.merging import Merge, merged_from
+from sne.provenance.merging import merged_from
 from sne.provenance.relation import Relation
 
 NEAREST = 8
 """Number of networks near the sketch, and near the chain, that each network is compared with."""
 
 MOST_KEPT = 64
-"""Largest number of small networks that stay in memory between comparisons."""
+"""Largest number of networks that stay open between comparisons."""
+
+MOST_SAMPLED = 20_000
+"""Largest number of weights of a network that are searched for merges."""
+
+NEAR = 1e-4
+"""Squared relative distances below this one are alike."""
+
+COLLINEAR = 1e-3
+"""Largest squared distance of a merge from the line through its parents, over their squared distance."""
 
 COSTS: Mapping[Relation, float] = {
     Relation.IDENTICAL: 0.001,
@@ -29,28 +39,42 @@ COSTS: Mapping[Relation, float] = {
     Relation.PRECISION: 0.02,
     Relation.PRUNED: 0.03,
     Relation.LOW_RANK: 0.04,
+    Relation.MERGE: 0.02,
     Relation.PARTIAL: 0.05,
     Relation.FINE_TUNE: 0.06,
 }
 """Cost of one step of each relation: simple operations are likelier than training."""
 
-EXACT = (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.PRECISION, Relation.PRUNED, Relation.LOW_RANK)
-"""Relations that follow from the values, so that the size of the change does not count."""
+MADE = (Relation.PRECISION, Relation.PRUNED)
+"""Relations whose child bears the mark of an operation: rounded values, or zeros."""
 
-MADE = (Relation.PRECISION, Relation.PRUNED, Relation.LOW_RANK)
-"""Relations whose child bears the mark of an operation."""
+SIBLING = 0.02
+"""Further cost of an operation on a marked parent: each of several pruned copies was made from the original."""
 
-MARKED = 0.005
-"""Further cost of a parent that bears such a mark: of several levels of pruning, each was made from the original."""
+ALIGNED = 0.03
+"""Further cost where units have another order, signs or scales."""
+
+FARTHER = 0.1
+"""Further cost for each doubling of the distance, from a parent that is farther than the nearest possible one."""
+
+MOST_FARTHER = 0.4
+"""Largest such cost."""
+
+UNMARKED = 0.3
+"""Further cost of a step in which a mark vanishes."""
 
 REVERSED = 0.5
-"""Cost of a step against a direction that follows from the values, and factor of doubt for other directions."""
+"""Further cost of a step against a direction that follows from the values."""
+
+DOUBT = 0.05
+"""Further cost of a step for each bit of the improbability of its direction."""
 
 NEW_ROOT = 2.0
 """Cost of a further root; larger than that of any step between related networks."""
 
-HUB = 0.02
-"""By how much less a root costs for each doubling of its number of relatives."""
+HUB = 0.004
+"""By how much less a parent costs, and five times as much a root, for each doubling of the number of networks whose
+cheapest parent it is."""
 
 
 @dataclass(frozen=True)
@@ -251,6 +275,34 @@ def distance_of(found: Comparison) -> float:
     return change / size if size else 0.0
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A possible step from parent to child.
+
+    Args:
+        found: Comparison of the two.
+        cost: Cost of the step.
+        confidence: Probability that the direction is right.
+        merge: The other parent and its weight, where the child is a mean of two.
+    """
+
+    found: Comparison
+    cost: float
+    confidence: float
+    merge: tuple[str, float] | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the values of the parent tell those of the child, so that the size of the change does not count."""
+        is_made = self.found.relation in MADE and self.found.confidence == 1
+        return is_made or self.found.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION)
+
+    def farther(self, nearest: float) -> "_Step":
+        """Returns the step with the cost of its length, compared to that of the nearest possible parent."""
+        doublings = math.log2(max(distance_of(self.found), NEAR) / max(nearest, NEAR))
+        return replace(self, cost=self.cost + min(MOST_FARTHER, FARTHER * doublings))
+
+
 def forest(
     names: Sequence[str], found: Mapping[tuple[str, str], Comparison], read: Callable[[str], Network]
 ) -> Lineage:
@@ -261,74 +313,112 @@ def forest(
         found: Comparisons of related pairs, by names.
         read: Returns the network of a name; it is used to test for merges.
     """
-    steps = {pair: one for pair, one in found.items() if one.relation in COSTS}
-    marked = {child for pair, one in steps.items() if (child := _child_of(pair, one)) and one.relation in MADE}
-    graph = nx.DiGraph()
-    degree = dict.fromkeys(names, 0)
-    for pair, one in steps.items():
-        degree[pair[0]] += 1
-        degree[pair[1]] += 1
-        for parent, child in (pair, pair[::-1]):
-            graph.add_edge(parent, child, cost=_cost(parent, child, pair, one, parent in marked))
+    steps = _steps(found)
+    steps |= _merges(found, steps, read)
+    hubs = dict.fromkeys(names, 0)
+    for child in names:
+        costs = {parent: step.cost for (parent, other), step in steps.items() if other == child}
+        if costs:
+            hubs[min(costs, key=costs.__getitem__)] += 1
+    less = {name: HUB * math.log2(1 + count) for name, count in hubs.items()}
     start = object()  # the parent of all roots
-    for name in names:
-        graph.add_edge(start, name, cost=NEW_ROOT - HUB * math.log2(1 + degree[name]))
+    graph = nx.DiGraph()
+    graph.add_edges_from((start, name, {"cost": NEW_ROOT - 5 * less[name]}) for name in names)
+    graph.add_edges_from((*pair, {"cost": step.cost - less[pair[0]]}) for pair, step in steps.items())
     tree = nx.minimum_spanning_arborescence(graph, attr="cost")
-    edges = []
-    for parent, child in tree.edges:
-        if parent is not start:
-            one = found.get((parent, child)) or found[child, parent]
-            edges.append(_edge(parent, child, one, found, read))
+    edges = [_edge(*pair, steps[pair]) for pair in tree.edges if pair[0] is not start]
     order = {name: number for number, name in enumerate(names)}
     edges.sort(key=lambda edge: order[edge.child])
-    kin = {frozenset((edge.parent, edge.child)) for edge in edges}
-    twins = [pair for pair, one in found.items() if one.relation is Relation.SAME_START and frozenset(pair) not in kin]
+    twins = [pair for pair, one in found.items() if one.relation is Relation.SAME_START]
     return Lineage(tuple(names), tuple(edges), tuple(sorted(twins)))
 
 
-def _child_of(pair: tuple[str, str], found: Comparison) -> str | None:
-    return {"second from first": pair[1], "first from second": pair[0], None: None}[found.direction]
-
-
-def _cost(parent: str, child: str, pair: tuple[str, str], found: Comparison, is_marked: bool) -> float:
-    """Returns the cost of a step from parent to child."""
-    cost = COSTS[found.relation] + MARKED * is_marked
-    if found.relation not in EXACT or found.direction is None:
-        cost += distance_of(found)
-    if "units moved" in found.aligned:
-        cost += MARKED
-    made = _child_of(pair, found)
-    if made is not None:
-        agrees = found.confidence if made == child else 1 - found.confidence
-        cost += REVERSED if agrees == 0 else -0.05 * math.log2(agrees)
-    return cost
-
-
-def _edge(
-    parent: str,
-    child: str,
-    one: Comparison,
-    found: Mapping[tuple[str, str], Comparison],
-    read: Callable[[str], Network],
-) -> Edge:
-    merge = _merge(parent, child, found, read) if one.relation is Relation.FINE_TUNE else None
-    if merge is not None:
-        other, weights = merge
-        return Edge(parent, child, Relation.MERGE, one.p_value, distance_of(one), 1.0, (other, weights.weights[1]))
-    pair = (parent, child) if (parent, child) in found else (child, parent)
-    made = _child_of(pair, one)
-    confidence = 0.5 if made is None else one.confidence if made == child else 1 - one.confidence
-    return Edge(parent, child, one.relation, one.p_value, distance_of(one), confidence)
-
-
-def _merge(
-    parent: str, child: str, found: Mapping[tuple[str, str], Comparison], read: Callable[[str], Network]
-) -> tuple[str, Merge] | None:
-    """Returns the second parent of a merge, among the relatives of the child."""
+def _steps(found: Mapping[tuple[str, str], Comparison]) -> dict[tuple[str, str], _Step]:
+    """Returns the possible steps by parent and child, with their costs."""
+    marked = {
+        pair[number]
+        for pair, one in found.items()
+        for number, direction in enumerate(("first from second", "second from first"))
+        if one.relation in MADE and one.direction == direction and one.confidence == 1
+    }
+    steps = {}
     for pair, one in found.items():
-        if child in pair and parent not in pair and one.relation in (Relation.FINE_TUNE, Relation.SAME_START):
-            other = pair[0] if pair[1] == child else pair[1]
-            merge = merged_from(read(child), read(parent), read(other))
-            if merge is not None:
-                return other, merge
-    return None
+        if one.relation not in COSTS:
+            continue
+        for parent, child, direction in ((*pair, "second from first"), (*pair[::-1], "first from second")):
+            confidence = 0.5
+            if one.direction is not None:
+                confidence = one.confidence if one.direction == direction else 1 - one.confidence
+            cost = COSTS[one.relation] + (REVERSED if confidence == 0 else -DOUBT * math.log2(2 * confidence))
+            if parent in marked:
+                cost += SIBLING if child in marked else UNMARKED
+            if one.aligned:
+                cost += ALIGNED
+            steps[parent, child] = _Step(one, cost, confidence)
+    nearest: dict[str, float] = {}
+    for (_, child), step in steps.items():
+        if not step.is_told:
+            nearest[child] = min(nearest.get(child, math.inf), distance_of(step.found))
+    return {pair: step if step.is_told else step.farther(nearest[pair[1]]) for pair, step in steps.items()}
+
+
+def _merges(
+    found: Mapping[tuple[str, str], Comparison],
+    steps: Mapping[tuple[str, str], _Step],
+    read: Callable[[str], Network],
+) -> dict[tuple[str, str], _Step]:
+    """Returns steps from both parents to each network that is a weighted mean of two others."""
+    near: dict[str, set[str]] = {}
+    for pair, one in found.items():
+        if one.relation in (Relation.FINE_TUNE, Relation.SAME_START) and not one.aligned:
+            for name, other in (pair, pair[::-1]):
+                near.setdefault(name, set()).add(other)
+    samples = {name: _sample(read(name)) for name, others in near.items() if len(others) > 1}
+    merges = {}
+    for child, others in near.items():
+        for one, other in combinations(sorted(others & samples.keys()), 2):
+            if child not in samples or not _is_between(samples[child], samples[one], samples[other]):
+                continue
+            merge = merged_from(read(child), read(one), read(other))
+            if merge is None:
+                continue
+            for (parent, rest), weight in zip(((one, other), (other, one)), merge.weights[::-1], strict=True):
+                step = steps.get((parent, child))
+                if step is not None:  # twins give no step
+                    cost = COSTS[Relation.MERGE] + SIBLING * weight
+                    merges[parent, child] = _Step(step.found, cost, 1.0, (rest, weight))
+                back = steps.get((child, parent))
+                if back is not None:
+                    merges[child, parent] = _Step(back.found, back.cost + REVERSED, 0.0)
+    return merges
+
+
+def _sample(network: Network) -> np.ndarray:
+    """Returns some weights of a network, the same ones for networks of one layout."""
+    values, left = [], MOST_SAMPLED
+    for _, part in network.parts():
+        if left <= 0:
+            break
+        rows, columns, kernel = part.arranged_shape
+        height = max(1, min(rows, left // max(1, columns * kernel)))
+        values.append(network.read_sample(part, torch.arange(height), None).flatten()[:left].double().numpy())
+        left -= len(values[-1])
+    return np.concatenate(values)
+
+
+def _is_between(child: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether weights lie on the line between those of two others."""
+    if not len(child) == len(one) == len(other):
+        return False
+    line = other - one
+    length = float(line @ line)
+    if length == 0:
+        return False
+    weight = float((child - one) @ line) / length
+    rest = child - one - weight * line
+    return 0 < weight < 1 and float(rest @ rest) <= COLLINEAR * length
+
+
+def _edge(parent: str, child: str, step: _Step) -> Edge:
+    relation = step.found.relation if step.merge is None else Relation.MERGE
+    return Edge(parent, child, relation, step.found.p_value, distance_of(step.found), step.confidence, step.merge)

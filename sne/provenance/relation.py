@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sne.provenance.direction import direction_of_training
 from sne.provenance.evidence import Change, Evidence, mean_cosine, mean_retained
 
 SIGNIFICANT = 1e-6
@@ -29,6 +30,12 @@ SAME_FUNCTION = 1e-4
 
 LEAST_SHARE = 0.5
 """Least share of weights that need a counterpart for two networks to be compared."""
+
+LEAST_ZEROS = 0.1
+"""Least share of entries that are zero in one network alone for it to be called pruned where the others differ."""
+
+ZEROS_CONFIDENCE = 0.9
+"""Confidence that the network with many zeros is the child where the other entries differ, too."""
 
 LEAST_EQUAL_SHARE = 0.05
 """Least share of weights in equal matrices for a partial fine-tune."""
@@ -163,22 +170,26 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     if share >= LEAST_EQUAL_SHARE:
         changed = [one for one in found if one.change is not Change.EQUAL]
         names = ", ".join(one.pair.first.name for one in changed)
-        return Verdict(Relation.PARTIAL, 0, 0.0, f"{share:.0%} of the entries of matrices are equal; changed: {names}")
+        why = f"{share:.0%} of the entries of matrices are equal; changed: {names}"
+        return Verdict(Relation.PARTIAL, *direction_of_training(found), why)
     is_close = cosine >= least and len(matrices) >= LEAST_MATRICES and total >= LEAST_ENTRIES
     if not (test.speaks_for or is_close):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
-    if _is_pruned(matrices):
-        return Verdict(Relation.PRUNED, 0, 0.0, "many entries of one network are zero, and the others differ")
+    if pruned := _pruned_one(matrices):
+        why = "many entries of one network are zero, and the others differ"
+        return Verdict(Relation.PRUNED, pruned, ZEROS_CONFIDENCE, why)
     retained = max(mean_retained(found))
     if retained < LEAST_RETAINED:
         why = f"only {retained:.0%} of the learned directions of one network are in the other; {shown}"
         return Verdict(Relation.SAME_START, 0, 0.0, why)
     why = f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
-    return Verdict(Relation.FINE_TUNE, 0, 0.0, why)
+    return Verdict(Relation.FINE_TUNE, *direction_of_training(found), why)
 
 
-def _is_pruned(matrices: Sequence[Evidence]) -> bool:
-    """Whether one network has many zeros that the other one has not."""
+def _pruned_one(matrices: Sequence[Evidence]) -> int:
+    """Returns 1 if the second network has many zeros that the first one has not, -1 if the first one has, or else 0."""
     total = sum(one.entries for one in matrices)
     shares = [sum(one.pruned[number] * one.entries for one in matrices) / max(1, total) for number in (0, 1)]
-    return max(shares) >= 0.1 and min(shares) <= 0.1 * max(shares)
+    if max(shares) < LEAST_ZEROS or min(shares) > 0.1 * max(shares):
+        return 0
+    return 1 if shares[0] > shares[1] else -1

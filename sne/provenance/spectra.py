@@ -13,9 +13,6 @@ SMALL_SIDE = 128
 REMOVED = 1e-3
 """Largest energy of what was removed, relative to that of random directions."""
 
-CLEARLY_LARGER = 4.0
-"""Least ratio of the energies of child and parent along a low-rank change."""
-
 LARGEST_RANK_SHARE = 0.25
 """Largest rank of a low-rank change, as a share of the smaller side of the sample."""
 
@@ -55,21 +52,17 @@ def _rounding(values: Tensor) -> float:
 
 
 def low_rank_child(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"], rank: int) -> int:
-    """Returns which tensor a low-rank change was made to: 1 if the second one is the child, -1 if the first one is.
+    """Returns which tensor something of low rank was removed from: 1 if the second one is the child, -1 if the first is.
 
-    Along the singular directions of the change, the parent is as small as anywhere, and the child as large as the
-    change. Where one of the two is nearly zero there, something was removed, and that one is the child. If both are of
-    similar size, nothing tells, and the result is 0.
+    Along the singular directions of the change, such a child is nearly zero. Otherwise the result is 0: what a trained
+    adapter adds may make a matrix larger or smaller along its directions, as often as not.
     """
     left, _, right = torch.linalg.svd(other - one, full_matrices=False)
     sizes = [float((left[:, :rank].T @ matrix @ right[:rank].T).diagonal().square().sum()) for matrix in (one, other)]
     generic = rank * float(one.square().mean() + other.square().mean()) / 2
-    smaller = 0 if sizes[0] < sizes[1] else 1
-    if sizes[smaller] < REMOVED * generic:
-        return 1 if smaller == 1 else -1
-    if sizes[1 - smaller] < CLEARLY_LARGER * sizes[smaller]:
+    if min(sizes) >= REMOVED * generic:
         return 0
-    return 1 if smaller == 0 else -1
+    return 1 if sizes[1] < sizes[0] else -1
 
 
 def rank_of_change(sizes: Float[Tensor, " values"]) -> int:

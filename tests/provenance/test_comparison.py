@@ -107,9 +107,9 @@ def test_merged_adapters_are_low_rank_updates(state, rank):
     torch.manual_seed(3)
     weight = state["2.weight"]
     made = {**state, "2.weight": weight + 0.1 * torch.randn(24, rank) @ torch.randn(rank, 32)}
-    for pair, direction in (((state, made), "second from first"), ((made, state), "first from second")):
+    for pair in ((state, made), (made, state)):
         found = compare(*pair)
-        assert found.relation is Relation.LOW_RANK and found.direction == direction
+        assert found.relation is Relation.LOW_RANK and found.direction is None
         assert f"rank {rank}" in found.why
 
 

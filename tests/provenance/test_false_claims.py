@@ -98,7 +98,11 @@ def test_huge_and_tiny_weights_give_plain_numbers():
         assert found.relation is Relation.FINE_TUNE and found.layers[0].cosine > 0.9
 
 
-def test_no_direction_is_guessed_for_fine_tunes():
+def test_directions_of_fine_tunes_are_never_certain():
     state = perceptron(0).state_dict()
     found = compare(state, noisy(state, 0.3))
+    assert found.relation is Relation.FINE_TUNE
+    assert found.direction == "second from first" and 0.6 <= found.confidence < 1
+    matrices = {name: values for name, values in state.items() if name.endswith("weight")}
+    found = compare(matrices, noisy(matrices, 0.3))
     assert found.relation is Relation.FINE_TUNE and found.direction is None and found.confidence == 0

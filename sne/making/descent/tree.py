@@ -207,7 +207,7 @@ def _grow(tree: _Tree, symmetry: Symmetry | None, seed: int) -> None:
             tree.add(f"rank {rank}", f"update of rank {rank}", ["root"], made)
     if symmetry is not None and symmetry.groups:
         for name, kinds in (("permuted", ("permutation",)), ("rescaled", ("permutation", "scaling", "sign"))):
-            if set(kinds) & {kind for group in symmetry.groups for kind in group.kinds}:
+            if set(kinds[-2:]) & {kind for group in symmetry.groups for kind in group.kinds}:
                 moves = sample(symmetry, seed=seed, kinds=kinds)
                 tree.change(name, name, "root", lambda state, moves=moves: apply(moves, state))
         moved = tree.nodes["permuted"].state
