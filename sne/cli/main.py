@@ -13,6 +13,7 @@ from sne.cli.encode import encode
 from sne.cli.evaluate import COLUMNS, evaluate
 from sne.cli.index import index
 from sne.cli.inspect import inspect
+from sne.cli.lineage import lineage
 from sne.cli.predict import predict
 from sne.cli.search import search
 from sne.cli.study import study
@@ -35,6 +36,7 @@ EXAMPLES = {
     compare: "sne compare original.safetensors downloaded.safetensors",
     index: "sne index checkpoints/ --out my_index",
     search: "sne search downloaded.safetensors --index my_index",
+    lineage: "sne lineage checkpoints/",
     train: "sne train my_zoo --target test_accuracy --out my_predictor",
     evaluate: "sne evaluate my_predictor my_zoo --split test",
     study: "sne study cross-dataset --scale ci --out cross-dataset",

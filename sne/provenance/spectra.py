@@ -52,7 +52,7 @@ def _rounding(values: Tensor) -> float:
 
 
 def low_rank_child(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"], rank: int) -> int:
-    """Returns which tensor something of low rank was removed from: 1 if the second one is the child, -1 if the first is.
+    """Returns which tensor something of low rank was removed from: 1 for the second one, -1 for the first one.
 
     Along the singular directions of the change, such a child is nearly zero. Otherwise the result is 0: what a trained
     adapter adds may make a matrix larger or smaller along its directions, as often as not.

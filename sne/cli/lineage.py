@@ -1,0 +1,143 @@
+"""`sne lineage`: which checkpoint was made from which."""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sne.cli.files import Failures, expand, with_stdin
+from sne.cli.options import Ray, Workers
+from sne.cli.progress import file_progress
+from sne.cli.tables import say
+from sne.errors import SneError, counted
+
+if TYPE_CHECKING:
+    from sne.provenance.forest import Edge
+    from sne.provenance.lineage import Lineage
+
+FORMATS = (".json", ".graphml", ".mmd")
+
+
+def lineage(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...",
+            show_default=False,
+            help="Checkpoints, globs, folders of checkpoints, zoos, or - to read one path per line from stdin.",
+        ),
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", show_default=False, help="All networks of an index, whose fingerprints need not be computed."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Write the graph: .json, .graphml (yEd, Gephi, Cytoscape), or .mmd (Mermaid, for Markdown).",
+        ),
+    ] = None,
+    workers: Workers = None,
+    ray: Ray = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON line.")] = False,
+) -> None:
+    """Show which checkpoints were made from which.
+
+    Networks with similar fingerprints are compared, as sne compare does, and each network gets the likeliest parent
+    among its relatives, or none. Each line of a tree names a network, how it was made, and in brackets the confidence
+    of the direction where it does not follow from the values. Directions of fine-tunes are guesses: a root may be a
+    descendant of its first child. Networks without relatives are counted at the end.
+    """
+    from sne.predictors import choose_executor
+    from sne.provenance.entries import is_zoo
+    from sne.provenance.lineage import lineage as lineage_of_sources
+    from sne.provenance.lineage import lineage_of
+    from sne.work import check_can_write, write_atomically
+
+    if bool(sources) == (index is not None):
+        raise SneError("expected either SOURCE arguments or --index")
+    if out is not None:
+        if out.suffix not in FORMATS:
+            raise SneError(f"--out {out}: expected a name that ends in {', '.join(FORMATS)}")
+        check_can_write(out)
+    failures = Failures()
+    with file_progress() as progress:
+        if index is not None:
+            from sne.provenance.index import Index
+
+            prints = Index.open(index).fingerprints()
+            executor = choose_executor(list(prints), workers=workers, ray=ray)
+            found = lineage_of(prints, errors=failures, executor=executor, on_progress=progress)
+        else:
+            listed = with_stdin(sources or [])
+            zoos = [source for source in listed if is_zoo(source)]
+            files = expand([source for source in listed if source not in zoos]) if len(zoos) < len(listed) else []
+            executor = choose_executor(files or zoos, workers=workers, ray=ray)
+            found = lineage_of_sources([*zoos, *files], errors=failures, executor=executor, on_progress=progress)
+    if out is not None:
+        write_atomically(out, _as_text(found, out.suffix).encode())
+    if as_json:
+        print(json.dumps(found.to_json(), allow_nan=False))
+    else:
+        _show(found)
+    failures.report(len(found.networks) + len(failures))
+
+
+def _as_text(found: "Lineage", suffix: str) -> str:
+    if suffix == ".json":
+        return json.dumps(found.to_json(), indent=1, allow_nan=False) + "\n"
+    if suffix == ".graphml":
+        import networkx as nx
+
+        return "\n".join(nx.generate_graphml(found.to_graph())) + "\n"
+    return found.to_mermaid()
+
+
+def _show(found: "Lineage") -> None:
+    """Prints the trees, and counts networks without relatives."""
+    from rich.console import Console
+    from rich.text import Text
+    from rich.tree import Tree
+
+    names = short_names(found.networks)
+    console = Console(soft_wrap=True, highlight=False)
+    roots = [root for root in found.roots if found.children(root)]
+    for root in roots:
+        tree = Tree(Text(names[root]))
+        branches = {root: tree}
+        for name in (root, *found.descendants(root)):
+            for edge in found.children(name):
+                branches[edge.child] = branches[name].add(Text(f"{names[edge.child]}  {_how(edge, names)}"))
+        console.print(tree)
+        console.print()
+    alone = len(found.roots) - len(roots)
+    summary = f"{counted(len(found.networks), 'network')}: {counted(len(roots), 'tree')}, {alone} without relatives"
+    say(summary + (f"; {counted(len(found.twins), 'pair')} started from the same weights" if found.twins else ""))
+
+
+def _how(edge: "Edge", names: dict[str, str]) -> str:
+    """Returns the words after the name of a child."""
+    text = edge.relation.value
+    if edge.merged_with is not None:
+        other, weight = edge.merged_with
+        return f"{text} of {1 - weight:.0%} this and {weight:.0%} {names[other]}"
+    return text if edge.confidence == 1 or text in ("identical", "same function") else f"{text} ({edge.confidence:.2f})"
+
+
+def short_names(paths: tuple[str, ...]) -> dict[str, str]:
+    """Returns paths without the folder that all of them share.
+
+    Example:
+        >>> short_names(("/home/ada/runs/a.pt", "/home/ada/runs/tuned/b.pt"))
+        {'/home/ada/runs/a.pt': 'a.pt', '/home/ada/runs/tuned/b.pt': 'tuned/b.pt'}
+    """
+    if not paths:
+        return {}
+    shared = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120 (also of entries of zoos)
+    return {path: os.path.relpath(path, shared) if shared else path for path in paths}

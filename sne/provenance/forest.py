@@ -1,0 +1,281 @@
+"""The forest of least cost among networks whose relations are known."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, TypeAlias
+
+import networkx as nx
+import numpy as np
+import torch
+
+from sne.networks import Network
+from sne.provenance.comparison import Comparison
+from sne.provenance.evidence import Change
+from sne.provenance.merging import merged_from
+from sne.provenance.relation import Relation
+
+Names: TypeAlias = tuple[str, str]
+
+MOST_PARENTS = 24
+"""Number of the nearest relatives of a network among which parents of a merge are sought."""
+
+MOST_SAMPLED = 20_000
+"""Largest number of weights of a network that are searched for merges."""
+
+NEAR = 1e-4
+"""Squared relative distances below this one are alike."""
+
+COLLINEAR = 1e-3
+"""Largest squared distance of a merge from the line through its parents, over their squared distance."""
+
+COSTS: Mapping[Relation, float] = {
+    Relation.IDENTICAL: 0.001,
+    Relation.SAME_FUNCTION: 0.01,
+    Relation.PRECISION: 0.02,
+    Relation.PRUNED: 0.03,
+    Relation.LOW_RANK: 0.04,
+    Relation.MERGE: 0.02,
+    Relation.PARTIAL: 0.05,
+    Relation.FINE_TUNE: 0.06,
+}
+"""Cost of one step of each relation: simple operations are likelier than training."""
+
+MADE = (Relation.PRECISION, Relation.PRUNED)
+"""Relations whose child bears the mark of an operation: rounded values, or zeros."""
+
+SIBLING = 0.02
+"""Further cost of an operation on a marked parent: each of several pruned copies was made from the original."""
+
+ALIGNED = 0.03
+"""Further cost where units have another order, signs or scales."""
+
+FARTHER = 0.1
+"""Further cost for each doubling of the distance, from a parent that is farther than the nearest possible one."""
+
+MOST_FARTHER = 0.4
+"""Largest such cost."""
+
+UNMARKED = 0.3
+"""Further cost of a step in which a mark vanishes."""
+
+REVERSED = 0.5
+"""Further cost of a step against a direction that follows from the values."""
+
+DOUBT = 0.05
+"""Further cost of a step for each bit of the improbability of its direction."""
+
+ADAPTED = 0.1
+"""Further cost of a step from a network whose own parent it differs from by an update of low rank."""
+
+NEW_ROOT = 2.0
+"""Cost of a further root; larger than that of any step between related networks."""
+
+HUB = 0.004
+"""By how much less a parent costs, and five times as much a root, for each doubling of the number of networks whose
+cheapest parent it is."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A parent and its child.
+
+    Args:
+        parent: Name of the parent.
+        child: Name of the child.
+        relation: How the child was made.
+        p_value: Probability of such an agreement of independent networks; None where none can be given.
+        distance: Squared norm of the change over the mean squared norm of the two, after alignment.
+        confidence: Probability that the direction is right; 0.5 where nothing tells.
+        merged_with: Name of the other parent of a merge, and its weight.
+    """
+
+    parent: str
+    child: str
+    relation: Relation
+    p_value: float | None
+    distance: float
+    confidence: float
+    merged_with: tuple[str, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns everything as plain values."""
+        return {**vars(self), "relation": self.relation.value}
+
+
+def distance_of(found: Comparison) -> float:
+    """Returns the squared norm of the change over the mean squared norm of both networks."""
+    change = sum((layer.relative_change * layer.norms[0]) ** 2 for layer in found.layers)
+    size = sum(layer.norms[0] ** 2 + layer.norms[1] ** 2 for layer in found.layers) / 2
+    return change / size if size else 0.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """A possible step from parent to child.
+
+    Args:
+        found: Comparison of the two.
+        cost: Cost of the step.
+        confidence: Probability that the direction is right.
+        merge: The other parent and its weight, where the child is a mean of two.
+    """
+
+    found: Comparison
+    cost: float
+    confidence: float
+    merge: tuple[str, float] | None = None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the values of the parent tell those of the child, so that the size of the change does not count."""
+        is_made = self.found.relation in MADE and self.found.confidence == 1
+        return is_made or self.found.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION)
+
+    def farther(self, nearest: float) -> "Step":
+        """Returns the step with the cost of its length, compared to that of the nearest possible parent."""
+        doublings = math.log2(max(distance_of(self.found), NEAR) / max(nearest, NEAR))
+        return replace(self, cost=self.cost + min(MOST_FARTHER, FARTHER * doublings))
+
+
+def hubs_of(steps: Mapping[Names, Step]) -> Counter[str]:
+    """Counts for each network those whose cheapest parent it is."""
+    cheapest: dict[str, tuple[float, str]] = {}
+    for (parent, child), step in steps.items():
+        cheapest[child] = min(cheapest.get(child, (math.inf, "")), (step.cost, parent))
+    return Counter(parent for _, parent in cheapest.values())
+
+
+def forest(names: Sequence[str], found: Mapping[Names, Comparison], read: Callable[[str], Network]) -> list[Edge]:
+    """Chooses a parent for each network: the minimum spanning arborescence of the related pairs.
+
+    Args:
+        names: Names of all networks.
+        found: Comparisons of related pairs, by names.
+        read: Returns the network of a name; it is used to test for merges.
+    """
+    steps = possible_steps(found)
+    steps |= _merges(found, steps, read)
+    edges = _arborescence(names, steps)
+    # what was trained further is rarely made from one of several adapted copies
+    adapted = {child for parent, child in edges if steps[parent, child].found.relation is Relation.LOW_RANK}
+    steps = {
+        pair: replace(step, cost=step.cost + ADAPTED) if pair[0] in adapted and not step.is_told else step
+        for pair, step in steps.items()
+    }
+    edges = [_edge(*pair, steps[pair]) for pair in _arborescence(names, steps)]
+    order = {name: number for number, name in enumerate(names)}
+    return sorted(edges, key=lambda edge: order[edge.child])
+
+
+def _arborescence(names: Sequence[str], steps: Mapping[Names, Step]) -> list[Names]:
+    """Returns the edges of the minimum spanning arborescence, whose root is the parent of all roots."""
+    hubs = hubs_of(steps)
+    less = {name: HUB * math.log2(1 + hubs[name]) for name in names}
+    start = object()
+    graph = nx.DiGraph()
+    graph.add_edges_from((start, name, {"cost": NEW_ROOT - 5 * less[name]}) for name in names)
+    graph.add_edges_from((*pair, {"cost": step.cost - less[pair[0]]}) for pair, step in steps.items())
+    tree = nx.minimum_spanning_arborescence(graph, attr="cost")
+    return [pair for pair in tree.edges if pair[0] is not start]
+
+
+def possible_steps(found: Mapping[Names, Comparison]) -> dict[Names, Step]:
+    """Returns the possible steps by parent and child, with their costs."""
+    marked = {
+        pair[number]
+        for pair, one in found.items()
+        for number, direction in enumerate(("first from second", "second from first"))
+        if one.relation in MADE and one.direction == direction and one.confidence == 1
+    }
+    steps = {}
+    for pair, one in found.items():
+        if one.relation not in COSTS:
+            continue
+        for parent, child, direction in ((*pair, "second from first"), (*pair[::-1], "first from second")):
+            confidence = 0.5
+            if one.direction is not None:
+                confidence = one.confidence if one.direction == direction else 1 - one.confidence
+            cost = _cost_of_kind(one) + (REVERSED if confidence == 0 else -DOUBT * math.log2(2 * confidence))
+            if parent in marked:
+                cost += SIBLING if child in marked else UNMARKED
+            if one.aligned:
+                cost += ALIGNED
+            steps[parent, child] = Step(one, cost, confidence)
+    nearest: dict[str, float] = {}
+    for (_, child), step in steps.items():
+        if not step.is_told:
+            nearest[child] = min(nearest.get(child, math.inf), distance_of(step.found))
+    return {pair: step if step.is_told else step.farther(nearest[pair[1]]) for pair, step in steps.items()}
+
+
+def _cost_of_kind(found: Comparison) -> float:
+    """Returns the cost of a relation; of pruned and rounded copies, the costs of both."""
+    changes = {layer.change for layer in found.layers}
+    is_rounded = found.relation is Relation.PRUNED and changes & {Change.ROUNDED, Change.QUANTISED}
+    return COSTS[found.relation] + (COSTS[Relation.PRECISION] + SIBLING) * bool(is_rounded)
+
+
+def _merges(
+    found: Mapping[Names, Comparison],
+    steps: Mapping[Names, Step],
+    read: Callable[[str], Network],
+) -> dict[Names, Step]:
+    """Returns steps from both parents to each network that is a weighted mean of two others."""
+    near: dict[str, list[tuple[float, str]]] = {}
+    for pair, one in found.items():
+        if one.relation in (Relation.FINE_TUNE, Relation.SAME_START) and not one.aligned:
+            for name, other in (pair, pair[::-1]):
+                near.setdefault(name, []).append((distance_of(one), other))
+    samples = {name: _sample(read(name)) for name in near}
+    merges = {}
+    for child, others in near.items():
+        nearest = [name for _, name in sorted(others)[:MOST_PARENTS]]
+        for one, other in combinations(sorted(nearest), 2):
+            if not _is_between(samples[child], samples[one], samples[other]):
+                continue
+            merge = merged_from(read(child), read(one), read(other))
+            if merge is None:
+                continue
+            for (parent, rest), weight in zip(((one, other), (other, one)), merge.weights[::-1], strict=True):
+                step = steps.get((parent, child))
+                if step is not None:  # twins give no step
+                    cost = COSTS[Relation.MERGE] + SIBLING * weight
+                    merges[parent, child] = Step(step.found, cost, 1.0, (rest, weight))
+                back = steps.get((child, parent))
+                if back is not None:
+                    merges[child, parent] = Step(back.found, back.cost + REVERSED, 0.0)
+    return merges
+
+
+def _sample(network: Network) -> np.ndarray:
+    """Returns some weights of a network, the same ones for networks of one layout."""
+    values, left = [], MOST_SAMPLED
+    for _, part in network.parts():
+        if left <= 0:
+            break
+        rows, columns, kernel = part.arranged_shape
+        height = max(1, min(rows, left // max(1, columns * kernel)))
+        values.append(network.read_sample(part, torch.arange(height), None).flatten()[:left].double().numpy())
+        left -= len(values[-1])
+    return np.concatenate(values)
+
+
+def _is_between(child: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether weights lie on the line between those of two others."""
+    if not len(child) == len(one) == len(other):
+        return False
+    line = other - one
+    length = float(line @ line)
+    if length == 0:
+        return False
+    weight = float((child - one) @ line) / length
+    rest = child - one - weight * line
+    return 0 < weight < 1 and float(rest @ rest) <= COLLINEAR * length
+
+
+def _edge(parent: str, child: str, step: Step) -> Edge:
+    relation = step.found.relation if step.merge is None else Relation.MERGE
+    return Edge(parent, child, relation, step.found.p_value, distance_of(step.found), step.confidence, step.merge)
