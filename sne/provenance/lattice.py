@@ -12,6 +12,10 @@ GROUPS = (0, 128, 64, 32)
 LEAST_VALUES = 6
 """Least number of entries that share a scale; fewer lie on some levels by chance."""
 
+FIRST_PIECES = 8
+FIRST_ENTRIES = 512
+"""Numbers of pieces, and of entries of each, that are tried first."""
+
 _TOLERANCE = 0.1  # of a step; values may have been rounded to half precision after they were scaled
 _LEVELS = {
     4: (7, 8, 15),
@@ -40,7 +44,7 @@ def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "r
     """
     for bits, steps in _LEVELS.items():
         for one, other in _pieces(original, made):
-            if one.shape[1] < LEAST_VALUES or not _has_repeated_values(other):
+            if one.shape[1] < LEAST_VALUES or not _may_be_levels(other, steps):
                 continue
             width, is_lattice = _on_levels(other, steps)
             is_constant = other.amax(1) == other.amin(1)
@@ -52,13 +56,13 @@ def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "r
     return 0
 
 
-def _has_repeated_values(values: Float[Tensor, "rows columns"]) -> bool:
-    """Whether some of the first rows hold a value twice, as rows of few levels do; short rows may do without."""
-    some = values[:16]
-    if some.shape[1] < 64:
-        return True
-    ordered = some.sort(dim=1).values
-    return bool((ordered.diff(dim=1) == 0).any())
+def _may_be_levels(values: Float[Tensor, "pieces entries"], steps: tuple[int, ...]) -> bool:
+    """Whether the first pieces lie on levels, by some of their entries and the smallest and largest one."""
+    some = values[:FIRST_PIECES]
+    ends = torch.stack([some.amin(1), some.amax(1)], 1)
+    some = torch.cat([some[:, :FIRST_ENTRIES], ends], 1)
+    is_constant = ends[:, 0] == ends[:, 1]
+    return bool((is_constant | _on_levels(some, steps)[1]).all())
 
 
 def _pieces(
