@@ -32,7 +32,9 @@ def lineage(
     index: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", show_default=False, help="All networks of an index, whose fingerprints need not be computed."
+            metavar="FOLDER",
+            show_default=False,
+            help="All networks of an index, whose fingerprints need not be computed.",
         ),
     ] = None,
     out: Annotated[

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sne.lab.studies import Design, Finished
 
 
+LINEAGE = "lineage"
+
 StudyName = Annotated[
     str | None, typer.Argument(help="Name of the study; without it, the studies are listed.", show_default=False)
 ]
@@ -89,8 +91,11 @@ def study(
     if list_all or name is None:
         _print_list(scale, as_json)
         return
+    if name == LINEAGE:
+        _run_lineage(scale, out, zoos, images, workers, ray)
+        return
     if name not in STUDIES:
-        raise StudyError(f"study {name!r} is not known, expected one of {', '.join(STUDIES)}")
+        raise StudyError(f"study {name!r} is not known, expected one of {', '.join((*STUDIES, LINEAGE))}")
     from sne.lab.studies import METHODS, check_extras, choose_methods, run_study, without_unavailable, write_report
     from sne.work import check_can_write_folder
 
@@ -122,21 +127,42 @@ def study(
         raise typer.Exit(1)
 
 
+def _run_lineage(
+    scale: str, out: Path | None, zoos: Path | None, images: Path | None, workers: int, ray: str | None
+) -> None:
+    """Runs the study of lineages, which has zoos and measures of its own."""
+    from sne.lab.lineage import run_lineage
+    from sne.work import check_can_write_folder
+
+    folder = Path("studies") / f"{LINEAGE}-{scale}" if out is None else out
+    check_can_write_folder(folder)
+    shelf = folder.parent / "zoos" if zoos is None else zoos
+    with stopped_by_user(folder), _progress() as progress:
+        report = run_lineage(scale, folder, zoos=shelf, images=images, workers=workers, ray=ray, progress=progress)
+    print(report.read_text())
+    print(f"report: {report}", file=sys.stderr)
+
+
 def _print_list(scale: str, as_json: bool) -> None:
     """Prints one line per study, and the names of all methods."""
     from sne.lab.studies import STUDIES
 
+    from sne.lab.lineage import DESIGNS, TITLE
+
     designs = {study.name: study.design(scale) for study in STUDIES.values()}
+    estimate = DESIGNS[scale].estimate if scale in DESIGNS else None
     if as_json:
         for study in STUDIES.values():
             design = designs[study.name]
             row = {"study": study.name, "question": study.question, "paper": study.paper, "estimate": design.estimate}
             print(json.dumps({**row, "methods": [method.name for method in design.methods]}))
+        print(json.dumps({"study": LINEAGE, "question": f"{TITLE}?", "paper": "", "estimate": estimate, "methods": []}))
         return
     rows = [
         {"study": study.name, scale: designs[study.name].estimate, "paper": study.paper or None, "title": study.title}
         for study in STUDIES.values()
     ]
+    rows.append({"study": LINEAGE, scale: estimate, "paper": None, "title": TITLE})
     print(format_table(rows))
     names = dict.fromkeys(method.name for design in designs.values() for method in design.methods)
     print(f"\nMethods: {', '.join(names)}\n\nRun one of them: sne study NAME --scale {scale} --out DIR")

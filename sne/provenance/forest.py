@@ -49,8 +49,12 @@ MADE = (Relation.PRECISION, Relation.PRUNED)
 SIBLING = 0.02
 """Further cost of an operation on a marked parent: each of several pruned copies was made from the original."""
 
-ALIGNED = 0.03
-"""Further cost where units have another order, signs or scales."""
+MOVED = 0.3
+"""Further cost of training where units have another order, signs or scales: a copy that was moved may be the parent."""
+
+DETOUR = 1.0
+"""Largest ratio of the squared distances by way of a parent and directly from its own parent. Steps of training are
+nearly at right angles, so that the ratio is near 1 where the parent lies between."""
 
 FARTHER = 0.1
 """Further cost for each doubling of the distance, from a parent that is farther than the nearest possible one."""
@@ -67,13 +71,13 @@ REVERSED = 0.5
 DOUBT = 0.05
 """Further cost of a step for each bit of the improbability of its direction."""
 
-ADAPTED = 0.1
-"""Further cost of a step from a network whose own parent it differs from by an update of low rank."""
+ADAPTED = 0.3
+"""Further cost of training that starts from a merge, or from a network with an update of low rank."""
 
 NEW_ROOT = 2.0
 """Cost of a further root; larger than that of any step between related networks."""
 
-HUB = 0.004
+HUB = 0.02
 """By how much less a parent costs, and five times as much a root, for each doubling of the number of networks whose
 cheapest parent it is."""
 
@@ -129,10 +133,15 @@ class Step:
     merge: tuple[str, float] | None = None
 
     @property
+    def relation(self) -> Relation:
+        """How the child was made."""
+        return self.found.relation if self.merge is None else Relation.MERGE
+
+    @property
     def is_told(self) -> bool:
         """Whether the values of the parent tell those of the child, so that the size of the change does not count."""
         is_made = self.found.relation in MADE and self.found.confidence == 1
-        return is_made or self.found.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION)
+        return is_made or self.found.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.LOW_RANK)
 
     def farther(self, nearest: float) -> "Step":
         """Returns the step with the cost of its length, compared to that of the nearest possible parent."""
@@ -159,13 +168,12 @@ def forest(names: Sequence[str], found: Mapping[Names, Comparison], read: Callab
     steps = possible_steps(found)
     steps |= _merges(found, steps, read)
     edges = _arborescence(names, steps)
-    # what was trained further is rarely made from one of several adapted copies
-    adapted = {child for parent, child in edges if steps[parent, child].found.relation is Relation.LOW_RANK}
+    adapted = {child for parent, child in edges if steps[parent, child].relation in (Relation.LOW_RANK, Relation.MERGE)}
     steps = {
         pair: replace(step, cost=step.cost + ADAPTED) if pair[0] in adapted and not step.is_told else step
         for pair, step in steps.items()
     }
-    edges = [_edge(*pair, steps[pair]) for pair in _arborescence(names, steps)]
+    edges = [_edge(*pair, steps[pair]) for pair in _without_detours(_arborescence(names, steps), steps)]
     order = {name: number for number, name in enumerate(names)}
     return sorted(edges, key=lambda edge: order[edge.child])
 
@@ -180,6 +188,24 @@ def _arborescence(names: Sequence[str], steps: Mapping[Names, Step]) -> list[Nam
     graph.add_edges_from((*pair, {"cost": step.cost - less[pair[0]]}) for pair, step in steps.items())
     tree = nx.minimum_spanning_arborescence(graph, attr="cost")
     return [pair for pair in tree.edges if pair[0] is not start]
+
+
+def _without_detours(edges: Sequence[Names], steps: Mapping[Names, Step]) -> list[Names]:
+    """Gives trained networks the parent of their parent, where the parent does not lie between the two."""
+    parents = {child: parent for parent, child in edges}
+
+    def length(parent: str, child: str) -> float:
+        step = steps.get((parent, child))
+        return math.nan if step is None or step.is_told or step.confidence == 0 else distance_of(step.found)
+
+    for child in parents:
+        while (parent := parents[child]) in parents:
+            above = parents[parent]
+            direct, ways = length(above, child), (length(above, parent), length(parent, child))
+            if steps[parent, child].merge is not None or not sum(ways) > DETOUR * direct:
+                break
+            parents[child] = above
+    return [(parent, child) for child, parent in parents.items()]
 
 
 def possible_steps(found: Mapping[Names, Comparison]) -> dict[Names, Step]:
@@ -201,8 +227,8 @@ def possible_steps(found: Mapping[Names, Comparison]) -> dict[Names, Step]:
             cost = _cost_of_kind(one) + (REVERSED if confidence == 0 else -DOUBT * math.log2(2 * confidence))
             if parent in marked:
                 cost += SIBLING if child in marked else UNMARKED
-            if one.aligned:
-                cost += ALIGNED
+            if one.aligned and one.relation is not Relation.SAME_FUNCTION:
+                cost += MOVED
             steps[parent, child] = Step(one, cost, confidence)
     nearest: dict[str, float] = {}
     for (_, child), step in steps.items():
@@ -277,5 +303,4 @@ def _is_between(child: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _edge(parent: str, child: str, step: Step) -> Edge:
-    relation = step.found.relation if step.merge is None else Relation.MERGE
-    return Edge(parent, child, relation, step.found.p_value, distance_of(step.found), step.confidence, step.merge)
+    return Edge(parent, child, step.relation, step.found.p_value, distance_of(step.found), step.confidence, step.merge)
