@@ -145,9 +145,8 @@ def _run_lineage(
 
 def _print_list(scale: str, as_json: bool) -> None:
     """Prints one line per study, and the names of all methods."""
-    from sne.lab.studies import STUDIES
-
     from sne.lab.lineage import DESIGNS, TITLE
+    from sne.lab.studies import STUDIES
 
     designs = {study.name: study.design(scale) for study in STUDIES.values()}
     estimate = DESIGNS[scale].estimate if scale in DESIGNS else None
