@@ -180,6 +180,8 @@ def forest(names: Sequence[str], found: Mapping[Names, Comparison], read: Callab
 
 def _arborescence(names: Sequence[str], steps: Mapping[Names, Step]) -> list[Names]:
     """Returns the edges of the minimum spanning arborescence, whose root is the parent of all roots."""
+    if not names:
+        return []
     hubs = hubs_of(steps)
     less = {name: HUB * math.log2(1 + hubs[name]) for name in names}
     start = object()

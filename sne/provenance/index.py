@@ -17,6 +17,7 @@ from sne.errors import ProvenanceError
 from sne.predictors import Predictor
 from sne.predictors.spreading import spread
 from sne.provenance.entries import entries, gone
+from sne.provenance.fingerprint import Fingerprint
 from sne.provenance.rows import EMBEDDING, PART, STAMP, VECTORS, read_rows, schema_of
 from sne.provenance.table import Table, quoted
 from sne.work import Executor, InThisProcess, check_can_write_folder, write_atomically
@@ -177,6 +178,16 @@ class Index:
         """Returns some columns of all rows, in any order."""
         empty = pa.table({name: [] for name in columns})
         return self._table.ask(lambda table: table.search().select(list(columns)).limit(None).to_arrow(), empty)
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Returns the fingerprints of all networks by path, in the order of paths."""
+        found = self.rows(["path", "content", "layout", *VECTORS]).sort_by("path")
+        vectors = [np.array(found[name].to_pylist(), np.float32).reshape(len(found), -1) for name in VECTORS]
+        texts = [found[name].to_pylist() for name in ("path", "content", "layout")]
+        return {
+            path: Fingerprint(content, layout, sketch, chain)
+            for path, content, layout, sketch, chain in zip(*texts, *vectors, strict=True)
+        }
 
     def _stamps(self) -> dict[str, str]:
         """Returns the stamp of each path."""

@@ -196,8 +196,8 @@ def _pairs(trees: TreeZoo, design: LineageDesign, work: Path) -> dict[str, Any]:
             strange = compare(stranger, child)
             both = {SNE: (_score(found), _score(strange))}
             for opponent in OPPONENTS:
-                mine, *rest = (opponent.prepare(network) for network in (child, parent, stranger))
-                both[opponent.name] = tuple(opponent.similarity(mine, other) for other in rest)
+                mine, theirs, strange_one = (opponent.prepare(network) for network in (child, parent, stranger))
+                both[opponent.name] = (opponent.similarity(mine, theirs), opponent.similarity(mine, strange_one))
             false = strange.related and (strange.p_value is None or strange.p_value < SIGNIFICANT)
             scores.append({"kind": kind, "scores": both, "false": false})
     return {"named": named, "scores": scores}

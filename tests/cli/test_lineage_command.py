@@ -1,0 +1,69 @@
+"""`sne lineage`: trees in the terminal, and graphs in files."""
+
+import json
+
+import networkx as nx
+import pytest
+import torch
+from provenance.descendants import noisy, perceptron
+
+
+@pytest.fixture
+def files(tmp_path):
+    folder = tmp_path / "checkpoints"
+    (folder / "made").mkdir(parents=True)
+    state = perceptron(0).state_dict()
+    torch.save(state, folder / "root.pt")
+    torch.save({name: values.half() for name, values in state.items()}, folder / "made" / "half.pt")
+    torch.save(noisy(state, 0.2), folder / "made" / "tuned.pt")
+    torch.save(perceptron(1).state_dict(), folder / "stranger.pt")
+    return folder
+
+
+def test_trees_are_printed(sne_command, files):
+    done = sne_command("lineage", files)
+    assert done.status == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "root.pt"
+    assert lines[1].endswith("made/half.pt  precision") and "made/tuned.pt  fine-tune (0." in lines[2]
+    assert lines[-1] == "4 networks: 1 tree, 1 without relatives"
+
+
+def test_json_has_edges_and_roots(sne_command, files):
+    (found,) = sne_command("lineage", files, "--json").json()
+    assert {edge["relation"] for edge in found["edges"]} == {"precision", "fine-tune"}
+    assert all(edge["parent"].endswith("root.pt") for edge in found["edges"])
+    assert len(found["networks"]) == 4 and len(found["roots"]) == 2
+
+
+@pytest.mark.parametrize("suffix", ["json", "graphml", "mmd"])
+def test_graphs_are_written(sne_command, files, tmp_path, suffix):
+    out = tmp_path / f"graph.{suffix}"
+    assert sne_command("lineage", files, "--out", out).status == 0
+    if suffix == "json":
+        assert len(json.loads(out.read_text())["edges"]) == 2
+    elif suffix == "graphml":
+        assert nx.read_graphml(out).number_of_edges() == 2
+    else:
+        assert out.read_text().startswith("flowchart TD") and out.read_text().count("-->") == 2
+
+
+def test_the_networks_of_an_index_are_enough(sne_command, files, tmp_path):
+    index = tmp_path / "index"
+    assert sne_command("index", files, "--out", index).status == 0
+    (found,) = sne_command("lineage", "--index", index, "--json").json()
+    (direct,) = sne_command("lineage", files, "--json").json()
+    assert [(edge["parent"], edge["child"]) for edge in found["edges"]] == [
+        (edge["parent"], edge["child"]) for edge in direct["edges"]
+    ]
+
+
+def test_mistakes_are_one_line(sne_command, files, tmp_path):
+    for arguments in (("--json",), (files, "--index", tmp_path / "index")):
+        done = sne_command("lineage", *arguments)
+        assert done.status == 2 and done.err == "sne: expected either SOURCE arguments or --index\n"
+    done = sne_command("lineage", files, "--out", tmp_path / "graph.png")
+    assert done.status == 2 and "expected a name that ends in .json, .graphml, .mmd" in done.err
+    (files / "broken.pt").write_bytes(b"nothing")
+    done = sne_command("lineage", files)
+    assert done.status == 2 and "broken.pt" in done.err and "1 tree" in done.out

@@ -1,0 +1,162 @@
+"""The forest of parents and children: exact operations, training, merges, copies, strangers."""
+
+import json
+
+import networkx as nx
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from sne.provenance.lineage import lineage
+from sne.provenance.relation import Relation
+from sne.work import ProcessPool
+
+
+def tuned(state, seed):
+    """Changes a network as further training does: all weights a little, and biases away from zero."""
+    generator = torch.Generator().manual_seed(seed)
+    made = {}
+    for name, values in state.items():
+        noise = torch.randn(values.shape, generator=generator)
+        made[name] = values + 0.15 * values.std() * noise if values.ndim > 1 else 1.5 * values + 0.02 * noise
+    return made
+
+
+def network(seed):
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Linear(16, 48), nn.ReLU(), nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 4))
+    return {name: values.detach() for name, values in module.state_dict().items()}
+
+
+def quantised(state):
+    made = dict(state)
+    for name, values in state.items():
+        if values.ndim > 1:
+            step = values.abs().amax(1, keepdim=True) / 127
+            made[name] = (values / step).round() * step
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A root, what was made of it, and a stranger."""
+    folder = tmp_path_factory.mktemp("lineage")
+    root = network(0)
+    other, long = tuned(root, 1), tuned(root, 2)
+    further = tuned(other, 3)
+    order = torch.randperm(48, generator=torch.Generator().manual_seed(1))
+    states = {
+        "root": root,
+        "other": other,
+        "further": further,
+        "long": long,
+        "merge": {name: 0.7 * values + 0.3 * other[name] for name, values in long.items()},
+        "half": {name: values.half() for name, values in root.items()},
+        "int8": quantised(root),
+        "other_half": {name: values.half() for name, values in other.items()},
+        "pruned": {
+            name: values * (values.abs() > values.abs().median()) if values.ndim > 1 else values
+            for name, values in root.items()
+        },
+        "permuted": {
+            **root,
+            "0.weight": root["0.weight"][order],
+            "0.bias": root["0.bias"][order],
+            "2.weight": root["2.weight"][:, order],
+        },
+        "stranger": network(5),
+    }
+    for name, state in states.items():
+        save_file({key: values.contiguous() for key, values in state.items()}, folder / f"{name}.safetensors")
+    return folder
+
+
+def raise_error(path, error):
+    raise AssertionError(f"{path}: {error}")
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    return lineage([str(path) for path in sorted(folder.iterdir())], errors=raise_error)
+
+
+def short(path):
+    return path.rpartition("/")[2].removesuffix(".safetensors")
+
+
+def test_parents_are_found(found):
+    edges = {short(edge.child): (short(edge.parent), edge.relation) for edge in found.edges}
+    assert edges.pop("merge") in (("long", Relation.MERGE), ("other", Relation.MERGE))
+    assert edges == {
+        "half": ("root", Relation.PRECISION),
+        "int8": ("root", Relation.PRECISION),
+        "pruned": ("root", Relation.PRUNED),
+        "permuted": ("root", Relation.SAME_FUNCTION),
+        "other": ("root", Relation.FINE_TUNE),
+        "long": ("root", Relation.FINE_TUNE),
+        "further": ("other", Relation.FINE_TUNE),
+        "other_half": ("other", Relation.PRECISION),
+    }
+    assert [short(root) for root in found.roots] == ["root", "stranger"]
+
+
+def test_merges_have_both_parents_and_weights(found):
+    edge = next(edge for edge in found.edges if short(edge.child) == "merge")
+    other, weight = edge.merged_with
+    weights = {short(edge.parent): 1 - weight, short(other): weight}
+    assert weights == {"long": pytest.approx(0.7, abs=1e-3), "other": pytest.approx(0.3, abs=1e-3)}
+
+
+def test_confidence_is_one_only_where_values_tell(found):
+    for edge in found.edges:
+        if edge.relation in (Relation.PRECISION, Relation.PRUNED, Relation.MERGE):
+            assert edge.confidence == 1
+        else:
+            assert edge.confidence < 1
+
+
+def test_descendants_come_after_their_parents(found):
+    root = found.roots[0]
+    below = [short(name) for name in found.descendants(root)]
+    assert len(below) == 9 and below.index("other") < below.index("further")
+
+
+def test_the_graph_is_written_and_read_again(found, tmp_path):
+    graph = found.to_graph()
+    assert graph.number_of_edges() == len(found.edges) + 1  # the merge has two parents
+    nx.write_graphml(graph, tmp_path / "graph.graphml")
+    assert nx.read_graphml(tmp_path / "graph.graphml").number_of_edges() == graph.number_of_edges()
+    plain = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert len(plain["edges"]) == 9 and plain["roots"] == list(found.roots)
+
+
+def test_labels_of_mermaid_are_escaped():
+    from sne.provenance.forest import Edge
+    from sne.provenance.lineage import Lineage
+
+    edge = Edge('a"<b>', "c", Relation.PRUNED, None, 0.0, 1.0)
+    text = Lineage(('a"<b>', "c"), (edge,), ()).to_mermaid()
+    assert text.splitlines()[1] == '    n0["a#quot;#lt;b#gt;"]' and '-->|"pruned"|' in text
+
+
+def test_worker_processes_find_the_same(folder, found):
+    again = lineage([str(path) for path in sorted(folder.iterdir())], errors=raise_error, executor=ProcessPool(2))
+    assert again.to_json() == found.to_json()
+
+
+def test_unreadable_files_are_named_and_left_out(folder, tmp_path):
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no network")
+    said = []
+    paths = [str(folder / "root.safetensors"), str(folder / "half.safetensors"), str(broken)]
+    found = lineage(paths, errors=lambda path, error: said.append(path))
+    assert said == [str(broken)] and len(found.networks) == 2 and len(found.edges) == 1
+
+
+def test_single_and_unrelated_networks_have_no_parents(folder):
+    alone = lineage([str(folder / "root.safetensors")], errors=raise_error)
+    assert alone.edges == () and len(alone.roots) == 1
+    two = lineage([str(folder / f"{name}.safetensors") for name in ("root", "stranger")], errors=raise_error)
+    assert two.edges == () and len(two.roots) == 2
+    assert lineage([], errors=raise_error).networks == ()
