@@ -14,12 +14,13 @@ from jaxtyping import Float
 from sne.errors import ProvenanceError, WriteError, install_hint
 from sne.networks import Network
 from sne.predictors import Predictor
+from sne.provenance.chain import CHAIN
 from sne.provenance.entries import entries, family_of, gone, read_entry
-from sne.provenance.fingerprint import CHAIN, SKETCH, Fingerprint, fingerprint
+from sne.provenance.fingerprint import SKETCH, Fingerprint, fingerprint
 from sne.work import check_can_write_folder, write_atomically
 from sne.zoo.store.folder import FolderLock
 
-VERSION = 1
+VERSION = 2
 """Version of the columns and of the fingerprints."""
 
 SETTINGS = "sne-index.json"
