@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from sne.networks import Layer, LayerType, Network, Part, Role
 from sne.symmetry import symmetry_by_name
 
-CHAIN = 128
+CHAIN = 256
 """Length of the chain."""
 
 PROBES = 24
@@ -131,8 +131,8 @@ class Chain:
             for depth, gram in enumerate(_grams(matrices, side)):
                 length = float(np.linalg.norm(gram))
                 if length > 0:
-                    found += _random(len(gram), CHAIN, side, depth).T @ gram / (length * (1 + depth))
-        return found
+                    found += _random(len(gram), CHAIN, side, depth).T @ gram / (length * (1 + depth) ** 0.5)
+        return found / CHAIN**0.5
 
 
 def _key(units: _Units | None, width: int) -> tuple[int | None, int]:
