@@ -8,14 +8,13 @@ from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.networks import Network
 from sne.provenance.evidence import Evidence, compare_pair, mean_cosine
-from sne.provenance.hypotheses import Layout, Standing, closest_alignment
+from sne.provenance.hypotheses import Standing, closest_alignment, known_layout
 from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
 from sne.provenance.relation import LEAST_SHARE, Relation, Test, name_relation
 from sne.provenance.states import Counterpart, StoredState
 from sne.provenance.units import Units
-from sne.symmetry import symmetry_of
 
 CLOSE_AS_STORED = 0.98
 """Networks whose matrices have a larger mean cosine as they are stored are not aligned."""
@@ -141,7 +140,7 @@ def compare(
             on_progress(number + 1, len(matching.pairs))
     all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
     states = StoredState(one), Counterpart(one, other, matching)
-    known = Layout(symmetry_of(one), "")
+    known = known_layout(one, other, states[1])
     independence = judge_independence(*states, Units(known.symmetry, one, states[1]))
     test = Test(independence.p_value, least_p_value(independence))
     verdict = name_relation(found, test, all_matched)

@@ -1,7 +1,7 @@
 """Are two networks independent? Exact and nearly exact p-values from the matching of their hidden units."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, lgamma
 
 import numpy as np
@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.provenance.alignment import move_units
+from sne.provenance.alignment import align_signs, move_units
+from sne.provenance.states import at_canonical_point
 from sne.provenance.units import UnitGroup, Units, best_match, features, own_features, similarity
 
 CERTAIN = 1e-9
@@ -64,7 +65,8 @@ def judge_independence(
     matched with the unit of the same place is distributed as the fixed points of random permutations. This p-value is
     exact for every architecture of known symmetry.
 
-    **In any order.** Copies may have permuted units. They are matched twice: by incoming weights, going forward from
+    **In any order.** Copies may have permuted units. Scales and signs are brought to their canonical point, which is a
+    function of each network alone. Units are matched twice: by incoming weights, going forward from
     the inputs, and by outgoing weights, going back from the outputs. The two matchings use different weights. Units of
     independent networks that learned the same task are of similar types, on which both matchings agree; the directions
     in which types differ are therefore removed (`own_features`), which makes the fixed points of one matching against
@@ -87,7 +89,10 @@ def judge_independence(
     if not stored:
         return Independence(None, (), ())
     p_stored = fixed_points_p_value(stored)
-    twice = () if p_stored < CERTAIN else tuple(_in_any_order(first, second, units, seed))
+    twice: tuple[Agreement, ...] = ()
+    if p_stored >= CERTAIN:
+        one, other = (at_canonical_point(state, units.symmetry) for state in (first, second))
+        twice = tuple(_in_any_order(one, other, units, seed))
     p_value = 2 * min(p_stored, fixed_points_p_value(twice))
     return Independence(min(1.0, max(p_value, LEAST_P)), stored, twice)
 
@@ -96,8 +101,8 @@ def _in_stored_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
 ) -> Iterator[Agreement]:
     for number, (group, spans) in enumerate(units.in_order("both")):
-        similar = similarity(*features(first, second, group.group, spans), can_flip=False)
-        found = best_match(similar, seed + number)
+        blocks = [replace(block, can_flip=False) for block in features(first, second, group, spans)]
+        found = best_match(similarity(blocks), seed + number)
         yield Agreement(group.group.name, group.size, int((found == torch.arange(group.size)).sum()))
 
 
@@ -119,10 +124,11 @@ def _matchings(
     moved = dict(second)
     found = {}
     for number, (group, spans) in enumerate(units.in_order(side)):
-        rows = features(first, moved, group.group, spans)
-        own = best_match(similarity(*own_features(*rows), group.can_flip), seed + number)
+        blocks = features(first, moved, group, spans)
+        own = best_match(similarity([own_features(block) for block in blocks]), seed + number)
         found[group.group.name] = (group, own)
-        move_units(moved, group.group, best_match(similarity(*rows, group.can_flip), seed + number))
+        move_units(moved, group.group, best_match(similarity(blocks), seed + number))
+        align_signs(first, moved, group.group, spans)
     return found
 
 
