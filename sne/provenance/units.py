@@ -27,7 +27,7 @@ CHANNEL_FEATURES = 64
 LEAST_MASKED = 0.05
 """Least share of zeros of a mask."""
 
-SHARED_DIRECTIONS = 0.2
+SHARED_DIRECTIONS = 0.1
 """Share of the principal directions of all units that `own_features` removes, the largest ones first."""
 
 
@@ -226,12 +226,13 @@ def _has_shared_mask(one: Float[Tensor, "units features"], other: Float[Tensor, 
 
 
 def own_features(block: Block) -> Block:
-    """Removes the directions in which the units of both networks vary most.
+    """Brings units to norm 1, and removes the directions in which the units of both networks vary most.
 
-    Networks that learned the same task have units of the same types, although they are independent. Types differ along
-    the largest principal directions; what a unit has beyond its type lies in the others.
+    Networks that learned the same task have units of the same types, although they are independent. Types differ in
+    norm and along the largest principal directions; what a unit has beyond its type lies in the other directions.
     """
     both = torch.cat([block.first, block.second])
+    both = both / both.norm(dim=1, keepdim=True).clamp_min(1e-20)
     both = both - both.mean(0)
     is_tall = len(both) > both.shape[1]
     wide = both.double()
