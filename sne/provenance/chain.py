@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sne.networks import Layer, LayerType, Network, Part, Role
+from sne.provenance.norms import scaled_by_batch_norms
 from sne.symmetry import symmetry_by_name
 
 CHAIN = 256
@@ -86,9 +87,8 @@ class Chain:
     def __init__(self, network: Network) -> None:
         self._places = _places(network)
         self._matrices: list[_Matrix] = []
-        self._unscaled: list[_Matrix] = []  # matrices whose batch norm has not come yet
         self._scales: dict[tuple[int | None, int], Float[np.ndarray, " units"]] = {}
-        self._normed: tuple[str, _Matrix] | None = None
+        self._normed = scaled_by_batch_norms(network, lambda part: self._group(part, part.out_axis or 0))
 
     def add_matrix(self, part: Part, values: Float[np.ndarray, "out in kernel"]) -> None:
         """Adds a matrix; parts are added in the order of the network."""
@@ -97,27 +97,24 @@ class Chain:
         scale = self._scales.get(_key(ends[1], values.shape[1]))
         matrix = _Matrix(part, values if scale is None else values * scale[:, None], *ends)
         self._matrices.append(matrix)
-        self._unscaled.append(matrix)
+
+    def _group(self, part: Part, axis: int) -> int | None:
+        units = _units(self._places, part, axis)
+        return None if units is None else units.group
 
     def add_vector(self, layer: Layer, part: Part, values: Float[np.ndarray, " units"]) -> None:
         """Adds a vector of a norm: batch norms scale the matrix before them, others what is read after them."""
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-        key = _key(_units(self._places, part, part.out_axis), len(values))
-        if layer.type is not LayerType.BATCH_NORM:
-            if part.role is Role.SCALE:
-                self._scales[key] = values
-            return
-        if part.role is Role.RUNNING_VAR:
-            values = (np.abs(values) + BATCH_NORM_EPSILON) ** -0.5
-        elif part.role is not Role.SCALE:
-            return
-        if self._normed is None or self._normed[0] != layer.name:
-            place = next((i for i, one in enumerate(self._unscaled) if _key(one.feeds, len(one.values)) == key), None)
-            if place is None:
+        if layer.type is LayerType.BATCH_NORM:
+            if part.role is Role.RUNNING_VAR:
+                values = (np.abs(values) + BATCH_NORM_EPSILON) ** -0.5
+            elif part.role is not Role.SCALE:
                 return
-            self._normed = layer.name, self._unscaled.pop(place)
-        matrix = self._normed[1]
-        matrix.values = matrix.values * values[:, None, None]
+            for matrix in self._matrices:
+                if matrix.part is self._normed.get(layer.name):
+                    matrix.values = matrix.values * values[:, None, None]
+        elif part.role is Role.SCALE:
+            self._scales[_key(_units(self._places, part, part.out_axis), len(values))] = values
 
     def features(self) -> Float[np.ndarray, " chain"]:
         """Returns the chain."""
@@ -152,9 +149,7 @@ def _places(network: Network) -> dict[tuple[str, int], Int[np.ndarray, "3 axis"]
     return found
 
 
-def _units(
-    places: dict[tuple[str, int], Int[np.ndarray, "3 axis"]], part: Part, axis: int | None
-) -> _Units | None:
+def _units(places: dict[tuple[str, int], Int[np.ndarray, "3 axis"]], part: Part, axis: int | None) -> _Units | None:
     """Returns the units on an axis of a part; None unless all its entries are units of one group."""
     found = places.get((part.tensor, axis)) if axis is not None else None
     if found is None:

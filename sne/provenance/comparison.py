@@ -8,12 +8,12 @@ from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.networks import Network
 from sne.provenance.evidence import Evidence, compare_pair, mean_cosine
-from sne.provenance.hypotheses import Standing, closest_alignment, known_layout
+from sne.provenance.hypotheses import Standing, closest_alignment, known_layout, sequential_layout
 from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
 from sne.provenance.relation import LEAST_SHARE, Relation, Test, name_relation
-from sne.provenance.states import Counterpart, StoredState
+from sne.provenance.states import Counterpart, StoredState, renamed
 from sne.provenance.units import Units
 
 CLOSE_AS_STORED = 0.98
@@ -22,6 +22,9 @@ CLOSE_AS_STORED = 0.98
 MOST_ALIGNED = 200_000_000
 """Largest number of weights of networks whose units are aligned, which takes all tensors of one of them in memory."""
 
+
+HOPELESS = 1e-3
+"""Networks whose units agree with a larger p-value are not aligned, if copies would have reached a small one."""
 
 TRAINED = (Relation.FINE_TUNE, Relation.SAME_START, Relation.PARTIAL, Relation.INDEPENDENT)
 """Relations of networks that alignment may show to be closer."""
@@ -141,12 +144,17 @@ def compare(
     all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
     states = StoredState(one), Counterpart(one, other, matching)
     known = known_layout(one, other, states[1])
-    independence = judge_independence(*states, Units(known.symmetry, one, states[1]))
+    assumed = None
+    if not known.is_stored and one.num_weights <= MOST_ALIGNED:
+        symmetry = renamed(sequential_layout(one).symmetry, {name: name for name in states[1]})
+        assumed = Units(symmetry, one, states[1]) if symmetry.groups != known.symmetry.groups else None
+    independence = judge_independence(*states, Units(known.symmetry, one, states[1]), assumed=assumed)
     test = Test(independence.p_value, least_p_value(independence))
     verdict = name_relation(found, test, all_matched)
     best = Standing(tuple(found), verdict, test, (), "")
     is_close = mean_cosine(found) > CLOSE_AS_STORED
-    if verdict.relation in TRAINED and not is_close and one.num_weights <= MOST_ALIGNED:
+    is_hopeless = test.speaks_against and test.p_value is not None and test.p_value > HOPELESS
+    if verdict.relation in TRAINED and not (is_close or is_hopeless) and one.num_weights <= MOST_ALIGNED:
         best = closest_alignment(one, matching, states, known, best, all_matched)
     return _comparison(one, other, best, matching, no_merge)
 

@@ -16,6 +16,9 @@ from sne.provenance.units import UnitGroup, Units, best_match, features, own_fea
 CERTAIN = 1e-9
 """With a smaller p-value in stored order, no other order is tried."""
 
+SCALES = 1e-3
+"""Tolerance of the logarithms of scales, which need not be exact to match units."""
+
 LEAST_P = 1e-300
 """Smaller p-values are given as this one."""
 
@@ -46,17 +49,24 @@ class Independence:
         stored: Agreement of the best matching with the stored order, by group.
         twice: Agreement of the matching by incoming weights with that by outgoing weights, by group; empty if the
             stored order is certain.
+        assumed: The same by an assumed symmetry; empty if none was given, or if the others are certain.
     """
 
     p_value: float | None
     stored: tuple[Agreement, ...]
     twice: tuple[Agreement, ...]
+    assumed: tuple[Agreement, ...] = ()
 
 
 def judge_independence(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int = 0
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    units: Units,
+    seed: int = 0,
+    *,
+    assumed: Units | None = None,
 ) -> Independence:
-    """Tests whether two networks of one layout are independent, by two agreements of their hidden units.
+    """Tests whether two networks of one layout are independent, by agreements of their hidden units.
 
     **In stored order.** Units are matched by all weights whose other axes are inputs, outputs or units of layers that
     come earlier in this order. Initial weights and training do not depend on the order in which units are stored. For
@@ -72,13 +82,16 @@ def judge_independence(
     in which types differ are therefore removed (`own_features`), which makes the fixed points of one matching against
     the other nearly distributed as above. benchmarks/results/independent_pairs.md has the figures.
 
-    The p-value is twice the smaller of the two, or twice the first one if that is below `CERTAIN`.
+    The second test is repeated with an assumed symmetry, if one is given. The two matchings use different weights
+    under a wrong assumption, too. The p-value is the smallest one times the number of tests; no further test is made
+    once one is below `CERTAIN`.
 
     Args:
         first: Tensors of one network.
         second: Tensors of the other network, with the same names and shapes.
         units: Their hidden units.
         seed: Seed of the order in which equal units are matched.
+        assumed: Their hidden units by a symmetry that is fixed in advance, but not certain.
 
     Source: Zhu et al., "Independence Tests for Language Models", arXiv 2502.12292, section 3: units are matched by two
         matrices of a feed-forward layer, and the two permutations are compared.
@@ -88,13 +101,15 @@ def judge_independence(
     stored = tuple(_in_stored_order(first, second, units, seed))
     if not stored:
         return Independence(None, (), ())
-    p_stored = fixed_points_p_value(stored)
-    twice: tuple[Agreement, ...] = ()
-    if p_stored >= CERTAIN:
-        one, other = (at_canonical_point(state, units.symmetry) for state in (first, second))
-        twice = tuple(_in_any_order(one, other, units, seed))
-    p_value = 2 * min(p_stored, fixed_points_p_value(twice))
-    return Independence(min(1.0, max(p_value, LEAST_P)), stored, twice)
+    found: list[tuple[Agreement, ...]] = [(), ()]
+    p_values = [fixed_points_p_value(stored)]
+    for number, some in enumerate((units, assumed)):
+        if some is not None and min(p_values) >= CERTAIN:
+            one, other = (at_canonical_point(state, some.symmetry, SCALES) for state in (first, second))
+            found[number] = tuple(_in_any_order(one, other, some, seed))
+            p_values.append(fixed_points_p_value(found[number]))
+    p_value = (2 if assumed is None else 3) * min(p_values)
+    return Independence(min(1.0, max(p_value, LEAST_P)), stored, *found)
 
 
 def _in_stored_order(

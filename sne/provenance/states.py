@@ -14,6 +14,9 @@ from sne.symmetry.canonical import CANONICAL_KINDS
 from sne.symmetry.symmetry import Symmetry
 from sne.symmetry.transformation import apply_to_tensor
 
+EXACT = 1e-8
+"""Tolerance of scales where equal networks are to become equal."""
+
 MOST_BALANCED = 50_000_000
 """Largest number of weights whose scales and signs are brought to their canonical point."""
 
@@ -121,11 +124,18 @@ def renamed(symmetry: Symmetry, names: Mapping[str, str]) -> Symmetry:
     )
 
 
-def at_canonical_point(state: Mapping[str, Tensor], symmetry: Symmetry) -> Mapping[str, Tensor]:
+def at_canonical_point(
+    state: Mapping[str, Tensor], symmetry: Symmetry, tolerance: float = EXACT
+) -> Mapping[str, Tensor]:
     """Returns a network with scales and signs of its units at the canonical point.
 
     It is a function of the network alone that commutes with permutations of units. Large networks stay as they are, and
     so do units of groups that reach tensors which the state has not.
+
+    Args:
+        state: Tensors by name.
+        symmetry: Symmetry of the network.
+        tolerance: Tolerance of the logarithms of scales.
     """
     symmetry = renamed(symmetry, {name: name for name in symmetry.shapes if name in state})
     moving = {
@@ -137,7 +147,7 @@ def at_canonical_point(state: Mapping[str, Tensor], symmetry: Symmetry) -> Mappi
     if not moving or sum(torch.Size(symmetry.shapes[name]).numel() for name in moving) > MOST_BALANCED:
         return state
     raw = {name: state[name].float() for name in moving}
-    found = canonical_transformation(symmetry, raw)
+    found = canonical_transformation(symmetry, raw, tolerance=tolerance)
     return _Replaced({name: apply_to_tensor(found, name, values) for name, values in raw.items()}, state)
 
 

@@ -207,9 +207,7 @@ def features(
     return tuple(Block(torch.cat(one, 1), torch.cat(other, 1), owner != "") for owner, (one, other) in found.items())
 
 
-def _squares_of_channels(
-    state: Mapping[str, Tensor], group: Group, span: Span
-) -> Float[Tensor, "units features"]:
+def _squares_of_channels(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Tensor, "units features"]:
     """Returns sums of squares, over the channels of each unit, of random combinations of the entries of a channel."""
     values = state[span.tensor].movedim(span.dim, 0)
     values = values[span.positions(group.size)].reshape(group.size * span.outer, span.inner, -1).float()

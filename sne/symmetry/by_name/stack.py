@@ -87,6 +87,8 @@ def _allow(claims: Claims, order: Sequence[StackLayer], names: Sequence[str], ki
                 kind for kind in kinds if kind == "scaling" or kinds_of == {"linear"}
             ]  # pooling by maxima does not commute with signs
             claims.allow(name, *allowed)
+        elif "recurrent" in kinds_of <= {"linear", "recurrent"}:
+            claims.allow(name, *(kind for kind in kinds if kind == "sign"))
 
 
 def _fix_ends(claims: Claims, order: Sequence[StackLayer]) -> None:
