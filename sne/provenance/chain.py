@@ -3,19 +3,22 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from sne.networks import Layer, LayerType, Network, Part, Role
-from sne.provenance.norms import scaled_by_batch_norms
-from sne.symmetry import symmetry_by_name
+from sne.provenance.assumed import scaled_by_batch_norms, sequential_symmetry
 
 CHAIN = 256
 """Length of the chain."""
 
 PROBES = 24
 """Number of random inputs, and of random combinations of outputs, that are passed through the matrices."""
+
+DEPTHS = 40
+"""Largest number of matrices from either end of which the chain has something."""
 
 OUTPUTS = 16
 """Number of outputs of the last matrix that are kept, in their order."""
@@ -76,9 +79,10 @@ class Chain:
     numbers, summed over the units of a matrix (a Gram matrix of the probes), do not depend on the order, the signs and
     the scales of hidden units: a unit's scale multiplies what feeds it and divides what reads it. Gram matrices of all
     depths, each at norm 1, are projected to one vector, those near the inputs and the outputs with the largest weights,
-    because further training changes them least.
+    because further training changes them least. Batch norms scale the matrix before them, and other norms what is read
+    after them.
 
-    Which axes have the same hidden units follows from names and shapes, with plain stacks taken as sequential.
+    Which axes have the same hidden units follows from names and shapes (`sequential_symmetry`).
 
     Args:
         network: The network.
@@ -94,6 +98,7 @@ class Chain:
         """Adds a matrix; parts are added in the order of the network."""
         ends = [_units(self._places, part, axis) for axis in (part.out_axis, part.in_axis)]
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        values = values / max(float(np.abs(values).max()), 1e-30)  # squares of huge values overflow
         scale = self._scales.get(_key(ends[1], values.shape[1]))
         matrix = _Matrix(part, values if scale is None else values * scale[:, None], *ends)
         self._matrices.append(matrix)
@@ -111,7 +116,7 @@ class Chain:
             elif part.role is not Role.SCALE:
                 return
             for matrix in self._matrices:
-                if matrix.part is self._normed.get(layer.name):
+                if matrix.part == self._normed.get(layer.name):
                     matrix.values = matrix.values * values[:, None, None]
         elif part.role is Role.SCALE:
             self._scales[_key(_units(self._places, part, part.out_axis), len(values))] = values
@@ -125,7 +130,7 @@ class Chain:
         ]
         found = np.zeros(CHAIN)
         for side, matrices in enumerate((self._matrices, backward)):
-            for depth, gram in enumerate(_grams(matrices, side)):
+            for depth, gram in enumerate(islice(_grams(matrices, side), DEPTHS)):
                 length = float(np.linalg.norm(gram))
                 if length > 0:
                     found += _random(len(gram), CHAIN, side, depth).T @ gram / (length * (1 + depth) ** 0.5)
@@ -138,7 +143,7 @@ def _key(units: _Units | None, width: int) -> tuple[int | None, int]:
 
 def _places(network: Network) -> dict[tuple[str, int], Int[np.ndarray, "3 axis"]]:
     """Returns group, unit and number of the copy of each entry of an axis, -1 without a group, by tensor and axis."""
-    symmetry = symmetry_by_name(network, assume_sequential=True)
+    symmetry = sequential_symmetry(network)
     found: dict[tuple[str, int], Int[np.ndarray, "3 axis"]] = {}
     for number, group in enumerate(symmetry.groups):
         for span, positions in group.places:
@@ -161,37 +166,47 @@ def _units(places: dict[tuple[str, int], Int[np.ndarray, "3 axis"]], part: Part,
 def _grams(matrices: Sequence[_Matrix], side: int) -> Iterator[Float[np.ndarray, " products"]]:
     """Passes probes through matrices in order; yields products of the probes, summed over the units of each."""
     upper = np.triu_indices(PROBES)
-    passed: dict[int, Float[np.ndarray, "units probes"]] = {}
+    passed: dict[int, Float[np.ndarray, "_ probes"]] = {}
     for number, matrix in enumerate(matrices):
-        units = matrix.reads
-        rows, columns, kernel = matrix.values.shape
-        if units is None:
-            given = _random(columns, PROBES, 2, side)
-        elif units.group in passed:
-            given = passed[units.group][units.unit]
-            if units.copy.any():
-                given = given * _random(int(units.copy.max()) + 1, PROBES, 3)[units.copy]
-        else:
+        if matrix.reads is not None and matrix.reads.group not in passed:
             continue
-        if kernel > 1:
-            given = (given[:, None] * _random(kernel, PROBES, 4)).reshape(-1, PROBES)
-        found = matrix.values.reshape(rows, -1) @ given
-        units = matrix.feeds
-        if units is not None and units.copy.any():
-            found, alone = np.zeros((int(units.unit.max()) + 1, PROBES)), found
-            np.add.at(found, units.unit, alone * _random(int(units.copy.max()) + 1, PROBES, 3)[units.copy])
-        if units is None and number == len(matrices) - 1 and side == 0:
+        found = _pass_through(matrix, passed, side)
+        if matrix.feeds is None and number == len(matrices) - 1 and side == 0:
             yield found[:OUTPUTS].reshape(-1)  # outputs keep their order
             continue
         alike = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-30)
-        gram = alike.T @ alike - np.eye(PROBES) * len(alike) / PROBES
-        yield gram[upper]
-        if units is not None and units.group not in passed and not matrix.is_side_gate:
-            passed[units.group] = found if units.copy.any() else found[np.argsort(units.unit)]
-            passed[units.group] /= max(float(np.abs(found).max()), 1e-30)
+        yield (alike.T @ alike - np.eye(PROBES) * len(alike) / PROBES)[upper]
+        if matrix.feeds is not None and matrix.feeds.group not in passed and not matrix.is_side_gate:
+            passed[matrix.feeds.group] = found / max(float(np.abs(found).max()), 1e-30)
 
 
-@lru_cache(maxsize=256)
+def _pass_through(
+    matrix: _Matrix, passed: dict[int, Float[np.ndarray, "_ probes"]], side: int
+) -> Float[np.ndarray, "units probes"]:
+    """Returns what a matrix makes of the probes, by unit where it feeds units, and by row otherwise.
+
+    Probes at several positions of a unit, or of a kernel, are multiplied by random numbers of the position.
+    """
+    rows, columns, kernel = matrix.values.shape
+    if matrix.reads is None:
+        given = _random(columns, PROBES, 2, side)
+    else:
+        given = passed[matrix.reads.group][matrix.reads.unit]
+        if matrix.reads.copy.any():
+            given = given * _random(int(matrix.reads.copy.max()) + 1, PROBES, 3)[matrix.reads.copy]
+    if kernel > 1:
+        given = (given[:, None] * _random(kernel, PROBES, 4)).reshape(-1, PROBES)
+    found = matrix.values.reshape(rows, -1) @ given
+    if matrix.feeds is None:
+        return found
+    if matrix.feeds.copy.any():
+        found = found * _random(int(matrix.feeds.copy.max()) + 1, PROBES, 3)[matrix.feeds.copy]
+    by_unit = np.zeros((int(matrix.feeds.unit.max()) + 1, PROBES))
+    np.add.at(by_unit, matrix.feeds.unit, found)
+    return by_unit
+
+
+@lru_cache(maxsize=128)
 def _random(rows: int, columns: int, *key: int) -> Float[np.ndarray, "rows columns"]:
     """Returns random numbers that depend on the arguments alone."""
     return np.random.default_rng((rows, columns, *key)).standard_normal((rows, columns)).astype(np.float32)

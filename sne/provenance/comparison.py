@@ -8,7 +8,7 @@ from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.networks import Network
 from sne.provenance.evidence import Evidence, compare_pair, mean_cosine
-from sne.provenance.hypotheses import Standing, closest_alignment, known_layout, sequential_layout
+from sne.provenance.hypotheses import Standing, assumed_layout, closest_alignment, known_layout
 from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
@@ -146,7 +146,7 @@ def compare(
     known = known_layout(one, other, states[1])
     assumed = None
     if not known.is_stored and one.num_weights <= MOST_ALIGNED:
-        symmetry = renamed(sequential_layout(one).symmetry, {name: name for name in states[1]})
+        symmetry = renamed(assumed_layout(one).symmetry, {name: name for name in states[1]})
         assumed = Units(symmetry, one, states[1]) if symmetry.groups != known.symmetry.groups else None
     independence = judge_independence(*states, Units(known.symmetry, one, states[1]), assumed=assumed)
     test = Test(independence.p_value, least_p_value(independence))

@@ -1,15 +1,15 @@
 """Alignment by the symmetries that may hold: the one that is certain, and those that have to be assumed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from sne.networks import LayerType, Network, Role
-from sne.provenance.alignment import LEAST_NEARNESS, align, align_signs, move_units
+from sne.networks import LayerType, Network
+from sne.provenance.alignment import align, align_signs, move_units
+from sne.provenance.assumed import assumed_symmetry
 from sne.provenance.evidence import Evidence, compare_values, mean_cosine
 from sne.provenance.matching import Matching
-from sne.provenance.norms import with_norms
 from sne.provenance.relation import SAME_FUNCTION, Relation, Test, Verdict, name_relation
 from sne.provenance.states import Counterpart, at_canonical_point, renamed
 from sne.provenance.units import Units
@@ -20,9 +20,6 @@ from sne.symmetry.symmetry import Symmetry
 
 LEAST_FURTHER_GAIN = 0.005
 """Least further gain by which a symmetry that comes later, and assumes more, is preferred."""
-
-HEADS = (1, 2, 3, 4, 6, 8, 12, 16)
-"""Numbers of heads that are tried where neither names nor shapes tell."""
 
 LEAST_GAIN = 0.02
 """Least gain of the mean cosine by which an alignment is preferred to the stored order."""
@@ -36,13 +33,11 @@ class Layout:
         symmetry: Symmetry of both networks.
         assumed: What names and shapes do not tell; empty if nothing was assumed.
         is_stored: Whether it comes from the source of a network, which knows all symmetries of it.
-        heads: Number of heads of attentions that was assumed.
     """
 
     symmetry: Symmetry
     assumed: str
     is_stored: bool = False
-    heads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,6 @@ def closest_alignment(
     least = mean_cosine(raw.found) + LEAST_GAIN
     best: Moved | None = None
     for layout in _layouts(one, known):
-        if layout.heads is not None and not (raw.test.speaks_for or least > LEAST_NEARNESS):
-            break  # heads are only sought where the rest is alike
         kinds = {kind for group in layout.symmetry.groups for kind in group.kinds}
         for is_canonical in (False, True) if kinds & set(CANONICAL_KINDS) else (False,):
             moved = _moved(one, first, second, layout, is_canonical)
@@ -143,38 +136,18 @@ def _closeness(moved: Moved, tensors: Sequence[str]) -> float:
     return total / max(1, entries)
 
 
-def sequential_layout(one: Network, heads: int | None = None) -> Layout:
-    """Returns the symmetry of a network whose layers follow one another, as far as names and shapes allow that.
-
-    Scales and signs are among it wherever some activation lets them pass: at their canonical point, networks that
-    differ in scales or signs are equal whatever the activation is.
-
-    Args:
-        one: The network.
-        heads: Number of heads of its attentions; None leaves their channels fixed.
-    """
-    found = symmetry_by_name(one, heads=heads, assume_sequential=True, activation="none")
-    groups = tuple(
-        replace(group, kinds=tuple(dict.fromkeys([*group.kinds, "sign"]))) if "scaling" in group.kinds else group
-        for group in found.groups
-    )
+def assumed_layout(one: Network) -> Layout:
+    """Returns the symmetry of a network as far as names and shapes allow it, whether they make it certain or not."""
     text = "layers follow one another without skip connections"
-    if heads is not None:
-        text = f"attentions have {heads} heads"
-    return Layout(with_norms(replace(found, groups=groups), one), text, heads=heads)
+    if any(layer.type is LayerType.ATTENTION_QUERY for layer, _ in one.parts()):
+        text = "attentions have one head"
+    return Layout(assumed_symmetry(one), text)
 
 
-def _layouts(one: Network, known: Layout) -> Iterator[Layout]:
-    """Yields the symmetries to try: the one that is certain, then those that have to be assumed."""
-    if known.symmetry.groups:
-        yield known
-    if known.is_stored:
-        return
-    yield sequential_layout(one)
-    for layer, part in one.parts():
-        if layer.type is LayerType.ATTENTION_QUERY and part.role is Role.WEIGHT:
-            yield from (sequential_layout(one, heads) for heads in HEADS if part.arranged_shape[0] % heads == 0)
-            return
+def _layouts(one: Network, known: Layout) -> list[Layout]:
+    """Returns the symmetries to try: the one that is certain, then the one that has to be assumed."""
+    found = [known] if known.symmetry.groups else []
+    return found if known.is_stored else [*found, assumed_layout(one)]
 
 
 def _moved(

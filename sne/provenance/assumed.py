@@ -1,8 +1,11 @@
-"""Norms: which matrices they scale, and the scales and signs of units that they hide."""
+"""Symmetries that names and shapes do not make certain: of sequential stacks, of attentions, and of norms."""
 
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import replace
 
+from sne.errors import SymmetryError
 from sne.networks import LayerType, Network, Part, Role
+from sne.symmetry import symmetry_by_name
 from sne.symmetry.symmetry import Group, Span, Symmetry
 
 BATCH_NORM = (Role.SCALE, Role.RUNNING_MEAN)
@@ -10,6 +13,35 @@ BATCH_NORM = (Role.SCALE, Role.RUNNING_MEAN)
 
 OTHER_NORMS = (LayerType.LAYER_NORM, LayerType.RMS_NORM)
 """Norms whose scales may be exchanged with those of the columns that read them."""
+
+
+def sequential_symmetry(network: Network, activation: str | None = None) -> Symmetry:
+    """Returns the symmetry by name of a network whose layers follow one another, and whose attentions have one head.
+
+    One head allows every change that several heads allow: queries and keys move together, and values and outputs do.
+
+    Args:
+        network: The network.
+        activation: Activation between the layers; None if unknown.
+    """
+    try:
+        return symmetry_by_name(network, heads=1, assume_sequential=True, activation=activation)
+    except SymmetryError:  # keys are narrower than queries
+        return symmetry_by_name(network, assume_sequential=True, activation=activation)
+
+
+def assumed_symmetry(network: Network) -> Symmetry:
+    """Returns all changes that may leave a network's function unchanged, of which some hold for no activation.
+
+    Scales and signs are among them wherever some activation lets them pass: at their canonical point, networks that
+    differ in scales or in signs are equal whatever the activation is.
+    """
+    found = sequential_symmetry(network, activation="none")
+    groups = tuple(
+        replace(group, kinds=tuple(dict.fromkeys([*group.kinds, "sign"]))) if "scaling" in group.kinds else group
+        for group in found.groups
+    )
+    return with_norms(replace(found, groups=groups), network)
 
 
 def scaled_by_batch_norms(network: Network, units_of: Callable[[Part], Hashable]) -> dict[str, Part]:
