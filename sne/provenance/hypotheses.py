@@ -47,8 +47,8 @@ class Standing:
     Args:
         found: Evidence of the pairs of tensors.
         verdict: The relation.
-        test: What the test of the units says, by the symmetry that is certain. One that was chosen because it fits
-            would make no valid test.
+        test: What the test of the units says. It was made before the alignment, whichever symmetry that chose: one
+            that was chosen because it fits would make no valid test.
         aligned: What alignment did.
         assumed: What was assumed.
     """
@@ -99,7 +99,7 @@ def closest_alignment(
     if all_matched and max(item.relative_change for item in found) <= SAME_FUNCTION:
         verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps})")
     else:
-        # the test of the certain symmetry does not recognise units that only the assumed one lets move
+        # the test may lack the power to recognise units that only the assumed symmetry lets move
         test = Test(None, 1.0) if best.layout.assumed and not raw.test.speaks_for else raw.test
         verdict = name_relation(found, test, all_matched, is_aligned=True)
     if verdict.relation is Relation.INDEPENDENT:
