@@ -93,7 +93,8 @@ def _before_batch_norms(network: Network, owners: Mapping[tuple[str, int], str])
     for name, matrix in matrices.items():
         vectors = [part for layer, part in parts if layer.name == name and part.role in BATCH_NORM]
         biases = [part for layer, part in parts if layer.name == names[matrix] and part.role is Role.BIAS]
-        if matrix.axis is None and {part.role for part in vectors} == set(BATCH_NORM):
+        is_whole = matrix.axis is None and all(_is_vector(network, part) for part in (*vectors, *biases))
+        if is_whole and {part.role for part in vectors} == set(BATCH_NORM):
             tensors = [part.tensor for part in (*vectors, *biases)]
             spans = (Span(matrix.tensor, matrix.out_axis or 0, power=1), *(Span(one, 0, power=1) for one in tensors))
             yield Group(f"{name}: sign", matrix.arranged_shape[0], spans, ("sign",))
@@ -105,7 +106,7 @@ def _after_other_norms(network: Network, owners: Mapping[tuple[str, int], str]) 
     sizes: dict[str, int] = {}
     last: dict[Hashable, str] = {}
     for layer, part in network.parts():
-        if layer.type in OTHER_NORMS and part.role in (Role.SCALE, Role.BIAS):
+        if layer.type in OTHER_NORMS and part.role in (Role.SCALE, Role.BIAS) and _is_vector(network, part):
             last[owners.get((part.tensor, 0)), part.num_entries] = layer.name
             sizes[layer.name] = part.num_entries
             spans.setdefault(layer.name, []).append(Span(part.tensor, 0, power=1))
@@ -117,3 +118,8 @@ def _after_other_norms(network: Network, owners: Mapping[tuple[str, int], str]) 
     for name, some in spans.items():
         if any(span.power < 0 for span in some):
             yield Group(f"{name}: scaling and sign", sizes[name], tuple(some), ("scaling", "sign"))
+
+
+def _is_vector(network: Network, part: Part) -> bool:
+    """Whether a part is a whole tensor of one axis."""
+    return part.axis is None and len(network.source.infos[part.tensor].shape) == 1
