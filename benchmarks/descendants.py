@@ -1,6 +1,6 @@
 """Makes descendants of the networks of zoos, names their relation to the parent, and finds the parent among all.
 
-    python benchmarks/descendants.py ZOO... --work WORK [--parents 20]
+    python benchmarks/descendants.py ZOO... --work WORK [--parents 20] [--kinds permuted half]
 
 ZOO are zoos made by `benchmarks/pretraining_zoos.py` or `sne zoo make`; parents are networks at the end of a training
 run, from all families. WORK keeps the index of all such networks. Descendants are state dicts without any knowledge of
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("zoos", nargs="+", type=Path, help="folders of zoos")
     parser.add_argument("--work", type=Path, required=True, help="folder of the index")
     parser.add_argument("--parents", type=int, default=20, help="number of parents per family")
+    parser.add_argument("--kinds", nargs="*", default=list(CHANGES), choices=list(CHANGES), help="kinds of descendants")
     options = parser.parse_args()
     torch.manual_seed(0)
     zoos = [Zoo.open(path) for path in options.zoos]
@@ -110,7 +111,8 @@ def main() -> None:
     rows = []
     for family, runs in by_family.items():
         some = runs[:: max(1, len(runs) // options.parents)][: options.parents]
-        for kind, (change, expected) in CHANGES.items():
+        for kind in options.kinds:
+            change, expected = CHANGES[kind]
             started, named, first, relatives = time.perf_counter(), Counter(), 0, 0
             for number, run in some:
                 zoo, mine = zoos[number], ends[number, run]

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sne.provenance.units import UnitGroup, Units, best_match, features, similarity, unit_rows
-from sne.symmetry.symmetry import Group, Span, Symmetry
+from sne.symmetry.symmetry import Group, Span
 
 LEAST_NEARNESS = 0.3
 """Mean cosine of the tensors that read units, after the first pass, below which no further pass is made."""
@@ -23,13 +23,18 @@ class Alignment:
 
     Args:
         state: Tensors of the network in that order.
-        moved: Share of the units that changed their place.
-        flipped: Share of the units that changed their sign.
+        moves: Groups and orders by which units were moved, one after another.
     """
 
     state: dict[str, Tensor]
-    moved: float
-    flipped: float
+    moves: tuple[tuple[Group, Int[Tensor, " _"]], ...]
+
+    def is_permuted(self) -> bool:
+        """Whether a unit has changed its place."""
+        places: dict[str, Tensor] = {}
+        for group, order in self.moves:
+            places[group.name] = places.get(group.name, torch.arange(group.size))[order]
+        return any(not bool((order == torch.arange(len(order))).all()) for order in places.values())
 
 
 def move_units(state: dict[str, Tensor], group: Group, order: Int[Tensor, " units"]) -> None:
@@ -66,9 +71,7 @@ def completed(order: Int[Tensor, " units"]) -> Int[Tensor, " units"]:
     return full
 
 
-def align(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], symmetry: Symmetry, units: Units, seed: int = 0
-) -> Alignment:
+def align(first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int = 0) -> Alignment:
     """Brings the units of the second network into the order of the first one, and to its signs.
 
     Units are matched forward by their incoming weights, then again by all weights in turn until nothing changes.
@@ -76,8 +79,7 @@ def align(
     Args:
         first: Tensors of one network.
         second: Tensors of the other network, with the same names and shapes.
-        symmetry: Symmetry of both.
-        units: Their hidden units.
+        units: Hidden units of both.
         seed: Seed of the order in which equal units are matched.
 
     Source: Ainsworth et al., "Git Re-Basin", arXiv 2209.04836, section 3.2 (weight matching).
@@ -85,16 +87,16 @@ def align(
         copies are found in one pass; groups come from the traced symmetry of any architecture; signs are aligned, too.
     """
     state = dict(second)
-    places = {group.group.name: torch.arange(group.size) for group in units.groups}
+    moves: list[tuple[Group, Tensor]] = []
 
     def rematch(group: UnitGroup, spans: Sequence[Span], number: int) -> bool:
-        order = best_match(similarity(*features(first, state, group.group, spans), group.can_flip), seed + number)
-        order = completed(order)
-        if bool((order == torch.arange(group.size)).all()):
-            return False
-        move_units(state, group.group, order)
-        places[group.group.name] = places[group.group.name][order]
-        return True
+        order = completed(best_match(similarity(features(first, state, group, spans)), seed + number))
+        is_new = not bool((order == torch.arange(group.size)).all())
+        if is_new:
+            move_units(state, group.group, order)
+            moves.append((group.group, order))
+        align_signs(first, state, group.group, spans)
+        return is_new
 
     for number, (group, spans) in enumerate(units.in_order("feeding")):
         rematch(group, spans, number)
@@ -103,10 +105,9 @@ def align(
         changed = [rematch(group, (*group.feeding, *group.reading), 0) for group in units.groups]
         if not any(changed):
             break
-    flipped = align_signs(first, state, symmetry)
-    total = sum(group.size for group in units.groups)
-    moved = sum(int((order != torch.arange(len(order))).sum()) for order in places.values())
-    return Alignment(state, moved / max(1, total), flipped)
+    for group in units.symmetry.groups:
+        align_signs(first, state, group, group.spans)
+    return Alignment(state, tuple(moves))
 
 
 def _is_near(first: Mapping[str, Tensor], state: Mapping[str, Tensor], units: Units) -> bool:
@@ -117,27 +118,28 @@ def _is_near(first: Mapping[str, Tensor], state: Mapping[str, Tensor], units: Un
     return not products or sum(products) / len(products) > LEAST_NEARNESS
 
 
-def align_signs(first: Mapping[str, Tensor], state: dict[str, Tensor], symmetry: Symmetry) -> float:
-    """Flips units of a state where that brings it closer to another network; returns the share that flipped."""
-    groups = [group for group in symmetry.groups if "sign" in group.kinds]
-    flipped = total = 0
-    for group in groups:
-        spans = [span for span in group.spans if span.tensor in state and span.power % 2]
-        if not spans:
-            continue
-        products = torch.stack(
-            [(unit_rows(first, group, span) * unit_rows(state, group, span)).sum(1) for span in spans]
-        )
-        scales = torch.stack([unit_rows(first, group, span).square().sum() for span in spans]).sqrt().clamp_min(1e-20)
-        sign = torch.where((products / scales[:, None]).sum(0) < 0, -1.0, 1.0)
-        total += group.size
-        if bool((sign > 0).all()):
-            continue
-        flipped += int((sign < 0).sum())
-        for span, positions in group.places:
-            if span.tensor in state and span.power % 2:
-                tensor = state[span.tensor]
-                along = torch.ones(tensor.shape[span.dim], dtype=tensor.dtype)
-                along[positions] = sign.to(tensor.dtype)[:, None]
-                state[span.tensor] = tensor * along.view([-1 if d == span.dim else 1 for d in range(tensor.ndim)])
-    return flipped / max(1, total)
+def align_signs(first: Mapping[str, Tensor], state: dict[str, Tensor], group: Group, spans: Sequence[Span]) -> int:
+    """Flips units of a group where that brings a state closer to another network.
+
+    Args:
+        first: Tensors of the other network.
+        state: Tensors; changed ones are replaced.
+        group: The group; nothing changes if its units cannot flip.
+        spans: Spans of the group that tell the signs.
+
+    Returns:
+        Number of units that flipped.
+    """
+    spans = [span for span in spans if span.tensor in state and span.power % 2 and "sign" in group.kinds]
+    if not spans:
+        return 0
+    products = torch.stack([(unit_rows(first, group, span) * unit_rows(state, group, span)).sum(1) for span in spans])
+    scales = torch.stack([unit_rows(first, group, span).square().sum() for span in spans]).sqrt().clamp_min(1e-20)
+    sign = torch.where((products / scales[:, None]).sum(0) < 0, -1.0, 1.0)
+    for span, positions in group.places if bool((sign < 0).any()) else ():
+        if span.tensor in state and span.power % 2:
+            tensor = state[span.tensor]
+            along = torch.ones(tensor.shape[span.dim], dtype=tensor.dtype)
+            along[positions] = sign.to(tensor.dtype)[:, None]
+            state[span.tensor] = tensor * along.view([-1 if d == span.dim else 1 for d in range(tensor.ndim)])
+    return int((sign < 0).sum())

@@ -8,14 +8,13 @@ from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.networks import Network
 from sne.provenance.evidence import Evidence, compare_pair, mean_cosine
-from sne.provenance.hypotheses import Layout, Standing, closest_alignment
+from sne.provenance.hypotheses import Standing, assumed_layout, closest_alignment, known_layout
 from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
 from sne.provenance.relation import LEAST_SHARE, Relation, Test, name_relation
-from sne.provenance.states import Counterpart, StoredState
+from sne.provenance.states import Counterpart, StoredState, renamed
 from sne.provenance.units import Units
-from sne.symmetry import symmetry_of
 
 CLOSE_AS_STORED = 0.98
 """Networks whose matrices have a larger mean cosine as they are stored are not aligned."""
@@ -23,6 +22,9 @@ CLOSE_AS_STORED = 0.98
 MOST_ALIGNED = 200_000_000
 """Largest number of weights of networks whose units are aligned, which takes all tensors of one of them in memory."""
 
+
+HOPELESS = 1e-3
+"""Networks whose units agree with a larger p-value are not aligned, if copies would have reached a small one."""
 
 TRAINED = (Relation.FINE_TUNE, Relation.SAME_START, Relation.PARTIAL, Relation.INDEPENDENT)
 """Relations of networks that alignment may show to be closer."""
@@ -141,13 +143,18 @@ def compare(
             on_progress(number + 1, len(matching.pairs))
     all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
     states = StoredState(one), Counterpart(one, other, matching)
-    known = Layout(symmetry_of(one), "")
-    independence = judge_independence(*states, Units(known.symmetry, one, states[1]))
+    known = known_layout(one, other, states[1])
+    assumed = None
+    if not known.is_stored and one.num_weights <= MOST_ALIGNED:
+        symmetry = renamed(assumed_layout(one).symmetry, {name: name for name in states[1]})
+        assumed = Units(symmetry, one, states[1]) if symmetry.groups != known.symmetry.groups else None
+    independence = judge_independence(*states, Units(known.symmetry, one, states[1]), assumed=assumed)
     test = Test(independence.p_value, least_p_value(independence))
     verdict = name_relation(found, test, all_matched)
     best = Standing(tuple(found), verdict, test, (), "")
     is_close = mean_cosine(found) > CLOSE_AS_STORED
-    if verdict.relation in TRAINED and not is_close and one.num_weights <= MOST_ALIGNED:
+    is_hopeless = test.speaks_against and test.p_value is not None and test.p_value > HOPELESS
+    if verdict.relation in TRAINED and not (is_close or is_hopeless) and one.num_weights <= MOST_ALIGNED:
         best = closest_alignment(one, matching, states, known, best, all_matched)
     return _comparison(one, other, best, matching, no_merge)
 

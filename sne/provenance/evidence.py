@@ -29,6 +29,9 @@ LEAST_DISTINCT = 12
 MOST_SMOOTH = 0.8
 """Largest correlation of neighbouring entries of weights that look random."""
 
+LEAST_NEAR = 0.5
+"""Least cosine of a tensor and its quantised version; levels are sought only above."""
+
 LEAST_PRUNED = 0.05
 """Least share of entries that are zero in one network alone for the change to count as pruning."""
 
@@ -311,7 +314,8 @@ def _kind(sums: _Sums, corners: _Corners, lines: _Lines) -> dict[str, Any]:
     is_pruned = sums.kept == sums.both > LEAST_LEFT * sums.entries and min(shares) == 0
     if is_pruned and max(shares) >= LEAST_PRUNED:
         return {"change": Change.PRUNED, "child": 1 if shares[0] > 0 else -1, "detail": f"{max(shares):.0%} of entries"}
-    for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True):
+    is_near = sums.products[2] > LEAST_NEAR * (sums.products[0] * sums.products[1]) ** 0.5
+    for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True) if is_near else ():
         if bits := lattice_bits(parent, made):
             return {"change": Change.QUANTISED, "child": child, "detail": f"int{bits}"}
     if rank := low_rank(*corners):

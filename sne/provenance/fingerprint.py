@@ -11,21 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.networks import Network, Part
+from sne.provenance.chain import Chain
 
 SKETCH = 128
 """Length of the sketch of the stored values."""
-
-PROBES = 16
-"""Number of random inputs that are passed through the matrices."""
-
-DEPTHS = 7
-"""Number of depths at which the size of what has been passed through is kept."""
-
-OUTPUTS = 16
-"""Number of outputs that are kept."""
-
-CHAIN = PROBES * DEPTHS + OUTPUTS
-"""Length of the chain."""
 
 MOST_ENTRIES = 4096
 """Largest number of entries of a matrix that are sketched, at equal distances."""
@@ -34,7 +23,10 @@ BLOCK = 4_000_000
 """Largest number of entries that are hashed at a time."""
 
 MOST_CHAINED = 4_000_000
-"""Largest number of entries of a matrix that probes pass through; larger ones, such as tables, are left out."""
+"""Largest number of entries of a matrix of the sketch and the chain; larger ones, such as tables, are left out."""
+
+MOST_KEPT = 64_000_000
+"""Largest number of entries of all matrices of the chain, which are in memory together; later ones are left out."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +38,8 @@ class Fingerprint:
         layout: Hash of the types, roles and sizes of all parts.
         sketch: Random projection of the matrices as they are stored, of length 1. Descendants whose units were not
             moved have similar sketches, and those of independent networks are nearly orthogonal.
-        chain: Sizes of random inputs after they have passed through the matrices, at several depths, and what comes
-            out. The order and the signs of hidden units do not change it.
+        chain: Products of random inputs that have passed through the matrices. The order, the signs and the scales of
+            hidden units do not change it, and further training changes it little.
     """
 
     content: str
@@ -72,7 +64,7 @@ def fingerprint(network: Network) -> Fingerprint:
     """
     digests, sizes = [], []
     sketch, seen = np.zeros(SKETCH), Counter()
-    chain = _Chain()
+    chain, kept = Chain(network), 0
     for layer, part in network.parts():
         sizes.append((layer.type.value, part.role.value, part.arranged_shape))
         if part.num_entries > MOST_CHAINED:
@@ -83,7 +75,11 @@ def fingerprint(network: Network) -> Fingerprint:
         if part.in_axis is not None and min(values.shape[0], values[0].numel()) > 1:
             sketch += _sketched(values, seen[part.arranged_shape])
             seen[part.arranged_shape] += 1
-            chain.add(values)
+            kept += part.num_entries
+            if kept <= MOST_KEPT:
+                chain.add_matrix(part, values.numpy())
+        elif part.in_axis is None:
+            chain.add_vector(layer, part, values.numpy().reshape(-1))
     length = float(np.linalg.norm(sketch))
     return Fingerprint(
         _joined(sorted(digests)),
@@ -127,52 +123,3 @@ def _sketched(values: Float[Tensor, "out in kernel"], number: int) -> Float[np.n
 def _signs(length: int, number: int) -> Float[np.ndarray, "sketch entries"]:
     """Returns random signs that depend on the arguments alone."""
     return np.random.default_rng((length, number)).choice(np.array([-1.0, 1.0], np.float32), (SKETCH, length))
-
-
-@lru_cache(maxsize=64)
-def _random(length: int, columns: int) -> Float[Tensor, "entries columns"]:
-    """Returns random numbers that depend on the arguments alone."""
-    return torch.from_numpy(np.random.default_rng((7, length, columns)).standard_normal((length, columns))).float()
-
-
-class _Chain:
-    """Passes random inputs through matrices, from the first one to the last one, without activations.
-
-    Each matrix reads what the one before it gives if the widths fit, and fresh random inputs otherwise. A permutation
-    of hidden units permutes rows of one matrix and columns of the next, and leaves the sizes as they are.
-    """
-
-    def __init__(self) -> None:
-        self._passed: Float[Tensor, "units probes"] | None = None
-        self._sizes: list[np.ndarray] = []
-
-    def add(self, values: Float[Tensor, "out in kernel"]) -> None:
-        """Passes the probes through one matrix."""
-        values = values.nan_to_num(0.0, 0.0, 0.0)
-        matrix = values @ _random(values.shape[2], 1)[:, 0] if values.shape[2] > 1 else values[:, :, 0]
-        given = self._inputs(matrix.shape[1])
-        passed = matrix @ given
-        expected = matrix.square().sum() * given.square().sum(0) / given.shape[0]
-        self._sizes.append((passed.square().sum(0) / expected.clamp_min(1e-30)).clamp(1e-6, 1e6).log().numpy())
-        self._passed = passed / passed.norm(dim=0).clamp_min(1e-20) * passed.shape[0] ** 0.5
-
-    def _inputs(self, width: int) -> Float[Tensor, "width probes"]:
-        """Returns what a matrix reads: what came before, repeated for each position of an image, or fresh numbers."""
-        passed = self._passed
-        if passed is None or width % len(passed):
-            return _random(width, PROBES)
-        if width == len(passed):
-            return passed
-        positions = _random(width // len(passed), 1)
-        return (passed[:, None] * positions[None]).reshape(width, PROBES)
-
-    def features(self) -> Float[np.ndarray, " chain"]:
-        """Returns the sizes at several depths, and the first outputs."""
-        found = np.zeros(CHAIN)
-        if self._passed is None:
-            return found
-        places = np.linspace(0, len(self._sizes) - 1, DEPTHS).round().astype(int)
-        found[: PROBES * DEPTHS] = np.concatenate([self._sizes[place] for place in places])
-        outputs = self._passed[:OUTPUTS].mean(1).numpy()
-        found[PROBES * DEPTHS :][: len(outputs)] = outputs
-        return found

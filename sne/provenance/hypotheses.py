@@ -1,17 +1,21 @@
 """Alignment by the symmetries that may hold: the one that is certain, and those that have to be assumed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from sne.networks import Network
-from sne.provenance.alignment import align
+from sne.networks import LayerType, Network
+from sne.provenance.alignment import align, align_signs, move_units
+from sne.provenance.assumed import assumed_symmetry
 from sne.provenance.evidence import Evidence, compare_values, mean_cosine
 from sne.provenance.matching import Matching
 from sne.provenance.relation import SAME_FUNCTION, Relation, Test, Verdict, name_relation
+from sne.provenance.states import Counterpart, at_canonical_point, renamed
 from sne.provenance.units import Units
-from sne.symmetry import apply, canonical_transformation, symmetry_by_name
+from sne.symmetry import symmetry_by_name
+from sne.symmetry.canonical import CANONICAL_KINDS
+from sne.symmetry.of_network import KnowsSymmetry
 from sne.symmetry.symmetry import Symmetry
 
 LEAST_FURTHER_GAIN = 0.005
@@ -28,10 +32,12 @@ class Layout:
     Args:
         symmetry: Symmetry of both networks.
         assumed: What names and shapes do not tell; empty if nothing was assumed.
+        is_stored: Whether it comes from the source of a network, which knows all symmetries of it.
     """
 
     symmetry: Symmetry
     assumed: str
+    is_stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,8 @@ class Standing:
     Args:
         found: Evidence of the pairs of tensors.
         verdict: The relation.
-        test: What the test of the units says, by the symmetry that is certain. One that was chosen because it fits
-            would make no valid test.
+        test: What the test of the units says. It was made before the alignment, whichever symmetry that chose: one
+            that was chosen because it fits would make no valid test.
         aligned: What alignment did.
         assumed: What was assumed.
     """
@@ -52,6 +58,14 @@ class Standing:
     test: Test
     aligned: tuple[str, ...]
     assumed: str
+
+
+def known_layout(one: Network, other: Network, counterpart: Counterpart) -> Layout:
+    """Returns the symmetry that is certain: one that a source stores, or else the one that names and shapes imply."""
+    stored = one.source.symmetry if isinstance(one.source, KnowsSymmetry) else None
+    if stored is None and isinstance(other.source, KnowsSymmetry) and other.source.symmetry is not None:
+        stored = renamed(other.source.symmetry, counterpart.names)
+    return Layout(symmetry_by_name(one) if stored is None else stored, "", stored is not None)
 
 
 def closest_alignment(
@@ -68,15 +82,16 @@ def closest_alignment(
     least = mean_cosine(raw.found) + LEAST_GAIN
     best: Moved | None = None
     for layout in _layouts(one, known):
-        for kinds in ((), ("scaling",)):
-            if kinds and not any("scaling" in group.kinds for group in layout.symmetry.groups):
-                continue
-            moved = _moved(one, first, second, layout, kinds)
+        kinds = {kind for group in layout.symmetry.groups for kind in group.kinds}
+        for is_canonical in (False, True) if kinds & set(CANONICAL_KINDS) else (False,):
+            moved = _moved(one, first, second, layout, is_canonical)
             closeness = _closeness(moved, matrices)
             if moved.steps and closeness > least:
                 best, least = moved, closeness + LEAST_FURTHER_GAIN
             if closeness > 1 - 1e-6:
                 break
+        if best is not None and least > 1 - 1e-6:
+            break
     if best is None:
         return raw
     found = _evidence_in_memory(matching, best.first, best.second, raw.found)
@@ -84,7 +99,7 @@ def closest_alignment(
     if all_matched and max(item.relative_change for item in found) <= SAME_FUNCTION:
         verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps})")
     else:
-        # the test of the certain symmetry does not recognise units that only the assumed one lets move
+        # the test may lack the power to recognise units that only the assumed symmetry lets move
         test = Test(None, 1.0) if best.layout.assumed and not raw.test.speaks_for else raw.test
         verdict = name_relation(found, test, all_matched, is_aligned=True)
     if verdict.relation is Relation.INDEPENDENT:
@@ -121,41 +136,39 @@ def _closeness(moved: Moved, tensors: Sequence[str]) -> float:
     return total / max(1, entries)
 
 
+def assumed_layout(one: Network) -> Layout:
+    """Returns the symmetry of a network as far as names and shapes allow it, whether they make it certain or not."""
+    text = "layers follow one another without skip connections"
+    if any(layer.type is LayerType.ATTENTION_QUERY for layer, _ in one.parts()):
+        text = "attentions have one head"
+    return Layout(assumed_symmetry(one), text)
+
+
 def _layouts(one: Network, known: Layout) -> list[Layout]:
-    """Returns the symmetries to try: the one that is certain, and those of a plain stack without skip connections."""
+    """Returns the symmetries to try: the one that is certain, then the one that has to be assumed."""
     found = [known] if known.symmetry.groups else []
-    for activation in (None, "relu", "tanh"):
-        symmetry = symmetry_by_name(one, assume_sequential=True, activation=activation)
-        text = "layers follow one another without skip connections"
-        if activation is not None:
-            text += f", with {activation} between them"
-        if symmetry.groups and all(symmetry.groups != layout.symmetry.groups for layout in found):
-            found.append(Layout(symmetry, text))
-    return found
+    return found if known.is_stored else [*found, assumed_layout(one)]
 
 
 def _moved(
-    one: Network,
-    first: Mapping[str, Tensor],
-    second: Mapping[str, Tensor],
-    layout: Layout,
-    kinds: Sequence[str],
+    one: Network, first: Mapping[str, Tensor], second: Mapping[str, Tensor], layout: Layout, is_canonical: bool
 ) -> Moved:
-    """Aligns the networks by one symmetry, with scales at their canonical point if `kinds` says so."""
-    symmetry = _restricted(layout.symmetry, first)
+    """Aligns the networks by one symmetry, with scales and signs at their canonical point if wanted."""
+    symmetry = renamed(layout.symmetry, {name: name for name in first})
+    units = Units(symmetry, one, second)
+    pair = [at_canonical_point(state, symmetry) if is_canonical else state for state in (first, second)]
+    aligned = align(pair[0], pair[1], units)
     steps = []
-    if kinds:
-        first, second = (apply(canonical_transformation(symmetry, state, kinds), state) for state in (first, second))
+    if is_canonical and any("scaling" in group.kinds for group in symmetry.groups):
         steps.append("scales changed")
-    aligned = align(first, second, symmetry, Units(symmetry, one, second))
-    steps += ["units moved"] * (aligned.moved > 0) + ["signs flipped"] * (aligned.flipped > 0)
-    return Moved(first, aligned.state, layout, tuple(steps))
-
-
-def _restricted(symmetry: Symmetry, tensors: Mapping[str, Tensor]) -> Symmetry:
-    """Returns the symmetry without the groups that reach tensors which only one network has."""
-    groups = tuple(group for group in symmetry.groups if all(span.tensor in tensors for span in group.spans))
-    return replace(symmetry, groups=groups, mixings=())
+    if aligned.is_permuted():
+        steps.append("units moved")
+    unsigned = dict(second)  # as stored, with units moved: which signs differ
+    for group, order in aligned.moves:
+        move_units(unsigned, group, order)
+    if any([align_signs(first, unsigned, group, group.spans) for group in symmetry.groups]):
+        steps.append("signs flipped")
+    return Moved(pair[0], aligned.state, layout, tuple(steps))
 
 
 def _evidence_in_memory(

@@ -1,7 +1,7 @@
 """Are two networks independent? Exact and nearly exact p-values from the matching of their hidden units."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, lgamma
 
 import numpy as np
@@ -9,11 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.provenance.alignment import move_units
+from sne.provenance.alignment import align_signs, move_units
+from sne.provenance.states import at_canonical_point
 from sne.provenance.units import UnitGroup, Units, best_match, features, own_features, similarity
 
 CERTAIN = 1e-9
 """With a smaller p-value in stored order, no other order is tried."""
+
+SCALES = 1e-3
+"""Tolerance of the logarithms of scales, which need not be exact to match units."""
 
 LEAST_P = 1e-300
 """Smaller p-values are given as this one."""
@@ -45,17 +49,24 @@ class Independence:
         stored: Agreement of the best matching with the stored order, by group.
         twice: Agreement of the matching by incoming weights with that by outgoing weights, by group; empty if the
             stored order is certain.
+        assumed: The same by an assumed symmetry; empty if none was given, or if the others are certain.
     """
 
     p_value: float | None
     stored: tuple[Agreement, ...]
     twice: tuple[Agreement, ...]
+    assumed: tuple[Agreement, ...] = ()
 
 
 def judge_independence(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int = 0
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    units: Units,
+    seed: int = 0,
+    *,
+    assumed: Units | None = None,
 ) -> Independence:
-    """Tests whether two networks of one layout are independent, by two agreements of their hidden units.
+    """Tests whether two networks of one layout are independent, by agreements of their hidden units.
 
     **In stored order.** Units are matched by all weights whose other axes are inputs, outputs or units of layers that
     come earlier in this order. Initial weights and training do not depend on the order in which units are stored. For
@@ -64,19 +75,23 @@ def judge_independence(
     matched with the unit of the same place is distributed as the fixed points of random permutations. This p-value is
     exact for every architecture of known symmetry.
 
-    **In any order.** Copies may have permuted units. They are matched twice: by incoming weights, going forward from
+    **In any order.** Copies may have permuted units. Scales and signs are brought to their canonical point, which is a
+    function of each network alone. Units are matched twice: by incoming weights, going forward from
     the inputs, and by outgoing weights, going back from the outputs. The two matchings use different weights. Units of
     independent networks that learned the same task are of similar types, on which both matchings agree; the directions
     in which types differ are therefore removed (`own_features`), which makes the fixed points of one matching against
     the other nearly distributed as above. benchmarks/results/independent_pairs.md has the figures.
 
-    The p-value is twice the smaller of the two, or twice the first one if that is below `CERTAIN`.
+    The second test is repeated with an assumed symmetry, if one is given. The two matchings use different weights
+    under a wrong assumption, too. The p-value is the smallest one times the number of tests; no further test is made
+    once one is below `CERTAIN`.
 
     Args:
         first: Tensors of one network.
         second: Tensors of the other network, with the same names and shapes.
         units: Their hidden units.
         seed: Seed of the order in which equal units are matched.
+        assumed: Their hidden units by a symmetry that is fixed in advance, but not certain.
 
     Source: Zhu et al., "Independence Tests for Language Models", arXiv 2502.12292, section 3: units are matched by two
         matrices of a feed-forward layer, and the two permutations are compared.
@@ -86,18 +101,23 @@ def judge_independence(
     stored = tuple(_in_stored_order(first, second, units, seed))
     if not stored:
         return Independence(None, (), ())
-    p_stored = fixed_points_p_value(stored)
-    twice = () if p_stored < CERTAIN else tuple(_in_any_order(first, second, units, seed))
-    p_value = 2 * min(p_stored, fixed_points_p_value(twice))
-    return Independence(min(1.0, max(p_value, LEAST_P)), stored, twice)
+    found: list[tuple[Agreement, ...]] = [(), ()]
+    p_values = [fixed_points_p_value(stored)]
+    for number, some in enumerate((units, assumed)):
+        if some is not None and min(p_values) >= CERTAIN:
+            one, other = (at_canonical_point(state, some.symmetry, SCALES) for state in (first, second))
+            found[number] = tuple(_in_any_order(one, other, some, seed))
+            p_values.append(fixed_points_p_value(found[number]))
+    p_value = (2 if assumed is None else 3) * min(p_values)
+    return Independence(min(1.0, max(p_value, LEAST_P)), stored, *found)
 
 
 def _in_stored_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
 ) -> Iterator[Agreement]:
     for number, (group, spans) in enumerate(units.in_order("both")):
-        similar = similarity(*features(first, second, group.group, spans), can_flip=False)
-        found = best_match(similar, seed + number)
+        blocks = [replace(block, can_flip=False) for block in features(first, second, group, spans)]
+        found = best_match(similarity(blocks), seed + number)
         yield Agreement(group.group.name, group.size, int((found == torch.arange(group.size)).sum()))
 
 
@@ -119,10 +139,11 @@ def _matchings(
     moved = dict(second)
     found = {}
     for number, (group, spans) in enumerate(units.in_order(side)):
-        rows = features(first, moved, group.group, spans)
-        own = best_match(similarity(*own_features(*rows), group.can_flip), seed + number)
+        blocks = features(first, moved, group, spans)
+        own = best_match(similarity([own_features(block) for block in blocks]), seed + number)
         found[group.group.name] = (group, own)
-        move_units(moved, group.group, best_match(similarity(*rows, group.can_flip), seed + number))
+        move_units(moved, group.group, best_match(similarity(blocks), seed + number))
+        align_signs(first, moved, group.group, spans)
     return found
 
 

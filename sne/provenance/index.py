@@ -23,7 +23,7 @@ from sne.provenance.table import Table, quoted
 from sne.work import Executor, InThisProcess, check_can_write_folder, write_atomically
 from sne.zoo.store.folder import FolderLock
 
-VERSION = 1
+VERSION = 2
 """Version of the columns and of the fingerprints."""
 
 SETTINGS = "sne-index.json"

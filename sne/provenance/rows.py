@@ -11,8 +11,9 @@ from sne.networks import Network
 from sne.predictors import Predictor
 from sne.predictors.prediction import PredictedBlock
 from sne.predictors.properties import output_slices
+from sne.provenance.chain import CHAIN
 from sne.provenance.entries import read_entries
-from sne.provenance.fingerprint import CHAIN, SKETCH, Fingerprint, fingerprint
+from sne.provenance.fingerprint import SKETCH, Fingerprint, fingerprint
 
 VECTORS = {"sketch": SKETCH, "chain": CHAIN}
 """Columns with the vectors of the fingerprint, and their lengths."""

@@ -2,12 +2,23 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from sne.networks import Network
+from sne.networks import Network, Part
 from sne.provenance.matching import Matching, Pair
+from sne.symmetry import canonical_transformation
+from sne.symmetry.canonical import CANONICAL_KINDS
+from sne.symmetry.symmetry import Symmetry
+from sne.symmetry.transformation import apply_to_tensor
+
+EXACT = 1e-8
+"""Tolerance of scales where equal networks are to become equal."""
+
+MOST_BALANCED = 50_000_000
+"""Largest number of weights whose scales and signs are brought to their canonical point."""
 
 
 class StoredState(Mapping[str, Tensor]):
@@ -53,6 +64,19 @@ class Counterpart(Mapping[str, Tensor]):
                 pairs.setdefault(pair.first.part.tensor, []).append(pair)
         self._pairs = {tensor: some for tensor, some in pairs.items() if len(some) == parts[tensor]}
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Names of the tensors of the first network, by those of equal tensors in the same layout of the second one."""
+        found = {}
+        for tensor, pairs in self._pairs.items():
+            one, other = pairs[0].first.part.tensor, pairs[0].second.part.tensor
+            shapes = self._first.source.infos[one].shape, self._second.source.infos[other].shape
+            parts = [(_cut_of(pair.first.part), _cut_of(pair.second.part)) for pair in pairs]
+            is_one = all(pair.second.part.tensor == other for pair in pairs)
+            if is_one and shapes[0] == shapes[1] and all(here == there for here, there in parts):
+                found[other] = tensor
+        return found
+
     def __getitem__(self, name: str) -> Tensor:
         pairs = self._pairs[name]
         pieces = [(pair.first.part, pair.second.part) for pair in pairs]
@@ -78,3 +102,69 @@ class Counterpart(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+
+def _cut_of(part: Part) -> tuple[object, ...]:
+    """Returns which entries of its tensor a part has, and in which order."""
+    return part.shape, part.out_axis, part.in_axis, part.axis, part.start, part.run, part.step
+
+
+def renamed(symmetry: Symmetry, names: Mapping[str, str]) -> Symmetry:
+    """Returns a symmetry under other names, without the groups that reach tensors which have none."""
+    aliases = {alias: tensor for alias, tensor in symmetry.aliases.items() if alias in names and tensor in names}
+    return Symmetry(
+        tuple(
+            replace(group, spans=tuple(replace(span, tensor=names[span.tensor]) for span in group.spans))
+            for group in symmetry.groups
+            if all(span.tensor in names for span in group.spans)
+        ),
+        (),
+        {names[name]: shape for name, shape in symmetry.shapes.items() if name in names},
+        {names[alias]: names[tensor] for alias, tensor in aliases.items()},
+    )
+
+
+def at_canonical_point(
+    state: Mapping[str, Tensor], symmetry: Symmetry, tolerance: float = EXACT
+) -> Mapping[str, Tensor]:
+    """Returns a network with scales and signs of its units at the canonical point.
+
+    It is a function of the network alone that commutes with permutations of units. Large networks stay as they are, and
+    so do units of groups that reach tensors which the state has not.
+
+    Args:
+        state: Tensors by name.
+        symmetry: Symmetry of the network.
+        tolerance: Tolerance of the logarithms of scales.
+    """
+    symmetry = renamed(symmetry, {name: name for name in symmetry.shapes if name in state})
+    moving = {
+        span.tensor
+        for group in symmetry.groups
+        for span in group.spans
+        if span.power and any(kind in group.kinds for kind in CANONICAL_KINDS)
+    }
+    if not moving or sum(torch.Size(symmetry.shapes[name]).numel() for name in moving) > MOST_BALANCED:
+        return state
+    raw = {name: state[name].float() for name in moving}
+    found = canonical_transformation(symmetry, raw, tolerance=tolerance)
+    return _Replaced({name: apply_to_tensor(found, name, values) for name, values in raw.items()}, state)
+
+
+class _Replaced(Mapping[str, Tensor]):
+    """The tensors of a state, some of which are replaced; the others are loaded on access."""
+
+    def __init__(self, replaced: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+        self._replaced, self._state = replaced, state
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._replaced[name] if name in self._replaced else self._state[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._state
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)

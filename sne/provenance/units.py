@@ -21,10 +21,13 @@ MOST_SPANS = 8
 MOST_ASSIGNED = 1500
 """Largest number of units for which the best assignment is computed; of more, mutual nearest neighbours count."""
 
+CHANNEL_FEATURES = 64
+"""Number of features of a unit with channels that are taken from one tensor."""
+
 LEAST_MASKED = 0.05
 """Least share of zeros of a mask."""
 
-SHARED_DIRECTIONS = 0.2
+SHARED_DIRECTIONS = 0.1
 """Share of the principal directions of all units that `own_features` removes, the largest ones first."""
 
 
@@ -36,21 +39,20 @@ class UnitGroup:
         group: The group of the symmetry.
         feeding: Spans in which the units are fed: rows of weights, biases, norms.
         reading: Spans in which the units are read.
+        flipped_by: Name of the group whose signs flip the units in a span, by span; other spans keep their signs.
+        has_channels: Whether other units lie within these, as channels lie within the heads of an attention.
     """
 
     group: Group
     feeding: tuple[Span, ...]
     reading: tuple[Span, ...]
+    flipped_by: Mapping[Span, str]
+    has_channels: bool
 
     @property
     def size(self) -> int:
         """Number of units."""
         return self.group.size
-
-    @property
-    def can_flip(self) -> bool:
-        """Whether a unit may change its sign."""
-        return "sign" in self.group.kinds
 
 
 class Units:
@@ -67,16 +69,26 @@ class Units:
 
     def __init__(self, symmetry: Symmetry, network: Network, tensors: Mapping[str, Tensor]) -> None:
         axes = {part.tensor: (part.out_axis, part.in_axis) for _, part in network.parts()}
+        self.symmetry = symmetry
         self.groups: list[UnitGroup] = []
         self._dims = {name: len(shape) for name, shape in symmetry.shapes.items()}
         self._groups_on: dict[tuple[str, int], set[str]] = {}
+        self._channels = _channels(symmetry)
+        signs = [(owner, span) for owner in symmetry.groups if "sign" in owner.kinds for span in owner.spans]
         for group in symmetry.groups:
             spans = [span for span in group.spans if span.tensor in tensors]
             if "permutation" not in group.kinds or group.size < 2 or not spans:
                 continue
             reading = [span for span in spans if self._dims[span.tensor] > 1 and span.dim == axes[span.tensor][1]]
             feeding = [span for span in spans if span not in reading]
-            self.groups.append(UnitGroup(group, tuple(feeding), tuple(reading)))
+            flipped_by = {
+                span: owner.name
+                for span in spans
+                for owner, other in signs
+                if other.power % 2 and _covers(other, owner.size, span, group.size)
+            }
+            has_channels = bool(self._channels[group.name])
+            self.groups.append(UnitGroup(group, tuple(feeding), tuple(reading), flipped_by, has_channels))
             for span in spans:
                 self._groups_on.setdefault((span.tensor, span.dim), set()).add(group.name)
 
@@ -107,12 +119,36 @@ class Units:
         return tuple(usable) if has_matrix else ()
 
     def _others(self, span: Span, own: str) -> set[str]:
-        """Returns the groups on the axes of a tensor, apart from the span itself."""
+        """Returns the groups on the axes of a tensor, apart from the span itself and the channels within its units."""
         others = set()
         for dim in range(self._dims[span.tensor]):
             names = self._groups_on.get((span.tensor, dim), set())
-            others |= names - {own} if dim == span.dim else names
+            others |= names - {own} - self._channels[own] if dim == span.dim else names
         return others
+
+
+def _covers(other: Span, other_size: int, span: Span, size: int) -> bool:
+    """Whether one span has all entries of another one."""
+    is_there = (other.tensor, other.dim) == (span.tensor, span.dim)
+    return is_there and other.start <= span.start and other.end(other_size) >= span.end(size)
+
+
+def _channels(symmetry: Symmetry) -> dict[str, set[str]]:
+    """Returns, by group, the groups of several units that lie within one of its units each."""
+    found: dict[str, set[str]] = {group.name: set() for group in symmetry.groups}
+    for group in symmetry.groups:
+        for span, positions in group.places:
+            if span.inner == 1:
+                continue
+            owner = torch.full((symmetry.shapes[span.tensor][span.dim],), -1)
+            owner[positions] = torch.arange(group.size)[:, None]
+            for other in symmetry.groups:
+                for inner, places in other.places if other is not group and "permutation" in other.kinds else ():
+                    if (inner.tensor, inner.dim) == (span.tensor, span.dim):
+                        owners = owner[places].unique()
+                        if len(owners) == 1 and owners[0] >= 0:
+                            found[group.name].add(other.name)
+    return found
 
 
 def unit_rows(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Tensor, "units features"]:
@@ -131,22 +167,54 @@ def _spaced(length: int) -> Int[Tensor, " columns"]:
     return torch.linspace(0, length - 1, MOST_COLUMNS).long()
 
 
+@dataclass(frozen=True)
+class Block:
+    """Features of the units of two networks that flip together.
+
+    Args:
+        first: Features of the first network's units.
+        second: Features of the second network's units.
+        can_flip: Whether a unit may have the opposite signs.
+    """
+
+    first: Float[Tensor, "units features"]
+    second: Float[Tensor, "units features"]
+    can_flip: bool
+
+
 def features(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: Group, spans: Sequence[Span]
-) -> tuple[Float[Tensor, "units features"], Float[Tensor, "units features"]]:
-    """Describes the units of two networks by their entries in some tensors, each tensor at one scale."""
-    found: tuple[list[Tensor], list[Tensor]] = [], []
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: UnitGroup, spans: Sequence[Span]
+) -> tuple[Block, ...]:
+    """Describes the units of two networks by their entries in some tensors, each tensor at one scale.
+
+    Units that have channels are described by sums of squares over channels, whose order may differ.
+    """
+    found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
     for span in [spans[i * len(spans) // MOST_SPANS] for i in range(MOST_SPANS)] if len(spans) > MOST_SPANS else spans:
-        one, other = unit_rows(first, group, span), unit_rows(second, group, span)
-        if _has_shared_mask(one, other):
+        if group.has_channels:
+            pair = tuple(_squares_of_channels(state, group.group, span) for state in (first, second))
+        else:
+            pair = tuple(unit_rows(state, group.group, span) for state in (first, second))
+        if _has_shared_mask(*pair):
             continue
-        for values, rows in zip((one, other), found, strict=True):
+        owner = "" if group.has_channels else group.flipped_by.get(span, "")
+        for values, rows in zip(pair, found.setdefault(owner, ([], [])), strict=True):
             values = values.nan_to_num(0.0, 0.0, 0.0)
             values = values / values.abs().max().clamp_min(torch.finfo().tiny)  # squares of huge values overflow
             rows.append(values / values.square().mean().sqrt().clamp_min(1e-20))
-    if not found[0]:
-        return torch.zeros(group.size, 1), torch.zeros(group.size, 1)
-    return torch.cat(found[0], 1), torch.cat(found[1], 1)
+    if not found:
+        return (Block(torch.zeros(group.size, 1), torch.zeros(group.size, 1), False),)
+    return tuple(Block(torch.cat(one, 1), torch.cat(other, 1), owner != "") for owner, (one, other) in found.items())
+
+
+def _squares_of_channels(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Tensor, "units features"]:
+    """Returns sums of squares, over the channels of each unit, of random combinations of the entries of a channel."""
+    values = state[span.tensor].movedim(span.dim, 0)
+    values = values[span.positions(group.size)].reshape(group.size * span.outer, span.inner, -1).float()
+    if values.shape[2] > 1:
+        generator = torch.Generator().manual_seed(values.shape[2])
+        values = values @ torch.randn(values.shape[2], CHANNEL_FEATURES, generator=generator)
+    return values.square().sum(1).reshape(group.size, -1)
 
 
 def _has_shared_mask(one: Float[Tensor, "units features"], other: Float[Tensor, "units features"]) -> bool:
@@ -155,15 +223,14 @@ def _has_shared_mask(one: Float[Tensor, "units features"], other: Float[Tensor, 
     return bool(zeros.double().mean() > LEAST_MASKED) and torch.equal(zeros, other == 0)
 
 
-def own_features(
-    first: Float[Tensor, "units features"], second: Float[Tensor, "units features"]
-) -> tuple[Float[Tensor, "units directions"], Float[Tensor, "units directions"]]:
-    """Removes the directions in which the units of both networks vary most.
+def own_features(block: Block) -> Block:
+    """Brings units to norm 1, and removes the directions in which the units of both networks vary most.
 
-    Networks that learned the same task have units of the same types, although they are independent. Types differ along
-    the largest principal directions; what a unit has beyond its type lies in the others.
+    Networks that learned the same task have units of the same types, although they are independent. Types differ in
+    norm and along the largest principal directions; what a unit has beyond its type lies in the other directions.
     """
-    both = torch.cat([first, second])
+    both = torch.cat([block.first, block.second])
+    both = both / both.norm(dim=1, keepdim=True).clamp_min(1e-20)
     both = both - both.mean(0)
     is_tall = len(both) > both.shape[1]
     wide = both.double()
@@ -172,23 +239,26 @@ def own_features(
     rank = int((squares > 1e-10 * squares[0].clamp_min(1e-60)).sum())
     dropped = int(SHARED_DIRECTIONS * rank)
     if dropped == rank:
-        return first, second
+        return block
     kept = vectors[:, dropped:rank]
     own = (wide @ kept if is_tall else kept * squares[dropped:rank].sqrt()).float()
-    return own[: len(first)], own[len(first) :]
+    return Block(own[: len(block.first)], own[len(block.first) :], block.can_flip)
 
 
-def similarity(
-    first: Float[Tensor, "units features"], second: Float[Tensor, "units features"], can_flip: bool
-) -> Float[Tensor, "units units"]:
-    """Returns the cosine of each unit of one network with each of the other, without its sign if units may flip."""
-    if not can_flip:
-        mean = torch.cat([first, second]).mean(0)
-        first, second = first - mean, second - mean
-    first = first / first.norm(dim=1, keepdim=True).clamp_min(1e-20)
-    second = second / second.norm(dim=1, keepdim=True).clamp_min(1e-20)
-    found = first @ second.T
-    return found.abs() if can_flip else found
+def similarity(blocks: Sequence[Block]) -> Float[Tensor, "units units"]:
+    """Returns the cosine of each unit of one network with each of the other, with the better sign of each block."""
+    total: Tensor | float = 0.0
+    squares: list[Tensor | float] = [0.0, 0.0]
+    for block in blocks:
+        first, second = block.first, block.second
+        if not block.can_flip:
+            mean = torch.cat([first, second]).mean(0)
+            first, second = first - mean, second - mean
+        products = first @ second.T
+        total = total + (products.abs() if block.can_flip else products)
+        squares = [one + values.square().sum(1) for one, values in zip(squares, (first, second), strict=True)]
+    norms = [torch.as_tensor(one).sqrt().clamp_min(1e-20) for one in squares]
+    return torch.as_tensor(total) / norms[0][:, None] / norms[1]
 
 
 def best_match(similar: Float[Tensor, "units units"], seed: int) -> Int[Tensor, " units"]:

@@ -21,7 +21,10 @@ _MEMORY = 12  # previous sweeps that Anderson mixing combines
 
 
 def canonical_transformation(
-    symmetry: Symmetry, state: Mapping[str, Tensor], kinds: Sequence[str] = CANONICAL_KINDS
+    symmetry: Symmetry,
+    state: Mapping[str, Tensor],
+    kinds: Sequence[str] = CANONICAL_KINDS,
+    tolerance: float = _CONVERGED,
 ) -> Transformation:
     """Finds the transformation that brings a network to the canonical point of its orbit.
 
@@ -34,6 +37,7 @@ def canonical_transformation(
         symmetry: Symmetry of the network.
         state: Tensors by name.
         kinds: "scaling", "sign" or both.
+        tolerance: Largest change of the logarithm of a scale in the last sweep.
 
     Returns:
         A transformation g such that `apply(g, state)` is the same, up to rounding, for every copy of the network that
@@ -62,7 +66,8 @@ def canonical_transformation(
     tensors = _scaled_tensors(symmetry, wanted, state)
     factors = {group.name: torch.ones(group.size, dtype=torch.float64) for group in wanted}
     if "scaling" in kinds:
-        for group, scale in _Balance([group for group in wanted if "scaling" in group.kinds], tensors).scales():
+        scaled = [group for group in wanted if "scaling" in group.kinds]
+        for group, scale in _Balance(scaled, tensors, tolerance).scales():
             factors[group.name] *= scale
             _multiply(tensors, group, scale)
     if "sign" in kinds:
@@ -138,9 +143,11 @@ class _Balance:
     Args:
         groups: Groups to scale.
         tensors: Weights in float64, by name.
+        tolerance: Largest change of the logarithm of a scale in the last sweep.
     """
 
-    def __init__(self, groups: list[Group], tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, groups: list[Group], tensors: Mapping[str, Tensor], tolerance: float) -> None:
+        self._tolerance = tolerance
         dims: dict[str, list[int]] = {}
         for group in groups:
             for span in group.spans:
@@ -194,7 +201,7 @@ class _Balance:
                 step = (_log_norm(down) - _log_norm(up)) / sum(self._powers(number))
                 self._move(number, torch.where(counts > 0, step, 0.0))
             step = self._logs - point
-            if float(step.abs().max()) < _CONVERGED:
+            if float(step.abs().max()) < self._tolerance:
                 return
             points, steps = [*points[-_MEMORY:], point], [*steps[-_MEMORY:], step]
             if len(steps) == 1:

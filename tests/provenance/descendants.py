@@ -59,3 +59,18 @@ def pruned(values: Tensor, share: float) -> Tensor:
     if values.ndim < 2:
         return values
     return values * (values.abs() > values.abs().quantile(share))
+
+
+def vision_transformer(seed: int, dim: int = 16, blocks: int = 2) -> State:
+    """The state of a small vision transformer under the names of timm."""
+    torch.manual_seed(seed)
+    shapes = {"pos_embed": (1, 10, dim), "patch_embed.proj.weight": (dim, 1, 4, 4), "patch_embed.proj.bias": (dim,)}
+    for number in range(blocks):
+        sizes = {"attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim), "mlp.fc1": (24, dim), "mlp.fc2": (dim, 24)}
+        for name, shape in {"norm1": (dim,), "norm2": (dim,), **sizes}.items():
+            shapes[f"blocks.{number}.{name}.weight"] = shape
+            shapes[f"blocks.{number}.{name}.bias"] = shape[:1]
+    shapes |= {"norm.weight": (dim,), "norm.bias": (dim,), "head.weight": (5, dim), "head.bias": (5,)}
+    return {
+        name: torch.randn(shape) / 4 + ("norm" in name and name.endswith("weight")) for name, shape in shapes.items()
+    }

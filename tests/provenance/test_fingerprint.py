@@ -6,7 +6,8 @@ import torch
 from provenance.descendants import cnn, copy_of, noisy, perceptron
 
 from sne import read_network
-from sne.provenance.fingerprint import CHAIN, SKETCH, fingerprint
+from sne.provenance.chain import CHAIN
+from sne.provenance.fingerprint import SKETCH, fingerprint
 
 
 def of(state):

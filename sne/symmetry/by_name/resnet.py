@@ -62,11 +62,12 @@ def read_resnet(claims: Claims, known: Known) -> None:
     reader = _Reader(claims, known)
     stream = "stream.stem"
     reader.conv(whole.convs["0"], "", stream)
-    reader.norm(whole.norms["0"], stream, power=1)
+    reader.norm(whole.norms["0"], stream)
     for (stage, number), block in sorted(blocks.items()):
         stream = reader.block(f"{stage}.{number}", block, stream, f"stream.{stage}.{number}")
+    reader.allow_scales()
     if head:
-        claims.claim(stream, reader.width(f"{head}.weight", 1), Span(f"{head}.weight", 1))
+        claims.claim(stream, reader.width(f"{head}.weight", 1), Span(f"{head}.weight", 1, power=-1))
         claims.fix(f"{head}.weight", 0, "output")
         claims.fix(f"{head}.bias", 0, "output")
     for one in reader.streams if not head else ():
@@ -115,12 +116,20 @@ class _Reader:
         self.claims = claims
         self.kinds = kinds_through(known.activation)
         self.streams: list[str] = ["stream.stem"]
+        self.groups: dict[str, None] = {}
+        self.fixed_scales: set[str] = set()
 
     def width(self, tensor: str, dim: int) -> int:
         shape = self.claims.infos[tensor].shape if tensor in self.claims.infos else ()
         if dim >= len(shape):
             raise UncertainError(f"{tensor} is {list(shape)}, expected an axis {dim}")
         return shape[dim]
+
+    def allow_scales(self) -> None:
+        """Allows scales of all units that only affine batch norms feed, if the activation lets them pass."""
+        for group in self.groups:
+            if group not in self.fixed_scales and "scaling" in self.kinds:
+                self.claims.allow(group, "scaling")
 
     def block(self, name: str, block: _Block, stream: str, fresh: str) -> str:
         """Claims a block; returns the name of the stream after it."""
@@ -138,9 +147,7 @@ class _Reader:
             is_last = number == len(places) - 1
             feeds = after if is_last else f"inner.{name}.{number}"
             self.conv(block.convs[place], reads, feeds)
-            self.norm(block.norms[place], feeds, power=0 if is_last else 1)
-            if not is_last and all(f"{block.norms[place]}.{leaf}" in self.claims.infos for leaf in ("weight", "bias")):
-                self.claims.allow(feeds, *(kind for kind in self.kinds if kind == "scaling"))
+            self.norm(block.norms[place], feeds)
             reads = feeds
         return after
 
@@ -148,6 +155,7 @@ class _Reader:
         """Claims a convolution; `reads` is empty for the first one, which reads the input."""
         weight = f"{path}.weight"
         self.claims.claim(feeds, self.width(weight, 0), Span(weight, 0))
+        self.groups.setdefault(feeds)
         for dim in (2, 3):
             self.claims.fix(weight, dim, "kernel position")
         if not reads:
@@ -155,7 +163,7 @@ class _Reader:
             return
         size = self.claims.size(reads)
         if self.width(weight, 1) == size:
-            self.claims.claim(reads, size, Span(weight, 1, power=-1 if reads.startswith("inner") else 0))
+            self.claims.claim(reads, size, Span(weight, 1, power=-1))
         else:
             if size % self.width(weight, 1):
                 raise UncertainError(f"{weight} reads {self.width(weight, 1)} channels, {reads} has {size}")
@@ -163,10 +171,11 @@ class _Reader:
             for group in (reads, feeds):
                 self.claims.give_up(group, _NOT_ONE)
 
-    def norm(self, path: str, feeds: str, power: int = 0) -> None:
-        """Claims a batch norm."""
+    def norm(self, path: str, feeds: str) -> None:
+        """Claims a batch norm. Units can be scaled if all batch norms that feed them have scales and biases."""
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             name = f"{path}.{leaf}"
             if name in self.claims.infos:
-                moves = power if leaf in ("weight", "bias") and feeds.startswith("inner") else 0
-                self.claims.claim(feeds, self.width(name, 0), Span(name, 0, power=moves))
+                self.claims.claim(feeds, self.width(name, 0), Span(name, 0, power=int(leaf in ("weight", "bias"))))
+            elif leaf in ("weight", "bias"):
+                self.fixed_scales.add(feeds)

@@ -79,13 +79,16 @@ def _allow(claims: Claims, order: Sequence[StackLayer], names: Sequence[str], ki
     """Allows the kinds that pass the activation for groups that only linear layers and convolutions touch."""
     for name in dict.fromkeys(names):
         at = [number for number, other in enumerate(names) if other == name]
-        touching = [order[place] for number in at for place in (number, number + 1)]
-        kinds_of = {layer.kind for layer in touching}
-        if kinds_of <= {"linear", "conv"} and not any(is_depthwise(layer) for layer in touching):
+        places = {place for number in at for place in (number, number + 1)}
+        kinds_of = {order[place].kind for place in places}
+        is_separate = any(is_depthwise(order[place]) for place in places if place > 0)  # the first reads the input
+        if kinds_of <= {"linear", "conv"} and not is_separate:
             allowed = [
                 kind for kind in kinds if kind == "scaling" or kinds_of == {"linear"}
             ]  # pooling by maxima does not commute with signs
             claims.allow(name, *allowed)
+        elif "recurrent" in kinds_of <= {"linear", "recurrent"}:
+            claims.allow(name, *(kind for kind in kinds if kind == "sign"))
 
 
 def _fix_ends(claims: Claims, order: Sequence[StackLayer]) -> None:

@@ -160,6 +160,7 @@ def _one_recurrent(path: str, leaves: Mapping[str, TensorInfo], names: list[str]
         raise UncertainError(f"{path} has no recurrent weights")
     hidden = states[0][-1]
     widths: set[int] = set()
+    counts: set[int] = set()
     reading: list[Span] = []
     feeding: list[Span] = []
     for name in sorted(names):
@@ -167,18 +168,27 @@ def _one_recurrent(path: str, leaves: Mapping[str, TensorInfo], names: list[str]
         gates = info.shape[0] // hidden if info.shape else 0
         if gates not in _GATES or info.shape[0] != gates * hidden or len(info.shape) != (2 if name[0] == "w" else 1):
             raise UncertainError(f"{info.name} is {list(info.shape)}, which fits no LSTM, GRU or RNN of {hidden}")
-        feeding.append(Span(info.name, 0, outer=gates))
+        feeding += _gate_spans(info.name, gates, hidden)
+        counts.add(gates)
         if name.startswith("weight_hh"):
             if info.shape[1] != hidden:
                 raise UncertainError(f"{info.name} reads {info.shape[1]}, expected {hidden}")
-            feeding.append(Span(info.name, 1))
+            feeding.append(Span(info.name, 1, power=1))
         elif name.startswith("weight_ih"):
-            reading.append(Span(info.name, 1))
+            reading.append(Span(info.name, 1, power=-1))
             widths.add(info.shape[1])
-    if len(widths) != 1 or len({span.outer for span in feeding if span.dim == 0}) != 1:
+    if len(widths) != 1 or len(counts) != 1:
         raise UncertainError(f"{path}: directions and gates do not fit each other")
     directions = 2 if any(name.endswith("_reverse") for name in names) else 1
     return StackLayer(path, "recurrent", 0, widths.pop(), hidden, tuple(reading), tuple(feeding), directions)
+
+
+def _gate_spans(tensor: str, gates: int, hidden: int) -> list[Span]:
+    """Returns the spans of the gates. The gate before the tanh changes its sign with the unit, sigmoids keep theirs."""
+    odd = {1: 0, 3: 2, 4: 2}[gates]
+    spans = [Span(tensor, 0, outer=odd)] if odd else []
+    spans.append(Span(tensor, 0, start=odd * hidden, power=1))
+    return [*spans, Span(tensor, 0, start=3 * hidden)] if gates == 4 else spans
 
 
 def _side(stem: Stem, leaves: Mapping[str, TensorInfo], kind: LayerType | None) -> SideLayer:

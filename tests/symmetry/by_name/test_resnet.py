@@ -102,11 +102,11 @@ def test_convolutions_in_groups_keep_the_widths_beside_them():
     assert streams(sizes) == {"stream.stem": 4, "stream.1.0": 16, "stream.2.0": 32} and not inners(sizes)
 
 
-def test_scales_pass_inner_widths_where_the_activation_is_told():
+def test_scales_pass_where_the_activation_is_told():
     module = ResNet(depths=(1, 1))
     prove(module, IMAGES, activation="relu")
     kinds = {group.name: group.kinds for group in symmetry_by_name(read_network(module), activation="relu").groups}
-    assert kinds["inner.1.0.0"] == ("permutation", "scaling") and kinds["stream.stem"] == ("permutation",)
+    assert kinds["inner.1.0.0"] == kinds["stream.stem"] == ("permutation", "scaling")
 
 
 def test_without_a_head_the_streams_may_be_outputs():
