@@ -24,7 +24,7 @@ LEVELS = {
 
 INNER_LEVELS = {
     "zoo": {"store": 1, "importing": 2, "exporting": 2, "__init__": 3},
-    "lab": {"descent": 1, "neural": 2, "probing": 3, "studies": 4, "__init__": 5},
+    "lab": {"descent": 1, "neural": 2, "probing": 3, "studies": 4, "lineage": 5, "__init__": 6},
 }
 """Levels inside a package, where it has several concepts that build on each other."""
 

@@ -17,7 +17,7 @@ Family = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Families, separated by commas: small_cnn, cnn_s, mlp, gru, residual_cnn, wild_cnn, vit, vit_plain, "
-        "lenet, mnist_cnn, vgg, resnet, sine_inr, image_inr. [default: small_cnn]",
+        "lenet, mnist_cnn, vgg, resnet, gpt, sine_inr, image_inr. [default: small_cnn]",
     ),
 ]
 Recipe = Annotated[
