@@ -10,8 +10,8 @@ from scipy.optimize import linear_sum_assignment
 
 from sne.networks import LayerType, Network, Role
 
-Matrix: TypeAlias = Float[np.ndarray, "rows columns"]
-Vector: TypeAlias = Float[np.ndarray, " entries"]
+Matrix: TypeAlias = Float[np.ndarray, "_ _"]
+Vector: TypeAlias = Float[np.ndarray, " _"]
 
 ANCHORS = 64
 BINS = 20
