@@ -12,6 +12,8 @@ from torch import Tensor
 from sne.provenance.alignment import align_signs, move_units
 from sne.provenance.states import at_canonical_point
 from sne.provenance.units import UnitGroup, Units, best_match, features, own_features, similarity
+from sne.symmetry.canonical import CANONICAL_KINDS
+from sne.symmetry.symmetry import Symmetry
 
 CERTAIN = 1e-9
 """With a smaller p-value in stored order, no other order is tried."""
@@ -49,13 +51,15 @@ class Independence:
         stored: Agreement of the best matching with the stored order, by group.
         twice: Agreement of the matching by incoming weights with that by outgoing weights, by group; empty if the
             stored order is certain.
-        assumed: The same by an assumed symmetry; empty if none was given, or if the others are certain.
+        others: The same at the canonical point, and by an assumed symmetry; those that were not needed are left out.
+        num_tests: Number of tests by which the p-value is multiplied.
     """
 
     p_value: float | None
     stored: tuple[Agreement, ...]
     twice: tuple[Agreement, ...]
-    assumed: tuple[Agreement, ...] = ()
+    others: tuple[tuple[Agreement, ...], ...] = ()
+    num_tests: int = 2
 
 
 def judge_independence(
@@ -75,16 +79,16 @@ def judge_independence(
     matched with the unit of the same place is distributed as the fixed points of random permutations. This p-value is
     exact for every architecture of known symmetry.
 
-    **In any order.** Copies may have permuted units. Scales and signs are brought to their canonical point, which is a
-    function of each network alone. Units are matched twice: by incoming weights, going forward from
+    **In any order.** Copies may have permuted units. They are matched twice: by incoming weights, going forward from
     the inputs, and by outgoing weights, going back from the outputs. The two matchings use different weights. Units of
     independent networks that learned the same task are of similar types, on which both matchings agree; the directions
     in which types differ are therefore removed (`own_features`), which makes the fixed points of one matching against
     the other nearly distributed as above. benchmarks/results/independent_pairs.md has the figures.
 
-    The second test is repeated with an assumed symmetry, if one is given. The two matchings use different weights
-    under a wrong assumption, too. The p-value is the smallest one times the number of tests; no further test is made
-    once one is below `CERTAIN`.
+    The second test is repeated with scales and signs at their canonical point, which is a function of each network
+    alone, if the symmetry has any; and both with an assumed symmetry, if one is given. The two matchings use different
+    weights under a wrong assumption, too. The p-value is the smallest one times the number of tests, which the
+    architecture alone decides; no further test is made once one is below `CERTAIN`.
 
     Args:
         first: Tensors of one network.
@@ -101,15 +105,27 @@ def judge_independence(
     stored = tuple(_in_stored_order(first, second, units, seed))
     if not stored:
         return Independence(None, (), ())
-    found: list[tuple[Agreement, ...]] = [(), ()]
+    tests = [
+        (some, is_canonical)
+        for some in (units, assumed)
+        if some is not None
+        for is_canonical in ((False, True) if _has_canonical_point(some.symmetry) else (False,))
+    ]
+    found: list[tuple[Agreement, ...]] = []
     p_values = [fixed_points_p_value(stored)]
-    for number, some in enumerate((units, assumed)):
-        if some is not None and min(p_values) >= CERTAIN:
-            one, other = (at_canonical_point(state, some.symmetry, SCALES) for state in (first, second))
-            found[number] = tuple(_in_any_order(one, other, some, seed))
-            p_values.append(fixed_points_p_value(found[number]))
-    p_value = (2 if assumed is None else 3) * min(p_values)
-    return Independence(min(1.0, max(p_value, LEAST_P)), stored, *found)
+    for some, is_canonical in tests:
+        if min(p_values) < CERTAIN:
+            break
+        pair = [at_canonical_point(one, some.symmetry, SCALES) if is_canonical else one for one in (first, second)]
+        found.append(tuple(_in_any_order(pair[0], pair[1], some, seed, can_flip=is_canonical)))
+        p_values.append(fixed_points_p_value(found[-1]))
+    num_tests = 1 + len(tests)
+    p_value = min(1.0, max(num_tests * min(p_values), LEAST_P))
+    return Independence(p_value, stored, found[0] if found else (), tuple(found[1:]), num_tests)
+
+
+def _has_canonical_point(symmetry: Symmetry) -> bool:
+    return any(kind in group.kinds for group in symmetry.groups for kind in CANONICAL_KINDS)
 
 
 def _in_stored_order(
@@ -122,10 +138,10 @@ def _in_stored_order(
 
 
 def _in_any_order(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int, *, can_flip: bool
 ) -> Iterator[Agreement]:
-    forward = _matchings(first, second, units, "feeding", seed)
-    backward = _matchings(first, second, units, "reading", seed + 1000)
+    forward = _matchings(first, second, units, "feeding", seed, can_flip)
+    backward = _matchings(first, second, units, "reading", seed + 1000, can_flip)
     for name, (group, found) in forward.items():
         if name in backward:
             other = backward[name][1]
@@ -133,24 +149,26 @@ def _in_any_order(
 
 
 def _matchings(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, side: str, seed: int
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, side: str, seed: int, can_flip: bool
 ) -> dict[str, tuple[UnitGroup, Tensor]]:
     """Matches the units by their own features, layer after layer, each in the order of the layers before."""
     moved = dict(second)
     found = {}
     for number, (group, spans) in enumerate(units.in_order(side)):
         blocks = features(first, moved, group, spans)
+        blocks = [replace(block, can_flip=block.can_flip and can_flip) for block in blocks]
         own = best_match(similarity([own_features(block) for block in blocks]), seed + number)
         found[group.group.name] = (group, own)
         move_units(moved, group.group, best_match(similarity(blocks), seed + number))
-        align_signs(first, moved, group.group, spans)
+        if can_flip:
+            align_signs(first, moved, group.group, spans)
     return found
 
 
 def least_p_value(found: Independence) -> float:
     """Returns the smallest p-value that networks with these units can have; 1 if no units are known."""
     whole = [Agreement(one.group, one.units, one.units) for one in found.stored]
-    return min(1.0, 2 * fixed_points_p_value(whole)) if whole else 1.0
+    return min(1.0, found.num_tests * fixed_points_p_value(whole)) if whole else 1.0
 
 
 def fixed_points_p_value(agreements: Sequence[Agreement]) -> float:
