@@ -128,7 +128,8 @@ def write(
     text = f"""# The direction of fine-tunes
 
 Two features: the logarithms of the ratios of the squared distances of biases from zero, and of scales of norms from
-one. Weights of the features in the logarithm of the odds: {shown}. Each family is judged by weights fitted to the others.
+one. Weights of the features in the logarithm of the odds: {shown}. Each family is judged by weights fitted to the
+others.
 
 {chr(10).join(lines)}
 
