@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sne.networks import Role
 from sne.provenance.evidence import Change, Evidence
 
-WEIGHTS = (3.8, 0.85)
+WEIGHTS = (3.7, 3.0)
 """Weights of the features in the logarithm of the odds; fitted by benchmarks/direction.py."""
 
 LARGEST = 2.0
