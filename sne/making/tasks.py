@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -55,8 +55,8 @@ _EVAL_BATCH = 500
 
 
 @dataclass(frozen=True)
-class Classification:
-    """Classification of images, by cross-entropy.
+class _ImageTask:
+    """What tasks on images share.
 
     Args:
         images: Image set of the zoo.
@@ -82,6 +82,15 @@ class Classification:
     def num_examples(self) -> int:
         """Number of training images that the network sees."""
         return len(self.rows)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Returns the same task with its images on another device."""
+        return replace(self, images=self.images.to(device), rows=self.rows.to(device))
+
+
+@dataclass(frozen=True)
+class Classification(_ImageTask):
+    """Classification of images, by cross-entropy."""
 
     def batch(
         self, rows: Int[Tensor, " batch"]
@@ -109,10 +118,6 @@ class Classification:
             module, self.images.x_test[: self.limit], self.images.y_test[: self.limit]
         )
         return classification_properties(train_accuracy, train_loss, test_accuracy, test_loss)
-
-    def to(self, device: torch.device | str) -> "Classification":
-        """Returns the same task with its images on another device."""
-        return replace(self, images=self.images.to(device), rows=self.rows.to(device))
 
     @torch.inference_mode()
     def _evaluate(self, module: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
@@ -143,7 +148,7 @@ SIDE = 7
 
 
 @dataclass(frozen=True)
-class NextLevel:
+class NextLevel(_ImageTask):
     """Prediction of the next grey level of an image from those before it, row by row, by cross-entropy.
 
     Args:
@@ -153,25 +158,7 @@ class NextLevel:
         levels: Number of grey levels.
     """
 
-    images: ImageSet
-    rows: Int[Tensor, " own"]
-    limit: int
     levels: int
-
-    @property
-    def dataset(self) -> str:
-        """Name of the image set."""
-        return self.images.name
-
-    @property
-    def labels(self) -> Mapping[str, Value]:
-        """No properties."""
-        return {}
-
-    @property
-    def num_examples(self) -> int:
-        """Number of training images that the network sees."""
-        return len(self.rows)
 
     def batch(self, rows: Int[Tensor, " batch"]) -> tuple[Int[Tensor, "batch tokens"], Int[Tensor, "batch tokens"]]:
         """Returns the grey levels of some images but the last one, and of all but the first one."""
@@ -202,10 +189,6 @@ class NextLevel:
             accuracy = float((logits.argmax(1) == levels[:, 1:]).float().mean())
             found += [accuracy, float(cross_entropy(logits, levels[:, 1:]))]
         return classification_properties(*found)
-
-    def to(self, device: torch.device | str) -> "NextLevel":
-        """Returns the same task with its images on another device."""
-        return replace(self, images=self.images.to(device), rows=self.rows.to(device))
 
     def _levels(self, images: Tensor) -> Int[Tensor, "batch tokens"]:
         means = adaptive_avg_pool2d(images.float().mean(1, keepdim=True), SIDE).flatten(1)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from sne.errors import ZooError
 from sne.making.hashing import batch_rows
 from sne.making.tasks import Classification, SignalFit, Task, classification_properties, signal_properties
 from sne.zoo.store.columns import Value
@@ -34,9 +35,15 @@ class StackedTask(Protocol):
 
 
 def stack_tasks(tasks: Sequence[Task], device: torch.device | str) -> StackedTask:
-    """Joins the tasks of the networks of a stack, which are all of one kind."""
+    """Joins the tasks of the networks of a stack, which are all of one kind.
+
+    Raises:
+        ZooError: Networks with this task are trained one by one only.
+    """
     if isinstance(tasks[0], Classification):
         return StackedClassification([task for task in tasks if isinstance(task, Classification)], device)
+    if not isinstance(tasks[0], SignalFit):
+        raise ZooError(f"the task {type(tasks[0]).__name__} is trained on the CPU only; set device to cpu")
     return StackedSignalFit([task for task in tasks if isinstance(task, SignalFit)], device)
 
 
