@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -83,10 +83,6 @@ class _ImageTask:
         """Number of training images that the network sees."""
         return len(self.rows)
 
-    def to(self, device: torch.device | str) -> Self:
-        """Returns the same task with its images on another device."""
-        return replace(self, images=self.images.to(device), rows=self.rows.to(device))
-
 
 @dataclass(frozen=True)
 class Classification(_ImageTask):
@@ -118,6 +114,10 @@ class Classification(_ImageTask):
             module, self.images.x_test[: self.limit], self.images.y_test[: self.limit]
         )
         return classification_properties(train_accuracy, train_loss, test_accuracy, test_loss)
+
+    def to(self, device: torch.device | str) -> "Classification":
+        """Returns the same task with its images on another device."""
+        return replace(self, images=self.images.to(device), rows=self.rows.to(device))
 
     @torch.inference_mode()
     def _evaluate(self, module: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float]:
@@ -189,6 +189,10 @@ class NextLevel(_ImageTask):
             accuracy = float((logits.argmax(1) == levels[:, 1:]).float().mean())
             found += [accuracy, float(cross_entropy(logits, levels[:, 1:]))]
         return classification_properties(*found)
+
+    def to(self, device: torch.device | str) -> "NextLevel":
+        """Returns the same task with its images on another device."""
+        return replace(self, images=self.images.to(device), rows=self.rows.to(device))
 
     def _levels(self, images: Tensor) -> Int[Tensor, "batch tokens"]:
         means = adaptive_avg_pool2d(images.float().mean(1, keepdim=True), SIDE).flatten(1)
