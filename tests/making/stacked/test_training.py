@@ -12,6 +12,7 @@ from sne.making.make import make_recipe
 from sne.making.running import train_run
 from sne.making.stacked import group_runs, train_stack
 from sne.work import ProcessPool
+from sne.zoo import ZooError
 
 CALM = {"optimizer": Choice(("sgd",)), "learning_rate": LogUniform(1e-3, 1e-2)}
 """Optimisers that divide by the size of a gradient turn rounding into steps where it is nought."""
@@ -47,7 +48,13 @@ def assert_same_runs(stacked, alone, tolerance):
                 assert ours.properties[name] == value, name
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+def test_language_models_are_refused(images):
+    recipe = recipe_of("gpt")
+    with pytest.raises(ZooError, match="NextLevel is trained on the CPU only"):
+        list(train_stack(recipe, largest_group(recipe, images), images, device="cpu"))
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "gpt"])
 def test_a_network_becomes_what_it_becomes_alone(name, images):
     spaces = {name: CALM} if "inr" not in name else {}
     recipe = recipe_of(name, spaces=spaces)
