@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,12 @@ from sne.errors import SneError, counted
 if TYPE_CHECKING:
     from sne.provenance.forest import Edge
     from sne.provenance.lineage import Lineage
+
+UNDIRECTED = ("identical", "same function")
+"""Relations of copies, whose direction has no meaning."""
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that XML cannot hold."""
 
 FORMATS = (".json", ".graphml", ".mmd")
 
@@ -57,7 +64,7 @@ def lineage(
     descendant of its first child. Networks without relatives are counted at the end.
     """
     from sne.predictors import choose_executor
-    from sne.provenance.entries import is_zoo
+    from sne.provenance.entries import entries, is_zoo
     from sne.provenance.lineage import lineage as lineage_of_sources
     from sne.provenance.lineage import lineage_of
     from sne.work import check_can_write, write_atomically
@@ -73,20 +80,21 @@ def lineage(
         if index is not None:
             from sne.provenance.index import Index
 
-            prints = Index.open(index).fingerprints()
+            prints = Index.open(index).fingerprints(failures)
             executor = choose_executor(list(prints), workers=workers, ray=ray)
             found = lineage_of(prints, errors=failures, executor=executor, on_progress=progress)
         else:
             listed = with_stdin(sources or [])
             zoos = [source for source in listed if is_zoo(source)]
             files = expand([source for source in listed if source not in zoos]) if len(zoos) < len(listed) else []
-            executor = choose_executor(files or zoos, workers=workers, ray=ray)
-            found = lineage_of_sources([*zoos, *files], errors=failures, executor=executor, on_progress=progress)
+            names = list(entries([*zoos, *files]))
+            executor = choose_executor(names, workers=workers, ray=ray)
+            found = lineage_of_sources(names, errors=failures, executor=executor, on_progress=progress)
     if out is not None:
         write_atomically(out, _as_text(found, out.suffix).encode())
     if as_json:
         print(json.dumps(found.to_json(), allow_nan=False))
-    else:
+    elif found.networks:
         _show(found)
     failures.report(len(found.networks) + len(failures))
 
@@ -97,7 +105,8 @@ def _as_text(found: "Lineage", suffix: str) -> str:
     if suffix == ".graphml":
         import networkx as nx
 
-        return "\n".join(nx.generate_graphml(found.to_graph())) + "\n"
+        graph = nx.relabel_nodes(found.to_graph(), {name: _CONTROLS.sub("\ufffd", name) for name in found.networks})
+        return "\n".join(nx.generate_graphml(graph)) + "\n"
     return found.to_mermaid()
 
 
@@ -129,7 +138,8 @@ def _how(edge: "Edge", names: dict[str, str]) -> str:
     if edge.merged_with is not None:
         other, weight = edge.merged_with
         return f"{text} of {1 - weight:.0%} this and {weight:.0%} {names[other]}"
-    return text if edge.confidence == 1 or text in ("identical", "same function") else f"{text} ({edge.confidence:.2f})"
+    has_direction = edge.relation.value not in UNDIRECTED
+    return f"{text} ({edge.confidence:.2f})" if has_direction and edge.confidence < 1 else text
 
 
 def short_names(paths: tuple[str, ...]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import networkx as nx
 import numpy as np
 import torch
 
+from sne.errors import SneError
 from sne.networks import Network
 from sne.provenance.comparison import Comparison
 from sne.provenance.evidence import Change
@@ -52,7 +53,7 @@ SIBLING = 0.02
 MOVED = 0.3
 """Further cost of training where units have another order, signs or scales: a copy that was moved may be the parent."""
 
-DETOUR = 1.0
+MOST_DETOUR = 1.0
 """Largest ratio of the squared distances by way of a parent and directly from its own parent. Steps of training are
 nearly at right angles, so that the ratio is near 1 where the parent lies between."""
 
@@ -92,7 +93,7 @@ class Edge:
         relation: How the child was made.
         p_value: Probability of such an agreement of independent networks; None where none can be given.
         distance: Squared norm of the change over the mean squared norm of the two, after alignment.
-        confidence: Probability that the direction is right; 0.5 where nothing tells.
+        confidence: Probability that the direction is right; 0.5 where nothing tells, or where it has no meaning.
         merged_with: Name of the other parent of a merge, and its weight.
     """
 
@@ -138,8 +139,8 @@ class Step:
         return self.found.relation if self.merge is None else Relation.MERGE
 
     @property
-    def is_told(self) -> bool:
-        """Whether the values of the parent tell those of the child, so that the size of the change does not count."""
+    def is_operation(self) -> bool:
+        """Whether this is an operation rather than training, so that the size of the change does not count."""
         is_made = self.found.relation in MADE and self.found.confidence == 1
         return is_made or self.found.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.LOW_RANK)
 
@@ -166,30 +167,47 @@ def forest(names: Sequence[str], found: Mapping[Names, Comparison], read: Callab
         read: Returns the network of a name; it is used to test for merges.
     """
     steps = possible_steps(found)
-    steps |= _merges(found, steps, read)
+    merges = _merges(found, steps, read)
+    # a merge lies between its parents, so that it cannot be a parent of theirs
+    impossible = {(child, parent) for parent, child in merges} - merges.keys()
+    steps = {pair: step for pair, step in {**steps, **merges}.items() if pair not in impossible}
     edges = _arborescence(names, steps)
     adapted = {child for parent, child in edges if steps[parent, child].relation in (Relation.LOW_RANK, Relation.MERGE)}
     steps = {
-        pair: replace(step, cost=step.cost + ADAPTED) if pair[0] in adapted and not step.is_told else step
+        pair: replace(step, cost=step.cost + ADAPTED) if pair[0] in adapted and not step.is_operation else step
         for pair, step in steps.items()
     }
     edges = [_edge(*pair, steps[pair]) for pair in _without_detours(_arborescence(names, steps), steps)]
     order = {name: number for number, name in enumerate(names)}
-    return sorted(edges, key=lambda edge: order[edge.child])
+    return sorted(_without_circles(edges), key=lambda edge: order[edge.child])
+
+
+def _without_circles(edges: Sequence[Edge]) -> list[Edge]:
+    """Removes the second parents of merges that descend from the merge."""
+    graph = nx.DiGraph((edge.parent, edge.child) for edge in edges)
+    kept = []
+    for edge in edges:
+        if edge.merged_with is not None and nx.has_path(graph, edge.child, edge.merged_with[0]):
+            edge = replace(edge, relation=Relation.FINE_TUNE, confidence=0.5, merged_with=None)
+        elif edge.merged_with is not None:
+            graph.add_edge(edge.merged_with[0], edge.child)
+        kept.append(edge)
+    return kept
 
 
 def _arborescence(names: Sequence[str], steps: Mapping[Names, Step]) -> list[Names]:
     """Returns the edges of the minimum spanning arborescence, whose root is the parent of all roots."""
-    if not names:
-        return []
     hubs = hubs_of(steps)
     less = {name: HUB * math.log2(1 + hubs[name]) for name in names}
-    start = object()
     graph = nx.DiGraph()
-    graph.add_edges_from((start, name, {"cost": NEW_ROOT - 5 * less[name]}) for name in names)
+    graph.add_nodes_from(names)
     graph.add_edges_from((*pair, {"cost": step.cost - less[pair[0]]}) for pair, step in steps.items())
-    tree = nx.minimum_spanning_arborescence(graph, attr="cost")
-    return [pair for pair in tree.edges if pair[0] is not start]
+    start, edges = object(), []
+    for relatives in list(nx.weakly_connected_components(graph)):  # only the parent of all roots joins them
+        part = graph.subgraph(relatives).copy()
+        part.add_edges_from((start, name, {"cost": NEW_ROOT - 5 * less[name]}) for name in relatives)
+        edges += [pair for pair in nx.minimum_spanning_arborescence(part, attr="cost").edges if pair[0] is not start]
+    return edges
 
 
 def _without_detours(edges: Sequence[Names], steps: Mapping[Names, Step]) -> list[Names]:
@@ -198,13 +216,13 @@ def _without_detours(edges: Sequence[Names], steps: Mapping[Names, Step]) -> lis
 
     def length(parent: str, child: str) -> float:
         step = steps.get((parent, child))
-        return math.nan if step is None or step.is_told or step.confidence == 0 else distance_of(step.found)
+        return math.nan if step is None or step.is_operation or step.confidence == 0 else distance_of(step.found)
 
     for child in parents:
         while (parent := parents[child]) in parents:
             above = parents[parent]
             direct, ways = length(above, child), (length(above, parent), length(parent, child))
-            if steps[parent, child].merge is not None or not sum(ways) > DETOUR * direct:
+            if steps[parent, child].merge is not None or not sum(ways) > MOST_DETOUR * direct:
                 break
             parents[child] = above
     return [(parent, child) for child, parent in parents.items()]
@@ -234,9 +252,9 @@ def possible_steps(found: Mapping[Names, Comparison]) -> dict[Names, Step]:
             steps[parent, child] = Step(one, cost, confidence)
     nearest: dict[str, float] = {}
     for (_, child), step in steps.items():
-        if not step.is_told:
+        if not step.is_operation:
             nearest[child] = min(nearest.get(child, math.inf), distance_of(step.found))
-    return {pair: step if step.is_told else step.farther(nearest[pair[1]]) for pair, step in steps.items()}
+    return {pair: step if step.is_operation else step.farther(nearest[pair[1]]) for pair, step in steps.items()}
 
 
 def _cost_of_kind(found: Comparison) -> float:
@@ -257,10 +275,10 @@ def _merges(
         if one.relation in (Relation.FINE_TUNE, Relation.SAME_START) and not one.aligned:
             for name, other in (pair, pair[::-1]):
                 near.setdefault(name, []).append((distance_of(one), other))
-    samples = {name: _sample(read(name)) for name in near}
-    merges = {}
-    for child, others in near.items():
-        nearest = [name for _, name in sorted(others)[:MOST_PARENTS]]
+    samples = {name: sample for name in near if (sample := _sample(name, read)) is not None}
+    merges: dict[Names, Step] = {}
+    for child in samples:
+        nearest = [name for _, name in sorted(near[child])[:MOST_PARENTS] if name in samples]
         for one, other in combinations(sorted(nearest), 2):
             if not _is_between(samples[child], samples[one], samples[other]):
                 continue
@@ -269,24 +287,28 @@ def _merges(
                 continue
             for (parent, rest), weight in zip(((one, other), (other, one)), merge.weights[::-1], strict=True):
                 step = steps.get((parent, child))
-                if step is not None:  # twins give no step
-                    cost = COSTS[Relation.MERGE] + SIBLING * weight
-                    merges[parent, child] = Step(step.found, cost, 1.0, (rest, weight))
-                back = steps.get((child, parent))
-                if back is not None:
-                    merges[child, parent] = Step(back.found, back.cost + REVERSED, 0.0)
+                if step is None:  # twins give no step
+                    continue
+                new = Step(step.found, COSTS[Relation.MERGE] + SIBLING * weight, 1.0, (rest, weight))
+                if (parent, child) not in merges or new.cost < merges[parent, child].cost:
+                    merges[parent, child] = new
     return merges
 
 
-def _sample(network: Network) -> np.ndarray:
-    """Returns some weights of a network, the same ones for networks of one layout."""
+def _sample(name: str, read: Callable[[str], Network]) -> np.ndarray | None:
+    """Returns some weights of a network, the same ones for networks of one layout; None if it cannot be read now."""
     values, left = [], MOST_SAMPLED
-    for _, part in network.parts():
+    try:
+        network = read(name)
+        parts = list(network.parts())
+    except (SneError, OSError):
+        return None
+    for _, part in parts:
         if left <= 0:
             break
         rows, columns, kernel = part.arranged_shape
         height = max(1, min(rows, left // max(1, columns * kernel)))
-        values.append(network.read_sample(part, torch.arange(height), None).flatten()[:left].double().numpy())
+        values.append(network.read_sample(part, torch.arange(height), None).flatten()[:left].numpy())
         left -= len(values[-1])
     return np.concatenate(values)
 
@@ -295,6 +317,7 @@ def _is_between(child: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:
     """Whether weights lie on the line between those of two others."""
     if not len(child) == len(one) == len(other):
         return False
+    one, other, child = (values.astype(np.float64) for values in (one, other, child))
     line = other - one
     length = float(line @ line)
     if length == 0:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from sne.errors import ProvenanceError
 from sne.predictors import Predictor
 from sne.predictors.spreading import spread
-from sne.provenance.entries import entries, gone
+from sne.provenance.entries import entries, gone, stamp_of
 from sne.provenance.fingerprint import Fingerprint
 from sne.provenance.rows import EMBEDDING, PART, STAMP, VECTORS, read_rows, schema_of
 from sne.provenance.table import Table, quoted
@@ -179,15 +179,25 @@ class Index:
         empty = pa.table({name: [] for name in columns})
         return self._table.ask(lambda table: table.search().select(list(columns)).limit(None).to_arrow(), empty)
 
-    def fingerprints(self) -> dict[str, Fingerprint]:
-        """Returns the fingerprints of all networks by path, in the order of paths."""
-        found = self.rows(["path", "content", "layout", *VECTORS]).sort_by("path")
+    def fingerprints(self, errors: Callable[[str, Exception], None]) -> dict[str, Fingerprint]:
+        """Returns the fingerprints of all networks by path, in the order of paths.
+
+        Args:
+            errors: Called with path and error of every network that has moved or changed since it was indexed; it is
+                left out.
+        """
+        found = self.rows(["path", STAMP, "content", "layout", *VECTORS]).sort_by("path")
         vectors = [np.array(found[name].to_pylist(), np.float32).reshape(len(found), -1) for name in VECTORS]
-        texts = [found[name].to_pylist() for name in ("path", "content", "layout")]
-        return {
-            path: Fingerprint(content, layout, sketch, chain)
-            for path, content, layout, sketch, chain in zip(*texts, *vectors, strict=True)
-        }
+        texts = [found[name].to_pylist() for name in ("path", STAMP, "content", "layout")]
+        prints = {}
+        for path, mark, content, layout, sketch, chain in zip(*texts, *vectors, strict=True):
+            now = stamp_of(path)
+            if now == mark:
+                prints[path] = Fingerprint(content, layout, sketch, chain)
+            else:
+                fault = "changed since it was indexed" if now else "in the index, but not there any more"
+                errors(path, ProvenanceError(f"{fault}; run sne index again"))
+        return prints
 
     def _stamps(self) -> dict[str, str]:
         """Returns the stamp of each path."""

@@ -9,7 +9,7 @@ from torch import Tensor
 GROUPS = (0, 128, 64, 32)
 """Numbers of neighbouring entries of a row that share a scale; 0 for whole rows. The whole tensor is tried first."""
 
-LEAST_VALUES = 6
+LEAST_VALUES = 8
 """Least number of entries that share a scale; fewer lie on some levels by chance."""
 
 FIRST_PIECES = 8

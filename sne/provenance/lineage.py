@@ -1,9 +1,8 @@
 """The lineage of many networks: which was made from which."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any
 
 import networkx as nx
@@ -35,7 +34,8 @@ class Lineage:
     Args:
         networks: Names of all networks.
         edges: One per network that has a parent among the others.
-        twins: Pairs of networks that started from the same weights, and neither of which is the other's ancestor.
+        twins: Pairs of networks that were compared, started from the same weights, and neither of which is the other's
+            ancestor.
     """
 
     networks: tuple[str, ...]
@@ -49,9 +49,16 @@ class Lineage:
         roots = [name for name in self.networks if name not in children]
         return tuple(sorted(roots, key=lambda name: -len(self.descendants(name))))
 
+    @cached_property
+    def _by_parent(self) -> dict[str, list[Edge]]:
+        found: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            found.setdefault(edge.parent, []).append(edge)
+        return found
+
     def children(self, name: str) -> list[Edge]:
         """Returns the edges from a network to its children."""
-        return [edge for edge in self.edges if edge.parent == name]
+        return self._by_parent.get(name, [])
 
     def descendants(self, name: str) -> list[str]:
         """Returns the names of all networks below one, parents before children."""
@@ -105,8 +112,8 @@ class Lineage:
 
 
 def _plain(name: str) -> str:
-    """Returns a name without the characters that end a label of Mermaid."""
-    return name.replace("&", "#amp;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
+    """Returns a name with the characters that have a meaning in labels of Mermaid as numbers."""
+    return "".join(char if char.isprintable() and char not in '#&"<>`' else f"#{ord(char)};" for char in name)
 
 
 def lineage(
@@ -167,18 +174,31 @@ def lineage_of(
     """
     names = list(prints)
     found: dict[Names, Comparison] = {}
+    failed: set[str] = set()
+
+    def fail(path: str, error: Exception) -> None:
+        if path not in failed:
+            errors(path, error)
+        failed.add(path)
 
     def add(pairs: Sequence[Names]) -> None:
-        for answer in _done(executor, _compared, pairs, errors, on_progress):
+        for answer in _done(executor, _compared, pairs, fail, on_progress):
             if answer.result is not None:
                 found[answer.item] = answer.result
 
     near = [(names[one], names[other]) for one, other in _near_pairs([prints[name] for name in names])]
     add(near)
     add(_pairs_with_hubs(names, found, set(near)))
-    ordered = {pair: found[pair] for pair in sorted(found)}
-    twins = [pair for pair, one in ordered.items() if one.relation is Relation.SAME_START]
-    return Lineage(tuple(names), tuple(forest(names, ordered, _open)), tuple(twins))
+    names = [name for name in names if name not in failed]
+    ordered = {pair: found[pair] for pair in sorted(found) if not failed & set(pair)}
+    whole = Lineage(tuple(names), tuple(forest(names, ordered, _open)), ())
+    graph = whole.to_graph()
+    twins = [
+        pair
+        for pair, one in ordered.items()
+        if one.relation is Relation.SAME_START and not (nx.has_path(graph, *pair) or nx.has_path(graph, *pair[::-1]))
+    ]
+    return replace(whole, twins=tuple(twins))
 
 
 def _done(
@@ -193,8 +213,10 @@ def _done(
         if answer.failure is None:
             yield answer
         else:
-            name = answer.item if isinstance(answer.item, str) else " and ".join(answer.item)
-            errors(name, answer.failure.error or ProvenanceError(answer.failure.reason))
+            paths = [answer.item] if isinstance(answer.item, str) else list(answer.item)
+            gone = next((path for path in paths if not stamp_of(path)), None)
+            guilty = gone or next((path for path in paths if path in answer.failure.reason), paths[0])
+            errors(guilty, answer.failure.error or ProvenanceError(answer.failure.reason))
         if on_progress is not None:
             on_progress(number, len(items))
 
@@ -245,10 +267,12 @@ def _near_pairs(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     for one in range(len(prints)):
         for distances in (-(sketches @ sketches[one]), np.square(chains - chains[one]).sum(1)):
             distances[one] = np.inf
-            pairs.update((min(one, int(other)), max(one, int(other))) for other in distances.argsort()[:count])
+            pairs.update(
+                (min(one, int(other)), max(one, int(other))) for other in distances.argsort(kind="stable")[:count]
+            )
     contents: dict[str, list[int]] = {}
     for number, found in enumerate(prints):
         contents.setdefault(found.content, []).append(number)
     for same in contents.values():
-        pairs.update(combinations(same[:NEAREST], 2))
+        pairs.update((same[0], other) for other in same[1:])
     return sorted(pairs)

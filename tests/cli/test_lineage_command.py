@@ -58,6 +58,17 @@ def test_the_networks_of_an_index_are_enough(sne_command, files, tmp_path):
     ]
 
 
+def test_moved_and_changed_files_of_an_index_are_named(sne_command, files, tmp_path):
+    index = tmp_path / "index"
+    assert sne_command("index", files, "--out", index).status == 0
+    (files / "made" / "half.pt").rename(tmp_path / "half.pt")
+    torch.save(perceptron(2).state_dict(), files / "stranger.pt")
+    done = sne_command("lineage", "--index", index, "--json")
+    assert done.status == 2 and "half.pt" in done.err and "stranger.pt" in done.err
+    (found,) = done.json()
+    assert len(found["networks"]) == 2 and len(found["edges"]) == 1
+
+
 def test_mistakes_are_one_line(sne_command, files, tmp_path):
     for arguments in (("--json",), (files, "--index", tmp_path / "index")):
         done = sne_command("lineage", *arguments)

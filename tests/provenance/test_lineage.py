@@ -108,6 +108,31 @@ def test_merges_have_both_parents_and_weights(found):
     assert weights == {"long": pytest.approx(0.7, abs=1e-3), "other": pytest.approx(0.3, abs=1e-3)}
 
 
+def test_merges_of_merges_make_no_circles(tmp_path):
+    root = network(0)
+    one, other = tuned(root, 1), tuned(root, 2)
+    states = {"root": root, "one": one, "other": other}
+    for name, weight in (("mostly_one", 0.8), ("mostly_other", 0.2)):
+        states[name] = {key: weight * values + (1 - weight) * other[key] for key, values in one.items()}
+    for name, state in states.items():
+        save_file({key: values.contiguous() for key, values in state.items()}, tmp_path / f"{name}.safetensors")
+    found = lineage([str(path) for path in sorted(tmp_path.iterdir())], errors=raise_error)
+    assert nx.is_directed_acyclic_graph(found.to_graph())
+
+
+def test_a_merge_without_the_common_root_is_no_parent(tmp_path):
+    root = network(0)
+    one, other = tuned(root, 1), tuned(root, 2)
+    merge = {key: 0.6 * values + 0.4 * other[key] for key, values in one.items()}
+    for name, state in {"one": one, "other": other, "merge": merge}.items():
+        save_file({key: values.contiguous() for key, values in state.items()}, tmp_path / f"{name}.safetensors")
+    found = lineage([str(path) for path in sorted(tmp_path.iterdir())], errors=raise_error)
+    assert nx.is_directed_acyclic_graph(found.to_graph())
+    assert all(short(edge.parent) != "merge" for edge in found.edges)
+    (edge,) = [edge for edge in found.edges if short(edge.child) == "merge"]
+    assert edge.relation is Relation.MERGE and short(edge.parent) == "one"
+
+
 def test_confidence_is_one_only_where_values_tell(found):
     for edge in found.edges:
         if edge.relation in (Relation.PRECISION, Relation.PRUNED, Relation.MERGE):
@@ -137,7 +162,7 @@ def test_labels_of_mermaid_are_escaped():
 
     edge = Edge('a"<b>', "c", Relation.PRUNED, None, 0.0, 1.0)
     text = Lineage(('a"<b>', "c"), (edge,), ()).to_mermaid()
-    assert text.splitlines()[1] == '    n0["a#quot;#lt;b#gt;"]' and '-->|"pruned"|' in text
+    assert text.splitlines()[1] == '    n0["a#34;#60;b#62;"]' and '-->|"pruned"|' in text
 
 
 def test_worker_processes_find_the_same(folder, found):

@@ -22,6 +22,7 @@ from sne.provenance.index import Index
 from sne.provenance.lineage import lineage
 from sne.provenance.relation import SIGNIFICANT, Relation
 from sne.provenance.search import search
+from sne.provenance.table import quoted
 from sne.zoo import Zoo
 
 SNE = "sne"
@@ -157,7 +158,7 @@ def _first(trees: TreeZoo, design: LineageDesign, work: Path) -> dict[str, Any]:
     for row in _descendants(trees, trees.trees[-design.queried :]):
         wanted, candidates = trees.parents(row), trees.candidates(row)
         left_out = set(trees.of_tree(zoo.runs[row])) - set(candidates)
-        where = f"path NOT IN ({', '.join(repr(trees.path(other)) for other in left_out)})"
+        where = f"path NOT IN ({', '.join(quoted(trees.path(other)) for other in left_out)})"
         hits = search(trees.file(row), index, most=3, where=where, warn=_ignore)
         paths = {trees.path(other) for other in wanted}
         first = {SNE: bool(hits) and hits[0].path in paths}

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -96,13 +97,16 @@ def _make(
 def _measured(path: Path, plan: FamilyPlan, design: LineageDesign, out: Path, progress: Progress) -> dict[str, Any]:
     """Measures a family, or reads what was measured."""
     done = out / "families" / f"{plan.family}.json"
+    design_now = json.loads(json.dumps({**asdict(design), "families": asdict(plan)}))
     if done.exists():
-        return json.loads(done.read_text())
+        kept = json.loads(done.read_text())
+        if kept.pop("design", None) == design_now:
+            return kept
     work = out / "work" / plan.family
     work.mkdir(parents=True, exist_ok=True)
     found = measure_family(path, design, work, lambda done, total: progress(f"measures of {plan.family}", done, total))
     done.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(done, json.dumps(found).encode())
+    write_atomically(done, json.dumps({**found, "design": design_now}).encode())
     return found
 
 
@@ -123,7 +127,9 @@ def report(results: Mapping[str, Any], design: LineageDesign) -> str:
         "Zoos of trees of descent, one architecture and one set of hyper-parameters per family. Networks (weights of "
         f"one): {sizes}. Roots learn {design.images} for {design.steps} steps; some descendants learn "
         f"{design.other_images}. Candidates for a parent are all networks of the other trees, the parent, and the twin "
-        "of the root, which starts from the same weights and learns the same images in another order. "
+        "of the root, which starts from the same weights and learns the same images in another order. Where another "
+        "method gives several candidates "
+        "the same similarity, it is taken to be right. "
         f"Command: `sne study {NAME} --scale {results['scale']}`.",
         "",
         "## Summary",
@@ -186,7 +192,7 @@ def _summary(
 ) -> list[list[str]]:
     rest = ["-"] * (len(methods) - 1)
     moved = [row for row in first if row["kind"] in ("permuted", "rescaled") or row["node"] == "permuted and tuned"]
-    areas = [f"{auc(scores, method):.4f}" if method in scores[0]["scores"] else "-" for method in methods]
+    areas = [f"{auc(scores, method):.4f}" if scores and method in scores[0]["scores"] else "-" for method in methods]
     exact = [row for row in named if row["expected"] in {relation.value for relation in EXACT}]
     trained = [row for row in named if row["expected"] in {relation.value for relation in TRAINED}]
     mother = [_share(row["kurtosis"] < 0 for row in trained) if name == "MoTHer" else "-" for name in methods[1:]]

@@ -210,8 +210,9 @@ def _grow(tree: _Tree, symmetry: Symmetry | None, seed: int) -> None:
             if set(kinds[-2:]) & {kind for group in symmetry.groups for kind in group.kinds}:
                 moves = sample(symmetry, seed=seed, kinds=kinds)
                 tree.change(name, name, "root", lambda state, moves=moves: apply(moves, state))
-        moved = tree.nodes["permuted"].state
-        tree.tune("permuted and tuned", "tuned lightly", ["permuted"], moved, max(1, steps // 5), rate=0.3)
+        if "permuted" in tree.nodes:
+            moved = tree.nodes["permuted"].state
+            tree.tune("permuted and tuned", "tuned lightly", ["permuted"], moved, max(1, steps // 5), rate=0.3)
     other = tree.nodes["other"].state
     tree.add("merge", "merged", ["tuned long", "other"], mean_of(tree.nodes["tuned long"].state, other, 0.6))
     tree.tune("back", "tuned lightly", ["other"], other, max(1, steps // 3))
