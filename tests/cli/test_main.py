@@ -9,7 +9,7 @@ import pytest
 import sne
 from sne.cli.main import describe_error
 
-COMMANDS = ("inspect", "encode", "predict", "compare", "index", "search", "train", "evaluate", "zoo")
+COMMANDS = ("inspect", "encode", "predict", "compare", "index", "search", "lineage", "train", "evaluate", "zoo")
 
 
 def test_version(sne_command):
@@ -21,7 +21,6 @@ def test_help_names_every_command_and_promises_no_other(sne_command):
     result = sne_command("--help")
     assert result.status == 0
     assert all(f"  {name}" in result.out for name in COMMANDS)
-    assert "lineage" not in result.out
     assert "--install-completion" in result.out and "-v, --verbose" in result.out and "--log-level" in result.out
 
 

@@ -160,7 +160,8 @@ def _family(name: str, seed: int = 0) -> Callable[[], Built]:
         family = FAMILIES[name]
         hyperparameters = family.sample(np.random.default_rng(seed))
         module = family.build(hyperparameters, (1, 20, 20), 5, torch.Generator().manual_seed(seed))
-        return module, {"sine_inr": _images(1), "image_inr": _images(2)}.get(name, _images(1, 20, 20))
+        others = {"sine_inr": _images(1), "image_inr": _images(2), "gpt": (_numbers(16),)}
+        return module, others.get(name, _images(1, 20, 20))
 
     return build
 

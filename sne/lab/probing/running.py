@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sne.errors import CannotTakeError, ZooError
 from sne.making import FAMILIES, Recipe
+from sne.making.families.gpt import LanguageModel
 from sne.making.families.blocks import Siren
 from sne.making.families.overriding import ends
 from sne.making.stacked.layers import use_stackable_layers
@@ -195,6 +196,8 @@ def build_module(zoo: Zoo, row: int, shape: InputShape) -> nn.Module:
         ) from None
     except (ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise CannotTakeError(f"{where} cannot be run: the family {name} rejects its columns: {error}") from None
+    if isinstance(module, LanguageModel):
+        raise CannotTakeError(f"{where} cannot be run: the family {name} reads tokens, and probes are learned images")
     difference = _difference(layout, module)
     if difference or (isinstance(module, Siren) != (len(shape) == 1)) or _coordinates(module) not in (None, shape):
         raise CannotTakeError(

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, scaled_dot_product_attention
 
 from sne.making.families.family import Family, ImageShape
 from sne.making.families.space import Choice, LogUniform
@@ -94,7 +94,7 @@ class LanguageModel(nn.Module):
         x = self.wte(tokens) + self.wpe(torch.arange(tokens.shape[1], device=tokens.device))
         for block in self.h:
             x = block(x)
-        return (self.ln_f(x) @ self.wte.weight.T).transpose(1, 2)
+        return linear(self.ln_f(x), self.wte.weight).transpose(1, 2)
 
 
 def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:

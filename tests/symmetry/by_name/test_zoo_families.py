@@ -25,6 +25,8 @@ def inputs_of(name):
     generator = torch.Generator().manual_seed(0)
     if name in ("sine_inr", "image_inr"):
         return torch.rand(7, 1 if name == "sine_inr" else 2, generator=generator, dtype=torch.float64)
+    if name == "gpt":
+        return torch.randint(0, 16, (2, 12), generator=generator)
     return torch.randn(2, *SHAPE, generator=generator, dtype=torch.float64)
 
 
