@@ -16,8 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sne.errors import CannotTakeError, ZooError
 from sne.making import FAMILIES, Recipe
-from sne.making.families.gpt import LanguageModel
 from sne.making.families.blocks import Siren
+from sne.making.families.gpt import LanguageModel
 from sne.making.families.overriding import ends
 from sne.making.stacked.layers import use_stackable_layers
 from sne.zoo import Layout, Zoo
