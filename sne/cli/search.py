@@ -59,7 +59,7 @@ def search(
     """Find the relatives of checkpoints in an index.
 
     The networks of the index that are nearest by fingerprint are compared with the file one by one, as sne compare
-    does. Relatives are listed by relation and similarity. Their p-values are multiplied by the number of networks in
+    does. Copies that were changed without training come first, then the others by distance. Their p-values are multiplied by the number of networks in
     the index. With --like properties, networks with similar embeddings are listed instead, related or not.
     """
     from sne.checkpoints import read_network

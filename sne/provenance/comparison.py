@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sne.checkpoints import read_network
@@ -64,6 +65,20 @@ class Comparison:
     assumed: str
     matching: Matching
     merge: Merge | None = None
+
+    @cached_property
+    def distance(self) -> float:
+        """Squared norm of the change over the mean squared norm of both networks, after alignment; 0 without layers."""
+        change = sum((layer.relative_change * layer.norms[0]) ** 2 for layer in self.layers)
+        size = sum(layer.norms[0] ** 2 + layer.norms[1] ** 2 for layer in self.layers) / 2
+        return change / size if size else 0.0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the values of one network follow from those of the other, by an operation without training."""
+        if self.relation in (Relation.PRECISION, Relation.PRUNED):
+            return self.confidence == 1
+        return self.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.LOW_RANK, Relation.MERGE)
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything as plain values."""

@@ -110,13 +110,6 @@ class Edge:
         return {**vars(self), "relation": self.relation.value}
 
 
-def distance_of(found: Comparison) -> float:
-    """Returns the squared norm of the change over the mean squared norm of both networks."""
-    change = sum((layer.relative_change * layer.norms[0]) ** 2 for layer in found.layers)
-    size = sum(layer.norms[0] ** 2 + layer.norms[1] ** 2 for layer in found.layers) / 2
-    return change / size if size else 0.0
-
-
 @dataclass(frozen=True)
 class Step:
     """A possible step from parent to child.
@@ -138,15 +131,9 @@ class Step:
         """How the child was made."""
         return self.found.relation if self.merge is None else Relation.MERGE
 
-    @property
-    def is_operation(self) -> bool:
-        """Whether this is an operation rather than training, so that the size of the change does not count."""
-        is_made = self.found.relation in MADE and self.found.confidence == 1
-        return is_made or self.found.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.LOW_RANK)
-
     def farther(self, nearest: float) -> "Step":
         """Returns the step with the cost of its length, compared to that of the nearest possible parent."""
-        doublings = math.log2(max(distance_of(self.found), NEAR) / max(nearest, NEAR))
+        doublings = math.log2(max(self.found.distance, NEAR) / max(nearest, NEAR))
         return replace(self, cost=self.cost + min(MOST_FARTHER, FARTHER * doublings))
 
 
@@ -174,7 +161,7 @@ def forest(names: Sequence[str], found: Mapping[Names, Comparison], read: Callab
     edges = _arborescence(names, steps)
     adapted = {child for parent, child in edges if steps[parent, child].relation in (Relation.LOW_RANK, Relation.MERGE)}
     steps = {
-        pair: replace(step, cost=step.cost + ADAPTED) if pair[0] in adapted and not step.is_operation else step
+        pair: replace(step, cost=step.cost + ADAPTED) if pair[0] in adapted and not step.found.is_exact else step
         for pair, step in steps.items()
     }
     edges = [_edge(*pair, steps[pair]) for pair in _without_detours(_arborescence(names, steps), steps)]
@@ -216,7 +203,7 @@ def _without_detours(edges: Sequence[Names], steps: Mapping[Names, Step]) -> lis
 
     def length(parent: str, child: str) -> float:
         step = steps.get((parent, child))
-        return math.nan if step is None or step.is_operation or step.confidence == 0 else distance_of(step.found)
+        return math.nan if step is None or step.found.is_exact or step.confidence == 0 else step.found.distance
 
     for child in parents:
         while (parent := parents[child]) in parents:
@@ -252,9 +239,9 @@ def possible_steps(found: Mapping[Names, Comparison]) -> dict[Names, Step]:
             steps[parent, child] = Step(one, cost, confidence)
     nearest: dict[str, float] = {}
     for (_, child), step in steps.items():
-        if not step.is_operation:
-            nearest[child] = min(nearest.get(child, math.inf), distance_of(step.found))
-    return {pair: step if step.is_operation else step.farther(nearest[pair[1]]) for pair, step in steps.items()}
+        if not step.found.is_exact:
+            nearest[child] = min(nearest.get(child, math.inf), step.found.distance)
+    return {pair: step if step.found.is_exact else step.farther(nearest[pair[1]]) for pair, step in steps.items()}
 
 
 def _cost_of_kind(found: Comparison) -> float:
@@ -274,7 +261,7 @@ def _merges(
     for pair, one in found.items():
         if one.relation in (Relation.FINE_TUNE, Relation.SAME_START) and not one.aligned:
             for name, other in (pair, pair[::-1]):
-                near.setdefault(name, []).append((distance_of(one), other))
+                near.setdefault(name, []).append((one.distance, other))
     samples = {name: sample for name in near if (sample := _sample(name, read)) is not None}
     merges: dict[Names, Step] = {}
     for child in samples:
@@ -328,4 +315,4 @@ def _is_between(child: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def _edge(parent: str, child: str, step: Step) -> Edge:
-    return Edge(parent, child, step.relation, step.found.p_value, distance_of(step.found), step.confidence, step.merge)
+    return Edge(parent, child, step.relation, step.found.p_value, step.found.distance, step.confidence, step.merge)

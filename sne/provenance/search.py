@@ -18,15 +18,12 @@ from sne.provenance.relation import SIGNIFICANT, Relation
 CANDIDATES = 20
 """Least number of networks near the sketch, and near the chain, that are compared one by one."""
 
-_ORDER = (
+EXACT_KINDS = (
     Relation.IDENTICAL,
     Relation.SAME_FUNCTION,
     Relation.PRECISION,
     Relation.PRUNED,
     Relation.LOW_RANK,
-    Relation.PARTIAL,
-    Relation.FINE_TUNE,
-    Relation.SAME_START,
 )
 
 
@@ -89,7 +86,8 @@ def search(
         stamps[row["path"]] = row["stamp"]
     for row in near:
         scores[row["path"]] = 1 - row["_distance"]
-    hits, num_networks = [], len(index)
+    hits: list[tuple[tuple[int, float], Hit]] = []
+    num_networks = len(index)
     for path, score in scores.items():
         if path == itself:
             continue
@@ -102,9 +100,15 @@ def search(
         if _is_only_by_chance(comparison, corrected):
             continue
         direction = {"second from first": "relative from file", "first from second": "file from relative"}
-        hits.append(Hit(path, 0, comparison.relation, corrected, direction.get(comparison.direction or ""), score))
-    hits.sort(key=lambda hit: (_ORDER.index(hit.relation), -hit.score, hit.path))  # type: ignore[arg-type]
-    return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:most], 1)]
+        hit = Hit(path, 0, comparison.relation, corrected, direction.get(comparison.direction or ""), score)
+        hits.append((_closeness(comparison), hit))
+    hits.sort(key=lambda pair: (pair[0], pair[1].path))
+    return [replace(hit, rank=rank) for rank, (_, hit) in enumerate(hits[:most], 1)]
+
+
+def _closeness(found: Comparison) -> tuple[int, float]:
+    """Orders relatives: operations that the values show in the order of their kinds, then the others by distance."""
+    return (EXACT_KINDS.index(found.relation) if found.is_exact else len(EXACT_KINDS)), found.distance
 
 
 def _is_only_by_chance(found: Comparison, corrected: float | None) -> bool:
