@@ -59,8 +59,9 @@ def search(
     """Find the relatives of checkpoints in an index.
 
     The networks of the index that are nearest by fingerprint are compared with the file one by one, as sne compare
-    does. Copies that were changed without training come first, then the others by distance. Their p-values are multiplied by the number of networks in
-    the index. With --like properties, networks with similar embeddings are listed instead, related or not.
+    does. Copies that were changed without training come first, then the others by distance. Their p-values are
+    multiplied by the number of networks in the index. With --like properties, networks with similar embeddings are
+    listed instead, related or not.
     """
     from sne.checkpoints import read_network
     from sne.provenance.index import Index
