@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from sne import Predictor, Relation, Zoo, compare, read_network
+from sne.making.descent.changes import pruned, quantised
 from sne.provenance.entries import ROW
 from sne.provenance.index import Index
 from sne.provenance.search import search
@@ -28,25 +29,6 @@ from sne.symmetry import Symmetry, apply, sample
 State = dict[str, Tensor]
 RESULTS = Path(__file__).parent / "results"
 NOBODY = "none"
-
-
-def of_matrices(change: Callable[[Tensor], Tensor]) -> Callable[[State, Symmetry], State]:
-    return lambda state, symmetry: {
-        name: change(values) if values.ndim > 1 else values for name, values in state.items()
-    }
-
-
-def quantised(bits: int) -> Callable[[Tensor], Tensor]:
-    def change(values: Tensor) -> Tensor:
-        rows = values.flatten(1)
-        step = rows.abs().amax(1, keepdim=True).clamp_min(1e-12) / (2 ** (bits - 1) - 1)
-        return ((rows / step).round() * step).view_as(values)
-
-    return change
-
-
-def pruned(share: float) -> Callable[[Tensor], Tensor]:
-    return lambda values: values * (values.abs() > values.abs().flatten().quantile(share))
 
 
 def with_adapter(rank: int) -> Callable[[State, Symmetry], State]:
@@ -80,10 +62,10 @@ CHANGES: dict[str, tuple[Callable[[State, Symmetry], State], Relation]] = {
     "renamed": (lambda state, symmetry: {f"net.{name}": values for name, values in state.items()}, Relation.IDENTICAL),
     "half": (lambda state, symmetry: {name: values.half() for name, values in state.items()}, Relation.PRECISION),
     "bfloat16": (lambda state, symmetry: {name: v.bfloat16() for name, v in state.items()}, Relation.PRECISION),
-    "int8": (of_matrices(quantised(8)), Relation.PRECISION),
-    "int4": (of_matrices(quantised(4)), Relation.PRECISION),
-    "pruned 30%": (of_matrices(pruned(0.3)), Relation.PRUNED),
-    "pruned 90%": (of_matrices(pruned(0.9)), Relation.PRUNED),
+    "int8": (lambda state, symmetry: quantised(state, 8), Relation.PRECISION),
+    "int4": (lambda state, symmetry: quantised(state, 4), Relation.PRECISION),
+    "pruned 30%": (lambda state, symmetry: pruned(state, 0.3), Relation.PRUNED),
+    "pruned 90%": (lambda state, symmetry: pruned(state, 0.9), Relation.PRUNED),
     "adapter of rank 1": (with_adapter(1), Relation.LOW_RANK),
     "adapter of rank 2": (with_adapter(2), Relation.LOW_RANK),
     "new head": (with_new_head, Relation.PARTIAL),

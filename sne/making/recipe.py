@@ -61,6 +61,8 @@ class Recipe:
             Data order and masks are drawn differently there, and each device rounds in its own way.
         classes: Names of the classes; empty if the image set has none.
         spaces: Hyper-parameter spaces by family. Hyper-parameters that are not given keep the space of the family.
+        descent: Name and checksum of the images that some descendants learn, where each run is a tree of descent; empty
+            for other zoos.
 
     Raises:
         ZooError: A setting is not valid.
@@ -82,6 +84,7 @@ class Recipe:
     device: str = "cpu"
     classes: tuple[str, ...] = ()
     spaces: Mapping[str, Space] = field(default_factory=dict)
+    descent: str = ""
 
     def __post_init__(self) -> None:
         find_families(self.families)

@@ -15,7 +15,7 @@ from sne.errors import SneError
 from sne.networks import Network
 from sne.provenance.comparison import Comparison
 from sne.provenance.evidence import Change
-from sne.provenance.merging import merged_from
+from sne.provenance.merging import Merge, merged_from
 from sne.provenance.relation import Relation
 
 Names: TypeAlias = tuple[str, str]
@@ -269,7 +269,7 @@ def _merges(
         for one, other in combinations(sorted(nearest), 2):
             if not _is_between(samples[child], samples[one], samples[other]):
                 continue
-            merge = merged_from(read(child), read(one), read(other))
+            merge = _merged(child, one, other, read)
             if merge is None:
                 continue
             for (parent, rest), weight in zip(((one, other), (other, one)), merge.weights[::-1], strict=True):
@@ -287,17 +287,24 @@ def _sample(name: str, read: Callable[[str], Network]) -> np.ndarray | None:
     values, left = [], MOST_SAMPLED
     try:
         network = read(name)
-        parts = list(network.parts())
+        for _, part in network.parts():
+            if left <= 0:
+                break
+            rows, columns, kernel = part.arranged_shape
+            height = max(1, min(rows, left // max(1, columns * kernel)))
+            values.append(network.read_sample(part, torch.arange(height), None).flatten()[:left].numpy())
+            left -= len(values[-1])
     except (SneError, OSError):
         return None
-    for _, part in parts:
-        if left <= 0:
-            break
-        rows, columns, kernel = part.arranged_shape
-        height = max(1, min(rows, left // max(1, columns * kernel)))
-        values.append(network.read_sample(part, torch.arange(height), None).flatten()[:left].numpy())
-        left -= len(values[-1])
-    return np.concatenate(values)
+    return np.concatenate(values) if values else None
+
+
+def _merged(child: str, one: str, other: str, read: Callable[[str], Network]) -> Merge | None:
+    """Tests whether a network is a mean of two others; None also if one of them cannot be read now."""
+    try:
+        return merged_from(read(child), read(one), read(other))
+    except (SneError, OSError):
+        return None
 
 
 def _is_between(child: np.ndarray, one: np.ndarray, other: np.ndarray) -> bool:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sne.errors import ZooError
-from sne.making import FAMILIES, load_images
+from sne.making import FAMILIES, load_images, make
 from sne.making.descent import ROOTS, make_trees
 from sne.making.descent.changes import mean_of, pruned, quantised, rounded, with_update_of_rank, without_units
 from sne.making.families.mlp import MLP_FAMILY
@@ -93,6 +93,19 @@ def test_copies_with_moved_units_have_the_same_outputs(zoo):
 def test_trees_are_the_same_when_made_again(zoo, tmp_path):
     again = small_trees(tmp_path / "zoo")
     assert again.table.column("checksum").equals(zoo.table.column("checksum"))
+
+
+def test_a_zoo_of_trees_is_not_continued_with_other_images(zoo, tmp_path):
+    digits = load_images("digits")
+    arrays = {
+        name: getattr(digits, name).numpy()[:, 0] if name[0] == "x" else getattr(digits, name).numpy()
+        for name in ("x_train", "y_train", "x_test", "y_test")
+    }
+    np.savez(tmp_path / "other.npz", **{**arrays, "x_train": arrays["x_train"][::-1].copy()})
+    with pytest.raises(ZooError, match=r"zoo of another recipe \(different descent\)"):
+        small_trees(zoo.path, other=tmp_path / "other.npz")
+    with pytest.raises(ZooError, match=r"zoo of another recipe \(different .*descent"):
+        make(zoo.path, families=["mlp"], images="digits", networks=1, steps=6, keep=[6])
 
 
 def test_images_of_another_size_are_refused(tmp_path):

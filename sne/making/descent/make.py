@@ -1,6 +1,7 @@
 """Makes zoos of trees of descent."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def make_trees(
     )
     recipe, loaded = settings.plan()
     other = _other(other_images, loaded)
+    recipe = replace(recipe, descent=f"{other.name} {other.checksum}")
     return make_recipe(path, recipe, loaded, executor, trainer=partial(train_trees, other=other), progress=progress)
 
 
