@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sne import nn as nn
     from sne import predictors as predictors
     from sne import provenance as provenance
+    from sne import report as report
     from sne import symmetry as symmetry
     from sne import training as training
     from sne import zoo as zoo
@@ -53,6 +54,7 @@ _PACKAGES = (
     "nn",
     "predictors",
     "provenance",
+    "report",
     "symmetry",
     "training",
     "zoo",
