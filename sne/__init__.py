@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sne import baselines as baselines
     from sne import checkpoints as checkpoints
     from sne import encoders as encoders
+    from sne import health as health
     from sne import making as making
     from sne import metrics as metrics
     from sne import networks as networks
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from sne.errors import SymmetryError as SymmetryError
     from sne.errors import TrainingError as TrainingError
     from sne.errors import ZooError as ZooError
+    from sne.health import Finding as Finding
+    from sne.health import HealthReport as HealthReport
+    from sne.health import check as check
     from sne.networks import Network as Network
     from sne.predictors import Predictor as Predictor
     from sne.predictors import encode as encode
@@ -48,6 +52,7 @@ _PACKAGES = (
     "baselines",
     "checkpoints",
     "encoders",
+    "health",
     "making",
     "metrics",
     "networks",
@@ -62,6 +67,8 @@ _PACKAGES = (
 _PACKAGE_OF = {
     "CheckpointError": "errors",
     "Comparison": "provenance",
+    "Finding": "health",
+    "HealthReport": "health",
     "Network": "networks",
     "NetworkEncoder": "encoders",
     "Predictor": "predictors",
@@ -76,6 +83,7 @@ _PACKAGE_OF = {
     "TrainingSettings": "training",
     "Zoo": "zoo",
     "ZooError": "errors",
+    "check": "health",
     "compare": "provenance",
     "encode": "predictors",
     "evaluate": "training",

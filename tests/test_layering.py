@@ -14,7 +14,7 @@ LEVELS = {
     "nn": 1, "networks": 1, "metrics": 1, "work": 1,
     "checkpoints": 2, "symmetry": 2,
     "encoders": 3, "zoo": 3,
-    "making": 4, "predictors": 4, "pretrained": 4, "baselines": 4,
+    "making": 4, "health": 4, "predictors": 4, "pretrained": 4, "baselines": 4,
     "provenance": 5, "training": 5,
     "report": 6, "lab": 6,
     "cli": 7,

@@ -94,6 +94,11 @@ class CheckpointSource:
         Raises:
             CheckpointError: If there is no such tensor or range, or if one of these entries is NaN or infinite.
         """
+        values = self.load_any_range(name, start, stop)
+        return None if values is None else self._checked(name, values, f" in entries {start} to {stop}")
+
+    def load_any_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        """Loads some entries of one tensor like `load_range`, also if they are NaN or infinite."""
         self._check_name(name)
         if name in self._composed:
             return None
@@ -104,7 +109,7 @@ class CheckpointSource:
         if values is None:
             return None
         self._check_shape(name, values, (stop - start,))
-        return self._checked(name, _as_float(values), f" in entries {start} to {stop}")
+        return _as_float(values)
 
     def load_any(self, name: str) -> Tensor:
         """Loads one tensor or composed weight like `load`, also if it holds NaN or infinity.

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sne import __version__
+from sne.cli.check import check
 from sne.cli.compare import compare
 from sne.cli.encode import encode
 from sne.cli.evaluate import COLUMNS, evaluate
@@ -33,6 +34,7 @@ EXAMPLES = {
     inspect: "sne inspect model.safetensors",
     encode: "sne encode checkpoints/*.pt --predictor my_predictor --out embeddings.parquet",
     predict: "sne predict checkpoints/*.pt --predictor my_predictor",
+    check: "sne check checkpoints/ --junit health.xml",
     compare: "sne compare original.safetensors downloaded.safetensors",
     index: "sne index checkpoints/ --out my_index",
     search: "sne search downloaded.safetensors --index my_index",

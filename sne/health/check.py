@@ -1,0 +1,83 @@
+"""The entry: a network is read to the end, and everything that is broken or doubtful is reported."""
+
+from dataclasses import replace
+from typing import final
+
+from torch import Tensor
+
+from sne.checkpoints import CheckpointSource, read_network
+from sne.checkpoints.read import Readable
+from sne.errors import CheckpointError
+from sne.health.finding import Finding, Severity, finding
+from sne.health.report import HealthReport
+from sne.health.tensors import Pass, measure
+from sne.health.values import value_findings
+from sne.networks import Network
+from sne.networks.part import TensorInfo, TensorSource
+
+_ORDER = list(reversed(Severity))
+
+
+def check(source: Readable | Network, *, select: str | None = None) -> HealthReport:
+    """Reads a network to the end and reports what is broken or doubtful in it.
+
+    Tensors are read one at a time, and large ones piece by piece. Nothing is executed and no data are needed.
+
+    Args:
+        source: A network, or what `sne.read_network` reads: a path, a state dict, a module.
+        select: Name of the network to check where the source holds several, as in `sne.read_network`.
+
+    Returns:
+        The findings, the verdict and what was measured of each tensor.
+
+    Raises:
+        CheckpointError: If the source holds no network that can be read. A tensor whose values cannot be read is a
+            finding, not an error.
+
+    Example:
+        >>> import torch
+        >>> state = {"fc.weight": torch.tensor([[1.0, float("nan")], [0.5, 2.0]]), "fc.bias": torch.zeros(2)}
+        >>> report = check(state)
+        >>> report.verdict.value, [(found.code, found.location, found.message) for found in report.findings]
+        ('broken', [('nonfinite', 'fc.weight', '1 NaN of 4 values')])
+    """
+    network = source if isinstance(source, Network) else read_network(source, select=select)
+    network = replace(network, source=_Unchecked(network.source))
+    passes: list[Pass] = []
+    findings: list[Finding] = []
+    unreadable: dict[str, str] = {}
+    for layer, part in network.parts():
+        if part.tensor in unreadable:
+            continue
+        try:
+            passes.append(measure(network, layer, part))
+        except CheckpointError as error:
+            unreadable[part.tensor] = error.reason
+            findings.append(finding("unreadable", Severity.ERROR, part.tensor, error.reason))
+    tensors = tuple(one.result() for one in passes)
+    for tensor in tensors:
+        findings += value_findings(tensor)
+    findings.sort(key=lambda found: _ORDER.index(found.severity))
+    return HealthReport(network.name, tuple(findings), tensors, network.num_weights)
+
+
+@final
+class _Unchecked:
+    """The tensors of a source, also if they hold NaN or infinity.
+
+    Args:
+        source: The source.
+    """
+
+    def __init__(self, source: TensorSource) -> None:
+        self._source = source
+        self.name = source.name
+        self.infos: dict[str, TensorInfo] = dict(source.infos)
+
+    def load(self, name: str) -> Tensor:
+        source = self._source
+        return source.load_any(name) if isinstance(source, CheckpointSource) else source.load(name)
+
+    def load_range(self, name: str, start: int, stop: int) -> Tensor | None:
+        source = self._source
+        return source.load_any_range(name, start, stop) if isinstance(source, CheckpointSource) else None

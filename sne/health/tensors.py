@@ -1,0 +1,188 @@
+"""What is measured of each tensor, in one pass over its values, piece by piece."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from sne.networks import Block, Layer, Network, Part, Role
+
+PIECE = 1 << 18
+"""Number of entries that are measured at once; larger tensors are read in pieces where their file allows."""
+
+
+@dataclass(frozen=True)
+class TensorHealth:
+    """What was measured of one part of a layer.
+
+    Moments and extremes are those of the finite entries.
+
+    Args:
+        tensor: Name of the stored tensor.
+        label: Name of the piece of a fused tensor; empty if the part is the whole tensor.
+        layer: Name of the layer.
+        role: Role of the part in the layer.
+        shape: Shape as stored.
+        dtype: Type as stored.
+        num_nan: Number of entries that are NaN.
+        num_infinite: Number of entries that are infinite.
+        num_zeros: Number of entries that are 0.
+        mean: Mean.
+        rms: Root mean square.
+        smallest: Smallest entry.
+        largest: Largest entry.
+        kurtosis: Fourth moment divided by the square of the second, both about 0: 1.8 for uniform, 3 for normal
+            values. NaN if all entries are 0.
+    """
+
+    tensor: str
+    label: str
+    layer: str
+    role: Role
+    shape: tuple[int, ...]
+    dtype: str
+    num_nan: int
+    num_infinite: int
+    num_zeros: int
+    mean: float
+    rms: float
+    smallest: float
+    largest: float
+    kurtosis: float
+
+    @property
+    def num_entries(self) -> int:
+        """Number of entries."""
+        return math.prod(self.shape)
+
+    @property
+    def num_finite(self) -> int:
+        """Number of entries that are neither NaN nor infinite."""
+        return self.num_entries - self.num_nan - self.num_infinite
+
+    @property
+    def share_of_zeros(self) -> float:
+        """Share of the entries that are 0."""
+        return self.num_zeros / max(self.num_entries, 1)
+
+    @property
+    def magnitude(self) -> float:
+        """Largest absolute value of a finite entry."""
+        return max(abs(self.smallest), abs(self.largest)) if self.num_finite else 0.0
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all entries are 0."""
+        return 0 < self.num_entries == self.num_zeros
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all of several entries are one number."""
+        return self.num_entries == self.num_finite > 1 and self.smallest == self.largest
+
+    @property
+    def place(self) -> str:
+        """Name of the tensor, with the label of the piece."""
+        return f"{self.tensor} ({self.label})" if self.label else self.tensor
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the fields as plain values; numbers that are not finite become None."""
+        fields = vars(self) | {"role": self.role.value, "shape": list(self.shape)}
+        return {key: None if isinstance(one, float) and not math.isfinite(one) else one for key, one in fields.items()}
+
+
+@final
+class Pass:
+    """One pass over the values of a part, whose pieces come in any order.
+
+    Args:
+        layer: The layer.
+        part: The part.
+        dtype: Type as stored.
+    """
+
+    def __init__(self, layer: Layer, part: Part, dtype: str) -> None:
+        num_out, num_in, _ = part.arranged_shape
+        self.layer, self.part, self._dtype = layer, part, dtype
+        self.row_energy = torch.zeros(num_out, dtype=torch.float64)
+        self.column_energy = torch.zeros(num_in, dtype=torch.float64)
+        self._num_nan = self._num_infinite = self._num_zeros = 0
+        self._sum = self._fourth = 0.0
+        self._smallest, self._largest = math.inf, -math.inf
+
+    def add(self, block: Block) -> None:
+        """Measures one piece."""
+        values = block.values
+        if not values.numel():
+            return
+        smallest, largest = (float(end) for end in torch.aminmax(values))
+        if not (math.isfinite(smallest) and math.isfinite(largest)):
+            values, smallest, largest = self._finite_part(values)
+        self._smallest, self._largest = min(self._smallest, smallest), max(self._largest, largest)
+        self._num_zeros += block.values.numel() - int(torch.count_nonzero(block.values))
+        scale = max(abs(smallest), abs(largest))
+        if not scale:
+            return
+        unit = 1.0 if 1e-8 < scale < 1e8 else scale  # squares of squares stay within single precision
+        values = values if unit == 1.0 else values / unit
+        self._sum += float(values.sum(dtype=torch.float32)) * unit
+        squares = values.square()
+        self.row_energy[block.rows] += squares.sum((1, 2)).double() * unit**2
+        self.column_energy[block.columns] += squares.sum((0, 2)).double() * unit**2
+        self._fourth += float(torch.linalg.vecdot(squares.flatten(), squares.flatten())) * unit**4
+
+    def _finite_part(self, values: Tensor) -> tuple[Tensor, float, float]:
+        """Counts the NaN and infinite entries, and returns the values with 0 in their place, and their ends."""
+        num_nan = int(values.isnan().sum())
+        self._num_nan += num_nan
+        self._num_infinite += int((~values.isfinite()).sum()) - num_nan
+        finite = values[values.isfinite()]
+        if not len(finite):
+            return torch.zeros_like(values), math.inf, -math.inf
+        ends = (float(finite.min()), float(finite.max()))
+        return torch.nan_to_num(values, 0.0, 0.0, 0.0), *ends
+
+    def result(self) -> TensorHealth:
+        """Returns what was measured."""
+        part = self.part
+        count = max(part.num_entries - self._num_nan - self._num_infinite, 1)
+        second = float(self.row_energy.sum()) / count
+        kurtosis = self._fourth / count / second**2 if second**2 > 0 else math.nan
+        return TensorHealth(
+            tensor=part.tensor,
+            label=part.label,
+            layer=self.layer.name,
+            role=part.role,
+            shape=part.shape,
+            dtype=self._dtype,
+            num_nan=self._num_nan,
+            num_infinite=self._num_infinite,
+            num_zeros=self._num_zeros,
+            mean=self._sum / count,
+            rms=math.sqrt(second),
+            smallest=self._smallest,
+            largest=self._largest,
+            kurtosis=kurtosis,
+        )
+
+
+def measure(network: Network, layer: Layer, part: Part) -> Pass:
+    """Reads one part once.
+
+    Args:
+        network: The network, whose source also loads NaN and infinity.
+        layer: The layer.
+        part: The part.
+
+    Returns:
+        The finished pass.
+
+    Raises:
+        CheckpointError: If the values cannot be read.
+    """
+    found = Pass(layer, part, network.source.infos[part.tensor].dtype)
+    for block in network.read_blocks(part, PIECE):
+        found.add(block)
+    return found
