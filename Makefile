@@ -15,12 +15,13 @@ export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
 export PYRIGHT_PYTHON_CACHE_DIR := $(CURDIR)/$(VENV)/pyright
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint docs clean
 
 help:
 	@echo "make demo   train 160 small networks, train a predictor on a part of them, predict the others (a few minutes)"
 	@echo "make test   run the tests on two cores (a few minutes)"
 	@echo "make lint   check style and types with ruff and pyright"
+	@echo "make docs   build the documentation in build/site"
 	@echo "make clean  remove .venv, demo, and the files that the tools have left"
 
 $(INSTALLED): pyproject.toml
@@ -40,6 +41,9 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+docs: $(INSTALLED)
+	$(VENV)/bin/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .ruff_cache .hypothesis

@@ -18,7 +18,12 @@ from sne.cli.main import app
 from sne.zoo import Zoo
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))),
+]
 FOLDERS = ("sne", "tests", "docs", "benchmarks", "examples", "fuzz")
 PATHS = [
     path.relative_to(ROOT).as_posix() + ("/" if path.is_dir() else "")
