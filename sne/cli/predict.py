@@ -1,6 +1,7 @@
 """`sne predict`: properties of checkpoints."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ from sne.cli.options import (
 from sne.cli.prediction_rows import prediction_rows
 from sne.cli.progress import file_progress
 from sne.cli.tables import format_table, say, warn
+from sne.errors import counted
 
 if TYPE_CHECKING:
     from sne.predictors import Prediction
@@ -43,7 +45,19 @@ def predict(
             metavar="NAME", show_default=False, help="Property to print, can be repeated. [default: all properties]"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file and property.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="TABLE",
+            show_default=False,
+            help="Write a table with one row per file: .csv or .parquet. It has the columns path, NAME, NAME_low and "
+            "NAME_high per number, NAME and NAME_probability per class, in_domain and p_value, weights_read and "
+            "weights (with --budget), and warnings. Default: print a table.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON line per file and property, with --out as well.")
+    ] = False,
 ) -> None:
     """Predict properties of checkpoints.
 
@@ -63,9 +77,13 @@ def predict(
     from sne.work.collection import kept_imports
 
     with kept_imports():
-        import sne.checkpoints
-        import sne.predictors  # noqa: F401 (both are needed below)
+        import sne.checkpoints  # noqa: F401 (read with the first file)
+        from sne.predictors import check_table_name, write_predictions
+        from sne.work import check_can_write
 
+    if out is not None:
+        check_table_name(out)
+        check_can_write(out)
     sources, failures, doubts = expand(files), Failures(), Doubts()
     loaded, executor = load_predictor(predictor, device, sources, workers, ray)
     shown = [loaded.find_property(name).name for name in target or []]
@@ -86,10 +104,14 @@ def predict(
     else:
         found.sort(key=lambda pair: float(pair[1][0].value), reverse=True)
     found.sort(key=lambda pair: pair[1][0].in_domain is False)
+    if out is not None and found:
+        write_predictions(out, [predictions for _, predictions in found], doubts)
     if as_json:
         for path, predictions in found:
             for prediction in predictions:
                 print(json.dumps({"file": path, **_as_json(prediction), **doubts.as_json(path)}))
+    elif out is not None and found:
+        say(f"{out}: {counted(len(found), 'network')}, {counted(len(found[0][1]), 'property')} each")
     elif found:
         say(format_table(prediction_rows(found)))
     if as_stored:

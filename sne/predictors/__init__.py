@@ -18,6 +18,8 @@ from sne.predictors.intervals import calibrate as calibrate
 from sne.predictors.prediction import PredictedBlock as PredictedBlock
 from sne.predictors.prediction import Prediction as Prediction
 from sne.predictors.prediction import Sample as Sample
+from sne.predictors.prediction_file import check_table_name as check_table_name
+from sne.predictors.prediction_file import write_predictions as write_predictions
 from sne.predictors.predictor import Predictor as Predictor
 from sne.predictors.pretrained import packaged_predictors as packaged_predictors
 from sne.predictors.properties import Property as Property

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from sne.errors import PredictorError, WriteError
-from sne.predictors.kept_rows import KeptRows, to_column
+from sne.predictors.frames import embedding_schema, embedding_table
+from sne.predictors.kept_rows import KeptRows
 from sne.predictors.predictor import Predictor
 from sne.predictors.sources import OnError, Source, expand_sources, handle_error, report_doubts
 from sne.predictors.stamps import stamp
@@ -195,7 +196,6 @@ def _version() -> str:
 
 def _write(out: Path, groups: Iterable[tuple[list[str], np.ndarray]], num_rows: int, dim: int) -> None:
     """Writes the finished file, one group of rows after the other."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with replacing(out) as partial, partial.open("wb") as file:
@@ -205,7 +205,6 @@ def _write(out: Path, groups: Iterable[tuple[list[str], np.ndarray]], num_rows: 
             for _, rows in groups:
                 file.write(rows.astype("<f4", copy=False).tobytes())
             return
-        schema = pa.schema([("path", pa.string()), ("embedding", pa.list_(pa.float32(), dim))])
-        with pq.ParquetWriter(file, schema) as writer:
+        with pq.ParquetWriter(file, embedding_schema(dim)) as writer:
             for names, rows in groups:
-                writer.write_table(pa.table([pa.array(names, pa.string()), to_column(rows)], schema=schema))
+                writer.write_table(embedding_table(names, rows))

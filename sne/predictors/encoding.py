@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -11,10 +12,57 @@ from jaxtyping import Float
 from sne.encoders import Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.networks import Network
+from sne.predictors.frames import FrameKind, check_frame_kind, embedding_names, to_frame
 from sne.predictors.predictor import Predictor
 from sne.predictors.sources import OnError, Source, blocks, expand_sources, read_sources, report_doubts, without_bad
 from sne.predictors.spreading import spread
 from sne.work import Executor
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@overload
+def encode(
+    sources: Source | Iterable[Source],
+    *,
+    encoder: Predictor | NetworkEncoder | str | Path | None = None,
+    batch_size: int = 64,
+    errors: OnError = "raise",
+    memory: int | None = None,
+    budget: int | None = None,
+    executor: Executor | None = None,
+    as_frame: None = None,
+) -> np.ndarray: ...
+
+
+@overload
+def encode(
+    sources: Source | Iterable[Source],
+    *,
+    encoder: Predictor | NetworkEncoder | str | Path | None = None,
+    batch_size: int = 64,
+    errors: OnError = "raise",
+    memory: int | None = None,
+    budget: int | None = None,
+    executor: Executor | None = None,
+    as_frame: Literal["pandas"],
+) -> "pd.DataFrame": ...
+
+
+@overload
+def encode(
+    sources: Source | Iterable[Source],
+    *,
+    encoder: Predictor | NetworkEncoder | str | Path | None = None,
+    batch_size: int = 64,
+    errors: OnError = "raise",
+    memory: int | None = None,
+    budget: int | None = None,
+    executor: Executor | None = None,
+    as_frame: Literal["pyarrow"],
+) -> "pa.Table": ...
 
 
 def encode(
@@ -26,7 +74,8 @@ def encode(
     memory: int | None = None,
     budget: int | None = None,
     executor: Executor | None = None,
-) -> Float[np.ndarray, "networks dim"]:
+    as_frame: FrameKind | None = None,
+) -> Any:
     """Encodes networks as vectors.
 
     Args:
@@ -39,13 +88,16 @@ def encode(
         memory: As for `Predictor.predict`.
         budget: As for `Predictor.predict`.
         executor: As for `Predictor.predict`.
+        as_frame: "pandas" for a table with one column per number, indexed by the names of the networks (extra
+            `pandas`); "pyarrow" for the columns path and embedding, as in the file that `sne encode` writes. None for
+            an array.
 
     Returns:
-        float32 [networks, dim], rows in the order given.
+        float32 [networks, dim], rows in the order given; a `pandas.DataFrame` or a `pyarrow.Table` with `as_frame`.
 
     Raises:
         sne.CheckpointError: A source cannot be read whole.
-        PredictorError: The folder is no predictor.
+        PredictorError: The folder is no predictor, or pandas is not installed.
 
     Example:
         >>> import sne
@@ -57,16 +109,23 @@ def encode(
         encoder = _packaged_predictor()
     elif isinstance(encoder, str | Path):
         encoder = Predictor.from_pretrained(encoder)
+    if as_frame is not None:
+        check_frame_kind(as_frame)
     if isinstance(encoder, Predictor):
-        return encoder.encode(
+        predicted = encoder.predict_blocks(
             sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget, executor=executor
         )
-    work = partial(_encode_blocks, encoder=encoder, batch_size=batch_size, limits=Limits(memory, budget))
-    if executor is None:
-        found = work(sources, errors=errors)
+        found = [(block.names, block.embedding) for block in predicted]
     else:
-        found = spread(work, expand_sources(sources), executor, part_size=batch_size, errors=errors)
-    return np.concatenate([np.zeros((0, encoder.dim), dtype=np.float32), *found])
+        work = partial(_encode_blocks, encoder=encoder, batch_size=batch_size, limits=Limits(memory, budget))
+        if executor is None:
+            found = list(work(sources, errors=errors))
+        else:
+            found = list(spread(work, expand_sources(sources), executor, part_size=batch_size, errors=errors))
+    rows = np.concatenate([np.zeros((0, encoder.dim), dtype=np.float32), *(rows for _, rows in found)])
+    if as_frame is None:
+        return rows
+    return to_frame([name for names, _ in found for name in names], rows, embedding_names(encoder), as_frame)
 
 
 @cache
@@ -82,8 +141,8 @@ def _encode_blocks(
     limits: Limits,
     errors: OnError,
     tell: Callable[[str, list[str]], None] | None = None,
-) -> Iterator[Float[np.ndarray, "networks dim"]]:
-    """Encodes sources block by block, with an encoder that may be in training."""
+) -> Iterator[tuple[tuple[str, ...], Float[np.ndarray, "networks dim"]]]:
+    """Encodes sources block by block, with an encoder that may be in training; names and rows of the networks."""
     if limits.memory is not None:
         limits.spare_memory()  # refuses a limit that this process exceeds already
     was_training = encoder.training
@@ -101,7 +160,7 @@ def _encode_block(
     limits: Limits,
     errors: OnError,
     tell: Callable[[str, list[str]], None] | None,
-) -> Iterator[Float[np.ndarray, "networks dim"]]:
+) -> Iterator[tuple[tuple[str, ...], Float[np.ndarray, "networks dim"]]]:
     """Encodes networks together; bad ones are taken out."""
 
     def compute(some: list[Network]) -> Float[np.ndarray, "networks dim"]:
@@ -115,7 +174,7 @@ def _encode_block(
                 report_doubts(
                     tell, network.name, [f"a sample of {num_read:,} of {network.num_weights:,} weights was read"]
                 )
-        yield rows
+        yield tuple(network.name for network in good), rows
 
 
 def choose_device(name: str) -> torch.device:

@@ -170,3 +170,38 @@ def test_a_sample_is_reported(sne_command, predictor_path, checkpoints, tmp_path
     assert not any("weights_read" in line for line in sne_command("predict", *arguments[:3], "--json").json())
     result = sne_command("encode", *arguments, "--out", tmp_path / "e.npy", "--json")
     assert len(result.json()[0]["warnings"]) == 3
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_table_in_a_file(sne_command, folds_path, checkpoints, tmp_path, name):
+    import pandas as pd
+
+    (checkpoints / "bad.pt").write_bytes(b"nothing")
+    arguments = ("predict", checkpoints, "--predictor", folds_path)
+    result = sne_command(*arguments, "--out", tmp_path / "new" / name)
+    assert result.status == 2 and "bad.pt" in result.err
+    assert result.out == f"{tmp_path / 'new' / name}: 3 networks, 1 property each\n"
+    table = pd.read_csv(tmp_path / "new" / name) if name == "t.csv" else pd.read_parquet(tmp_path / "new" / name)
+    expected = sne_command(*arguments, "--json").json()
+    again = sne_command(*arguments, "--json", "--out", tmp_path / "new" / name).json()
+    assert again == expected
+    assert table["path"].tolist() == [line["file"] for line in expected]
+    for column, field in (("", "value"), ("_low", "low"), ("_high", "high")):
+        assert table[f"test_accuracy{column}"].tolist() == pytest.approx([line[field] for line in expected])
+
+
+def test_a_table_is_refused_before_the_work(sne_command, checkpoints, tmp_path):
+    result = sne_command("predict", checkpoints, "--predictor", tmp_path / "none", "--out", tmp_path / "t.xlsx")
+    assert result.status == 2 and result.err == f"sne: {tmp_path}/t.xlsx: expected a name that ends in .csv or .parquet\n"
+    (checkpoints / "only").mkdir()
+    (checkpoints / "only" / "bad.pt").write_bytes(b"nothing")
+    result = sne_command("predict", checkpoints / "only" / "bad.pt", "--out", tmp_path / "t.csv")
+    assert result.status == 2 and not (tmp_path / "t.csv").exists()
+
+
+def test_a_table_on_a_full_disk(sne_command, predictor_path, checkpoints, tmp_path, full_disk):
+    (tmp_path / "t.csv").write_text("old")
+    with full_disk(20):
+        result = sne_command("predict", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "t.csv")
+    assert result.status == 2 and result.err.startswith(f"sne: cannot write {tmp_path / 't.csv'}: ")
+    assert (tmp_path / "t.csv").read_text() == "old" and not list(tmp_path.glob(".*"))
