@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sne import predictors as predictors
     from sne import provenance as provenance
     from sne import report as report
+    from sne import sklearn as sklearn
     from sne import symmetry as symmetry
     from sne import training as training
     from sne import zoo as zoo
@@ -60,6 +61,7 @@ _PACKAGES = (
     "predictors",
     "provenance",
     "report",
+    "sklearn",
     "symmetry",
     "training",
     "zoo",

@@ -192,7 +192,8 @@ def test_a_table_in_a_file(sne_command, folds_path, checkpoints, tmp_path, name)
 
 def test_a_table_is_refused_before_the_work(sne_command, checkpoints, tmp_path):
     result = sne_command("predict", checkpoints, "--predictor", tmp_path / "none", "--out", tmp_path / "t.xlsx")
-    assert result.status == 2 and result.err == f"sne: {tmp_path}/t.xlsx: expected a name that ends in .csv or .parquet\n"
+    assert result.status == 2
+    assert result.err == f"sne: {tmp_path}/t.xlsx: expected a name that ends in .csv or .parquet\n"
     (checkpoints / "only").mkdir()
     (checkpoints / "only" / "bad.pt").write_bytes(b"nothing")
     result = sne_command("predict", checkpoints / "only" / "bad.pt", "--out", tmp_path / "t.csv")

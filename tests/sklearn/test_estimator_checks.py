@@ -20,7 +20,6 @@ EXCEPTIONS = {
     **{("forest", check): ROUNDING for check in INVARIANCES},
     ("kernel", "check_methods_subset_invariance"): ROUNDING,
 }
-KINDS = ("forest", "kernel", "linear", "boosting")
 WITHOUT_DATA = (
     "check_estimator_cloneable",
     "check_estimator_tags_renamed",
@@ -40,11 +39,18 @@ def expected_failures(estimator):
     return {**found, "check_do_not_raise_errors_in_init_or_set_params": CHECKED_TYPES}
 
 
-@parametrize_with_checks(
-    [kind(expert, trees=10) for kind in (PropertyRegressor, PropertyClassifier) for expert in KINDS],
-    expected_failed_checks=expected_failures,
-)
-def test_estimators(estimator, check):
+def estimators(*kinds):
+    return [kind(expert, trees=5) for kind in (PropertyRegressor, PropertyClassifier) for expert in kinds]
+
+
+@parametrize_with_checks(estimators("kernel"), expected_failed_checks=expected_failures)
+def test_default_estimators(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(estimators("forest", "linear", "boosting"), expected_failed_checks=expected_failures)
+def test_other_estimators(estimator, check):
     check(estimator)
 
 

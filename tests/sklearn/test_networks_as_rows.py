@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -175,7 +176,7 @@ def test_mistakes_are_told(files, tmp_path):
     with pytest.raises(PredictorError, match="in row 1 a float"):
         NetworkEncoder().fit([paths[0], float("nan")])
     with pytest.raises(PredictorError, match=r"row 1 of X: .* stands for 24 checkpoints"):
-        NetworkEncoder().transform([paths[0], os.path.dirname(paths[0])])
+        NetworkEncoder().transform([paths[0], str(Path(paths[0]).parent)])
     with pytest.raises(CheckpointError, match=r"gone\.pt: no such file"):
         NetworkEncoder().transform([paths[0], str(tmp_path / "gone.pt")])
     with pytest.raises(PredictorError, match="vectors is 'logits'"):
