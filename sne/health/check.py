@@ -1,5 +1,6 @@
 """The entry: a network is read to the end, and everything that is broken or doubtful is reported."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
 
@@ -8,10 +9,14 @@ from torch import Tensor
 from sne.checkpoints import CheckpointSource, read_network
 from sne.checkpoints.read import Readable
 from sne.errors import CheckpointError
+from sne.health.duplicates import duplicate_findings
 from sne.health.finding import Finding, Severity, finding
+from sne.health.layers import LayerHealth, layer_findings
 from sne.health.report import HealthReport
-from sne.health.tensors import Pass, measure
-from sne.health.values import value_findings
+from sne.health.spectra import with_spectrum
+from sne.health.tensors import TensorHealth, measure
+from sne.health.untrained import untrained_findings
+from sne.health.values import value_findings, whole_findings
 from sne.networks import Network
 from sne.networks.part import TensorInfo, TensorSource
 
@@ -43,22 +48,38 @@ def check(source: Readable | Network, *, select: str | None = None) -> HealthRep
     """
     network = source if isinstance(source, Network) else read_network(source, select=select)
     network = replace(network, source=_Unchecked(network.source))
-    passes: list[Pass] = []
     findings: list[Finding] = []
-    unreadable: dict[str, str] = {}
-    for layer, part in network.parts():
-        if part.tensor in unreadable:
-            continue
-        try:
-            passes.append(measure(network, layer, part))
-        except CheckpointError as error:
-            unreadable[part.tensor] = error.reason
-            findings.append(finding("unreadable", Severity.ERROR, part.tensor, error.reason))
-    tensors = tuple(one.result() for one in passes)
+    layers: list[LayerHealth] = []
+    unreadable: set[str] = set()
+    spectra = with_spectrum(network.layers)
+    for layer in network.layers:
+        tensors: list[TensorHealth] = []
+        for part in layer.parts:
+            if part.tensor in unreadable:
+                continue
+            try:
+                tensors.append(measure(network, layer, part, has_spectrum=part in spectra))
+            except CheckpointError as error:
+                unreadable.add(part.tensor)
+                findings.append(finding("unreadable", Severity.ERROR, part.tensor, error.reason))
+        layers.append((layer, tensors))
+    tensors = [tensor for _, found in layers for tensor in found]
     for tensor in tensors:
         findings += value_findings(tensor)
+    findings += layer_findings(layers)
+    findings += untrained_findings(layers)
+    findings += duplicate_findings(network, layers)
+    findings += whole_findings(tensors)
     findings.sort(key=lambda found: _ORDER.index(found.severity))
-    return HealthReport(network.name, tuple(findings), tensors, network.num_weights)
+    return HealthReport(network.name, tuple(_without_consequences(findings)), tuple(tensors), network.num_weights)
+
+
+def _without_consequences(findings: Sequence[Finding]) -> list[Finding]:
+    """Leaves out what follows from other findings: a network that was never trained has no statistics either."""
+    codes = {found.code for found in findings}
+    consequences = {"untrained-network": {"unset-statistics", "adapter-without-effect"}}
+    left_out = {code for cause, codes_of in consequences.items() if cause in codes for code in codes_of}
+    return [found for found in findings if found.code not in left_out]
 
 
 @final

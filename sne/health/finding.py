@@ -35,6 +35,21 @@ REASONS = {
     "negative-variance": "A variance is never negative: the normalisation takes the root of it and returns NaN.",
     "zero": "A weight that is zero everywhere passes nothing on: the layer returns its bias for every input.",
     "constant": "A weight whose entries are all equal gives every neuron the same output, whatever was learned.",
+    "half-empty": "Half of the layer does nothing: it was pruned without being made smaller, or a part of it was never "
+    "filled.",
+    "dead-neurons": "Neurons without weights take memory and time, and change no output.",
+    "unset-statistics": "The normalisation returns its inputs unchanged in evaluation, other than in training: the "
+    "statistics were never collected, or were reset.",
+    "adapter-without-effect": "The product B A of an adapter whose factor B is 0 is 0: the network is its base, "
+    "unchanged. Adapters start like this, so this one was saved before it was trained, or gets no gradient.",
+    "duplicate": "Two layers that learn apart are never equal: one was copied over the other, or layers were repeated "
+    "to make the network deeper.",
+    "untrained-layer": "The layer maps its inputs at random: a new head that was not trained, a layer that was "
+    "missing from the checkpoint that was loaded, or one that gets no gradient.",
+    "untrained-network": "The network was saved before it was trained, so that its outputs are random.",
+    "light-tails": "By the rule of WeightWatcher, the spectra of well trained layers have heavy tails, with exponents "
+    "between 2 and 6; larger ones are those of layers that learned little. The rule was found on large networks.",
+    "sparse": "Most of the weights are 0: the network was pruned, and may be stored and run as a sparse one.",
 }
 """Why a finding matters, by its code. One sentence that holds wherever the finding is made."""
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from sne.errors import counted
@@ -34,6 +35,12 @@ class HealthReport:
         return Verdict.DOUBTFUL if Severity.WARNING in severities else Verdict.GOOD
 
     @property
+    def alpha(self) -> float | None:
+        """Median exponent of the spectra (`sne.health.spectra`); None if no matrix is large enough."""
+        found = [tensor.alpha for tensor in self.tensors if tensor.alpha is not None]
+        return median(found) if found else None
+
+    @property
     def summary(self) -> str:
         """Number of findings by severity, in words.
 
@@ -51,6 +58,7 @@ class HealthReport:
             "file": self.name,
             "verdict": self.verdict.value,
             "num_weights": self.num_weights,
+            "alpha": self.alpha,
             "findings": [finding.to_json() for finding in self.findings],
             "tensors": [tensor.to_json() for tensor in self.tensors],
         }

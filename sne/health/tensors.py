@@ -7,10 +7,22 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from sne.health.initialisers import initialiser_of
+from sne.health.randomness import SIDE, crop
+from sne.health.spectra import Gram
 from sne.networks import Block, Layer, Network, Part, Role
 
 PIECE = 1 << 18
 """Number of entries that are measured at once; larger tensors are read in pieces where their file allows."""
+
+SAMPLE = 1 << 16
+"""Number of entries in the middle of a tensor that are compared with the usual initialisers."""
+
+VANISHES = 1e-14
+"""Largest energy of a neuron, relative to the mean of its layer, that counts as none: weight decay ends there."""
+
+DRAWN = (Role.WEIGHT, Role.RECURRENT_WEIGHT, Role.TABLE)
+"""Roles of parts that are drawn at random before the training."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,7 @@ class TensorHealth:
         layer: Name of the layer.
         role: Role of the part in the layer.
         shape: Shape as stored.
+        arranged: Shape as used: number of neurons fed, of neurons read, and of kernel positions.
         dtype: Type as stored.
         num_nan: Number of entries that are NaN.
         num_infinite: Number of entries that are infinite.
@@ -35,6 +48,12 @@ class TensorHealth:
         largest: Largest entry.
         kurtosis: Fourth moment divided by the square of the second, both about 0: 1.8 for uniform, 3 for normal
             values. NaN if all entries are 0.
+        num_empty_rows: Number of neurons that the part feeds with weights of 0, or of next to 0.
+        num_empty_columns: Number of neurons that it reads with weights of 0, or of next to 0.
+        initialiser: Usual initialiser from which the entries may have been drawn (`sne.health.initialisers`); empty if
+            they agree with none.
+        alpha: Exponent of the power law that the largest eigenvalues follow (`sne.health.spectra`); None for matrices
+            that are too small or too large, and for some of a large network.
     """
 
     tensor: str
@@ -42,6 +61,7 @@ class TensorHealth:
     layer: str
     role: Role
     shape: tuple[int, ...]
+    arranged: tuple[int, int, int]
     dtype: str
     num_nan: int
     num_infinite: int
@@ -51,6 +71,10 @@ class TensorHealth:
     smallest: float
     largest: float
     kurtosis: float
+    num_empty_rows: int
+    num_empty_columns: int
+    initialiser: str
+    alpha: float | None
 
     @property
     def num_entries(self) -> int:
@@ -89,7 +113,7 @@ class TensorHealth:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as plain values; numbers that are not finite become None."""
-        fields = vars(self) | {"role": self.role.value, "shape": list(self.shape)}
+        fields = vars(self) | {"role": self.role.value, "shape": list(self.shape), "arranged": list(self.arranged)}
         return {key: None if isinstance(one, float) and not math.isfinite(one) else one for key, one in fields.items()}
 
 
@@ -101,9 +125,10 @@ class Pass:
         layer: The layer.
         part: The part.
         dtype: Type as stored.
+        has_spectrum: Whether to compute its spectrum.
     """
 
-    def __init__(self, layer: Layer, part: Part, dtype: str) -> None:
+    def __init__(self, layer: Layer, part: Part, dtype: str, *, has_spectrum: bool) -> None:
         num_out, num_in, _ = part.arranged_shape
         self.layer, self.part, self._dtype = layer, part, dtype
         self.row_energy = torch.zeros(num_out, dtype=torch.float64)
@@ -111,6 +136,8 @@ class Pass:
         self._num_nan = self._num_infinite = self._num_zeros = 0
         self._sum = self._fourth = 0.0
         self._smallest, self._largest = math.inf, -math.inf
+        self._sample: Tensor | None = None
+        self._gram = Gram.of(part) if has_spectrum else None
 
     def add(self, block: Block) -> None:
         """Measures one piece."""
@@ -129,9 +156,20 @@ class Pass:
         values = values if unit == 1.0 else values / unit
         self._sum += float(values.sum(dtype=torch.float32)) * unit
         squares = values.square()
+        self._keep(block, values, unit)
         self.row_energy[block.rows] += squares.sum((1, 2)).double() * unit**2
         self.column_energy[block.columns] += squares.sum((0, 2)).double() * unit**2
         self._fourth += float(torch.linalg.vecdot(squares.flatten(), squares.flatten())) * unit**4
+
+    def _keep(self, block: Block, values: Tensor, unit: float) -> None:
+        """Keeps what the initialisers and the spectrum need of one piece."""
+        if self.part.role not in DRAWN:
+            return
+        if self._gram is not None:
+            self._gram.add(block, values, unit)
+        middle = [size // 2 for size in self.part.arranged_shape[:2]]
+        if block.rows.start <= middle[0] < block.rows.stop and block.columns.start <= middle[1] < block.columns.stop:
+            self._sample = crop(values.flatten(1), SIDE, SAMPLE // min(SIDE, len(values))) * unit
 
     def _finite_part(self, values: Tensor) -> tuple[Tensor, float, float]:
         """Counts the NaN and infinite entries, and returns the values with 0 in their place, and their ends."""
@@ -156,6 +194,7 @@ class Pass:
             layer=self.layer.name,
             role=part.role,
             shape=part.shape,
+            arranged=part.arranged_shape,
             dtype=self._dtype,
             num_nan=self._num_nan,
             num_infinite=self._num_infinite,
@@ -165,24 +204,34 @@ class Pass:
             smallest=self._smallest,
             largest=self._largest,
             kurtosis=kurtosis,
+            num_empty_rows=_num_empty(self.row_energy) if part.num_entries else 0,
+            num_empty_columns=_num_empty(self.column_energy) if part.num_entries else 0,
+            initialiser="" if self._sample is None else initialiser_of(self.layer, part, self._sample),
+            alpha=None if self._gram is None else self._gram.alpha(),
         )
 
 
-def measure(network: Network, layer: Layer, part: Part) -> Pass:
+def _num_empty(energy: Tensor) -> int:
+    """Returns the number of neurons whose weights are 0, or vanish next to those of the other neurons."""
+    return int((energy <= VANISHES * energy.mean()).sum())
+
+
+def measure(network: Network, layer: Layer, part: Part, *, has_spectrum: bool) -> TensorHealth:
     """Reads one part once.
 
     Args:
         network: The network, whose source also loads NaN and infinity.
         layer: The layer.
         part: The part.
+        has_spectrum: Whether to compute its spectrum.
 
     Returns:
-        The finished pass.
+        What was measured.
 
     Raises:
         CheckpointError: If the values cannot be read.
     """
-    found = Pass(layer, part, network.source.infos[part.tensor].dtype)
+    found = Pass(layer, part, network.source.infos[part.tensor].dtype, has_spectrum=has_spectrum)
     for block in network.read_blocks(part, PIECE):
         found.add(block)
-    return found
+    return found.result()

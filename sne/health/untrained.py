@@ -1,0 +1,179 @@
+"""Layers that were never trained: weights that still are what an initialiser draws.
+
+Weights alone do not tell: in a wide or a briefly trained network they may have moved less than any test can see. A
+layer is named only if a second sign agrees, one that a single step of training removes:
+
+- constants: its biases are all equal, as initialisers set them; without biases, the norm after it has scale 1 and
+  shift 0;
+- edge: its weights are uniform between two ends and none is beyond them, and its biases are drawn like them, as torch
+  does;
+- contrast: no such sign can be read, but the weights agree with a usual initialiser at its exact scale, while most
+  other layers of the network agree with none.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sne.errors import counted
+from sne.health.finding import Finding, Severity, finding
+from sne.health.initialisers import ANY_SCALE
+from sne.health.layers import MOST_LINES, LayerHealth, listed
+from sne.health.tensors import DRAWN, TensorHealth
+from sne.networks import Role
+from sne.networks.parts import NORMS
+
+FEWEST_AT_EDGE = 500
+"""Least number of weights whose edge counts as a sign."""
+
+FAR = 3.5
+"""Deviation of the mean and of the variance of a bias, in standard deviations, from which it was not drawn so."""
+
+FEWEST_IN_CONTRAST = 4000
+"""Least number of weights of a layer that is named by contrast."""
+
+MOST_IN_CONTRAST = 0.25
+"""Largest share of the layers of a network that may be named by contrast."""
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A layer that was never trained.
+
+    Args:
+        layer: Name of the layer.
+        num_weights: Number of its entries.
+        message: What shows it.
+    """
+
+    layer: str
+    num_weights: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is said of the layers of a network.
+
+    Args:
+        untrained: The layers that were never trained.
+        num_judged: Number of layers that have weights.
+        is_whole: Whether the network as a whole was never trained.
+    """
+
+    untrained: tuple[Untrained, ...]
+    num_judged: int
+    is_whole: bool
+
+
+def judge_layers(layers: Sequence[LayerHealth]) -> Judgement:
+    """Finds the layers of a network that were never trained.
+
+    The network as a whole was not, if no layer shows a sign of training, all norms are as initialised, and most layers
+    agree with an initialiser; some layer has to show a sign that it was not trained.
+
+    Args:
+        layers: The layers of the network and what was measured of them.
+    """
+    found: list[Untrained] = []
+    by_contrast: list[Untrained] = []
+    num_judged = num_drawn = num_trained = 0
+    for number, (layer, tensors) in enumerate(layers):
+        drawn = [tensor for tensor in tensors if tensor.role in DRAWN and tensor.num_entries > 1]
+        if not drawn:
+            continue
+        num_judged += 1
+        sign = _sign(layers, number, drawn)
+        num_trained += sign == ""
+        if not all(tensor.initialiser for tensor in drawn):
+            continue
+        num_drawn += 1
+        names = " and ".join(dict.fromkeys(tensor.initialiser.removeprefix(ANY_SCALE) for tensor in drawn))
+        count = sum(tensor.num_entries for tensor in drawn)
+        is_usual = not any(tensor.initialiser.startswith(ANY_SCALE) for tensor in drawn)
+        if sign:
+            found.append(Untrained(layer.name, count, f"weights as drawn by {names}; {sign}"))
+        elif sign is None and len(drawn) == len(tensors) and is_usual and count >= FEWEST_IN_CONTRAST:
+            message = f"weights as drawn by {names}, unlike those of the other layers"
+            by_contrast.append(Untrained(layer.name, count, message))
+    has_sign = bool(found) or any(layer.type in NORMS for layer, _ in layers)
+    is_whole = has_sign and not num_trained and 2 * num_drawn > num_judged and _are_norms_initial(layers)
+    if num_drawn <= MOST_IN_CONTRAST * num_judged:
+        found += by_contrast
+    return Judgement(tuple(found), num_judged, is_whole)
+
+
+def _are_norms_initial(layers: Sequence[LayerHealth]) -> bool:
+    """Whether all scales of norms are constant, and their shifts 0."""
+    norms = [tensor for layer, tensors in layers if layer.type in NORMS for tensor in tensors]
+    return all(
+        tensor.is_constant if tensor.role is Role.SCALE else tensor.is_zero
+        for tensor in norms
+        if tensor.role in (Role.SCALE, Role.BIAS) and tensor.num_entries > 1
+    )
+
+
+def _sign(layers: Sequence[LayerHealth], number: int, drawn: Sequence[TensorHealth]) -> str | None:
+    """Returns the sign that a layer was not trained: empty if there is one that it was, None if nothing tells."""
+    tensors = layers[number][1]
+    vectors = [tensor for tensor in tensors if tensor.role in (Role.BIAS, Role.RECURRENT_BIAS)]
+    is_edge = sum(tensor.num_entries for tensor in drawn) >= FEWEST_AT_EDGE
+    is_edge = is_edge and all(_has_edge(tensor) for tensor in drawn)
+    if vectors:
+        if all(tensor.is_constant for tensor in vectors):
+            values = dict.fromkeys(f"{tensor.largest:.4g}" for tensor in vectors)
+            return f"all biases are {' or '.join(values)}"
+        if not all(_is_drawn_like(tensor, drawn[-1]) for tensor in vectors):
+            return ""
+        return "its biases are drawn like its weights, and none is beyond the edge" if is_edge else None
+    sign = _sign_of_norm(layers, number)
+    return "no weight is beyond the edge of that distribution" if is_edge and sign is None else sign
+
+
+def _has_edge(tensor: TensorHealth) -> bool:
+    """Whether a weight agrees with a uniform initialiser at its exact scale."""
+    return "uniform" in tensor.initialiser and not tensor.initialiser.startswith(ANY_SCALE)
+
+
+def _is_drawn_like(bias: TensorHealth, weight: TensorHealth) -> bool:
+    """Whether the entries of a bias are uniform between the ends of its weight, as in torch's linear layers."""
+    if not weight.rms > 0:
+        return False
+    edge = math.sqrt(3) * weight.rms
+    count = max(bias.num_entries, 1)
+    spread = (bias.rms / weight.rms) ** 2 - 1
+    is_as_wide = abs(spread) <= FAR * math.sqrt(0.8 / count)
+    is_centred = abs(bias.mean) <= FAR * weight.rms / math.sqrt(count)
+    return bias.magnitude <= edge * 1.05 and is_as_wide and is_centred
+
+
+def _sign_of_norm(layers: Sequence[LayerHealth], number: int) -> str | None:
+    layer, _ = layers[number]
+    for other, tensors in layers[number + 1 :]:
+        if other.level > layer.level + 1:
+            break
+        if other.level == layer.level + 1 and other.type in NORMS:
+            scales = [tensor for tensor in tensors if tensor.role is Role.SCALE]
+            shifts = [tensor for tensor in tensors if tensor.role is Role.BIAS]
+            if not scales or not all(tensor.is_constant for tensor in scales):
+                return ""
+            return "" if not all(tensor.is_zero for tensor in shifts) else f"the norm {other.name} is as initialised"
+    return None
+
+
+def untrained_findings(layers: Sequence[LayerHealth]) -> Iterator[Finding]:
+    """Yields the findings on layers that were never trained; one if that is the whole network."""
+    judged = judge_layers(layers)
+    found, number = judged.untrained, counted(judged.num_judged, "layer")
+    if judged.is_whole:
+        example = f", for example {found[0].layer}: {found[0].message}" if found else ""
+        message = f"no layer of {number} shows a sign of training{example}"
+        yield finding("untrained-network", Severity.WARNING, "network", message)
+        return
+    if len(found) > MOST_LINES:
+        names = listed([one.layer for one in found])
+        message = f"{len(found)} of {number} are untrained: {names}"
+        yield finding("untrained-layer", Severity.WARNING, "network", message)
+        return
+    for one in found:
+        yield finding("untrained-layer", Severity.WARNING, one.layer, one.message)

@@ -1,0 +1,87 @@
+"""Untrained layers and networks are named, trained ones are not."""
+
+import pytest
+import torch
+from torch import nn
+
+import sne
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(16 * 16, 32), nn.ReLU(), nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+def trained():
+    """A network after some steps of training, far enough for every layer to have moved."""
+    result = network()
+    optimizer = torch.optim.Adam(result.parameters(), lr=0.02)
+    images = torch.randn(64, 3, 8, 8)
+    labels = (images.mean((1, 2, 3)) > 0).long()
+    for _ in range(15):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(result(images), labels).backward()
+        optimizer.step()
+    return result
+
+
+@pytest.fixture(scope="module")
+def state():
+    return trained().state_dict()
+
+
+def found(state):
+    report = sne.check(state)
+    return {(one.code, one.location) for one in report.findings if one.severity != "info"}
+
+
+def test_a_trained_network_is_good(state):
+    assert found(state) == set()
+
+
+def test_an_untrained_network():
+    report = sne.check(network())
+    assert {(one.code, one.location) for one in report.findings} == {("untrained-network", "network")}
+    assert (
+        report.verdict == "doubtful" and "no layer of 4 layers shows a sign of training" in report.findings[0].message
+    )
+
+
+def test_a_head_as_torch_makes_it(state):
+    torch.manual_seed(2)
+    head = nn.Linear(256, 32)
+    changed = state | {"6.weight": head.weight.detach(), "6.bias": head.bias.detach()}
+    assert found(changed) == {("untrained-layer", "6")}
+    message = sne.check(changed).findings[0].message
+    assert message.startswith("weights as drawn by kaiming uniform (torch's default); its biases are drawn like")
+
+
+def test_a_head_with_biases_of_zero(state):
+    torch.manual_seed(2)
+    changed = state | {"8.weight": torch.randn(10, 32) * 0.02, "8.bias": torch.zeros(10)}
+    assert found(changed) == {("untrained-layer", "8")}
+    moved = changed | {"8.bias": torch.randn(10) * 1e-4}
+    assert found(moved) == set(), "a bias that has moved shows that the layer was trained"
+
+
+def test_a_convolution_before_a_norm(state):
+    torch.manual_seed(2)
+    weight = nn.init.kaiming_normal_(torch.empty(16, 3, 3, 3))
+    initial = {"0.weight": weight, "1.weight": torch.ones(16), "1.bias": torch.zeros(16)}
+    assert found(state | initial) == {("untrained-layer", "0")}
+    assert found(state | {"0.weight": weight}) == set(), "the norm has moved"
+
+
+def test_a_large_layer_without_a_bias_is_named_by_contrast():
+    torch.manual_seed(0)
+    trained = {f"h.{i}.fc.weight": torch.randn(64, 64) + torch.randn(64, 1) for i in range(4)}
+    score = {"score.weight": torch.randn(70, 64) * 0.02}
+    assert found(trained | score) == {("untrained-layer", "score")}
+    assert found(trained | {"score.weight": torch.randn(70, 64) * 0.03}) == set()
+
+
+def test_constant_weights_are_no_untrained_network():
+    assert found({"fc.weight": torch.randn(8, 8), "fc.bias": torch.randn(8)}) == set()
