@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from sne.provenance import Comparison as Comparison
     from sne.provenance import Relation as Relation
     from sne.provenance import compare as compare
+    from sne.report import Card as Card
+    from sne.report import card as card
     from sne.symmetry import Symmetry as Symmetry
     from sne.training import TrainingSettings as TrainingSettings
     from sne.training import evaluate as evaluate
@@ -67,6 +69,7 @@ _PACKAGES = (
     "zoo",
 )
 _PACKAGE_OF = {
+    "Card": "report",
     "CheckpointError": "errors",
     "Comparison": "provenance",
     "Finding": "health",
@@ -85,6 +88,7 @@ _PACKAGE_OF = {
     "TrainingSettings": "training",
     "Zoo": "zoo",
     "ZooError": "errors",
+    "card": "report",
     "check": "health",
     "compare": "provenance",
     "encode": "predictors",

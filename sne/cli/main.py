@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sne import __version__
+from sne.cli.card import card
 from sne.cli.check import check
 from sne.cli.compare import compare
 from sne.cli.encode import encode
@@ -34,6 +35,7 @@ EXAMPLES = {
     inspect: "sne inspect model.safetensors",
     encode: "sne encode checkpoints/*.pt --predictor my_predictor --out embeddings.parquet",
     predict: "sne predict checkpoints/*.pt --predictor my_predictor",
+    card: "sne card model.safetensors --out card.html",
     check: "sne check checkpoints/ --junit health.xml",
     compare: "sne compare original.safetensors downloaded.safetensors",
     index: "sne index checkpoints/ --out my_index",

@@ -1,7 +1,7 @@
 """The default encoder: a set of tensors, each described by named features, read by attention."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, final
 
 import torch
@@ -160,13 +160,26 @@ class TensorSetEncoder(NetworkEncoder):
     def forward(self, batch: TensorTokens) -> Float[Tensor, "networks dim"]:
         """Encodes a batch."""
         places = TokenPlaces(batch)
-        joined = torch.cat([self._tokens(places), self._answers(places)])
-        pooled = []
-        for bucket, sets in zip(places.buckets.buckets, places.buckets.gather(joined, places.ragged), strict=True):
-            for block in self.blocks:
-                sets = block(sets, bucket.mask)
-            pooled.append(self._pool(self.norm(sets), bucket.mask))
+        pooled = [self._pool(sets, mask) for sets, mask in self._read(places)]
         return self.embedding(torch.cat(pooled)[places.buckets.position])
+
+    def attention(self, batch: TensorTokens) -> list[Float[Tensor, " tokens"]]:
+        """Computes how much the pooling attends to each tensor, as a mean over seeds and heads.
+
+        The blocks before the pooling mix the tokens, so that a token also holds what others say: attention shows where
+        the encoder collects what it has read, and not what a tensor contributes by itself.
+
+        Args:
+            batch: Batch that `collate` returned.
+
+        Returns:
+            One row per network, of sum 1: the share of each part in order, then that of the outputs if it has any.
+        """
+        places = TokenPlaces(batch)
+        rows = [row for sets, mask in self._read(places) for row in self._pooling_weights(sets, mask).mean(1)]
+        lengths = (batch.lengths + places.has_outputs.long()).tolist()
+        order = places.buckets.position.tolist()
+        return [rows[place][:length] for place, length in zip(order, lengths, strict=True)]
 
     def seed_vectors(self) -> Float[Tensor, "heads_seeds dim"]:
         """Returns one vector per head and seed, whose products with the tokens are logits of attention, heads first.
@@ -199,12 +212,25 @@ class TensorSetEncoder(NetworkEncoder):
     def _noise(self) -> float:
         return self.noise if self.training else 0.0
 
+    def _read(self, places: TokenPlaces) -> Iterator[tuple[Float[Tensor, "sets tokens dim"], Tensor | None]]:
+        """Yields sets of tokens that the attention blocks have read, with their masks, bucket by bucket."""
+        joined = torch.cat([self._tokens(places), self._answers(places)])
+        for bucket, sets in zip(places.buckets.buckets, places.buckets.gather(joined, places.ragged), strict=True):
+            for block in self.blocks:
+                sets = block(sets, bucket.mask)
+            yield self.norm(sets), bucket.mask
+
+    def _pooling_weights(
+        self, sets: Float[Tensor, "sets tokens dim"], mask: Bool[Tensor, "sets tokens"] | None
+    ) -> Float[Tensor, "sets heads_seeds tokens"]:
+        """Returns the weights with which the seeds attend to the tokens of every set; see also `seed_vectors`."""
+        return softmax_over_set((sets @ self.seed_vectors().T).transpose(1, 2), mask)
+
     def _pool(self, sets: Float[Tensor, "sets tokens dim"], mask: Bool[Tensor, "sets tokens"] | None) -> Tensor:
         """Lets the seeds attend to the tokens of every set. Keys and values of single tokens are not computed.
 
-        The mean of values is the value of the mean; see also `seed_vectors`.
+        The mean of values is the value of the mean.
         """
-        weights = softmax_over_set((sets @ self.seed_vectors().T).transpose(1, 2), mask)
-        means = torch.bmm(weights, sets).unflatten(1, (self.heads, -1))
+        means = torch.bmm(self._pooling_weights(sets, mask), sets).unflatten(1, (self.heads, -1))
         values = self.keys_values.weight[self.dim :].unflatten(0, (self.heads, -1))
         return (torch.einsum("nhsd,hwd->nshw", means, values).flatten(2) + self.keys_values.bias[self.dim :]).flatten(1)

@@ -86,6 +86,19 @@ def open_part(file: Path) -> StoredTensors:
     return _open(file, None)[1]
 
 
+def name_of_format(file: Path) -> str | None:
+    """Returns the name of the format of a file, such as "safetensors"; None if it is in no known format.
+
+    Args:
+        file: Path of an existing file.
+
+    Raises:
+        CheckpointError: If the file is empty or cannot be read.
+    """
+    start = FileStart.read(file)
+    return next((known.name for known in FORMATS if known.recognises(start)), None)
+
+
 def _open(file: Path, select: str | None) -> tuple[Format, StoredTensors]:
     """Opens a file and returns its format, too."""
     if not file.is_file():
