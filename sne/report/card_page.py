@@ -46,18 +46,20 @@ MOST_ROWS = 200
 """Largest number of rows of the table of layers."""
 
 CARD_STYLE = """
+:root { --empty: #7a3fb0; } @media (prefers-color-scheme: dark) { :root { --empty: #c59bf0; } }
 .banner { display: flex; gap: 1.1rem; align-items: center; } .banner > svg { color: inherit; }
 .banner strong { font-size: 1.35rem; line-height: 1.25; }
 .banner.good > svg, .banner.good strong { color: var(--good); }
 .banner.bad > svg, .banner.bad strong { color: var(--bad); }
 .banner.doubt > svg, .banner.doubt strong { color: var(--doubt); }
 .banner.unknown > svg, .banner.unknown strong { color: var(--unknown); }
-.banner.empty { border-color: var(--kind-6); background: var(--unknown-tint); border-left-style: dashed; }
-.banner.empty > svg, .banner.empty strong { color: var(--kind-6); }
+.banner.empty { border-color: var(--empty); background: var(--unknown-tint); border-left-style: dashed; }
+.banner.empty > svg, .banner.empty strong { color: var(--empty); }
 .banner.part { border-color: var(--accent); background: var(--unknown-tint); }
 .banner.part > svg, .banner.part strong { color: var(--accent); }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: 0.2rem 1.25rem; margin: 0.5rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+td svg { max-width: none; } td .name { display: inline-block; min-width: 8rem; }
 .guess td { color: var(--soft); font-style: italic; }
 .finding { border-left: 0.25rem solid var(--line); padding-left: 0.75rem; margin: 0.75rem 0; }
 .finding.bad, .finding.doubt, .finding.unknown { color: inherit; }
@@ -110,7 +112,7 @@ def _predicted(contents: Contents) -> Markup:
         label = join(plain(prediction.property), meaning and element("div", meaning, class_="soft small"))
         rows.append([label, *_value(prediction, contents.is_guess)])
     known = f"The predictor has learned from {contents.learned_from}." if contents.learned_from else ""
-    body = table(["property", "value", "90% interval", ""], rows, numbers=frozenset({1, 2}))
+    body = table(["property", "value", "90% interval, or chances"], rows, numbers=frozenset({1}))
     if not contents.is_guess:
         chance = contents.predictions[0].p_value
         inside = "" if chance is None else f"Like the networks that the predictor knows (p = {chance:.2g}). "
@@ -126,20 +128,20 @@ def _predicted(contents: Contents) -> Markup:
 
 
 def _value(prediction: Prediction, is_guess: bool) -> list[Child]:
-    """Returns value, interval and drawing of a prediction; a guess stands in brackets."""
+    """Returns the value of a prediction, in brackets if it is a guess, and its interval or the chances of classes."""
     if isinstance(prediction.value, str):
         likely = sorted((prediction.probabilities or {}).items(), key=lambda pair: -pair[1])[:3]
         said = ", ".join(f"{clean(label, 40)} {chance:.2f}" for label, chance in likely)
         value = clean(prediction.value, 40)
-        return [f"({value})" if is_guess else value, "", element("span", said, class_="small")]
+        return [f"({value})" if is_guess else value, element("span", said, class_="small")]
     value = f"{prediction.value:.3g}"
+    value = f"({value})" if is_guess else value
     if prediction.low is None or prediction.high is None:
-        return [f"({value})" if is_guess else value, "", ""]
+        return [value, ""]
     low, high = prediction.low, prediction.high
-    is_fraction = 0 <= low <= high <= 1 and prediction.property != "generalization_gap"
-    is_fraction = is_fraction and not prediction.property.startswith("config.")
-    drawn = draw_interval(float(prediction.value), low, high, is_guess=is_guess) if is_fraction else ""
-    return [f"({value})" if is_guess else value, f"{low:.3g} to {high:.3g}", drawn]
+    is_fraction = 0 <= low <= high <= 1 and not prediction.property.startswith("config.")
+    drawn = draw_interval(float(prediction.value), low, high, is_guess=is_guess) if is_fraction else None
+    return [value, join(element("div", f"{low:.3g} to {high:.3g}"), drawn)]
 
 
 def _health(contents: Contents) -> Markup:
@@ -260,17 +262,14 @@ def _influence_table(found: Influence, predictions: tuple[Prediction, ...]) -> M
     rows: list[list[Child]] = []
     for group in found.groups:
         change = group.changes[main]
-        row: list[Child] = [
-            name(group.label, 56),
-            f"{group.num_weights:,}",
-            f"{change:+.3f}",
-            draw_change(change, largest),
-        ]
+        moved = join(element("div", f"{change:+.3f}"), draw_change(change, largest))
+        row: list[Child] = [name(group.label, 56), f"{group.num_weights:,}", moved]
         if with_attention:
-            row += [f"{group.attention or 0:.0%}", draw_share(group.attention or 0.0, most_attended)]
+            share = group.attention or 0.0
+            row.append(join(element("div", f"{share:.0%}"), draw_share(share, most_attended)))
         rows.append(row)
-    columns = ["layers", "weights", "change", ""] + (["attention", ""] if with_attention else [])
-    return table(columns, rows, numbers=frozenset({1, 2, 4}))
+    columns = ["layers", "weights", "change", *(["attention"] if with_attention else [])]
+    return table(columns, rows, numbers=frozenset({1}))
 
 
 def _influence_note(found: Influence) -> Markup:

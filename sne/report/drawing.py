@@ -175,7 +175,7 @@ def draw_interval(value: float, low: float, high: float, *, is_guess: bool) -> M
 
 def draw_change(change: float, largest: float) -> Markup:
     """Draws a change as a bar to the left or right of a middle line."""
-    width, height = 160, 14
+    width, height = 110, 14
     own = (width / 2 - 2) * abs(change) / max(largest, 1e-12)
     start = width / 2 - own if change < 0 else width / 2
     return element(
