@@ -7,7 +7,7 @@ import typer
 
 from sne.cli.files import Failures, expand
 from sne.cli.options import AllowNonfinite, Files, Select
-from sne.cli.tables import printable
+from sne.cli.tables import printable, say
 from sne.errors import SneError, counted
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ def inspect(
     stats: Annotated[
         bool, typer.Option("--stats", help="Also read the values and show min, max and mean |x| of each tensor.")
     ] = False,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Print only one line per file that says what the network is.")
+    ] = False,
     select: Select = None,
     allow_nonfinite: AllowNonfinite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON line per file.")] = False,
@@ -36,17 +39,21 @@ def inspect(
     the paper reads it. Notes below the table name the tensors that were set aside, with the reason.
     """
     from sne.checkpoints import read_network
+    from sne.networks import summarise
 
     sources, failures = expand(files), Failures()
     for path in sources:
         try:
             network = read_network(path, select=select, allow_nonfinite=allow_nonfinite)
-            described = _describe(path, network, chunk_size, stats)
+            line = summarise(network)
+            described = {} if summary else _describe(path, network, chunk_size, stats)
         except (SneError, OSError) as error:
             failures(path, error)
             continue
         if as_json:
-            print(json.dumps(described))
+            print(json.dumps({"file": path, "summary": line} | described))
+        elif summary:
+            say(f"{path}: {line}")
         else:
             _show(described, stats)
     failures.report(len(sources))

@@ -33,7 +33,7 @@ AGREES = 0.01
 FEWEST = 64
 """Least number of entries of a weight that is compared with initialisers."""
 
-ENOUGH = 1000
+ENOUGH = 300
 """Least number of entries of a weight that is compared with distributions of any scale."""
 
 ANY_SCALE = "other "
@@ -70,9 +70,10 @@ def initialisers(layer: Layer, part: Part) -> Iterator[Initialiser]:
     seen: set[tuple[str, float]] = set()
     for name, variance in _variances(layer, part, fan_in, fan_out):
         for kind in ("uniform", "normal", "truncated"):
-            if kind not in name and not name.endswith(("lecun", "kaiming", "xavier")):
+            is_stated = any(shape in name for shape in SHAPES)
+            if is_stated and kind not in name:
                 continue
-            full = name if kind in name else f"{name} {'truncated normal' if kind == 'truncated' else kind}"
+            full = name if is_stated else f"{name} {SHAPES[kind]}"
             key = (kind, round(math.log(variance), 6))
             if key not in seen:
                 seen.add(key)
@@ -88,7 +89,8 @@ def _variances(layer: Layer, part: Part, fan_in: int, fan_out: int) -> Iterator[
     if layer.type in (LayerType.LSTM, LayerType.GRU, LayerType.RNN):
         yield "uniform 1/sqrt(hidden)", 1 / (3 * part.arranged_shape[0])
     if part.axis is not None:  # drawn before it was cut
-        yield "xavier uniform (fused)", 2 / (fan_in + 3 * fan_out)
+        for pieces in (3, 4):
+            yield f"xavier of {pieces} pieces", 2 / (fan_in + pieces * fan_out)
     if layer.type in (LayerType.CONV1D, LayerType.CONV2D, LayerType.CONV3D):
         yield "kaiming normal (fan out)", 2 / fan_out
 

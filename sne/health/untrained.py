@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from sne.errors import counted
 from sne.health.finding import Finding, Severity, finding
-from sne.health.initialisers import ANY_SCALE
+from sne.health.initialisers import ANY_SCALE, ENOUGH
 from sne.health.layers import MOST_LINES, LayerHealth, listed
 from sne.health.tensors import DRAWN, TensorHealth
 from sne.networks import Role
@@ -29,7 +29,7 @@ FEWEST_AT_EDGE = 500
 FAR = 3.5
 """Deviation of the mean and of the variance of a bias, in standard deviations, from which it was not drawn so."""
 
-FEWEST_IN_CONTRAST = 4000
+FEWEST_IN_CONTRAST = 2000
 """Least number of weights of a layer that is named by contrast."""
 
 MOST_IN_CONTRAST = 0.25
@@ -70,14 +70,14 @@ def judge_layers(layers: Sequence[LayerHealth]) -> Judgement:
     """Finds the layers of a network that were never trained.
 
     The network as a whole was not, if no layer shows a sign of training, all norms are as initialised, and most layers
-    agree with an initialiser; some layer has to show a sign that it was not trained.
+    that are large enough agree with an initialiser; some layer has to show a sign that it was not trained.
 
     Args:
         layers: The layers of the network and what was measured of them.
     """
     found: list[Untrained] = []
     by_contrast: list[Untrained] = []
-    num_judged = num_drawn = num_trained = 0
+    num_judged = num_drawn = num_trained = num_large = 0
     for number, (layer, tensors) in enumerate(layers):
         drawn = [tensor for tensor in tensors if tensor.role in DRAWN and tensor.num_entries > 1]
         if not drawn:
@@ -85,6 +85,7 @@ def judge_layers(layers: Sequence[LayerHealth]) -> Judgement:
         num_judged += 1
         sign = _sign(layers, number, drawn)
         num_trained += sign == ""
+        num_large += all(tensor.num_entries >= ENOUGH for tensor in drawn)
         if not all(tensor.initialiser for tensor in drawn):
             continue
         num_drawn += 1
@@ -97,7 +98,8 @@ def judge_layers(layers: Sequence[LayerHealth]) -> Judgement:
             message = f"weights as drawn by {names}, unlike those of the other layers"
             by_contrast.append(Untrained(layer.name, count, message))
     has_sign = bool(found) or any(layer.type in NORMS for layer, _ in layers)
-    is_whole = has_sign and not num_trained and 2 * num_drawn > num_judged and _are_norms_initial(layers)
+    are_drawn = num_drawn > 0 and 2 * num_drawn > num_large
+    is_whole = has_sign and are_drawn and not num_trained and _are_norms_initial(layers)
     if num_drawn <= MOST_IN_CONTRAST * num_judged:
         found += by_contrast
     return Judgement(tuple(found), num_judged, is_whole)
@@ -155,9 +157,8 @@ def _sign_of_norm(layers: Sequence[LayerHealth], number: int) -> str | None:
         if other.level == layer.level + 1 and other.type in NORMS:
             scales = [tensor for tensor in tensors if tensor.role is Role.SCALE]
             shifts = [tensor for tensor in tensors if tensor.role is Role.BIAS]
-            if not scales or not all(tensor.is_constant for tensor in scales):
-                return ""
-            return "" if not all(tensor.is_zero for tensor in shifts) else f"the norm {other.name} is as initialised"
+            is_initial = all(one.is_constant for one in scales) and all(one.is_zero for one in shifts)
+            return f"the norm {other.name} is as initialised" if scales and is_initial else None
     return None
 
 

@@ -17,3 +17,4 @@ from sne.networks.recognition import build_network as build_network
 from sne.networks.recognition import recognise as recognise
 from sne.networks.remembered import Remembered as Remembered
 from sne.networks.stacks import read_stack as read_stack
+from sne.networks.summary import summarise as summarise

@@ -96,3 +96,13 @@ def test_a_zoo_is_no_checkpoint(sne_command, zoo_path):
     result = sne_command("inspect", zoo_path)
     assert result.status == 2 and result.out == ""
     assert "a zoo, expected checkpoints; see sne zoo info" in " ".join(result.err.split())
+
+
+def test_summary(files):
+    result = run(files / "a.pt", files / "b.pt", "--summary")
+    assert result.stdout.splitlines() == [
+        f"{files}/a.pt: convolutional network, 1 convolution, width 4, 3 input channels; 128 weights",
+        f"{files}/b.pt: linear layer, 2-1; 3 weights",
+    ]
+    line = json.loads(run(files / "b.pt", "--summary", "--json").stdout)
+    assert line == {"file": f"{files}/b.pt", "summary": "linear layer, 2-1; 3 weights"}
