@@ -102,14 +102,18 @@ class Failures(dict[str, str]):
         """Notes why a file is skipped."""
         self[path] = " ".join(str(error).split())
 
+    def line(self, path: str) -> str:
+        """Returns the line that names a file and says why it is skipped."""
+        return self[path] if path in self[path] else f"{path}: {self[path]}"
+
     def report(self, num_files: int) -> None:
         """Names and counts the files on stderr, and ends the command with status 2 if there are any.
 
         Args:
             num_files: Number of files that were given.
         """
-        for path, reason in self.items():
-            warn(reason if path in reason else f"{path}: {reason}")
+        for path in self:
+            warn(self.line(path))
         if self and num_files > 1:
             warn(f"{len(self)} of {num_files} files skipped")
         if self:

@@ -21,6 +21,7 @@ from sne.cli.search import search
 from sne.cli.study import study
 from sne.cli.tables import printable
 from sne.cli.train import train
+from sne.cli.watch import watch
 from sne.cli.zoo import app as zoo
 from sne.errors import SneError
 
@@ -37,6 +38,7 @@ EXAMPLES = {
     predict: "sne predict checkpoints/*.pt --predictor my_predictor",
     card: "sne card model.safetensors --out card.html",
     check: "sne check checkpoints/ --junit health.xml",
+    watch: "sne watch checkpoints/",
     compare: "sne compare original.safetensors downloaded.safetensors",
     index: "sne index checkpoints/ --out my_index",
     search: "sne search downloaded.safetensors --index my_index",

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ from sne.cli.options import (
     Select,
     Workers,
 )
-from sne.cli.prediction_rows import prediction_rows
+from sne.cli.prediction_rows import prediction_as_json, prediction_rows
 from sne.cli.progress import file_progress
 from sne.cli.tables import format_table, say, warn
 from sne.errors import counted
@@ -109,7 +109,7 @@ def predict(
     if as_json:
         for path, predictions in found:
             for prediction in predictions:
-                print(json.dumps({"file": path, **_as_json(prediction), **doubts.as_json(path)}))
+                print(json.dumps({"file": path, **prediction_as_json(prediction), **doubts.as_json(path)}))
     elif out is not None and found:
         say(f"{out}: {counted(len(found), 'network')}, {counted(len(found[0][1]), 'property')} each")
     elif found:
@@ -127,15 +127,3 @@ def _chosen(predictions: list["Prediction"], names: list[str]) -> list["Predicti
     """Returns the predictions of some properties in their order; of all if there are no names."""
     by_name = {prediction.property: prediction for prediction in predictions}
     return [by_name[name] for name in names] if names else predictions
-
-
-def _as_json(prediction: "Prediction") -> dict[str, Any]:
-    values: dict[str, Any] = {"property": prediction.property, "value": prediction.value}
-    if prediction.num_read is not None:
-        values |= {"weights_read": prediction.num_read, "weights": prediction.num_weights}
-        values |= {"difference_of_halves": prediction.difference_of_halves}
-    if prediction.p_value is not None:
-        values |= {"in_domain": prediction.in_domain, "p_value": prediction.p_value}
-    if prediction.probabilities is not None:
-        return {**values, "probabilities": dict(prediction.probabilities)}
-    return {**values, "low": prediction.low, "high": prediction.high}

@@ -29,6 +29,19 @@ def prediction_rows(found: Sequence[tuple[str, Sequence["Prediction"]]]) -> list
     return [_row(path, predictions) for path, predictions in found]
 
 
+def prediction_as_json(prediction: "Prediction") -> dict[str, Any]:
+    """Returns a prediction as the fields of a JSON line, without the name of the file."""
+    values: dict[str, Any] = {"property": prediction.property, "value": prediction.value}
+    if prediction.num_read is not None:
+        values |= {"weights_read": prediction.num_read, "weights": prediction.num_weights}
+        values |= {"difference_of_halves": prediction.difference_of_halves}
+    if prediction.p_value is not None:
+        values |= {"in_domain": prediction.in_domain, "p_value": prediction.p_value}
+    if prediction.probabilities is not None:
+        return {**values, "probabilities": dict(prediction.probabilities)}
+    return {**values, "low": prediction.low, "high": prediction.high}
+
+
 def _row(path: str, predictions: Sequence["Prediction"]) -> dict[str, Any]:
     in_full = len(predictions) <= MOST_IN_FULL
     row: dict[str, Any] = {"file": path}

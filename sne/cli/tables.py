@@ -63,9 +63,9 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
-def say(text: str = "") -> None:
-    """Prints text on stdout; its line breaks stay, other control characters are escaped."""
-    print("\n".join(printable(line) for line in text.split("\n")))
+def say(text: str = "", *, flush: bool = False) -> None:
+    """Prints text on stdout, at once with `flush`; its line breaks stay, other control characters are escaped."""
+    print("\n".join(printable(line) for line in text.split("\n")), flush=flush)
 
 
 def warn(text: str) -> None:

@@ -29,3 +29,5 @@ from sne.predictors.sources import blocks as blocks
 from sne.predictors.sources import expand_sources as expand_sources
 from sne.predictors.sources import read_sources as read_sources
 from sne.predictors.spreading import choose_executor as choose_executor
+from sne.predictors.watching import Change as Change
+from sne.predictors.watching import FolderWatch as FolderWatch

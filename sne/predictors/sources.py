@@ -180,10 +180,16 @@ def _expand_path(path: str) -> list[str]:
         paths = sorted(glob.glob(path, recursive=True)) or [path]  # noqa: PTH207 (absolute globs too)
     if len(paths) == 1 and not os.path.isdir(paths[0]):  # noqa: PTH112 (many paths, quickly)
         return paths
-    return [str(found) for one in paths for found in (_checkpoints_below(one) if Path(one).is_dir() else []) or [one]]
+    return [str(found) for one in paths for found in (checkpoints_below(one) if Path(one).is_dir() else []) or [one]]
 
 
-def _checkpoints_below(folder: str) -> list[Path]:
+def checkpoints_below(folder: str) -> list[Path]:
+    """Returns the checkpoints in a folder and below; the folder itself if it is laid out as one network.
+
+    Raises:
+        PredictorError: A folder is a zoo, whose shards would be read as one odd network.
+        OSError: A folder cannot be listed.
+    """
     from sne.checkpoints.folder_files import find_checkpoints
     from sne.zoo.store.folder import INDEX
 
