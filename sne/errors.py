@@ -69,6 +69,10 @@ class ProvenanceError(SneError):
     """An index is not usable, or a request to it."""
 
 
+class ReportError(SneError):
+    """A card or a map cannot be made of what was given."""
+
+
 class TrainingError(SneError):
     """Training cannot start or continue."""
 

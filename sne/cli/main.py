@@ -16,6 +16,7 @@ from sne.cli.evaluate import COLUMNS, evaluate
 from sne.cli.index import index
 from sne.cli.inspect import inspect
 from sne.cli.lineage import lineage
+from sne.cli.map import map as map_command
 from sne.cli.predict import predict
 from sne.cli.search import search
 from sne.cli.study import study
@@ -43,6 +44,7 @@ EXAMPLES = {
     index: "sne index checkpoints/ --out my_index",
     search: "sne search downloaded.safetensors --index my_index",
     lineage: "sne lineage checkpoints/",
+    map_command: "sne map my_zoo --out map.html",
     train: "sne train my_zoo --target test_accuracy --out my_predictor",
     evaluate: "sne evaluate my_predictor my_zoo --split test",
     study: "sne study cross-dataset --scale ci --out cross-dataset",

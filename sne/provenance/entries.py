@@ -45,7 +45,7 @@ def entries(sources: Iterable[str]) -> dict[str, str]:
 
 def stamp_of(path: str) -> str:
     """Returns the stamp of an entry now; empty if it is not there any more."""
-    place = _place_in_zoo(path)
+    place = place_in_zoo(path)
     if place is None:
         return stamp(path)
     folder, name = place
@@ -87,7 +87,7 @@ def read_entries(
     """
     zoos: dict[str, _OpenZoo] = {}
     for path in paths:
-        place = _place_in_zoo(path)
+        place = place_in_zoo(path)
         if place is None:
             yield from ((network, None) for network in read_sources([path], errors=errors, tell=tell))
             continue
@@ -123,8 +123,12 @@ def gone(paths: Iterable[str]) -> Iterator[str]:
             yield path
 
 
-def _place_in_zoo(path: str) -> tuple[str, str] | None:
-    """Returns the zoo of an entry and its id there; None for a checkpoint, whatever its name."""
+def place_in_zoo(path: str) -> tuple[str, str] | None:
+    """Returns the zoo of an entry and its id there; None for a checkpoint, whatever its name.
+
+    Args:
+        path: Path of the entry.
+    """
     folder, separator, name = path.rpartition(ROW)
     is_row = separator and not os.path.exists(path) and is_zoo(folder)  # noqa: PTH110 (many paths, quickly)
     return (folder, name) if is_row else None

@@ -274,6 +274,11 @@ class Index:
         return self._table.ask(lambda table: table.search().where(condition).select(["path", "stamp"]).to_list(), [])
 
     @property
+    def properties(self) -> list[str]:
+        """Names of the predicted properties; their columns are `sne.provenance.rows.column_of` of them."""
+        return [str(name) for name in self._settings["properties"]]
+
+    @property
     def columns(self) -> list[str]:
         """Names of the columns that a condition may use."""
         names = self._table.ask(lambda table: table.schema.names, [])

@@ -1,0 +1,148 @@
+"""`sne map`: many networks on one page."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sne.cli.files import Doubts, Failures, expand, put_in_order, with_stdin
+from sne.cli.options import PredictorFolder, Ray, Workers
+from sne.cli.progress import file_progress
+from sne.cli.tables import say, warn
+from sne.errors import SneError, counted
+
+
+def map(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            show_default=False,
+            help="Zoos, checkpoints, globs, folders of checkpoints, or - to read one path per line from stdin; or one "
+            "index; or one .parquet file of sne encode or --table.",
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", show_default=False, help="Page to write, which ends in .html.")
+    ] = None,
+    static: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Picture to write for papers: .png, .pdf or .svg (needs matplotlib, extra studies).",
+        ),
+    ] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help=".parquet file to write with names, embeddings and properties. It is a SOURCE, so that another map "
+            "is drawn without reading the networks again.",
+        ),
+    ] = None,
+    predictor: PredictorFolder = "default",
+    layout: Annotated[
+        str,
+        typer.Option(
+            metavar="METHOD",
+            help="How networks are placed: tsne, umap (needs umap-learn, extra umap), or pca, which is fastest.",
+        ),
+    ] = "tsne",
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of tsne and umap.")] = 0,
+    colour: Annotated[
+        str | None,
+        typer.Option(
+            "--colour",
+            "--color",
+            metavar="PROPERTY",
+            show_default=False,
+            help="Property that colours the networks at first: a column of a zoo, 'predicted NAME', cluster. "
+            "Default: the first property that is both measured and predicted, or else data set, family or folder.",
+        ),
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option(metavar="TEXT", show_default=False, help="Title. Default: the names of the sources.")
+    ] = None,
+    lineage: Annotated[
+        bool | None,
+        typer.Option(
+            "--lineage/--no-lineage",
+            show_default=False,
+            help="Draw edges from parents to children, as sne lineage finds them. Default: for up to 100 checkpoints.",
+        ),
+    ] = None,
+    edges: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Draw the edges of this .json file of sne lineage --out, instead of seeking them.",
+        ),
+    ] = None,
+    workers: Workers = None,
+    ray: Ray = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
+) -> None:
+    """Draw a map of many networks.
+
+    Networks with similar weights are near each other. The page is one file that works without a network: colour by any
+    property, density, named clusters, lineage, search, filters, the properties of each network, and a plot of predicted
+    against measured values that is linked to the map. It needs plotly, extra plot.
+
+    To draw tens of thousands of checkpoints, index them first: sne index continues where it was interrupted, and the
+    map of an index takes no reading.
+    """
+    from sne.provenance.entries import is_zoo
+    from sne.report.map_sources import is_index, is_table
+
+    _check(out, static, table)
+    listed = with_stdin(sources)
+    kept = [source for source in listed if is_zoo(source) or is_index(source) or is_table(source)]
+    others = [source for source in listed if source not in kept]
+    files, failures, doubts = expand(others) if others else [], Failures(), Doubts()
+
+    from sne.predictors import Predictor, choose_executor
+    from sne.report import write_map
+
+    needs_reading = not any(is_index(source) or is_table(source) for source in listed)
+    loaded = Predictor.from_pretrained(predictor) if needs_reading else None
+    with file_progress() as progress:
+        drawing = write_map(
+            [*kept, *files], out, static=static, table=table, predictor=loaded, layout=layout, seed=seed,
+            colour=colour, title=title, lineage=lineage, edges=edges, errors=failures, tell=doubts,
+            choose_executor=partial(choose_executor, workers=workers, ray=ray), on_progress=progress, say=warn,
+        )  # fmt: skip
+    for notes in (doubts, failures):
+        put_in_order(notes, sorted(notes))
+    written = [str(path) for path in (out, static, table) if path is not None]
+    summary = {"out": written, "networks": len(drawing.data), "clusters": [label for label in drawing.labels if label]}
+    summary |= {"edges": len(drawing.edges), "layout": layout, "failed": len(failures)}
+    line = f"{', '.join(written)}: {counted(len(drawing.data), 'network')}, {counted(len(drawing.clusters), 'cluster')}"
+    line += f", {counted(len(drawing.edges), 'edge')}" if drawing.edges else ""
+    print(json.dumps(summary)) if as_json else say(line)
+    doubts.report()
+    failures.report(len(drawing.data) + len(failures))
+
+
+def _check(out: Path | None, static: Path | None, table: Path | None) -> None:
+    """Checks before long work that all files can be written."""
+    from sne.report.map_page import check_can_draw_page
+    from sne.report.static_map import check_can_draw
+    from sne.work import check_can_write
+
+    if out is None and static is None and table is None:
+        raise SneError("nothing to write; name a page (--out map.html), a picture (--static) or a table (--table)")
+    for option, path, suffix in (("--out", out, ".html"), ("--table", table, ".parquet")):
+        if path is not None and path.suffix != suffix:
+            raise SneError(f"{option} is {path}, expected a name that ends in {suffix}")
+    if out is not None:
+        check_can_draw_page()
+    if static is not None:
+        check_can_draw(static)
+    for path in (out, static, table):
+        if path is not None:
+            check_can_write(path)

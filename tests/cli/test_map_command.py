@@ -1,0 +1,60 @@
+"""`sne map`."""
+
+import pytest
+from report.map_cases import islands
+
+from sne.report.map_data import MapData
+
+
+@pytest.fixture
+def table(tmp_path):
+    islands().write(tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+def test_a_map_of_checkpoints(sne_command, checkpoints, tmp_path):
+    (checkpoints / "broken.pt").write_bytes(b"no checkpoint")
+    out, kept = tmp_path / "map.html", tmp_path / "map.parquet"
+    done = sne_command("map", checkpoints, "--out", out, "--table", kept, "--no-lineage", "--json")
+    (summary,) = done.json()
+    assert done.status == 2 and "broken.pt" in done.err and summary["failed"] == 1
+    assert summary["networks"] == 3 and summary["out"] == [str(out), str(kept)] and summary["edges"] == 0
+    assert out.stat().st_size > 1_000_000
+    again = sne_command("map", kept, "--out", out, "--layout", "pca")
+    assert again.status == 0 and again.out == f"{out}: 3 networks, 0 clusters\n"
+
+
+def test_a_map_of_a_table(sne_command, table, tmp_path):
+    done = sne_command("map", table, "--static", tmp_path / "map.svg", "--layout", "pca", "--color", "family")
+    assert done.status == 0 and done.out == f"{tmp_path / 'map.svg'}: 90 networks, 3 clusters\n"
+    assert "family-0" in (tmp_path / "map.svg").read_text() or (tmp_path / "map.svg").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "options, reason",
+    [
+        ([], "nothing to write; name a page"),
+        (["--out", "map.png"], "expected a name that ends in .html"),
+        (["--static", "map.html"], "expected a name that ends in .png, .pdf, .svg"),
+        (["--table", "map.csv"], "expected a name that ends in .parquet"),
+        (["--out", "map.html", "--layout", "circle"], "layout 'circle', expected tsne, umap, pca"),
+        (["--out", "map.html", "--colour", "speed"], "no property 'speed'; known are family"),
+        (["--out", "map.html", "--edges", "nothing.json"], "nothing.json: no such file"),
+    ],
+)
+def test_mistakes_are_one_line(sne_command, table, monkeypatch, tmp_path, options, reason):
+    monkeypatch.chdir(tmp_path)
+    done = sne_command("map", table, *options)
+    assert done.status == 2 and done.out == "" and reason in done.err and len(done.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.parquet"]
+
+
+def test_an_empty_table_is_told(sne_command, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kinds = {"path": pa.string(), "embedding": pa.list_(pa.float32(), 4)}
+    pq.write_table(pa.table({name: pa.array([], kind) for name, kind in kinds.items()}), tmp_path / "e.parquet")
+    assert len(MapData.read(tmp_path / "e.parquet")) == 0
+    done = sne_command("map", tmp_path / "e.parquet", "--out", tmp_path / "map.html")
+    assert done.status == 2 and "no network can be read" in done.err
