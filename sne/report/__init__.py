@@ -3,8 +3,8 @@
 Reading order: `markup.py` escapes, `page.py` is the frame of every page. `facts.py`, `depth.py`, `influence.py` and
 `judgement.py` each find out one thing about a checkpoint, `contents.py` collects them, `drawing.py`, `card_page.py` and
 `model_card.py` write them, and `card.py` is the entry. `map_sources.py` reads the networks of a map into `map_data.py`,
-`layout.py`, `density.py` and `cluster_labels.py` find its shape, `map_page.py` and `static_map.py` draw it, and `map.py`
-is the entry.
+`layout.py`, `density.py` and `cluster_labels.py` find its shape, `map_page.py` and `static_map.py` draw it, and
+`map.py` is the entry.
 """
 
 from sne.report.card import Card as Card
