@@ -4,8 +4,8 @@ python benchmarks/map_page.py --networks 20000 --layout tsne
 
 The page is opened from its file in headless Chromium with WebGL in software, which is the slowest case: load until the
 first drawing, then redraws after a filter, a search, another colour and a selection, and one step of panning. Times are
-those of the page's own clock, from the change to the finished drawing. The median of five is printed. The times of other
-steps are processor time.
+those of the page's own clock, from the change to the finished drawing. The median of five is printed. The times
+of other steps are processor time.
 """
 
 import argparse
