@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from sne.networks import Layer, LayerType, Network, Part, Role
 from sne.provenance.assumed import scaled_by_batch_norms, sequential_symmetry
+from sne.provenance.layouts import kept_by_layout
 
 CHAIN = 256
 """Length of the chain."""
@@ -25,6 +26,8 @@ OUTPUTS = 16
 
 BATCH_NORM_EPSILON = 1e-5
 """What batch norms add to the variance."""
+
+_UPPER = np.triu_indices(PROBES)
 
 _MAIN_GATES = ("new gate", "cell gate")
 """Gates that change their sign with the unit."""
@@ -92,7 +95,7 @@ class Chain:
         self._places = _places(network)
         self._matrices: list[_Matrix] = []
         self._scales: dict[tuple[int | None, int], Float[np.ndarray, " units"]] = {}
-        self._normed = scaled_by_batch_norms(network, lambda part: self._group(part, part.out_axis or 0))
+        self._normed = _normed(network)
 
     def add_matrix(self, part: Part, values: Float[np.ndarray, "out in kernel"]) -> None:
         """Adds a matrix; parts are added in the order of the network."""
@@ -102,10 +105,6 @@ class Chain:
         scale = self._scales.get(_key(ends[1], values.shape[1]))
         matrix = _Matrix(part, values if scale is None else values * scale[:, None], *ends)
         self._matrices.append(matrix)
-
-    def _group(self, part: Part, axis: int) -> int | None:
-        units = _units(self._places, part, axis)
-        return None if units is None else units.group
 
     def add_vector(self, layer: Layer, part: Part, values: Float[np.ndarray, " units"]) -> None:
         """Adds a vector of a norm: batch norms scale the matrix before them, others what is read after them."""
@@ -133,7 +132,8 @@ class Chain:
             for depth, gram in enumerate(islice(_grams(matrices, side), DEPTHS)):
                 length = float(np.linalg.norm(gram))
                 if length > 0:
-                    found += _random(len(gram), CHAIN, side, depth).T @ gram / (length * (1 + depth) ** 0.5)
+                    projected = gram.astype(np.float32) @ _random(len(gram), CHAIN, side, depth)
+                    found += projected / (length * (1 + depth) ** 0.5)
         return found / CHAIN**0.5
 
 
@@ -141,6 +141,7 @@ def _key(units: _Units | None, width: int) -> tuple[int | None, int]:
     return (None if units is None else units.group), width
 
 
+@kept_by_layout
 def _places(network: Network) -> dict[tuple[str, int], Int[np.ndarray, "3 axis"]]:
     """Returns group, unit and number of the copy of each entry of an axis, -1 without a group, by tensor and axis."""
     symmetry = sequential_symmetry(network)
@@ -154,6 +155,18 @@ def _places(network: Network) -> dict[tuple[str, int], Int[np.ndarray, "3 axis"]
     return found
 
 
+@kept_by_layout
+def _normed(network: Network) -> dict[str, Part]:
+    """Returns the matrix whose rows each batch norm scales, by the name of the norm."""
+    places = _places(network)
+
+    def group_fed_by(part: Part) -> int | None:
+        units = _units(places, part, part.out_axis or 0)
+        return None if units is None else units.group
+
+    return scaled_by_batch_norms(network, group_fed_by)
+
+
 def _units(places: dict[tuple[str, int], Int[np.ndarray, "3 axis"]], part: Part, axis: int | None) -> _Units | None:
     """Returns the units on an axis of a part; None unless all its entries are units of one group."""
     found = places.get((part.tensor, axis)) if axis is not None else None
@@ -165,7 +178,6 @@ def _units(places: dict[tuple[str, int], Int[np.ndarray, "3 axis"]], part: Part,
 
 def _grams(matrices: Sequence[_Matrix], side: int) -> Iterator[Float[np.ndarray, " products"]]:
     """Passes probes through matrices in order; yields products of the probes, summed over the units of each."""
-    upper = np.triu_indices(PROBES)
     passed: dict[int, Float[np.ndarray, "_ probes"]] = {}
     for number, matrix in enumerate(matrices):
         if matrix.reads is not None and matrix.reads.group not in passed:
@@ -175,7 +187,7 @@ def _grams(matrices: Sequence[_Matrix], side: int) -> Iterator[Float[np.ndarray,
             yield found[:OUTPUTS].reshape(-1)  # outputs keep their order
             continue
         alike = found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-30)
-        yield (alike.T @ alike - np.eye(PROBES) * len(alike) / PROBES)[upper]
+        yield (alike.T @ alike - np.eye(PROBES) * len(alike) / PROBES)[_UPPER]
         if matrix.feeds is not None and matrix.feeds.group not in passed and not matrix.is_side_gate:
             passed[matrix.feeds.group] = found / max(float(np.abs(found).max()), 1e-30)
 

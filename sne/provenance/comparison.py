@@ -1,6 +1,6 @@
 """`compare`: the relation of two networks, with the evidence for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -8,8 +8,8 @@ from typing import Any
 from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.networks import Network
-from sne.provenance.evidence import Evidence, compare_pair, mean_cosine
-from sne.provenance.hypotheses import Standing, assumed_layout, closest_alignment, known_layout
+from sne.provenance.evidence import Change, Evidence, compare_pair, mean_cosine
+from sne.provenance.hypotheses import Layout, Standing, assumed_layout, closest_alignment, known_layout
 from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
@@ -156,7 +156,55 @@ def compare(
         found.append(compare_pair(one, other, pair))
         if on_progress is not None:
             on_progress(number + 1, len(matching.pairs))
-    all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
+    return _judged(one, other, matching, _tested(one, other, matching), found, no_merge)
+
+
+def relative(first: Network, second: Network) -> Comparison | None:
+    """Says what one network is to another, as `compare` does, if they are related.
+
+    Unrelated networks take less time: values are not compared further once nothing can make the two relatives.
+
+    Args:
+        first: A network.
+        second: Another one.
+
+    Returns:
+        The comparison; None if the two are not related.
+    """
+    matching = match(first, second)
+    if matching.share < LEAST_SHARE:
+        return None
+    tested = _tested(first, second, matching)
+    pairs = (compare_pair(first, second, pair) for pair in matching.pairs)
+    if tested.is_hopeless and any(evidence.change is Change.OTHER for evidence in pairs):
+        return None  # the units speak against it, and no operation without training explains this change
+    found = [compare_pair(first, second, pair) for pair in matching.pairs]
+    judged = _judged(first, second, matching, tested, found, "")
+    return judged if judged.related else None
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """What the units of two networks say, before their values are compared.
+
+    Args:
+        states: Tensors of both networks under the names of the first one.
+        known: The symmetry that is certain.
+        test: What the test says.
+    """
+
+    states: tuple[StoredState, Counterpart]
+    known: Layout
+    test: Test
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the units speak against a relation so surely that they are not aligned."""
+        return self.test.speaks_against and self.test.p_value is not None and self.test.p_value > HOPELESS
+
+
+def _tested(one: Network, other: Network, matching: Matching) -> _Tested:
+    """Tests the units by the symmetry that is certain and, unless a source stores it, by the one that is assumed."""
     states = StoredState(one), Counterpart(one, other, matching)
     known = known_layout(one, other, states[1])
     assumed = None
@@ -164,14 +212,20 @@ def compare(
         symmetry = renamed(assumed_layout(one).symmetry, {name: name for name in states[1]})
         assumed = Units(symmetry, one, states[1]) if symmetry.groups != known.symmetry.groups else None
     independence = judge_independence(*states, Units(known.symmetry, one, states[1]), assumed=assumed)
-    test = Test(independence.p_value, least_p_value(independence))
-    verdict = name_relation(found, test, all_matched)
-    best = Standing(tuple(found), verdict, test, (), "")
+    return _Tested(states, known, Test(independence.p_value, least_p_value(independence)))
+
+
+def _judged(
+    one: Network, other: Network, matching: Matching, tested: _Tested, found: Sequence[Evidence], note: str
+) -> Comparison:
+    """Names the relation, after the units have been aligned where that may show a closer one."""
+    all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
+    verdict = name_relation(found, tested.test, all_matched)
+    best = Standing(tuple(found), verdict, tested.test, (), "")
     is_close = mean_cosine(found) > CLOSE_AS_STORED
-    is_hopeless = test.speaks_against and test.p_value is not None and test.p_value > HOPELESS
-    if verdict.relation in TRAINED and not (is_close or is_hopeless) and one.num_weights <= MOST_ALIGNED:
-        best = closest_alignment(one, matching, states, known, best, all_matched)
-    return _comparison(one, other, best, matching, no_merge)
+    if verdict.relation in TRAINED and not (is_close or tested.is_hopeless) and one.num_weights <= MOST_ALIGNED:
+        best = closest_alignment(one, matching, tested.states, tested.known, best, all_matched)
+    return _comparison(one, other, best, matching, note)
 
 
 def _network(source: Readable | Network, select: str | None, allow_nonfinite: bool) -> Network:

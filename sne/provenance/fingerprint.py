@@ -116,7 +116,7 @@ def _sketched(values: Float[Tensor, "out in kernel"], number: int) -> Float[np.n
     flat = flat.double().numpy()
     flat = np.nan_to_num(flat - np.nan_to_num(flat).mean(), posinf=0.0, neginf=0.0)
     norm = float(np.linalg.norm(flat))
-    return _signs(len(flat), number) @ flat / norm if norm > 0 else np.zeros(SKETCH)
+    return _signs(len(flat), number) @ (flat / norm).astype(np.float32) if norm > 0 else np.zeros(SKETCH)
 
 
 @lru_cache(maxsize=64)

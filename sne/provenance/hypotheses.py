@@ -9,6 +9,7 @@ from sne.networks import LayerType, Network
 from sne.provenance.alignment import align, align_signs, move_units
 from sne.provenance.assumed import assumed_symmetry
 from sne.provenance.evidence import Evidence, compare_values, mean_cosine
+from sne.provenance.layouts import kept_by_layout
 from sne.provenance.matching import Matching
 from sne.provenance.relation import SAME_FUNCTION, Relation, Test, Verdict, name_relation
 from sne.provenance.states import Counterpart, at_canonical_point, renamed
@@ -65,7 +66,13 @@ def known_layout(one: Network, other: Network, counterpart: Counterpart) -> Layo
     stored = one.source.symmetry if isinstance(one.source, KnowsSymmetry) else None
     if stored is None and isinstance(other.source, KnowsSymmetry) and other.source.symmetry is not None:
         stored = renamed(other.source.symmetry, counterpart.names)
-    return Layout(symmetry_by_name(one) if stored is None else stored, "", stored is not None)
+    return Layout(_certain_symmetry(one) if stored is None else stored, "", stored is not None)
+
+
+@kept_by_layout
+def _certain_symmetry(network: Network) -> Symmetry:
+    """Returns the symmetry that names and shapes imply."""
+    return symmetry_by_name(network)
 
 
 def closest_alignment(
@@ -136,6 +143,7 @@ def _closeness(moved: Moved, tensors: Sequence[str]) -> float:
     return total / max(1, entries)
 
 
+@kept_by_layout
 def assumed_layout(one: Network) -> Layout:
     """Returns the symmetry of a network as far as names and shapes allow it, whether they make it certain or not."""
     text = "layers follow one another without skip connections"

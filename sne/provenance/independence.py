@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import exp, lgamma
 
 import numpy as np
@@ -201,6 +202,7 @@ def fixed_points_distribution(sizes: Sequence[int]) -> Float[np.ndarray, " count
     return distribution
 
 
+@lru_cache(maxsize=1024)
 def _fixed_points(units: int) -> Float[np.ndarray, " counts"]:
     """Returns the probability of each number of fixed points of a uniform permutation."""
     counts = np.arange(min(units, 170) + 1)

@@ -20,6 +20,7 @@ from sne.provenance.entries import entries, gone, stamp_of
 from sne.provenance.fingerprint import Fingerprint
 from sne.provenance.rows import EMBEDDING, PART, STAMP, VECTORS, read_rows, schema_of
 from sne.provenance.table import Table, quoted
+from sne.provenance.vectors import EUCLIDEAN, MOST_BYTES, Vectors
 from sne.work import Executor, InThisProcess, check_can_write_folder, write_atomically
 from sne.zoo.store.folder import FolderLock
 
@@ -66,6 +67,8 @@ class Index:
         self.folder = folder
         self._settings = settings
         self._table = table
+        self._asked: set[str] = set()
+        self._in_memory: dict[str, Vectors] = {}
 
     @classmethod
     def open(cls, folder: str | Path) -> "Index":
@@ -246,6 +249,9 @@ class Index:
     ) -> list[dict[str, Any]]:
         """Returns the rows whose vectors are nearest, with their distance as `_distance`.
 
+        All rows are searched. From the second question without a condition on, the vectors are kept in memory if there
+        are not too many, because reading them takes longer than the search.
+
         Args:
             vector: The vector.
             column: "sketch", "chain" or "embedding".
@@ -257,14 +263,32 @@ class Index:
         """
         if where:
             self.check_condition(where)
+        elif kept := self._vectors(column):
+            return kept.nearest(vector, count)
 
         def ask(table: Any) -> list[dict[str, Any]]:
             found = table.search(vector.astype(np.float32), vector_column_name=column)
-            found = found.distance_type("l2" if column == "chain" else "cosine")
+            found = found.distance_type("l2" if column in EUCLIDEAN else "cosine")
             found = found.where(where, prefilter=True) if where else found
             return found.select(["path", "stamp", "_distance"]).limit(min(count, table.count_rows())).to_list()
 
         return self._table.ask(ask, [])
+
+    def _vectors(self, column: str) -> Vectors | None:
+        """Returns the vectors of a column; None if they are asked for the first time, or too many for the memory."""
+        kept, versions = self._in_memory.get(column), self._table.versions
+        if kept is not None and kept.versions == versions:
+            return kept
+        is_first = column not in self._asked
+        self._asked.add(column)
+        if is_first or not versions or len(self) * 4 * self._length_of(column) > MOST_BYTES:
+            return None
+        self._in_memory[column] = Vectors.of_rows(self.rows(["path", STAMP, column]), column, versions)
+        return self._in_memory[column]
+
+    def _length_of(self, column: str) -> int:
+        """Returns the number of numbers of a vector."""
+        return VECTORS.get(column) or self._settings["dim"]
 
     def same_content(self, content: str, where: str | None = None) -> list[dict[str, Any]]:
         """Returns the rows with the same values."""

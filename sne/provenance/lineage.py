@@ -10,7 +10,7 @@ import numpy as np
 
 from sne.errors import ProvenanceError
 from sne.networks import Network
-from sne.provenance.comparison import Comparison, compare
+from sne.provenance.comparison import Comparison, relative
 from sne.provenance.entries import entries, read_entry, stamp_of
 from sne.provenance.fingerprint import Fingerprint, fingerprint
 from sne.provenance.forest import Edge, Names, forest, hubs_of, possible_steps
@@ -227,8 +227,7 @@ def _fingerprint(path: str) -> Fingerprint:
 
 def _compared(pair: Names) -> Comparison | None:
     """Compares two networks; None if they are not related."""
-    found = compare(_open(pair[0]), _open(pair[1]))
-    return found if found.related else None
+    return relative(_open(pair[0]), _open(pair[1]))
 
 
 def _open(path: str) -> Network:

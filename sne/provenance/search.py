@@ -9,7 +9,7 @@ import numpy as np
 from sne.errors import SneError
 from sne.networks import Network
 from sne.predictors import Predictor
-from sne.provenance.comparison import Comparison, compare
+from sne.provenance.comparison import Comparison, relative
 from sne.provenance.entries import read_entry, stamp_of
 from sne.provenance.fingerprint import fingerprint
 from sne.provenance.index import Index
@@ -92,7 +92,7 @@ def search(
         if path == itself:
             continue
         comparison = compare_known(network, path, stamps[path], warn)
-        if comparison is None or not comparison.related:
+        if comparison is None:
             continue
         corrected = comparison.p_value
         if corrected is not None:
@@ -129,11 +129,11 @@ def compare_known(network: Network, path: str, mark: str, warn: Callable[[str], 
         warn: Called with one line if it has moved, has changed or cannot be read.
 
     Returns:
-        What the other one is to the network; None if it cannot be read.
+        What the other one is to the network; None if they are not related, or if it cannot be read.
     """
     other = read_known(path, mark, warn)
     try:
-        return None if other is None else compare(network, other)
+        return None if other is None else relative(network, other)
     except (SneError, OSError) as error:
         warn(f"{path}: {' '.join(str(error).split())}")
         return None

@@ -74,6 +74,11 @@ class Table:
         """Whether rows have been written; a first write that was killed leaves no version."""
         return bool(self._versions)
 
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Names of the versions; other ones after every change, and none before rows are written."""
+        return tuple(self._versions)
+
     def ask(self, question: Callable[[Any], Found], otherwise: Found) -> Found:
         """Asks the newest version something; returns `otherwise` if there are no rows yet.
 
