@@ -163,7 +163,7 @@ def num_weights(shapes: Shapes) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def weight_file(path: Path, shapes: Shapes, dtype: torch.dtype) -> Path:
+def weight_file(path: Path, shapes: Shapes, dtype: torch.dtype, seed: int = 0) -> Path:
     """Returns a safetensors file with normally distributed values, scaled by the width of each matrix.
 
     The values come from one block of 2^24 random numbers, read from another place for each piece, so that a file of
@@ -171,7 +171,7 @@ def weight_file(path: Path, shapes: Shapes, dtype: torch.dtype) -> Path:
     """
 
     def write(draft: Path) -> None:
-        block = torch.randn(1 << 24, generator=torch.Generator().manual_seed(0))
+        block = torch.randn(1 << 24, generator=torch.Generator().manual_seed(seed))
         names = {torch.bfloat16: "BF16", torch.float32: "F32"}
         header, end = {}, 0
         for name, shape in shapes.items():
@@ -182,7 +182,7 @@ def weight_file(path: Path, shapes: Shapes, dtype: torch.dtype) -> Path:
             }  # fmt: skip
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        place = np.random.default_rng(0)
+        place = np.random.default_rng(seed)
         with draft.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for name, shape in shapes.items():

@@ -30,10 +30,32 @@ def expand(arguments: Sequence[str]) -> list[str]:
     """
     from sne.predictors.sources import expand_sources
 
-    return [str(path) for path in expand_sources(cast("list[Source]", with_stdin(arguments)))]
+    return [str(path) for path in expand_sources(cast("list[Source]", _with_stdin(arguments)))]
 
 
-def with_stdin(arguments: Sequence[str]) -> list[str]:
+def expand_with_zoos(arguments: Sequence[str]) -> list[str]:
+    """Lists the checkpoints and zoos that SOURCE arguments stand for.
+
+    Args:
+        arguments: As for `expand`, and folders of zoos.
+
+    Returns:
+        Folders of zoos, then paths of checkpoints, each in the order given.
+
+    Raises:
+        SneError: Stdin is empty.
+    """
+    from sne.predictors.sources import expand_sources
+    from sne.provenance.entries import is_zoo
+
+    listed = _with_stdin(arguments)
+    zoos = [source for source in listed if is_zoo(source)]
+    others = [source for source in listed if source not in zoos]
+    files = expand_sources(cast("list[Source]", others)) if others else []
+    return [*zoos, *map(str, files)]
+
+
+def _with_stdin(arguments: Sequence[str]) -> list[str]:
     """Replaces the argument `-` by the lines of stdin.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sne.cli.files import Failures, expand, put_in_order, with_stdin
+from sne.cli.files import Failures, expand_with_zoos, put_in_order
 from sne.cli.options import Ray, Workers
 from sne.cli.progress import file_progress, stopped_by_user
 from sne.errors import counted
@@ -42,19 +42,15 @@ def index(
 
     with kept_imports():
         from sne.predictors import Predictor, choose_executor
-        from sne.provenance.entries import is_zoo
         from sne.provenance.index import Index
 
-    listed = with_stdin(sources)
-    zoos = [source for source in listed if is_zoo(source)]
-    others = [source for source in listed if source not in zoos]
-    files, failures = expand(others) if others else [], Failures()
+    listed, failures = expand_with_zoos(sources), Failures()
     predictor = Predictor.from_pretrained()
     made = Index.open_or_create(out, predictor)
     with stopped_by_user(out), file_progress() as progress, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="lancedb fork")  # Ray forks only to execute its programs
         done = made.add(
-            [*zoos, *files], predictor, errors=failures, on_progress=progress,
+            listed, predictor, errors=failures, on_progress=progress,
             choose_executor=partial(choose_executor, workers=workers, ray=ray),
         )  # fmt: skip
     put_in_order(failures, sorted(failures))

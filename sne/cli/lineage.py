@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sne.cli.files import Failures, expand, with_stdin
+from sne.cli.files import Failures, expand_with_zoos
 from sne.cli.options import Ray, Workers
 from sne.cli.progress import file_progress
 from sne.cli.tables import say
@@ -64,7 +64,7 @@ def lineage(
     descendant of its first child. Networks without relatives are counted at the end.
     """
     from sne.predictors import choose_executor
-    from sne.provenance.entries import entries, is_zoo
+    from sne.provenance.entries import entries
     from sne.provenance.lineage import lineage as lineage_of_sources
     from sne.provenance.lineage import lineage_of
     from sne.work import check_can_write, write_atomically
@@ -84,10 +84,7 @@ def lineage(
             executor = choose_executor(list(prints), workers=workers, ray=ray)
             found = lineage_of(prints, errors=failures, executor=executor, on_progress=progress)
         else:
-            listed = with_stdin(sources or [])
-            zoos = [source for source in listed if is_zoo(source)]
-            files = expand([source for source in listed if source not in zoos]) if len(zoos) < len(listed) else []
-            names = list(entries([*zoos, *files]))
+            names = list(entries(expand_with_zoos(sources or [])))
             executor = choose_executor(names, workers=workers, ray=ray)
             found = lineage_of_sources(names, errors=failures, executor=executor, on_progress=progress)
     if out is not None:

@@ -11,9 +11,10 @@ from sne.networks import Network
 from sne.provenance.evidence import Change, Evidence, compare_pair, mean_cosine
 from sne.provenance.hypotheses import Layout, Standing, assumed_layout, closest_alignment, known_layout
 from sne.provenance.independence import judge_independence, least_p_value
+from sne.provenance.kept_units import KeptUnits, kept_units
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
-from sne.provenance.relation import LEAST_SHARE, Relation, Test, name_relation
+from sne.provenance.relation import LEAST_SHARE, Relation, Test, Verdict, name_relation
 from sne.provenance.states import Counterpart, StoredState, renamed
 from sne.provenance.units import Units
 
@@ -142,6 +143,8 @@ def compare(
     """
     one, other = (_network(source, select, allow_nonfinite) for source in (first, second))
     matching = match(one, other)
+    if (kept := _kept_units(one, other, matching)) is not None:
+        return _without_units(one, other, kept)
     if matching.share < LEAST_SHARE:
         return _not_comparable(one, other, matching)
     no_merge = ""
@@ -172,6 +175,8 @@ def relative(first: Network, second: Network) -> Comparison | None:
         The comparison; None if the two are not related.
     """
     matching = match(first, second)
+    if (kept := _kept_units(first, second, matching)) is not None:
+        return _without_units(first, second, kept)
     if matching.share < LEAST_SHARE:
         return None
     tested = _tested(first, second, matching)
@@ -220,7 +225,7 @@ def _judged(
 ) -> Comparison:
     """Names the relation, after the units have been aligned where that may show a closer one."""
     all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
-    verdict = name_relation(found, tested.test, all_matched)
+    verdict = name_relation(found, tested.test, all_matched, removed=matching.removed)
     best = Standing(tuple(found), verdict, tested.test, (), "")
     is_close = mean_cosine(found) > CLOSE_AS_STORED
     if verdict.relation in TRAINED and not (is_close or tested.is_hopeless) and one.num_weights <= MOST_ALIGNED:
@@ -257,6 +262,20 @@ def _not_comparable(one: Network, other: Network, matching: Matching) -> Compari
         f"only {matching.share:.0%} of the weights of the smaller network have a counterpart of the same type and size"
     )
     return Comparison(one.name, other.name, Relation.NOT_COMPARABLE, False, None, None, 0.0, why, (), (), "", matching)
+
+
+def _kept_units(one: Network, other: Network, matching: Matching) -> KeptUnits | None:
+    """Looks for units that were kept, if the sizes differ."""
+    is_whole = all(pair.is_whole for pair in matching.pairs) and not (matching.only_first and matching.only_second)
+    return None if is_whole else kept_units(one, other)
+
+
+def _without_units(one: Network, other: Network, kept: KeptUnits) -> Comparison:
+    why = f"{kept.num_units - kept.num_kept} of {kept.num_units} units of some layers removed; the others are equal"
+    verdict = Verdict(Relation.PRUNED, kept.child, 1.0, why)
+    standing = Standing(kept.found, verdict, Test(None, 1.0), (), "")
+    matching = Matching(tuple(evidence.pair for evidence in kept.found), (), ())
+    return _comparison(one, other, standing, matching, "")
 
 
 def _merged(one: Network, other: Network, matching: Matching, merge: Merge) -> Comparison:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sne.networks import LayerType, Network, Part, Role
-from sne.provenance.lattice import lattice_bits
+from sne.provenance.lattice import named_levels
 from sne.provenance.matching import Pair
 from sne.provenance.spectra import SIDE, SMALL_SIDE, low_rank, low_rank_child, rank_of_change, retained
 
@@ -77,7 +77,7 @@ class Evidence:
         change: Kind of the change.
         child: 1 if the second tensor was made from the first one by this change, -1 if the first one was made from the
             second one, 0 if that is not known.
-        detail: Type of numbers ("float16", "int8"), or rank of the change ("rank 4").
+        detail: Type of numbers ("float16", "int8", "nf4"), or rank of the change ("rank 4").
         rank: Number of singular values that hold 99% of the change's energy; 0 if there is no change, or no matrix.
         looks_random: Whether the first tensor has many values that do not follow from their neighbours, as initial and
             trained weights have, and unlike identities, constants and tables of waves.
@@ -316,8 +316,8 @@ def _kind(sums: _Sums, corners: _Corners, lines: _Lines) -> dict[str, Any]:
         return {"change": Change.PRUNED, "child": 1 if shares[0] > 0 else -1, "detail": f"{max(shares):.0%} of entries"}
     is_near = sums.products[2] > LEAST_NEAR * (sums.products[0] * sums.products[1]) ** 0.5
     for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True) if is_near else ():
-        if bits := lattice_bits(parent, made):
-            return {"change": Change.QUANTISED, "child": child, "detail": f"int{bits}"}
+        if levels := named_levels(parent, made):
+            return {"change": Change.QUANTISED, "child": child, "detail": levels}
     if rank := low_rank(*corners):
         return {"change": Change.LOW_RANK, "child": low_rank_child(*corners, rank), "detail": f"rank {rank}"}
     return {"change": Change.OTHER}

@@ -1,4 +1,4 @@
-"""Quantised tensors: values on a lattice of few levels, near the values of another tensor."""
+"""Quantised tensors: values on few levels, near the values of another tensor."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,43 @@ FIRST_PIECES = 8
 FIRST_ENTRIES = 512
 """Numbers of pieces, and of entries of each, that are tried first."""
 
+NORMAL_FLOAT = (
+    -1.0, -0.69619280, -0.52507305, -0.39491749, -0.28444138, -0.18477343, -0.09105004, 0.0,
+    0.07958030, 0.16093020, 0.24611230, 0.33791524, 0.44070983, 0.56261700, 0.72295684, 1.0,
+)  # fmt: skip
+"""Levels of NF4, as shares of the largest magnitude of a block."""
+
+_CODE_TOLERANCE = 0.012  # as shares, too: scales and values may have been rounded to bfloat16
 _TOLERANCE = 0.1  # of a step; values may have been rounded to half precision after they were scaled
 _LEVELS = {
-    4: (7, 8, 15),
-    8: (127, 128, 255),
-}  # steps from zero to the largest entry, or from the smallest to the largest
+    2: ((1, 2), 3),
+    3: ((3, 4), 7),
+    4: ((7, 8), 15),
+    8: ((127, 128), 255),
+}  # by bits: steps from zero to the largest magnitude, and steps from the smallest to the largest entry
+
+
+def named_levels(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> str:
+    """Returns the type of the levels that a tensor was quantised to: "int2", "int3", "int4", "int8" or "nf4".
+
+    Args:
+        original: Values before.
+        made: Values that may have been quantised and scaled back.
+
+    Returns:
+        The type; empty if the values are not of this kind.
+
+    Example:
+        >>> values = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+        >>> largest = values.abs().amax(1, keepdim=True)
+        >>> nearest = (values[..., None] / largest[..., None] - torch.tensor(NORMAL_FLOAT)).abs().argmin(-1)
+        >>> named_levels(values, largest * torch.tensor(NORMAL_FLOAT)[nearest])
+        'nf4'
+    """
+    bits = lattice_bits(original, made)
+    if bits:
+        return f"int{bits}"
+    return "nf4" if _is_normal_float(original, made) else ""
 
 
 def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> int:
@@ -34,7 +66,7 @@ def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "r
         made: Values that may have been quantised and scaled back.
 
     Returns:
-        4 or 8; 0 if the values are not of this kind.
+        2, 3, 4 or 8; 0 if the values are not of this kind.
 
     Example:
         >>> values = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
@@ -56,7 +88,7 @@ def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "r
     return 0
 
 
-def _may_be_levels(values: Float[Tensor, "pieces entries"], steps: tuple[int, ...]) -> bool:
+def _may_be_levels(values: Float[Tensor, "pieces entries"], steps: tuple[tuple[int, ...], int]) -> bool:
     """Whether the first pieces lie on levels, by some of their entries and the smallest and largest one."""
     some = values[:FIRST_PIECES]
     ends = torch.stack([some.amin(1), some.amax(1)], 1)
@@ -79,23 +111,23 @@ def _pieces(
 
 
 def _on_levels(
-    values: Float[Tensor, "pieces entries"], steps: tuple[int, ...]
+    values: Float[Tensor, "pieces entries"], steps: tuple[tuple[int, ...], int]
 ) -> tuple[Float[Tensor, " pieces"], Bool[Tensor, " pieces"]]:
     """Returns the distance of neighbouring levels of each piece, and whether all its values lie on such levels.
 
-    The largest magnitude of a piece, or the distance from its smallest to its largest entry, is one of `steps` steps.
-    Where that is not so, because entries were clipped, the smallest gap between entries is taken for the step.
+    The largest magnitude of a piece is one of the first numbers of steps, or the distance from its smallest to its
+    largest entry is the last one. Where that is not so, because entries were clipped, the smallest gap between entries
+    is taken for the step.
     """
+    to_largest, whole = steps
     wide = values.double()
     lowest, span = wide.amin(1, keepdim=True), wide.amax(1) - wide.amin(1)
     ordered = wide.sort(dim=1).values
     gaps = ordered.diff(dim=1)
-    gaps = torch.where(gaps > 1e-2 * span[:, None] / steps[-1], gaps, torch.inf).min(dim=1).values
-    counted = (
-        (span / gaps).round().clamp(1, steps[-1])
-    )  # the whole span has a smaller relative rounding error than a gap
-    candidates = [(wide, wide.abs().amax(1) / count) for count in steps]
-    candidates += [(wide - lowest, span / count) for count in (steps[-1], counted)]
+    gaps = torch.where(gaps > 1e-2 * span[:, None] / whole, gaps, torch.inf).min(dim=1).values
+    counted = (span / gaps).round().clamp(1, whole)  # the whole span has a smaller relative rounding error than a gap
+    candidates = [(wide, wide.abs().amax(1) / count) for count in to_largest]
+    candidates += [(wide - lowest, span / count) for count in (whole, counted)]
     found, width = torch.zeros(len(values), dtype=torch.bool), torch.zeros(len(values), dtype=torch.float64)
     for moved, step in candidates:
         places = moved / step.clamp_min(1e-30)[:, None]
@@ -103,3 +135,21 @@ def _on_levels(
         width = torch.where(is_lattice & ~found, step, width)
         found |= is_lattice
     return width, found
+
+
+def _is_normal_float(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> bool:
+    """Whether a tensor has the levels of NF4 in some pieces with scales of their own, and the original has not."""
+    for one, other in _pieces(original, made):
+        if other.shape[1] >= LEAST_VALUES and _has_code(other[:FIRST_PIECES]):
+            if _has_code(other) and not _has_code(one):
+                return True
+    return False
+
+
+def _has_code(values: Float[Tensor, "pieces entries"]) -> bool:
+    """Whether all values are levels of NF4, and not zeros and largest magnitudes alone."""
+    levels = torch.tensor(NORMAL_FLOAT, dtype=torch.float64)
+    shares = values.double() / values.double().abs().amax(1, keepdim=True).clamp_min(1e-30)
+    places = torch.bucketize(shares.contiguous(), (levels[1:] + levels[:-1]) / 2)
+    is_between = (shares.abs() > 0.01) & (shares.abs() < 0.99)
+    return bool(((shares - levels[places]).abs() <= _CODE_TOLERANCE).all()) and bool(is_between.any())

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
 
-from sne.networks import Layer, LayerType, Network, Part
+from sne.networks import LayerType, Network
+from sne.provenance.blocks import Removed, removed_blocks, renumbered_pairs
+from sne.provenance.places import Place, places_of
 
 MOST_PREFIX = 4
 """Largest number of modules at the start of names that may differ between two networks."""
@@ -20,30 +22,8 @@ class MatchedBy(StrEnum):
     NAME = "name"
     PREFIX = "name without prefix"
     ORDER = "order of layers"
+    BLOCK = "name in the block of equal values"
     SIZE = "name, with another number of rows or columns"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A part with its layer.
-
-    Args:
-        layer: The layer.
-        part: One of its parts.
-    """
-
-    layer: Layer
-    part: Part
-
-    @property
-    def name(self) -> str:
-        """Name of the layer and role of the part, and the label of a piece of a fused tensor."""
-        return f"{self.layer.name}.{self.part.role.value}" + (f" ({self.part.label})" if self.part.label else "")
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Numbers of outputs, inputs and kernel positions."""
-        return self.part.arranged_shape
 
 
 @dataclass(frozen=True)
@@ -81,6 +61,11 @@ class Matching:
     only_second: tuple[Place, ...]
 
     @property
+    def removed(self) -> Removed | None:
+        """Blocks that one network has in addition to those that both have; None if that is not the difference."""
+        return removed_blocks([(pair.first, pair.second) for pair in self.pairs], self.only_first, self.only_second)
+
+    @property
     def share(self) -> float:
         """Share of the weights of the smaller network that have a counterpart."""
         matched = sum(min(pair.first.part.num_entries, pair.second.part.num_entries) for pair in self.pairs)
@@ -99,7 +84,8 @@ def match(first: Network, second: Network) -> Matching:
 
     Tensors are matched by name; then by name without the first modules of the path, as in "model.encoder.layer.0" and
     "encoder.layer.0"; then by type, role, size and the order of the layers, which finds renamed keys. What is left is
-    matched by name if only one side differs, as in vocabularies that were cut or extended.
+    matched by name if only one side differs, as in vocabularies that were cut or extended. Where one network has more
+    blocks of a kind than the other, blocks are matched by their values first, because they may have new numbers.
 
     Args:
         first: A network.
@@ -113,7 +99,7 @@ def match(first: Network, second: Network) -> Matching:
         >>> [(pair.first.name, pair.second.name, pair.matched_by.value) for pair in pairs]
         [('net.fc1.weight', 'body.weight', 'order of layers'), ('net.fc2.weight', 'head.weight', 'order of layers')]
     """
-    left, right = list(_places(first)), list(_places(second))
+    left, right = list(places_of(first)), list(places_of(second))
     pairs: list[Pair] = []
 
     def take(found: Iterator[tuple[Place, Place]], matched_by: MatchedBy) -> None:
@@ -123,6 +109,8 @@ def match(first: Network, second: Network) -> Matching:
         left[:] = [place for place in left if id(place) not in ids]
         right[:] = [place for place in right if id(place) not in ids]
 
+    if len(left) != len(right):
+        take(renumbered_pairs(left, right, first, second), MatchedBy.BLOCK)
     cuts = _best_cuts(left, right)
     if cuts == (0, 0):
         take(_by_name(left, right, cuts), MatchedBy.NAME)
@@ -131,14 +119,9 @@ def match(first: Network, second: Network) -> Matching:
         take(_by_name(left, right, (0, 0)), MatchedBy.NAME)
     take(_by_order(left, right), MatchedBy.ORDER)
     take(_by_name_alone(left, right, cuts), MatchedBy.SIZE)
-    order = {_key_of(place): number for number, place in enumerate(_places(first))}
+    order = {_key_of(place): number for number, place in enumerate(places_of(first))}
     pairs.sort(key=lambda pair: order[_key_of(pair.first)])
     return Matching(tuple(pairs), tuple(left), tuple(right))
-
-
-def _places(network: Network) -> Iterator[Place]:
-    for layer, part in network.parts():
-        yield Place(layer, part)
 
 
 def _key_of(place: Place) -> tuple[str, str, str, str]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sne.errors import counted
+from sne.provenance.blocks import Removed
 from sne.provenance.direction import direction_of_training
 from sne.provenance.evidence import Change, Evidence, mean_cosine, mean_retained
 
@@ -35,7 +37,7 @@ LEAST_ZEROS = 0.1
 """Least share of entries that are zero in one network alone for it to be called pruned where the others differ."""
 
 ZEROS_CONFIDENCE = 0.9
-"""Confidence that the network with many zeros is the child where the other entries differ, too."""
+"""Confidence that the network with many zeros or fewer blocks is the child where the other entries differ, too."""
 
 LEAST_EQUAL_SHARE = 0.05
 """Least share of weights in equal matrices for a partial fine-tune."""
@@ -98,13 +100,21 @@ class Test:
         return self.p_value is not None and self.p_value > SIGNIFICANT >= self.least
 
 
-def name_relation(found: Sequence[Evidence], test: Test, all_matched: bool, *, is_aligned: bool = False) -> Verdict:
+def name_relation(
+    found: Sequence[Evidence],
+    test: Test,
+    all_matched: bool,
+    *,
+    removed: Removed | None = None,
+    is_aligned: bool = False,
+) -> Verdict:
     """Names the relation of two networks.
 
     Args:
         found: Evidence of every pair of tensors; aligned, if the units were moved.
         test: What the test of the units says.
         all_matched: Whether every tensor has a counterpart of the same size.
+        removed: Blocks that one network lacks.
         is_aligned: Whether the units were moved. That makes matrices of independent networks more alike, too, so that
             the cosine has to be larger.
     """
@@ -113,11 +123,24 @@ def name_relation(found: Sequence[Evidence], test: Test, all_matched: bool, *, i
     if not changed:
         if all_matched:
             return Verdict(Relation.IDENTICAL, 0, 0.0, "all values are equal in single precision")
+        if removed is not None:
+            return Verdict(Relation.PRUNED, removed.child, 1.0, f"{_lacking(removed)}; all others are equal")
         return Verdict(Relation.PARTIAL, 0, 0.0, "all tensors that both have are equal, and one has further tensors")
     made_by = _made_by_one_operation(changed, kinds)
     if made_by is not None and all_matched:
         return made_by
-    return _trained(found, test, CLOSE if is_aligned else LEAST_COSINE)
+    if made_by is not None and removed is not None and removed.child == made_by.child and made_by.confidence == 1:
+        return Verdict(Relation.PRUNED, removed.child, 1.0, f"{_lacking(removed)}; of the others, {made_by.why}")
+    verdict = _trained(found, test, CLOSE if is_aligned else LEAST_COSINE)
+    if removed is not None and verdict.relation in (Relation.PARTIAL, Relation.FINE_TUNE):
+        why = f"{_lacking(removed)}; the others were trained further: {verdict.why}"
+        return Verdict(Relation.PRUNED, removed.child, ZEROS_CONFIDENCE, why)
+    return verdict
+
+
+def _lacking(removed: Removed) -> str:
+    """Returns the words for blocks that were removed."""
+    return f"{counted(len(removed.names), 'block')} removed ({', '.join(removed.names)})"
 
 
 def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> Verdict | None:
@@ -128,7 +151,7 @@ def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> V
     if kinds == {Change.ROUNDED} and len(set(votes)) == 1:
         return Verdict(Relation.PRECISION, child, 1.0, f"the values are those of the other, rounded to {details[0]}")
     if Change.QUANTISED in kinds and kinds <= {Change.QUANTISED, Change.ROUNDED} and confidence == 1:
-        levels = ", ".join(one for one in details if one.startswith("int"))
+        levels = ", ".join(one for one in details if one.startswith(("int", "nf")))
         return Verdict(
             Relation.PRECISION, child, 1.0, f"values lie on the levels of {levels}, next to those of the other"
         )

@@ -1,5 +1,6 @@
 """`sne lineage`: trees in the terminal, and graphs in files."""
 
+import io
 import json
 
 import networkx as nx
@@ -67,6 +68,17 @@ def test_moved_and_changed_files_of_an_index_are_named(sne_command, files, tmp_p
     assert done.status == 2 and "half.pt" in done.err and "stranger.pt" in done.err
     (found,) = done.json()
     assert len(found["networks"]) == 2 and len(found["edges"]) == 1
+
+
+@pytest.mark.parametrize("command", ["lineage", "index"])
+def test_lines_of_stdin_are_paths_whatever_they_are(sne_command, files, tmp_path, monkeypatch, command):
+    """A line `-` is a file of this name, and not once more the lines of stdin."""
+    monkeypatch.chdir(files)
+    (files / "root.pt").rename(files / "-")
+    monkeypatch.setattr("sys.stdin", io.StringIO("-\nmade/half.pt\n"))
+    options = ("--out", tmp_path / "index") if command == "index" else ()
+    (found,) = sne_command(command, "made/tuned.pt", "-", *options, "--json").json()
+    assert found["networks"] == 3 if command == "index" else len(found["edges"]) == 2
 
 
 def test_mistakes_are_one_line(sne_command, files, tmp_path):

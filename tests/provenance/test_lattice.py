@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from sne.provenance.lattice import lattice_bits
+from sne.provenance.lattice import NORMAL_FLOAT, lattice_bits, named_levels
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("group", ["tensor", "row", 64, 32])
 @pytest.mark.parametrize("is_affine", [False, True])
 def test_levels_of_all_kinds_are_found(bits, group, is_affine):
@@ -25,7 +25,7 @@ def test_levels_of_all_kinds_are_found(bits, group, is_affine):
     assert lattice_bits(values, made.half().float().view(16, 128)) == bits
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 def test_levels_of_columns_are_found(bits):
     torch.manual_seed(0)
     values = torch.randn(128, 64)
@@ -36,8 +36,8 @@ def test_levels_of_columns_are_found(bits):
 def test_plain_values_are_not_quantised():
     torch.manual_seed(0)
     values = torch.randn(16, 128)
-    assert lattice_bits(values, values + 0.01 * torch.randn(16, 128)) == 0
-    assert lattice_bits(values, torch.randn(16, 128)) == 0
+    assert named_levels(values, values + 0.01 * torch.randn(16, 128)) == ""
+    assert named_levels(values, torch.randn(16, 128)) == ""
 
 
 def test_levels_far_from_the_original_do_not_count():
@@ -50,3 +50,27 @@ def test_levels_far_from_the_original_do_not_count():
 def test_an_original_on_the_same_levels_is_no_original():
     levels = torch.randint(-7, 8, (16, 128)).float()
     assert lattice_bits(levels, levels.clamp(-6, 6)) == 0
+
+
+def in_blocks(values, size, levels):
+    """Values on levels, which are shares of the largest magnitude of each block."""
+    blocks = values.reshape(-1, size)
+    largest = blocks.abs().amax(1, keepdim=True)
+    nearest = ((blocks / largest)[..., None] - torch.tensor(levels)).abs().argmin(-1)
+    return (torch.tensor(levels)[nearest] * largest).view_as(values)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_normal_float_is_found(size, dtype):
+    values = torch.randn(32, 256, generator=torch.Generator().manual_seed(0))
+    made = in_blocks(values, size, NORMAL_FLOAT).to(dtype).float()
+    assert named_levels(values, made) == "nf4"
+    assert named_levels(made, values) == ""
+
+
+def test_other_codes_are_not_normal_float():
+    values = torch.randn(32, 256, generator=torch.Generator().manual_seed(0))
+    assert named_levels(values, in_blocks(values, 64, tuple(level**3 for level in NORMAL_FLOAT))) == ""
+    pruned = values * (values.abs() > 1)
+    assert named_levels(values, pruned) == ""

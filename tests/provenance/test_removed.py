@@ -1,0 +1,120 @@
+"""Blocks that were removed and renumbered, and layers with fewer units."""
+
+import re
+
+import pytest
+import torch
+from provenance.descendants import cnn, noisy, perceptron
+from torch import nn
+
+import sne
+from sne.provenance.blocks import renumbered_pairs
+from sne.provenance.kept_units import kept_units
+from sne.provenance.places import places_of
+
+WIDTH = 32
+
+
+class Block(nn.Module):
+    """Two matrices and a norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down, self.norm = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(3 * WIDTH, WIDTH), nn.LayerNorm(WIDTH)
+
+
+def deep(seed, blocks=6):
+    """The state of a network of equal blocks."""
+    torch.manual_seed(seed)
+    parts = {"inputs": nn.Linear(10, WIDTH), "layers": nn.ModuleList(Block() for _ in range(blocks))}
+    return nn.ModuleDict({**parts, "head": nn.Linear(WIDTH, 5)}).state_dict()
+
+
+def without_blocks(state, gone):
+    """The state without some blocks; the others are renumbered."""
+    made, left = {}, [number for number in range(6) if number not in gone]
+    for name, values in state.items():
+        found = re.match(r"layers\.(\d+)\.(.*)", name)
+        if found is None:
+            made[name] = values
+        elif int(found[1]) in left:
+            made[f"layers.{left.index(int(found[1]))}.{found[2]}"] = values
+    return made
+
+
+def with_units(state, kept):
+    """The state with some of the hidden units of each block."""
+    made = dict(state)
+    for number in range(6):
+        for name in ("up.weight", "up.bias"):
+            made[f"layers.{number}.{name}"] = state[f"layers.{number}.{name}"][kept]
+        made[f"layers.{number}.down.weight"] = state[f"layers.{number}.down.weight"][:, kept]
+    return made
+
+
+@pytest.mark.parametrize("gone", [(1, 4), (0,), (5,)])
+def test_removed_blocks_are_named(gone):
+    state = deep(0)
+    found = sne.compare(state, without_blocks(state, gone))
+    assert (found.relation, found.direction, found.confidence) == (sne.Relation.PRUNED, "second from first", 1)
+    assert ", ".join(f"layers.{number}" for number in gone) in found.why
+    assert sne.compare(without_blocks(state, gone), state).direction == "first from second"
+
+
+def test_what_is_left_may_be_rounded_or_trained_further():
+    state = deep(0)
+    small = without_blocks(state, (1, 4))
+    found = sne.compare(state, {name: values.half() for name, values in small.items()})
+    assert (found.relation, found.confidence) == (sne.Relation.PRUNED, 1) and "float16" in found.why
+    found = sne.compare(state, noisy(small, 0.1))
+    assert found.relation is sne.Relation.PRUNED and 0.5 < found.confidence < 1
+
+
+def test_a_shallower_stranger_is_independent():
+    found = sne.compare(deep(0), deep(1, blocks=4))
+    assert found.relation is sne.Relation.INDEPENDENT
+    one, other = sne.read_network(deep(0)), sne.read_network(deep(1, blocks=4))
+    assert not list(renumbered_pairs(list(places_of(one)), list(places_of(other)), one, other))
+
+
+def test_a_network_without_its_head_is_not_pruned():
+    state = deep(0)
+    found = sne.compare(state, {name: values for name, values in state.items() if "head" not in name})
+    assert found.relation is sne.Relation.PARTIAL
+
+
+@pytest.mark.parametrize("is_in_order", [True, False])
+def test_fewer_units_are_found_in_any_order(is_in_order):
+    state = deep(0)
+    kept = torch.randperm(3 * WIDTH, generator=torch.Generator().manual_seed(0))[:70]
+    small = with_units(state, kept.sort().values if is_in_order else kept)
+    found = sne.compare(state, small)
+    assert (found.relation, found.direction, found.confidence) == (sne.Relation.PRUNED, "second from first", 1)
+    assert f"{6 * 26} of {6 * 96} units" in found.why
+    assert sne.compare(small, state).direction == "first from second"
+    renamed = {name.replace("layers", "h"): values for name, values in small.items()}
+    assert sne.compare(state, renamed).relation is sne.Relation.PRUNED
+    assert all(layer.equal == 1 for layer in found.layers)
+
+
+def test_fewer_channels_are_found():
+    state, few, some = cnn(0).state_dict(), torch.tensor([0, 2, 3, 7, 9, 15]), torch.arange(0, 24, 2)
+    small = {name: values[few] if name[0] in "01" and values.ndim else values for name, values in state.items()}
+    small["3.weight"], small["3.bias"] = state["3.weight"][some][:, few], state["3.bias"][some]
+    small["7.weight"] = state["7.weight"][:, some]
+    found = sne.compare(state, small)
+    assert (found.relation, found.related) == (sne.Relation.PRUNED, True) and "22 of 40 units" in found.why
+
+
+def test_strangers_with_fewer_units_are_not_pruned():
+    kept = torch.arange(70)
+    for stranger in (with_units(deep(1), kept), noisy(with_units(deep(0), kept), 1e-3)):
+        assert kept_units(sne.read_network(deep(0)), sne.read_network(stranger)) is None
+    one, other = perceptron(0), perceptron(1, (16, 24, 20, 4))
+    assert not sne.compare(one.state_dict(), other.state_dict()).related
+
+
+def test_a_smaller_vocabulary_is_not_pruned():
+    words = {"embed.weight": torch.randn(100, 16), "fc.weight": torch.randn(24, 16), "head.weight": torch.randn(9, 24)}
+    found = sne.compare(words, {**words, "embed.weight": words["embed.weight"][:80]})
+    assert found.related and found.relation is not sne.Relation.PRUNED
