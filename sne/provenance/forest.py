@@ -2,17 +2,17 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, TypeAlias
 
-import networkx as nx
 import numpy as np
 import torch
 
 from sne.errors import SneError
 from sne.networks import Network
+from sne.provenance.arborescence import minimum_arborescence
 from sne.provenance.comparison import Comparison
 from sne.provenance.evidence import Change
 from sne.provenance.merging import Merge, merged_from
@@ -25,6 +25,9 @@ MOST_PARENTS = 24
 
 MOST_SAMPLED = 20_000
 """Largest number of weights of a network that are searched for merges."""
+
+MOST_SAMPLED_TOGETHER = 50_000_000
+"""Largest number of such weights of all networks together."""
 
 NEAR = 1e-4
 """Squared relative distances below this one are alike."""
@@ -111,17 +114,51 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class Kinship:
+    """What the forest has to know of the comparison of two related networks; far less than the whole comparison.
+
+    Args:
+        relation: What the two are to each other.
+        direction: "second from first", "first from second", or None.
+        confidence: Probability that the direction is right.
+        p_value: Probability of such an agreement of independent networks; None where none can be given.
+        distance: Squared norm of the change over the mean squared norm of the two, after alignment.
+        is_exact: Whether the values of one network follow from those of the other without training.
+        is_aligned: Whether units of one were moved, rescaled or flipped.
+        is_rounded: Whether tensors of one are those of the other with fewer bits.
+    """
+
+    relation: Relation
+    direction: str | None
+    confidence: float
+    p_value: float | None
+    distance: float
+    is_exact: bool
+    is_aligned: bool
+    is_rounded: bool
+
+    @classmethod
+    def of(cls, found: Comparison) -> "Kinship":
+        """Takes from a comparison what the forest has to know."""
+        is_rounded = any(layer.change in (Change.ROUNDED, Change.QUANTISED) for layer in found.layers)
+        return cls(
+            found.relation, found.direction, found.confidence, found.p_value, found.distance, found.is_exact,
+            bool(found.aligned), is_rounded,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Step:
     """A possible step from parent to child.
 
     Args:
-        found: Comparison of the two.
+        found: What the two are to each other.
         cost: Cost of the step.
         confidence: Probability that the direction is right.
         merge: The other parent and its weight, where the child is a mean of two.
     """
 
-    found: Comparison
+    found: Kinship
     cost: float
     confidence: float
     merge: tuple[str, float] | None = None
@@ -145,12 +182,12 @@ def hubs_of(steps: Mapping[Names, Step]) -> Counter[str]:
     return Counter(parent for _, parent in cheapest.values())
 
 
-def forest(names: Sequence[str], found: Mapping[Names, Comparison], read: Callable[[str], Network]) -> list[Edge]:
+def forest(names: Sequence[str], found: Mapping[Names, Kinship], read: Callable[[str], Network]) -> list[Edge]:
     """Chooses a parent for each network: the minimum spanning arborescence of the related pairs.
 
     Args:
         names: Names of all networks.
-        found: Comparisons of related pairs, by names.
+        found: What related pairs are to each other, by names.
         read: Returns the network of a name; it is used to test for merges.
     """
     steps = possible_steps(found)
@@ -171,30 +208,49 @@ def forest(names: Sequence[str], found: Mapping[Names, Comparison], read: Callab
 
 def _without_circles(edges: Sequence[Edge]) -> list[Edge]:
     """Removes the second parents of merges that descend from the merge."""
-    graph = nx.DiGraph((edge.parent, edge.child) for edge in edges)
+    parents = parents_of(edge for edge in edges if edge.merged_with is None)
+    for edge in edges:
+        parents.setdefault(edge.child, [edge.parent])
     kept = []
     for edge in edges:
-        if edge.merged_with is not None and nx.has_path(graph, edge.child, edge.merged_with[0]):
+        if edge.merged_with is not None and edge.child in ancestors(edge.merged_with[0], parents):
             edge = replace(edge, relation=Relation.FINE_TUNE, confidence=0.5, merged_with=None)
         elif edge.merged_with is not None:
-            graph.add_edge(edge.merged_with[0], edge.child)
+            parents[edge.child].append(edge.merged_with[0])
         kept.append(edge)
     return kept
+
+
+def parents_of(edges: Iterable[Edge]) -> dict[str, list[str]]:
+    """Returns the parents of each network that has any; those of a merge are two."""
+    return {edge.child: [edge.parent, *([edge.merged_with[0]] if edge.merged_with else [])] for edge in edges}
+
+
+def ancestors(name: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
+    """Returns a network and all networks above it.
+
+    Example:
+        >>> sorted(ancestors("c", {"c": ["b"], "b": ["a"]}))
+        ['a', 'b', 'c']
+    """
+    found, waiting = {name}, [name]
+    while waiting:
+        above = set(parents.get(waiting.pop(), ())) - found
+        found |= above
+        waiting += above
+    return found
 
 
 def _arborescence(names: Sequence[str], steps: Mapping[Names, Step]) -> list[Names]:
     """Returns the edges of the minimum spanning arborescence, whose root is the parent of all roots."""
     hubs = hubs_of(steps)
     less = {name: HUB * math.log2(1 + hubs[name]) for name in names}
-    graph = nx.DiGraph()
-    graph.add_nodes_from(names)
-    graph.add_edges_from((*pair, {"cost": step.cost - less[pair[0]]}) for pair, step in steps.items())
-    start, edges = object(), []
-    for relatives in list(nx.weakly_connected_components(graph)):  # only the parent of all roots joins them
-        part = graph.subgraph(relatives).copy()
-        part.add_edges_from((start, name, {"cost": NEW_ROOT - 5 * less[name]}) for name in relatives)
-        edges += [pair for pair in nx.minimum_spanning_arborescence(part, attr="cost").edges if pair[0] is not start]
-    return edges
+    numbers = {name: number for number, name in enumerate(names, 1)}
+    arcs = [(0, numbers[name], NEW_ROOT - 5 * less[name]) for name in names]
+    arcs += [(numbers[one], numbers[other], step.cost - less[one]) for (one, other), step in steps.items()]
+    chosen = minimum_arborescence(1 + len(names), 0, arcs)
+    ends = [arcs[number][:2] for number in chosen[1:]]
+    return [(names[parent - 1], names[child - 1]) for parent, child in ends if parent]
 
 
 def _without_detours(edges: Sequence[Names], steps: Mapping[Names, Step]) -> list[Names]:
@@ -215,7 +271,7 @@ def _without_detours(edges: Sequence[Names], steps: Mapping[Names, Step]) -> lis
     return [(parent, child) for child, parent in parents.items()]
 
 
-def possible_steps(found: Mapping[Names, Comparison]) -> dict[Names, Step]:
+def possible_steps(found: Mapping[Names, Kinship]) -> dict[Names, Step]:
     """Returns the possible steps by parent and child, with their costs."""
     marked = {
         pair[number]
@@ -234,7 +290,7 @@ def possible_steps(found: Mapping[Names, Comparison]) -> dict[Names, Step]:
             cost = _cost_of_kind(one) + (REVERSED if confidence == 0 else -DOUBT * math.log2(2 * confidence))
             if parent in marked:
                 cost += SIBLING if child in marked else UNMARKED
-            if one.aligned and one.relation is not Relation.SAME_FUNCTION:
+            if one.is_aligned and one.relation is not Relation.SAME_FUNCTION:
                 cost += MOVED
             steps[parent, child] = Step(one, cost, confidence)
     nearest: dict[str, float] = {}
@@ -244,25 +300,25 @@ def possible_steps(found: Mapping[Names, Comparison]) -> dict[Names, Step]:
     return {pair: step if step.found.is_exact else step.farther(nearest[pair[1]]) for pair, step in steps.items()}
 
 
-def _cost_of_kind(found: Comparison) -> float:
+def _cost_of_kind(found: Kinship) -> float:
     """Returns the cost of a relation; of pruned and rounded copies, the costs of both."""
-    changes = {layer.change for layer in found.layers}
-    is_rounded = found.relation is Relation.PRUNED and changes & {Change.ROUNDED, Change.QUANTISED}
-    return COSTS[found.relation] + (COSTS[Relation.PRECISION] + SIBLING) * bool(is_rounded)
+    is_both = found.relation is Relation.PRUNED and found.is_rounded
+    return COSTS[found.relation] + (COSTS[Relation.PRECISION] + SIBLING) * is_both
 
 
 def _merges(
-    found: Mapping[Names, Comparison],
+    found: Mapping[Names, Kinship],
     steps: Mapping[Names, Step],
     read: Callable[[str], Network],
 ) -> dict[Names, Step]:
     """Returns steps from both parents to each network that is a weighted mean of two others."""
     near: dict[str, list[tuple[float, str]]] = {}
     for pair, one in found.items():
-        if one.relation in (Relation.FINE_TUNE, Relation.SAME_START) and not one.aligned:
+        if one.relation in (Relation.FINE_TUNE, Relation.SAME_START) and not one.is_aligned:
             for name, other in (pair, pair[::-1]):
                 near.setdefault(name, []).append((one.distance, other))
-    samples = {name: sample for name in near if (sample := _sample(name, read)) is not None}
+    most = min(MOST_SAMPLED, MOST_SAMPLED_TOGETHER // max(1, len(near)))
+    samples = {name: sample for name in near if (sample := _sample(name, read, most)) is not None}
     merges: dict[Names, Step] = {}
     for child in samples:
         nearest = [name for _, name in sorted(near[child])[:MOST_PARENTS] if name in samples]
@@ -282,9 +338,9 @@ def _merges(
     return merges
 
 
-def _sample(name: str, read: Callable[[str], Network]) -> np.ndarray | None:
+def _sample(name: str, read: Callable[[str], Network], most: int) -> np.ndarray | None:
     """Returns some weights of a network, the same ones for networks of one layout; None if it cannot be read now."""
-    values, left = [], MOST_SAMPLED
+    values, left = [], most
     try:
         network = read(name)
         for _, part in network.parts():

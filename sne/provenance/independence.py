@@ -193,7 +193,7 @@ def fixed_points_distribution(sizes: Sequence[int]) -> Float[np.ndarray, " count
         sizes: Number of units of each permutation.
 
     Example:
-        >>> fixed_points_distribution([2, 2]).tolist()
+        >>> fixed_points_distribution([2, 2]).round(6).tolist()
         [0.25, 0.0, 0.5, 0.0, 0.25]
     """
     distribution = np.ones(1)

@@ -22,6 +22,10 @@ NORMAL_FLOAT = (
 )  # fmt: skip
 """Levels of NF4, as shares of the largest magnitude of a block."""
 
+FEW_LEVELS = 16
+FEW_ENTRIES = 32
+"""Number of levels of 4 bits, and of neighbouring entries of a row or column that share them: the smallest group."""
+
 _CODE_TOLERANCE = 0.012  # as shares, too: scales and values may have been rounded to bfloat16
 _TOLERANCE = 0.1  # of a step; values may have been rounded to half precision after they were scaled
 _LEVELS = {
@@ -52,7 +56,15 @@ def named_levels(original: Float[Tensor, "rows columns"], made: Float[Tensor, "r
     bits = lattice_bits(original, made)
     if bits:
         return f"int{bits}"
-    return "nf4" if _is_normal_float(original, made) else ""
+    return "nf4" if _has_few_values(made) and _is_normal_float(original, made) else ""
+
+
+def _has_few_values(values: Float[Tensor, "rows columns"]) -> bool:
+    """Whether neighbouring entries of the first rows or columns have no more values than 4 bits have levels."""
+    return any(
+        all(len(line.unique()) <= FEW_LEVELS for line in some[:FIRST_PIECES, :FEW_ENTRIES])
+        for some in (values, values.T)
+    )
 
 
 def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> int:
@@ -74,8 +86,9 @@ def lattice_bits(original: Float[Tensor, "rows columns"], made: Float[Tensor, "r
         >>> lattice_bits(values, (values / step).round() * step)
         8
     """
+    has_few = _has_few_values(made)
     for bits, steps in _LEVELS.items():
-        for one, other in _pieces(original, made):
+        for one, other in () if 2**bits <= FEW_LEVELS and not has_few else _pieces(original, made):
             if one.shape[1] < LEAST_VALUES or not _may_be_levels(other, steps):
                 continue
             width, is_lattice = _on_levels(other, steps)

@@ -7,13 +7,14 @@ from typing import Any
 
 import networkx as nx
 import numpy as np
+from jaxtyping import Float
 
 from sne.errors import ProvenanceError
 from sne.networks import Network
-from sne.provenance.comparison import Comparison, relative
+from sne.provenance.comparison import relative
 from sne.provenance.entries import entries, read_entry, stamp_of
 from sne.provenance.fingerprint import Fingerprint, fingerprint
-from sne.provenance.forest import Edge, Names, forest, hubs_of, possible_steps
+from sne.provenance.forest import Edge, Kinship, Names, ancestors, forest, hubs_of, parents_of, possible_steps
 from sne.provenance.relation import Relation
 from sne.work import Answer, Executor, InThisProcess
 
@@ -25,6 +26,13 @@ MOST_HUBS = 3
 
 MOST_OPEN = 64
 """Largest number of networks that stay open between comparisons."""
+
+
+MOST_DISTANCES = 10_000_000
+"""Largest number of distances of fingerprints that are in memory at a time."""
+
+MOST_NETWORKS = 20_000
+"""Largest number of networks whose lineage is sought."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,7 @@ def lineage(
 
     Raises:
         WorkError: No worker can be started or reached.
+        ProvenanceError: There are more than `MOST_NETWORKS` networks.
 
     Source: Horwitz et al., "Unsupervised Model Tree Heritage Recovery", arXiv 2405.18432: a minimum directed spanning
         tree over distances of weights, with directions from a statistic.
@@ -146,6 +155,7 @@ def lineage(
         `sne.compare`, exact where the values tell; copies with permuted and rescaled units; merges.
     """
     names = list(entries(sources))
+    _check_number(names)
     prints: dict[str, Fingerprint] = {}
     for answer in _done(executor, _fingerprint, names, errors, on_progress):
         prints[answer.item] = answer.result
@@ -171,9 +181,13 @@ def lineage_of(
         errors: Called with path and error of every network that cannot be read; it is left out.
         executor: What reads and compares networks; this process if None.
         on_progress: Called with the number of comparisons done and their number.
+
+    Raises:
+        ProvenanceError: There are more than `MOST_NETWORKS` networks.
     """
     names = list(prints)
-    found: dict[Names, Comparison] = {}
+    _check_number(names)
+    found: dict[Names, Kinship] = {}
     failed: set[str] = set()
 
     def fail(path: str, error: Exception) -> None:
@@ -192,13 +206,23 @@ def lineage_of(
     names = [name for name in names if name not in failed]
     ordered = {pair: found[pair] for pair in sorted(found) if not failed & set(pair)}
     whole = Lineage(tuple(names), tuple(forest(names, ordered, _open)), ())
-    graph = whole.to_graph()
+    above = parents_of(whole.edges)
     twins = [
         pair
         for pair, one in ordered.items()
-        if one.relation is Relation.SAME_START and not (nx.has_path(graph, *pair) or nx.has_path(graph, *pair[::-1]))
+        if one.relation is Relation.SAME_START
+        and pair[0] not in ancestors(pair[1], above)
+        and pair[1] not in ancestors(pair[0], above)
     ]
     return replace(whole, twins=tuple(twins))
+
+
+def _check_number(names: Sequence[str]) -> None:
+    if len(names) > MOST_NETWORKS:
+        raise ProvenanceError(
+            f"{len(names):,} networks, expected at most {MOST_NETWORKS:,}; sne search finds the relatives of one "
+            "network in an index of any size"
+        )
 
 
 def _done(
@@ -225,9 +249,10 @@ def _fingerprint(path: str) -> Fingerprint:
     return fingerprint(read_entry(path))
 
 
-def _compared(pair: Names) -> Comparison | None:
+def _compared(pair: Names) -> Kinship | None:
     """Compares two networks; None if they are not related."""
-    return relative(_open(pair[0]), _open(pair[1]))
+    found = relative(_open(pair[0]), _open(pair[1]))
+    return None if found is None else Kinship.of(found)
 
 
 def _open(path: str) -> Network:
@@ -240,7 +265,7 @@ def _opened(path: str, mark: str) -> Network:
     return read_entry(path)
 
 
-def _pairs_with_hubs(names: Sequence[str], found: Mapping[Names, Comparison], done: set[Names]) -> list[Names]:
+def _pairs_with_hubs(names: Sequence[str], found: Mapping[Names, Kinship], done: set[Names]) -> list[Names]:
     """Returns further pairs: each network with those of its relatives that most others may have been made from."""
     graph = nx.Graph()
     graph.add_edges_from(found)
@@ -260,18 +285,25 @@ def _near_pairs(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     count = min(NEAREST, len(prints) - 1)
     if count < 1:
         return []
-    sketches = np.stack([found.sketch for found in prints])
-    chains = np.stack([found.chain for found in prints])
     pairs = set()
-    for one in range(len(prints)):
-        for distances in (-(sketches @ sketches[one]), np.square(chains - chains[one]).sum(1)):
-            distances[one] = np.inf
-            pairs.update(
-                (min(one, int(other)), max(one, int(other))) for other in distances.argsort(kind="stable")[:count]
-            )
+    for is_cosine, vectors in ((True, [found.sketch for found in prints]), (False, [found.chain for found in prints])):
+        for one, others in enumerate(_nearest(np.stack(vectors), count, is_cosine=is_cosine)):
+            pairs.update((min(one, other), max(one, other)) for other in others)
     contents: dict[str, list[int]] = {}
     for number, found in enumerate(prints):
         contents.setdefault(found.content, []).append(number)
     for same in contents.values():
         pairs.update((same[0], other) for other in same[1:])
     return sorted(pairs)
+
+
+def _nearest(vectors: Float[np.ndarray, "rows numbers"], count: int, *, is_cosine: bool) -> Iterator[list[int]]:
+    """Yields the nearest other rows of each row, in blocks of rows, so that the distances fit in memory."""
+    squares = np.zeros(len(vectors), np.float32) if is_cosine else np.square(vectors).sum(1)
+    height = max(1, MOST_DISTANCES // len(vectors))
+    for start in range(0, len(vectors), height):
+        some = vectors[start : start + height]
+        distances = squares - (1 if is_cosine else 2) * (some @ vectors.T)
+        distances[np.arange(len(some)), start + np.arange(len(some))] = np.inf
+        rows = np.argpartition(distances, count - 1, axis=1)[:, :count]
+        yield from rows.tolist()

@@ -92,6 +92,7 @@ def match(first: Network, second: Network) -> Matching:
         second: Another network.
 
     Example:
+        >>> import torch
         >>> from sne import read_network
         >>> state = {"net.fc1.weight": torch.ones(4, 3), "net.fc2.weight": torch.ones(2, 4)}
         >>> renamed = {"body.weight": torch.ones(4, 3), "head.weight": torch.ones(2, 4)}

@@ -260,10 +260,16 @@ def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterato
     groups may flip the same entries; the first of them then keeps its signs.
     """
     unsettled = list(groups)
+    flipping: dict[str, list[tuple[Span, Group]]] = {}
+    for group in groups:
+        for span in _flipped(group):
+            flipping.setdefault(span.tensor, []).append((span, group))
     while unsettled:
-        candidates = [(group, *_determining_spans(group, unsettled)) for group in unsettled]
+        candidates = [(group, *_determining_spans(group, flipping)) for group in unsettled]
         group, spans, _ = min((one for one in candidates if one[1]), key=lambda one: one[2], default=candidates[0])
         unsettled.remove(group)
+        for span in _flipped(group):
+            flipping[span.tensor] = [one for one in flipping[span.tensor] if one[1] is not group]
         if not spans:
             continue
         total = torch.zeros(group.size, dtype=torch.float64)
@@ -274,17 +280,23 @@ def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterato
         yield group, sign
 
 
-def _determining_spans(group: Group, unsettled: list[Group]) -> tuple[list[Span], int]:
-    """Returns the spans that no other unsettled group flips, and the number of the group's remaining flipped spans."""
-    flipped = [span for span in group.spans if span.power % 2]
+def _flipped(group: Group) -> list[Span]:
+    """Returns the spans in which the signs of a group count."""
+    return [span for span in group.spans if span.power % 2]
+
+
+def _determining_spans(group: Group, flipping: Mapping[str, list[tuple[Span, Group]]]) -> tuple[list[Span], int]:
+    """Returns the spans that no other unsettled group flips, and the number of the group's remaining flipped spans.
+
+    Args:
+        group: The group.
+        flipping: Flipped spans of all unsettled groups with their owners, by tensor.
+    """
+    flipped = _flipped(group)
     determining = [
         span
         for span in flipped
-        if not any(
-            other is not span and other.power % 2 and other.tensor == span.tensor and _meet(span, group, other, owner)
-            for owner in unsettled
-            for other in owner.spans
-        )
+        if not any(other is not span and _meet(span, group, other, owner) for other, owner in flipping[span.tensor])
     ]
     return determining, len(flipped) - len(determining)
 

@@ -3,12 +3,14 @@
 import json
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sne.provenance.lineage import lineage
+from sne import ProvenanceError
+from sne.provenance.lineage import _nearest, lineage
 from sne.provenance.relation import Relation
 from sne.work import ProcessPool
 
@@ -185,3 +187,21 @@ def test_single_and_unrelated_networks_have_no_parents(folder):
     two = lineage([str(folder / f"{name}.safetensors") for name in ("root", "stranger")], errors=raise_error)
     assert two.edges == () and len(two.roots) == 2
     assert lineage([], errors=raise_error).networks == ()
+
+
+def test_too_many_networks_are_refused(monkeypatch):
+    monkeypatch.setattr("sne.provenance.lineage.MOST_NETWORKS", 3)
+    with pytest.raises(ProvenanceError, match="4 networks, expected at most 3"):
+        lineage(["a.pt", "b.pt", "c.pt", "d.pt"], errors=lambda path, error: pytest.fail(path))
+
+
+def test_nearest_are_those_of_a_loop_in_blocks_of_any_size(monkeypatch):
+    vectors = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    distances = np.square(vectors[:, None] - vectors).sum(2)
+    np.fill_diagonal(distances, np.inf)
+    expected = [set(row) for row in distances.argsort(1)[:, :4].tolist()]
+    for most in (10, 700, 10**6):
+        monkeypatch.setattr("sne.provenance.lineage.MOST_DISTANCES", most)
+        for is_cosine in (True, False):
+            assert [set(row) for row in _nearest(vectors, 4, is_cosine=is_cosine)] == expected
