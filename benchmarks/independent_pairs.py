@@ -26,7 +26,7 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from sne import Zoo, read_network
-from sne.provenance.hypotheses import assumed_layout
+from sne.provenance.hypotheses import assumed_hypothesis
 from sne.provenance.independence import Agreement, fixed_points_distribution, judge_independence
 from sne.provenance.units import Units
 from sne.symmetry import Symmetry, apply, sample, symmetry_by_name
@@ -68,7 +68,7 @@ def state_of(zoo: Zoo, row: int) -> tuple[dict[str, Tensor], Units, Symmetry]:
 def plain_units(state: dict[str, Tensor]) -> tuple[Units, Units | None]:
     """Returns the hidden units that `sne compare` tests where no symmetry is stored: certain ones, and assumed ones."""
     network = read_network(state)
-    certain, assumed = symmetry_by_name(network), assumed_layout(network).symmetry
+    certain, assumed = symmetry_by_name(network), assumed_hypothesis(network).symmetry
     is_new = assumed.groups != certain.groups
     return Units(certain, network, state), Units(assumed, network, state) if is_new else None
 

@@ -39,9 +39,10 @@ def compare(
     """Say what one checkpoint is to another.
 
     The relation is one of: identical, same function (a copy with permuted, rescaled or sign-flipped units), precision
-    (rounded or quantised), pruned, low-rank update (a merged LoRA), partial fine-tune, fine-tune, same initialisation,
-    merge, independent, and not comparable. Names of tensors may differ: renamed, prefixed, added and resized tensors
-    are matched, and the units of the second network are brought into the order of the first one.
+    (rounded or quantised), pruned (entries, units or blocks), low-rank update (a merged LoRA), partial fine-tune,
+    fine-tune, same initialisation, merge, independent, and not comparable. Names of tensors may differ: renamed,
+    prefixed, added and resized tensors are matched, and the units of the second network are brought into the order of
+    the first one.
 
     The p-value is the probability of such an agreement of hidden units between independent networks. There is none
     where names and shapes do not show which units may be permuted; what had to be assumed is stated. The table has one

@@ -28,9 +28,14 @@ def expand(arguments: Sequence[str]) -> list[str]:
     Raises:
         SneError: A folder is a zoo, or stdin is empty.
     """
+    return expand_paths(with_stdin(arguments))
+
+
+def expand_paths(paths: Sequence[str]) -> list[str]:
+    """Lists the checkpoints that paths stand for, as `expand` does; a path `-` is a file of this name."""
     from sne.predictors.sources import expand_sources
 
-    return [str(path) for path in expand_sources(cast("list[Source]", _with_stdin(arguments)))]
+    return [str(path) for path in expand_sources(cast("list[Source]", paths))]
 
 
 def expand_with_zoos(arguments: Sequence[str]) -> list[str]:
@@ -45,17 +50,15 @@ def expand_with_zoos(arguments: Sequence[str]) -> list[str]:
     Raises:
         SneError: Stdin is empty.
     """
-    from sne.predictors.sources import expand_sources
     from sne.provenance.entries import is_zoo
 
-    listed = _with_stdin(arguments)
+    listed = with_stdin(arguments)
     zoos = [source for source in listed if is_zoo(source)]
     others = [source for source in listed if source not in zoos]
-    files = expand_sources(cast("list[Source]", others)) if others else []
-    return [*zoos, *map(str, files)]
+    return [*zoos, *(expand_paths(others) if others else [])]
 
 
-def _with_stdin(arguments: Sequence[str]) -> list[str]:
+def with_stdin(arguments: Sequence[str]) -> list[str]:
     """Replaces the argument `-` by the lines of stdin.
 
     Raises:

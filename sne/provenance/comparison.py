@@ -9,7 +9,7 @@ from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.networks import Network
 from sne.provenance.evidence import Change, Evidence, compare_pair, mean_cosine
-from sne.provenance.hypotheses import Layout, Standing, assumed_layout, closest_alignment, known_layout
+from sne.provenance.hypotheses import Hypothesis, Standing, assumed_hypothesis, certain_hypothesis, closest_alignment
 from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.kept_units import KeptUnits, kept_units
 from sne.provenance.matching import Matching, match
@@ -194,12 +194,12 @@ class _Tested:
 
     Args:
         states: Tensors of both networks under the names of the first one.
-        known: The symmetry that is certain.
+        certain: The symmetry that is certain.
         test: What the test says.
     """
 
     states: tuple[StoredState, Counterpart]
-    known: Layout
+    certain: Hypothesis
     test: Test
 
     @property
@@ -211,13 +211,13 @@ class _Tested:
 def _tested(one: Network, other: Network, matching: Matching) -> _Tested:
     """Tests the units by the symmetry that is certain and, unless a source stores it, by the one that is assumed."""
     states = StoredState(one), Counterpart(one, other, matching)
-    known = known_layout(one, other, states[1])
+    certain = certain_hypothesis(one, other, states[1])
     assumed = None
-    if not known.is_stored and one.num_weights <= MOST_ALIGNED:
-        symmetry = renamed(assumed_layout(one).symmetry, {name: name for name in states[1]})
-        assumed = Units(symmetry, one, states[1]) if symmetry.groups != known.symmetry.groups else None
-    independence = judge_independence(*states, Units(known.symmetry, one, states[1]), assumed=assumed)
-    return _Tested(states, known, Test(independence.p_value, least_p_value(independence)))
+    if not certain.is_stored and one.num_weights <= MOST_ALIGNED:
+        symmetry = renamed(assumed_hypothesis(one).symmetry, {name: name for name in states[1]})
+        assumed = Units(symmetry, one, states[1]) if symmetry.groups != certain.symmetry.groups else None
+    independence = judge_independence(*states, Units(certain.symmetry, one, states[1]), assumed=assumed)
+    return _Tested(states, certain, Test(independence.p_value, least_p_value(independence)))
 
 
 def _judged(
@@ -229,7 +229,7 @@ def _judged(
     best = Standing(tuple(found), verdict, tested.test, (), "")
     is_close = mean_cosine(found) > CLOSE_AS_STORED
     if verdict.relation in TRAINED and not (is_close or tested.is_hopeless) and one.num_weights <= MOST_ALIGNED:
-        best = closest_alignment(one, matching, tested.states, tested.known, best, all_matched)
+        best = closest_alignment(one, matching, tested.states, tested.certain, best, all_matched)
     return _comparison(one, other, best, matching, note)
 
 

@@ -27,8 +27,8 @@ LEAST_GAIN = 0.02
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A symmetry, and what was assumed for it.
+class Hypothesis:
+    """A symmetry that two networks may have, and what was assumed for it.
 
     Args:
         symmetry: Symmetry of both networks.
@@ -61,12 +61,12 @@ class Standing:
     assumed: str
 
 
-def known_layout(one: Network, other: Network, counterpart: Counterpart) -> Layout:
+def certain_hypothesis(one: Network, other: Network, counterpart: Counterpart) -> Hypothesis:
     """Returns the symmetry that is certain: one that a source stores, or else the one that names and shapes imply."""
     stored = one.source.symmetry if isinstance(one.source, KnowsSymmetry) else None
     if stored is None and isinstance(other.source, KnowsSymmetry) and other.source.symmetry is not None:
         stored = renamed(other.source.symmetry, counterpart.names)
-    return Layout(_certain_symmetry(one) if stored is None else stored, "", stored is not None)
+    return Hypothesis(_certain_symmetry(one) if stored is None else stored, "", stored is not None)
 
 
 @kept_by_layout
@@ -79,7 +79,7 @@ def closest_alignment(
     one: Network,
     matching: Matching,
     states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-    known: Layout,
+    certain: Hypothesis,
     raw: Standing,
     all_matched: bool,
 ) -> Standing:
@@ -88,10 +88,10 @@ def closest_alignment(
     matrices = [evidence.pair.first.part.tensor for evidence in raw.found if evidence.is_random_matrix]
     least = mean_cosine(raw.found) + LEAST_GAIN
     best: Moved | None = None
-    for layout in _layouts(one, known):
-        kinds = {kind for group in layout.symmetry.groups for kind in group.kinds}
+    for hypothesis in _hypotheses(one, certain):
+        kinds = {kind for group in hypothesis.symmetry.groups for kind in group.kinds}
         for is_canonical in (False, True) if kinds & set(CANONICAL_KINDS) else (False,):
-            moved = _moved(one, first, second, layout, is_canonical)
+            moved = _moved(one, first, second, hypothesis, is_canonical)
             closeness = _closeness(moved, matrices)
             if moved.steps and closeness > least:
                 best, least = moved, closeness + LEAST_FURTHER_GAIN
@@ -107,11 +107,11 @@ def closest_alignment(
         verdict = Verdict(Relation.SAME_FUNCTION, 0, 0.0, f"the values are equal after alignment ({steps})")
     else:
         # the test may lack the power to recognise units that only the assumed symmetry lets move
-        test = Test(None, 1.0) if best.layout.assumed and not raw.test.speaks_for else raw.test
+        test = Test(None, 1.0) if best.hypothesis.assumed and not raw.test.speaks_for else raw.test
         verdict = name_relation(found, test, all_matched, is_aligned=True)
     if verdict.relation is Relation.INDEPENDENT:
         return raw
-    return Standing(found, verdict, raw.test, best.steps, best.layout.assumed)
+    return Standing(found, verdict, raw.test, best.steps, best.hypothesis.assumed)
 
 
 @dataclass(frozen=True)
@@ -121,13 +121,13 @@ class Moved:
     Args:
         first: Tensors of the first network.
         second: Tensors of the second network.
-        layout: The symmetry by which they were aligned.
+        hypothesis: The symmetry by which they were aligned.
         steps: What was done.
     """
 
     first: Mapping[str, Tensor]
     second: Mapping[str, Tensor]
-    layout: Layout
+    hypothesis: Hypothesis
     steps: tuple[str, ...]
 
 
@@ -144,25 +144,25 @@ def _closeness(moved: Moved, tensors: Sequence[str]) -> float:
 
 
 @kept_by_layout
-def assumed_layout(one: Network) -> Layout:
+def assumed_hypothesis(one: Network) -> Hypothesis:
     """Returns the symmetry of a network as far as names and shapes allow it, whether they make it certain or not."""
     text = "layers follow one another without skip connections"
     if any(layer.type is LayerType.ATTENTION_QUERY for layer, _ in one.parts()):
         text = "attentions have one head"
-    return Layout(assumed_symmetry(one), text)
+    return Hypothesis(assumed_symmetry(one), text)
 
 
-def _layouts(one: Network, known: Layout) -> list[Layout]:
+def _hypotheses(one: Network, certain: Hypothesis) -> list[Hypothesis]:
     """Returns the symmetries to try: the one that is certain, then the one that has to be assumed."""
-    found = [known] if known.symmetry.groups else []
-    return found if known.is_stored else [*found, assumed_layout(one)]
+    found = [certain] if certain.symmetry.groups else []
+    return found if certain.is_stored else [*found, assumed_hypothesis(one)]
 
 
 def _moved(
-    one: Network, first: Mapping[str, Tensor], second: Mapping[str, Tensor], layout: Layout, is_canonical: bool
+    one: Network, first: Mapping[str, Tensor], second: Mapping[str, Tensor], hypothesis: Hypothesis, is_canonical: bool
 ) -> Moved:
     """Aligns the networks by one symmetry, with scales and signs at their canonical point if wanted."""
-    symmetry = renamed(layout.symmetry, {name: name for name in first})
+    symmetry = renamed(hypothesis.symmetry, {name: name for name in first})
     units = Units(symmetry, one, second)
     pair = [at_canonical_point(state, symmetry) if is_canonical else state for state in (first, second)]
     aligned = align(pair[0], pair[1], units)
@@ -176,7 +176,7 @@ def _moved(
         move_units(unsigned, group, order)
     if any([align_signs(first, unsigned, group, group.spans) for group in symmetry.groups]):
         steps.append("signs flipped")
-    return Moved(pair[0], aligned.state, layout, tuple(steps))
+    return Moved(pair[0], aligned.state, hypothesis, tuple(steps))
 
 
 def _evidence_in_memory(

@@ -14,8 +14,9 @@ from sne.networks import Network
 from sne.provenance.comparison import relative
 from sne.provenance.entries import entries, read_entry, stamp_of
 from sne.provenance.fingerprint import Fingerprint, fingerprint
-from sne.provenance.forest import Edge, Kinship, Names, ancestors, forest, hubs_of, parents_of, possible_steps
+from sne.provenance.forest import Edge, ancestors, forest, parents_of
 from sne.provenance.relation import Relation
+from sne.provenance.steps import Kinship, Names, hubs_of, possible_steps
 from sne.work import Answer, Executor, InThisProcess
 
 NEAREST = 8
