@@ -13,17 +13,21 @@ class CheckpointError(SneError):
     """A checkpoint cannot be read whole: one line, "file: reason".
 
     Args:
-        file: The file, the folder, or the name of the object that was read.
+        file: The file, the folder, or the name of the object that was read, as its text names it.
         reason: What came, and what was expected.
     """
 
-    def __init__(self, file: str | Path, reason: str):
+    def __init__(self, file: object, reason: str):
         self.file = str(file)
         self.reason = " ".join(reason.split())
         super().__init__(f"{self.file}: {self.reason}")
 
     def __reduce__(self) -> tuple[type["CheckpointError"], tuple[str, str]]:
-        return CheckpointError, (self.file, self.reason)
+        return type(self), (self.file, self.reason)
+
+
+class RemoteError(CheckpointError):
+    """A remote file cannot be fetched: the server, the network, or the address is at fault, and not its content."""
 
 
 class WriteError(SneError):

@@ -1,11 +1,11 @@
 """The `config.json` beside a checkpoint: what names and shapes leave open, such as the number of heads."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sne.checkpoints.raw_data import parse_json
-from sne.errors import CheckpointError
+from sne.checkpoints.remote.path import FilePath
+from sne.errors import CheckpointError, RemoteError
 from sne.networks import Heads
 
 _NAME = "config.json"
@@ -26,7 +26,7 @@ CONFIG_FILES = (_NAME, *_QUANTISATION_FILES)
 _MAX_SIZE = 10_000_000
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: FilePath) -> dict[str, Any]:
     """Reads the `config.json` that belongs to a checkpoint.
 
     Args:
@@ -50,12 +50,14 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_object(file: Path) -> dict[str, Any]:
+def _read_object(file: FilePath) -> dict[str, Any]:
     """Reads a JSON object; empty if there is none."""
     try:
         if not file.is_file() or file.stat().st_size > _MAX_SIZE:
             return {}
         content = parse_json(file.read_bytes(), file, "configuration")
+    except RemoteError:
+        raise
     except (OSError, CheckpointError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -25,6 +25,7 @@ from sne.checkpoints.formats.foreign import find_foreign_folder
 from sne.checkpoints.formats.known import SUFFIXES, open_file, open_part
 from sne.checkpoints.parallel import ParallelTensors
 from sne.checkpoints.raw_data import leads_out, parse_json
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.stored import StoredTensors, read_range
 from sne.errors import CheckpointError
 from sne.networks import Hint
@@ -74,7 +75,7 @@ class ShardedTensors(StoredTensors):
         return read_range(self._shard_of[name], name, start, stop)
 
 
-def open_folder(folder: Path, select: str | None = None) -> StoredTensors:
+def open_folder(folder: FilePath, select: str | None = None) -> StoredTensors:
     """Opens the one checkpoint in a folder.
 
     Args:
@@ -139,8 +140,7 @@ def _open_below(files: FolderFiles, select: str | None) -> StoredTensors:
         is_pipeline = (folder / "model_index.json").is_file()
         what = "a pipeline of several networks" if is_pipeline else "a folder without a checkpoint"
         raise CheckpointError(folder, f"{what}; name one of its parts: {', '.join(parts[:20])}")
-    listed = {path.relative_to(folder).as_posix() for path in _some_paths(folder)}
-    if (foreign := find_foreign_folder(listed)) is not None:
+    if (foreign := find_foreign_folder(_some_paths(folder))) is not None:
         raise CheckpointError(folder, f"cannot be read: the folder seems to be {foreign}")
     training = f"; {', '.join(files.training[:5])} hold the state of a training" if files.training else ""
     wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
@@ -163,19 +163,19 @@ def _with_notes(stored: StoredTensors, files: FolderFiles, read: Set[str]) -> St
     return stored
 
 
-def _holds_checkpoint(folder: Path) -> bool:
+def _holds_checkpoint(folder: FilePath) -> bool:
     """Whether a folder, or one of those in it, has a checkpoint."""
     return next(find_checkpoints(folder), None) is not None
 
 
-def _some_paths(folder: Path) -> list[Path]:
-    """Lists what is in a folder and in the folders in it."""
+def _some_paths(folder: FilePath) -> set[str]:
+    """Lists what is in a folder and in the folders in it, by its path from the folder on."""
     own = list(islice(folder.iterdir(), _MAX_SHARDS))
-    below = (inner for path in own if path.is_dir() for inner in islice(path.iterdir(), 100))
-    return [*own, *islice(below, _MAX_SHARDS)]
+    below = (f"{path.name}/{inner.name}" for path in own if path.is_dir() for inner in islice(path.iterdir(), 100))
+    return {path.name for path in own} | set(islice(below, _MAX_SHARDS))
 
 
-def open_index(index: Path, select: str | None = None) -> StoredTensors:
+def open_index(index: FilePath, select: str | None = None) -> StoredTensors:
     """Opens the shards that a `*.index.json` lists.
 
     Args:
@@ -192,7 +192,7 @@ def open_index(index: Path, select: str | None = None) -> StoredTensors:
     return choose_network(_read_index(index)[0], select)
 
 
-def _read_index(index: Path) -> tuple["ShardedTensors", set[str]]:
+def _read_index(index: FilePath) -> tuple["ShardedTensors", set[str]]:
     """Opens the shards that an index lists, and returns them with the names of their files."""
     size = index.stat().st_size
     if size > _MAX_INDEX:
@@ -227,7 +227,7 @@ def _stays_in_folder(file: str) -> bool:
     return bool(parts) and not path.is_absolute() and ".." not in parts and "\\" not in file and ":" not in file
 
 
-def _check_complete(folder: Path, files: list[str]) -> None:
+def _check_complete(folder: FilePath, files: list[str]) -> None:
     """Accepts several files as one network only if they are all shards of it, such as `x-00001-of-00003`."""
     matches = {file: SHARD.match(stem_of(file)) for file in files}
     groups = Counter((match[1], match[3]) for match in matches.values() if match)

@@ -4,11 +4,11 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.known import FORMATS, SUFFIXES
-from sne.errors import CheckpointError
+from sne.checkpoints.remote.path import FilePath, RemotePath
+from sne.errors import CheckpointError, RemoteError
 
 USUAL = ("model", "pytorch_model", "diffusion_pytorch_model", "consolidated", "adapter_model")
 """Names, without suffix, of the file that holds the whole network of a folder. They are preferred to other files."""
@@ -41,7 +41,7 @@ class FolderFiles:
         folders: Names of the folders in it, but for hidden ones.
     """
 
-    folder: Path
+    folder: FilePath
     checkpoints: dict[str, list[str]] = field(default_factory=dict)
     indexes: list[str] = field(default_factory=list)
     training: list[str] = field(default_factory=list)
@@ -60,35 +60,48 @@ class FolderFiles:
         )
 
 
-def list_folder(folder: Path, *, trust_names: bool = False) -> FolderFiles:
+def list_folder(folder: FilePath, *, trust_names: bool = False) -> FolderFiles:
     """Lists a folder. Checkpoints are recognised by their content, whatever they are called.
 
     Args:
         folder: Path of an existing folder.
         trust_names: Whether to open only those files whose names do not show that they are checkpoints. Their formats
-            are then those of their names.
+            are then those of their names. In a remote folder, others are not opened in any case.
     """
     found = FolderFiles(folder)
     formats: dict[str, list[str]] = {}
-    with os.scandir(folder) as entries:
-        ordered = sorted(entries, key=lambda entry: entry.name)
-    for entry in ordered:
-        if _answers(entry.is_dir):
-            found.folders += [entry.name] if not entry.name.startswith(".") else []
-        elif _answers(entry.is_file) and not entry.name.startswith("."):
-            if _INDEX.search(entry.name):
-                found.indexes.append(entry.name)
-            elif (kind := _format_of(Path(entry), trust_names)) is None:
-                continue
-            elif _TRAINING.search(stem_of(entry.name)):
-                found.training.append(entry.name)
-            else:
-                formats.setdefault(kind, []).append(entry.name)
+    for name, is_folder in _entries(folder):
+        if name.startswith("."):
+            continue
+        if is_folder:
+            found.folders.append(name)
+        elif _INDEX.search(name):
+            found.indexes.append(name)
+        elif (kind := _format_of(folder / name, trust_names or isinstance(folder, RemotePath))) is None:
+            continue
+        elif _TRAINING.search(stem_of(name)):
+            found.training.append(name)
+        else:
+            formats.setdefault(kind, []).append(name)
     if {"blobs", "snapshots"} <= set(found.folders):  # in the cache of Hugging Face, the latter are links to the former
         found.folders.remove("blobs")
     order = list(dict.fromkeys(_FAMILIES.get(known.name, known.name) for known in FORMATS))
     found.checkpoints = {name: formats[name] for name in order if name in formats}
     return found
+
+
+def _entries(folder: FilePath) -> list[tuple[str, bool]]:
+    """Returns the names of files and folders in a folder, sorted, and whether each is a folder."""
+    if isinstance(folder, RemotePath):
+        return [(entry.name, entry.is_folder) for entry in folder.entries()]
+    with os.scandir(folder) as entries:
+        ordered = sorted(entries, key=lambda entry: entry.name)
+    folders = [_answers(entry.is_dir) for entry in ordered]
+    return [
+        (entry.name, is_folder)
+        for entry, is_folder in zip(ordered, folders, strict=True)
+        if is_folder or _answers(entry.is_file)
+    ]
 
 
 def _answers(question: Callable[[], bool]) -> bool:
@@ -109,7 +122,7 @@ def stem_of(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
 
 
-def find_checkpoints(folder: Path, refuse: Callable[[Path], None] | None = None) -> Iterator[Path]:
+def find_checkpoints(folder: FilePath, refuse: Callable[[FilePath], None] | None = None) -> Iterator[FilePath]:
     """Finds the networks in a folder and below.
 
     Args:
@@ -138,7 +151,7 @@ def find_checkpoints(folder: Path, refuse: Callable[[Path], None] | None = None)
                 pending.append((here / name, depth + 1))
 
 
-def _format_of(file: Path, trust_name: bool) -> str | None:
+def _format_of(file: FilePath, trust_name: bool) -> str | None:
     """Returns the name of a file's format by its content, or by its suffix if it is damaged; None for other files."""
     suffix = file.suffix.lower()
     if suffix in _PLAIN:
@@ -151,6 +164,8 @@ def _format_of(file: Path, trust_name: bool) -> str | None:
         name = next((known.name for known in FORMATS if known.recognises(start)), by_name)
         if start.foreign_first is not None:
             name = by_name
+    except RemoteError:
+        raise
     except CheckpointError:
         name = by_name
     return None if name is None else _FAMILIES.get(name, name)

@@ -3,12 +3,12 @@
 import json
 import os
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sne.checkpoints.remote.path import FilePath, RemotePath
 from sne.errors import CheckpointError
 
 _EXPONENTS = [torch.float8_e8m0fnu] if hasattr(torch, "float8_e8m0fnu") else []  # since torch 2.7
@@ -29,7 +29,7 @@ _MOST_NESTED = 2_000_000
 _MOST_VALUES = 8_000_000
 
 
-def read_bytes(file: Path, start: int, length: int, what: str) -> Tensor:
+def read_bytes(file: FilePath, start: int, length: int, what: str) -> Tensor:
     """Reads a range of bytes into memory of its own.
 
     The file is read rather than mapped. A file that shrinks in the meantime then causes an error instead of a crash,
@@ -49,6 +49,12 @@ def read_bytes(file: Path, start: int, length: int, what: str) -> Tensor:
     """
     if not length:
         return torch.empty(0, dtype=torch.uint8)
+    if isinstance(file, RemotePath):
+        if start + length > file.stat().st_size:
+            raise CheckpointError(file, f"truncated: the file ends before the end of {what}")
+        buffer = torch.empty(length, dtype=torch.uint8)
+        file.read_into(start, buffer.numpy().data)
+        return buffer
     try:
         with file.open("rb", buffering=0) as stream:
             if start + length > os.fstat(stream.fileno()).st_size:
@@ -67,7 +73,7 @@ def read_bytes(file: Path, start: int, length: int, what: str) -> Tensor:
     return buffer
 
 
-def read_tensor(file: Path, start: int, shape: tuple[int, ...], dtype: str, name: str) -> Tensor:
+def read_tensor(file: FilePath, start: int, shape: tuple[int, ...], dtype: str, name: str) -> Tensor:
     """Reads a dense row-major tensor.
 
     Args:
@@ -84,7 +90,7 @@ def read_tensor(file: Path, start: int, shape: tuple[int, ...], dtype: str, name
     return read_bytes(file, start, prod(shape) * element.itemsize, f"tensor {name!r}").view(element).reshape(shape)
 
 
-def parse_json(text: bytes, file: Path, what: str) -> Any:
+def parse_json(text: bytes, file: FilePath, what: str) -> Any:
     """Parses JSON and refuses duplicate keys, whose meaning is ambiguous.
 
     Args:
@@ -128,7 +134,7 @@ def parse_json(text: bytes, file: Path, what: str) -> Any:
         raise CheckpointError(file, f"the {what} is not JSON: {error}") from error
 
 
-def leads_out(owner: Path, file: Path) -> bool:
+def leads_out(owner: FilePath, file: FilePath) -> bool:
     """Whether a file that another one names lies elsewhere once symbolic links are followed.
 
     Args:
@@ -137,7 +143,10 @@ def leads_out(owner: Path, file: Path) -> bool:
 
     Returns:
         False if the file lies in the folder of the owner, or in the folder that the owner itself is a link to. Both
-        hold in caches that keep the files of a repository in one folder and link to them from another.
+        hold in caches that keep the files of a repository in one folder and link to them from another. Remote files are
+        no links.
     """
+    if isinstance(owner, RemotePath) or isinstance(file, RemotePath):
+        return False
     real = file.resolve()
     return not any(real.is_relative_to(folder) for folder in (owner.parent.resolve(), owner.resolve().parent))

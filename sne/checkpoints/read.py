@@ -15,6 +15,7 @@ from sne.checkpoints.folder import open_folder, open_index
 from sne.checkpoints.formats.known import open_file
 from sne.checkpoints.module import module_tensors
 from sne.checkpoints.nonfinite import without_nonfinite, without_nonfinite_constants
+from sne.checkpoints.remote import FilePath, is_remote, open_remote
 from sne.checkpoints.source import CheckpointSource
 from sne.checkpoints.state_dict import StateDictTensors
 from sne.checkpoints.stored import StoredTensors
@@ -104,7 +105,7 @@ def open_source(source: Readable, *, select: str | None = None) -> CheckpointSou
     if not isinstance(source, str | PathLike):
         kind = type(source).__name__
         raise CheckpointError(kind, "cannot be read; expected a path, a state dict or an nn.Module")
-    path = Path(source)
+    path = open_remote(source) if is_remote(source) else Path(source)
     try:
         return CheckpointSource(_open_path(path, select), config=read_config(path))
     except OSError as error:
@@ -118,7 +119,7 @@ def _without_weights(network: Network) -> str:
     return f"none of its {len(network.source.infos)} tensors is a weight{why}"
 
 
-def _open_path(path: Path, select: str | None) -> StoredTensors:
+def _open_path(path: FilePath, select: str | None) -> StoredTensors:
     if path.is_dir():
         return open_folder(path, select)
     if not path.exists():

@@ -140,13 +140,13 @@ def _how(edge: "Edge", names: dict[str, str]) -> str:
 
 
 def short_names(paths: tuple[str, ...]) -> dict[str, str]:
-    """Returns paths without the folder that all of them share.
+    """Returns paths without the folder that all of them share; whole where some are addresses of remote files.
 
     Example:
         >>> short_names(("/home/ada/runs/a.pt", "/home/ada/runs/tuned/b.pt"))
         {'/home/ada/runs/a.pt': 'a.pt', '/home/ada/runs/tuned/b.pt': 'tuned/b.pt'}
     """
-    if not paths:
-        return {}
+    if not paths or any("://" in path for path in paths):
+        return {path: path for path in paths}
     shared = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120 (also of entries of zoos)
     return {path: os.path.relpath(path, shared) if shared else path for path in paths}

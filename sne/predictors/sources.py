@@ -34,7 +34,8 @@ def expand_sources(sources: Source | Iterable[Source]) -> list[Source]:
 
     Returns:
         The sources in the order given, each path once. Paths that do not exist, and folders without
-        checkpoints, stay for the reader to report.
+        checkpoints, stay for the reader to report. An address of a remote file or folder stands for one network, and
+        is returned without the password or signature that it may hold (see `sne.checkpoints.remote.conceal`).
 
     Raises:
         PredictorError: A folder is a zoo, whose shards would be read as one odd network.
@@ -175,6 +176,11 @@ def _doubts(network: Network) -> list[str]:
 
 
 def _expand_path(path: str) -> list[str]:
+    if ":/" in path:
+        from sne.checkpoints.remote import conceal, is_remote
+
+        if is_remote(path):
+            return [conceal(path)]
     paths = [path]
     if any(sign in path for sign in "*?[") and not Path(path).exists():
         paths = sorted(glob.glob(path, recursive=True)) or [path]  # noqa: PTH207 (absolute globs too)
@@ -191,10 +197,11 @@ def checkpoints_below(folder: str) -> list[Path]:
         OSError: A folder cannot be listed.
     """
     from sne.checkpoints.folder_files import find_checkpoints
+    from sne.checkpoints.remote import FilePath
     from sne.zoo.store.folder import INDEX
 
-    def refuse_zoo(path: Path) -> None:
+    def refuse_zoo(path: FilePath) -> None:
         if (path / INDEX).is_file():
             raise PredictorError(f"{path}: a zoo, expected checkpoints; see sne zoo info and sne evaluate")
 
-    return list(find_checkpoints(Path(folder), refuse_zoo))
+    return [Path(str(path)) for path in find_checkpoints(Path(folder), refuse_zoo)]

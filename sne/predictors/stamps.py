@@ -12,11 +12,17 @@ def stamp(path: str | Path) -> str:
 
     These are the files in a folder; and a file with the configuration beside it (`config.json` and the like), with its
     shards if it is an index of them, and with external data of ONNX under the usual names (`.onnx.data`, `.onnx_data`).
-    External data under other names are not looked at.
+    External data under other names are not looked at. The stamp of a remote file is its size and its ETag, that of a
+    folder on the Hub the commit.
 
     Returns:
-        The text; empty if there is no such file.
+        The text; empty if there is no such file, or if a server does not tell when it changes.
     """
+    if ":/" in str(path):
+        from sne.checkpoints.remote import is_remote, version_of
+
+        if is_remote(path):
+            return version_of(path)
     if str(path).endswith(".index.json"):
         path = Path(path).parent
     try:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sne.checkpoints.remote import conceal, is_remote
 from sne.errors import ProvenanceError
 from sne.networks import Network
 from sne.predictors.sources import OnError, handle_error, read_sources
@@ -34,7 +35,7 @@ def entries(sources: Iterable[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for source in sources:
-        path = os.path.abspath(source)  # noqa: PTH100 (keeps links as they are)
+        path = full_path(source)
         if is_zoo(path):
             mark = stamp(str(Path(path) / _INDEX_OF_ZOO))
             found.update((f"{path}{ROW}{name}", mark) for name in Zoo.open(path).ids)
@@ -107,10 +108,10 @@ def read_entries(
 
 
 def gone(paths: Iterable[str]) -> Iterator[str]:
-    """Yields the entries that are not there any more."""
+    """Yields the entries that are not there any more. Remote ones are not looked up."""
     ids: dict[str, Collection[str] | None] = {"": ()}
     for path in paths:
-        if os.path.exists(path):  # noqa: PTH110 (many paths, quickly)
+        if is_remote(path) or os.path.exists(path):  # noqa: PTH110 (many paths, quickly)
             continue
         folder, _, name = path.rpartition(ROW)
         if folder not in ids:
@@ -123,6 +124,17 @@ def gone(paths: Iterable[str]) -> Iterator[str]:
             yield path
 
 
+def full_path(source: str) -> str:
+    """Returns an absolute path, or an address without what is secret in it.
+
+    Args:
+        source: Path or address.
+    """
+    if is_remote(source):
+        return conceal(source)
+    return os.path.abspath(source)  # noqa: PTH100 (keeps links as they are)
+
+
 def place_in_zoo(path: str) -> tuple[str, str] | None:
     """Returns the zoo of an entry and its id there; None for a checkpoint, whatever its name.
 
@@ -130,8 +142,9 @@ def place_in_zoo(path: str) -> tuple[str, str] | None:
         path: Path of the entry.
     """
     folder, separator, name = path.rpartition(ROW)
-    is_row = separator and not os.path.exists(path) and is_zoo(folder)  # noqa: PTH110 (many paths, quickly)
-    return (folder, name) if is_row else None
+    if not separator or is_remote(path) or os.path.exists(path):  # noqa: PTH110 (many paths, quickly)
+        return None
+    return (folder, name) if is_zoo(folder) else None
 
 
 @dataclass(frozen=True)

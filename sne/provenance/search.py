@@ -1,6 +1,5 @@
 """Search: the relatives of a network in an index."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,7 +9,7 @@ from sne.errors import SneError
 from sne.networks import Network
 from sne.predictors import Predictor
 from sne.provenance.comparison import Comparison, relative
-from sne.provenance.entries import read_entry, stamp_of
+from sne.provenance.entries import full_path, read_entry, stamp_of
 from sne.provenance.fingerprint import fingerprint
 from sne.provenance.index import Index
 from sne.provenance.relation import SIGNIFICANT, Relation
@@ -75,7 +74,7 @@ def search(
     Raises:
         ProvenanceError: The condition cannot be understood.
     """
-    found, itself = fingerprint(network), os.path.abspath(network.name)  # noqa: PTH100 (keeps links as they are)
+    found, itself = fingerprint(network), full_path(network.name)
     count = max(CANDIDATES, 2 * most)
     scores: dict[str, float] = {}
     stamps: dict[str, str] = {}
@@ -169,6 +168,6 @@ def search_properties(
     """Finds the networks of an index whose embeddings are most alike, related or not."""
     embedding: np.ndarray = predictor.encode([network])[0]
     rows = index.nearest(embedding, "embedding", most + 1, where)
-    itself = os.path.abspath(network.name)  # noqa: PTH100 (keeps links as they are)
+    itself = full_path(network.name)
     rows = [row for row in rows if row["path"] != itself][:most]
     return [Hit(row["path"], rank, None, None, None, 1 - row["_distance"]) for rank, row in enumerate(rows, 1)]

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
-from pathlib import Path
 
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from sne.checkpoints.formats.arrays import (
     turned_kernel,
     turned_projection,
 )
+from sne.checkpoints.remote.path import FilePath
 from sne.networks import Hint, LayerType
 
 _TRANSPOSED = {3: LayerType.CONV_TRANSPOSE1D, 4: LayerType.CONV_TRANSPOSE2D, 5: LayerType.CONV_TRANSPOSE3D}
@@ -143,7 +143,7 @@ def mlx_kernels(arrays: Mapping[str, StoredArray]) -> frozenset[str]:
 
 
 def open_arrays(
-    file: Path,
+    file: FilePath,
     arrays: Mapping[str, StoredArray],
     read: Callable[[StoredArray], Tensor],
     notes: Mapping[str, str],

@@ -4,11 +4,11 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from sne.checkpoints.formats.foreign import beginning_of_text, find_foreign
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.stored import StoredTensors
-from sne.errors import CheckpointError
+from sne.errors import CheckpointError, RemoteError
 
 _HEAD = 64
 
@@ -22,11 +22,11 @@ class FileStart:
         head: First bytes of the file, at most 64.
     """
 
-    path: Path
+    path: FilePath
     head: bytes
 
     @classmethod
-    def read(cls, path: Path) -> "FileStart":
+    def read(cls, path: FilePath) -> "FileStart":
         """Reads the beginning of a file.
 
         Args:
@@ -59,8 +59,10 @@ class FileStart:
         if not self.head.startswith(b"PK"):
             return frozenset()
         try:
-            with zipfile.ZipFile(self.path) as archive:
+            with self.path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
                 return frozenset(archive.namelist())
+        except RemoteError:
+            raise
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise CheckpointError(self.path, f"truncated or damaged zip archive: {error}") from error
 
@@ -102,5 +104,5 @@ class Format:
     name: str
     suffixes: tuple[str, ...]
     recognises: Callable[[FileStart], bool]
-    open: Callable[[Path, str | None], StoredTensors]
+    open: Callable[[FilePath, str | None], StoredTensors]
     holds_tree: bool = False

@@ -6,7 +6,6 @@ Source: torch.export.pt2_archive and torch._export.serde.schema (torch 2.13).
 from collections.abc import Mapping
 from dataclasses import replace
 from math import prod
-from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -17,6 +16,7 @@ from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
 from sne.checkpoints.raw_data import DTYPES, parse_json
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.stored import StoredTensors, is_row_major, mark_tied
 from sne.errors import CheckpointError
 from sne.networks import Hint, TensorInfo
@@ -51,7 +51,7 @@ class ExportedTensors(StoredTensors):
         CheckpointError: If the archive is damaged, or holds several programs or no weights.
     """
 
-    def __init__(self, file: Path, select: str | None = None):
+    def __init__(self, file: FilePath, select: str | None = None):
         self._file = file
         members = read_members(file)
         configs = [name for name in members if _WEIGHTS in name and name.endswith(_CONFIG)]

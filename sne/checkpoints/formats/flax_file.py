@@ -7,11 +7,9 @@ Source: flax.serialization (0.12); MessagePack specification.
 """
 
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,6 +18,7 @@ from sne.checkpoints.formats.arrays import ArrayTensors, StoredArray
 from sne.checkpoints.formats.channels_last import read_channels_last
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.raw_data import DTYPES, read_bytes
+from sne.checkpoints.remote.path import FilePath
 from sne.errors import CheckpointError
 
 _MAX_DEPTH, _MAX_ITEMS, _MAX_AXES = 100, 2_000_000, 32
@@ -55,7 +54,7 @@ class _Place:
     start: int
 
 
-def open_flax(file: Path, select: str | None = None) -> ArrayTensors:
+def open_flax(file: FilePath, select: str | None = None) -> ArrayTensors:
     """Opens a checkpoint of Flax. Values are read one array at a time.
 
     Args:
@@ -70,7 +69,7 @@ def open_flax(file: Path, select: str | None = None) -> ArrayTensors:
     """
     try:
         with file.open("rb") as stream:
-            scan = _Scan(file, stream, os.fstat(stream.fileno()).st_size)
+            scan = _Scan(file, stream, file.stat().st_size)
     except OSError as error:
         raise CheckpointError(file, f"cannot be read: {error.strerror or error}") from error
     pieces = _joined(file, scan.arrays, scan.axes)
@@ -90,7 +89,7 @@ def open_flax(file: Path, select: str | None = None) -> ArrayTensors:
 
 
 def _joined(
-    file: Path, arrays: Mapping[str, _Place], axes: Mapping[str, int]
+    file: FilePath, arrays: Mapping[str, _Place], axes: Mapping[str, int]
 ) -> dict[str, tuple[StoredArray, list[_Place]]]:
     """Joins the pieces of large arrays, which Flax cuts; other arrays are one piece."""
     found: dict[str, tuple[StoredArray, list[_Place]]] = {}
@@ -150,7 +149,7 @@ class _Scan:
         size: Size of the file in bytes.
     """
 
-    def __init__(self, file: Path, stream: io.BufferedIOBase, size: int):
+    def __init__(self, file: FilePath, stream: io.BufferedIOBase, size: int):
         self._file, self._stream, self._size = file, stream, size
         self.axes: dict[str, int] = {}
         self.arrays: dict[str, _Place] = {}

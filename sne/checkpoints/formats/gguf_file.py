@@ -6,7 +6,6 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.raw_data import DTYPES, read_bytes
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError, install_hint
 from sne.networks import Hint, TensorInfo
@@ -101,7 +101,7 @@ class GgufTensors(StoredTensors):
         CheckpointError: If the file is damaged, or if it is quantised and the package gguf is not installed.
     """
 
-    def __init__(self, file: Path, select: str | None = None):
+    def __init__(self, file: FilePath, select: str | None = None):
         self._file = file
         self._places: dict[str, _Place] = {}
         try:
@@ -178,7 +178,7 @@ class GgufTensors(StoredTensors):
         return values[start - first * place.block : stop - first * place.block]
 
 
-def _block_sizes(file: Path, tensors: Mapping[str, Any]) -> dict[int, tuple[int, int, str]]:
+def _block_sizes(file: FilePath, tensors: Mapping[str, Any]) -> dict[int, tuple[int, int, str]]:
     """Returns entries per block, bytes per block and a name for each type that can be read."""
     sizes = {kind: (1, DTYPES[dtype].itemsize, dtype) for kind, dtype in _PLAIN.items()}
     if all(kind in _PLAIN for _, kind, _ in tensors.values()):
@@ -202,7 +202,7 @@ class _Header:
         size: Size of the file in bytes.
     """
 
-    def __init__(self, file: Path, stream: io.BufferedIOBase, size: int):
+    def __init__(self, file: FilePath, stream: io.BufferedIOBase, size: int):
         self._file, self._stream, self._size = file, stream, size
         self.metadata: dict[str, str] = {}
         self.notes: dict[str, str] = {}

@@ -6,7 +6,6 @@ import mmap
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,8 @@ from sne.checkpoints.formats.keras_names import (
 from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.raw_data import parse_json
-from sne.errors import CheckpointError
+from sne.checkpoints.remote.path import FilePath
+from sne.errors import CheckpointError, RemoteError
 from sne.networks import Hint
 
 _WEIGHTS = "model.weights.h5"
@@ -53,7 +53,7 @@ def is_keras(start: FileStart) -> bool:
     return {_WEIGHTS, "config.json"} <= start.members
 
 
-def open_hdf5(file: Path, select: str | None = None) -> ArrayTensors:
+def open_hdf5(file: FilePath, select: str | None = None) -> ArrayTensors:
     """Opens an HDF5 file: a model or weights of Keras, or plain arrays.
 
     Args:
@@ -69,7 +69,7 @@ def open_hdf5(file: Path, select: str | None = None) -> ArrayTensors:
     return _Contents(file, lambda: _WholeFile(file)).open(None)
 
 
-def open_keras(file: Path, select: str | None = None) -> ArrayTensors:
+def open_keras(file: FilePath, select: str | None = None) -> ArrayTensors:
     """Opens a .keras archive. Its configuration names the layers and their order; nothing is built from it.
 
     Args:
@@ -93,7 +93,7 @@ def open_keras(file: Path, select: str | None = None) -> ArrayTensors:
 class _WholeFile(AbstractContextManager[tuple[io.BufferedIOBase, int]]):
     """A file, opened while it is needed."""
 
-    def __init__(self, file: Path):
+    def __init__(self, file: FilePath):
         self._file = file
 
     def __enter__(self) -> tuple[io.BufferedIOBase, int]:
@@ -143,7 +143,7 @@ class _Contents:
         opened: Gives the bytes of the HDF5 file and their number.
     """
 
-    def __init__(self, file: Path, opened: Opener):
+    def __init__(self, file: FilePath, opened: Opener):
         self._file, self._opened = file, opened
         self._arrays: dict[str, Hdf5Array] = {}
         self._texts: dict[str, dict[str, Any]] = {}
@@ -152,6 +152,8 @@ class _Contents:
         try:
             with opened() as (stream, size):
                 self._collect(Hdf5Objects(stream, size))
+        except RemoteError:
+            raise
         except _DAMAGE as error:
             raise CheckpointError(file, f"damaged or unusual HDF5: {error}") from error
 
@@ -190,6 +192,8 @@ class _Contents:
         try:
             with self._opened() as (stream, size):
                 values = Hdf5Objects(stream, size).values(found)
+        except RemoteError:
+            raise
         except _DAMAGE as error:
             raise CheckpointError(self._file, f"array {array.key!r}: {error}") from error
         if array.dtype == "bfloat16":

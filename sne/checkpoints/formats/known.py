@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from sne.checkpoints.choice import choose_network
 from sne.checkpoints.formats.contents import FileStart, Format
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 
@@ -25,7 +25,7 @@ def _row(name: str, suffixes: tuple[str, ...], module: str, recognises: str, ope
     return Format(name, suffixes, _lazy(module, recognises), _lazy(module, opens), **kind)
 
 
-def _open_packed(file: Path, select: str | None) -> StoredTensors:
+def _open_packed(file: FilePath, select: str | None) -> StoredTensors:
     from sne.checkpoints.formats.packed_file import open_packed
 
     return open_packed(file, select, open_file)
@@ -57,7 +57,7 @@ SUFFIXES = tuple(dict.fromkeys(suffix for known in FORMATS for suffix in known.s
 """Suffixes of checkpoint files, in order of preference within a folder."""
 
 
-def open_file(file: Path, select: str | None = None) -> StoredTensors:
+def open_file(file: FilePath, select: str | None = None) -> StoredTensors:
     """Opens one checkpoint file, recognised by its content rather than by its name.
 
     Args:
@@ -74,7 +74,7 @@ def open_file(file: Path, select: str | None = None) -> StoredTensors:
     return choose_network(stored, None if known.holds_tree else select)
 
 
-def open_part(file: Path) -> StoredTensors:
+def open_part(file: FilePath) -> StoredTensors:
     """Opens one of the files that together hold a checkpoint: all of its tensors, whatever network they belong to.
 
     Args:
@@ -86,11 +86,11 @@ def open_part(file: Path) -> StoredTensors:
     return _open(file, None)[1]
 
 
-def name_of_format(file: Path) -> str | None:
+def name_of_format(file: FilePath) -> str | None:
     """Returns the name of the format of a file, such as "safetensors"; None if it is in no known format.
 
     Args:
-        file: Path of an existing file.
+        file: FilePath of an existing file.
 
     Raises:
         CheckpointError: If the file is empty or cannot be read.
@@ -99,7 +99,7 @@ def name_of_format(file: Path) -> str | None:
     return next((known.name for known in FORMATS if known.recognises(start)), None)
 
 
-def _open(file: Path, select: str | None) -> tuple[Format, StoredTensors]:
+def _open(file: FilePath, select: str | None) -> tuple[Format, StoredTensors]:
     """Opens a file and returns its format, too."""
     if not file.is_file():
         raise CheckpointError(file, "not a regular file")

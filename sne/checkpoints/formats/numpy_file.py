@@ -4,7 +4,6 @@ import io
 import warnings
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from sne.checkpoints.formats.channels_last import open_arrays
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.raw_data import DTYPES, read_bytes
+from sne.checkpoints.remote.path import FilePath
 from sne.errors import CheckpointError
 
 _MAX_HEADER = 10_000
@@ -34,7 +34,7 @@ def is_npy(start: FileStart) -> bool:
     return start.head.startswith(b"\x93NUMPY")
 
 
-def open_npz(file: Path, select: str | None = None) -> ArrayTensors:
+def open_npz(file: FilePath, select: str | None = None) -> ArrayTensors:
     """Opens an archive of named arrays. Values are read, and inflated if they are compressed, one array at a time.
 
     Args:
@@ -75,7 +75,7 @@ def open_npz(file: Path, select: str | None = None) -> ArrayTensors:
     return open_arrays(file, arrays, read, notes, read_range=read_range)
 
 
-def open_npy(file: Path, select: str | None = None) -> ArrayTensors:
+def open_npy(file: FilePath, select: str | None = None) -> ArrayTensors:
     """Opens a file with one array, which becomes a network of one tensor called `array`.
 
     Args:
@@ -140,7 +140,7 @@ class _Header:
         return prod(self.shape) * self.element.itemsize
 
     @classmethod
-    def read(cls, stream: io.BufferedIOBase, size: int, file: Path, name: str) -> "_Header | str":
+    def read(cls, stream: io.BufferedIOBase, size: int, file: FilePath, name: str) -> "_Header | str":
         """Reads a header and checks it against the size of what follows.
 
         Args:

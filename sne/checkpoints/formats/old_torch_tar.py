@@ -1,7 +1,6 @@
 """Reader of the tar files that torch before 0.1.10 wrote."""
 
 import struct
-from pathlib import Path
 from typing import Any
 
 from sne.checkpoints.formats.contents import FileStart
@@ -12,6 +11,7 @@ from sne.checkpoints.formats.pickles.storages import storage_type
 from sne.checkpoints.formats.pickles.tensors import Storage, StridedTensor
 from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.formats.torch_file import calls, state_tensors
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.state_dict import StateDictTensors
 from sne.errors import CheckpointError
 
@@ -25,7 +25,7 @@ def is_old_torch_tar(start: FileStart) -> bool:
     return start.head.startswith(_FIRST) and is_tar(start.path)
 
 
-def open_old_torch_tar(file: Path, select: str | None = None) -> StateDictTensors:
+def open_old_torch_tar(file: FilePath, select: str | None = None) -> StateDictTensors:
     """Opens a tar file as `torch.save` wrote it before 0.1.10.
 
     Args:
@@ -75,7 +75,7 @@ def _triple(value: Any) -> tuple[Any, ...]:
     return value
 
 
-def _read_storages(file: Path, stored: StoredBytes) -> dict[int, Any]:
+def _read_storages(file: FilePath, stored: StoredBytes) -> dict[int, Any]:
     """Reads where the storages lie: a pickle with the key, and then the number of elements and their values, each."""
     machine = PickleMachine(stored, calls(file))
     count, end = machine.load()
@@ -104,7 +104,7 @@ def _read_storages(file: Path, stored: StoredBytes) -> dict[int, Any]:
     return found
 
 
-def _read_tensors(file: Path, stored: StoredBytes, found: dict[int, Any]) -> None:
+def _read_tensors(file: FilePath, stored: StoredBytes, found: dict[int, Any]) -> None:
     """Reads the tensors: a pickle with the key, and then number of axes, sizes, strides and offset, each."""
     machine = PickleMachine(stored, calls(file))
     count, end = machine.load()

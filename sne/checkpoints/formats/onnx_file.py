@@ -1,6 +1,5 @@
 """Reader of .onnx files: the weights of the graph, wherever it stores them, as its layers compute with them."""
 
-from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor
@@ -9,8 +8,9 @@ from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.onnx_graph.parameters import find_parameters
 from sne.checkpoints.formats.onnx_graph.rest import add_rest
 from sne.checkpoints.formats.onnx_graph.walk import Walked, walk
+from sne.checkpoints.remote.path import FilePath, RemotePath
 from sne.checkpoints.stored import StoredTensors
-from sne.errors import CheckpointError, install_hint
+from sne.errors import CheckpointError, RemoteError, install_hint
 
 _LARGEST_VERSION = 64
 _MOST_FIELDS = 10_000
@@ -35,7 +35,7 @@ def is_onnx(start: FileStart) -> bool:
     )
 
 
-def _has_model_fields(file: Path) -> bool:
+def _has_model_fields(file: FilePath) -> bool:
     """Whether a whole file is a protobuf message with the fields of `ModelProto`, a graph among them."""
     size, numbers = file.stat().st_size, set()
     with file.open("rb") as stream:
@@ -86,13 +86,18 @@ class OnnxTensors(StoredTensors):
         CheckpointError: If the package onnx is not installed, or the file is not an ONNX model with weights.
     """
 
-    def __init__(self, file: Path, select: str | None = None):
+    def __init__(self, file: FilePath, select: str | None = None):
         try:
             import onnx
         except ImportError as error:
             raise CheckpointError(file, f"reading ONNX needs the package onnx; {install_hint('onnx')}") from error
         try:
-            model = onnx.load(str(file), load_external_data=False)
+            if isinstance(file, RemotePath):
+                model = onnx.load_from_string(file.read_bytes())
+            else:
+                model = onnx.load(str(file), load_external_data=False)
+        except RemoteError:
+            raise
         except Exception as error:  # protobuf's errors have no common class
             raise CheckpointError(file, f"truncated or damaged ONNX file: {error}") from error
         self._file = file

@@ -18,6 +18,7 @@ from torch import Tensor
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBytes, most_memory
 from sne.checkpoints.formats.zip_archive import read_members
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.stored import StoredTensors, read_range
 from sne.errors import CheckpointError
 
@@ -32,7 +33,7 @@ _HEAD = 64
 _MOST_LEVELS = 3
 _LEVEL = threading.local()
 
-Open = Callable[[Path, str | None], StoredTensors]
+Open = Callable[[FilePath, str | None], StoredTensors]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def is_packed(start: FileStart) -> bool:
     return any(name.lower().endswith((".pt", ".pth", ".ckpt", ".bin", ".safetensors")) for name in start.members)
 
 
-def is_tar(file: Path) -> bool:
+def is_tar(file: FilePath) -> bool:
     """Whether a file is a tar file.
 
     Args:
@@ -77,7 +78,7 @@ def is_tar(file: Path) -> bool:
         return stream.read(5) == b"ustar"
 
 
-def open_packed(file: Path, select: str | None, open_file: Open) -> StoredTensors:
+def open_packed(file: FilePath, select: str | None, open_file: Open) -> StoredTensors:
     """Opens the checkpoint within a gzip, tar or zip file.
 
     The checkpoint is unpacked to a temporary file, which is removed with the returned object. Names of members are
@@ -108,7 +109,7 @@ def open_packed(file: Path, select: str | None, open_file: Open) -> StoredTensor
     return UnpackedTensors(file, chosen.name, _parts(chosen.stored), inner, open_file, notes)
 
 
-def _choose(file: Path, found: Mapping[str, Member], select: str | None) -> Member:
+def _choose(file: FilePath, found: Mapping[str, Member], select: str | None) -> Member:
     """Returns the member that holds the network."""
     if select is not None and select in found:
         return found[select]
@@ -136,7 +137,7 @@ class UnpackedTensors(StoredTensors):
 
     def __init__(
         self,
-        file: Path,
+        file: FilePath,
         member: str,
         content: Iterator[bytes],
         select: str | None,
@@ -181,7 +182,7 @@ class UnpackedTensors(StoredTensors):
 
 
 @contextmanager
-def _deeper(file: Path) -> Iterator[None]:
+def _deeper(file: FilePath) -> Iterator[None]:
     """Refuses archives in archives in archives; some contain themselves."""
     level = getattr(_LEVEL, "value", 0)
     if level >= _MOST_LEVELS:
@@ -197,11 +198,11 @@ def _remove(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
 
-def _gunzip(file: Path) -> Iterator[bytes]:
+def _gunzip(file: FilePath) -> Iterator[bytes]:
     """Decompresses a gzip file in pieces, as far as its size makes sense."""
     left = most_memory(file.stat().st_size)
     try:
-        with gzip.open(file) as stream:
+        with file.open("rb") as packed, gzip.open(packed) as stream:
             while piece := stream.read(_STEP):
                 left -= len(piece)
                 if left < 0:
@@ -213,23 +214,23 @@ def _gunzip(file: Path) -> Iterator[bytes]:
 
 def _parts(stored: StoredBytes) -> Iterator[bytes]:
     """Yields content in pieces."""
-    if isinstance(stored, FileBytes):
+    if stored.is_seekable:
         for start in range(0, stored.size, _STEP):
             yield stored.read_bytes(start, _STEP)
     else:
         yield stored.read_bytes(0, stored.size)
 
 
-def _zip_members(file: Path) -> list[Member]:
+def _zip_members(file: FilePath) -> list[Member]:
     return [Member(name, stored) for name, stored in list(read_members(file).items())[:_MOST_MEMBERS]]
 
 
-def _tar_members(file: Path) -> list[Member]:
+def _tar_members(file: FilePath) -> list[Member]:
     """Lists the regular files of a tar file."""
     return [Member(name, stored) for name, stored in read_tar(file).items()]
 
 
-def read_tar(file: Path) -> dict[str, StoredBytes]:
+def read_tar(file: FilePath) -> dict[str, StoredBytes]:
     """Lists the regular files of an uncompressed tar file; reads no content.
 
     Args:
@@ -244,7 +245,7 @@ def read_tar(file: Path) -> dict[str, StoredBytes]:
     mapped = MappedFile(file)
     members: dict[str, StoredBytes] = {}
     try:
-        with tarfile.open(file, "r:") as archive:
+        with file.open("rb") as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             for index, member in enumerate(archive):
                 if index >= _MOST_MEMBERS:
                     raise CheckpointError(file, f"the archive has more than {_MOST_MEMBERS} members")

@@ -2,13 +2,13 @@
 
 import struct
 from math import prod
-from pathlib import Path
 from typing import Any, NamedTuple, final
 
 from torch import Tensor
 
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.raw_data import DTYPES, parse_json, read_tensor
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.stored import StoredTensors
 from sne.errors import CheckpointError
 from sne.networks import TensorInfo
@@ -48,7 +48,7 @@ class SafetensorsTensors(StoredTensors):
         CheckpointError: If the header is not exactly what the format specifies.
     """
 
-    def __init__(self, file: Path, select: str | None = None):
+    def __init__(self, file: FilePath, select: str | None = None):
         self._file = file
         infos, self._starts, metadata = read_header(file)
         super().__init__(str(file), infos, metadata=metadata)
@@ -75,7 +75,7 @@ class _Span(NamedTuple):
     info: TensorInfo
 
 
-def read_header(file: Path) -> tuple[list[TensorInfo], dict[str, int], dict[str, str]]:
+def read_header(file: FilePath) -> tuple[list[TensorInfo], dict[str, int], dict[str, str]]:
     """Reads and checks the header; reads no values.
 
     Args:
@@ -103,7 +103,7 @@ def read_header(file: Path) -> tuple[list[TensorInfo], dict[str, int], dict[str,
     return [span.info for span in spans], starts, {key: value for key, value in pairs if isinstance(value, str)}
 
 
-def _read_header_text(file: Path) -> tuple[bytes, int]:
+def _read_header_text(file: FilePath) -> tuple[bytes, int]:
     """Returns the header's text and the size of the file."""
     try:
         size = file.stat().st_size
@@ -120,7 +120,7 @@ def _read_header_text(file: Path) -> tuple[bytes, int]:
         raise CheckpointError(file, f"cannot be read: {error.strerror or error}") from error
 
 
-def _read_entry(file: Path, name: str, entry: Any) -> _Span:
+def _read_entry(file: FilePath, name: str, entry: Any) -> _Span:
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
         raise CheckpointError(file, f"tensor {name!r} lacks dtype, shape or data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
@@ -140,7 +140,7 @@ def _read_entry(file: Path, name: str, entry: Any) -> _Span:
     return _Span(start, stop, name, TensorInfo(name, tuple(shape), stored))
 
 
-def _check_places(file: Path, spans: list[_Span], data_size: int) -> None:
+def _check_places(file: FilePath, spans: list[_Span], data_size: int) -> None:
     """Refuses tensors that do not fill the data section one after the other."""
     end = 0
     for span in spans:

@@ -4,13 +4,13 @@ import abc
 import mmap
 import zlib
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
 from sne.checkpoints.raw_data import read_bytes
+from sne.checkpoints.remote.path import FilePath, RemotePath
 from sne.errors import CheckpointError
 
 _SPARE = 64 * 2**20
@@ -26,7 +26,7 @@ class StoredBytes(abc.ABC):
         size: Number of bytes.
     """
 
-    def __init__(self, file: Path, size: int):
+    def __init__(self, file: FilePath, size: int):
         self.file = file
         self.size = size
 
@@ -120,10 +120,10 @@ class MappedFile:
         CheckpointError: If the file cannot be read.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: FilePath):
         self.path = path
         try:
-            self.size = path.stat().st_size
+            self.size: int = path.stat().st_size
         except OSError as error:
             raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
         self._mmap: mmap.mmap | None = None
@@ -155,15 +155,22 @@ class MappedFile:
         """
         if not self.size:
             return b""
+        if isinstance(self.path, RemotePath):
+            buffer = bytearray(max(0, min(length, self.size - start)))
+            self.path.read_into(start, memoryview(buffer))
+            return bytes(buffer)
         try:
             return self.map()[start : start + length]
         except (OSError, ValueError) as error:
             raise CheckpointError(self.path, f"cannot be read: {error}") from error
 
     def map(self) -> mmap.mmap:
-        """Returns the mapped file, which gives bytes by their index."""
+        """Returns the mapped file, which gives bytes by their index. A remote file is downloaded before."""
         if self._mmap is None:
-            with self.path.open("rb") as stream:
+            path = self.path
+            if isinstance(path, RemotePath):
+                path = path.download("its content is read in no order")
+            with path.open("rb") as stream:
                 self._mmap = mmap.mmap(stream.fileno(), self.size, access=mmap.ACCESS_COPY)
         return self._mmap
 
@@ -227,7 +234,7 @@ class MemoryBytes(StoredBytes):
         most: Largest number of bytes that a tensor made from them may take.
     """
 
-    def __init__(self, file: Path, data: bytes, most: int):
+    def __init__(self, file: FilePath, data: bytes, most: int):
         super().__init__(file, len(data))
         self._data = data
         self._most = most

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from sne.checkpoints.described import DescribedTensor
@@ -16,6 +15,7 @@ from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBy
 from sne.checkpoints.formats.torchscript import is_torchscript
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.state_dict import StateDictTensors
 from sne.checkpoints.unwrapping import unwrap
 from sne.errors import CheckpointError
@@ -44,7 +44,7 @@ def is_torch_pickle(start: FileStart) -> bool:
     return _OLD_PICKLE.match(start.head) is not None
 
 
-def open_torch_file(file: Path, select: str | None = None) -> StateDictTensors:
+def open_torch_file(file: FilePath, select: str | None = None) -> StateDictTensors:
     """Opens a file as written by `torch.save`, or a plain pickle of tensors or NumPy arrays.
 
     Only the values of tensors that are loaded are read, each from its place in the file.
@@ -62,7 +62,7 @@ def open_torch_file(file: Path, select: str | None = None) -> StateDictTensors:
     return state_tensors(file, read_content(file), select)
 
 
-def read_content(file: Path) -> Any:
+def read_content(file: FilePath) -> Any:
     """Reads all that a torch file or a plain pickle holds, but the values of tensors.
 
     Args:
@@ -86,7 +86,7 @@ def read_content(file: Path) -> Any:
     return read_pickle(file, members[pickles[0]], storages.find)
 
 
-def state_tensors(file: Path, content: Any, select: str | None) -> StateDictTensors:
+def state_tensors(file: FilePath, content: Any, select: str | None) -> StateDictTensors:
     """Finds the state dict in the content of a file.
 
     Args:
@@ -150,7 +150,7 @@ def hints_of(state: Mapping[str, Any]) -> dict[str, Hint]:
     return hints
 
 
-def read_pickle(file: Path, stored: StoredBytes, find_storage: Callable[[Any], Any]) -> Any:
+def read_pickle(file: FilePath, stored: StoredBytes, find_storage: Callable[[Any], Any]) -> Any:
     """Reads a pickle of an archive.
 
     Args:
@@ -172,7 +172,7 @@ def read_pickle(file: Path, stored: StoredBytes, find_storage: Callable[[Any], A
         raise CheckpointError(file, f"its pickle cannot be read: {error}") from error
 
 
-def calls(file: Path) -> dict[str, Callable[..., Any]]:
+def calls(file: FilePath) -> dict[str, Callable[..., Any]]:
     """Returns what stands for the functions that a pickle names.
 
     Args:
@@ -191,7 +191,7 @@ def calls(file: Path) -> dict[str, Callable[..., Any]]:
     return {**numpy_arrays.calls(file), **tensors.CALLS, "torch.storage._load_from_bytes": from_bytes}
 
 
-def read_legacy(file: Path, stored: StoredBytes, *, is_nested: bool = False) -> Any:
+def read_legacy(file: FilePath, stored: StoredBytes, *, is_nested: bool = False) -> Any:
     """Reads a pickle that is followed by its storages, or a plain pickle.
 
     Args:

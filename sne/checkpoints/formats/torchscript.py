@@ -1,7 +1,6 @@
 """Reader of TorchScript archives: the tensors of the module, without compiling or running its code."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, final
 
 from sne.checkpoints.described import DescribedTensor, InertObject
@@ -15,6 +14,7 @@ from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
 from sne.checkpoints.packed_params import unpack
+from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.state_dict import StateDictTensors
 from sne.errors import CheckpointError
 from sne.networks import Hint
@@ -36,7 +36,7 @@ def is_torchscript(start: FileStart) -> bool:
     return has_pickle and any(f"{root}/constants.pkl" in start.members for root in roots)
 
 
-def open_torchscript(file: Path, select: str | None = None) -> StateDictTensors:
+def open_torchscript(file: FilePath, select: str | None = None) -> StateDictTensors:
     """Opens a TorchScript archive.
 
     Args:
@@ -72,7 +72,7 @@ def _text(stored: StoredBytes) -> str:
     return stored.read_bytes(0, min(stored.size, _MOST_CODE)).decode("utf-8", "replace")
 
 
-def _read(file: Path, members: Mapping[str, StoredBytes], root: str, name: str) -> Any:
+def _read(file: FilePath, members: Mapping[str, StoredBytes], root: str, name: str) -> Any:
     """Reads one pickle of the archive; its storages lie in a folder of the same name."""
     storages = ArchivedStorages(file, members, f"{root}{name}/", byte_order(members, root))
     calls = {**container_calls(file), **CALLS, **_CALLS}

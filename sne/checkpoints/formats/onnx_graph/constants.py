@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.formats.onnx_graph.values import Leaf
+from sne.errors import RemoteError
 
 _DEEPEST = 64
 _MOST_NUMBERS = 4096
@@ -168,5 +169,7 @@ def numbers(constant: Constant | None) -> list[int] | None:
         return None
     try:
         return [int(value) for value in constant.evaluate().reshape(-1).tolist()]
+    except RemoteError:
+        raise
     except (RuntimeError, ValueError, IndexError, TypeError, OverflowError):
         return None

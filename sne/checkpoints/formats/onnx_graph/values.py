@@ -3,14 +3,15 @@
 import abc
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sne.checkpoints.raw_data import read_bytes
+from sne.checkpoints.raw_data import leads_out, read_bytes
+from sne.checkpoints.remote.path import FilePath
 from sne.errors import CheckpointError
 
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
@@ -123,7 +124,7 @@ class DenseLeaf(Leaf):
             many values as the shape needs.
     """
 
-    def __init__(self, file: Path, proto: Any, name: str):
+    def __init__(self, file: FilePath, proto: Any, name: str):
         self._file, self._proto = file, proto
         shape = tuple(int(size) for size in proto.dims)
         kind = TYPES.get(proto.data_type)
@@ -206,7 +207,7 @@ class DenseLeaf(Leaf):
             )
         return read_bytes(file, int(start), self._num_bytes, f"tensor {self.name!r}")
 
-    def _external_file(self, where: str) -> Path:
+    def _external_file(self, where: str) -> FilePath:
         location = PurePosixPath(where)
         if not location.parts or location.is_absolute() or ".." in location.parts or "\\" in where or "\0" in where:
             raise CheckpointError(
@@ -221,9 +222,7 @@ class DenseLeaf(Leaf):
             raise CheckpointError(
                 self._file, f"the values of tensor {self.name!r} are missing: there is no file {where[:80]}"
             )
-        # A link may lead to where the model itself lies: a cache keeps both among its blobs.
-        folders = (self._file.parent.resolve(), self._file.resolve().parent)
-        if not any(file.resolve().is_relative_to(folder) for folder in folders):
+        if leads_out(self._file, file):
             raise CheckpointError(
                 self._file,
                 f"tensor {self.name!r} is in {where[:80]!r}, a link to a file that is not a file of the same folder",
@@ -244,7 +243,7 @@ class SparseLeaf(Leaf):
         CheckpointError: If shapes do not fit each other, or if the whole tensor is too large for its values.
     """
 
-    def __init__(self, file: Path, proto: Any, name: str):
+    def __init__(self, file: FilePath, proto: Any, name: str):
         self._file = file
         self._values, self._indices = DenseLeaf(file, proto.values, name), DenseLeaf(file, proto.indices, name)
         shape = tuple(int(size) for size in proto.dims)

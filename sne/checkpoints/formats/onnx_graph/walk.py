@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, final
 
 from sne.checkpoints.formats.onnx_graph.constants import Constant, stored
 from sne.checkpoints.formats.onnx_graph.following import FOLLOWED, KEEPS_NAMES
 from sne.checkpoints.formats.onnx_graph.nodes import Node, Value
 from sne.checkpoints.formats.onnx_graph.values import DenseLeaf, Leaf, SparseLeaf, text
+from sne.checkpoints.remote.path import FilePath
 from sne.errors import CheckpointError
 
 _DEEPEST = 32
@@ -53,7 +53,7 @@ class _Scope:
         return self.values.setdefault(name, Value((name,)))
 
 
-def walk(file: Path, model: Any) -> Walked:
+def walk(file: FilePath, model: Any) -> Walked:
     """Lists the nodes and stored tensors of a model.
 
     Args:
@@ -72,7 +72,7 @@ def walk(file: Path, model: Any) -> Walked:
 
 @final
 class _Walker:
-    def __init__(self, file: Path, model: Any):
+    def __init__(self, file: FilePath, model: Any):
         self._file = file
         self._functions = {(text(function.domain), text(function.name)): function for function in model.functions}
         self._left = _FEW_NODES + file.stat().st_size // _BYTES_PER_NODE

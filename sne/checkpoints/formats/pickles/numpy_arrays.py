@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Hashable, Mapping
 from math import prod
-from pathlib import Path
 from typing import Any, final
 
 from torch import Tensor
@@ -13,6 +12,7 @@ from sne.checkpoints.formats.pickles.machine import Global, PickleError, Statefu
 from sne.checkpoints.formats.pickles.tensors import check_size, sizes
 from sne.checkpoints.formats.stored_bytes import MemoryBytes, StoredBytes, most_memory
 from sne.checkpoints.raw_data import DTYPES
+from sne.checkpoints.remote.path import FilePath
 
 _KINDS = {
     "f8": "float64", "f4": "float32", "f2": "float16", "i8": "int64", "i4": "int32", "i2": "int16", "i1": "int8",
@@ -99,7 +99,7 @@ class NumpyArray(Stateful):
 
     __slots__ = ("_file", "tensor")
 
-    def __init__(self, file: Path):
+    def __init__(self, file: FilePath):
         super().__init__("numpy.ndarray")
         self._file = file
         self.tensor: ArrayTensor | None = None
@@ -132,7 +132,7 @@ class NumpyArray(Stateful):
         self.tensor = ArrayTensor(stored, counts, kind, is_fortran and len(counts) > 1)
 
 
-def as_stored(file: Path, data: str | bytes | StoredBytes) -> StoredBytes:
+def as_stored(file: FilePath, data: str | bytes | StoredBytes) -> StoredBytes:
     """Returns bytes of a pickle as something that is read later.
 
     Args:
@@ -145,7 +145,7 @@ def as_stored(file: Path, data: str | bytes | StoredBytes) -> StoredBytes:
     return MemoryBytes(file, raw, most_memory(len(raw)))
 
 
-def calls(file: Path) -> dict[str, Callable[..., Any]]:
+def calls(file: FilePath) -> dict[str, Callable[..., Any]]:
     """Returns what stands for Python's containers and for the functions by which NumPy rebuilds arrays.
 
     Args:

@@ -1,12 +1,12 @@
 """Storages that the pickles of torch refer to: members of an archive, or bytes behind the pickle."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, final
 
 from sne.checkpoints.formats.pickles.machine import Global, PickleError
 from sne.checkpoints.formats.pickles.tensors import STORAGES, Storage
 from sne.checkpoints.formats.stored_bytes import DeflatedBytes, MemoryBytes, StoredBytes
+from sne.checkpoints.remote.path import FilePath
 from sne.errors import CheckpointError
 
 _MOST_KEYS = 10_000_000
@@ -68,7 +68,7 @@ class ArchivedStorages:
         order: Byte order of the storages, "little" or "big".
     """
 
-    def __init__(self, file: Path, members: Mapping[str, StoredBytes], folder: str, order: str):
+    def __init__(self, file: FilePath, members: Mapping[str, StoredBytes], folder: str, order: str):
         self._file = file
         self._members = members
         self._folder = folder
