@@ -103,11 +103,20 @@ class Exchange(BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+class QuietServer(ThreadingHTTPServer):
+    """A server that says nothing about clients that hang up."""
+
+    daemon_threads = True
+    ours: Server
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing."""
+
+
 @contextmanager
 def serving(root: Path, hook: Hook | None = None) -> Iterator[Server]:
     """Serves the files of a folder on a port of this machine."""
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Exchange)
-    server.daemon_threads = True
+    server = QuietServer(("127.0.0.1", 0), Exchange)
     server.ours = Server(f"http://127.0.0.1:{server.server_address[1]}", root, hook)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any, final
+from urllib.parse import quote
 
 from sne.checkpoints.remote.address import parse_hub_address
 from sne.checkpoints.remote.connection import Connections, origin_of
@@ -33,11 +34,12 @@ class HubStore(RemoteStore):
         self._repository, self._revision = parts.repository, parts.revision
         try:
             import huggingface_hub
+            from huggingface_hub import constants, errors, utils
         except ImportError as error:
             raise RemoteError(
                 address, f"reading from the Hub needs the package huggingface_hub; {install_hint('hub')}"
             ) from error
-        self._hub = huggingface_hub
+        self._hub, self._constants, self._errors, self._utils = huggingface_hub, constants, errors, utils
         self._connections: Connections | None = None
         self._commit = ""
         self._sizes: dict[str, int | None] | None = None
@@ -53,7 +55,7 @@ class HubStore(RemoteStore):
         listed = self._listed()
         if path not in listed:
             return None
-        url = self._hub.hf_hub_url(self._repository, path, revision=self._commit, endpoint=self._hub.constants.ENDPOINT)
+        url = f"{self._constants.ENDPOINT}/{self._repository}/resolve/{self._commit}/{quote(path)}"
         file = WebFile(url, self.address_of(path), self._connection(), listed[path])
         facts = file.find()
         if facts is None:
@@ -85,8 +87,8 @@ class HubStore(RemoteStore):
 
     def _connection(self) -> Connections:
         if self._connections is None:
-            headers = self._hub.utils.build_hf_headers(library_name="sne")
-            self._connections = Connections(headers, origin_of(self._hub.constants.ENDPOINT))
+            headers = self._utils.build_hf_headers(library_name="sne")
+            self._connections = Connections(headers, origin_of(self._constants.ENDPOINT))
         return self._connections
 
     def _listed(self) -> dict[str, int | None]:
@@ -103,9 +105,9 @@ class HubStore(RemoteStore):
 
     def _ask(self) -> Any:
         """Asks the Hub about the repository."""
-        errors = self._hub.errors
+        errors = self._errors
         try:
-            api = self._hub.HfApi(endpoint=self._hub.constants.ENDPOINT, library_name="sne")
+            api = self._hub.HfApi(endpoint=self._constants.ENDPOINT, library_name="sne")
             return api.model_info(self._repository, revision=self._revision, files_metadata=True)
         except errors.GatedRepoError as error:
             reason = f"its owner permits access on request: ask for it on its page, and {_LOGIN}"
