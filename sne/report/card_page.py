@@ -1,12 +1,12 @@
 """A card as a page: the verdict first, then what it rests on."""
 
 from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
 
 from sne.errors import counted
-from sne.health import Finding, Severity
+from sne.health import Severity
 from sne.predictors import Prediction
+from sne.report.card_health import health_section
 from sne.report.contents import Contents
 from sne.report.drawing import STYLE, TIMES, draw_change, draw_depth, draw_interval, draw_share, draw_state, shape_of
 from sne.report.facts import Facts, Group
@@ -25,11 +25,6 @@ CLASSES: Mapping[State, str] = {
 }
 """Class of the banner, and so its colour, by state."""
 
-SEVERITIES = {
-    Severity.ERROR: ("error", "bad"),
-    Severity.WARNING: ("warning", "doubt"),
-    Severity.INFO: ("note", "unknown"),
-}
 
 MEANINGS = {
     "test_accuracy": "share of test images that are classified rightly",
@@ -38,9 +33,6 @@ MEANINGS = {
     "dataset": "the image set it was trained on, among those known",
 }
 """What the properties of the packaged predictor mean."""
-
-MOST_FINDINGS = 8
-"""Largest number of findings of one kind that are shown."""
 
 MOST_ROWS = 200
 """Largest number of rows of the table of layers."""
@@ -83,7 +75,7 @@ def card_page(contents: Contents) -> str:
         element("p", contents.summary, class_="soft"),
         _banner(contents),
         _predicted(contents),
-        _health(contents),
+        health_section(contents.health),
         _what(contents),
         _influence(contents),
         _relatives(contents),
@@ -142,32 +134,6 @@ def _value(prediction: Prediction, is_guess: bool) -> list[Child]:
     is_fraction = 0 <= low <= high <= 1 and not prediction.property.startswith("config.")
     drawn = draw_interval(float(prediction.value), low, high, is_guess=is_guess) if is_fraction else None
     return [value, join(element("div", f"{low:.3g} to {high:.3g}"), drawn)]
-
-
-def _health(contents: Contents) -> Markup:
-    findings = contents.health.findings
-    title = element("h2", "Health")
-    if not findings:
-        said = f"Nothing found in {counted(len(contents.health.tensors), 'tensor')}, which were read to the end."
-        return element("section", title, element("p", said))
-    groups = []
-    ordered = sorted(findings, key=lambda found: list(SEVERITIES).index(found.severity))
-    for _, some in groupby(ordered, key=lambda found: (found.severity, found.code)):
-        groups.append(_finding(list(some)))
-    return element("section", title, element("p", contents.health.summary, class_="soft"), *groups)
-
-
-def _finding(findings: list[Finding]) -> Markup:
-    """Writes findings of one kind: where they are, and once why they matter."""
-    word, colour = SEVERITIES[findings[0].severity]
-    shown = [element("li", name(found.location), f": {clean(found.message)}") for found in findings[:MOST_FINDINGS]]
-    if len(findings) > MOST_FINDINGS:
-        shown.append(element("li", f"and {len(findings) - MOST_FINDINGS:,} more of this kind"))
-    head = element("div", element("span", word, class_=f"badge {colour}"), " ", element("b", plain(findings[0].code)))
-    return element(
-        "div", head, element("ul", *shown), element("div", findings[0].why, class_="soft small"),
-        class_=f"finding {colour}",
-    )  # fmt: skip
 
 
 def _what(contents: Contents) -> Markup:

@@ -17,7 +17,7 @@ HARDLY_ABOVE_CHANCE = 1.5
 GOOD_RANK = 2 / 3
 """Share of the networks that a predictor has learned from that a good network exceeds."""
 
-UNTRAINED = "untrained"
+UNTRAINED = "untrained-network"
 """Code of the finding that the weights are those of an initialisation."""
 
 
@@ -75,25 +75,28 @@ def judge(
         return Judgement(State.BROKEN, "Broken", tuple(_shortened(lines)))
     main = _main(predictor, predictions)
     warnings = [found for found in health.findings if found.severity is Severity.WARNING]
-    whole = [found for found in health.findings if found.code == UNTRAINED and found.location == "network"]
-    if whole:
-        return Judgement(State.UNTRAINED, "Untrained", tuple(found.message for found in whole), 0.0)
-    lines = [f"{found.location}: {found.message}" for found in warnings]
+    whole = [found.message for found in warnings if found.code == UNTRAINED]
+    lines = _shortened([f"{found.location}: {found.message}" for found in warnings])
     if main is None:
         reason = _no_quality(predictor, predictions)
+        if whole:
+            return Judgement(State.UNTRAINED, "Untrained", tuple(whole), 0.0)
         if warnings:
-            return Judgement(State.DOUBTFUL, "Doubtful", (*_shortened(lines), reason))
+            return Judgement(State.DOUBTFUL, "Doubtful", (*lines, reason))
         return Judgement(State.HEALTHY, "Nothing wrong found; quality unknown", (reason,))
     prediction, rank = main
     share = float(prediction.value)
     said = f"Predicted {plain(prediction.property)}: {share:.2f}{interval(prediction)}"
-    guessing = _chance(network)
-    if "accuracy" in prediction.property and guessing is not None and share < HARDLY_ABOVE_CHANCE * guessing:
+    guessing = _chance(network) if "accuracy" in prediction.property else None
+    if guessing is not None and share < HARDLY_ABOVE_CHANCE * guessing:
         reason = f"{said}; guessing among {round(1 / guessing):,} classes gives {guessing:.2f}."
-        return Judgement(State.UNTRAINED, "Untrained, or hardly", (reason, *_shortened(lines)), share)
+        headline = "Untrained" if whole else "Untrained, or hardly"
+        return Judgement(State.UNTRAINED, headline, (*whole, reason, *([] if whole else lines)), share)
     said += f", more than {rank:.0%} of the networks that the predictor has learned from." if rank is not None else "."
-    if warnings:
-        return Judgement(State.DOUBTFUL, "Doubtful", (*_shortened(lines), said), share)
+    if whole and not _is_above(prediction, guessing):
+        return Judgement(State.UNTRAINED, "Untrained", tuple(whole), 0.0)
+    if warnings:  # also where the health says that nothing was trained, and the prediction that much was
+        return Judgement(State.DOUBTFUL, "Doubtful", (*lines, said), share)
     if rank is not None and rank >= GOOD_RANK:
         return Judgement(State.GOOD, f"Good: predicted {plain(prediction.property)} {share:.2f}", (said,), share)
     return Judgement(State.MIDDLING, f"Middling: predicted {plain(prediction.property)} {share:.2f}", (said,), share)
@@ -114,6 +117,11 @@ def interval(prediction: Prediction) -> str:
     if prediction.low is None or prediction.high is None:
         return ""
     return f" (90%: {prediction.low:.3g} to {prediction.high:.3g})"
+
+
+def _is_above(prediction: Prediction, guessing: float | None) -> bool:
+    """Whether all of the interval of an accuracy is above that of guessing."""
+    return guessing is not None and prediction.low is not None and prediction.low > HARDLY_ABOVE_CHANCE * guessing
 
 
 def _main(predictor: Predictor | None, predictions: Sequence[Prediction]) -> tuple[Prediction, float | None] | None:

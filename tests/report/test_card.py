@@ -1,5 +1,6 @@
 """Cards: what they say, that states look different, and that no name in a file does anything."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -34,8 +35,7 @@ def test_checkpoints_of_one_run_look_different(predictor):
     cards = {steps: sne.card(trained_classifier(steps), predictor=predictor) for steps in (0, 10, 100)}
     cards[-1] = sne.card(broken_state(), predictor=predictor)
     states = {steps: card.contents.judgement.state for steps, card in cards.items()}
-    assert states[10] is State.MIDDLING and states[100] is State.GOOD and states[-1] is State.BROKEN
-    assert len(set(states.values())) == 4
+    assert list(states.values()) == [State.UNTRAINED, State.MIDDLING, State.GOOD, State.BROKEN]
     signs = {card.html().partition('class="sign"')[2].partition("</svg>")[0] for card in cards.values()}
     banners = {card.html().partition('class="banner ')[2].partition('"')[0] for card in cards.values()}
     assert len(signs) == len(banners) == 4
@@ -70,6 +70,23 @@ def test_values_of_a_known_network_stand_with_their_intervals(predictor):
     words = Reader(card.html()).text
     assert f"{prediction.value:.3g}" in words and f"{prediction.low:.3g} to {prediction.high:.3g}" in words
     assert "No prediction" not in words
+
+
+def test_a_layer_that_was_not_trained_makes_a_network_doubtful(predictor):
+    """Whether the health calls the layer or the network untrained: the prediction says that much was learned."""
+    net = copy.deepcopy(trained_classifier(100))
+    torch.manual_seed(1)
+    net[4].reset_parameters()
+    card = sne.card(net, predictor=predictor)
+    assert card.contents.judgement.state is State.DOUBTFUL and len(card.contents.judgement.reasons) == 2
+    assert 'class="banner doubt"' in card.html() and "untrained" in card.html()
+
+
+def test_findings_of_layers_are_marked_where_they_are(predictor):
+    state = {f"{n}.weight": torch.randn(64, 64) for n in range(4)}
+    state["2.weight"][:] = 0.0
+    page = sne.card(state, predictor=None).html()
+    assert page.count('class="mark-bad"') == 1 and "A weight that is zero everywhere" in page
 
 
 def test_without_a_predictor_nothing_is_predicted():
