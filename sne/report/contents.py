@@ -10,7 +10,7 @@ from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.errors import SneError
 from sne.health import HealthReport, check
-from sne.networks import Network
+from sne.networks import Network, summarise
 from sne.predictors import Prediction, Predictor
 from sne.predictors.doubts import doubts
 from sne.report.depth import Block, fold
@@ -135,7 +135,7 @@ def collect(
     relatives, unsearched = _relatives(network, index, most_relatives)
     return Contents(
         facts=find_facts(network),
-        summary=_summary(network),
+        summary=summarise(network),
         blocks=tuple(fold(network.layers)),
         health=health,
         judgement=judgement,
@@ -148,10 +148,6 @@ def collect(
         unsearched=unsearched,
         doubts=tuple(doubts(usable or network)),
     )
-
-
-def _summary(network: Network) -> str:
-    return f"{len(network.layers)} layers, {network.num_weights:,} weights"
 
 
 def _usable(
