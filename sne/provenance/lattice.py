@@ -26,6 +26,9 @@ FEW_LEVELS = 16
 FEW_ENTRIES = 32
 """Number of levels of 4 bits, and of neighbouring entries of a row or column that share them: the smallest group."""
 
+MOST_STEPS_IN_GAP = 4
+"""Largest number of steps that are tried for the smallest gap between entries of a piece."""
+
 _CODE_TOLERANCE = 0.012  # as shares, too: scales and values may have been rounded to bfloat16
 _TOLERANCE = 0.1  # of a step; values may have been rounded to half precision after they were scaled
 _LEVELS = {
@@ -129,8 +132,9 @@ def _on_levels(
     """Returns the distance of neighbouring levels of each piece, and whether all its values lie on such levels.
 
     The largest magnitude of a piece is one of the first numbers of steps, or the distance from its smallest to its
-    largest entry is the last one. Where that is not so, because entries were clipped, the smallest gap between entries
-    is taken for the step.
+    largest entry is the last one. That is not so where entries were clipped, or where the largest one is in another
+    part of a fused tensor; the smallest gap between entries is then taken for a few steps. Of several distances that
+    fit, the largest is returned.
     """
     to_largest, whole = steps
     wide = values.double()
@@ -138,14 +142,17 @@ def _on_levels(
     ordered = wide.sort(dim=1).values
     gaps = ordered.diff(dim=1)
     gaps = torch.where(gaps > 1e-2 * span[:, None] / whole, gaps, torch.inf).min(dim=1).values
-    counted = (span / gaps).round().clamp(1, whole)  # the whole span has a smaller relative rounding error than a gap
     candidates = [(wide, wide.abs().amax(1) / count) for count in to_largest]
-    candidates += [(wide - lowest, span / count) for count in (whole, counted)]
+    candidates.append((wide - lowest, span / whole))
+    for steps_in_gap in range(1, MOST_STEPS_IN_GAP + 1):
+        # counted over the whole span, which has a smaller relative rounding error than a gap
+        count = (steps_in_gap * span / gaps).round().clamp(1, whole)
+        candidates.append((wide - lowest, span / count))
     found, width = torch.zeros(len(values), dtype=torch.bool), torch.zeros(len(values), dtype=torch.float64)
     for moved, step in candidates:
         places = moved / step.clamp_min(1e-30)[:, None]
         is_lattice = (step > 0) & ((places - places.round()).abs().amax(1) <= _TOLERANCE)
-        width = torch.where(is_lattice & ~found, step, width)
+        width = torch.where(is_lattice, torch.maximum(width, step), width)
         found |= is_lattice
     return width, found
 

@@ -52,6 +52,28 @@ def test_an_original_on_the_same_levels_is_no_original():
     assert lattice_bits(levels, levels.clamp(-6, 6)) == 0
 
 
+@pytest.mark.parametrize("bits", [4, 8])
+def test_parts_of_a_fused_tensor_are_found_whose_largest_entries_are_elsewhere(bits):
+    generator = torch.Generator().manual_seed(0)
+    for scale in (0.05, 0.3, 1.0):
+        fused = torch.randn(48, 72, generator=generator) * torch.tensor([1.0, scale, 0.1]).repeat_interleave(24)
+        step = fused.abs().amax(1, keepdim=True) / (2 ** (bits - 1) - 1)
+        made = (fused / step).round() * step
+        if scale >= 0.3:  # with less, nearly all entries of the second part are zero
+            assert 0 < lattice_bits(fused[:, 24:48], made[:, 24:48]) <= bits
+        assert lattice_bits(fused[:, :24], made[:, :24]) == bits
+
+
+def test_small_tensors_that_were_rounded_or_pruned_are_not_on_levels():
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(100):
+        values = torch.randn(24, 24, generator=generator)
+        assert lattice_bits(values, values + 0.01 * torch.randn(24, 24, generator=generator)) == 0
+        for share in (0.3, 0.6, 0.9):
+            limit = values.abs().flatten().kthvalue(int(share * values.numel())).values
+            assert lattice_bits(values, values * (values.abs() > limit)) == 0
+
+
 def in_blocks(values, size, levels):
     """Values on levels, which are shares of the largest magnitude of each block."""
     blocks = values.reshape(-1, size)
