@@ -18,6 +18,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 import numpy as np
 import torch
@@ -235,7 +236,7 @@ def measure_files(folder: Path) -> list[str]:
         verdicts[report.verdict.value] += 1
         for one in report.findings:
             if one.severity != "info":
-                rows.append(f"| {file.name} | {one.code} | {one.location} | {one.message} |")
+                rows.append(f"| {file.name} | {one.code} | {one.location} | {shorten(one.message, 90)} |")
     counts = ", ".join(f"{count} {name}" for name, count in sorted(verdicts.items()))
     return [f"{folder.name}: {counts}.", "", "| file | finding | location | message |", "|---|---|---|---|", *rows, ""]
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 
 from sne.errors import counted
 from sne.health.finding import Finding, Severity, finding
-from sne.health.initialisers import ANY_SCALE, ENOUGH
+from sne.health.initialisers import ANY_SCALE, ENOUGH, FEWEST
 from sne.health.layers import MOST_LINES, LayerHealth, listed
 from sne.health.tensors import DRAWN, TensorHealth
-from sne.networks import Role
+from sne.networks import LayerType, Role
 from sne.networks.parts import NORMS
 
 FEWEST_AT_EDGE = 500
@@ -34,6 +34,12 @@ FEWEST_IN_CONTRAST = 2000
 
 MOST_IN_CONTRAST = 0.25
 """Largest share of the layers of a network that may be named by contrast."""
+
+
+MOST_LARGE = 0.8
+"""Share of the layers with many weights that agree with an initialiser in a network that was never trained."""
+
+_BIASES = (Role.BIAS, Role.RECURRENT_BIAS)
 
 
 @dataclass(frozen=True)
@@ -69,24 +75,28 @@ class Judgement:
 def judge_layers(layers: Sequence[LayerHealth]) -> Judgement:
     """Finds the layers of a network that were never trained.
 
-    The network as a whole was not, if no layer shows a sign of training, all norms are as initialised, and most layers
-    that are large enough agree with an initialiser; some layer has to show a sign that it was not trained.
+    The network as a whole was not, if no layer shows a sign of training, all norms are as initialised, and most
+    layers that are large enough agree with an initialiser; some layer has to show a sign that it was not trained.
 
     Args:
         layers: The layers of the network and what was measured of them.
     """
     found: list[Untrained] = []
     by_contrast: list[Untrained] = []
-    num_judged = num_drawn = num_trained = num_large = 0
+    num_judged = num_drawn = num_trained = 0
+    are_large_drawn: list[bool] = []
     for number, (layer, tensors) in enumerate(layers):
         drawn = [tensor for tensor in tensors if tensor.role in DRAWN and tensor.num_entries > 1]
-        if not drawn:
+        if not drawn or layer.type is LayerType.OTHER:  # how those are drawn is not known
             continue
         num_judged += 1
         sign = _sign(layers, number, drawn)
-        num_trained += sign == ""
-        num_large += all(tensor.num_entries >= ENOUGH for tensor in drawn)
-        if not all(tensor.initialiser for tensor in drawn):
+        is_drawn = all(tensor.initialiser for tensor in drawn)
+        fewest = min(tensor.num_entries for tensor in drawn)
+        if fewest >= ENOUGH:
+            are_large_drawn.append(is_drawn)
+        num_trained += sign == "" or (FEWEST <= fewest < ENOUGH and not is_drawn and _have_biases_moved(tensors))
+        if not is_drawn:
             continue
         num_drawn += 1
         names = " and ".join(dict.fromkeys(tensor.initialiser.removeprefix(ANY_SCALE) for tensor in drawn))
@@ -98,11 +108,16 @@ def judge_layers(layers: Sequence[LayerHealth]) -> Judgement:
             message = f"weights as drawn by {names}, unlike those of the other layers"
             by_contrast.append(Untrained(layer.name, count, message))
     has_sign = bool(found) or any(layer.type in NORMS for layer, _ in layers)
-    are_drawn = num_drawn > 0 and 2 * num_drawn > num_large
+    are_drawn = num_drawn > 0 and sum(are_large_drawn) >= MOST_LARGE * len(are_large_drawn)
     is_whole = has_sign and are_drawn and not num_trained and _are_norms_initial(layers)
     if num_drawn <= MOST_IN_CONTRAST * num_judged:
         found += by_contrast
     return Judgement(tuple(found), num_judged, is_whole)
+
+
+def _have_biases_moved(tensors: Sequence[TensorHealth]) -> bool:
+    """Whether some biases are not all equal."""
+    return any(not tensor.is_constant for tensor in tensors if tensor.role in _BIASES and tensor.num_entries > 1)
 
 
 def _are_norms_initial(layers: Sequence[LayerHealth]) -> bool:
@@ -118,7 +133,7 @@ def _are_norms_initial(layers: Sequence[LayerHealth]) -> bool:
 def _sign(layers: Sequence[LayerHealth], number: int, drawn: Sequence[TensorHealth]) -> str | None:
     """Returns the sign that a layer was not trained: empty if there is one that it was, None if nothing tells."""
     tensors = layers[number][1]
-    vectors = [tensor for tensor in tensors if tensor.role in (Role.BIAS, Role.RECURRENT_BIAS)]
+    vectors = [tensor for tensor in tensors if tensor.role in _BIASES]
     is_edge = sum(tensor.num_entries for tensor in drawn) >= FEWEST_AT_EDGE
     is_edge = is_edge and all(_has_edge(tensor) for tensor in drawn)
     if vectors:
@@ -168,7 +183,7 @@ def untrained_findings(layers: Sequence[LayerHealth]) -> Iterator[Finding]:
     found, number = judged.untrained, counted(judged.num_judged, "layer")
     if judged.is_whole:
         example = f", for example {found[0].layer}: {found[0].message}" if found else ""
-        message = f"no layer of {number} shows a sign of training{example}"
+        message = f"none of {number} shows a sign of training{example}"
         yield finding("untrained-network", Severity.WARNING, "network", message)
         return
     if len(found) > MOST_LINES:

@@ -133,6 +133,14 @@ def _vocabulary(layers: Sequence[Layer]) -> list[str]:
     return [f"vocabulary {largest:,}"] if largest > 2 else []
 
 
+def _state_space(layers: Sequence[Layer]) -> list[str]:
+    """Describes networks of state-space layers, which store the logarithms of their matrices A: Mamba."""
+    mixers = [layer.name for layer in layers if layer.name.endswith(".A_log")]
+    if not mixers:
+        return []
+    return ["state-space network (Mamba)", _counted(len(mixers), "block"), *_vocabulary(layers)]
+
+
 def _convolutional(layers: Sequence[Layer]) -> list[str]:
     convs = [layer for layer in layers if layer.type in _CONVS]
     transposed = [layer for layer in layers if layer.type in _TRANSPOSED]
@@ -247,6 +255,7 @@ def _counted(count: int, noun: str) -> str:
 _KINDS: tuple[Callable[[Sequence[Layer]], list[str]], ...] = (
     _adapter,
     _transformer,
+    _state_space,
     _convolutional,
     _recurrent,
     _perceptron,

@@ -45,9 +45,7 @@ def test_a_trained_network_is_good(state):
 def test_an_untrained_network():
     report = sne.check(network())
     assert {(one.code, one.location) for one in report.findings} == {("untrained-network", "network")}
-    assert (
-        report.verdict == "doubtful" and "no layer of 4 layers shows a sign of training" in report.findings[0].message
-    )
+    assert report.verdict == "doubtful" and "none of 4 layers shows a sign of training" in report.findings[0].message
 
 
 def test_a_head_as_torch_makes_it(state):
@@ -65,6 +63,14 @@ def test_a_head_with_biases_of_zero(state):
     assert found(changed) == {("untrained-layer", "8")}
     moved = changed | {"8.bias": torch.randn(10) * 1e-4}
     assert found(moved) == set(), "a bias that has moved shows that the layer was trained"
+
+
+def test_one_drawn_layer_is_not_the_network():
+    torch.manual_seed(0)
+    trained = {f"{i}.weight": torch.randn(16, 16, 3, 3) + torch.randn(16, 1, 1, 1) for i in range(2)}
+    trained |= {f"{i}.bias": torch.rand(16) - 0.5 for i in range(2)}
+    head = {"2.weight": nn.init.xavier_uniform_(torch.empty(40, 16)), "2.bias": torch.zeros(40)}
+    assert found(trained | head) == {("untrained-layer", "2")}
 
 
 def test_a_convolution_before_a_norm(state):

@@ -90,6 +90,15 @@ def test_an_adapter():
     assert said(state) == "adapter of 4 layers: q_proj, v_proj; 1,024 weights"
 
 
+def test_a_state_space_network():
+    state = {"embeddings.weight": torch.zeros(60, 8), "norm_f.weight": torch.zeros(8)}
+    for block in range(2):
+        path = f"layers.{block}.mixer"
+        state |= {f"{path}.A_log": torch.zeros(16, 4), f"{path}.D": torch.zeros(16)}
+        state |= {f"{path}.conv1d.weight": torch.zeros(16, 1, 4), f"{path}.out_proj.weight": torch.zeros(8, 16)}
+    assert said(state).startswith("state-space network (Mamba), 2 blocks, vocabulary 60; ")
+
+
 def test_it_says_less_rather_than_guess():
     state = {"a.weight": torch.zeros(3, 4), "b.weight": torch.zeros(7, 9)}
     assert said(state) == "network of 2 linear layers; 75 weights"
