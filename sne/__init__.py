@@ -10,6 +10,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from sne import baselines as baselines
+    from sne import callbacks as callbacks
     from sne import checkpoints as checkpoints
     from sne import encoders as encoders
     from sne import health as health
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = (
     "baselines",
+    "callbacks",
     "checkpoints",
     "encoders",
     "health",

@@ -16,7 +16,7 @@ LEVELS = {
     "encoders": 3, "zoo": 3,
     "making": 4, "health": 4, "predictors": 4, "pretrained": 4, "baselines": 4,
     "provenance": 5, "training": 5,
-    "report": 6, "lab": 6, "sklearn": 6,
+    "report": 6, "lab": 6, "sklearn": 6, "callbacks": 6,
     "cli": 7,
     "__init__": 8, "__main__": 8,
 }  # fmt: skip
