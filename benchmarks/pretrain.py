@@ -1,17 +1,20 @@
 """Trains the packaged predictor, and measures what it would be worth without one image set.
 
     python benchmarks/pretrain.py ZOOS --work WORK [--left-out fashion_mnist] [--out sne/pretrained/default]
+        [--domain-only]
 
 ZOOS is the folder that benchmarks/pretraining_zoos.py fills; every finished zoo in it takes part. WORK keeps the joined
 zoo and both predictors; an interrupted run continues. First a predictor is trained without the left-out image set and
 without a tenth of the other runs, and judged on these. Then one is trained on everything, and written to OUT in half
-precision with its model card. Writes benchmarks/results/pretrained.json and .md.
+precision with its model card. With --domain-only, both are taken from WORK as they are, and only their known domain is
+learned again. Writes benchmarks/results/pretrained.json and .md.
 """
 
 import argparse
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,10 @@ from sne import Network, Predictor, Split, Zoo, fit, read_network
 from sne.metrics import kendall_tau, mae
 from sne.networks.shuffled import shuffled
 from sne.predictors import TrainingSettings
+from sne.predictors.folder import DOMAIN, PredictorFiles
 from sne.training import preset_settings
+from sne.training.known_domain import relearn_domain
+from sne.training.plan import make_plan
 from sne.zoo import merge, split_by_run
 
 TARGETS = (
@@ -60,6 +66,7 @@ def main() -> None:
     parser.add_argument("zoos", type=Path, help="folder of the zoos")
     parser.add_argument("--work", type=Path, required=True, help="folder in which zoo and predictors are kept")
     parser.add_argument("--left-out", default="fashion_mnist", help="image set that the first predictor never sees")
+    parser.add_argument("--domain-only", action="store_true", help="learn only the known domain of both again")
     parser.add_argument("--out", type=Path, default=ROOT / "sne" / "pretrained" / "default", help="folder to ship")
     options = parser.parse_args()
     zoo = with_progress(joined(options.zoos, options.work / "zoo"))
@@ -67,13 +74,13 @@ def main() -> None:
 
     trial = options.work / f"without-{options.left_out}"
     split = without(zoo, options.left_out)
-    judged = fit(zoo, TARGETS, split=split, settings=settings(), out=trial, resume=trial.is_dir())
+    judged = trained(zoo, split, trial, domain_only=options.domain_only)
     figures = {"left_out": options.left_out, **judge(judged, zoo, split, options.left_out)}
     figures["strangers"] = judge_strangers(judged, zoo, split, options.left_out)
 
     whole = options.work / "whole"
     everything = split_by_run(zoo.runs, val=0.1, test=0, families=zoo.families, groups=zoo.groups)
-    predictor = fit(zoo, TARGETS, split=everything, settings=settings(), out=whole, resume=whole.is_dir())
+    predictor = trained(zoo, everything, whole, domain_only=options.domain_only)
     figures |= {"trained_on": counts(zoo), "out_of_fold": predictor.metrics["validation"]}
     predictor.record["zoo"] = zoo.path.name  # without the folders of this machine
     predictor.save(options.out, half=True)
@@ -87,6 +94,21 @@ def main() -> None:
     (RESULTS / "pretrained.md").write_text(tables(figures))
     (options.out / "README.md").write_text(card(figures))
     print(tables(figures))
+
+
+def trained(zoo: Zoo, split: Split, out: Path, *, domain_only: bool) -> Predictor:
+    """Trains a predictor, or continues; with `domain_only`, learns the domain of a finished one again."""
+    if not domain_only:
+        return fit(zoo, TARGETS, split=split, settings=settings(), out=out, resume=out.is_dir())
+    files = PredictorFiles.read(out)  # whatever its domain is
+    replace(files, tensors={k: t for k, t in files.tensors.items() if not k.startswith(f"{DOMAIN}.")}).write(out)
+    predictor = Predictor.load(out)
+    if predictor.split != split:
+        raise SystemExit(f"{out}: trained on other runs")
+    plan = make_plan(zoo, TARGETS, split=split, encoder="default", settings=settings())
+    predictor.domain = relearn_domain(plan, predictor.encoder)
+    predictor.save(out)
+    return Predictor.load(out)
 
 
 def joined(zoos: Path, out: Path) -> Zoo:

@@ -44,7 +44,7 @@ Experts = Annotated[
     typer.Option(
         metavar="NAMES",
         help="Experts to train, separated by commas: neural, forest, boosting, linear, kernel, adapted, "
-        "within_family. Networks that were held out decide the weight of each. adapted needs a --start, and joins "
+        "within_family. Networks that were held out decide the weight of each. adapted uses the --start, and joins "
         "the others if there is one. "
         "[default: neural,forest,kernel,within_family; paper: neural]",
     ),
@@ -55,7 +55,8 @@ StartFrom = Annotated[
         "--start",
         metavar="FOLDER",
         help="Predictor to start from: with few labels, what it knows of other networks is worth more than they are. "
-        "packaged: the one that comes with sne, for up to 1000 networks; none: start from nothing.",
+        "packaged: the one that comes with sne, for up to 1000 networks, or any number with --experts adapted; none: "
+        "start from nothing.",
     ),
 ]
 Folds = Annotated[
@@ -235,11 +236,11 @@ def _warn_of_few_networks(predictor: "Predictor") -> None:
     from sne.predictors.intervals import LEAST_RUNS
 
     missing = []
-    count, settings = predictor.record["networks"], predictor.record["settings"]
+    count, settings = predictor.record["runs"], predictor.record["settings"]
     could_know = settings["folds"] > 1 and any(EXPERTS[kind].reads_description for kind in settings["experts"])
     if could_know and predictor.domain is None and count < LEAST_CALIBRATION:
         missing.append(
-            f"no remark on unknown networks, which takes {LEAST_CALIBRATION} networks outside the test runs (it has "
+            f"no remark on unknown networks, which takes {LEAST_CALIBRATION} training and validation runs (it has "
             f"{count})"
         )
     names = [p.name for p in predictor.properties if p.kind != "class" and p.name not in predictor.intervals]

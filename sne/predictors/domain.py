@@ -11,13 +11,17 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sne.errors import PredictorError
-from sne.predictors.experts.trees import Trees
+from sne.predictors.discriminator import LARGEST_LOGIT, Discriminator
 
-LEAST_P = 0.03
+LEAST_P = 0.035
 """Networks with a smaller p-value are outside the known domain."""
 
 LEAST_CALIBRATION = int(2 / LEAST_P)
-"""Least number of networks for calibration; with fewer, no p-value, twice the smaller of two, is below `LEAST_P`."""
+"""Least number of training runs for calibration; with fewer, no p-value of two reasons is below `LEAST_P`."""
+
+SHARE_OF_DISTANCE = 0.25
+"""Share of the networks of the domain with small p-values that may have them for their distance, where there are many
+networks for calibration: strangers are so far that more is not needed, while shuffled copies are near."""
 
 LARGEST = 6.0
 """Bound on the magnitude of scaled features."""
@@ -157,6 +161,21 @@ class Region:
         return p_values(self.neighbours.distances(rows), self.distances.double().numpy())
 
 
+def share_of_distance(calibration: int) -> float:
+    """Returns the share of small p-values that is for the distance.
+
+    With few networks for calibration the share is larger, so that the strangest network is outside.
+
+    Args:
+        calibration: Number of networks that calibrate the smallest region.
+
+    Example:
+        >>> share_of_distance(1000), share_of_distance(LEAST_CALIBRATION)
+        (0.25, 0.5)
+    """
+    return min(0.5, max(SHARE_OF_DISTANCE, 1.02 / (LEAST_P * (1 + calibration))))
+
+
 def most_axes(regions: int) -> int:
     """Returns the largest number of principal axes per region."""
     return max(LEAST_AXES, MOST_AXES // regions)
@@ -169,7 +188,8 @@ class Domain:
 
     A network is outside for one of two reasons: it is far from every training network, such as one of another
     architecture; or it looks like a training network whose weights were shuffled within each tensor, such as one with
-    random weights. Each reason has a p-value, and that of the network is twice the smaller one. A share of at most p of
+    random weights. Each reason has a p-value, and that of the network is the smaller one after division by the share of
+    its reason (`share_of_distance`; the shares add up to one). A share of at most p of
     networks that are exchangeable with the training networks has a p-value up to p; this holds up to the correlation
     among checkpoints of one training run, and up to calibration by folds, which see fewer networks than the domain.
 
@@ -177,13 +197,13 @@ class Domain:
 
     Args:
         regions: The families that are known.
-        shuffled: Trees whose second output is the chance that a network is a shuffled copy; None without copies.
-        chances: That chance for each training network, by trees that had not learned from it, in ascending order.
+        discriminator: Tells networks from shuffled copies; None without copies.
+        logits: Logit of each training network, by a discriminator that had not learned from it, in ascending order.
     """
 
     regions: Sequence[Region]
-    shuffled: Trees | None
-    chances: Float[Tensor, " networks"]
+    discriminator: Discriminator | None
+    logits: Float[Tensor, " networks"]
 
     def p_values(self, description: Float[Tensor, "networks features"]) -> Float[np.ndarray, " networks"]:
         """Returns a p-value per network, small for networks that are unlike the training networks.
@@ -192,10 +212,11 @@ class Domain:
             description: What `NetworkEncoder.summarize` gives.
         """
         far = np.max([region.p_values(description.float()) for region in self.regions], axis=0)
-        if self.shuffled is None:
+        if self.discriminator is None:
             return far
-        chances = shuffled_chances(self.shuffled, description)
-        return np.minimum(1.0, 2 * np.minimum(far, p_values(chances, self.chances.double().numpy())))
+        shuffled = p_values(self.discriminator.logits(description), self.logits.double().numpy())
+        share = share_of_distance(min(len(region.distances) for region in self.regions))
+        return np.minimum(1.0, np.minimum(far / share, shuffled / (1 - share)))
 
     @property
     def num_features(self) -> int:
@@ -204,15 +225,15 @@ class Domain:
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Returns its contents by name. Inverse: `from_tensors`."""
-        trees = {} if self.shuffled is None else self.shuffled.to_tensors()
+        shuffled = {} if self.discriminator is None else self.discriminator.to_tensors()
         return {
             **{
                 f"{number}.{name}": tensor.contiguous()
                 for number, region in enumerate(self.regions)
                 for name, tensor in {**vars(region.neighbours), "distances": region.distances}.items()
             },
-            "chances": self.chances,
-            **{f"shuffled.{name}": tensor for name, tensor in trees.items()},
+            "logits": self.logits,
+            **{f"shuffled.{name}": tensor for name, tensor in shuffled.items()},
         }
 
     @classmethod
@@ -222,24 +243,25 @@ class Domain:
         Raises:
             PredictorError: A tensor is missing, or shapes and types do not fit each other.
         """
-        trees, regions = {}, {}
+        shuffled, regions = {}, {}
         for key, tensor in tensors.items():
             group, _, name = key.partition(".")
             if group == "shuffled":
-                trees[name] = tensor
+                shuffled[name] = tensor
             elif name:
                 regions.setdefault(group, {})[name] = tensor
         numbers = [str(number) for number in range(len(regions))]
-        if not numbers or set(regions) != set(numbers) or "chances" not in tensors:
+        if not numbers or set(regions) != set(numbers) or "logits" not in tensors:
             raise PredictorError(f"the known domain holds {', '.join(sorted(tensors))}")
-        features = regions["0"]["shift"].numel()
-        _check_scores("chances", tensors["chances"], LEAST_CALIBRATION if trees else 0)
-        shuffled = Trees.from_tensors(trees, features, 2) if trees else None
-        for shares in [tensors["chances"]] if shuffled is None else [tensors["chances"], shuffled.outputs]:
-            if bool(((shares < 0) | (shares > 1 + 1e-6)).any()):
-                raise PredictorError("the known domain: chances holds values that cannot come from training")
-        found = [_region(regions[number], features) for number in numbers]
-        return cls(found, shuffled, tensors["chances"].sort().values)
+        features, logits = regions["0"]["shift"].numel(), tensors["logits"]
+        _check_scores("logits", logits, LEAST_CALIBRATION if shuffled else 0)
+        logits = logits.sort().values
+        discriminator = Discriminator.from_tensors(shuffled, features) if shuffled else None
+        if bool((logits.abs() > LARGEST_LOGIT).any()):
+            raise PredictorError("the known domain: logits holds values that cannot come from training")
+        if shuffled and float(logits[-1 - round(LEAST_P / 2 * len(logits))]) >= LARGEST_LOGIT:
+            raise PredictorError("the known domain: logits are so large that no shuffled copy could be outside")
+        return cls([_region(regions[number], features) for number in numbers], discriminator, logits)
 
 
 def _region(tensors: Mapping[str, Tensor], features: int) -> Region:
@@ -292,8 +314,3 @@ def _check_scores(name: str, scores: Tensor, least: int) -> None:
         raise PredictorError(f"the known domain: {name} is {tuple(scores.shape)} {scores.dtype}")
     if len(scores) < least:
         raise PredictorError(f"the known domain: {len(scores)} {name}, expected {least} or more")
-
-
-def shuffled_chances(trees: Trees, description: Float[Tensor, "networks features"]) -> Float[np.ndarray, " networks"]:
-    """Returns the chance that each network is a shuffled copy."""
-    return trees.leaf_outputs(description.float())[..., 1].mean(1).double().numpy()

@@ -78,8 +78,8 @@ def fit(
         settings: How to train; None: as the preset is trained (`sne.training.preset_settings`).
         start: A predictor, or its folder, from which the expert "adapted" starts: with few labels, what it knows about
             other networks is worth more than they are. "packaged": the packaged predictor, if there is one, it reads
-            networks as this encoder does, the experts are those of the preset, and there are at most 1,000 labels.
-            None: no start.
+            networks as this encoder does, the experts are those of the preset, and there are at most 1,000 labels, or
+            if "adapted" is among experts that were asked for. None: no start.
         device: "auto" (CUDA where there is a CUDA device), "cpu" or "cuda".
         out: Folder for the predictor, and for saved states while it is trained; None: nothing is written.
         resume: Continue from the saved states in `out`; the result has the same bits as an uninterrupted run. A

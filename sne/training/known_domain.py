@@ -2,38 +2,26 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.ensemble import ExtraTreesClassifier
 from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.networks.shuffled import shuffled
-from sne.predictors.domain import LEAST_CALIBRATION, Domain, Neighbours, Region, most_axes, shuffled_chances
+from sne.predictors.domain import LEAST_CALIBRATION, Domain, Neighbours, Region, most_axes
 from sne.predictors.experts import Examples
 from sne.predictors.experts.contract import spaced
-from sne.predictors.experts.forest import tree_nodes
 from sne.predictors.experts.state import derive_seed
-from sne.predictors.experts.trees import Trees, join_trees
+from sne.training.discriminating import train_discriminator
 from sne.training.plan import Plan
 
-MOST_NETWORKS = 2000
+MOST_NETWORKS = 4000
 """Number of networks that a domain is learned from; of more, so many are taken at equal distances."""
 
-LEAST_IN_A_REGION = 140
-"""Least number of networks of a family with its own region; with fewer, one odd network would hide all others."""
-
-SHUFFLE_TREES = 60
-"""Number of trees that tell networks from shuffled copies."""
-
-SHARE_OF_FEATURES = 0.1
-"""Share of the features that these trees try per split."""
-
-LEAST_IN_A_LEAF = 3
-"""Smallest number of networks in a leaf of these trees."""
+LEAST_IN_A_REGION = 70
+"""Least number of training runs of a family with its own region; with fewer, one odd run would hide all others."""
 
 BLOCK = 64
 """Number of copies that are described at a time."""
@@ -51,31 +39,68 @@ def learn_domain(
         on_progress: Called with steps done, number of steps, and what was done.
 
     Returns:
-        The domain; None where no expert reads descriptions, there are no folds to calibrate it, or the networks are so
-        few that no p-value could be below `sne.predictors.domain.LEAST_P`.
+        The domain; None where no expert reads descriptions, there are no folds to calibrate it, or the training runs
+        are so few that no p-value could be below `sne.predictors.domain.LEAST_P`. Networks of one run are much alike,
+        and count once.
     """
     description = examples.prepared.description
-    places = spaced(len(plan.rows), MOST_NETWORKS)
-    if description is None or len(plan.folds) < 2 or len(places) < LEAST_CALIBRATION:
+    places = _places(plan)
+    if description is None or len(places) == 0:
         return None
-    rows = description[torch.from_numpy(places)].float()
+    return _learn(plan, reader, places, description[torch.from_numpy(places)].float(), on_progress)
+
+
+def relearn_domain(
+    plan: Plan, reader: NetworkEncoder, on_progress: Callable[[int, int, str], None] = lambda *_: None
+) -> Domain | None:
+    """Learns the domain of a predictor that is trained already, with the plan of its training.
+
+    Args:
+        plan: The training run.
+        reader: Describes networks and shuffled copies.
+        on_progress: As for `learn_domain`.
+
+    Returns:
+        What `learn_domain` returned if it had been called in that training.
+    """
+    places = _places(plan)
+    if len(places) == 0:
+        return None
+    return _learn(plan, reader, places, torch.cat(list(_describe(plan, reader, places, shuffle=False))), on_progress)
+
+
+def _places(plan: Plan) -> np.ndarray:
+    """Returns the places of the networks that the domain is learned from; none where it cannot be calibrated."""
+    num_runs = len({plan.zoo.runs[row] for row in plan.rows})
+    if len(plan.folds) < 2 or num_runs < LEAST_CALIBRATION:
+        return np.zeros(0, dtype=np.int64)
+    return spaced(len(plan.rows), MOST_NETWORKS)
+
+
+def _learn(
+    plan: Plan,
+    reader: NetworkEncoder,
+    places: np.ndarray,
+    rows: Float[Tensor, "networks features"],
+    on_progress: Callable[[int, int, str], None],
+) -> Domain:
     described = math.ceil(len(places) / BLOCK)
     steps = described + len(plan.folds) + 1
     blocks = []
-    for block in _describe_copies(plan, reader, places):
+    for block in _describe(plan, reader, places, shuffle=True):
         blocks.append(block)
         on_progress(len(blocks), steps, "shuffled copies")
     copies = torch.cat(blocks)
-    chances = []
+    logits = []
     for number, fold in enumerate(plan.folds):
         held_out = torch.from_numpy(np.isin(places, fold.held_out))
         if bool(held_out.any()) and not bool(held_out.all()):
-            trees = _grow(rows[~held_out], copies[~held_out], derive_seed(plan.settings.seed, "domain", number))
-            chances.append(shuffled_chances(trees, rows[held_out]))
+            seed = derive_seed(plan.settings.seed, "domain", number)
+            logits.append(train_discriminator(rows[~held_out], copies[~held_out], seed).logits(rows[held_out]))
         on_progress(described + number + 1, steps, "folds")
-    trees = _grow(rows, copies, derive_seed(plan.settings.seed, "domain"))
+    discriminator = train_discriminator(rows, copies, derive_seed(plan.settings.seed, "domain"))
     on_progress(steps, steps, "folds")
-    return Domain(_regions(plan, rows, places), trees, _ascending(chances))
+    return Domain(_regions(plan, rows, places), discriminator, _ascending(logits))
 
 
 def _ascending(parts: Sequence[np.ndarray]) -> Float[Tensor, " networks"]:
@@ -83,13 +108,14 @@ def _ascending(parts: Sequence[np.ndarray]) -> Float[Tensor, " networks"]:
 
 
 def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.ndarray) -> list[Region]:
-    """Makes one region per family; families with few networks share one."""
+    """Makes one region per family; families with few runs share one."""
     families = np.array([plan.zoo.families[row] for row in plan.rows[places]])
+    runs = np.array([plan.zoo.runs[row] for row in plan.rows[places]])
     fold_of = np.array([next(n for n, fold in enumerate(plan.folds) if place in fold.held_out) for place in places])
 
     def stands_alone(group: Sequence[str]) -> bool:
         mine = np.isin(families, group)
-        return bool(mine.sum() >= LEAST_IN_A_REGION) and len(set(fold_of[mine])) > 1
+        return len(set(runs[mine])) >= LEAST_IN_A_REGION and len(set(fold_of[mine])) > 1
 
     names = sorted(set(families.tolist()))
     groups = [[name] for name in names if stands_alone([name])]
@@ -108,30 +134,18 @@ def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.nd
     return regions
 
 
-def _describe_copies(
-    plan: Plan, reader: NetworkEncoder, places: np.ndarray
+def _describe(
+    plan: Plan, reader: NetworkEncoder, places: np.ndarray, *, shuffle: bool
 ) -> Iterator[Float[Tensor, "networks features"]]:
-    """Describes one shuffled copy of each network, in blocks."""
+    """Describes each network, or one shuffled copy of each, in blocks."""
     for start in range(0, len(places), BLOCK):
         some = plan.rows[places[start : start + BLOCK]]
-        networks = [
-            shuffled(network, derive_seed(plan.settings.seed, "shuffled", int(row)) % 2**31)
-            for row, network in zip(some, plan.zoo.networks(some), strict=True)
-        ]
+        networks = plan.zoo.networks(some)
+        if shuffle:
+            networks = [
+                shuffled(network, (plan.settings.seed << 20) + int(row))
+                for row, network in zip(some, networks, strict=True)
+            ]
         description = reader.summarize(reader.prepare(networks))
         assert description is not None, "the encoder describes networks"
         yield description.float()
-
-
-def _grow(rows: Float[Tensor, "n features"], copies: Float[Tensor, "n features"], seed: int) -> Trees:
-    """Grows trees that tell networks from shuffled copies."""
-    settings: dict[str, Any] = {
-        "n_estimators": SHUFFLE_TREES,
-        "max_features": SHARE_OF_FEATURES,
-        "min_samples_leaf": LEAST_IN_A_LEAF,
-        "random_state": seed % 2**32,
-        "n_jobs": torch.get_num_threads(),
-    }
-    model: Any = ExtraTreesClassifier(**settings)
-    model.fit(torch.cat([rows, copies]).numpy(), np.repeat([0, 1], [len(rows), len(copies)]))
-    return join_trees([tree_nodes(tree.tree_, [0, 1], 2) for tree in model.estimators_])

@@ -59,7 +59,8 @@ def choose_start(
     """Chooses what a training run starts from.
 
     The packaged predictor is taken if there is one, it reads networks as this run does, the experts are those of the
-    preset, and there are at most `MOST_LABELS` labels. Any other predictor is taken if it fits.
+    preset, and there are at most `MOST_LABELS` labels; or if the expert "adapted" is asked for, whatever the number of
+    labels. Any other predictor is taken if it fits.
 
     Args:
         start: A predictor or its folder, "packaged", or None.
@@ -80,7 +81,8 @@ def choose_start(
     uses_start = is_asked or tuple(settings.experts) == tuple(preset_experts)
     is_packaged = isinstance(start, str) and start == PACKAGED_START
     if start is None or is_packaged:
-        reason = "none was asked for" if start is None else _why_not_packaged(uses_start, num_labels, make_encoder)
+        needed = 0 if is_asked else num_labels  # who asks for the expert wants the start, too
+        reason = "none was asked for" if start is None else _why_not_packaged(uses_start, needed, make_encoder)
         if reason and is_asked:
             raise TrainingError(f"the expert {ADAPTED} needs a predictor to start from: {reason}")
         if reason:

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sne.errors import PredictorError
+from sne.predictors.discriminator import LARGEST_LOGIT, Discriminator
 from sne.predictors.domain import (
     LARGEST,
     LEAST_CALIBRATION,
@@ -13,6 +14,7 @@ from sne.predictors.domain import (
     Region,
     most_axes,
     p_values,
+    share_of_distance,
 )
 
 
@@ -32,6 +34,14 @@ def make_domain(count=60):
     return Domain([Region(neighbours, distances)], None, torch.zeros(0))
 
 
+def discriminator(features):
+    """One hidden value after the other, all weights zero."""
+    zeros = {"first": (1, features), "first_bias": (1,), "second": (1, 1), "second_bias": (1,), "last_bias": (1,)}
+    tensors = {name: torch.zeros(shape) for name, shape in zeros.items()}
+    ones = torch.ones(1, 1)
+    return {**tensors, "second": ones, "last": ones, "shift": torch.zeros(features), "gain": torch.ones(features)}
+
+
 def test_p_values_count_as_defined():
     generator = np.random.default_rng(0)
     calibration, scores = generator.normal(size=50), np.append(generator.normal(size=20), [-9.0, 9.0])
@@ -41,8 +51,30 @@ def test_p_values_count_as_defined():
 
 
 def test_with_the_least_calibration_the_strangest_network_is_just_outside():
-    least = {count: 2 * p_values(np.array([np.inf]), np.zeros(count))[0] for count in range(100)}
-    assert min(count for count, value in least.items() if value < LEAST_P) == LEAST_CALIBRATION
+    smallest = {count: p_values(np.array([np.inf]), np.zeros(count))[0] for count in range(5000)}
+    shares = {count: share_of_distance(count) for count in smallest}
+    for reason in (shares, {count: 1 - share for count, share in shares.items()}):
+        is_reached = [smallest[count] / reason[count] < LEAST_P for count in smallest]
+        assert not any(is_reached[:LEAST_CALIBRATION]) and all(is_reached[LEAST_CALIBRATION:])
+
+
+def test_each_reason_has_its_share():
+    """The first feature is far from that of the others, or the discriminator reads the second."""
+    tensors = discriminator(12)
+    tensors["first"][0, 1], tensors["gain"] = 1.0, torch.full((12,), 0.1)
+    domain = make_domain(400)
+    known = Discriminator.from_tensors(tensors, 12).logits(rows(400))
+    domain = Domain(domain.regions, Discriminator.from_tensors(tensors, 12), torch.from_numpy(np.sort(known)).float())
+    share, near = share_of_distance(200), rows(1, seed=1)
+    assert share == 0.25
+    shuffled = near.clone()
+    shuffled[:, 1] = 50.0
+    far = domain.regions[0].p_values(shuffled) / share
+    expected = np.minimum(far, (1 / 401) / (1 - share))
+    np.testing.assert_allclose(domain.p_values(shuffled), expected)
+    assert domain.p_values(near)[0] > LEAST_P > domain.p_values(shuffled)[0]
+    again = Domain.from_tensors(domain.to_tensors())
+    np.testing.assert_array_equal(again.p_values(rows(9)), domain.p_values(rows(9)))
 
 
 def test_axes_are_principal_and_of_unit_variance():
@@ -126,13 +158,16 @@ def test_tensors_and_back():
         lambda t: t.update({"0.distances": torch.zeros(LEAST_CALIBRATION - 1)}),
         lambda t: t.update({"0.distances": -t["0.distances"]}),
         lambda t: t.update({"0.distances": t["0.distances"] + 1e9}),
-        lambda t: t.update({"chances": torch.full((200,), 1.5)}),
+        lambda t: t.pop("logits"),
+        lambda t: t.update({"logits": torch.full((200,), 1.1 * LARGEST_LOGIT)}),
+        lambda t: t.update({"logits": torch.zeros(200, dtype=torch.int64)}),
+        lambda t: t.update({f"shuffled.{name}": tensor for name, tensor in discriminator(12).items()}),
         lambda t: t["0.gain"].__setitem__(0, 1e30),
         lambda t: t["0.gain"].__setitem__(0, 0.0),
         lambda t: t["0.points"].__setitem__((0, 0), 1e30),
         lambda t: t["0.axes"].__setitem__((slice(None), 0), 0.0),
         lambda t: t.update({"0.residual": torch.tensor(1e30)}),
-        lambda t: t.update({"shuffled.roots": torch.zeros(1, dtype=torch.int32)}),
+        lambda t: t.update({"shuffled.roots": torch.zeros(1, dtype=torch.int32), "logits": torch.zeros(200)}),
     ],
 )
 def test_damaged_tensors_are_refused(change):

@@ -10,8 +10,11 @@ import torch
 
 from sne.networks.shuffled import shuffled
 from sne.predictors import Predictor
+from sne.predictors.domain import LEAST_CALIBRATION
 from sne.predictors.intervals import Interval
 from sne.training import fit, preset_settings
+from sne.training.known_domain import relearn_domain
+from sne.training.plan import make_plan
 from sne.training.progress import TrainingProgress
 from sne.zoo import Zoo, ZooWriter, split_by_run
 
@@ -73,7 +76,7 @@ def test_outside_the_interval_holds_every_possible_value(folder, tmp_path):
 
 
 def test_with_two_families_each_was_left_out(tmp_path, monkeypatch):
-    zoo = write(tmp_path / "both", ["narrow", "deep"], runs=30)
+    zoo = write(tmp_path / "both", ["narrow", "deep"], runs=40)
     drawn = record_bars(monkeypatch)
     predictor = fit(zoo, ["size"], settings=SETTINGS)
     assert drawn["families left out"] == [(1, 2, "forest"), (2, 2, "forest")]
@@ -113,18 +116,19 @@ def test_the_command_says_what_a_zoo_is_too_small_for(zoo, folder, tmp_path, cap
     some = write(tmp_path / "some", ["narrow"], runs=20)
     message = train_by_command(some.path, tmp_path / "a", capsys)
     assert message.count("\n") == 1
-    assert "zoo is small" in message and "takes 66 networks" in message and "interval" not in message
+    assert "zoo is small" in message and "takes 57 training" in message and "interval" not in message
     few = write(tmp_path / "few", ["narrow"], runs=6)
     message = train_by_command(few.path, tmp_path / "b", capsys, "--folds", "2")
     assert message.count("\n") == 1
-    assert "takes 66 networks" in message and "no interval of size, which takes labels of 9 runs" in message
+    assert "takes 57 training" in message and "no interval of size, which takes labels of 9 runs" in message
     assert {p.low for p in Predictor.load(tmp_path / "b").predict(few.networks([0]))} == {None}
 
 
-def test_few_networks_have_no_known_domain(tmp_path):
-    zoo = write(tmp_path / "few", ["narrow"], runs=30)
+def test_few_runs_have_no_known_domain(tmp_path):
+    """Two networks of one run count once."""
+    zoo = write(tmp_path / "few", ["narrow"], runs=50)
     predictor = fit(zoo, ["size"], settings=SETTINGS)
-    assert predictor.record["networks"] < 66
+    assert predictor.record["runs"] < LEAST_CALIBRATION < predictor.record["networks"]
     assert {p.in_domain for p in predictor.predict(zoo.networks(range(3)))} == {None}
 
 
@@ -134,6 +138,13 @@ def test_a_loaded_predictor_says_the_same(zoo, folder):
     again.save(folder.parent / "copy")
     assert Predictor.load(folder.parent / "copy").predict(networks) == first.predict(networks)
     assert first.digest() == again.digest()
+
+
+def test_a_domain_that_is_learned_again_is_the_same(zoo, folder):
+    predictor = Predictor.load(folder)
+    plan = make_plan(zoo, ["size"], split=predictor.split, encoder="default", settings=SETTINGS)
+    again, first = relearn_domain(plan, predictor.encoder).to_tensors(), predictor.domain.to_tensors()
+    assert again.keys() == first.keys() and all(torch.equal(again[name], first[name]) for name in again)
 
 
 def test_the_command_marks_networks_outside(folder, tmp_path, capsys):

@@ -1,6 +1,11 @@
 """Training that starts from a predictor that was trained before."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -90,6 +95,8 @@ def test_the_packaged_predictor_is_the_default_where_it_fits(start, monkeypatch,
     monkeypatch.setattr(pretrained, "_root", lambda: tmp_path / "full")
     assert chosen(PACKAGED_START)[0].name == "packaged" and chosen(PACKAGED_START)[0].start is not None
     assert "more than 1000" in chosen(PACKAGED_START, 1001)[0].name
+    asked = chosen(PACKAGED_START, 1001, ("adapted", "neural"))
+    assert asked[0].name == "packaged" and asked[1].experts == ("adapted", "neural")
     assert chosen(PACKAGED_START, experts=("forest",))[0].name == "other experts were asked for"
     found, settings = choose_start(PACKAGED_START, preset_settings("default"), PRESET, SetEncoder, 100)
     assert found.start is None and "in another way" in found.name and settings == preset_settings("default")
@@ -119,3 +126,26 @@ def test_few_labels_hardly_move_the_weights():
     np.testing.assert_allclose(found[:, 0], [0.1, 0.5, 0.4])
     few = np.array([6 / 306 + WITH_START["forest"] * 300 / 306, 0, WITH_START["adapted"] * 300 / 306])
     np.testing.assert_allclose(found[:, 1], few / few.sum())
+
+
+def test_a_killed_training_with_a_start_resumes_to_the_same_bits(zoo, start, tmp_path):
+    """By the command, killed between its two neural experts."""
+    command = [sys.executable, "-m", "sne", "train", str(zoo.path), "--target", "test_accuracy", "--start", str(start)]
+    command += ["--experts", "neural,adapted", "--folds", "2", "--epochs", "40", "--quiet"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    with subprocess.Popen([*command, "--out", str(killed)], stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        while not (killed / ".training" / "neural-0.safetensors").exists():
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not (killed / "config.json").exists()
+    for options in (["--out", str(whole)], ["--out", str(killed), "--resume"]):
+        subprocess.run([*command, *options], check=True, capture_output=True)
+    assert not (killed / ".training").exists()
+    for name in ("model.safetensors", "split.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    predictors = Predictor.load(killed), Predictor.load(whole)
+    assert {p.record["start"]["predictor"] for p in predictors} == {str(start)}
+    assert predictors[0].expert_weights()["adapted"]["test_accuracy"] > 0
+    other = subprocess.run([*command, "--out", str(killed), "--resume", "--start", "none"], capture_output=True)
+    assert other.returncode == 2 and other.stderr.count(b"\n") == 1
