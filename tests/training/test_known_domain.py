@@ -33,7 +33,7 @@ def trained_alike(widths, generator):
     return state, min(size / 1.2, 1.0)
 
 
-def write(path, families, runs=70):
+def write(path, families, runs=75):
     generator = torch.Generator().manual_seed(0)
     with ZooWriter(path) as writer:
         for family in families:
