@@ -13,7 +13,7 @@ from torch import Tensor
 from sne.errors import PredictorError
 from sne.predictors.discriminator import LARGEST_LOGIT, Discriminator
 
-LEAST_P = 0.035
+LEAST_P = 0.05
 """Networks with a smaller p-value are outside the known domain."""
 
 LEAST_CALIBRATION = int(2 / LEAST_P)
@@ -170,7 +170,7 @@ def share_of_distance(calibration: int) -> float:
         calibration: Number of networks that calibrate the smallest region.
 
     Example:
-        >>> share_of_distance(1000), share_of_distance(LEAST_CALIBRATION)
+        >>> share_of_distance(1000), round(share_of_distance(LEAST_CALIBRATION), 1)
         (0.25, 0.5)
     """
     return min(0.5, max(SHARE_OF_DISTANCE, 1.02 / (LEAST_P * (1 + calibration))))

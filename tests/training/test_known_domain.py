@@ -116,17 +116,17 @@ def test_the_command_says_what_a_zoo_is_too_small_for(zoo, folder, tmp_path, cap
     some = write(tmp_path / "some", ["narrow"], runs=20)
     message = train_by_command(some.path, tmp_path / "a", capsys)
     assert message.count("\n") == 1
-    assert "zoo is small" in message and "takes 57 training" in message and "interval" not in message
+    assert "zoo is small" in message and "takes 40 training" in message and "interval" not in message
     few = write(tmp_path / "few", ["narrow"], runs=6)
     message = train_by_command(few.path, tmp_path / "b", capsys, "--folds", "2")
     assert message.count("\n") == 1
-    assert "takes 57 training" in message and "no interval of size, which takes labels of 9 runs" in message
+    assert "takes 40 training" in message and "no interval of size, which takes labels of 9 runs" in message
     assert {p.low for p in Predictor.load(tmp_path / "b").predict(few.networks([0]))} == {None}
 
 
 def test_few_runs_have_no_known_domain(tmp_path):
     """Two networks of one run count once."""
-    zoo = write(tmp_path / "few", ["narrow"], runs=50)
+    zoo = write(tmp_path / "few", ["narrow"], runs=45)
     predictor = fit(zoo, ["size"], settings=SETTINGS)
     assert predictor.record["runs"] < LEAST_CALIBRATION < predictor.record["networks"]
     assert {p.in_domain for p in predictor.predict(zoo.networks(range(3)))} == {None}
