@@ -1,7 +1,10 @@
 """Health of one network, by its weights alone: what is broken or doubtful, where, and why it matters.
 
 Reading order: `finding.py` has what is found, `report.py` what is said of one network, `check.py` the way from a file
-to a report, `tensors.py` what is measured of each tensor, `values.py` the findings that follow from one tensor.
+to a report, `tensors.py` what is measured of each tensor while it passes by, with `spectra.py` and `initialisers.py`,
+whose tests are in `randomness.py`. Findings come from one tensor (`values.py`), from layers (`layers.py`,
+`untrained.py`), or from several places of a network (`duplicates.py`). `junit.py` writes reports for continuous
+integration.
 """
 
 from sne.health.check import check as check
