@@ -21,7 +21,6 @@ BUDGET = 2_000_000
 """Number of weights that are read of a network for a prediction, so that large networks do not take longer."""
 
 _LEVELS = {Verdict.GOOD: 0.0, Verdict.DOUBTFUL: 1.0, Verdict.BROKEN: 2.0}
-_log = logging.getLogger(__name__)
 
 
 @final
@@ -137,7 +136,7 @@ class Monitor:
         text = " ".join(str(reason).split())
         if text not in self._said:
             self._said.add(text)
-            _log.warning("%s", text)
+            logging.getLogger(__name__).warning("%s", text)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
