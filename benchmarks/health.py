@@ -31,8 +31,9 @@ from sne.making.families import FAMILIES
 from sne.networks import Role
 
 NOTE = """
-Not named on purpose: layers drawn as torch does with fewer than 500 weights, whose edge says little, and layers without biases next to a
-norm that was trained, unless they are large and unlike the others. Fewer trained networks are accused in return."""
+Not named on purpose: layers drawn as torch does with fewer than 500 weights, whose edge says little, and layers without
+biases next to a norm that was trained, unless they are large and unlike the others. Fewer trained networks are accused
+in return."""
 RESULTS = Path(__file__).parent / "results" / "people.md"
 LEAST_ACCURACY = 0.5
 SUFFIXES = (".safetensors", ".pt", ".pth", ".onnx", ".h5", ".npz", ".jit", ".tar")
