@@ -213,10 +213,12 @@ def _tested(one: Network, other: Network, matching: Matching) -> _Tested:
     states = StoredState(one), Counterpart(one, other, matching)
     certain = certain_hypothesis(one, other, states[1])
     assumed = None
-    if not certain.is_stored and one.num_weights <= MOST_ALIGNED:
+    is_small = one.num_weights <= MOST_ALIGNED
+    if not certain.is_stored and is_small:
         symmetry = renamed(assumed_hypothesis(one).symmetry, {name: name for name in states[1]})
         assumed = Units(symmetry, one, states[1]) if symmetry.groups != certain.symmetry.groups else None
-    independence = judge_independence(*states, Units(certain.symmetry, one, states[1]), assumed=assumed)
+    units = Units(certain.symmetry, one, states[1])
+    independence = judge_independence(*states, units, assumed=assumed, is_in_any_order=is_small)
     return _Tested(states, certain, Test(independence.p_value, least_p_value(independence)))
 
 

@@ -70,6 +70,7 @@ def judge_independence(
     seed: int = 0,
     *,
     assumed: Units | None = None,
+    is_in_any_order: bool = True,
 ) -> Independence:
     """Tests whether two networks of one layout are independent, by agreements of their hidden units.
 
@@ -97,6 +98,7 @@ def judge_independence(
         units: Their hidden units.
         seed: Seed of the order in which equal units are matched.
         assumed: Their hidden units by a symmetry that is fixed in advance, but not certain.
+        is_in_any_order: Whether units may have another order. All tensors of one network are in memory then.
 
     Source: Zhu et al., "Independence Tests for Language Models", arXiv 2502.12292, section 3: units are matched by two
         matrices of a feed-forward layer, and the two permutations are compared.
@@ -108,7 +110,7 @@ def judge_independence(
         return Independence(None, (), ())
     tests = [
         (some, is_canonical)
-        for some in (units, assumed)
+        for some in ((units, assumed) if is_in_any_order else ())
         if some is not None
         for is_canonical in ((False, True) if _has_canonical_point(some.symmetry) else (False,))
     ]

@@ -1,10 +1,12 @@
 """The tensors of two networks under the same names and in the same layout."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from sne.networks import Network, Part
@@ -21,6 +23,28 @@ MOST_BALANCED = 50_000_000
 """Largest number of weights whose scales and signs are brought to their canonical point."""
 
 
+LARGE = 30_000_000
+"""Least number of entries of a matrix that is read in part where a part is enough."""
+
+
+@runtime_checkable
+class ReadsInPart(Protocol):
+    """A state that reads a part of a large matrix without loading all of it."""
+
+    def lines(self, name: str, dim: int, places: Callable[[int], Int[Tensor, " places"]]) -> Tensor | None:
+        """Returns a matrix with one axis first, and with some entries of the other axis.
+
+        Args:
+            name: Name of the tensor.
+            dim: The axis that comes first.
+            places: Gives the entries of the other axis, from its length.
+
+        Returns:
+            The values; None if the tensor is no large matrix that can be read in part.
+        """
+        ...
+
+
 class StoredState(Mapping[str, Tensor]):
     """The tensors of a network by name, loaded on access.
 
@@ -30,6 +54,12 @@ class StoredState(Mapping[str, Tensor]):
 
     def __init__(self, network: Network) -> None:
         self._source = network.source
+        self._network = network
+
+    def lines(self, name: str, dim: int, places: Callable[[int], Int[Tensor, " places"]]) -> Tensor | None:
+        """Returns some lines of a large matrix, see `ReadsInPart`."""
+        parts = [part for _, part in self._network.parts() if part.tensor == name]
+        return _lines(self._network, parts[0], parts[0].out_axis, dim, places) if len(parts) == 1 else None
 
     def __getitem__(self, name: str) -> Tensor:
         return self._source.load(name)
@@ -94,6 +124,13 @@ class Counterpart(Mapping[str, Tensor]):
                 whole.index_copy_(part.axis, torch.tensor(part.indices), values)
         return whole
 
+    def lines(self, name: str, dim: int, places: Callable[[int], Int[Tensor, " places"]]) -> Tensor | None:
+        """Returns some lines of a large matrix, see `ReadsInPart`."""
+        pair, *others = self._pairs[name]
+        if others or pair.first.part.axis is not None:
+            return None
+        return _lines(self._second, pair.second.part, pair.first.part.out_axis, dim, places)
+
     def __contains__(self, name: object) -> bool:
         return name in self._pairs
 
@@ -102,6 +139,20 @@ class Counterpart(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._pairs)
+
+
+def _lines(
+    network: Network, part: Part, out_axis: int | None, dim: int, places: Callable[[int], Int[Tensor, " places"]]
+) -> Tensor | None:
+    """Returns some columns if the outputs are on the axis `dim`, or else some rows, transposed."""
+    rows, columns, kernel = part.arranged_shape
+    stored = network.source.infos[part.tensor].shape
+    is_matrix = kernel == 1 and part.in_axis is not None and len(stored) == 2 and part.axis is None
+    if not is_matrix or out_axis is None or rows * columns < LARGE:
+        return None
+    if dim == out_axis:
+        return network.read_sample(part, None, places(columns))[:, :, 0]
+    return network.read_sample(part, places(rows), None)[:, :, 0].T
 
 
 def _cut_of(part: Part) -> tuple[object, ...]:
@@ -159,6 +210,11 @@ class _Replaced(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         return self._replaced[name] if name in self._replaced else self._state[name]
+
+    def lines(self, name: str, dim: int, places: Callable[[int], Int[Tensor, " places"]]) -> Tensor | None:
+        """Returns some lines of a large matrix, see `ReadsInPart`."""
+        can_read = name not in self._replaced and isinstance(self._state, ReadsInPart)
+        return self._state.lines(name, dim, places) if can_read else None
 
     def __contains__(self, name: object) -> bool:
         return name in self._state

@@ -10,6 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from sne.networks import Network
+from sne.provenance.states import ReadsInPart
 from sne.symmetry.symmetry import Group, Span, Symmetry
 
 MOST_COLUMNS = 512
@@ -153,9 +154,11 @@ def _channels(symmetry: Symmetry) -> dict[str, set[str]]:
 
 def unit_rows(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Tensor, "units features"]:
     """Returns the entries of each unit in one tensor, at most `MOST_COLUMNS`."""
-    values = state[span.tensor].movedim(span.dim, 0)
-    if values.ndim > 1 and values.shape[1] > MOST_COLUMNS:
-        values = values[:, _spaced(values.shape[1])]
+    values = state.lines(span.tensor, span.dim, _spaced) if isinstance(state, ReadsInPart) else None
+    if values is None:
+        values = state[span.tensor].movedim(span.dim, 0)
+        if values.ndim > 1 and values.shape[1] > MOST_COLUMNS:
+            values = values[:, _spaced(values.shape[1])]
     values = values[span.positions(group.size)].reshape(group.size, -1)
     if values.shape[1] > MOST_COLUMNS:
         values = values[:, _spaced(values.shape[1])]
@@ -163,8 +166,8 @@ def unit_rows(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Te
 
 
 def _spaced(length: int) -> Int[Tensor, " columns"]:
-    """Returns `MOST_COLUMNS` indices at equal distances."""
-    return torch.linspace(0, length - 1, MOST_COLUMNS).long()
+    """Returns `MOST_COLUMNS` indices at equal distances, or all of fewer."""
+    return torch.linspace(0, length - 1, min(length, MOST_COLUMNS)).long()
 
 
 @dataclass(frozen=True)
