@@ -213,8 +213,10 @@ class _Replaced(Mapping[str, Tensor]):
 
     def lines(self, name: str, dim: int, places: Callable[[int], Int[Tensor, " places"]]) -> Tensor | None:
         """Returns some lines of a large matrix, see `ReadsInPart`."""
-        can_read = name not in self._replaced and isinstance(self._state, ReadsInPart)
-        return self._state.lines(name, dim, places) if can_read else None
+        state = self._state
+        if name in self._replaced or not isinstance(state, ReadsInPart):
+            return None
+        return state.lines(name, dim, places)
 
     def __contains__(self, name: object) -> bool:
         return name in self._state
