@@ -81,6 +81,8 @@ def _useful(columns: Sequence[Column]) -> Iterator[Column]:
     by_name = {column.name: column for column in columns}
     in_domain = by_name[DOMAIN].values == "yes" if DOMAIN in by_name else None
     for column in sorted(columns, key=lambda column: (column.name.startswith(PREDICTED), column.is_number)):
+        if column.name == SUMMARY:
+            continue  # its first words are a column of their own
         if column.name.startswith(PREDICTED):
             if column.name.removeprefix(PREDICTED) in by_name or in_domain is None:
                 continue
@@ -89,8 +91,7 @@ def _useful(columns: Sequence[Column]) -> Iterator[Column]:
             column = Column(column.name, values)
         known = column.values[column.is_known]
         distinct = len(set(known.tolist()))
-        most = MOST_VALUES if column.name != SUMMARY else len(known)
-        if distinct > 1 and (column.is_number or distinct <= min(most, len(known) / 2)):
+        if distinct > 1 and (column.is_number or distinct <= min(MOST_VALUES, len(known) / 2)):
             yield column
 
 

@@ -50,11 +50,11 @@
     : column.low + share * (column.high - column.low);
   const isOutside = (row) => domain !== null && domain.values[domain.codes[row] - 1] === "no";
 
-  function written(value) {
+  function written(value, digits = 4) {
     if (value === undefined || value === null || !Number.isFinite(value)) return "–";
     if (Number.isInteger(value)) return Math.abs(value) < 1e12 ? value.toLocaleString("en") : value.toExponential(2);
     const size = Math.abs(value);
-    return size >= 1e-3 && size < 1e6 ? String(+value.toPrecision(4)) : value.toExponential(2);
+    return size >= 1e-3 && size < 1e6 ? String(+value.toPrecision(digits)) : value.toExponential(digits > 2 ? 2 : 0);
   }
 
   function textOf(column, row) {
@@ -561,7 +561,7 @@
       const own = column.name.replace(/^predicted /, ""), measured = columns.find((other) => other.name === own);
       shown.add(column.number);
       if (measured) shown.add(measured.number);
-      const interval = column.low90 && Number.isFinite(column.low90[row]) ? `${written(column.low90[row])} to ${written(column.high90[row])}` : "";
+      const interval = column.low90 && Number.isFinite(column.low90[row]) ? `${written(column.low90[row], 2)} to ${written(column.high90[row], 2)}` : "";
       return [own, measured ? textOf(measured, row) : "", textOf(column, row), interval];
     });
     if (predictions.length) {

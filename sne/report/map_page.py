@@ -13,7 +13,7 @@ from sne.errors import ReportError, counted, install_hint
 from sne.provenance.forest import Edge
 from sne.report.density import Cluster, Density
 from sne.report.map_data import DOMAIN, PREDICTED, SUMMARY, Column, MapData
-from sne.report.map_sources import FAMILY, FOLDER
+from sne.report.map_sources import FAMILY, FOLDER, KIND
 from sne.report.markup import Child, Markup, element
 from sne.report.page import json_element, page
 
@@ -169,7 +169,7 @@ def colour_column(drawing: MapDrawing, wanted: str | None) -> Column | None:
     if wanted is not None:
         return columns[-1] if drawing.clusters and wanted == CLUSTER else drawing.data.find(wanted)
     by_name = {column.name: column for column in columns}
-    for name in (*(measured.name for measured, _ in drawing.data.pairs()), "dataset", FAMILY, FOLDER, CLUSTER):
+    for name in (*(measured.name for measured, _ in drawing.data.pairs()), "dataset", FAMILY, KIND, FOLDER, CLUSTER):
         if name in by_name and len(set(by_name[name].values[by_name[name].is_known].tolist())) > 1:
             return by_name[name]
     predicted = [column for column in columns if column.name.startswith(PREDICTED)]

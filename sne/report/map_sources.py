@@ -1,5 +1,6 @@
 """Where the networks of a map come from: checkpoints, zoos, an index, or a file of embeddings."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from jaxtyping import Float
 
 from sne.errors import ReportError
 from sne.networks import Network
+from sne.networks.summary import summarise
 from sne.predictors import Predictor
 from sne.predictors.domain import LEAST_P
 from sne.predictors.prediction import PredictedBlock
@@ -21,7 +23,7 @@ from sne.predictors.spreading import spread
 from sne.provenance.entries import entries, place_in_zoo, read_entries
 from sne.provenance.index import SETTINGS, Index
 from sne.provenance.rows import EMBEDDING, column_of
-from sne.report.map_data import DOMAIN, NUM_WEIGHTS, PREDICTED, Column, MapData, known_columns
+from sne.report.map_data import DOMAIN, NUM_WEIGHTS, PREDICTED, SUMMARY, Column, MapData, known_columns
 from sne.work import Executor, InThisProcess
 from sne.zoo import Zoo
 from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, RESERVED, WALL_TIME
@@ -31,6 +33,9 @@ PART = 256
 
 FOLDER = "folder"
 FAMILY = "family"
+KIND = "kind"
+"""Column with the first words of the summary."""
+
 
 _OF_ZOO = (FAMILY, "dataset", "run", "step")
 """Reserved columns of a zoo that say something about a network."""
@@ -135,8 +140,14 @@ def encode_entries(
 
     def networks() -> Iterator[Network]:
         for network, family in read_entries(paths, errors=errors, tell=tell or (lambda name, reasons: None)):
-            layers = len(network.layers)
-            described[network.name] = {NUM_WEIGHTS: network.num_weights, "layers": layers, FAMILY: family}
+            summary = summarise(network)
+            described[network.name] = {
+                SUMMARY: summary,
+                KIND: re.split("[,;]", summary)[0],
+                FAMILY: family,
+                NUM_WEIGHTS: network.num_weights,
+                "layers": len(network.layers),
+            }
             yield network
 
     for block in predictor.predict_blocks(networks(), batch_size=PART, errors=errors, tell=tell):
