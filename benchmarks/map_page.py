@@ -49,8 +49,8 @@ ACTIONS = {
     "search": """const search = document.getElementById('search');
         search.value = search.value ? '' : 'adam';
         search.dispatchEvent(new Event('input'))""",
-    "colour": """const colour = document.getElementById('colour');
-        colour.selectedIndex = colour.selectedIndex === 2 ? 5 : 2;
+    "colour by text": """const colour = document.getElementById('colour');
+        colour.selectedIndex = colour.selectedIndex === 3 ? 2 : 3;
         colour.dispatchEvent(new Event('change'))""",
     "legend": "document.querySelector('#legend button').click()",
 }
@@ -71,8 +71,10 @@ class Browser:
         self._from, writes = os.pipe()
 
         def place_pipes() -> None:
-            os.dup2(reads, 3)
-            os.dup2(writes, 4)
+            os.dup2(reads, 30)  # 3 and 4 may be the pipes themselves
+            os.dup2(writes, 31)
+            os.dup2(30, 3)
+            os.dup2(31, 4)
 
         self._process = subprocess.Popen(
             [*CHROMIUM, f"--user-data-dir={profile}", "about:blank"], preexec_fn=place_pipes, close_fds=False,
@@ -170,7 +172,7 @@ def main() -> None:
         print(f"size of the page: {page.stat().st_size / 1e6:.1f} MB; load average {os.getloadavg()[0]:.1f}")
         browser = Browser(f"{folder}/profile")
         browser.call("Page.navigate", url=page.resolve().as_uri())
-        while not browser.value("document.documentElement.dataset.ready ?? ''"):
+        while not browser.value("document.documentElement?.dataset.ready ?? ''"):
             time.sleep(0.05)
         ready = browser.value("Number(document.documentElement.dataset.ready)")
         print(f"load until the first drawing: {ready:.0f} ms, busy {browser.busy():.0f} ms")
