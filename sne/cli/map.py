@@ -11,7 +11,7 @@ from sne.cli.files import Doubts, Failures, expand_paths, put_in_order, with_std
 from sne.cli.options import PredictorFolder, Ray, Workers
 from sne.cli.progress import file_progress
 from sne.cli.tables import say, warn
-from sne.errors import SneError, counted
+from sne.errors import ReportError, SneError, counted
 
 
 def map(
@@ -110,12 +110,16 @@ def map(
 
     needs_reading = not any(is_index(source) or is_table(source) for source in listed)
     loaded = Predictor.from_pretrained(predictor) if needs_reading else None
-    with file_progress() as progress:
-        drawing = write_map(
-            [*kept, *files], out, static=static, table=table, predictor=loaded, layout=layout, seed=seed,
-            colour=colour, title=title, lineage=lineage, edges=edges, errors=failures, tell=doubts,
-            choose_executor=partial(choose_executor, workers=workers, ray=ray), on_progress=progress, say=warn,
-        )  # fmt: skip
+    try:
+        with file_progress() as progress:
+            drawing = write_map(
+                [*kept, *files], out, static=static, table=table, predictor=loaded, layout=layout, seed=seed,
+                colour=colour, title=title, lineage=lineage, edges=edges, errors=failures, tell=doubts,
+                choose_executor=partial(choose_executor, workers=workers, ray=ray), on_progress=progress, say=warn,
+            )  # fmt: skip
+    except ReportError:
+        failures.report(len(failures))  # why no network can be read
+        raise
     for notes in (doubts, failures):
         put_in_order(notes, sorted(notes))
     written = [str(path) for path in (out, static, table) if path is not None]

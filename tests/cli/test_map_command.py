@@ -58,3 +58,9 @@ def test_an_empty_table_is_told(sne_command, tmp_path):
     assert len(MapData.read(tmp_path / "e.parquet")) == 0
     done = sne_command("map", tmp_path / "e.parquet", "--out", tmp_path / "map.html")
     assert done.status == 2 and "no network can be read" in done.err
+
+
+def test_files_that_cannot_be_read_are_named_where_none_can(sne_command, tmp_path):
+    (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
+    done = sne_command("map", tmp_path / "broken.pt", "--out", tmp_path / "map.html")
+    assert done.status == 2 and "broken.pt" in done.err and len(done.err.splitlines()) == 1
