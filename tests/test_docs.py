@@ -5,6 +5,7 @@ import importlib
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -92,7 +93,9 @@ def resolve(name: str) -> object:
     found: Any = importlib.import_module("sne")
     parts = name.split(".")
     for count, part in enumerate(parts[1:], start=2):
-        if not hasattr(found, part):
+        if not hasattr(found, part) and not isinstance(found, ModuleType):
+            found = importlib.import_module(".".join(parts[: count - 1]))  # a function is named as its module
+        elif not hasattr(found, part):
             importlib.import_module(".".join(parts[:count]))
         found = getattr(found, part)
     return found
