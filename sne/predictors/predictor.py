@@ -16,6 +16,7 @@ from sne.predictors.domain import Domain
 from sne.predictors.expert_sum import ExpertSum
 from sne.predictors.experts import EXPERTS, Expert
 from sne.predictors.folder import PredictorFiles
+from sne.predictors.hub import push_predictor
 from sne.predictors.intervals import Interval
 from sne.predictors.prediction import PredictedArrays, PredictedBlock, Prediction
 from sne.predictors.pretrained import DEFAULT, pretrained_folder
@@ -324,6 +325,36 @@ class Predictor:
         files = self._files()
         (halved(files) if half else files).write(Path(folder))
 
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        half: bool = False,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str = "Upload predictor of sne",
+    ) -> str:
+        """Writes the predictor into a repository of the Hugging Face Hub. Inverse: `from_pretrained`.
+
+        The repository is created if it is not there. It gets a model card with the figures of the training run, unless
+        it has one. Needs the extra `hub` and a token (`hf auth login`).
+
+        Args:
+            repository: Name of the repository, `org/name`.
+            half: As for `save`.
+            private: Whether a new repository is private; None for the owner's default.
+            revision: Branch that the commit goes to; None for the default branch.
+            message: Message of the commit.
+
+        Returns:
+            Address of the commit.
+
+        Raises:
+            PredictorError: The Hub refuses it or cannot be reached.
+        """
+        files = halved(self._files()) if half else self._files()
+        return push_predictor(files, repository, private=private, revision=revision, message=message)
+
     def digest(self) -> str:
         """Computes a digest of all that decides its predictions and embeddings, and of how it was trained."""
         return self._files().digest()
@@ -338,11 +369,12 @@ class Predictor:
 
     @classmethod
     def from_pretrained(cls, name: str | Path = DEFAULT) -> "Predictor":
-        """Loads a predictor that is part of this package, or one of the user's.
+        """Loads a predictor that is part of this package, one of the user's, or one from the Hugging Face Hub.
 
         Args:
-            name: Name of a packaged predictor, or a folder as for `load`. The default knows small image classifiers;
-                its model card is sne/pretrained/default/README.md.
+            name: Name of a packaged predictor, a folder as for `load`, or `hf://org/name[@revision]` for the Hub, which
+                needs the extra `hub`. The default knows small image classifiers; its model card is
+                sne/pretrained/default/README.md.
 
         Returns:
             The predictor, on the CPU.

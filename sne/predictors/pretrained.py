@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sne.errors import PredictorError
 from sne.predictors.folder import CONFIG
+from sne.predictors.hub import SCHEME, fetch_predictor
 
 DEFAULT = "default"
 """Name of the packaged predictor that is used where none is named."""
@@ -15,14 +16,17 @@ def packaged_predictors() -> list[str]:
 
 
 def pretrained_folder(name: str | Path = DEFAULT) -> Path:
-    """Returns the folder of a packaged predictor, or of one of the user's.
+    """Returns the folder of a packaged predictor, of one of the user's, or of one that is fetched from the Hub.
 
     Args:
-        name: Name of a packaged predictor, or a folder; a `Path` is always a folder.
+        name: Name of a packaged predictor, a folder, or `hf://org/name[@revision]`; a `Path` is always a folder.
 
     Raises:
-        PredictorError: There is no such packaged predictor and no such folder, or both are there.
+        PredictorError: There is no such packaged predictor and no such folder, or both are there, or the Hub has no
+            such predictor.
     """
+    if isinstance(name, str) and name.startswith(SCHEME):
+        return fetch_predictor(name)
     known = packaged_predictors()
     if isinstance(name, str) and name in known:
         if (Path(name) / CONFIG).is_file():

@@ -7,6 +7,7 @@ of stores, with `web.py`, `hub.py` and `bucket.py` behind it, `blocks.py` decide
 
 from sne.checkpoints.remote.address import conceal as conceal
 from sne.checkpoints.remote.address import is_remote as is_remote
+from sne.checkpoints.remote.address import parse_hub_address as parse_hub_address
 from sne.checkpoints.remote.open import open_remote as open_remote
 from sne.checkpoints.remote.open import version_of as version_of
 from sne.checkpoints.remote.path import FilePath as FilePath
