@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,9 @@ class Exchange(BaseHTTPRequestHandler):
         self.send_file(ours.root / unquote(urlsplit(self.path).path).lstrip("/"))
 
     def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
         self.do_GET()
 
     def send_file(self, file: Path, headers: Mapping[str, str] = {}) -> None:
@@ -129,9 +133,10 @@ def serving(root: Path, hook: Hook | None = None) -> Iterator[Server]:
 
 
 class HubImitation:
-    """The routes of the Hugging Face Hub that reading a model needs, over the folders `root/org/name`.
+    """The routes of the Hugging Face Hub that reading and writing a model need, over the folders `root/org/name`.
 
-    Content is served as the Hub does it: `/resolve/` redirects to another address, which has the bytes.
+    Content is served as the Hub does it: `/resolve/` redirects to another address, which has the bytes. Written files
+    are part of the body of the commit, as the Hub takes small ones.
 
     Args:
         token: What readers must show; empty if anyone may read.
@@ -145,21 +150,80 @@ class HubImitation:
         root = exchange.server.ours.root
         path = unquote(urlsplit(exchange.path).path)
         shown = exchange.headers.get("Authorization", "")
+        if exchange.command == "POST":
+            return self._write(exchange, root, path, shown)
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             self._describe(exchange, root, match[1], match[2] or "main", shown)
             return True
-        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([0-9a-f]{40})/(.+)", path):
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/[^/]+", path):
+            folder = root / match[1]
+            files = [
+                (file, file.relative_to(folder).as_posix()) for file in sorted(folder.rglob("*")) if file.is_file()
+            ]
+            exchange.answer_json(
+                [
+                    {
+                        "type": "file",
+                        "path": name,
+                        "size": file.stat().st_size,
+                        "oid": sha1(file.read_bytes()).hexdigest(),
+                    }
+                    for file, name in files
+                ]
+            )
+            return True
+        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([0-9a-f]{40}|main|v1)/(.+)", path):
+            file = root / match[1] / match[3]
+            if not file.is_file():
+                exchange.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
+                return True
             if self.token and shown != f"Bearer {self.token}":
                 exchange.answer(401, b"")
                 return True
             target = exchange.server.ours.url.replace("127.0.0.1", "localhost") + f"/cdn/{match[1]}/{match[3]}?sig=1"
-            exchange.answer(302, b"", {"Location": target, "X-Repo-Commit": match[2]})
+            linked = {
+                "X-Linked-Etag": f'"{sha1(file.read_bytes()).hexdigest()}"',
+                "X-Linked-Size": str(file.stat().st_size),
+            }
+            exchange.answer(302, b"", {"Location": target, "X-Repo-Commit": commit_of(match[1]), **linked})
             return True
         if path.startswith("/cdn/"):
             self.tokens_elsewhere.append(shown)
             exchange.send_file(root / path.removeprefix("/cdn/"))
             return True
         return False
+
+    def _write(self, exchange: Exchange, root: Path, path: str, shown: str) -> bool:
+        body = exchange.rfile.read(int(exchange.headers.get("Content-Length", 0)))
+        if self.token and shown != f"Bearer {self.token}":
+            exchange.answer_json({"error": "Invalid username or password."}, 401)
+            return True
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            is_there = (root / name).is_dir()
+            (root / name).mkdir(parents=True, exist_ok=True)
+            url = f"{exchange.server.ours.url}/{name}"
+            exchange.answer_json(
+                {"url": url, "error": "exists"} if is_there else {"url": url}, 409 if is_there else 200
+            )
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/.+", path):
+            files = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
+            exchange.answer_json({"files": files})
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/.+", path):
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    (root / match[1] / line["value"]["path"]).write_bytes(b64decode(line["value"]["content"]))
+            url = f"{exchange.server.ours.url}/{match[1]}/commit/{commit_of(match[1])}"
+            exchange.answer_json({"success": True, "commitOid": commit_of(match[1]), "commitUrl": url})
+        elif path == "/api/validate-yaml":
+            exchange.answer_json({"errors": [], "warnings": []})
+        else:
+            return False
+        return True
 
     def _describe(self, exchange: Exchange, root: Path, name: str, revision: str, shown: str) -> None:
         folder = root / name
