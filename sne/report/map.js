@@ -744,6 +744,8 @@
     const search = byId("search");
     search.addEventListener("input", () => {
       state.query = search.value.trim().toLowerCase();
+      state.group = null; // a search is among all networks
+      showCard();
       showHits();
       update();
     });
