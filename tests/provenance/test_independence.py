@@ -8,7 +8,7 @@ import torch
 from provenance.descendants import perceptron
 
 from sne import read_network
-from sne.provenance.independence import Agreement, fixed_points_p_value, judge_independence
+from sne.provenance.independence import FAVOUR, Agreement, fixed_points_p_value, judge_independence
 from sne.provenance.units import Units, best_match
 from sne.symmetry import symmetry_of
 
@@ -37,6 +37,26 @@ def test_fixed_points_of_several_groups_are_added():
         expected = sum(count >= least for count in sums) / len(sums)
         found = fixed_points_p_value([Agreement("a", 3, min(3, least)), Agreement("b", 4, max(0, least - 3))])
         assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+def test_favoured_agreement_against_all_permutations(size):
+    """Each permutation is drawn with a probability that grows by a random factor per fixed point."""
+    fixed = torch.tensor([sum(i == one for i, one in enumerate(order)) for order in permutations(range(size))])
+    factors = torch.distributions.Gamma(4.0, 4.0).sample((200_000, 1)).double()
+    chances = factors**fixed / (factors**fixed).sum(1, keepdim=True)
+    for least in range(size + 1):
+        expected = float(chances[:, fixed >= least].sum(1).mean())
+        found = fixed_points_p_value([Agreement("a", size, least)], favour=4.0)
+        assert found == pytest.approx(expected, rel=0.03)
+    assert found >= 1 / factorial(size), "no rarer than for uniform permutations"
+
+
+def test_units_of_the_same_types_are_weaker_evidence_in_any_order():
+    """Agreement of two independent CNNs that learned the same images: the stored order says .37."""
+    agreements = [Agreement("a", 8, 5), Agreement("b", 6, 3), Agreement("c", 4, 4), Agreement("d", 20, 7)]
+    assert fixed_points_p_value(agreements) < 1e-7
+    assert fixed_points_p_value(agreements, favour=FAVOUR) > 1e-6
 
 
 def test_p_values_of_independent_networks_are_no_smaller_than_uniform():
