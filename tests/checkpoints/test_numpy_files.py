@@ -159,3 +159,25 @@ def test_bombs_and_bad_members(tmp_path):
         archive.writestr("a.npy", b"x")
     with pytest.raises(CheckpointError, match="an unknown method"):
         read_network(tmp_path / "bz.npz")
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_values_that_do_not_fit_their_checksum_are_refused(save, tmp_path):
+    arrays = {"0.weight": drawn(64, 48), "2.weight": drawn(10, 64)}
+    save(tmp_path / "whole.npz", **arrays)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    refused = 0
+    for position in range(600, len(whole) - 600, 1999):
+        damaged = bytearray(whole)
+        damaged[position] ^= 0x10
+        (tmp_path / "damaged.npz").write_bytes(damaged)
+        try:
+            network = read_network(tmp_path / "damaged.npz")
+            values = {p.tensor: network.read(p) for _, p in network.parts()}
+        except CheckpointError:
+            refused += 1
+            continue
+        assert all(np.array_equal(values[name].flatten(1).numpy(), array) for name, array in arrays.items())
+    assert refused >= 5
+    network = read_network(tmp_path / "whole.npz")
+    assert all(np.array_equal(network.read(p).flatten(1).numpy(), arrays[p.tensor]) for _, p in network.parts())

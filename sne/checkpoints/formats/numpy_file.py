@@ -62,14 +62,16 @@ def open_npz(file: FilePath, select: str | None = None) -> ArrayTensors:
             arrays[path] = StoredArray(path, header.shape, header.dtype)
 
     def read(array: StoredArray) -> Tensor:
-        header = headers[array.key]
-        return header.decode(members[f"{array.key}.npy"].read(header.start, header.num_bytes))
+        header, member = headers[array.key], members[f"{array.key}.npy"]
+        member.verify()
+        return header.decode(member.read(header.start, header.num_bytes))
 
     def read_range(array: StoredArray, start: int, stop: int) -> Tensor | None:
         header, member = headers[array.key], members[f"{array.key}.npy"]
         if not member.is_seekable or not header.is_row_major:
             return None
         size = header.element.itemsize
+        member.verify()
         return header.decode(member.read(header.start + start * size, (stop - start) * size), (stop - start,))
 
     return open_arrays(file, arrays, read, notes, read_range=read_range)

@@ -16,6 +16,7 @@ from sne.errors import CheckpointError
 _SPARE = 64 * 2**20
 _GROWTH = 8
 _STEP = 2**20
+_DAMAGED = "damaged: the content of a member of the archive does not fit its checksum"
 
 
 class StoredBytes(abc.ABC):
@@ -82,6 +83,13 @@ class StoredBytes(abc.ABC):
         """
         length = max(0, min(length, self.size - start))
         return self.read(start, length).numpy().tobytes()
+
+    def verify(self) -> None:
+        """Compares the whole run with its checksum, once, where one is known and the run can be read locally.
+
+        Raises:
+            CheckpointError: If they differ.
+        """
 
     def check(self, start: int, length: int) -> None:
         """Checks that a range lies within the run.
@@ -183,12 +191,14 @@ class FileBytes(StoredBytes):
         mapped: The file.
         start: Offset of the first byte in the file.
         size: Number of bytes.
+        crc: CRC-32 of the bytes; None if it is not known.
     """
 
-    def __init__(self, mapped: MappedFile, start: int, size: int):
+    def __init__(self, mapped: MappedFile, start: int, size: int, crc: int | None = None):
         super().__init__(mapped.path, size)
         self._mapped = mapped
         self._start = start
+        self._crc = crc
 
     @property
     def is_seekable(self) -> bool:
@@ -211,6 +221,17 @@ class FileBytes(StoredBytes):
         if self._start + start + length > self._mapped.size:
             raise CheckpointError(self.file, "truncated: the file ends inside a storage")
         return self._mapped.read(self._start + start, length)
+
+    def verify(self) -> None:
+        """Compares the run with its checksum."""
+        if self._crc is None:
+            return
+        found = 0
+        for position in range(0, self.size, _STEP):
+            found = zlib.crc32(self.read(position, min(_STEP, self.size - position)).numpy(), found)
+        if found != self._crc:
+            raise CheckpointError(self.file, _DAMAGED)
+        self._crc = None
 
     def buffer(self) -> tuple[bytes | mmap.mmap, int]:
         """Returns a copy of short runs, and the mapped file for long ones."""
@@ -276,11 +297,13 @@ class DeflatedBytes(StoredBytes):
     Args:
         packed: The compressed bytes.
         size: Number of bytes that the archive claims for the member.
+        crc: CRC-32 of the member, with which it is compared when all of it is decompressed.
     """
 
-    def __init__(self, packed: StoredBytes, size: int):
+    def __init__(self, packed: StoredBytes, size: int, crc: int):
         super().__init__(packed.file, size)
         self._packed = packed
+        self._crc = crc
 
     @property
     def is_seekable(self) -> bool:
@@ -329,4 +352,6 @@ class DeflatedBytes(StoredBytes):
             raise CheckpointError(self.file, f"damaged zip archive: {error}") from error
         if len(result) < end:
             raise CheckpointError(self.file, f"damaged zip archive: a member of {self.size} bytes has {len(result)}")
+        if end == self.size and zlib.crc32(result) != self._crc:
+            raise CheckpointError(self.file, _DAMAGED)
         return torch.frombuffer(result or bytearray(1), dtype=torch.uint8)[:end]

@@ -54,7 +54,9 @@ def read_members(file: FilePath) -> dict[str, StoredBytes]:
         else:
             start = _content_start(file, mapped, info.header_offset)
             end, last = start + info.compress_size, info.filename
-            packed = FileBytes(mapped, start, info.compress_size)
+            packed = FileBytes(
+                mapped, start, info.compress_size, info.CRC if info.compress_type == zipfile.ZIP_STORED else None
+            )
         if end > mapped.size:
             raise CheckpointError(file, f"truncated: {info.filename!r} ends at byte {end} of {mapped.size}")
         if info.flag_bits & 1:
@@ -64,7 +66,7 @@ def read_members(file: FilePath) -> dict[str, StoredBytes]:
                 raise CheckpointError(file, f"member {info.filename!r} has two different sizes")
             members[info.filename] = packed
         elif info.compress_type == zipfile.ZIP_DEFLATED:
-            members[info.filename] = DeflatedBytes(packed, info.file_size)
+            members[info.filename] = DeflatedBytes(packed, info.file_size, info.CRC)
         else:
             raise CheckpointError(file, f"member {info.filename!r} is compressed by an unknown method")
     return members
