@@ -20,8 +20,8 @@ PredictorFolder = Annotated[
     str,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of a predictor, as written by sne train, the name of a packaged one, or hf://org/name. The packaged "
-        "predictor knows small image classifiers.",
+        help="Folder of a predictor, as written by sne train, the name of a packaged one, or hf://org/name. The "
+        "packaged predictor knows small image classifiers.",
     ),
 ]
 BatchSize = Annotated[

@@ -30,7 +30,8 @@ FAVOUR = 4.0
 """Shape of the gamma distribution of the factor by which agreement of two matchings is favoured, in any order.
 
 Of independent networks that learned the same task, some pairs have units of the same types, on which both matchings
-agree. Its mean is one and its standard deviation one half, with which p-values of independent pairs are not too small."""
+agree. The mean of the factor is one and its standard deviation one half; p-values of independent pairs are then not too
+small."""
 
 _TERMS = 40
 _FACTORS = 100

@@ -61,7 +61,7 @@ def test_what_is_no_predictor_is_refused(hub, monkeypatch):
             Predictor.from_pretrained(address)
         assert "\n" not in str(raised.value)
     monkeypatch.setenv("HF_TOKEN", "wrong")
-    with pytest.raises(PredictorError, match="ada/other: cannot be pushed: .*401"):
+    with pytest.raises(PredictorError, match=r"ada/other: cannot be pushed: .*401"):
         Predictor.from_pretrained().push_to_hub("ada/other")
 
 

@@ -84,13 +84,6 @@ class StoredBytes(abc.ABC):
         length = max(0, min(length, self.size - start))
         return self.read(start, length).numpy().tobytes()
 
-    def verify(self) -> None:
-        """Compares the whole run with its checksum, once, where one is known and the run can be read locally.
-
-        Raises:
-            CheckpointError: If they differ.
-        """
-
     def check(self, start: int, length: int) -> None:
         """Checks that a range lies within the run.
 
@@ -223,7 +216,11 @@ class FileBytes(StoredBytes):
         return self._mapped.read(self._start + start, length)
 
     def verify(self) -> None:
-        """Compares the run with its checksum."""
+        """Compares the run with its checksum, once, if it has one.
+
+        Raises:
+            CheckpointError: If they differ.
+        """
         if self._crc is None:
             return
         found = 0
