@@ -54,11 +54,16 @@ def runs(tmp_path):
     return tmp_path / "runs"
 
 
+def heed_interrupts():
+    """Shells start jobs in the background with SIGINT ignored, which their children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_watching(folder, *options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80"}
     return subprocess.Popen(
         [sys.executable, "-m", "sne", "watch", str(folder), "--interval", "0.3", *options],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heed_interrupts,
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def broken_state() -> dict[str, torch.Tensor]:
 
 def test_checkpoints_of_one_run_look_different(predictor):
     """The verdict of an untrained, a half-trained, a trained and a broken network, by what they are."""
-    cards = {steps: sne.card(trained_classifier(steps), predictor=predictor) for steps in (0, 10, 100)}
+    cards = {steps: sne.card(trained_classifier(steps), predictor=predictor) for steps in (0, 15, 100)}
     cards[-1] = sne.card(broken_state(), predictor=predictor)
     states = {steps: card.contents.judgement.state for steps, card in cards.items()}
     assert list(states.values()) == [State.UNTRAINED, State.MIDDLING, State.GOOD, State.BROKEN]
