@@ -225,7 +225,7 @@ class FileBytes(StoredBytes):
             return
         found = 0
         for position in range(0, self.size, _STEP):
-            found = zlib.crc32(self.read(position, min(_STEP, self.size - position)).numpy(), found)
+            found = zlib.crc32(self.read_bytes(position, _STEP), found)
         if found != self._crc:
             raise CheckpointError(self.file, _DAMAGED)
         self._crc = None
