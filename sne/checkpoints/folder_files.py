@@ -54,9 +54,13 @@ class FolderFiles:
 
     @property
     def is_one_network(self) -> bool:
-        """Whether the folder is laid out as one network: a file with a usual name, an index, or shards."""
+        """Whether the folder is laid out as one network: a file with a usual name, an index, or shards.
+
+        An adapter is one only where it stands alone, since `open_folder` passes over it beside other checkpoints.
+        """
+        names = [name for name in self.names if stem_of(name) != ADAPTER] or self.names
         return bool(self.indexes) or any(
-            stem_of(name) in USUAL or SHARD.match(stem_of(name)) or PARALLEL.match(name) for name in self.names
+            stem_of(name) in USUAL or SHARD.match(stem_of(name)) or PARALLEL.match(name) for name in names
         )
 
 

@@ -31,7 +31,7 @@ def lineage(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[SOURCE]...",
+            metavar="SOURCE",
             show_default=False,
             help="Checkpoints, globs, folders of checkpoints, zoos, or - to read one path per line from stdin.",
         ),

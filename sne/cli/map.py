@@ -118,7 +118,8 @@ def map(
                 choose_executor=partial(choose_executor, workers=workers, ray=ray), on_progress=progress, say=warn,
             )  # fmt: skip
     except ReportError:
-        failures.report(len(failures))  # why no network can be read
+        for path in failures:  # why no network can be read
+            warn(failures.line(path))
         raise
     for notes in (doubts, failures):
         put_in_order(notes, sorted(notes))

@@ -21,7 +21,7 @@ def search(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[FILE]...",
+            metavar="FILE",
             show_default=False,
             help="Checkpoints whose relatives are sought: files, globs, folders, or - for one path per line on stdin.",
         ),

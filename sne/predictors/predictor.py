@@ -128,7 +128,7 @@ class Predictor:
         for prop in self.properties:
             if prop.name == name:
                 return prop
-        raise PredictorError(f"predicts {', '.join(p.name for p in self.properties)}, not {name!r}")
+        raise PredictorError(f"the predictor predicts {', '.join(p.name for p in self.properties)}, not {name!r}")
 
     def to(self, device: str | torch.device) -> "Predictor":
         """Moves the experts to a device; networks follow by themselves."""

@@ -60,6 +60,16 @@ def test_an_adapter_is_read_only_alone(tmp_path):
     assert "an adapter" in is_read(tmp_path)["adapter_model.safetensors"]
 
 
+def test_an_adapter_beside_several_checkpoints_is_one_more_file(tmp_path):
+    names = ["adapter_model.safetensors", "first.pt", "second.pt"]
+    save_file(other(), tmp_path / names[0])
+    assert expand_sources(tmp_path) == [str(tmp_path)]
+    for name in names[1:]:
+        torch.save(STATE, tmp_path / name)
+    assert expand_sources(tmp_path) == [str(tmp_path / name) for name in names]
+    assert all(read_network(path).num_weights > 0 for path in expand_sources(tmp_path))
+
+
 def test_a_network_is_selected_in_a_folder(tmp_path):
     both = {f"{name}.{key}": value * scale for name, scale in (("net", 1), ("ema", 2)) for key, value in STATE.items()}
     save_file(both, tmp_path / "a.safetensors")

@@ -1,6 +1,7 @@
 """`sne map`."""
 
 import pytest
+import torch
 from report.map_cases import islands
 
 from sne.report.map_data import MapData
@@ -63,4 +64,13 @@ def test_an_empty_table_is_told(sne_command, tmp_path):
 def test_files_that_cannot_be_read_are_named_where_none_can(sne_command, tmp_path):
     (tmp_path / "broken.pt").write_bytes(b"no checkpoint")
     done = sne_command("map", tmp_path / "broken.pt", "--out", tmp_path / "map.html")
-    assert done.status == 2 and "broken.pt" in done.err and len(done.err.splitlines()) == 1
+    first, last = done.err.splitlines()
+    assert done.status == 2 and "broken.pt" in first and "no network can be read" in last
+
+
+def test_files_that_cannot_be_read_do_not_hide_another_mistake(sne_command, tmp_path):
+    torch.save(torch.nn.Linear(3, 2).state_dict(), tmp_path / "good.pt")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    done = sne_command("map", tmp_path, "--out", tmp_path / "map.html", "--colour", "speed", "--no-lineage")
+    first, last = done.err.splitlines()
+    assert done.status == 2 and "the file is empty" in first and "no property 'speed'" in last
