@@ -39,6 +39,9 @@ ENOUGH = 300
 ANY_SCALE = "other "
 """How the name of a distribution begins whose scale is none of the usual ones."""
 
+BEYOND = 1.005
+"""Ratio of a value to the end of a uniform distribution from which it was not drawn; rounding leaves less."""
+
 SHAPES = {"normal": "normal", "uniform": "uniform", "truncated": "truncated normal"}
 """Names of the shapes of distributions."""
 
@@ -104,7 +107,8 @@ def initialiser_of(layer: Layer, part: Part, sample: Float[Tensor, "rows columns
         sample: Its entries [out, in times kernel positions], or a rectangle of them.
 
     Returns:
-        The name. Of a hundred weights drawn by an initialiser of the table, about one agrees with none.
+        The name. Of a hundred weights drawn by an initialiser of the table, about one agrees with none. Weights that
+        only lack the edge of a uniform one, since some values are beyond it, have moved and agree with none.
 
     Example:
         >>> from sne.networks import Role
@@ -117,13 +121,16 @@ def initialiser_of(layer: Layer, part: Part, sample: Float[Tensor, "rows columns
     if sample.numel() < FEWEST:
         return ""
     name, most = "", AGREES
+    largest, has_moved = float(sample.abs().max()), False
     for candidate in initialisers(layer, part):
         found = randomness(sample, candidate.kind, candidate.std)
-        if found > most:
+        if candidate.kind == "uniform" and largest > BEYOND * math.sqrt(3) * candidate.std:
+            has_moved |= found > AGREES
+        elif found > most:
             name, most = candidate.name, found
     if name or is_orthogonal(sample):
         return name or "orthogonal"
-    if sample.numel() < ENOUGH:
+    if sample.numel() < ENOUGH or has_moved:
         return ""
     std = float(sample.double().square().mean().sqrt())
     free = next((kind for kind in SHAPES if randomness(sample, kind, std) > AGREES), "")

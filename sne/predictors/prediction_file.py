@@ -1,6 +1,7 @@
 """Predictions as a table in a file: one row per network, for spreadsheets and data frames."""
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,9 @@ from sne.errors import PredictorError
 from sne.predictors.frames import PATH
 from sne.predictors.prediction import Prediction
 from sne.work import replacing
+
+_FORMULA = re.compile(r"\s*[=+\-@]|[\t\r]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 TABLE_SUFFIXES = (".csv", ".parquet")
 """Endings of the names of files that hold tables of predictions."""
@@ -66,7 +70,8 @@ def write_predictions(
     """Writes predictions as a table, whole or not at all.
 
     Args:
-        out: The file: .csv (UTF-8, empty cells where there is no value) or .parquet.
+        out: The file: .csv (UTF-8, empty cells where there is no value) or .parquet. In a .csv file, a path that
+            begins like a formula of a spreadsheet is written with ./ before it, any other text with an apostrophe.
         predictions: As for `table_columns`, and in the order of the rows.
         warnings: As for `table_columns`.
 
@@ -80,8 +85,9 @@ def write_predictions(
         if Path(out).suffix == ".csv":
             with partial.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(columns)
-                writer.writerows(zip(*(map(_cell, column) for column in columns.values()), strict=True))
+                writer.writerow(map(_cell, columns))
+                cells = [map(_path_cell if name == PATH else _cell, column) for name, column in columns.items()]
+                writer.writerows(zip(*cells, strict=True))
         else:
             _write_parquet(partial, columns)
 
@@ -107,7 +113,16 @@ def _readable(name: str) -> str:
 
 
 def _cell(value: Any) -> Any:
+    """Returns a value as a cell of a .csv file, which no spreadsheet takes for a formula."""
+    if isinstance(value, str):
+        value = value.replace("\r", "\\r")  # csv does not quote it, and readers take it for the end of a row
+        return f"'{value}" if _FORMULA.match(value) and not _NUMBER.fullmatch(value) else value
     return str(value).lower() if isinstance(value, bool) else value
+
+
+def _path_cell(path: str) -> str:
+    """Returns a path as a cell; programs that read the table find the same file."""
+    return _cell(f"./{path}" if _FORMULA.match(path) else path)
 
 
 def _write_parquet(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:

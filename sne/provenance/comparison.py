@@ -273,7 +273,8 @@ def _kept_units(one: Network, other: Network, matching: Matching) -> KeptUnits |
 
 
 def _without_units(one: Network, other: Network, kept: KeptUnits) -> Comparison:
-    why = f"{kept.num_units - kept.num_kept} of {kept.num_units} units of some layers removed; the others are equal"
+    removed = f"{kept.num_units - kept.num_kept} of {kept.num_units} units of some layers"
+    why = f"{removed if kept.num_units else 'some inputs'} removed; the others are equal"
     verdict = Verdict(Relation.PRUNED, kept.child, 1.0, why)
     standing = Standing(kept.found, verdict, Test(None, 1.0), (), "")
     matching = Matching(tuple(evidence.pair for evidence in kept.found), (), ())

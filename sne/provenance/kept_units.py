@@ -1,5 +1,6 @@
 """Networks with fewer units: is each tensor a part of the rows and columns of the other network's tensor?"""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ MOST_WEIGHTS = 200_000_000
 
 KEY_COLUMNS = 8
 """Largest number of columns by which rows are recognised before they are compared as a whole."""
+
+
+LEAST_BITS = 64.0
+"""Least information in the matrices of the smaller network, without that of which units were kept."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ def kept_units(first: Network, second: Network) -> KeptUnits | None:
     """Tests whether one network is the other one without some of its units, with equal values.
 
     Rows and columns of each matrix are recognised by their values, in any order, so that nothing needs to be known of
-    how layers are connected.
+    how layers are connected. Matrices with too few different values, such as constant ones, show nothing.
 
     Args:
         first: A network.
@@ -54,15 +59,18 @@ def kept_units(first: Network, second: Network) -> KeptUnits | None:
     child = _smaller(pairs)
     if not child or max(first.num_weights, second.num_weights) > MOST_WEIGHTS:
         return None
-    found, counts = [], [0, 0]
+    found, counts, bits = [], [0, 0], 0.0
     for pair in sorted(pairs, key=lambda pair: pair.first.part.num_entries):  # the cheapest ones are refused first
         whole, part = (network.read(place.part) for network, place in _larger_first(pair, first, second, child))
         kept = _kept_rows(whole, part) if part.shape[1] * part.shape[2] == 1 else _kept_grid(whole, part)
         if kept is None:
             return None
+        bits += _information(whole, part)
         found.append(compare_values(pair, kept, part) if child == 1 else compare_values(pair, part, kept))
         if len(part) < len(whole) and part.shape[1] * part.shape[2] > 1:
             counts = [counts[0] + len(part), counts[1] + len(whole)]
+    if bits < LEAST_BITS:
+        return None
     order = {id(pair): number for number, pair in enumerate(pairs)}
     found.sort(key=lambda evidence: order[id(evidence.pair)])
     return KeptUnits(child, tuple(found), *counts)
@@ -101,6 +109,25 @@ def _smaller(pairs: Sequence[Pair]) -> int:
 def _larger_first(pair: Pair, first: Network, second: Network, child: int) -> list[tuple[Network, Place]]:
     both = [(first, pair.first), (second, pair.second)]
     return both if child == 1 else both[::-1]
+
+
+def _information(whole: Float[Tensor, "rows columns kernel"], part: Float[Tensor, "some few kernel"]) -> float:
+    """Returns how many bits the values of a part have, without those by which its rows and columns were chosen.
+
+    Example:
+        >>> _information(torch.ones(8, 8, 1), torch.ones(4, 8, 1)) < 0
+        True
+    """
+    if part.shape[1] * part.shape[2] == 1:
+        return 0.0
+    counts = part.flatten().unique(return_counts=True)[1].double()
+    entropy = float((counts * (math.log2(part.numel()) - counts.log2())).sum())
+    choices = (
+        math.lgamma(many + 1) - math.lgamma(many - few + 1)
+        for many, few in zip(whole.shape[:2], part.shape[:2], strict=True)
+        if few < many
+    )
+    return entropy - sum(choices) / math.log(2)
 
 
 def _kept_rows(whole: Float[Tensor, "rows 1 1"], part: Float[Tensor, "some 1 1"]) -> Tensor | None:

@@ -91,3 +91,17 @@ def test_a_large_layer_without_a_bias_is_named_by_contrast():
 
 def test_constant_weights_are_no_untrained_network():
     assert found({"fc.weight": torch.randn(8, 8), "fc.bias": torch.randn(8)}) == set()
+
+
+def test_values_beyond_the_edge_show_training():
+    """A short training with small steps moves weights so little that only the edge shows it."""
+    torch.manual_seed(0)
+    layers = [nn.Linear(48, 48) for _ in range(4)]
+    moved = {
+        f"{i}.{name}": value.detach().clone() for i, one in enumerate(layers) for name, value in one.named_parameters()
+    }
+    for value in moved.values():
+        value += torch.randn(value.shape) * (0.02 / 48**0.5)
+    assert found(moved) == set()
+    reset = {"1.weight": layers[1].weight.detach(), "1.bias": layers[1].bias.detach()}
+    assert found(moved | reset) == {("untrained-layer", "1")}, "one layer that was reset is not the network"

@@ -74,3 +74,18 @@ def test_an_old_table_is_kept_if_the_new_one_fails(tmp_path):
     with pytest.raises(WriteError, match="it is a folder"):
         (tmp_path / "f.csv").mkdir()
         write_predictions(tmp_path / "f.csv", TABLE)
+
+
+@pytest.mark.parametrize("name", ["=1+1.pt", "+a.pt", "-a.pt", "@a.pt", "\t=1.pt", " =1.pt", "\r=1.pt"])
+def test_csv_holds_no_formulas(tmp_path, name):
+    hostile = Prediction(name, "=class", "=1+1", probabilities={"=1+1": 0.75, "-1": 0.25})
+    write_predictions(tmp_path / "t.csv", [[hostile]], {name: ["@reason"]})
+    head, row = csv.reader((tmp_path / "t.csv").open(newline="", encoding="utf-8"))
+    assert row[0] == "./" + name.replace("\r", "\\r"), "the same file for a program"
+    assert head[1:3] == ["'=class", "'=class_probability"] and row[1] == "'=1+1" and row[-1] == "'@reason"
+
+
+def test_csv_keeps_classes_that_are_numbers(tmp_path):
+    write_predictions(tmp_path / "t.csv", [[Prediction("a.pt", "label", "-1", probabilities={"-1": 1.0})]])
+    (row,) = csv.DictReader((tmp_path / "t.csv").open(newline="", encoding="utf-8"))
+    assert row["label"] == "-1"

@@ -118,3 +118,25 @@ def test_a_smaller_vocabulary_is_not_pruned():
     words = {"embed.weight": torch.randn(100, 16), "fc.weight": torch.randn(24, 16), "head.weight": torch.randn(9, 24)}
     found = sne.compare(words, {**words, "embed.weight": words["embed.weight"][:80]})
     assert found.related and found.relation is not sne.Relation.PRUNED
+
+
+@pytest.mark.parametrize("sizes", [(2, 4, 1), (8, 16, 4)])
+@pytest.mark.parametrize("kind", ["constant", "signs"])
+def test_equal_values_by_chance_are_no_removed_units(sizes, kind):
+    def network(inputs, hidden, outputs):
+        generator = torch.Generator().manual_seed(hidden)
+        shapes = {"0.weight": (hidden, inputs), "2.weight": (outputs, hidden)}
+        signs = {name: torch.randn(shape, generator=generator).sign() for name, shape in shapes.items()}
+        values = signs if kind == "signs" else {name: torch.full(shape, 0.1) for name, shape in shapes.items()}
+        return values | {"0.bias": torch.zeros(hidden), "2.bias": torch.zeros(outputs)}
+
+    inputs, hidden, outputs = sizes
+    small = network(inputs, hidden // 2, outputs)
+    assert kept_units(sne.read_network(network(*sizes)), sne.read_network(small)) is None
+
+
+def test_removed_inputs_are_named():
+    torch.manual_seed(0)
+    whole = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)).state_dict()
+    found = sne.compare(whole, whole | {"0.weight": whole["0.weight"][:, :5].clone()})
+    assert (found.relation, found.why) == ("pruned", "some inputs removed; the others are equal")

@@ -193,3 +193,14 @@ def test_a_folder_is_a_network(tmp_path):
     (tmp_path / "hub").mkdir()
     save_file(mlp_state(torch.Generator().manual_seed(0), width=5, gain=1.0), tmp_path / "hub" / "model.safetensors")
     assert described().transform([str(tmp_path / "hub")]).shape[0] == 1
+
+
+def test_a_file_replaced_with_its_time_kept_is_read_again(tmp_path):
+    path = tmp_path / "a.safetensors"
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for _ in range(2):
+        save_file({name: torch.randn(shape, generator=generator) for name, shape in (("0.weight", (8, 8)),)}, path)
+        os.utime(path, (1000, 1000))
+        found.append(NetworkEncoder().fit_transform([path]))
+    assert not np.allclose(*found)
