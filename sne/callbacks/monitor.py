@@ -179,12 +179,18 @@ def _values(prediction: Prediction) -> dict[str, float | None]:
 
 @contextmanager
 def _nothing_changed() -> Iterator[None]:
-    """Restores the random generators of Python, NumPy and torch's CPU, and computes without gradients."""
+    """Restores the random generators of Python, NumPy and torch's CPU, and computes without gradients.
+
+    The dtype, the device and the autocast of the training do not count meanwhile.
+    """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    dtype = torch.get_default_dtype()
     try:
-        with torch.no_grad():
+        torch.set_default_dtype(torch.float32)
+        with torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):
             yield
     finally:
+        torch.set_default_dtype(dtype)
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])

@@ -102,3 +102,16 @@ def test_mistakes(predictor):
         Monitor(predictor, properties=["size"])
     with pytest.raises(PredictorError, match="expected a number above 0"):
         Schedule(0, 0)
+
+
+def test_defaults_of_the_training_do_not_count(predictor, network):
+    expected = Monitor(predictor).read(network)
+    assert "sne/test_accuracy" in expected
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert Monitor().read(network) == expected
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with torch.device("meta"), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Monitor(predictor).read(network) == expected
