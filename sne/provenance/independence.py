@@ -8,7 +8,7 @@ from math import exp, lgamma
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import gamma
+from scipy.special import gammaincinv
 from torch import Tensor
 
 from sne.provenance.alignment import align_signs, move_units
@@ -226,6 +226,6 @@ def _fixed_points(units: int, favour: float | None) -> Float[np.ndarray, " count
     uniform = np.array([exp(-lgamma(k + 1)) * terms[min(units - k, _TERMS - 1)] for k in counts])
     if favour is None:
         return uniform
-    factors = gamma.ppf((np.arange(_FACTORS) + 0.5) / _FACTORS, favour, scale=1 / favour)
+    factors = gammaincinv(favour, (np.arange(_FACTORS) + 0.5) / _FACTORS) / favour
     favoured = uniform * factors[:, None] ** counts
     return (favoured / favoured.sum(1, keepdims=True)).mean(0)
