@@ -2,16 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, final
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sne.encoders import TensorSetEncoder
 from sne.networks import Layer, Network
-from sne.networks.part import RangeSource, TensorInfo, TensorSource
+from sne.networks.shuffled import shuffled
 from sne.predictors import Predictor
 from sne.predictors.experts import NeuralExpert
 
@@ -98,7 +97,7 @@ def find_influence(predictor: Predictor, network: Network, *, seed: int = 0) -> 
         return None
     draws = max(1, min(MOST_DRAWS, MOST_READ // (20 * len(groups) * network.num_weights)))
     known = Predictor(predictor.encoder, predictor.properties, predictor.experts, predictor.weights)
-    copies = [_shuffled(network, group, seed + draw) for group in groups for draw in range(draws)]
+    copies = [shuffled(network, seed + draw, group) for group in groups for draw in range(draws)]
     found = known.values([network, *copies])
     attention = _attention(known, network)
     result = []
@@ -162,48 +161,3 @@ def _attention(predictor: Predictor, network: Network) -> dict[str, float] | Non
             totals[name] = totals.get(name, 0.0) + weight * share
         whole += weight
     return {name: total / whole for name, total in totals.items()} if whole else None
-
-
-@final
-@dataclass(frozen=True)
-class _PartlyShuffled:
-    """A source some of whose tensors are shuffled.
-
-    Args:
-        source: The source as it is.
-        names: The tensors that are shuffled.
-        seed: Random seed.
-    """
-
-    source: TensorSource
-    names: frozenset[str]
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Name of the source."""
-        return self.source.name
-
-    @property
-    def infos(self) -> Mapping[str, TensorInfo]:
-        """Every stored tensor by name."""
-        return self.source.infos
-
-    def load(self, name: str) -> Tensor:
-        """Loads a tensor, in random order if it is one of those that are shuffled."""
-        values = self.source.load(name)
-        if name not in self.names:
-            return values
-        generator = torch.Generator().manual_seed(self.seed)
-        return values.flatten()[torch.randperm(values.numel(), generator=generator)].reshape(values.shape)
-
-    def load_range(self, name: str, start: int, stop: int) -> Tensor | None:
-        """Loads a range of a tensor that is not shuffled."""
-        if name in self.names or not isinstance(self.source, RangeSource):
-            return None
-        return self.source.load_range(name, start, stop)
-
-
-def _shuffled(network: Network, layers: Sequence[Layer], seed: int) -> Network:
-    names = frozenset(part.tensor for layer in layers for part in layer.parts)
-    return replace(network, source=_PartlyShuffled(network.source, names, seed))

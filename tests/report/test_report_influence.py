@@ -5,6 +5,7 @@ import torch
 from report.report_checkpoints import classifier, transformer_state
 
 import sne
+from sne.networks.shuffled import shuffled
 from sne.predictors import Predictor
 from sne.report import influence
 from sne.report.influence import find_influence
@@ -24,7 +25,8 @@ def test_the_change_is_that_of_a_copy_whose_layer_is_shuffled(predictor, monkeyp
     for group in found.groups:
         copy = dict(state)
         for name in (f"{group.layers[0]}.weight", f"{group.layers[0]}.bias"):
-            order = torch.randperm(state[name].numel(), generator=torch.Generator().manual_seed(3))
+            seed = 3 + list(state).index(name)
+            order = torch.randperm(state[name].numel(), generator=torch.Generator().manual_seed(seed))
             copy[name] = state[name].flatten()[order].reshape(state[name].shape)
         bare = Predictor(predictor.encoder, predictor.properties, predictor.experts, predictor.weights)
         before, after = (bare.values([sne.read_network(s)])["test_accuracy"][0] for s in (state, copy))
@@ -82,7 +84,7 @@ def test_layers_are_joined_and_large_networks_left_out(predictor, monkeypatch):
 def test_no_layer_is_read_beyond_what_is_shuffled(predictor):
     """The copies share the source: what is not shuffled is what the file holds."""
     network = sne.read_network(classifier())
-    copy = influence._shuffled(network, network.layers[:1], 0)
+    copy = shuffled(network, 0, network.layers[:1])
     first, rest = network.layers[0], network.layers[1:]
     assert not torch.equal(copy.read(first.parts[0]), network.read(first.parts[0]))
     for layer in rest:
