@@ -40,6 +40,24 @@ def doubts(network: Network) -> list[str]:
     return list(_find(network))
 
 
+def is_incomplete(network: Network) -> bool:
+    """Whether a network, as it was read, is a part of one, or nothing that is known: what it predicts is not known.
+
+    A network that a program has rewritten is whole.
+
+    Args:
+        network: A network that was read from a checkpoint.
+
+    Example:
+        >>> import torch
+        >>> from sne import read_network
+        >>> state = {"a.weight": torch.ones(2, 3), "b.weight": torch.full((4, 2), torch.nan)}
+        >>> is_incomplete(read_network(state, allow_nonfinite=True))
+        True
+    """
+    return any(doubt not in REWRITTEN for doubt in _find(network))
+
+
 def _find(network: Network) -> Iterator[str]:
     if all(layer.type is LayerType.OTHER for layer in network.layers):
         yield "no layer was recognised by its type"

@@ -12,6 +12,7 @@ from torch import Tensor
 from sne.encoders import Limits, NetworkEncoder
 from sne.networks import Network
 from sne.predictors.domain import LEAST_P, Domain
+from sne.predictors.doubts import is_incomplete
 from sne.predictors.experts import Expert, MemberStack, Prepared, predict_together, prepare
 from sne.predictors.prediction import Sample
 from sne.predictors.properties import Property, num_outputs
@@ -101,7 +102,8 @@ class ExpertSum:
     def _compute_together(self, block: list[Network], limits: Limits) -> Computed:
         """Predicts and encodes networks that are read together."""
         reads_description = self._domain is not None or any(expert.reads_description for expert in self._experts)
-        return self.combine(prepare(self._encoder, block, with_description=reads_description, limits=limits))
+        prepared = prepare(self._encoder, block, with_description=reads_description, limits=limits)
+        return self.combine(prepared, torch.tensor([is_incomplete(network) for network in block]))
 
     def is_sampled(self, network: Network, limits: Limits) -> bool:
         """Whether a budget leaves a sample of a network's weights."""
@@ -120,14 +122,19 @@ class ExpertSum:
         budget = limits.budget or num_read
         return both, Sample(num_read, network.num_weights, budget, share, differences)
 
-    def combine(self, prepared: Prepared) -> Computed:
+    def combine(self, prepared: Prepared, is_part: Bool[Tensor, " networks"]) -> Computed:
         """Adds up the weighted values and ranges of the experts; logits and embeddings stand side by side.
 
         Experts that have no weight for any of these networks are not asked, unless they have embeddings.
+
+        Args:
+            prepared: The networks.
+            is_part: Whether a part of a network is all that was read; it is outside the known domain then.
         """
         p_values = None
         if self._domain is not None and prepared.description is not None:
             p_values = torch.from_numpy(self._domain.p_values(prepared.description))
+            p_values = torch.where(is_part, torch.zeros_like(p_values), p_values)
         is_outside = _is_outside(p_values, len(prepared))
         rows = torch.where(is_outside[:, None, None], self._weights_outside, self._weights)
         asked = [n for n, expert in enumerate(self._experts) if expert.embedding_dim or bool(rows[:, n].any())]

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 
 from sne import read_network
+from sne.predictors import Predictor
 from sne.predictors.doubts import doubts
 
 BASE = {"q.base_layer.weight": torch.ones(8, 8)}
@@ -48,3 +50,25 @@ def test_folded_batch_norms_do(tmp_path):
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
     torch.onnx.export(module, (torch.zeros(1, 3, 8, 8),), str(tmp_path / "a.onnx"), dynamo=False)
     assert any("batch norm into" in doubt for doubt in doubts(read_network(tmp_path / "a.onnx")))
+
+
+def test_what_was_read_in_part_is_outside_the_known_domain():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 16), nn.ReLU(), nn.Linear(16, 10))
+    images, labels = load_digits(return_X_y=True)
+    inputs, targets = torch.tensor(images, dtype=torch.float32) / 16, torch.tensor(labels)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(inputs), targets).backward()
+        optimizer.step()
+    predictor = Predictor.from_pretrained()
+    whole = model.state_dict()
+    broken = {**whole, "2.weight": whole["2.weight"].clone().index_fill(0, torch.tensor([3]), torch.nan)}
+    assert predictor.predict([whole])[0].in_domain
+    (found,) = [
+        one
+        for one in predictor.predict([read_network(broken, allow_nonfinite=True)])
+        if one.property == "test_accuracy"
+    ]
+    assert found.in_domain is False and found.p_value == 0
