@@ -95,11 +95,11 @@ def _summary(found: "Comparison") -> dict[str, str]:
 
 
 def _p_value(value: float | None) -> str:
-    from sne.provenance.independence import LEAST_P
+    from sne.provenance.independence import LEAST_REPORTED
 
     if value is None:
         return "-"
-    return f"{value:.2g}" if value > LEAST_P else f"below {value:.0g}"
+    return f"{value:.2g}" if value > LEAST_REPORTED else f"below {value:.0g}"
 
 
 def _row(evidence: "Evidence") -> dict[str, Any]:

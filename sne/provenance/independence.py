@@ -23,7 +23,7 @@ CERTAIN = 1e-9
 SCALES = 1e-3
 """Tolerance of the logarithms of scales, which need not be exact to match units."""
 
-LEAST_P = 1e-300
+LEAST_REPORTED = 1e-300
 """Smaller p-values are given as this one."""
 
 FAVOUR = 4.0
@@ -133,7 +133,7 @@ def judge_independence(
         found.append(tuple(_in_any_order(pair[0], pair[1], some, seed, can_flip=is_canonical)))
         p_values.append(fixed_points_p_value(found[-1], favour=FAVOUR))
     num_tests = 1 + len(tests)
-    p_value = min(1.0, max(num_tests * min(p_values), LEAST_P))
+    p_value = min(1.0, max(num_tests * min(p_values), LEAST_REPORTED))
     return Independence(p_value, stored, found[0] if found else (), tuple(found[1:]), num_tests)
 
 
