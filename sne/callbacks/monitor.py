@@ -15,6 +15,7 @@ from torch import nn
 
 from sne.errors import PredictorError
 from sne.health import Severity, Verdict, check
+from sne.nn import in_float32
 from sne.predictors import Prediction, Predictor, choose_device
 
 BUDGET = 2_000_000
@@ -184,13 +185,10 @@ def _nothing_changed() -> Iterator[None]:
     The dtype, the device and the autocast of the training do not count meanwhile.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    dtype = torch.get_default_dtype()
     try:
-        torch.set_default_dtype(torch.float32)
-        with torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):
+        with in_float32(), torch.no_grad(), torch.device("cpu"), torch.autocast("cpu", enabled=False):
             yield
     finally:
-        torch.set_default_dtype(dtype)
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])

@@ -119,7 +119,8 @@ class StreamedNetwork:
         for place in range(len(self.parts)):
             for chunks in self.read_chunks(place):
                 values = chunks.double()
-                sums += torch.stack([torch.tensor(float(values.numel())), values.sum(), values.square().sum()]).cpu()
+                sums[0] += values.numel()
+                sums[1:] += torch.stack([values.sum(), values.square().sum()]).cpu()
         count, total, squares = sums.tolist()
         return count, total, squares
 

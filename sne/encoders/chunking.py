@@ -294,7 +294,7 @@ def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedN
         raise SneError(f"{networks[0].name}: expected a network with weights, found none")
     shapes = torch.tensor([part.arranged_shape for _, part in parts])
     counts = [rows * -(-length // chunk_size) for rows, length in (_rows(*s) for s in shapes.tolist())]
-    values = torch.zeros(len(networks), sum(counts), chunk_size)
+    values = torch.zeros(len(networks), sum(counts), chunk_size, dtype=torch.float32)
     for row, network in enumerate(networks):
         _fill(values[row], network, [part for _, part in parts], counts)
     lengths = torch.cat([_lengths(part.arranged_shape, chunk_size) for _, part in parts]).to(torch.int32)
@@ -311,7 +311,7 @@ def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedN
 
 def _fill(out: Tensor, network: Network, parts: Sequence[Part], counts: Sequence[int]) -> None:
     """Reads the parts of a network into its chunks."""
-    name, stored = None, torch.empty(0)
+    name, stored = None, torch.empty(0, dtype=torch.float32)
     for part, target in zip(parts, out.split(list(counts)), strict=True):
         if part.tensor != name:  # pieces of one fused tensor are consecutive: load it once
             name, stored = part.tensor, network.source.load(part.tensor)

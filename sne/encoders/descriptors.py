@@ -121,7 +121,7 @@ def kernel_waves(sums: WaveSums, num_kernels: int) -> Float[Tensor, "batch featu
 def _shape(tensor: MeasuredTensor) -> Float[Tensor, "batch features"]:
     num_out, num_in, kernel = tensor.num_out, tensor.num_in, tensor.kernel
     sizes = [math.log(num_out), math.log(num_in), math.log(kernel), math.log(num_out * num_in * kernel)]
-    return torch.tensor(sizes).expand(tensor.batch, -1)
+    return torch.tensor(sizes, dtype=torch.float32).expand(tensor.batch, -1)
 
 
 def _gain(tensor: MeasuredTensor) -> Float[Tensor, "batch features"]:
@@ -136,20 +136,20 @@ def _matrix_block(
     """Returns a block that is zero for vectors and scalars."""
 
     def compute_or_zeros(tensor: MeasuredTensor) -> Tensor:
-        return compute(tensor) if tensor.is_matrix else torch.zeros(tensor.batch, len(entries))
+        return compute(tensor) if tensor.is_matrix else torch.zeros(tensor.batch, len(entries), dtype=torch.float32)
 
     return FeatureBlock(name, entries, compute_or_zeros)
 
 
 def _kernel_sum_spectrum(tensor: MeasuredTensor) -> Float[Tensor, "batch features"]:
     if tensor.kernel == 1:
-        return torch.zeros(tensor.batch, len(SPECTRUM_ENTRIES))
+        return torch.zeros(tensor.batch, len(SPECTRUM_ENTRIES), dtype=torch.float32)
     return spectrum(tensor.sample.sum(-1))
 
 
 def _kernel_waves(tensor: MeasuredTensor) -> Float[Tensor, "batch features"]:
     if tensor.kernel == 1:
-        return torch.zeros(tensor.batch, len(KERNEL_ENTRIES))
+        return torch.zeros(tensor.batch, len(KERNEL_ENTRIES), dtype=torch.float32)
     return kernel_waves(tensor.waves, tensor.num_out * tensor.num_in)
 
 

@@ -119,8 +119,9 @@ def inputs_of(flow: Flow, batch: int, num_in: int) -> tuple[Float[Tensor, "batch
     """
     values, gain = flow.values, flow.gain
     if values is None or gain is None or num_in % values.shape[-1] or (values.shape[-1] == 1 and num_in > 1):
-        levels = torch.linspace(-1.0, 1.0, NUM_PROBES).repeat(2)
-        return levels[None, :, None].expand(batch, -1, num_in), torch.full((batch, num_in), 1.0 / num_in)
+        levels = torch.linspace(-1.0, 1.0, NUM_PROBES, dtype=torch.float32).repeat(2)
+        shares = torch.full((batch, num_in), 1.0 / num_in, dtype=torch.float32)
+        return levels[None, :, None].expand(batch, -1, num_in), shares
     if flow.needs_activation:
         values = activate(values)
     maps, times = flow.active_maps, num_in // values.shape[-1]

@@ -74,7 +74,7 @@ def image_features(
 @cache
 def _averages() -> Float[Tensor, "image averages"]:
     """Returns the matrix that gives the mean over all images, then those by pattern."""
-    of_patterns = torch.eye(PATTERNS).repeat_interleave(COPIES, 0) / COPIES
+    of_patterns = torch.eye(PATTERNS, dtype=torch.float32).repeat_interleave(COPIES, 0) / COPIES
     return torch.cat([of_patterns.mean(1, keepdim=True), of_patterns], 1)
 
 

@@ -41,9 +41,9 @@ class InputScale(nn.Module):
         super().__init__()
         self.bins = bins
         self.out_size = size * (1 + bins)
-        self.register_buffer("shift", torch.zeros(groups, size))
-        self.register_buffer("gain", torch.ones(groups, size))
-        knots = torch.linspace(-1, 1, bins + 1)
+        self.register_buffer("shift", torch.zeros(groups, size, dtype=torch.float32))
+        self.register_buffer("gain", torch.ones(groups, size, dtype=torch.float32))
+        knots = torch.linspace(-1, 1, bins + 1, dtype=torch.float32)
         self.register_buffer("knots", knots[None, :, None].expand(groups, -1, size).contiguous())
 
     def fit(self, rows: Float[Tensor, "rows size"], groups: Int[Tensor, " rows"]) -> None:
@@ -55,7 +55,7 @@ class InputScale(nn.Module):
             spread = some.std(0, unbiased=False)
             self.shift[group] = some.mean(0).float()
             self.gain[group] = torch.where(spread > SMALLEST_SPREAD, 1 / spread.clamp_min(SMALLEST_SPREAD), 0.0).float()
-            places = torch.linspace(0, len(some) - 1, self.bins + 1).round().long()
+            places = torch.linspace(0, len(some) - 1, self.bins + 1, dtype=torch.float32).round().long()
             self.knots[group] = some.sort(0).values[places].float()
 
     def equals(self, other: "InputScale") -> bool:

@@ -26,7 +26,7 @@ def cosines_up_to_second(positions: int) -> Float[Tensor, "waves positions"]:
     side = math.isqrt(positions)
     side = side if side * side == positions else positions
     orders = torch.arange(min(side, WAVES), dtype=torch.float32)
-    waves = torch.cos(math.pi * (torch.arange(side) + 0.5) * orders[:, None] / side)
+    waves = torch.cos(math.pi * (torch.arange(side, dtype=torch.float32) + 0.5) * orders[:, None] / side)
     waves = waves / waves.norm(dim=1, keepdim=True)
     if side == positions:
         return waves
@@ -51,7 +51,7 @@ class WaveSums:
     def zeros(cls, batch: int, kernel: int) -> "WaveSums":
         """Returns the sums of no kernels of a number of positions."""
         waves = len(cosines_up_to_second(kernel))
-        return cls(torch.zeros(batch, waves), torch.zeros(batch, waves), torch.zeros(batch, kernel))
+        return cls(*(torch.zeros(batch, size, dtype=torch.float32) for size in (waves, waves, kernel)))
 
     @classmethod
     def concat(cls, items: Sequence["WaveSums"]) -> "WaveSums":

@@ -73,7 +73,7 @@ def _direction(
     biases = []
     for gate, tensor in zip(gates, into, strict=True):
         pair = [part_of(gate, role) for role in (Role.BIAS, Role.RECURRENT_BIAS)]
-        zero = torch.zeros(tensor.batch, tensor.num_out)
+        zero = torch.zeros(tensor.batch, tensor.num_out, dtype=torch.float32)
         biases.append([zero if part is None else reader.read(part).flatten(1) for part in pair])
     read, gain = inputs_of(flow, into[0].batch, into[0].num_in)
     images = None if flow.has_begun else first_rows(into[0].num_in)

@@ -21,7 +21,7 @@ from sne.encoders.set_functions import (
 from sne.encoders.vector_store import VectorStore
 from sne.errors import SneError
 from sne.networks import Network
-from sne.nn import SetBuckets, bucket_sets
+from sne.nn import SetBuckets, bucket_sets, in_float32
 
 CHUNK_TOKENS = 1 << 20
 """Number of weights that the chunk encoder receives at once on the CPU; it divides them into slices."""
@@ -88,6 +88,7 @@ class SetEncoder(NetworkEncoder):
 
     input_std: Tensor
 
+    @in_float32()
     def __init__(
         self,
         *,
@@ -144,7 +145,7 @@ class SetEncoder(NetworkEncoder):
         self.layer_encoder = vectors(inducing_points) if is_hierarchical else None
         self.network_encoder = vectors(0 if is_hierarchical else inducing_points)
         self.encodings = nn.ModuleList(TypeLevelEncoding(dim) for _ in range(3 if is_hierarchical else 2))
-        self.register_buffer("input_std", torch.ones(()))
+        self.register_buffer("input_std", torch.ones((), dtype=torch.float32))
 
     def settings(self) -> dict[str, Any]:
         """Returns the constructor's keyword arguments as plain JSON values."""

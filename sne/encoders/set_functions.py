@@ -73,7 +73,7 @@ class TypeLevelEncoding(nn.Module):
         self.dim = dim
         self.types = KindTable(dim)
         nn.init.normal_(self.types.weight, std=0.1)
-        self.gain = nn.Parameter(torch.tensor(0.1))
+        self.gain = nn.Parameter(torch.tensor(0.1, dtype=torch.float32))
 
     def forward(
         self,

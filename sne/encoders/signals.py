@@ -160,7 +160,8 @@ def _through(
     width = 0 if flow.values is None or flow.gain is None else flow.values.shape[-1]
     if tensor.num_in == 1 and tensor.kernel > 1 and width == tensor.num_out:
         read, gain = inputs_of(given, tensor.batch, tensor.num_out)
-        sums = tensor.respond(Probes(torch.ones(tensor.batch, 1, 1), torch.ones(tensor.batch, 1)))
+        ones = torch.ones(tensor.batch, 1, dtype=torch.float32)
+        sums = tensor.respond(Probes(ones[..., None], ones))
         out = with_images(add_bias(read * sums.values, bias), images)
         return out, gain * sums.gain, None, maps
     read, gain = inputs_of(given, tensor.batch, tensor.num_in)

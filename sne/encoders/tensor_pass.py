@@ -84,7 +84,7 @@ class TensorPass:
         centre = counted.moment(1)
         third, fourth = (counted.moment(power, centre=centre) / rms**power for power in (3, 4))
         magnitude = counted.moment(1, is_absolute=True) / rms
-        moments = torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude])
+        moments = torch.tensor([rms, mean / rms, deviation / rms, third, fourth, magnitude], dtype=torch.float32)
         self.distribution = moments, torch.from_numpy(counted.quantiles(QUANTILES) / rms).float()
 
     def _buffer(self, values: Float[Tensor, "rows columns kernel"]) -> Float[Tensor, "rows columns kernel"]:
@@ -113,12 +113,12 @@ class ProbedPass:
         num_out, self._num_in, kernel = shape
         self._inputs = probes.values[place].T.contiguous()
         self._gain_in = probes.gain[place].double()
-        self._out = torch.zeros(num_out, self._inputs.shape[1])
+        self._out = torch.zeros(num_out, self._inputs.shape[1], dtype=torch.float32)
         self._gain = torch.zeros(num_out, dtype=torch.float64)
         self._shared: Tensor | None = None
         if probes.shared is not None:
             self._shared = torch.arange(self._num_in) if isinstance(probes.shared, slice) else probes.shared[place]
-            self._reads = torch.zeros(len(self._shared), num_out, kernel)
+            self._reads = torch.zeros(len(self._shared), num_out, kernel, dtype=torch.float32)
 
     def add(self, piece: MeasuredPiece) -> None:
         """Multiplies a piece with the probes."""

@@ -18,7 +18,7 @@ from sne.encoders.tensor_tokens import SUMMARY_NAMES, TOKEN_NAMES, TensorTokens,
 from sne.encoders.token_places import DEPTH_NAMES, TokenPlaces
 from sne.errors import SneError
 from sne.networks import Network
-from sne.nn import PreNormBlock, softmax_over_set
+from sne.nn import PreNormBlock, in_float32, softmax_over_set
 
 
 @final
@@ -62,6 +62,7 @@ class TensorSetEncoder(NetworkEncoder):
     rounding = 5e-4  # spectra and narrow quantile bins amplify rounding
     shares_scale = True
 
+    @in_float32()
     def __init__(
         self,
         *,

@@ -96,7 +96,7 @@ def summarize(items: Sequence[TensorTokens]) -> Float[Tensor, "networks numbers"
     alike: dict[tuple[int, bytes], list[int]] = {}
     for place, item in enumerate(items):
         alike.setdefault((len(item.outputs), item.is_matrix.numpy().tobytes()), []).append(place)
-    found = torch.zeros(len(items), len(SUMMARY_NAMES))
+    found = torch.zeros(len(items), len(SUMMARY_NAMES), dtype=torch.float32)
     for places in alike.values():
         features = torch.stack([items[place].features for place in places])
         is_matrix = items[places[0]].is_matrix
@@ -160,14 +160,14 @@ def _tokenize_layout(networks: Sequence[Network], limits: Limits) -> list[Tensor
     signals, outputs = follow(first.layers, reader)
     parts = [(place, layer, part) for place, layer in enumerate(first.layers) for part in layer.parts]
     parts = [(place, layer, part) for place, layer, part in parts if part.num_entries]
-    features = torch.zeros(batch, len(parts), len(TOKEN_NAMES))
+    features = torch.zeros(batch, len(parts), len(TOKEN_NAMES), dtype=torch.float32)
     for column, descriptor in enumerate(reader.describe([part for _, _, part in parts])):
         features[:, column, : len(DESCRIPTOR_NAMES)] = descriptor
     for column, (place, _, part) in enumerate(parts):
         if part.role is Role.WEIGHT and place in signals:
             features[:, column, len(DESCRIPTOR_NAMES) :] = signals[place]
     if outputs is None:
-        outputs = torch.zeros(batch, 0, len(OUTPUT_NAMES))
+        outputs = torch.zeros(batch, 0, len(OUTPUT_NAMES), dtype=torch.float32)
     levels = torch.tensor([layer.level for _, layer, _ in parts])
     shared = {
         "types": torch.tensor([LAYER_TYPES[layer.type] for _, layer, _ in parts]),

@@ -144,7 +144,7 @@ def tracy_widom(values: Float[Tensor, "rows columns"]) -> float:
     spread = sum(roots) * (1 / roots[0] + 1 / roots[1]) ** (1 / 3)
     shape, scale, shift = _TW
     at = ((largest - centre) / spread + shift) / scale
-    return float(torch.special.gammaincc(torch.tensor(shape), torch.tensor(max(at, 0.0))))
+    return float(torch.special.gammaincc(*torch.tensor([shape, max(at, 0.0)], dtype=torch.float32)))
 
 
 def _chi_squared(deviations: Tensor, fourth: float) -> float:

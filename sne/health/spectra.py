@@ -37,7 +37,7 @@ class Gram:
 
     def __init__(self, by_rows: bool, size: int, kernel: int) -> None:
         self._by_rows = by_rows
-        self._sums = torch.zeros(kernel, size, size)
+        self._sums = torch.zeros(kernel, size, size, dtype=torch.float32)
         self._pieces: list[Tensor] = []
         self._overflows = False
 
@@ -140,7 +140,11 @@ def power_law(eigenvalues: Float[Tensor, " values"]) -> float | None:
     logs = kept.sort(descending=True).values.log()
     counts = torch.arange(1, len(logs) + 1, dtype=torch.float64)
     excess = logs.cumsum(0) / counts - logs  # mean logarithm above each eigenvalue as the least one
-    starts = range(9, len(logs)) if len(logs) <= 400 else torch.linspace(9, len(logs) - 1, 400).long().tolist()
+    starts = (
+        range(9, len(logs))
+        if len(logs) <= 400
+        else torch.linspace(9, len(logs) - 1, 400, dtype=torch.float32).long().tolist()
+    )
     best, found = math.inf, None
     for last in starts:
         if float(excess[last]) <= 0:

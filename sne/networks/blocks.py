@@ -142,7 +142,9 @@ def read_sample(
     entries = _Entries(source, part.tensor)
     outer, inner = reversed(wanted) if layout.is_in_first else wanted
     picked = torch.arange(len(layout.inner)) if inner is None else inner
-    values = torch.empty(len(layout.outer) if outer is None else len(outer), len(picked), layout.kernel)
+    values = torch.empty(
+        len(layout.outer) if outer is None else len(outer), len(picked), layout.kernel, dtype=torch.float32
+    )
     width = layout.num_inner * layout.kernel
     step = max(1, _MOST_AT_ONCE // max(width, 1))
     uncut = layout.outer if isinstance(layout.outer, range) and len(layout.inner) == layout.num_inner else None
@@ -220,7 +222,7 @@ def _read(
     ]
     if len(ranges) == 1:
         return pick(*ranges[0]).to(torch.float32)
-    values = torch.empty(outer.stop - outer.start, len(wanted), kernel)
+    values = torch.empty(outer.stop - outer.start, len(wanted), kernel, dtype=torch.float32)
     row = 0
     for start, stop in ranges:
         values[row : row + stop - start] = pick(start, stop)

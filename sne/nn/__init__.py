@@ -8,6 +8,7 @@ from sne.nn.blocks import PoolingByAttention as PoolingByAttention
 from sne.nn.blocks import PreNormBlock as PreNormBlock
 from sne.nn.blocks import SetAttentionBlock as SetAttentionBlock
 from sne.nn.compiled_sets import compiled_kernel as compiled_kernel
+from sne.nn.float32 import in_float32 as in_float32
 from sne.nn.folding import FoldedBlocks as FoldedBlocks
 from sne.nn.folding import fold_blocks as fold_blocks
 from sne.nn.ragged import Bucket as Bucket

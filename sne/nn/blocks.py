@@ -227,7 +227,7 @@ class InducedSetAttentionBlock(nn.Module):
         super().__init__()
         self.full_up_to = full_up_to
         self.slice_tokens = slice_tokens
-        self.points = nn.Parameter(torch.empty(inducing_points, dim))
+        self.points = nn.Parameter(torch.empty(inducing_points, dim, dtype=torch.float32))
         nn.init.xavier_uniform_(self.points)
         self.inner = MultiheadAttentionBlock(dim, heads=heads, has_norm=has_norm)
         self.outer = MultiheadAttentionBlock(dim, heads=heads, has_norm=has_norm)
@@ -268,7 +268,7 @@ class PoolingByAttention(nn.Module):
         super().__init__()
         _check_heads(dim, heads)
         self.heads = heads
-        self.seed = nn.Parameter(torch.empty(1, dim))
+        self.seed = nn.Parameter(torch.empty(1, dim, dtype=torch.float32))
         nn.init.xavier_uniform_(self.seed)
         self.feedforward = RowFeedForward(dim)
         self.query = projection(dim)

@@ -40,7 +40,7 @@ def error_of(
     shapes = [(sets, tokens), (sets, dim), (heads,), (heads,), (numbers, dim), (3 * heads, dim + numbers, width)]
     shapes += [(dim, dim), (dim,), (dim, dim), (dim,), (dim, heads), (heads, dim, width), (dim,), (dim, dim), (dim,)]
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
-        given = [torch.randn(shape, generator=generator) / 4 for shape in shapes]
+        given = [torch.randn(shape, generator=generator, dtype=torch.float32) / 4 for shape in shapes]
         expected = _results(encode_scalar_sets, [value.double() for value in given], has_gradients)
         found = _results(encode, [value.to(device) for value in given], has_gradients)
     sizes = [float(value.abs().max()) for value in expected]

@@ -30,7 +30,7 @@ class RunningMeans:
 
     def __init__(self) -> None:
         self._largest: Tensor | None = None
-        self._total = self._sums = torch.zeros(())
+        self._total = self._sums = torch.zeros((), dtype=torch.float32)
         self._dtype = torch.float32
 
     def add(self, logits: Float[Tensor, "rows tokens"], tokens: Float[Tensor, "tokens dim"]) -> None:

@@ -148,7 +148,7 @@ class ExpertSum:
             embeddings += [] if outputs.embedding is None else [outputs.embedding]
         if not embeddings and prepared.description is not None:
             embeddings = [prepared.description.float()]
-        stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape)
+        stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape, dtype=torch.float32)
         return Computed(values, low, high, stacked, torch.cat(embeddings, dim=1), p_values)
 
 

@@ -249,7 +249,7 @@ def _cut_of(part: Part) -> tuple[object, ...]:
 
 def _spaced(length: int, most: int = SIDE) -> Int[Tensor, " places"]:
     """Returns at most so many indices at equal distances."""
-    return torch.linspace(0, length - 1, min(length, most)).round().long()
+    return torch.linspace(0, length - 1, min(length, most), dtype=torch.float32).round().long()
 
 
 def _corner(values: Float[Tensor, "out in kernel"]) -> Float[Tensor, "rows columns"]:
@@ -278,7 +278,8 @@ def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evid
         return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0))
     one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in corners)
     small = one[:SMALL_SIDE, :SMALL_SIDE], other[:SMALL_SIDE, :SMALL_SIDE]
-    sizes = torch.linalg.svdvals(small[1] - small[0]) if min(small[0].shape) > 1 else torch.zeros(1)
+    change = small[1] - small[0]
+    sizes = torch.linalg.svdvals(change) if min(change.shape) > 1 else change.new_zeros(1)
     found |= {"rank": rank_of_change(sizes), "retained": (retained(*small), retained(small[1], small[0]))}
     return Evidence(**found, **_kind(sums, (one, other), lines))
 

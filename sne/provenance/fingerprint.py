@@ -112,7 +112,7 @@ def _sketched(values: Float[Tensor, "out in kernel"], number: int) -> Float[np.n
     """Projects a matrix of norm 1 and mean 0; `number` counts matrices of this size."""
     flat = values.reshape(-1)
     if len(flat) > MOST_ENTRIES:
-        flat = flat[torch.linspace(0, len(flat) - 1, MOST_ENTRIES).long()]
+        flat = flat[torch.linspace(0, len(flat) - 1, MOST_ENTRIES, dtype=torch.float32).long()]
     flat = flat.double().numpy()
     flat = np.nan_to_num(flat - np.nan_to_num(flat).mean(), posinf=0.0, neginf=0.0)
     norm = float(np.linalg.norm(flat))

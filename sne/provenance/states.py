@@ -115,7 +115,7 @@ class Counterpart(Mapping[str, Tensor]):
         same_axes = (one.axis, one.out_axis, one.in_axis) == (other.axis, other.out_axis, other.in_axis)
         if len(pieces) == 1 and one.axis is None and same_axes and one.shape == other.shape == stored.shape:
             return self._second.source.load(other.tensor)
-        whole = torch.zeros(self._first.source.infos[name].shape)
+        whole = torch.zeros(self._first.source.infos[name].shape, dtype=torch.float32)
         for part, counterpart in pieces:
             values = part.restore(self._second.read(counterpart))
             if part.axis is None:

@@ -167,7 +167,7 @@ def unit_rows(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Te
 
 def _spaced(length: int) -> Int[Tensor, " columns"]:
     """Returns `MOST_COLUMNS` indices at equal distances, or all of fewer."""
-    return torch.linspace(0, length - 1, min(length, MOST_COLUMNS)).long()
+    return torch.linspace(0, length - 1, min(length, MOST_COLUMNS), dtype=torch.float32).long()
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,8 @@ def features(
             values = values / values.abs().max().clamp_min(torch.finfo().tiny)  # squares of huge values overflow
             rows.append(values / values.square().mean().sqrt().clamp_min(1e-20))
     if not found:
-        return (Block(torch.zeros(group.size, 1), torch.zeros(group.size, 1), False),)
+        zeros = torch.zeros(group.size, 1, dtype=torch.float32)
+        return (Block(zeros, zeros, False),)
     return tuple(Block(torch.cat(one, 1), torch.cat(other, 1), owner != "") for owner, (one, other) in found.items())
 
 
@@ -216,7 +217,7 @@ def _squares_of_channels(state: Mapping[str, Tensor], group: Group, span: Span) 
     values = values[span.positions(group.size)].reshape(group.size * span.outer, span.inner, -1).float()
     if values.shape[2] > 1:
         generator = torch.Generator().manual_seed(values.shape[2])
-        values = values @ torch.randn(values.shape[2], CHANNEL_FEATURES, generator=generator)
+        values = values @ torch.randn(values.shape[2], CHANNEL_FEATURES, generator=generator, dtype=torch.float32)
     return values.square().sum(1).reshape(group.size, -1)
 
 

@@ -131,7 +131,8 @@ def _main(predictor: Predictor | None, predictions: Sequence[Prediction]) -> tup
     known = predictor.find_property(predictions[0].property)
     if known.kind != "fraction":
         return None
-    return predictions[0], float(known.ranks(torch.tensor([float(predictions[0].value)]))[0]) if known.knots else None
+    value = torch.tensor([float(predictions[0].value)], dtype=torch.float32)
+    return predictions[0], float(known.ranks(value)[0]) if known.knots else None
 
 
 def _no_quality(predictor: Predictor | None, predictions: Sequence[Prediction]) -> str:

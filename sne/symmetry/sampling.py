@@ -51,7 +51,7 @@ def sample(
     drawn = transformation_of(symmetry, moves)
     changes = dict(drawn.changes)
     for mixing in symmetry.mixings if "mixing" in kinds else ():
-        if float(torch.rand((), generator=generator)) < fraction:
+        if float(torch.rand((), generator=generator, dtype=torch.float32)) < fraction:
             for tensor, change in _sample_mixing(mixing, generator):
                 changes[tensor] = (*changes.get(tensor, ()), change)
     return Transformation(drawn.shapes, drawn.aliases, changes)

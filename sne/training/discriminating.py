@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sne.nn import in_float32
 from sne.predictors.discriminator import Discriminator, scaled
 from sne.predictors.experts.state import own_randomness
 
@@ -50,9 +51,10 @@ def train_discriminator(
     count = len(rows)
     batch = min(BATCH, count)
     steps = max(LEAST_STEPS, EPOCHS * count // batch)
-    targets = torch.tensor([0.0, 1.0]).repeat_interleave(batch)
+    targets = torch.tensor([0.0, 1.0], dtype=torch.float32).repeat_interleave(batch)
     with own_randomness(seed, torch.device("cpu")), torch.enable_grad():
-        first, second, last = nn.Linear(len(shift), HIDDEN), nn.Linear(HIDDEN, HIDDEN_2), nn.Linear(HIDDEN_2, 1)
+        with in_float32():
+            first, second, last = nn.Linear(len(shift), HIDDEN), nn.Linear(HIDDEN, HIDDEN_2), nn.Linear(HIDDEN_2, 1)
         model = nn.Sequential(
             nn.Dropout(DROPOUT / 2), first, nn.SiLU(), nn.Dropout(DROPOUT), second, nn.SiLU(), last, nn.Flatten(0)
         )

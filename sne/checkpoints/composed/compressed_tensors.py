@@ -51,7 +51,7 @@ class PackedWeight(ComposedWeight):
         name, (num_out, num_in) = self.info.name, self.info.shape[-2:]
         numbers = self._unpack(stored(f"{name}_packed"), num_in)
         scales = stored(f"{name}_scale").float()
-        zeros = torch.zeros(())
+        zeros = torch.zeros((), dtype=torch.float32)
         if self.has_zero_point:
             words = stored(f"{name}_zero_point")
             zeros = self._unpack(words.transpose(-1, -2), num_out).transpose(-1, -2)

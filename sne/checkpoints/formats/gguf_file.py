@@ -169,7 +169,7 @@ class GgufTensors(StoredTensors):
             return content.view(DTYPES[_PLAIN[place.kind]])
         from gguf import GGMLQuantizationType, quants
 
-        values = torch.empty((last - first) * place.block)
+        values = torch.empty((last - first) * place.block, dtype=torch.float32)
         step = max(_CHUNK // place.block, 1)
         for block in range(0, last - first, step):
             blocks = content[block * place.block_bytes : (block + step) * place.block_bytes]

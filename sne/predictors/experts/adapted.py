@@ -114,7 +114,7 @@ class AdaptedExpert(Expert):
 
     def __init__(self, properties: Sequence[Property]):
         self.properties = tuple(properties)
-        self._points = torch.zeros(0, 0)
+        self._points = torch.zeros(0, 0, dtype=torch.float32)
         self._learned: list[_Learned] = []
 
     @classmethod

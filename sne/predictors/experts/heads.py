@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sne.errors import PredictorError
+from sne.nn import in_float32
 from sne.predictors.properties import Property, num_outputs, output_slices
 
 
@@ -32,6 +33,7 @@ class PropertyHeads(nn.Module):
     Differs: Several properties at once, missing labels, the rank output; the paper does not specify its head.
     """
 
+    @in_float32()
     def __init__(
         self,
         dim: int,

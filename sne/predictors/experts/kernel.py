@@ -219,7 +219,7 @@ def normal_scores(rows: Float[Tensor, "rows used"], knots: Float[Tensor, "used l
     right = torch.searchsorted(knots, values).clamp_(1, QUANTILES - 1)
     low, high = knots.gather(1, right - 1), knots.gather(1, right)
     share = ((values - low) / (high - low).clamp_min(1e-30)).nan_to_num_(0.5).clamp_(0, 1)
-    scores = torch.special.ndtri(torch.linspace(0, 1, QUANTILES)).clamp_(-LARGEST, LARGEST)
+    scores = torch.special.ndtri(torch.linspace(0, 1, QUANTILES, dtype=torch.float32)).clamp_(-LARGEST, LARGEST)
     return torch.lerp(scores.take(right - 1), scores.take(right), share).T.contiguous()
 
 

@@ -150,7 +150,7 @@ class _Judge:
             return {}, None
         model.eval()
         with torch.inference_mode():
-            outputs = torch.zeros(len(self.targets), self.heads.num_raw, device=model.device)
+            outputs = torch.zeros(len(self.targets), self.heads.num_raw, device=model.device, dtype=torch.float32)
             for start, batch in self.batches:
                 raw = model(batch).float()
                 outputs[start : start + len(raw)] = raw
@@ -244,7 +244,7 @@ def _train_epoch(
         torch.manual_seed(derive_seed(*seed, "process", context.group.rank))
     per_step = settings.batch_size * settings.accumulation
     steps_per_epoch = -(-len(train) // per_step)
-    totals = torch.zeros(2, device=model.device)
+    totals = torch.zeros(2, device=model.device, dtype=torch.float32)
     for number in range(steps_per_epoch):
         step, steps = epoch * steps_per_epoch + number, settings.epochs * steps_per_epoch
         for group in optimizer.param_groups:

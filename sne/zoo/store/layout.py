@@ -109,7 +109,7 @@ def flatten(state: Mapping[str, Tensor]) -> tuple[Layout, Float[Tensor, " entrie
             slots.append(Slot(name, tuple(tensor.shape), dtype, offset))
             pieces.append(tensor.detach().to("cpu", torch.float32).reshape(-1))
             offset += tensor.numel()
-    return Layout(tuple(slots)), torch.cat(pieces) if pieces else torch.zeros(0)
+    return Layout(tuple(slots)), torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.float32)
 
 
 def unflatten(layout: Layout, vector: Float[Tensor, " entries"]) -> dict[str, Tensor]:

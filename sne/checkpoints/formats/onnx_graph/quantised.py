@@ -234,7 +234,7 @@ def _few_bits(node: Node) -> list[Use]:
         elif len(values) == 3:
             middle = unpack(values[2].reshape(rows, -1), bits)[:, :blocks].to(torch.float32).unsqueeze(-1)
         else:
-            middle = torch.tensor(float(1 << (bits - 1)), device=numbers.device)
+            middle = torch.tensor(float(1 << (bits - 1)), device=numbers.device, dtype=torch.float32)
         scales = values[1].to(torch.float32).reshape(rows, blocks, 1)
         return ((numbers - middle) * scales).reshape(rows, blocks * block)[:, :columns]
 

@@ -298,7 +298,7 @@ def decode(data: Tensor, kind: ElementType, count: int) -> Tensor:
     if kind.bits < 8:
         data = unpack(data, kind.bits)[:count]
         if kind.name.startswith("float4"):
-            return torch.tensor([*_FLOAT4, *(-value for value in _FLOAT4)])[data.long()]
+            return torch.tensor([*_FLOAT4, *(-value for value in _FLOAT4)], dtype=torch.float32)[data.long()]
         if kind.name.startswith("int"):
             half = 1 << (kind.bits - 1)
             return (data.to(torch.int8) ^ half) - half
