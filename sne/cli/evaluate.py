@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.options import BatchSize, Device, split_list
-from sne.cli.tables import describe_copies, format_table, say, warn
+from sne.cli.tables import cell, describe_copies, format_table, say, warn
 
 if TYPE_CHECKING:
     from sne.training import PropertyEvaluation
@@ -185,11 +185,7 @@ def _closing_line(evaluation: "PropertyEvaluation", is_one_of_several: bool) -> 
     short = "accuracy" if metric == "accuracy" else "tau"
     others = [value for beside in figures.values() if (value := beside[metric]) is not None]
     parts = [f"property={evaluation.property.name}"] if is_one_of_several else []
-    parts.append(f"{metric}={_number(own[metric])}")
+    parts.append(f"{metric}={cell(own[metric])}")
     if others:
-        parts.append(f"baseline_{short}={_number(max(others))}")
+        parts.append(f"baseline_{short}={cell(max(others))}")
     return " ".join([*parts, f"n={own['n']}"])
-
-
-def _number(value: float | int | None) -> str:
-    return "nan" if value is None else f"{value:.4f}"

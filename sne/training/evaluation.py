@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sne.errors import TrainingError, ZooError
+from sne.errors import TrainingError, ZooError, counted
 from sne.metrics import is_missing
 from sne.predictors import Predictor, Property, decide, scores
 from sne.predictors.figures import Figures
@@ -164,6 +164,12 @@ def evaluate(
         batch_size=batch_size,
     )
     for one in evaluations:
+        num = sum(not is_missing(label) for label in one.measured)
+        if num < 2:
+            warnings.append(
+                f"{one.property.name}: {num or 'none'} of {counted(len(rows), 'network')} has a measured value; "
+                "figures need 2 or more"
+            )
         for method, reason in one.failures.items():
             warnings.append(f"{one.property.name}: baseline {method} cannot be applied: {reason}")
     return Evaluation(evaluations, rows, piece, num_seen, twins, warnings)

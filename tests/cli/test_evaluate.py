@@ -11,6 +11,22 @@ BASELINES = tuple(sne.baselines.BASELINES)
 FIGURES = ["kendall_tau", "tau_ceiling", "r2", "mae", "coverage", "mean_width", "n"]
 
 
+def test_figures_of_one_network_need_another(sne_command, predictor_path, tmp_path):
+    other = write_tiny_zoo(tmp_path / "other", runs=2, seed=7, start=40, split=False)  # run 41 has no test_accuracy
+    result = sne_command("evaluate", predictor_path, other, "--no-baselines")
+    assert result.out.splitlines()[-1].startswith("kendall_tau=") and "need 2 or more" not in result.err
+    sne_command("zoo", "export", "folder", other, tmp_path / "files")
+    (table,) = (tmp_path / "files").glob("*.csv")
+    table.write_text("path,test_accuracy\nnetworks/000/000000.safetensors,0.5\n")
+    done = sne_command("zoo", "import", "folder", tmp_path / "files", tmp_path / "one")
+    assert done.status == 0, done.err
+    result = sne_command("evaluate", predictor_path, tmp_path / "one", "--no-baselines")
+    assert result.status == 0 and "nan" not in result.out
+    assert result.out.splitlines()[-1] == "kendall_tau=- n=1"
+    line = "sne: test_accuracy: 1 of 1 network has a measured value; figures need 2 or more\n"
+    assert line in result.err
+
+
 def test_test_split_of_the_training_zoo_by_default(sne_command, predictor_path, zoo_path):
     result = sne_command("evaluate", predictor_path, zoo_path)
     assert result.status == 0, result.err

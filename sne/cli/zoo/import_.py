@@ -20,7 +20,7 @@ Form = Annotated[
 ]
 Source = Annotated[
     Path | None,
-    typer.Argument(metavar="SOURCE", help="Folder to import; for folder also the CSV, for sine-inr the split."),
+    typer.Argument(metavar="SOURCE", help="Folder to import; or its CSV (format folder), or its split (sine-inr)."),
 ]
 Out = Annotated[Path | None, typer.Argument(metavar="OUT", help="Folder of the new zoo.")]
 PathColumn = Annotated[
