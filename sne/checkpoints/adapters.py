@@ -27,12 +27,28 @@ def describe_adapter(infos: Mapping[str, TensorInfo]) -> str | None:
         >>> describe_adapter(infos)
         'an adapter (LoRA, rank 4), which holds changes of the weights of a base network and no network of its own'
     """
-    parts = {name for name in infos if _PARTS.search(name)}
+    parts = [name for name in infos if _PARTS.search(name)]
     if not parts:
         return None
-    if any(name not in parts and not _BESIDE.search(name) for name in infos):
+    if not is_adapter(infos):
         return "an unmerged adapter beside the weights that it changes, which are read as they are"
     ranks = sorted({infos[name].shape[0] for name in parts if _FIRST.search(name) and len(infos[name].shape) > 1})
     kind = "LoRA" if ranks else "LyCORIS or another kind"
     shown = f", rank {' and '.join(map(str, ranks[:5]))}" if ranks else ""
     return f"an adapter ({kind}{shown}), which holds changes of the weights of a base network and no network of its own"
+
+
+def is_adapter(infos: Mapping[str, TensorInfo]) -> bool:
+    """Whether a checkpoint is an adapter without the network that it changes, by the names of its tensors.
+
+    Args:
+        infos: Every stored tensor, by name.
+
+    Example:
+        >>> is_adapter({name: TensorInfo(name, (4, 8), "float32") for name in ("q.lora_A.weight", "q.lora_B.weight")})
+        True
+        >>> is_adapter({name: TensorInfo(name, (4, 8), "float32") for name in ("q.lora_A.weight", "q.weight")})
+        False
+    """
+    parts = {name for name in infos if _PARTS.search(name)}
+    return bool(parts) and all(name in parts or _BESIDE.search(name) for name in infos)

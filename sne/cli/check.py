@@ -49,6 +49,7 @@ def check(
 
     Prints one line per finding and a verdict per file: good; doubtful if there are warnings; broken if there are
     errors. Files are read to the end, and NaN are counted per tensor. No data and no code of the network are needed.
+    An adapter (LoRA, PEFT) is judged alone, without its base.
 
     The exit status is 1 if a network is broken, otherwise 2 if a file cannot be read, otherwise 0.
     """
@@ -77,7 +78,8 @@ def check(
             reasons |= {finding.code: finding.why for finding in found}
             for finding in found:
                 say(f"{path}: {finding.severity}: {finding.location}: {finding.message} [{finding.code}]")
-            say(f"{path}: {report.verdict} ({report.summary})")
+            subject = ", as an adapter without its base" if report.is_adapter else ""
+            say(f"{path}: {report.verdict}{subject} ({report.summary})")
     if not as_json:
         _say_why(reasons)
     if junit is not None:

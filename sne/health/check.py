@@ -7,6 +7,7 @@ from typing import final
 from torch import Tensor
 
 from sne.checkpoints import CheckpointSource, read_network
+from sne.checkpoints.adapters import describe_adapter, is_adapter
 from sne.checkpoints.read import Readable
 from sne.errors import CheckpointError
 from sne.health.duplicates import duplicate_findings
@@ -48,7 +49,7 @@ def check(source: Readable | Network, *, select: str | None = None) -> HealthRep
     """
     network = source if isinstance(source, Network) else read_network(source, select=select)
     network = replace(network, source=_Unchecked(network.source))
-    findings: list[Finding] = []
+    findings = _adapter_findings(network)
     layers: list[LayerHealth] = []
     unreadable: set[str] = set()
     spectra = with_spectrum(network.layers)
@@ -72,6 +73,14 @@ def check(source: Readable | Network, *, select: str | None = None) -> HealthRep
     findings += whole_findings(tensors)
     findings.sort(key=lambda found: _ORDER.index(found.severity))
     return HealthReport(network.name, tuple(_without_consequences(findings)), tuple(tensors), network.num_weights)
+
+
+def _adapter_findings(network: Network) -> list[Finding]:
+    """Says that a file is an adapter, or that an adapter is stored beside the weights that it changes."""
+    infos = network.source.infos
+    if (kind := describe_adapter(infos)) is None:
+        return []
+    return [finding("adapter" if is_adapter(infos) else "unmerged-adapter", Severity.INFO, "network", kind)]
 
 
 def _without_consequences(findings: Sequence[Finding]) -> list[Finding]:

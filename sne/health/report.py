@@ -35,6 +35,11 @@ class HealthReport:
         return Verdict.DOUBTFUL if Severity.WARNING in severities else Verdict.GOOD
 
     @property
+    def is_adapter(self) -> bool:
+        """Whether the network is an adapter (LoRA and others), which is judged alone, without its base."""
+        return any(finding.code == "adapter" for finding in self.findings)
+
+    @property
     def alpha(self) -> float | None:
         """Median exponent of the spectra (`sne.health.spectra`); None if no matrix is large enough."""
         found = [tensor.alpha for tensor in self.tensors if tensor.alpha is not None]
@@ -57,6 +62,7 @@ class HealthReport:
         return {
             "file": self.name,
             "verdict": self.verdict.value,
+            "is_adapter": self.is_adapter,
             "num_weights": self.num_weights,
             "alpha": self.alpha,
             "findings": [finding.to_json() for finding in self.findings],

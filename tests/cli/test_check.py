@@ -74,3 +74,23 @@ def test_junit_of_names_that_xml_cannot_hold(tmp_path, sne_command):
 def test_severity(files, sne_command):
     assert "--severity is 'fatal'" in sne_command("check", files, "--severity", "fatal").err
     assert sne_command("check", files, "--severity", "error").out.count("error: ") == 1
+
+
+def test_the_verdict_of_an_adapter_says_that_it_is_one(tmp_path, sne_command):
+    generator = torch.Generator().manual_seed(0)
+    factors = {
+        f"base_model.model.q.lora_{name}.weight": torch.randn(shape, generator=generator)
+        for name, shape in (("A", (4, 16)), ("B", (16, 4)))
+    }
+    save_file(factors, tmp_path / "alone.safetensors")
+    save_file(
+        factors | {"base_model.model.q.weight": torch.randn(16, 16, generator=generator)}, tmp_path / "with.safetensors"
+    )
+    result = sne_command("check", tmp_path / "alone.safetensors", "--severity", "warning")
+    assert result.out == f"{tmp_path}/alone.safetensors: good, as an adapter without its base (1 remark)\n"
+    result = sne_command("check", tmp_path, "--json")
+    alone, beside = result.json()
+    assert [(one["is_adapter"], one["findings"][0]["code"]) for one in (alone, beside)] == [
+        (True, "adapter"), (False, "unmerged-adapter"),
+    ]  # fmt: skip
+    assert alone["findings"][0]["message"].startswith("an adapter (LoRA, rank 4), which holds changes")

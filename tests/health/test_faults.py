@@ -79,7 +79,8 @@ def test_adapters_without_effect(first, second):
     for name in ("q_proj", "v_proj"):
         state[first.format(f"layers.0.{name}")] = torch.randn(4, 32)
         state[second.format(f"layers.0.{name}")] = torch.zeros(32, 4)
-    (one,) = sne.check(state).findings
+    one, kind = sne.check(state).findings
+    assert (kind.code, kind.severity) == ("adapter", "info")
     assert (one.code, one.severity, one.location) == ("adapter-without-effect", "warning", "network")
     assert one.message.startswith("2 of 2 factors B of the adapters are 0: ")
     state[second.format("layers.0.q_proj")] = torch.randn(32, 4)
