@@ -1,7 +1,7 @@
 """FILE arguments: `-` and the files that are skipped, which are counted and named."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -103,12 +103,46 @@ def load_predictor(
     return loaded, choose_executor(paths, workers=workers, ray=ray)
 
 
+class Typed:
+    """Names of files as the user has typed them, of the absolute paths by which maps, indexes and lineages know them.
+
+    Args:
+        files: Files and zoos as they were typed.
+    """
+
+    def __init__(self, files: Sequence[str] = ()) -> None:
+        from sne.provenance.entries import ROW, full_path
+
+        self._separator = ROW
+        self._typed = {full_path(file): file for file in files}
+
+    def __call__(self, path: str) -> str:
+        """Returns a path as it was typed; as it is if nobody has typed it."""
+        folder, separator, row = path.rpartition(self._separator)
+        if path not in self._typed and folder in self._typed:  # a network of a zoo
+            return f"{self._typed[folder]}{separator}{row}"
+        return self._typed.get(path, path)
+
+
+def _as_it_is(path: str) -> str:
+    return path
+
+
 class Doubts(dict[str, list[str]]):
-    """Reasons by path to doubt what is said about a network; to be called as the argument `tell` of the library."""
+    """Reasons by path to doubt what is said about a network; to be called as the argument `tell` of the library.
+
+    Args:
+        typed: Gives the name of a path.
+    """
+
+    def __init__(self, typed: Callable[[str], str] = _as_it_is) -> None:
+        super().__init__()
+        self._typed = typed
 
     def __call__(self, path: str, reasons: list[str]) -> None:
         """Keeps the reasons, after those that are known."""
-        self[path] = [*self.get(path, []), *reasons]
+        name = self._typed(path)
+        self[name] = [*self.get(name, []), *reasons]
 
     def as_json(self, path: str) -> dict[str, list[str]]:
         """Returns the field "warnings" for the JSON line of a file; empty if there are none."""
@@ -121,11 +155,20 @@ class Doubts(dict[str, list[str]]):
 
 
 class Failures(dict[str, str]):
-    """Reasons by path of the files that cannot be read; to be called as the argument `errors` of the library."""
+    """Reasons by path of the files that cannot be read; to be called as the argument `errors` of the library.
+
+    Args:
+        typed: Gives the name of a path.
+    """
+
+    def __init__(self, typed: Callable[[str], str] = _as_it_is) -> None:
+        super().__init__()
+        self._typed = typed
 
     def __call__(self, path: str, error: Exception) -> None:
         """Notes why a file is skipped."""
-        self[path] = " ".join(str(error).split())
+        name = self._typed(path)
+        self[name] = " ".join(str(error).split()).replace(path, name)
 
     def line(self, path: str) -> str:
         """Returns the line that names a file and says why it is skipped."""

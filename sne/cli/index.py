@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sne.cli.files import Failures, expand_with_zoos, put_in_order
+from sne.cli.files import Failures, Typed, expand_with_zoos, put_in_order
 from sne.cli.options import Ray, Workers
 from sne.cli.progress import file_progress, stopped_by_user
 from sne.errors import counted
@@ -44,7 +44,8 @@ def index(
         from sne.predictors import Predictor, choose_executor
         from sne.provenance.index import Index
 
-    listed, failures = expand_with_zoos(sources), Failures()
+    listed = expand_with_zoos(sources)
+    failures = Failures(Typed(listed))
     predictor = Predictor.from_pretrained()
     made = Index.open_or_create(out, predictor)
     with stopped_by_user(out), file_progress() as progress, warnings.catch_warnings():

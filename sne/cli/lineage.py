@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sne.cli.files import Failures, expand_with_zoos
+from sne.cli.files import Failures, Typed, expand_with_zoos
 from sne.cli.options import Ray, Workers
 from sne.cli.progress import file_progress
 from sne.cli.tables import say
@@ -75,7 +75,8 @@ def lineage(
         if out.suffix not in FORMATS:
             raise SneError(f"--out {out}: expected a name that ends in {', '.join(FORMATS)}")
         check_can_write(out)
-    failures = Failures()
+    listed = expand_with_zoos(sources or []) if index is None else []
+    failures = Failures(Typed(listed))
     with file_progress() as progress:
         if index is not None:
             from sne.provenance.index import Index
@@ -84,7 +85,7 @@ def lineage(
             executor = choose_executor(list(prints), workers=workers, ray=ray)
             found = lineage_of(prints, errors=failures, executor=executor, on_progress=progress)
         else:
-            names = list(entries(expand_with_zoos(sources or [])))
+            names = list(entries(listed))
             executor = choose_executor(names, workers=workers, ray=ray)
             found = lineage_of_sources(names, errors=failures, executor=executor, on_progress=progress)
     if out is not None:

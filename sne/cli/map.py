@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sne.cli.files import Doubts, Failures, expand_paths, put_in_order, with_stdin
+from sne.cli.files import Doubts, Failures, Typed, expand_paths, put_in_order, with_stdin
 from sne.cli.options import PredictorFolder, Ray, Workers
 from sne.cli.progress import file_progress
 from sne.cli.tables import say, warn
@@ -103,7 +103,9 @@ def map(
     listed = with_stdin(sources)
     kept = [source for source in listed if is_zoo(source) or is_index(source) or is_table(source)]
     others = [source for source in listed if source not in kept]
-    files, failures, doubts = expand_paths(others) if others else [], Failures(), Doubts()
+    files = expand_paths(others) if others else []
+    typed = Typed([*kept, *files])
+    failures, doubts = Failures(typed), Doubts(typed)
 
     from sne.predictors import Predictor, choose_executor
     from sne.report import write_map

@@ -90,7 +90,9 @@ def handle_error(errors: OnError, name: str, error: Exception) -> None:
     if callable(errors):
         errors(name, error)
     else:
-        logging.getLogger(__name__).warning("skipped %s: %s", name, " ".join(str(error).split()))
+        reason = " ".join(str(error).split())
+        line = reason if reason.startswith(f"{name}: ") else f"{name}: {reason}"
+        logging.getLogger(__name__).warning("skipped %s", line)
 
 
 def without_bad(

@@ -113,3 +113,16 @@ def test_a_folder_with_many_files_is_listed_whole(tmp_path):
 
 def test_a_glob_for_one_folder_stands_for_its_files(tmp_path, checkpoints):
     assert expand([str(tmp_path / "checkp*")]) == [str(checkpoints / f"net{number}.safetensors") for number in range(3)]
+
+
+@pytest.mark.parametrize("command", [("predict",), ("check",), ("index", "--out", "i"), ("lineage",),
+                                     ("map", "--out", "m.html", "--no-lineage")])  # fmt: skip
+def test_files_that_are_skipped_are_named_as_typed(sne_command, checkpoints, default_path, monkeypatch, command):
+    (checkpoints / "bad.pt").write_bytes(b"nothing")
+    monkeypatch.chdir(checkpoints.parent)
+    name, *options = command
+    result = sne_command(name, checkpoints.name, *options)
+    (line,) = (line for line in result.err.splitlines() if "bad.pt" in line)
+    assert line.startswith(f"sne: {checkpoints.name}/bad.pt: ") and str(checkpoints.parent) not in line
+    result = sne_command(name, checkpoints, *options)
+    assert f"sne: {checkpoints}/bad.pt: " in result.err
