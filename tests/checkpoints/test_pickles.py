@@ -8,6 +8,7 @@ import gzip
 import io
 import pathlib
 import pickle
+import pickletools
 import subprocess
 import sys
 import tarfile
@@ -23,6 +24,7 @@ from torch import nn
 import sne
 from sne.checkpoints import CheckpointError, open_source, read_network
 from sne.checkpoints.described import InertObject
+from sne.checkpoints.formats.pickles.opcodes import OPCODES, Execution
 from sne.checkpoints.formats.torch_file import read_content
 from sne.networks import LayerType
 
@@ -94,6 +96,16 @@ def test_plain_values_are_those_of_python(protocol, tmp_path):
     }
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, protocol))
     assert read_content(tmp_path / "a.pkl") == content
+
+
+def test_the_method_of_an_opcode_has_its_name():
+    refused = {"EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
+    assert len(OPCODES) == len(pickletools.opcodes) - len(refused | {"STOP"})
+    for opcode in pickletools.opcodes:
+        if opcode.name not in refused | {"STOP"}:
+            name = opcode.name.lower()
+            method = getattr(Execution, name if hasattr(Execution, name) else f"{name}_")
+            assert OPCODES[ord(opcode.code)] is method, opcode.name
 
 
 def test_an_unknown_object_keeps_what_the_file_says(tmp_path):

@@ -5,8 +5,9 @@ from typing import Any
 
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.packed_file import is_tar, read_tar
-from sne.checkpoints.formats.pickles.machine import PickleError, PickleMachine
+from sne.checkpoints.formats.pickles.machine import PickleMachine
 from sne.checkpoints.formats.pickles.objects import present
+from sne.checkpoints.formats.pickles.stand_ins import PickleError
 from sne.checkpoints.formats.pickles.storages import storage_type
 from sne.checkpoints.formats.pickles.tensors import Storage, StridedTensor
 from sne.checkpoints.formats.stored_bytes import StoredBytes

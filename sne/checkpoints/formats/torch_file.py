@@ -7,8 +7,9 @@ from typing import Any
 from sne.checkpoints.described import DescribedTensor
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.pickles import numpy_arrays, tensors
-from sne.checkpoints.formats.pickles.machine import PickleError, PickleMachine
+from sne.checkpoints.formats.pickles.machine import PickleMachine
 from sne.checkpoints.formats.pickles.objects import present
+from sne.checkpoints.formats.pickles.stand_ins import PickleError
 from sne.checkpoints.formats.pickles.storages import ArchivedStorages, FollowingStorages, byte_order, in_memory
 from sne.checkpoints.formats.pickles.tensors import Storage, StridedTensor
 from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBytes

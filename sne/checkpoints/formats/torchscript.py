@@ -5,9 +5,10 @@ from typing import Any, final
 
 from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.checkpoints.formats.contents import FileStart
-from sne.checkpoints.formats.pickles.machine import Global, PickleError, PickleMachine
+from sne.checkpoints.formats.pickles.machine import PickleMachine
 from sne.checkpoints.formats.pickles.numpy_arrays import calls as container_calls
 from sne.checkpoints.formats.pickles.script_code import read_code
+from sne.checkpoints.formats.pickles.stand_ins import Global, PickleError
 from sne.checkpoints.formats.pickles.storages import ArchivedStorages, byte_order, in_memory
 from sne.checkpoints.formats.pickles.tensors import CALLS
 from sne.checkpoints.formats.stored_bytes import StoredBytes

@@ -8,7 +8,7 @@ from typing import Any, final
 from torch import Tensor
 
 from sne.checkpoints.described import DescribedTensor, InertObject
-from sne.checkpoints.formats.pickles.machine import Global, PickleError, Stateful
+from sne.checkpoints.formats.pickles.stand_ins import Global, PickleError, Stateful
 from sne.checkpoints.formats.pickles.tensors import check_size, sizes
 from sne.checkpoints.formats.stored_bytes import MemoryBytes, StoredBytes, most_memory
 from sne.checkpoints.raw_data import DTYPES

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Any, final
 
 from sne.checkpoints.described import DescribedTensor, InertObject
-from sne.checkpoints.formats.pickles.machine import Global, PickleError
 from sne.checkpoints.formats.pickles.numpy_arrays import NumpyArray
+from sne.checkpoints.formats.pickles.stand_ins import Global, PickleError
 from sne.checkpoints.packed_params import unpack_entries
 from sne.work.collection import paused_collection
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, final
 
-from sne.checkpoints.formats.pickles.machine import Global, PickleError
+from sne.checkpoints.formats.pickles.stand_ins import Global, PickleError
 from sne.checkpoints.formats.pickles.tensors import STORAGES, Storage
 from sne.checkpoints.formats.stored_bytes import DeflatedBytes, MemoryBytes, StoredBytes
 from sne.checkpoints.remote.path import FilePath

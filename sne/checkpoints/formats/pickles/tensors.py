@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sne.checkpoints.described import DescribedTensor
-from sne.checkpoints.formats.pickles.machine import Global, PickleError
+from sne.checkpoints.formats.pickles.stand_ins import Global, PickleError
 from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.raw_data import DTYPES
 from sne.checkpoints.stored import is_row_major, read_range
