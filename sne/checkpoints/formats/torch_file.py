@@ -6,7 +6,7 @@ from typing import Any
 
 from sne.checkpoints.described import DescribedTensor
 from sne.checkpoints.formats.contents import FileStart
-from sne.checkpoints.formats.pickles import numpy_arrays, tensors
+from sne.checkpoints.formats.pickles import numpy_arrays, rebuilding
 from sne.checkpoints.formats.pickles.machine import PickleMachine
 from sne.checkpoints.formats.pickles.objects import present
 from sne.checkpoints.formats.pickles.stand_ins import PickleError
@@ -189,7 +189,7 @@ def calls(file: FilePath) -> dict[str, Callable[..., Any]]:
             known[id(data)] = data, found
         return known[id(data)][1]
 
-    return {**numpy_arrays.calls(file), **tensors.CALLS, "torch.storage._load_from_bytes": from_bytes}
+    return {**numpy_arrays.calls(file), **rebuilding.CALLS, "torch.storage._load_from_bytes": from_bytes}
 
 
 def read_legacy(file: FilePath, stored: StoredBytes, *, is_nested: bool = False) -> Any:
@@ -210,7 +210,7 @@ def read_legacy(file: FilePath, stored: StoredBytes, *, is_nested: bool = False)
     Source: torch's `serialization._legacy_save`.
     """
     storages = FollowingStorages()
-    names = tensors.CALLS if is_nested else calls(file)
+    names = rebuilding.CALLS if is_nested else calls(file)
     try:
         machine = PickleMachine(stored, names, storages.find)
         content, end = machine.load()

@@ -7,10 +7,10 @@ from sne.checkpoints.described import DescribedTensor, InertObject
 from sne.checkpoints.formats.contents import FileStart
 from sne.checkpoints.formats.pickles.machine import PickleMachine
 from sne.checkpoints.formats.pickles.numpy_arrays import calls as container_calls
+from sne.checkpoints.formats.pickles.rebuilding import CALLS
 from sne.checkpoints.formats.pickles.script_code import read_code
 from sne.checkpoints.formats.pickles.stand_ins import Global, PickleError
 from sne.checkpoints.formats.pickles.storages import ArchivedStorages, byte_order, in_memory
-from sne.checkpoints.formats.pickles.tensors import CALLS
 from sne.checkpoints.formats.stored_bytes import StoredBytes
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.module import class_hint
