@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import isfinite
 from typing import Any, TypeAlias
 
 import torch
@@ -16,6 +17,9 @@ from sne.provenance.spectra import SIDE, SMALL_SIDE, low_rank, low_rank_child, r
 
 BLOCK = 4_000_000
 """Largest number of entries of a tensor that are compared at a time."""
+
+PIECE = 1 << 18
+"""Number of entries that are compared at a time, few enough for the cache of a processor."""
 
 LINES = 64
 """Largest number of rows that are searched for levels."""
@@ -144,21 +148,29 @@ class _Sums:
 
     def add(self, one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> None:
         """Adds entries that correspond to each other."""
+        for start in range(0, one.numel(), PIECE):
+            self._add_piece(one[start : start + PIECE], other[start : start + PIECE])
+
+    def _add_piece(self, one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> None:
         size = one.numel()
         self.entries += size
         if torch.equal(one, other):
             self._add_equal(one)
             return
-        same = (one == other) | (one.isnan() & other.isnan())
-        one, other = one.nan_to_num(0.0, 0.0, 0.0), other.nan_to_num(0.0, 0.0, 0.0)
-        num_same = int(same.sum())
-        self.equal += num_same
-        for number, (left, right) in enumerate(((one, one), (other, other), (one, other))):
-            self.products[number] += _dot(left, right)
+        num_same = None
+        products = [_dot(one, one), _dot(other, other), _dot(one, other)]
+        if not all(map(isfinite, products)):
+            num_same = int(((one == other) | (one.isnan() & other.isnan())).count_nonzero())
+            one, other = one.nan_to_num(0.0, 0.0, 0.0), other.nan_to_num(0.0, 0.0, 0.0)
+            products = [_dot(one, one), _dot(other, other), _dot(one, other)]
+        self.products = [total + product for total, product in zip(self.products, products, strict=True)]
         change = other - one
         self.difference += _dot(change, change)
+        if num_same is None:
+            num_same = size - int(change.count_nonzero())
+        self.equal += num_same
         zeros = size - int(one.count_nonzero()), size - int(other.count_nonzero())
-        both_zero = int(((one == 0) & (other == 0)).sum()) if min(zeros) else 0
+        both_zero = int(((one == 0) & (other == 0)).count_nonzero()) if min(zeros) else 0
         for number in (0, 1):
             self.zeros[number] += zeros[number]
             self.pruned[number] += zeros[1 - number] - both_zero

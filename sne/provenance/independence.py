@@ -13,12 +13,15 @@ from torch import Tensor
 
 from sne.provenance.alignment import align_signs, move_units
 from sne.provenance.states import at_canonical_point
-from sne.provenance.units import UnitGroup, Units, best_match, features, own_features, similarity
+from sne.provenance.units import Block, UnitGroup, Units, best_match, features, own_features, similarity
 from sne.symmetry.canonical import CANONICAL_KINDS
-from sne.symmetry.symmetry import Symmetry
+from sne.symmetry.symmetry import Span, Symmetry
 
 CERTAIN = 1e-9
 """With a smaller p-value in stored order, no other order is tried."""
+
+MOST_IN_ORDER = 1024
+"""Largest number of units of a group that are matched in stored order; of more, those at equal distances."""
 
 SCALES = 1e-3
 """Tolerance of the logarithms of scales, which need not be exact to match units."""
@@ -43,7 +46,7 @@ class Agreement:
 
     Args:
         group: Name of the group.
-        units: Number of units.
+        units: Number of units that were matched.
         fixed: Number of units that both matchings give the same partner.
     """
 
@@ -98,7 +101,7 @@ def judge_independence(
     in a layer is favoured by a random factor (`FAVOUR`). benchmarks/results/independent_pairs.md has the figures.
 
     The second test is repeated with scales and signs at their canonical point, which is a function of each network
-    alone, if the symmetry has any; and both with an assumed symmetry, if one is given. The two matchings use different
+    alone, if the symmetry has any; and both with an assumed symmetry, if one is given and differs. The two matchings use different
     weights under a wrong assumption, too. The p-value is the smallest one times the number of tests, which the
     architecture alone decides; no further test is made once one is below `CERTAIN`.
 
@@ -118,12 +121,7 @@ def judge_independence(
     stored = tuple(_in_stored_order(first, second, units, seed))
     if not stored:
         return Independence(None, (), ())
-    tests = [
-        (some, is_canonical)
-        for some in ((units, assumed) if is_in_any_order else ())
-        if some is not None
-        for is_canonical in ((False, True) if _has_canonical_point(some.symmetry) else (False,))
-    ]
+    tests = _tests_in_any_order(units, assumed) if is_in_any_order else []
     found: list[tuple[Agreement, ...]] = []
     p_values = [fixed_points_p_value(stored)]
     for some, is_canonical in tests:
@@ -137,6 +135,27 @@ def judge_independence(
     return Independence(p_value, stored, found[0] if found else (), tuple(found[1:]), num_tests)
 
 
+def _tests_in_any_order(units: Units, assumed: Units | None) -> list[tuple[Units, bool]]:
+    """Returns the units to match, and whether they are matched at the canonical point.
+
+    As they are stored, assumed units are not tested again if they are the certain ones: only scales and signs differ.
+    """
+    found = []
+    for some in (units, assumed):
+        if some is None:
+            continue
+        if some is units or _permuted_spans(some) != _permuted_spans(units):
+            found.append((some, False))
+        if _has_canonical_point(some.symmetry):
+            found.append((some, True))
+    return found
+
+
+def _permuted_spans(units: Units) -> set[tuple[int, frozenset[Span]]]:
+    """Returns size and places of each group, without the powers of scales and signs."""
+    return {(one.size, frozenset(replace(span, power=0) for span in one.group.spans)) for one in units.groups}
+
+
 def _has_canonical_point(symmetry: Symmetry) -> bool:
     return any(kind in group.kinds for group in symmetry.groups for kind in CANONICAL_KINDS)
 
@@ -145,9 +164,13 @@ def _in_stored_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
 ) -> Iterator[Agreement]:
     for number, (group, spans) in enumerate(units.in_order("both")):
-        blocks = [replace(block, can_flip=False) for block in features(first, second, group, spans)]
+        places = torch.linspace(0, group.size - 1, min(group.size, MOST_IN_ORDER)).long()
+        blocks = [
+            Block(block.first[places], block.second[places], can_flip=False)
+            for block in features(first, second, group, spans)
+        ]
         found = best_match(similarity(blocks), seed + number)
-        yield Agreement(group.group.name, group.size, int((found == torch.arange(group.size)).sum()))
+        yield Agreement(group.group.name, len(places), int((found == torch.arange(len(places))).sum()))
 
 
 def _in_any_order(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.linalg import eigh
+from scipy.linalg.lapack import dpstrf
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -27,6 +29,9 @@ CHANNEL_FEATURES = 64
 
 LEAST_MASKED = 0.05
 """Least share of zeros of a mask."""
+
+RANK_TOLERANCE = 1e-10
+"""Least share of the sum of squares that a principal direction adds to the rank."""
 
 SHARED_DIRECTIONS = 0.1
 """Share of the principal directions of all units that `own_features` removes, the largest ones first."""
@@ -238,15 +243,28 @@ def own_features(block: Block) -> Block:
     both = both - both.mean(0)
     is_tall = len(both) > both.shape[1]
     wide = both.double()
-    squares, vectors = torch.linalg.eigh(wide.T @ wide if is_tall else wide @ wide.T)
-    squares, vectors = squares.flip(0).clamp_min(0), vectors.flip(1)
-    rank = int((squares > 1e-10 * squares[0].clamp_min(1e-60)).sum())
-    dropped = int(SHARED_DIRECTIONS * rank)
-    if dropped == rank:
+    shared, rank = _largest_directions(wide.T @ wide if is_tall else wide @ wide.T)
+    if rank == 0:
         return block
-    kept = vectors[:, dropped:rank]
-    own = (wide @ kept if is_tall else kept * squares[dropped:rank].sqrt()).float()
-    return Block(own[: len(block.first)], own[len(block.first) :], block.can_flip)
+    if shared.shape[1]:
+        both = both - (both @ shared @ shared.T if is_tall else shared @ (shared.T @ both))
+    return Block(both[: len(block.first)], both[len(block.first) :], block.can_flip)
+
+
+def _largest_directions(products: Float[Tensor, "n n"]) -> tuple[Float[Tensor, "n shared"], int]:
+    """Returns the share `SHARED_DIRECTIONS` of the principal directions, and the rank.
+
+    Args:
+        products: Products of features, or of units; positive semidefinite.
+    """
+    size = len(products)
+    most = int(SHARED_DIRECTIONS * size)
+    if most == 0:
+        return torch.zeros(size, 0), int(products.diagonal().max() > 0)
+    # the rank takes double precision, the directions do not
+    rank = dpstrf(products.numpy(), tol=RANK_TOLERANCE * float(products.trace()))[2]
+    values, vectors = eigh(products.float().numpy(), subset_by_index=(size - most, size - 1), check_finite=False)
+    return torch.from_numpy(vectors[:, ::-1][:, : int(SHARED_DIRECTIONS * rank)].copy()), rank
 
 
 def similarity(blocks: Sequence[Block]) -> Float[Tensor, "units units"]:
