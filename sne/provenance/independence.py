@@ -101,9 +101,9 @@ def judge_independence(
     in a layer is favoured by a random factor (`FAVOUR`). benchmarks/results/independent_pairs.md has the figures.
 
     The second test is repeated with scales and signs at their canonical point, which is a function of each network
-    alone, if the symmetry has any; and both with an assumed symmetry, if one is given and differs. The two matchings use different
-    weights under a wrong assumption, too. The p-value is the smallest one times the number of tests, which the
-    architecture alone decides; no further test is made once one is below `CERTAIN`.
+    alone, if the symmetry has any; and both with an assumed symmetry, if one is given and differs. The two matchings
+    use different weights under a wrong assumption, too. The p-value is the smallest one times the number of tests,
+    which the architecture alone decides; no further test is made once one is below `CERTAIN`.
 
     Args:
         first: Tensors of one network.

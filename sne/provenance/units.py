@@ -263,7 +263,7 @@ def _largest_directions(products: Float[Tensor, "n n"]) -> tuple[Float[Tensor, "
         return torch.zeros(size, 0), int(products.diagonal().max() > 0)
     # the rank takes double precision, the directions do not
     rank = dpstrf(products.numpy(), tol=RANK_TOLERANCE * float(products.trace()))[2]
-    values, vectors = eigh(products.float().numpy(), subset_by_index=(size - most, size - 1), check_finite=False)
+    vectors = eigh(products.float().numpy(), subset_by_index=(size - most, size - 1), check_finite=False)[1]
     return torch.from_numpy(vectors[:, ::-1][:, : int(SHARED_DIRECTIONS * rank)].copy()), rank
 
 
