@@ -7,13 +7,13 @@ from math import exp, lgamma
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.special import gammaincinv
 from torch import Tensor
 
 from sne.provenance.alignment import align_signs, move_units
 from sne.provenance.states import at_canonical_point
-from sne.provenance.units import Block, UnitGroup, Units, best_match, features, own_features, similarity
+from sne.provenance.units import Block, Units, best_match, features, own_features, similarity
 from sne.symmetry.canonical import CANONICAL_KINDS
 from sne.symmetry.symmetry import Span, Symmetry
 
@@ -22,6 +22,12 @@ CERTAIN = 1e-9
 
 MOST_IN_ORDER = 1024
 """Largest number of units of a group that are matched in stored order; of more, those at equal distances."""
+
+MANY_UNITS = 4096
+"""Number of hidden units above which a part of them is evidence enough for the tests in any order."""
+
+MOST_GROUPS = 12
+"""Largest number of groups of units that are tested in any order in networks of many units, at equal distances."""
 
 SCALES = 1e-3
 """Tolerance of the logarithms of scales, which need not be exact to match units."""
@@ -139,6 +145,7 @@ def _tests_in_any_order(units: Units, assumed: Units | None) -> list[tuple[Units
     """Returns the units to match, and whether they are matched at the canonical point.
 
     As they are stored, assumed units are not tested again if they are the certain ones: only scales and signs differ.
+    Of networks with many units, the last of these tests alone is made, which has evidence enough.
     """
     found = []
     for some in (units, assumed):
@@ -148,7 +155,11 @@ def _tests_in_any_order(units: Units, assumed: Units | None) -> list[tuple[Units
             found.append((some, False))
         if _has_canonical_point(some.symmetry):
             found.append((some, True))
-    return found
+    return found[-1:] if _has_many(units) else found
+
+
+def _has_many(units: Units) -> bool:
+    return sum(group.size for group in units.groups) > MANY_UNITS
 
 
 def _permuted_spans(units: Units) -> set[tuple[int, frozenset[Span]]]:
@@ -176,25 +187,35 @@ def _in_stored_order(
 def _in_any_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int, *, can_flip: bool
 ) -> Iterator[Agreement]:
-    forward = _matchings(first, second, units, "feeding", seed, can_flip)
-    backward = _matchings(first, second, units, "reading", seed + 1000, can_flip)
-    for name, (group, found) in forward.items():
-        if name in backward:
-            other = backward[name][1]
-            yield Agreement(name, group.size, int(((found == other) & (found >= 0)).sum()))
+    orders = {side: [group.group.name for group, _ in units.in_order(side)] for side in ("feeding", "reading")}
+    tested = [name for name in orders["feeding"] if name in set(orders["reading"])]
+    if _has_many(units) and len(tested) > MOST_GROUPS:
+        tested = [tested[number * len(tested) // MOST_GROUPS] for number in range(MOST_GROUPS)]
+    forward = _matchings(first, second, units, "feeding", seed, can_flip, tested)
+    backward = _matchings(first, second, units, "reading", seed + 1000, can_flip, tested)
+    for name in tested:
+        one, other = forward[name], backward[name]
+        yield Agreement(name, len(one), int(((one == other) & (one >= 0)).sum()))
 
 
 def _matchings(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, side: str, seed: int, can_flip: bool
-) -> dict[str, tuple[UnitGroup, Tensor]]:
-    """Matches the units by their own features, layer after layer, each in the order of the layers before."""
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    units: Units,
+    side: str,
+    seed: int,
+    can_flip: bool,
+    tested: Sequence[str],
+) -> dict[str, Int[Tensor, " _"]]:
+    """Matches units of some groups by their own features, each in the order of the layers before."""
     moved = dict(second)
     found = {}
     for number, (group, spans) in enumerate(units.in_order(side)):
         blocks = features(first, moved, group, spans)
         blocks = [replace(block, can_flip=block.can_flip and can_flip) for block in blocks]
-        own = best_match(similarity([own_features(block) for block in blocks]), seed + number)
-        found[group.group.name] = (group, own)
+        if group.group.name in tested:
+            own = similarity([own_features(block) for block in blocks])
+            found[group.group.name] = best_match(own, seed + number)
         move_units(moved, group.group, best_match(similarity(blocks), seed + number))
         if can_flip:
             align_signs(first, moved, group.group, spans)

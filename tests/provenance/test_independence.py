@@ -8,9 +8,10 @@ import torch
 from provenance.descendants import perceptron
 
 from sne import read_network
+from sne.provenance import independence
 from sne.provenance.independence import FAVOUR, Agreement, fixed_points_p_value, judge_independence
-from sne.provenance.units import Units, best_match
-from sne.symmetry import symmetry_of
+from sne.provenance.units import SHARED_DIRECTIONS, Block, Units, best_match, own_features
+from sne.symmetry import apply, sample, symmetry_of
 
 
 def units_of(state):
@@ -94,3 +95,60 @@ def test_many_units_are_matched_by_mutual_nearest_neighbours(monkeypatch):
     crowded[:, 1] = torch.tensor([0.1, 0.9, 0.2, 0.3])
     found = best_match(crowded, 0)
     assert found[1] == 1 and len(set(found[found >= 0].tolist())) == int((found >= 0).sum())
+
+
+@pytest.mark.parametrize(("units", "columns"), [(30, 20), (12, 200), (4, 3)])
+def test_own_features_against_all_principal_directions(units, columns):
+    """Products of what is left are those without the largest principal directions, by a full decomposition."""
+    generator = torch.Generator().manual_seed(units)
+    scales = torch.linspace(3, 1, columns)
+    block = Block(*(torch.randn(units, columns, generator=generator) * scales for _ in range(2)), can_flip=False)
+    both = torch.cat([block.first, block.second]).double()
+    both = both / both.norm(dim=1, keepdim=True)
+    both = both - both.mean(0)
+    left, sizes, right = torch.linalg.svd(both, full_matrices=False)
+    rank = int((sizes > 1e-6 * sizes[0]).sum())
+    sizes[: int(SHARED_DIRECTIONS * rank)] = 0
+    expected = left * sizes @ right
+    found = own_features(block)
+    torch.testing.assert_close(torch.cat([found.first, found.second]).double(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_units_without_features_have_none_of_their_own():
+    block = Block(torch.zeros(20, 30), torch.zeros(20, 30), can_flip=False)
+    assert own_features(block) is block
+
+
+def test_assumed_units_that_move_as_the_certain_ones_are_tested_once():
+    one, other = perceptron(0).state_dict(), perceptron(1).state_dict()
+    certain, same, fewer = units_of(one), units_of(one), units_of(one)
+    fewer.groups = fewer.groups[:1]
+    assert judge_independence(one, other, certain).num_tests == 2
+    assert judge_independence(one, other, certain, assumed=same).num_tests == 2
+    assert judge_independence(one, other, certain, assumed=fewer).num_tests == 3
+
+
+def test_networks_of_many_units_are_tested_by_a_part_of_them(monkeypatch):
+    sizes = (12, *range(16, 36), 4)
+    first, stranger = perceptron(0, sizes).state_dict(), perceptron(1, sizes).state_dict()
+    units = units_of(first)
+    moved = apply(sample(units.symmetry, seed=1, kinds=("permutation",)), first)
+    whole = judge_independence(first, moved, units)
+    monkeypatch.setattr(independence, "MANY_UNITS", 100)
+    found = judge_independence(first, moved, units)
+    assert len(whole.twice) == 20 and len(found.twice) == independence.MOST_GROUPS
+    assert all(agreement.fixed == agreement.units for agreement in found.twice)
+    assert found.num_tests == 2 and found.p_value is not None and found.p_value < 1e-50
+    independent = judge_independence(first, stranger, units).p_value
+    assert independent is not None and independent > 1e-3
+
+
+def test_many_units_in_stored_order_are_sampled(monkeypatch):
+    monkeypatch.setattr(independence, "MOST_IN_ORDER", 10)
+    first, stranger = perceptron(0, (12, 64, 4)).state_dict(), perceptron(1, (12, 64, 4)).state_dict()
+    near = {name: values + 0.01 * torch.randn_like(values) for name, values in first.items()}
+    units = units_of(first)
+    (agreement,) = judge_independence(first, near, units).stored
+    assert (agreement.units, agreement.fixed) == (10, 10)
+    (agreement,) = judge_independence(first, stranger, units).stored
+    assert agreement.units == 10 and agreement.fixed < 6
