@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.linalg import eigh
-from scipy.linalg.lapack import dpstrf
+from scipy.linalg import eigh, get_lapack_funcs
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -261,8 +260,9 @@ def _largest_directions(products: Float[Tensor, "n n"]) -> tuple[Float[Tensor, "
     most = int(SHARED_DIRECTIONS * size)
     if most == 0:
         return torch.zeros(size, 0), int(products.diagonal().max() > 0)
+    (pivoted_cholesky,) = get_lapack_funcs(("pstrf",), (products.numpy(),))
     # the rank takes double precision, the directions do not
-    rank = dpstrf(products.numpy(), tol=RANK_TOLERANCE * float(products.trace()))[2]
+    rank = pivoted_cholesky(products.numpy(), tol=RANK_TOLERANCE * float(products.trace()))[2]
     vectors = eigh(products.float().numpy(), subset_by_index=(size - most, size - 1), check_finite=False)[1]
     return torch.from_numpy(vectors[:, ::-1][:, : int(SHARED_DIRECTIONS * rank)].copy()), rank
 
