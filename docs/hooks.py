@@ -17,7 +17,9 @@ def on_files(files: Files, config: Any) -> Files:
     for pattern in OUTSIDE:
         for path in sorted(ROOT.glob(pattern)):
             name = path.relative_to(ROOT).as_posix()
-            files.append(File(name, str(ROOT), config.site_dir, config.use_directory_urls))
+            file = File(name, str(ROOT), config.site_dir, config.use_directory_urls)
+            file.name = path.stem  # else a README becomes the front page of the section that lists it
+            files.append(file)
     return files
 
 
