@@ -2,7 +2,7 @@
 
 Thirty small CNNs learn scikit-learn's digits with hyper-parameters drawn at random. Each is saved three times.
 `measured.csv` has the test accuracy of each file. The folder `copies`, beside FOLDER, has files that were made from the
-best network.
+best network. Networks compute in float64 and are stored in float32, so that the files differ little between machines.
 """
 
 import copy
@@ -24,7 +24,7 @@ RUNS, STEPS = 30, (20, 100, 300)
 def digits() -> tuple[torch.Tensor, torch.Tensor]:
     """Returns the images, enlarged to 16 x 16 pixels and standardised, and their classes."""
     rows, classes = load_digits(return_X_y=True)
-    images = torch.tensor(rows, dtype=torch.float32).view(-1, 1, 8, 8) / 16
+    images = torch.tensor(rows, dtype=torch.float64).view(-1, 1, 8, 8) / 16
     images = nn.functional.interpolate(images, size=16, mode="bilinear")
     return (images - images.mean()) / images.std(), torch.tensor(classes)
 
@@ -34,7 +34,12 @@ def network() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, stride=2), nn.ReLU(), nn.Conv2d(16, 16, 3, stride=2), nn.ReLU(),
         nn.Conv2d(16, 16, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
-    )  # fmt: skip
+    ).double()  # fmt: skip
+
+
+def stored(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns the weights in float32."""
+    return {name: values.float() for name, values in model.state_dict().items()}
 
 
 def train(model: nn.Module, steps: int, learning_rate: float, optimizer: str = "adam") -> None:
@@ -69,7 +74,7 @@ def write_runs(folder: Path) -> nn.Module:
             done = step
             name = f"run-{run:02}/step-{step:03}.pt"
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            torch.save(model.state_dict(), folder / name)
+            torch.save(stored(model), folder / name)
             row = {"path": name, "run": run, "step": step, "test_accuracy": round(accuracy(model), 4)}
             rows.append({**row, "config.optimizer": optimizer, "config.learning_rate": f"{rate:.2g}"})
             if rows[-1]["test_accuracy"] > best[0]:
@@ -84,7 +89,7 @@ def write_runs(folder: Path) -> nn.Module:
 def write_copies(folder: Path, original: nn.Module) -> None:
     """Writes what people make of a network: half precision, pruned, trained further, units in another order."""
     folder.mkdir(exist_ok=True)
-    state = original.state_dict()
+    state = stored(original)
     tuned, pruned = copy.deepcopy(original), {name: values.clone() for name, values in state.items()}
     train(tuned, 100, 1e-3)
     for name, values in pruned.items():
@@ -96,9 +101,9 @@ def write_copies(folder: Path, original: nn.Module) -> None:
         "original": state,
         "half": {name: values.half() for name, values in state.items()},
         "pruned": pruned,
-        "tuned": {f"backbone.{name}": values for name, values in tuned.state_dict().items()},
+        "tuned": {f"backbone.{name}": values for name, values in stored(tuned).items()},
         "reordered": {**state, **moved, "2.weight": state["2.weight"][:, order]},
-        "stranger": network().state_dict(),
+        "stranger": stored(network()),
     }
     for name, values in files.items():
         torch.save(values, folder / f"{name}.pt")
