@@ -1,7 +1,7 @@
 """Writes fresh checkpoints to a folder, as anyone's training script would: `python examples/fresh_files.py FOLDER`.
 
 Two networks learn scikit-learn's digits and are saved on the way. Two other files hold networks that are no image
-classifiers. Prints the measured test accuracy of the classifiers, which compute in float64 and are stored in float32, so
+classifiers. Prints the measured test accuracy of the classifiers. They compute in float64 and are stored in float32, so
 that the files differ little between machines.
 """
 
