@@ -1,6 +1,7 @@
 """The errors that sne raises for input it cannot use, and the hint about a package that is not installed."""
 
 import re
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -9,21 +10,45 @@ class SneError(ValueError):
     """Base class of all errors raised by sne: one line that says what came, what was expected, and where."""
 
 
+@dataclass(frozen=True)
+class Remedy:
+    """An argument with which a checkpoint can be read. Commands have an option of the same name.
+
+    Args:
+        name: Name of the argument.
+        value: Its value; True for an option without value.
+        effect: What the argument does, as the verb of a sentence.
+
+    Example:
+        >>> str(Remedy("select", "ema", "reads one of them"))
+        "select='ema' reads one of them"
+    """
+
+    name: str
+    value: str | bool
+    effect: str
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value!r} {self.effect}"
+
+
 class CheckpointError(SneError):
-    """A checkpoint cannot be read whole: one line, "file: reason".
+    """A checkpoint cannot be read whole: one line, "file: reason", and the remedy if there is one.
 
     Args:
         file: The file, the folder, or the name of the object that was read, as its text names it.
         reason: What came, and what was expected.
+        remedy: Argument with which it can be read.
     """
 
-    def __init__(self, file: object, reason: str):
+    def __init__(self, file: object, reason: str, remedy: Remedy | None = None):
         self.file = str(file)
         self.reason = " ".join(reason.split())
-        super().__init__(f"{self.file}: {self.reason}")
+        self.remedy = remedy
+        super().__init__(f"{self.file}: {self.reason}" + (f"; {remedy}" if remedy is not None else ""))
 
-    def __reduce__(self) -> tuple[type["CheckpointError"], tuple[str, str]]:
-        return type(self), (self.file, self.reason)
+    def __reduce__(self) -> tuple[type["CheckpointError"], tuple[str, str, Remedy | None]]:
+        return type(self), (self.file, self.reason, self.remedy)
 
 
 class RemoteError(CheckpointError):

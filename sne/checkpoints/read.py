@@ -96,7 +96,7 @@ def open_source(source: Readable, *, select: str | None = None) -> CheckpointSou
     """
     if select is not None and not select.strip():
         raise CheckpointError(str(source)[:200] if isinstance(source, str | PathLike) else type(source).__name__,
-                              "the name of the network to select (--select) is empty")  # fmt: skip
+                              "the name of the network to select is empty")  # fmt: skip
     if isinstance(source, nn.Module):
         return CheckpointSource(choose_network(module_tensors(source), select))
     if isinstance(source, Mapping):

@@ -10,7 +10,7 @@ from torch import Tensor
 from sne.checkpoints.composed import find_composed
 from sne.checkpoints.composed.weight import ComposedWeight, Facts, mark_composed, mark_packed
 from sne.checkpoints.stored import StoredTensors, read_range
-from sne.errors import CheckpointError
+from sne.errors import CheckpointError, Remedy
 from sne.networks import Hint, TensorInfo
 
 _KEPT = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -139,8 +139,8 @@ class CheckpointSource:
         bad = int((~torch.isfinite(values)).sum())
         raise CheckpointError(
             self.name,
-            f"tensor {name!r} has {bad} NaN or infinite values of {values.numel()}{where}{_in_layer(name)}; "
-            "allow_nonfinite=True (--allow-nonfinite) leaves that layer out",
+            f"tensor {name!r} has {bad} NaN or infinite values of {values.numel()}{where}{_in_layer(name)}",
+            Remedy("allow_nonfinite", True, "leaves that layer out"),
         )
 
     def _compose(self, weight: ComposedWeight) -> Tensor:

@@ -19,7 +19,7 @@ from sne.checkpoints.nesting import (
 )
 from sne.checkpoints.training_state import is_named_training_state, is_training_state
 from sne.checkpoints.words import without_adversaries
-from sne.errors import CheckpointError
+from sne.errors import CheckpointError, Remedy
 
 WRAPPERS = (
     "state_dict", "model_state_dict", "model_state", "model", "module", "net", "network", "params", "weights",
@@ -206,7 +206,9 @@ class _Finder:
             if len(whole) > 1:
                 names = ", ".join(join(path, key) for key in list(whole)[:_MOST_NAMED])
                 raise CheckpointError(
-                    self._name, f"a list of {len(whole)} networks; select one by its position (--select): {names}"
+                    self._name,
+                    f"a list of {len(whole)} networks: {names}",
+                    Remedy("select", join(path, next(iter(whole))), "reads the first of them"),
                 )
             return list(whole), {}
         copies = find_copies(whole)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from sne.cli.options import told
 from sne.cli.tables import warn
 from sne.errors import SneError
 
@@ -168,7 +169,7 @@ class Failures(dict[str, str]):
     def __call__(self, path: str, error: Exception) -> None:
         """Notes why a file is skipped."""
         name = self._typed(path)
-        self[name] = " ".join(str(error).split()).replace(path, name)
+        self[name] = told(error).replace(path, name)
 
     def line(self, path: str) -> str:
         """Returns the line that names a file and says why it is skipped."""

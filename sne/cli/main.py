@@ -17,6 +17,7 @@ from sne.cli.index import index
 from sne.cli.inspect import inspect
 from sne.cli.lineage import lineage
 from sne.cli.map import map as map_command
+from sne.cli.options import knows_its_options, told
 from sne.cli.predict import predict
 from sne.cli.search import search
 from sne.cli.study import study
@@ -66,7 +67,7 @@ app = typer.Typer(
 for command, example in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
     app.command(no_args_is_help=command is not study, epilog=f"{NOTES.get(command, '')}\n\b\nExample: {example}")(
-        command
+        knows_its_options(command)
     )
 app.add_typer(zoo, name="zoo")
 
@@ -143,7 +144,7 @@ def describe_error(error: Exception) -> str | None:
         reason = error.strerror[0].lower() + error.strerror[1:]
         return _one_line(f"{error.filename}: {reason}" if error.filename else reason)
     if isinstance(error, SneError | OSError):
-        return _one_line(str(error))
+        return _one_line(told(error))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "allocate memory" in str(error):
         return _one_line(f"not enough memory; a smaller --batch-size needs less ({error})")
     return None

@@ -1,12 +1,16 @@
 """Arguments and options that several commands share."""
 
+import shlex
 from collections.abc import Callable
-from typing import Annotated
+from contextvars import ContextVar
+from functools import wraps
+from inspect import signature
+from typing import Annotated, Any
 
 import typer
 
 from sne.cli.sizes import parse_bytes, parse_weights
-from sne.errors import SneError
+from sne.errors import CheckpointError, SneError
 
 Files = Annotated[
     list[str],
@@ -109,6 +113,33 @@ Ray = Annotated[
         "the same paths.",
     ),
 ]
+
+
+_OPTIONS: ContextVar[frozenset[str]] = ContextVar("options of the command", default=frozenset())
+
+
+def knows_its_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Lets `told` know which options a command has, from the moment that it runs."""
+    options = frozenset(signature(command).parameters)
+
+    @wraps(command)
+    def run(*arguments: Any, **values: Any) -> None:
+        _OPTIONS.set(options)
+        command(*arguments, **values)
+
+    return run
+
+
+def told(error: Exception) -> str:
+    """Returns the text of an error in one line; what would help is named as an option, if the command has it."""
+    text = str(error)
+    remedy = error.remedy if isinstance(error, CheckpointError) else None
+    if isinstance(error, CheckpointError) and remedy is not None:
+        text = f"{error.file}: {error.reason}"
+        if remedy.name in _OPTIONS.get():
+            value = "" if remedy.value is True else f" {shlex.quote(str(remedy.value))}"
+            text += f"; --{remedy.name.replace('_', '-')}{value} {remedy.effect}"
+    return " ".join(text.split())
 
 
 def split_list(text: str) -> tuple[str, ...]:

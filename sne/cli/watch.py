@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sne.cli.files import Doubts, Failures, load_predictor
-from sne.cli.options import AllowNonfinite, Budget, Device, Memory, PredictorFolder, Select
+from sne.cli.options import AllowNonfinite, Budget, Device, Memory, PredictorFolder, Select, told
 from sne.cli.prediction_rows import OUTSIDE, prediction_as_json, prediction_rows
 from sne.cli.tables import cell, say, warn
 
@@ -168,7 +168,7 @@ class _Printer:
         else:
             row |= {name: "-" for name in self._shown}
             is_explained = reading.health is not None and reading.health.verdict == "broken"
-            remarks += [] if is_explained else [f"no prediction: {' '.join(str(reading.error).split())}"]
+            remarks += [] if is_explained else [f"no prediction: {told(reading.error)}"]
         if self._with_health:
             report = reading.health
             row["health"] = "-" if report is None else report.verdict.value
@@ -188,7 +188,7 @@ def _as_json(change: "Change", reading: _Reading) -> dict[str, Any]:
         findings = [finding.to_json() for finding in reading.health.findings]
         line["health"] = {"verdict": reading.health.verdict.value, "findings": findings}
     line |= {"warnings": reading.warnings} if reading.warnings else {}
-    return line | ({} if reading.error is None else {"error": " ".join(str(reading.error).split())})
+    return line | ({} if reading.error is None else {"error": told(reading.error)})
 
 
 def _end(looking: "FolderWatch", failures: Failures) -> None:

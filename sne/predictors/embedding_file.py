@@ -185,7 +185,7 @@ def _refuse_source(out: Path, paths: Sequence[str]) -> None:
         except OSError:
             continue
         if is_source:
-            raise PredictorError(f"{out}: is one of the checkpoints to encode; choose another name (--out)")
+            raise PredictorError(f"{out}: is one of the checkpoints to encode; choose another name")
 
 
 def _version() -> str:

@@ -168,7 +168,7 @@ class KeptRows:
         try:
             before = dict(json.loads(file.read_text()))
         except (OSError, ValueError, TypeError) as error:
-            raise PredictorError(f"{file}: not readable ({error}); start again without resume (--resume)") from None
+            raise PredictorError(f"{file}: not readable ({error}); start again without resume") from None
         for name, now in self._job.items():
             if before.get(name) != now:
                 change = (
@@ -176,7 +176,7 @@ class KeptRows:
                     if name == "predictor"
                     else f"{name} was {before.get(name)!r} and is now {now!r}"
                 )
-                raise PredictorError(f"{self._folder}: cannot resume, {change}; start again without resume (--resume)")
+                raise PredictorError(f"{self._folder}: cannot resume, {change}; start again without resume")
 
     def _read_names(self, file: Path) -> None:
         """Reads which rows a part holds; a damaged part is left out, so that its rows are computed again."""

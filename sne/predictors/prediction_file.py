@@ -57,7 +57,7 @@ def table_columns(
         names += [prediction.property, *(f"{prediction.property}_{end}" for end in ends)]
     names += ["in_domain", "p_value", "weights_read", "weights", "warnings"]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise PredictorError(f"a table of these properties would have two columns {twice[0]!r}; choose some (--target)")
+        raise PredictorError(f"a table of these properties would have two columns {twice[0]!r}; choose some of them")
     rows = [_row(of_network, warnings) for of_network in predictions]
     return {name: [row[name] for row in rows] for name in names}
 

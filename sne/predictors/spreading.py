@@ -175,7 +175,7 @@ def choose_executor(paths: Sequence[str], *, workers: int | None = None, ray: st
     """
     if ray is not None:
         if workers == 0:
-            raise PredictorError("a Ray cluster needs workers, got 0 (--workers)")
+            raise PredictorError("a Ray cluster needs workers, got 0")
         return RayCluster(ray, workers=2 if workers is None else workers, attempts=2)
     workers = choose_workers(paths) if workers is None else workers
     return ProcessPool(workers, attempts=1) if workers else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sne import __version__
 from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
-from sne.errors import SneError
+from sne.errors import CheckpointError, SneError
 from sne.health import HealthReport, check
 from sne.networks import Network, summarise
 from sne.predictors import Prediction, Predictor
@@ -159,7 +159,12 @@ def _usable(
     try:
         return read_network(source, select=select, allow_nonfinite=True), None
     except SneError as error:
-        return None, " ".join(str(error).split())
+        return None, _reason(error)
+
+
+def _reason(error: SneError) -> str:
+    """Returns the reason in one line, without a remedy: a page takes no arguments."""
+    return f"{error.file}: {error.reason}" if isinstance(error, CheckpointError) else " ".join(str(error).split())
 
 
 def _predict(
@@ -172,7 +177,7 @@ def _predict(
     try:
         return tuple(predictor.predict([network])), None
     except SneError as error:
-        return (), " ".join(str(error).split())
+        return (), _reason(error)
 
 
 def _influence(
@@ -204,7 +209,7 @@ def _relatives(network: Network, index: str | Path | None, most: int) -> tuple[R
     try:
         hits = search(network, opened, most=most, warn=remarks.append)
     except SneError as error:
-        return None, " ".join(str(error).split())
+        return None, _reason(error)
     return Relatives(tuple(hits), len(opened), tuple(remarks)), None
 
 

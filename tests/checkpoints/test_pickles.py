@@ -393,7 +393,7 @@ def test_archives_of_several_checkpoints(tmp_path):
             stream = io.BytesIO()
             torch.save(branching(seed).state_dict(), stream)
             archive.writestr(f"{seed}.pt", stream.getvalue())
-    with pytest.raises(CheckpointError, match=r"2 checkpoints; --select one of them: 0\.pt, 1\.pt"):
+    with pytest.raises(CheckpointError, match=r"2 checkpoints: 0\.pt, 1\.pt; select='0\.pt' reads the first"):
         read_network(tmp_path / "a.zip")
     network = read_network(tmp_path / "a.zip", select="1.pt")
     assert same_values(network, read_network(branching(1)))

@@ -49,7 +49,7 @@ def test_another_predictor_does_not_continue(sne_command, predictor_path, checkp
     assert trained.status == 0, trained.err
     result = sne_command("encode", checkpoints, "--predictor", other, "--out", out, "--resume")
     assert result.status == 2 and result.err.count("\n") == 1
-    assert "cannot resume, the predictor has changed; start again without resume (--resume)" in result.err
+    assert "cannot resume, the predictor has changed; start again without resume" in result.err
     (checkpoints / "bad.pt").unlink()
     result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", out, "--resume", "--json")
     assert result.json()[0]["resumed"] == 3 and np.load(out).shape == (3, 8)

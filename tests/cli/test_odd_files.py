@@ -1,6 +1,7 @@
 """Files with several networks, NaN, or little that is understood, on the command line."""
 
 import json
+import pickle
 
 import pytest
 import torch
@@ -8,10 +9,12 @@ import typer
 from torch import nn
 from typer.testing import CliRunner
 
+import sne
 from sne.cli.inspect import inspect
+from sne.cli.options import knows_its_options
 
 APP = typer.Typer(pretty_exceptions_enable=False)
-APP.command()(inspect)
+APP.command()(knows_its_options(inspect))
 
 
 def run(*arguments):
@@ -36,6 +39,27 @@ def test_inspect_allows_nan(tmp_path):
     result = run(tmp_path / "a.pt", "--stats", "--allow-nonfinite")
     assert result.exit_code == 0
     assert "note: 0.bias: 1 of 3 values are NaN or infinite; the layer is left out" in result.stdout
+
+
+def test_commands_name_options_and_functions_name_arguments(tmp_path, sne_command):
+    state = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)).state_dict()
+    torch.save([state, state], tmp_path / "two.pt")
+    state["0.bias"][1] = float("nan")
+    torch.save(state, tmp_path / "nan.pt")
+    counted = f"{tmp_path}/nan.pt: tensor '0.bias' has 1 NaN or infinite values of 3, in layer '0'"
+    with pytest.raises(sne.CheckpointError) as told:
+        sne.encode(tmp_path / "nan.pt")
+    assert str(told.value) == f"{counted}; allow_nonfinite=True leaves that layer out"
+    assert pickle.loads(pickle.dumps(told.value)).remedy == told.value.remedy is not None
+    for command, remedy in (("predict", "; --allow-nonfinite leaves that layer out"), ("lineage", "")):
+        assert sne_command(command, tmp_path / "nan.pt").err == f"sne: {counted}{remedy}\n"
+    listed = f"{tmp_path}/two.pt: a list of 2 networks: 0, 1"
+    assert sne_command("check", tmp_path / "two.pt").err.startswith(
+        f"sne: {listed}; --select 0 reads the first of them\n"
+    )
+    assert sne_command("lineage", tmp_path / "two.pt").err == f"sne: {listed}\n"
+    with pytest.raises(sne.CheckpointError, match="select='0' reads the first of them"):
+        sne.check(tmp_path / "two.pt")
 
 
 @pytest.mark.usefixtures("tiny_rooms")

@@ -20,7 +20,7 @@ from sne.checkpoints.formats.stored_bytes import FileBytes, MappedFile, StoredBy
 from sne.checkpoints.formats.zip_archive import read_members
 from sne.checkpoints.remote.path import FilePath
 from sne.checkpoints.stored import StoredTensors, read_range
-from sne.errors import CheckpointError
+from sne.errors import CheckpointError, Remedy
 
 _PREFERRED = ("policy.pth", "model_weights.ckpt", "serialized_state_dict.pt")
 """Members that hold the network in archives of stable-baselines3, of NeMo, and of torch.export before torch 2.8."""
@@ -118,7 +118,8 @@ def _choose(file: FilePath, found: Mapping[str, Member], select: str | None) -> 
         raise CheckpointError(file, "an archive without a checkpoint that is known")
     if len(names) > 1:
         shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-        raise CheckpointError(file, f"an archive of {len(names)} checkpoints; --select one of them: {shown}")
+        remedy = Remedy("select", names[0], "reads the first of them")
+        raise CheckpointError(file, f"an archive of {len(names)} checkpoints: {shown}", remedy)
     return found[names[0]]
 
 
@@ -178,7 +179,7 @@ class UnpackedTensors(StoredTensors):
         try:
             yield
         except CheckpointError as error:
-            raise CheckpointError(self._shown, error.reason) from error
+            raise CheckpointError(self._shown, error.reason, error.remedy) from error
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def read_weights(
             network = _without(network, left_out)
         layout, vector = flatten(_used_tensors(network))
     except CheckpointError as error:
-        raise ZooError(str(error)) from None
+        raise ZooError(f"{error.file}: {error.reason}") from None  # an import has no remedy
     symmetry = symmetries.find(network, known or Known(), str(path)) if symmetries else None
     return Weights(layout, vector, symmetry if symmetry and _changes_nothing_else(symmetry, layout) else None)
 
