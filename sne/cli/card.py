@@ -50,12 +50,13 @@ def card(
         bool, typer.Option("--json", help="Print one JSON line per file with all that the card says.")
     ] = False,
 ) -> None:
-    """Make a card of a checkpoint: a page that says what its weights say.
+    """Make a page that says what a checkpoint is.
 
-    The page begins with a verdict: broken, untrained, doubtful, middling, good, or healthy where the quality cannot be
-    told. Below stand the predicted properties with intervals, the health of the network (each finding with its place
-    and why it matters), what it is (format, layers by depth, types, ties, what was set aside), which layers the
-    prediction rests on, and its relatives in an index. The page is one file, needs no network and has no scripts.
+    The page begins with a verdict: broken, untrained, doubtful, or nothing wrong found, then with the predicted value
+    and its rank among the networks that the predictor knows. Below stand the predicted properties with intervals, the
+    health of the network (each finding with its place and why it matters), what it is (format, layers by depth, types,
+    ties, what was set aside), which layers the prediction rests on, and its relatives in an index. The page is one
+    file, needs no network and has no scripts.
     """
     from sne.predictors import Predictor
     from sne.report import card as make_card

@@ -19,7 +19,9 @@ _MOST_ROWS = 12
 
 def compare(
     first: Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="A checkpoint.")],
-    second: Annotated[str, typer.Argument(metavar="FILE", show_default=False, help="The checkpoint to compare it to.")],
+    second: Annotated[
+        str, typer.Argument(metavar="OTHER", show_default=False, help="The checkpoint to compare it to.")
+    ],
     merged_with: Annotated[
         str | None,
         typer.Option(

@@ -17,7 +17,7 @@ from sne.cli.index import index
 from sne.cli.inspect import inspect
 from sne.cli.lineage import lineage
 from sne.cli.map import map as map_command
-from sne.cli.options import knows_its_options, told
+from sne.cli.options import Command, knows_its_options, told
 from sne.cli.predict import predict
 from sne.cli.search import search
 from sne.cli.study import study
@@ -66,9 +66,8 @@ app = typer.Typer(
 )
 for command, example in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
-    app.command(no_args_is_help=command is not study, epilog=f"{NOTES.get(command, '')}\n\b\nExample: {example}")(
-        knows_its_options(command)
-    )
+    epilog = f"{NOTES.get(command, '')}\n\b\nExample: {example}"
+    app.command(cls=Command, no_args_is_help=command is not study, epilog=epilog)(knows_its_options(command))
 app.add_typer(zoo, name="zoo")
 
 
@@ -81,7 +80,7 @@ def _print_version(wanted: bool | None) -> None:
 @app.callback()
 def options(
     log_level: Annotated[
-        str, typer.Option(metavar="LEVEL", help="Log messages of this level and above to stderr: " + ", ".join(LEVELS))
+        str, typer.Option(metavar="LEVEL", help=f"Log messages of this level and above to stderr: {', '.join(LEVELS)}.")
     ] = "warning",
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Short for --log-level info.")] = False,
     version: Annotated[
@@ -157,7 +156,7 @@ def _describe_usage(error: Any) -> str:
     if type(error).__name__ == "MissingParameter" and parameter is not None and context:
         if parameter.param_type_name == "argument":
             name = f"argument {parameter.metavar or parameter.name.upper()}"
-            ending = context.get_usage().translate({ord("{"): None, ord("}"): None})
+            ending = context.get_usage()
         else:
             name, ending = f"option {parameter.opts[0]}", f"See {command} --help"
         return f"missing {name}: {parameter.help or 'a value'} {ending}"

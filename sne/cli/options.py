@@ -8,6 +8,7 @@ from inspect import signature
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from sne.cli.sizes import parse_bytes, parse_weights
 from sne.errors import CheckpointError, SneError
@@ -24,8 +25,9 @@ PredictorFolder = Annotated[
     str,
     typer.Option(
         metavar="FOLDER",
-        help="Folder of a predictor, as written by sne train, the name of a packaged one, or hf://org/name. The "
-        "packaged predictor knows small image classifiers.",
+        show_default=False,
+        help="Folder of a predictor, as written by sne train, the name of a packaged one, or hf://org/name. Default: "
+        "the packaged predictor, which knows small image classifiers.",
     ),
 ]
 BatchSize = Annotated[
@@ -113,6 +115,20 @@ Ray = Annotated[
         "the same paths.",
     ),
 ]
+
+
+class Command(TyperCommand):
+    """A command whose help names arguments without types of Python and without braces: FILE..."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        for parameter in self.params:
+            if parameter.param_type_name == "argument":
+                parameter.display_type_rich = lambda ctx: None  # pyright: ignore[reportAttributeAccessIssue]
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Returns what stands after the name of the command in the first line of its help."""
+        return [piece.translate({ord("{"): None, ord("}"): None}) for piece in super().collect_usage_pieces(ctx)]
 
 
 _OPTIONS: ContextVar[frozenset[str]] = ContextVar("options of the command", default=frozenset())

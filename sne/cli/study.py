@@ -19,31 +19,37 @@ if TYPE_CHECKING:
 LINEAGE = "lineage"
 
 StudyName = Annotated[
-    str | None, typer.Argument(help="Name of the study; without it, the studies are listed.", show_default=False)
+    str | None,
+    typer.Argument(metavar="NAME", help="Name of the study; without it, the studies are listed.", show_default=False),
 ]
 Scale = Annotated[
     str,
     typer.Option(
+        metavar="SCALE",
         help="Size of the study. ci: a minute or two on scikit-learn's digits, shows that everything runs. cpu: up "
-        "to 90 minutes on two cores. gpu: as large as in the paper, needs CUDA."
+        "to 90 minutes on two cores. gpu: as large as in the paper, needs CUDA.",
     ),
 ]
 ReportFolder = Annotated[
-    Path | None, typer.Option(help="Folder for the report and the results. [default: studies/NAME-SCALE]")
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Folder for the report and the results. [default: studies/NAME-SCALE]"),
 ]
 ZoosFolder = Annotated[
     Path | None,
-    typer.Option(help="Folder for zoos, which studies can share. [default: the folder zoos next to OUT]"),
+    typer.Option(
+        metavar="FOLDER", help="Folder for zoos, which studies can share. [default: the folder zoos next to OUT]"
+    ),
 ]
 ImagesFolder = Annotated[
     Path | None,
     typer.Option(
+        metavar="FOLDER",
         help="Folder with mnist.npz, fashion_mnist.npz, cifar10_gs.npz and svhn_crops_gs.npz, which the scales cpu "
-        "and gpu need. [default: $SNE_IMAGES]"
+        "and gpu need. [default: $SNE_IMAGES]",
     ),
 ]
 Workers = Annotated[
-    int, typer.Option(help="Number of processes, each with one thread; 0 works in this process.", min=0)
+    int, typer.Option(metavar="N", help="Number of processes, each with one thread; 0 works in this process.", min=0)
 ]
 RayAddress = Annotated[
     str | None,
@@ -54,13 +60,15 @@ RayAddress = Annotated[
     ),
 ]
 Seeds = Annotated[
-    str | None, typer.Option(help="Training seeds, separated by commas. [default: the study's, two to five]")
+    str | None,
+    typer.Option(metavar="NUMBERS", help="Training seeds, separated by commas. [default: the study's, two to five]"),
 ]
 Methods = Annotated[
     str | None,
     typer.Option(
+        metavar="NAMES",
         help="Methods to compare, separated by commas, such as sne,mean,nfn_np; --list shows all names. "
-        "[default: the study's, except those whose packages are not installed]"
+        "[default: the study's, except those whose packages are not installed]",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON lines.")]
@@ -80,11 +88,11 @@ def study(
     as_json: AsJson = False,
     list_all: ListAll = False,
 ) -> None:
-    """Run a published experiment: make its zoos, train every method, write a report.
+    """Run a published experiment and write a report.
 
-    The folder OUT then contains report.html (one file with its pictures), report.md with the pictures as files,
-    results.json, and the folder jobs with one file of predictions per training. If the command is interrupted, the
-    same command continues where it stopped.
+    Makes the zoos of the experiment and trains every method on them. The folder OUT then contains report.html (one
+    file with its pictures), report.md with the pictures as files, results.json, and the folder jobs with one file of
+    predictions per training. If the command is interrupted, the same command continues where it stopped.
     """
     from sne.lab.studies import STUDIES, StudyError
 

@@ -1,6 +1,7 @@
 import errno
 import logging
 import os
+import re
 import subprocess
 import sys
 
@@ -9,7 +10,11 @@ import pytest
 import sne
 from sne.cli.main import describe_error
 
-COMMANDS = ("inspect", "encode", "predict", "compare", "index", "search", "lineage", "train", "evaluate", "zoo")
+COMMANDS = (
+    "inspect", "encode", "predict", "card", "check", "watch", "compare", "index", "search", "lineage", "map", "train",
+    "evaluate", "study", "zoo",
+)  # fmt: skip
+ZOO_COMMANDS = ("make", "recipe", "import", "export", "info", "verify", "merge", "append")
 
 
 def test_version(sne_command):
@@ -29,6 +34,15 @@ def test_help_ends_with_an_example(sne_command, name):
     result = sne_command(name, "--help")
     assert result.status == 0
     assert f"Example: sne {name} " in result.out.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [(), *((name,) for name in COMMANDS), *(("zoo", name) for name in ZOO_COMMANDS)])
+def test_help_is_whole_and_shows_no_types_of_python(sne_command, words):
+    lines = sne_command(*words, "--help").out.splitlines()
+    start = lines.index("Commands:") if "Commands:" in lines else len(lines)
+    assert not [line for line in lines[start:] if line.endswith("...")]  # summaries that are cut
+    assert not [line for line in lines if re.search(r"[{}]|<[a-z]+[ \[>]", line)]
+    assert max(map(len, lines)) <= 80 or words == ("encode",)  # an example is not broken
 
 
 def test_help_loads_no_heavy_package():

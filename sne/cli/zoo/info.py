@@ -12,7 +12,10 @@ def info(
     path: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a zoo.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
 ) -> None:
-    """Print the content of a zoo: its families with a histogram of test accuracies, its columns, and its size."""
+    """Print what a zoo contains: its families, columns and size.
+
+    Each family is shown with a histogram of its test accuracies.
+    """
     from sne import zoo
 
     print_summary(zoo.Zoo.open(path), as_json)

@@ -110,7 +110,10 @@ def make(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a zoo: train networks with random hyper-parameters, and store them with their measured properties."""
+    """Train networks with random hyper-parameters, as a new zoo.
+
+    They are stored with their measured properties, such as test accuracy.
+    """
     from sne import making
 
     with stopped_by_user(out), zoo_progress("networks") as progress:

@@ -17,7 +17,9 @@ def verify(
     path: Annotated[Path, typer.Argument(metavar="ZOO", help="Folder of a zoo.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON line.")] = False,
 ) -> None:
-    """Compare every weight with its checksum, and list the damaged networks.
+    """Compare every weight of a zoo with its checksum.
+
+    Damaged networks are listed.
 
     The exit status is 0 if the zoo is intact, 1 if a part of it is damaged, and 2 if it cannot be opened at all.
     """
