@@ -79,6 +79,8 @@ def judge(
     lines = _shortened([f"{found.location}: {found.message}" for found in warnings])
     if main is None:
         reason = _no_quality(predictor, predictions)
+        if health.is_adapter:
+            reason = f"An adapter, which is judged alone, without its base. {reason}"
         if whole:
             return Judgement(State.UNTRAINED, "Untrained", tuple(whole), 0.0)
         if warnings:
@@ -92,14 +94,15 @@ def judge(
         reason = f"{said}; guessing among {round(1 / guessing):,} classes gives {guessing:.2f}."
         headline = "Untrained" if whole else "Untrained, or hardly"
         return Judgement(State.UNTRAINED, headline, (*whole, reason, *([] if whole else lines)), share)
-    said += f", more than {rank:.0%} of the networks that the predictor has learned from." if rank is not None else "."
+    said += f", above {rank:.0%} of the networks that the predictor has learned from." if rank is not None else "."
     if whole and not _is_above(prediction, guessing):
         return Judgement(State.UNTRAINED, "Untrained", tuple(whole), 0.0)
     if warnings:  # also where the health says that nothing was trained, and the prediction that much was
         return Judgement(State.DOUBTFUL, "Doubtful", (*lines, said), share)
-    if rank is not None and rank >= GOOD_RANK:
-        return Judgement(State.GOOD, f"Good: predicted {plain(prediction.property)} {share:.2f}", (said,), share)
-    return Judgement(State.MIDDLING, f"Middling: predicted {plain(prediction.property)} {share:.2f}", (said,), share)
+    headline = f"Nothing wrong found; predicted {plain(prediction.property)} {share:.2f}"
+    headline += f", above {rank:.0%} of the known networks" if rank is not None else ""
+    state = State.GOOD if rank is not None and rank >= GOOD_RANK else State.MIDDLING
+    return Judgement(state, headline, (said,), share)
 
 
 def plain(name: str) -> str:
