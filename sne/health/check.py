@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sne.checkpoints import CheckpointSource, read_network
 from sne.checkpoints.adapters import describe_adapter, is_adapter
+from sne.checkpoints.configuration import heads_of
 from sne.checkpoints.read import Readable
 from sne.errors import CheckpointError
 from sne.health.duplicates import duplicate_findings
@@ -48,18 +49,20 @@ def check(source: Readable | Network, *, select: str | None = None) -> HealthRep
         ('broken', [('nonfinite', 'fc.weight', '1 NaN of 4 values')])
     """
     network = source if isinstance(source, Network) else read_network(source, select=select)
+    stored = network.source
     network = replace(network, source=_Unchecked(network.source))
     findings = _adapter_findings(network)
     layers: list[LayerHealth] = []
     unreadable: set[str] = set()
     spectra = with_spectrum(network.layers)
+    heads = heads_of(stored.config if isinstance(stored, CheckpointSource) else {})
     for layer in network.layers:
         tensors: list[TensorHealth] = []
         for part in layer.parts:
             if part.tensor in unreadable:
                 continue
             try:
-                tensors.append(measure(network, layer, part, has_spectrum=part in spectra))
+                tensors.append(measure(network, layer, part, has_spectrum=part in spectra, heads=heads))
             except CheckpointError as error:
                 unreadable.add(part.tensor)
                 findings.append(finding("unreadable", Severity.ERROR, part.tensor, error.reason))

@@ -37,6 +37,8 @@ REASONS = {
     "constant": "A weight whose entries are all equal gives every neuron the same output, whatever was learned.",
     "half-empty": "Half of the layer does nothing: it was pruned without being made smaller, or a part of it was never "
     "filled.",
+    "empty-heads": "A head without query or key weights attends to all positions alike, and one without value or "
+    "output weights passes nothing on: it was pruned without being removed, or was never filled.",
     "dead-neurons": "Neurons without weights take memory and time, and change no output.",
     "unset-statistics": "The normalisation returns its inputs unchanged in evaluation, other than in training: the "
     "statistics were never collected, or were reset.",

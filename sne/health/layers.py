@@ -37,12 +37,13 @@ def layer_findings(layers: Sequence[LayerHealth]) -> Iterator[Finding]:
     for layer, tensors in layers:
         for tensor in tensors:
             if tensor.role in WEIGHTS or tensor.role is Role.TABLE:
+                dead += _head_findings(layer, tensor)
                 dead += _neuron_findings(layer, tensor, is_head=layer.level == last)
             elif tensor.role is Role.SCALE and layer.type is not LayerType.OTHER:
                 dead += _scale_findings(tensor)
         if statistics := _unset_statistics(tensors):
             yield finding("unset-statistics", Severity.WARNING, layer.name, statistics)
-    for code in ("half-empty", "dead-neurons"):
+    for code in ("half-empty", "empty-heads", "dead-neurons"):
         yield from _together([found for found in dead if found.code == code])
 
 
@@ -68,9 +69,13 @@ def _neuron_findings(layer: Layer, tensor: TensorHealth, *, is_head: bool) -> It
         return
     rows, columns, kernel = tensor.arranged
     is_table = tensor.role is Role.TABLE
+    in_heads = _neurons_of_empty_heads(layer, tensor)  # these have a finding of their own
+    reads = layer.type is LayerType.ATTENTION_OUT
+    num_rows = tensor.num_empty_rows - (0 if reads else in_heads)
+    num_columns = tensor.num_empty_columns - (in_heads if reads else 0)
     sides = [
-        ("outputs of the head" if is_head else "neurons", tensor.num_empty_rows, rows, columns, "incoming"),
-        ("entries of the table" if is_table else "inputs", tensor.num_empty_columns, columns, rows, "outgoing"),
+        ("outputs of the head" if is_head else "neurons", num_rows, rows, columns, "incoming"),
+        ("entries of the table" if is_table else "inputs", num_columns, columns, rows, "outgoing"),
     ]
     for what, empty, number, across, direction in sides:
         if (
@@ -82,6 +87,25 @@ def _neuron_findings(layer: Layer, tensor: TensorHealth, *, is_head: bool) -> It
         is_half = empty >= HALF * number
         code = "half-empty" if is_half else "dead-neurons"
         yield finding(code, Severity.WARNING if is_half else Severity.INFO, tensor.place, message)
+
+
+def _head_findings(layer: Layer, tensor: TensorHealth) -> Iterator[Finding]:
+    """Yields a finding on the heads of an attention that have no weights in a tensor, where the heads are known."""
+    if not tensor.num_heads or not tensor.num_empty_heads or tensor.is_zero:
+        return
+    kind = layer.type.value.removeprefix("attention_").replace("out", "output")
+    message = f"{tensor.num_empty_heads:,} of {tensor.num_heads:,} heads have no {kind} weights"
+    is_half = tensor.num_empty_heads >= HALF * tensor.num_heads
+    severity = Severity.WARNING if is_half else Severity.INFO
+    yield finding("half-empty" if is_half else "empty-heads", severity, tensor.place, message)
+
+
+def _neurons_of_empty_heads(layer: Layer, tensor: TensorHealth) -> int:
+    """Returns the number of neurons in the empty heads of an attention."""
+    if not tensor.num_heads:
+        return 0
+    width = tensor.arranged[1 if layer.type is LayerType.ATTENTION_OUT else 0]
+    return tensor.num_empty_heads * (width // tensor.num_heads)
 
 
 def _together(findings: Sequence[Finding]) -> list[Finding]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from sne.health.initialisers import initialiser_of
 from sne.health.randomness import SIDE, crop
 from sne.health.spectra import Gram
-from sne.networks import Block, Layer, Network, Part, Role
+from sne.networks import Block, Heads, Layer, LayerType, Network, Part, Role
 
 PIECE = 1 << 18
 """Number of entries that are measured at once; larger tensors are read in pieces where their file allows."""
@@ -20,6 +20,11 @@ SAMPLE = 1 << 16
 
 VANISHES = 1e-14
 """Largest energy of a neuron, relative to the mean of its layer, that counts as none: weight decay ends there."""
+
+ATTENTION = (
+    LayerType.ATTENTION_QUERY, LayerType.ATTENTION_KEY, LayerType.ATTENTION_VALUE, LayerType.ATTENTION_OUT,
+)  # fmt: skip
+"""Types of layers that have heads."""
 
 DRAWN = (Role.WEIGHT, Role.RECURRENT_WEIGHT, Role.TABLE)
 """Roles of parts that are drawn at random before the training."""
@@ -50,6 +55,9 @@ class TensorHealth:
             values. NaN if all entries are 0.
         num_empty_rows: Number of neurons that the part feeds with weights of 0, or of next to 0.
         num_empty_columns: Number of neurons that it reads with weights of 0, or of next to 0.
+        num_heads: Number of heads that the part of an attention has; None if that is not known.
+        num_empty_heads: Number of heads all of whose neurons are empty: those that queries, keys and values feed, those
+            that the output projection reads.
         initialiser: Usual initialiser from which the entries may have been drawn (`sne.health.initialisers`); empty if
             they agree with none.
         alpha: Exponent of the power law that the largest eigenvalues follow (`sne.health.spectra`); None for matrices
@@ -73,6 +81,8 @@ class TensorHealth:
     kurtosis: float
     num_empty_rows: int
     num_empty_columns: int
+    num_heads: int | None
+    num_empty_heads: int
     initialiser: str
     alpha: float | None
 
@@ -126,11 +136,13 @@ class Pass:
         part: The part.
         dtype: Type as stored.
         has_spectrum: Whether to compute its spectrum.
+        heads: Heads of the attentions, if they are known.
     """
 
-    def __init__(self, layer: Layer, part: Part, dtype: str, *, has_spectrum: bool) -> None:
+    def __init__(self, layer: Layer, part: Part, dtype: str, *, has_spectrum: bool, heads: Heads | None = None) -> None:
         num_out, num_in, _ = part.arranged_shape
         self.layer, self.part, self._dtype = layer, part, dtype
+        self._num_heads = None if heads is None else _heads_of(layer, part, heads)
         self.row_energy = torch.zeros(num_out, dtype=torch.float64)
         self.column_energy = torch.zeros(num_in, dtype=torch.float64)
         self._num_nan = self._num_infinite = self._num_zeros = 0
@@ -182,6 +194,13 @@ class Pass:
         ends = (float(finite.min()), float(finite.max()))
         return torch.nan_to_num(values, 0.0, 0.0, 0.0), *ends
 
+    def _num_empty_heads(self) -> int:
+        """Returns the number of heads all of whose weights are 0, or next to 0."""
+        if not self._num_heads or not self.part.num_entries:
+            return 0
+        energy = self.column_energy if self.layer.type is LayerType.ATTENTION_OUT else self.row_energy
+        return int((energy <= VANISHES * energy.mean()).view(self._num_heads, -1).all(1).sum())
+
     def result(self) -> TensorHealth:
         """Returns what was measured."""
         part = self.part
@@ -206,6 +225,8 @@ class Pass:
             kurtosis=kurtosis,
             num_empty_rows=_num_empty(self.row_energy) if part.num_entries else 0,
             num_empty_columns=_num_empty(self.column_energy) if part.num_entries else 0,
+            num_heads=self._num_heads,
+            num_empty_heads=self._num_empty_heads(),
             initialiser="" if self._sample is None else initialiser_of(self.layer, part, self._sample),
             alpha=None if self._gram is None else self._gram.alpha(),
         )
@@ -216,7 +237,24 @@ def _num_empty(energy: Tensor) -> int:
     return int((energy <= VANISHES * energy.mean()).sum())
 
 
-def measure(network: Network, layer: Layer, part: Part, *, has_spectrum: bool) -> TensorHealth:
+def _heads_of(layer: Layer, part: Part, heads: Heads) -> int | None:
+    """Returns the number of heads of a part of an attention; None if it has none, or its width does not fit them.
+
+    Neurons of one head are next to each other, in the order of heads: models that store them otherwise would pass for
+    models without empty heads.
+    """
+    if part.role is not Role.WEIGHT or layer.type not in ATTENTION:
+        return None
+    of_keys = layer.type in (LayerType.ATTENTION_KEY, LayerType.ATTENTION_VALUE)
+    count = (heads.num_kv_heads if of_keys else None) or heads.num_heads
+    width = part.arranged_shape[1 if layer.type is LayerType.ATTENTION_OUT else 0]
+    fits = width % count == 0 and heads.head_size in (None, width // count)
+    return count if fits else None
+
+
+def measure(
+    network: Network, layer: Layer, part: Part, *, has_spectrum: bool, heads: Heads | None = None
+) -> TensorHealth:
     """Reads one part once.
 
     Args:
@@ -224,6 +262,7 @@ def measure(network: Network, layer: Layer, part: Part, *, has_spectrum: bool) -
         layer: The layer.
         part: The part.
         has_spectrum: Whether to compute its spectrum.
+        heads: Heads of the attentions, if they are known.
 
     Returns:
         What was measured.
@@ -231,7 +270,7 @@ def measure(network: Network, layer: Layer, part: Part, *, has_spectrum: bool) -
     Raises:
         CheckpointError: If the values cannot be read.
     """
-    found = Pass(layer, part, network.source.infos[part.tensor].dtype, has_spectrum=has_spectrum)
+    found = Pass(layer, part, network.source.infos[part.tensor].dtype, has_spectrum=has_spectrum, heads=heads)
     for block in network.read_blocks(part, PIECE):
         found.add(block)
     return found.result()

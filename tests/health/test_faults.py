@@ -1,5 +1,6 @@
 """Faults of layers: copies, dead neurons, adapters without effect, statistics that were never collected."""
 
+import json
 import os
 
 import pytest
@@ -20,6 +21,41 @@ def blocks(count=4):
         for i in range(count)
         for name in ("fc", "proj")
     }
+
+
+def attention(path, *, config=True, **empty):
+    """Writes a model with an attention of 6 heads and 3 of keys and values; `q=2` empties 2 heads of q_proj."""
+    generator = torch.Generator().manual_seed(1)
+    state = {}
+    for name, rows in (("q", 24), ("k", 12), ("v", 12), ("o", 24)):
+        values = torch.randn(rows, 24, generator=generator) + torch.randn(rows, 1, generator=generator)
+        (values.T if name == "o" else values)[: 4 * empty.get(name, 0)] = 0
+        state[f"model.layers.0.self_attn.{name}_proj.weight"] = values
+    path.mkdir()
+    save_file(state, path / "model.safetensors")
+    heads = {"model_type": "llama", "num_attention_heads": 6, "num_key_value_heads": 3}
+    if config:
+        (path / "config.json").write_text(json.dumps(heads))
+    return {
+        (one.code, one.severity.value, one.location.split(".")[-2], one.message) for one in sne.check(path).findings
+    }
+
+
+def test_empty_heads_are_found_where_the_heads_are_known(tmp_path):
+    assert attention(tmp_path / "none") == set()
+    found = attention(tmp_path / "some", q=2, v=1, o=1)
+    assert found == {
+        ("empty-heads", "info", "q_proj", "2 of 6 heads have no query weights"),
+        ("empty-heads", "info", "v_proj", "1 of 3 heads have no value weights"),
+        ("empty-heads", "info", "o_proj", "1 of 6 heads have no output weights"),
+    }
+    found = attention(tmp_path / "half", k=2, o=3)
+    assert found == {
+        ("half-empty", "warning", "k_proj", "2 of 3 heads have no key weights"),
+        ("half-empty", "warning", "o_proj", "3 of 6 heads have no output weights"),
+    }
+    found = attention(tmp_path / "unknown", config=False, q=2)
+    assert found == {("dead-neurons", "info", "q_proj", "8 of 24 neurons have no incoming weights")}
 
 
 def test_copied_blocks_are_one_finding():
