@@ -52,8 +52,8 @@ def card(
 ) -> None:
     """Make a page that says what a checkpoint is.
 
-    The page begins with a verdict: broken, untrained, doubtful, or nothing wrong found, then with the predicted value
-    and its rank among the networks that the predictor knows. Below stand the predicted properties with intervals, the
+    The page begins with a verdict: broken, untrained, doubtful, or nothing wrong found, with the predicted value and
+    its rank among the networks that the predictor knows. Below stand the predicted properties with intervals, the
     health of the network (each finding with its place and why it matters), what it is (format, layers by depth, types,
     ties, what was set aside), which layers the prediction rests on, and its relatives in an index. The page is one
     file, needs no network and has no scripts.

@@ -100,7 +100,6 @@ def judge(
     if warnings:  # also where the health says that nothing was trained, and the prediction that much was
         return Judgement(State.DOUBTFUL, "Doubtful", (*lines, said), share)
     headline = f"Nothing wrong found; predicted {plain(prediction.property)} {share:.2f}"
-    headline += f", above {rank:.0%} of the known networks" if rank is not None else ""
     state = State.GOOD if rank is not None and rank >= GOOD_RANK else State.MIDDLING
     return Judgement(state, headline, (said,), share)
 
