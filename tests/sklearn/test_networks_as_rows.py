@@ -204,3 +204,48 @@ def test_a_file_replaced_with_its_time_kept_is_read_again(tmp_path):
         os.utime(path, (1000, 1000))
         found.append(NetworkEncoder().fit_transform([path]))
     assert not np.allclose(*found)
+
+
+@pytest.mark.parametrize("expert", ["kernel", "forest"])
+def test_intervals_hold_the_labels_of_networks_that_were_held_out(expert):
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(400, 5))
+    labels = rows[:, 0] + generator.normal(size=400) * 0.5
+    model = PropertyRegressor(expert, trees=20, interval_folds=4).fit(rows[:200], labels[:200])
+    widths = []
+    for coverage in (0.5, 0.9):
+        low, high = model.predict_interval(rows[200:], coverage=coverage).T
+        assert abs(((low <= labels[200:]) & (labels[200:] <= high)).mean() - coverage) < 0.12
+        widths.append((high - low).mean())
+    assert widths[0] < widths[1]
+    again = PropertyRegressor(expert, trees=20, interval_folds=4).fit(rows[:200], labels[:200])
+    np.testing.assert_array_equal(again.predict_interval(rows[:9]), model.predict_interval(rows[:9]))
+    plain = PropertyRegressor(expert, trees=20).fit(rows[:200], labels[:200])
+    np.testing.assert_array_equal(plain.predict(rows), model.predict(rows))
+
+
+def test_intervals_keep_runs_together_and_fractions_between_0_and_1():
+    generator = np.random.default_rng(1)
+    runs = np.arange(60).repeat(4)  # four equal rows per run: without groups, held-out rows have a copy in the training
+    rows, labels = generator.normal(size=(60, 5))[runs], generator.random(60)[runs]
+    width = {}
+    for name, groups in (("runs", runs), ("rows", None)):
+        model = PropertyRegressor(interval_folds=3).fit(rows, labels, groups=groups)
+        low, high = model.predict_interval(generator.normal(size=(50, 5))).T
+        assert (low >= 0).all() and (high <= 1).all()
+        width[name] = (high - low).mean()
+    assert width["rows"] < 0.8 * width["runs"]
+
+
+def test_intervals_that_cannot_be_given_are_refused():
+    rows = np.random.default_rng(2).normal(size=(8, 3))
+    with pytest.raises(PredictorError, match="set interval_folds, such as 5, before fit"):
+        PropertyRegressor().fit(rows, rows[:, 0]).predict_interval(rows)
+    model = PropertyRegressor(interval_folds=4).fit(rows, rows[:, 0])
+    with pytest.raises(PredictorError, match="8 training runs, too few for intervals that hold 90%"):
+        model.predict_interval(rows)
+    assert model.predict_interval(rows, coverage=0.5).shape == (8, 2)
+    with pytest.raises(PredictorError, match="coverage is 90.0, expected a number between 0 and 1"):
+        model.predict_interval(rows, coverage=90.0)
+    with pytest.raises(PredictorError, match="interval_folds is 9, expected 0, or 2 to 8"):
+        PropertyRegressor(interval_folds=9).fit(rows, rows[:, 0])
