@@ -3,7 +3,7 @@
 import json
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from sne.cli.options import PredictorFolder, Ray, Workers
 from sne.cli.progress import file_progress
 from sne.cli.tables import say, warn
 from sne.errors import ReportError, SneError, counted
+
+if TYPE_CHECKING:
+    from sne.report.map_page import MapDrawing
 
 
 def map(
@@ -83,6 +86,14 @@ def map(
             help="Draw the edges of this .json file of sne lineage --out, instead of seeking them.",
         ),
     ] = None,
+    health: Annotated[
+        bool,
+        typer.Option(
+            "--health",
+            help="Check the health of each network, as sne check does. It is then a property to colour by, and the "
+            "findings are listed for each network. All values are read for that, those of an index too.",
+        ),
+    ] = False,
     workers: Workers = None,
     ray: Ray = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
@@ -116,7 +127,7 @@ def map(
         with file_progress() as progress:
             drawing = write_map(
                 [*kept, *files], out, static=static, table=table, predictor=loaded, layout=layout, seed=seed,
-                colour=colour, title=title, lineage=lineage, edges=edges, errors=failures, tell=doubts,
+                colour=colour, title=title, lineage=lineage, edges=edges, health=health, errors=failures, tell=doubts,
                 choose_executor=partial(choose_executor, workers=workers, ray=ray), on_progress=progress, say=warn,
             )  # fmt: skip
     except ReportError:
@@ -126,13 +137,25 @@ def map(
     for notes in (doubts, failures):
         put_in_order(notes, sorted(notes))
     written = [str(path) for path in (out, static, table) if path is not None]
-    summary = {"out": written, "networks": len(drawing.data), "clusters": [label for label in drawing.labels if label]}
-    summary |= {"edges": len(drawing.edges), "layout": layout, "failed": len(failures)}
-    line = f"{', '.join(written)}: {counted(len(drawing.data), 'network')}, {counted(len(drawing.clusters), 'cluster')}"
-    line += f", {counted(len(drawing.edges), 'edge')}" if drawing.edges else ""
-    print(json.dumps(summary)) if as_json else say(line)
+    if as_json:
+        print(json.dumps(_summary(drawing, written, len(failures))))
+    else:
+        say(_line(drawing, written))
     doubts.report()
     failures.report(len(drawing.data) + len(failures))
+
+
+def _summary(drawing: "MapDrawing", written: list[str], num_failed: int) -> dict[str, Any]:
+    """Returns the summary for programs."""
+    labels = [label for label in drawing.labels if label]
+    summary = {"out": written, "networks": len(drawing.data), "clusters": labels, "edges": len(drawing.edges)}
+    return summary | {"layout": drawing.method, "failed": num_failed}
+
+
+def _line(drawing: "MapDrawing", written: list[str]) -> str:
+    """Returns the summary for people."""
+    line = f"{', '.join(written)}: {counted(len(drawing.data), 'network')}, {counted(len(drawing.clusters), 'cluster')}"
+    return line + (f", {counted(len(drawing.edges), 'edge')}" if drawing.edges else "")
 
 
 def _check(out: Path | None, static: Path | None, table: Path | None) -> None:

@@ -18,6 +18,7 @@ from sne.report.cluster_labels import label_clusters
 from sne.report.density import clusters, density
 from sne.report.layout import lay_out, nearest, reduce
 from sne.report.map_data import MapData
+from sne.report.map_health import with_health
 from sne.report.map_page import CLUSTER, METHODS, NEXT_TO, MapDrawing, map_page
 from sne.report.map_sources import is_index, is_table, read_map_data
 from sne.report.static_map import write_static_map
@@ -40,6 +41,7 @@ def write_map(
     title: str | None = None,
     lineage: bool | None = None,
     edges: str | Path | None = None,
+    health: bool = False,
     errors: OnError = "raise",
     tell: Callable[[str, list[str]], None] | None = None,
     choose_executor: Callable[[Sequence[str]], Executor | None] = lambda paths: None,
@@ -62,6 +64,8 @@ def write_map(
         title: Title of the map; None for the names of the sources.
         lineage: Whether to seek parents and children; None to do so for up to `MOST_COMPARED` checkpoints.
         edges: JSON file of `sne lineage` with the parents and children, which are then not sought.
+        health: Whether the health of each network is a property, see `sne.report.map_health`; all values are read for
+            that.
         errors: What to do with a network that cannot be read: "raise", "skip", or a function of its name and the
             error.
         tell: Called with the name of each network that was read in part or in doubt, and the reasons.
@@ -85,6 +89,9 @@ def write_map(
     )
     if not len(data):
         raise ReportError("no network can be read, and a map needs some")
+    if health:
+        say(f"checking the health of {counted(len(data), 'network')}")
+        data = with_health(data, errors=errors, choose_executor=choose_executor, on_progress=on_progress)
     if table is not None:
         data.write(table)
     if colour not in (None, CLUSTER):

@@ -25,6 +25,29 @@ def test_a_map_of_checkpoints(sne_command, checkpoints, tmp_path):
     assert again.status == 0 and again.out == f"{out}: 3 networks, 0 clusters\n"
 
 
+def test_health_is_a_property(sne_command, checkpoints, tmp_path):
+    state = {"0.weight": torch.zeros(8, 4), "0.bias": torch.ones(8), "1.weight": torch.full((3, 8), 1e12)}
+    torch.save(state, checkpoints / "sick.pt")
+    kept = tmp_path / "map.parquet"
+    options = ("--no-lineage", "--table", kept, "--out", tmp_path / "map.html", "--colour", "health", "--layout", "pca")
+    done = sne_command("map", checkpoints, *options)
+    assert done.status == 2 and "no property 'health'" in done.err
+    done = sne_command("map", checkpoints, *options, "--health")
+    assert done.status == 0, done.err
+    data = MapData.read(kept)
+    found = {name.rpartition("/")[2]: row for row, name in enumerate(data.names)}
+    health, findings = (data.find(name).values[found["sick.pt"]] for name in ("health", "findings"))
+    assert health == "broken" and findings == "zero: 0.weight; scale: 1.weight; constant: 1.weight"
+    assert set(data.find("health").values) > {"broken"} and len(data) == 4
+    assert sne_command("index", checkpoints, "--out", tmp_path / "i").status == 0
+    again = tmp_path / "again.parquet"
+    assert sne_command("map", tmp_path / "i", "--no-lineage", "--table", again, "--health").status == 0
+    of_index = MapData.read(again)
+    assert dict(zip(of_index.names, of_index.find("health").values, strict=True)) == dict(
+        zip(data.names, data.find("health").values, strict=True)
+    )
+
+
 def test_a_map_of_a_table(sne_command, table, tmp_path):
     done = sne_command("map", table, "--static", tmp_path / "map.svg", "--layout", "pca", "--color", "family")
     assert done.status == 0 and done.out == f"{tmp_path / 'map.svg'}: 90 networks, 3 clusters\n"

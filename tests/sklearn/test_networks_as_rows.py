@@ -245,7 +245,7 @@ def test_intervals_that_cannot_be_given_are_refused():
     with pytest.raises(PredictorError, match="8 training runs, too few for intervals that hold 90%"):
         model.predict_interval(rows)
     assert model.predict_interval(rows, coverage=0.5).shape == (8, 2)
-    with pytest.raises(PredictorError, match="coverage is 90.0, expected a number between 0 and 1"):
+    with pytest.raises(PredictorError, match=r"coverage is 90\.0, expected a number between 0 and 1"):
         model.predict_interval(rows, coverage=90.0)
     with pytest.raises(PredictorError, match="interval_folds is 9, expected 0, or 2 to 8"):
         PropertyRegressor(interval_folds=9).fit(rows, rows[:, 0])
