@@ -99,17 +99,11 @@ def predict(
             found += [(name, _chosen(row, shown)) for name, row in zip(block.names, rows, strict=True)]
             as_stored += block.num_as_stored
             progress(len(found) + len(failures), len(sources))
-    if found and isinstance(found[0][1][0].value, str):
-        found.sort(key=lambda pair: str(pair[1][0].value))
-    else:
-        found.sort(key=lambda pair: float(pair[1][0].value), reverse=True)
-    found.sort(key=lambda pair: pair[1][0].in_domain is False)
+    _put_in_order(found)
     if out is not None and found:
         write_predictions(out, [predictions for _, predictions in found], doubts)
     if as_json:
-        for path, predictions in found:
-            for prediction in predictions:
-                print(json.dumps({"file": path, **prediction_as_json(prediction), **doubts.as_json(path)}))
+        _print_json_lines(found, doubts)
     elif out is not None and found:
         say(f"{out}: {counted(len(found), 'network')}, {counted(len(found[0][1]), 'property')} each")
     elif found:
@@ -121,6 +115,24 @@ def predict(
         )
     doubts.report()
     failures.report(len(sources))
+
+
+def _put_in_order(found: list[tuple[str, list["Prediction"]]]) -> None:
+    """Puts networks in the order of their first property: classes by name, numbers from high to low.
+
+    Those outside the known domain come last.
+    """
+    if found and isinstance(found[0][1][0].value, str):
+        found.sort(key=lambda pair: str(pair[1][0].value))
+    else:
+        found.sort(key=lambda pair: float(pair[1][0].value), reverse=True)
+    found.sort(key=lambda pair: pair[1][0].in_domain is False)
+
+
+def _print_json_lines(found: list[tuple[str, list["Prediction"]]], doubts: Doubts) -> None:
+    for path, predictions in found:
+        for prediction in predictions:
+            print(json.dumps({"file": path, **prediction_as_json(prediction), **doubts.as_json(path)}))
 
 
 def _chosen(predictions: list["Prediction"], names: list[str]) -> list["Prediction"]:

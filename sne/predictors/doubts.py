@@ -1,5 +1,6 @@
 """Reasons to doubt a prediction that follow from how a network was read."""
 
+import weakref
 from collections.abc import Iterator
 
 from sne.checkpoints.nonfinite import NONFINITE
@@ -16,6 +17,9 @@ _SENTENCES = {
     "no network of its own": "the file is an adapter and no whole network",
     "unmerged adapter": "the file holds an adapter that is not merged into the weights",
 }
+
+_KNOWN: dict[int, tuple["weakref.ref[Network]", tuple[str, ...]]] = {}
+"""Doubts of the networks in memory, by identity: they are told when a file is read, and asked for to predict."""
 
 
 def doubts(network: Network) -> list[str]:
@@ -37,7 +41,11 @@ def doubts(network: Network) -> list[str]:
         >>> doubts(read_network({"fc.weight": torch.ones(2, 3), "code": torch.ones(9, 9, dtype=torch.int32)}))
         ['93% of the entries in the file were set aside']
     """
-    return list(_find(network))
+    kept = _KNOWN.get(number := id(network))
+    if kept is None or kept[0]() is not network:
+        kept = weakref.ref(network, lambda _: _KNOWN.pop(number, None)), tuple(_find(network))
+        _KNOWN[number] = kept
+    return list(kept[1])
 
 
 def is_incomplete(network: Network) -> bool:
@@ -55,7 +63,7 @@ def is_incomplete(network: Network) -> bool:
         >>> is_incomplete(read_network(state, allow_nonfinite=True))
         True
     """
-    return any(doubt not in REWRITTEN for doubt in _find(network))
+    return any(doubt not in REWRITTEN for doubt in doubts(network))
 
 
 def _find(network: Network) -> Iterator[str]:

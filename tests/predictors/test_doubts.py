@@ -1,10 +1,13 @@
 """What makes predictions warn."""
 
+import gc
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+import sne
 from sne import read_network
 from sne.predictors import Predictor
 from sne.predictors.doubts import doubts
@@ -72,3 +75,31 @@ def test_what_was_read_in_part_is_outside_the_known_domain():
         if one.property == "test_accuracy"
     ]
     assert found.in_domain is False and found.p_value == 0
+
+
+def test_doubts_of_a_network_are_found_once(tmp_path, monkeypatch):
+    import sne.predictors.doubts as module
+
+    asked, find = [], module._find
+
+    def counting(network):
+        asked.append(network.name)
+        return find(network)
+
+    monkeypatch.setattr(module, "_find", counting)
+    paths = [str(tmp_path / f"{number}.pt") for number in range(3)]
+    for path in paths:
+        torch.save({"a.lora_A.weight": torch.randn(2, 8), "a.lora_B.weight": torch.randn(8, 2)}, path)
+    told = {}
+    predictor = sne.Predictor.from_pretrained()
+    found = [one for block in predictor.predict_blocks(paths, tell=told.__setitem__) for one in block.names]
+    assert found == sorted(asked) == sorted(told) == paths
+    network = sne.read_network(paths[0])
+    first = doubts(network)
+    first.append("changed by its caller")
+    assert doubts(network) == first[:-1]
+    known = id(network)
+    assert known in module._KNOWN
+    del network
+    gc.collect()
+    assert known not in module._KNOWN
