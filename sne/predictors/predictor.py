@@ -120,14 +120,15 @@ class Predictor:
         return totals
 
     def find_property(self, name: str) -> Property:
-        """Returns the property of that name.
+        """Returns the property of that name; "config." may be left out, as in the tables of `sne predict`.
 
         Raises:
             PredictorError: It predicts no such property.
         """
-        for prop in self.properties:
-            if prop.name == name:
-                return prop
+        by_name = {prop.name: prop for prop in self.properties}
+        for known in (name, f"config.{name}"):
+            if known in by_name:
+                return by_name[known]
         raise PredictorError(f"the predictor predicts {', '.join(p.name for p in self.properties)}, not {name!r}")
 
     def to(self, device: str | torch.device) -> "Predictor":

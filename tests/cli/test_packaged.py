@@ -36,6 +36,8 @@ def test_predict_some_properties(sne_command, fresh):
     found = sne_command("predict", fresh, "--target", "dataset", "--target", "test_accuracy", "--json").json()
     assert [line["property"] for line in found] == ["dataset", "test_accuracy"] * 2
     assert all(line["in_domain"] is False for line in found)
+    (line,) = sne_command("predict", fresh / "agent.pt", "--target", "optimizer", "--json").json()
+    assert line["property"] == "config.optimizer"  # by the name in the table of many files
     refused = sne_command("predict", fresh, "--target", "size")
     assert refused.status == 2 and "not 'size'" in refused.err
 
