@@ -15,8 +15,10 @@ from torch import Tensor
 from sne.checkpoints.formats.arrays import ArrayTensors, StoredArray
 from sne.checkpoints.formats.channels_last import open_arrays, read_channels_last
 from sne.checkpoints.formats.contents import FileStart
+from sne.checkpoints.formats.hdf5.arrays import Hdf5Array
+from sne.checkpoints.formats.hdf5.file import SIGNATURE
 from sne.checkpoints.formats.hdf5.messages import Hdf5Error
-from sne.checkpoints.formats.hdf5.objects import SIGNATURE, Hdf5Array, Hdf5Objects
+from sne.checkpoints.formats.hdf5.objects import Hdf5Objects
 from sne.checkpoints.formats.keras_names import (
     KerasConfig,
     class_of_group,
