@@ -1,25 +1,18 @@
-"""Runs the study of lineages and writes its report."""
+"""Runs the study of lineages: makes the zoos of trees, measures each, and writes the report."""
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sne.errors import StudyError
 from sne.lab.lineage.design import DESIGNS, FamilyPlan, LineageDesign
-from sne.lab.lineage.measuring import EMBEDDING, EXACT, EXPECTED, SNE, TRAINED, auc, measure_family
-from sne.lab.lineage.opponents import OPPONENTS
+from sne.lab.lineage.measuring import measure_family
+from sne.lab.lineage.report import NAME, report
 from sne.lab.studies.zoos import find_images
-from sne.making.descent import ROOTS, make_trees
-from sne.provenance.relation import Relation
+from sne.making.descent import make_trees
 from sne.work import Executor, ProcessPool, RayCluster, write_atomically
-
-NAME = "lineage"
-TITLE = "Where does a network come from"
 
 Progress = Callable[[str, int, int], None]
 
@@ -108,142 +101,3 @@ def _measured(path: Path, plan: FamilyPlan, design: LineageDesign, out: Path, pr
     done.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(done, json.dumps({**found, "design": design_now}).encode())
     return found
-
-
-def report(results: Mapping[str, Any], design: LineageDesign) -> str:
-    """Returns the report as Markdown."""
-    families = results["families"]
-    methods = (SNE, *(opponent.name for opponent in OPPONENTS), EMBEDDING)
-    first = [row for found in families.values() for row in found["first"]]
-    named = [row for found in families.values() for row in found["named"]]
-    scores = [row for found in families.values() for row in found["scores"]]
-    edges = [row for found in families.values() for row in found["edges"]]
-    sizes = ", ".join(f"{name} {found['networks']:,} ({found['weights']:,})" for name, found in families.items())
-    kinds = [kind for kind in EXPECTED if any(row["kind"] == kind for row in named)]
-    descendants = [kind for kind in kinds if kind not in ROOTS]
-    lines = [
-        f"# {TITLE}",
-        "",
-        "Zoos of trees of descent, one architecture and one set of hyper-parameters per family. Networks (weights of "
-        f"one): {sizes}. Roots learn {design.images} for {design.steps} steps; some descendants learn "
-        f"{design.other_images}. Candidates for a parent are all networks of the other trees, the parent, and the twin "
-        "of the root, which starts from the same weights and learns the same images in another order. Where another "
-        "method gives several candidates "
-        "the same similarity, it is taken to be right. "
-        f"Command: `sne study {NAME} --scale {results['scale']}`.",
-        "",
-        "## Summary",
-        "",
-        _table(["measure", *methods], _summary(first, named, scores, edges, methods)),
-        "",
-        "## Parent found first, by kind",
-        "",
-        _table(
-            ["kind", "n", *methods],
-            [
-                [kind, len(some), *(_share(row["first"][method] for row in some) for method in methods)]
-                for kind in descendants
-                if (some := [row for row in first if row["kind"] == kind])
-            ],
-        ),
-        "",
-        "## Relation named, by kind",
-        "",
-        _confusion(named, kinds),
-        "",
-        "## Direction, and edges of the forest, by kind",
-        "",
-        _table(
-            ["kind", "direction stated", "right if stated", "edge right", "n"],
-            [[kind, *_directions(named, edges, kind)] for kind in kinds],
-        ),
-        "",
-        "## By family",
-        "",
-        _table(
-            ["family", "parent first", "relation right", "edges right", "AUC"],
-            [
-                [
-                    name,
-                    _share(row["first"][SNE] for row in found["first"]),
-                    _share(row["relation"] == row["expected"] for row in found["named"]),
-                    _share(row["right"] for row in found["edges"]),
-                    f"{auc(found['scores'], SNE):.4f}",
-                ]
-                for name, found in families.items()
-            ],
-        ),
-        "",
-        "## The other methods",
-        "",
-        *(f"- {opponent.name}: {opponent.source}." for opponent in OPPONENTS),
-        f"- {EMBEDDING}: cosine of the embeddings of the packaged predictor, which are made to ignore such changes.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _summary(
-    first: Sequence[Mapping[str, Any]],
-    named: Sequence[Mapping[str, Any]],
-    scores: Sequence[Mapping[str, Any]],
-    edges: Sequence[Mapping[str, Any]],
-    methods: Sequence[str],
-) -> list[list[str]]:
-    rest = ["-"] * (len(methods) - 1)
-    moved = [row for row in first if row["kind"] in ("permuted", "rescaled") or row["node"] == "permuted and tuned"]
-    areas = [f"{auc(scores, method):.4f}" if scores and method in scores[0]["scores"] else "-" for method in methods]
-    exact = [row for row in named if row["expected"] in {relation.value for relation in EXACT}]
-    trained = [row for row in named if row["expected"] in {relation.value for relation in TRAINED}]
-    mother = [_share(row["kurtosis"] < 0 for row in trained) if name == "MoTHer" else "-" for name in methods[1:]]
-    drawn = [row for row in edges if row["kind"] not in ROOTS]
-    roots = [row for row in edges if row["kind"] in ROOTS]
-    return [
-        ["parent found first", *(_share(row["first"][method] for row in first) for method in methods)],
-        ["the same, permuted, rescaled, permuted and tuned", *(_share(r["first"][m] for r in moved) for m in methods)],
-        ["relatives against strangers, AUC", *areas],
-        ["strangers called relatives", f"{sum(row['false'] for row in scores)} of {len(scores)}", *rest],
-        ["relation named right", _share(row["relation"] == row["expected"] for row in named), *rest],
-        [
-            "direction right, pruned and rounded",
-            _share(row["direction"] == "second from first" for row in exact),
-            *rest,
-        ],
-        ["direction right where stated, trained", _stated(trained), *mother],
-        ["direction stated, trained", _share(row["direction"] is not None for row in trained), *rest],
-        ["edges of the forest right", _share(row["right"] for row in drawn), *rest],
-        ["roots, twins and distilled networks left without a parent", _share(row["right"] for row in roots), *rest],
-    ]
-
-
-def _stated(rows: Iterable[Mapping[str, Any]]) -> str:
-    return _share(row["direction"] == "second from first" for row in rows if row["direction"] is not None)
-
-
-def _directions(named: Sequence[Mapping[str, Any]], edges: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
-    mine = [row for row in named if row["kind"] == kind]
-    drawn = [row["right"] for row in edges if row["kind"] == kind]
-    has_direction = EXPECTED[kind] not in (Relation.SAME_FUNCTION, Relation.SAME_START, Relation.INDEPENDENT)
-    stated = _share(row["direction"] is not None for row in mine) if has_direction else "-"
-    return [stated, _stated(mine) if has_direction else "-", _share(drawn), str(len(mine))]
-
-
-def _confusion(named: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> str:
-    relations = [relation.value for relation in Relation if any(row["relation"] == relation.value for row in named)]
-    rows = []
-    for kind in kinds:
-        counts = Counter(row["relation"] for row in named if row["kind"] == kind)
-        total = sum(counts.values())
-        shown = [f"{counts[name] / total:.0%}" if counts[name] else "" for name in relations]
-        rows.append([kind, EXPECTED[kind].value, *shown])
-    return _table(["kind", "expected", *relations], rows)
-
-
-def _share(values: Iterable[bool]) -> str:
-    some = list(values)
-    return f"{np.mean(some):.1%}" if some else "-"
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
-    return "\n".join([*lines, *(f"| {' | '.join(map(str, row))} |" for row in rows)])
