@@ -4,14 +4,14 @@ The table in `grammar.py` interprets names. The order of keys in a file is never
 by names, numbers or widths are in alphabetical order, and a note reports it.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from sne.networks.grammar import PARALLEL, PLACES, Form, has_role, natural_key, place
+from sne.networks.norm_places import insert_norms
 from sne.networks.tree import Node
 
-_AFTER_FINAL_NORM = PLACES[Form.MODULE].index("head convolution")
 _MOST_CHAINED = 8  # runs of siblings whose widths are tried in every order
 
 
@@ -129,7 +129,7 @@ def _block(children: Sequence[Node]) -> Siblings:
         found = place(Form.BLOCK, child.snake)
         if found != "mlp":
             return found, 0
-        found = _place_in_module(child)
+        found = child.module_place
         if found in ("embedding", "stem"):
             return found, 0
         is_down = has_role(child.name, "mlp down") or has_role(child.name, "second half of an mlp")
@@ -138,16 +138,12 @@ def _block(children: Sequence[Node]) -> Siblings:
     return _by_place(children, Form.BLOCK, place_of)
 
 
-def _place_in_module(child: Node) -> str:
-    return "loose" if child.is_loose else place(Form.MODULE, child.base or child.snake)
-
-
 def _module(children: Sequence[Node]) -> Siblings:
     """Orders the children of a module of no special form: first all others by place, then norms next to them."""
     others = [child for child in children if not child.is_norm]
     groups: dict[str, list[Node]] = {}
     for child in others:
-        groups.setdefault(_place_in_module(child), []).append(child)
+        groups.setdefault(child.module_place, []).append(child)
     siblings = Siblings([])
     last = next((where for where in reversed(PLACES[Form.MODULE]) if where in groups and where != "loose"), "")
     for where in PLACES[Form.MODULE]:
@@ -161,7 +157,7 @@ def _module(children: Sequence[Node]) -> Siblings:
             siblings.is_sure &= is_sure or len(stages) == 1
     norms = [child for child in children if child.is_norm]
     if norms:
-        siblings.stages = _NormPlaces(siblings.stages, others).insert(norms)
+        siblings.stages = insert_norms(norms, siblings.stages, others)
     by_graph = _by_graph(children) if all(child.is_leaf for child in children) else None
     if by_graph is not None and _is_chain(by_graph) and not _is_chain([n for stage in siblings.stages for n in stage]):
         return Siblings([[child] for child in by_graph])  # made-up names (w2, fc1) that mean nothing
@@ -237,10 +233,9 @@ def _in_parallel(ordered: Sequence[Node], *, is_sure: bool, is_last: bool) -> li
         return [list(ordered)]
     stages: list[list[Node]] = []
     for node in ordered:
-        is_head = node.is_linear and node.reads is not None and node.feeds is not None and node.feeds < node.reads
         last = stages[-1][-1] if stages else None
         if (
-            is_head
+            _is_head(node)
             and last is not None
             and last.is_linear
             and last.reads == node.reads
@@ -290,97 +285,6 @@ def _chain(runs: list[list[Node]]) -> list[list[Node]] | None:
         opening = [path for path in found if (widths[path[0]][1] or 0) > (widths[path[0]][0] or 0)]
         found = opening if len(runs) == 2 else found
     return [runs[index] for index in found[0]] if len(found) == 1 else None
-
-
-class _NormPlaces:
-    """Finds the gap between stages in which a norm stands; gap i is before stage i.
-
-    Args:
-        stages: Stages of all siblings but the norms.
-        others: The same siblings in natural order of their names; the first of several that fit equally well counts.
-    """
-
-    def __init__(self, stages: list[list[Node]], others: list[Node]) -> None:
-        self.stages = stages
-        self.others = others
-        self.at = {child: number for number, stage in enumerate(stages) for child in stage}
-        self.by_name = _index((_plain_name(child), child) for child in self.others)
-        self.by_number = _index((child.number, child) for child in self.others)
-        self.by_fed = _index((child.feeds, child) for child in self.others)
-        self.by_read = _index((child.reads, child) for child in self.others)
-        self.embeddings = [child for child in self.others if _place_in_module(child) == "embedding"]
-        self.has_blocks = any(has_role(child.base, "blocks") or child.is_list for child in self.others)
-        self.depthwise = [child for child in self.others if child.is_depthwise]
-        self.head = min((self.at[child] for child in self.others if self._is_head(child)), default=len(stages))
-
-    def insert(self, norms: Iterable[Node]) -> list[list[Node]]:
-        """Returns the stages with the norms among them."""
-        gaps: list[list[Node]] = [[] for _ in range(len(self.stages) + 1)]
-        for norm in norms:
-            gaps[self._gap(norm)].append(norm)
-        result = []
-        for gap, stage in zip(gaps, [*self.stages, []], strict=True):
-            result += [[norm] for norm in gap]
-            result += [stage] if stage else []
-        return result
-
-    def _gap(self, norm: Node) -> int:
-        width = norm.reads
-        if twin := self._twin(norm):
-            return self._beside(twin, width)
-        if norm.number is not None and (same := self.by_number.get(norm.number)):
-            fits = [child for child in same if width in (child.reads, child.feeds)] or same
-            return self._beside(min(fits, key=lambda child: (not child.is_leaf, not child.is_conv)), width)
-        if self.embeddings and (has_role(norm.name, "norm at the input") or len(self.embeddings) == len(self.others)):
-            return max(self.at[child] for child in self.embeddings) + 1
-        fed_by = self.by_fed.get(width, [])
-        if not self.has_blocks:
-            feeding = [child for child in fed_by if child.is_leaf and child.reads != width]
-            fed = [child for child in self.by_read.get(width, []) if child.is_leaf and child.feeds != width]
-            if len(self.depthwise) == 1:
-                return self.at[self.depthwise[0]] + 1
-            if len(feeding) == len(fed) == 1 and self.at[feeding[0]] + 1 == self.at[fed[0]]:
-                return self.at[fed[0]]
-            if len(feeding) == 1 and not fed:
-                return self.at[feeding[0]] + 1
-            if len(fed) == 1 and not feeding:
-                return self.at[fed[0]]
-        elif norm.number is not None and len(fed_by) == 1:
-            return self.at[fed_by[0]] + 1
-        return self.head
-
-    def _twin(self, norm: Node) -> Node | None:
-        """Returns the one sibling after which the norm is named: `conv_dw` for `bn_dw`."""
-        rest = "_".join(word for word in norm.snake.split("_") if not has_role(word, "norm word"))
-        if not rest:
-            return None
-        names = (rest, f"{rest}_conv", f"conv_{rest}")
-        twins = [child for name in names for child in self.by_name.get(name, [])]
-        return twins[0] if len(twins) == 1 else None
-
-    def _beside(self, child: Node, width: int | None) -> int:
-        """Returns the gap after a module, or the one before it if only what it reads has the width of the norm."""
-        is_before = width == child.reads and width != child.feeds
-        return self.at[child] if is_before else self.at[child] + 1
-
-    def _is_head(self, child: Node) -> bool:
-        """Whether a norm of no other place stands before this module."""
-        is_late = PLACES[Form.MODULE].index(_place_in_module(child)) >= _AFTER_FINAL_NORM
-        is_plain = not self.has_blocks and child.is_leaf and has_role(child.base, "dense")
-        return is_late and not is_plain  # a norm comes before a head, but after a layer that is merely called dense
-
-
-def _index(pairs: Iterable[tuple[Hashable, Node]]) -> dict[Hashable, list[Node]]:
-    found: dict[Hashable, list[Node]] = {}
-    for key, child in pairs:
-        found.setdefault(key, []).append(child)
-    return found
-
-
-def _plain_name(child: Node) -> str:
-    """Returns a name without a last word that means "layer": `dw` for `dw_conv`."""
-    head, _, last = child.snake.rpartition("_")
-    return head if head and has_role(last, "kind of layer") else child.snake
 
 
 def _place_shortcuts(siblings: Siblings, shortcuts: Sequence[Node]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sne.networks.grammar import attention_word, snake_case, split_number
+from sne.networks.grammar import Form, attention_word, place, snake_case, split_number
 from sne.networks.network import LayerType
 from sne.networks.parts import StemLayers
 
@@ -70,6 +70,11 @@ class Node:
     def word(self) -> str:
         """Role of the name in an attention; empty if it has none."""
         return attention_word(self.name)
+
+    @property
+    def module_place(self) -> str:
+        """Place among the siblings in a module of no special form, see `sne.networks.grammar.PLACES`."""
+        return "loose" if self.is_loose else place(Form.MODULE, self.base or self.snake)
 
     @property
     def is_conv(self) -> bool:
