@@ -11,7 +11,7 @@ from sne.cli.tables import printable, say
 from sne.errors import SneError, counted
 
 if TYPE_CHECKING:
-    from sne.networks import Layer, Network, Part
+    from sne.networks import Network, Part
 
 _MAX_NAMES = 3
 _WIDEST = 4096
@@ -65,7 +65,7 @@ def _describe(path: str, network: "Network", chunk_size: int, stats: bool) -> di
             "name": layer.name,
             "type": layer.type.value,
             "level": layer.level,
-            "parts": [_describe_part(network, layer, part, chunk_size, stats) for part in layer.parts],
+            "parts": [_describe_part(network, part, chunk_size, stats) for part in layer.parts],
         }
         for layer in network.layers
     ]
@@ -80,7 +80,7 @@ def _describe(path: str, network: "Network", chunk_size: int, stats: bool) -> di
     }
 
 
-def _describe_part(network: "Network", layer: "Layer", part: "Part", chunk_size: int, stats: bool) -> dict[str, Any]:
+def _describe_part(network: "Network", part: "Part", chunk_size: int, stats: bool) -> dict[str, Any]:
     from sne.encoders.chunking import num_chunks
 
     described: dict[str, Any] = {

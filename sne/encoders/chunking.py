@@ -126,18 +126,6 @@ class ChunkedNetworks:
         squares = self.chunks.double().square().sum()
         return float(self.lengths.sum()), float(self.chunks.sum(dtype=torch.float64)), float(squares)
 
-    @property
-    def chunk_parts(self) -> Int[Tensor, " chunks"]:
-        """Index of the part that each chunk belongs to."""
-        parts = torch.arange(len(self.part_chunks), device=self.part_chunks.device)
-        return parts.repeat_interleave(self.part_chunks)
-
-    @property
-    def part_networks(self) -> Int[Tensor, " parts"]:
-        """Index of the network that each part belongs to."""
-        networks = torch.arange(len(self.network_parts), device=self.network_parts.device)
-        return networks.repeat_interleave(self.network_parts)
-
     def to(self, device: Any) -> "ChunkedNetworks":
         """Returns the same batch on another device."""
         return ChunkedNetworks(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})

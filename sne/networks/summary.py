@@ -10,7 +10,6 @@ from sne.networks.network import Layer, LayerType, Network
 from sne.networks.part import Role
 from sne.networks.parts import NORMS, width_in, width_out
 
-_ATTENTION = (LayerType.ATTENTION_QUERY, LayerType.ATTENTION_KEY, LayerType.ATTENTION_VALUE, LayerType.ATTENTION_OUT)
 _CONVS = {LayerType.CONV1D: 1, LayerType.CONV2D: 2, LayerType.CONV3D: 3}
 _TRANSPOSED = (LayerType.CONV_TRANSPOSE1D, LayerType.CONV_TRANSPOSE2D, LayerType.CONV_TRANSPOSE3D)
 _RECURRENT = {LayerType.LSTM: "LSTM", LayerType.GRU: "GRU", LayerType.RNN: "Elman RNN"}

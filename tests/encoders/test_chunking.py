@@ -67,13 +67,11 @@ def test_rows_and_kernels_are_padded_on_their_own():
     batch = chunk([handmade.network(layers)], 4)
     assert batch.part_chunks.tolist() == [3 * 2, 1, 2 * 4 * 3, 1]
     assert batch.lengths.tolist() == [4, 1] * 3 + [3] + [4, 4, 1] * 8 + [2]
-    assert batch.chunk_parts.tolist() == [0] * 6 + [1] + [2] * 24 + [3]
 
 
 def test_offsets_types_and_levels():
     batch = chunk([handmade.network(LAYOUTS["cnn"]), handmade.network(LAYOUTS["mlp"])], 8)
     assert batch.num_networks == 2 and batch.network_parts.tolist() == [6, 4]
-    assert batch.part_networks.tolist() == [0] * 6 + [1] * 4
     assert batch.part_levels.tolist() == [0, 0, 1, 1, 2, 2, 0, 0, 1, 1]
     conv, linear = LAYER_TYPES[LayerType.CONV2D], LAYER_TYPES[LayerType.LINEAR]
     assert batch.part_layer_types.tolist() == [conv] * 4 + [linear] * 6

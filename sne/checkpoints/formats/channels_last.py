@@ -301,7 +301,7 @@ class _Module:
         ndim = len(shape)
         width = None if bias is None else prod(bias.shape)
         own = self.path.rpartition("/")[2]
-        num_in = self._inputs_of_projection(own, kernel, bias)
+        num_in = self._inputs_of_projection(own, kernel)
         if num_in is not None and not 0 < num_in < ndim:
             self.reading.notes[name] = _STACKED
         elif num_in is not None:
@@ -324,7 +324,7 @@ class _Module:
         path = self.path.replace("/", ".")
         self.reading.hints[path] = Hint(self.reading.hints.get(path, Hint()).type, in_first=False)
 
-    def _inputs_of_projection(self, own: str, kernel: StoredArray, bias: StoredArray | None) -> int | None:
+    def _inputs_of_projection(self, own: str, kernel: StoredArray) -> int | None:
         """Returns how many axes of a projection's kernel count inputs; None if the module is none.
 
         Zero says that the kernel has an axis too many.

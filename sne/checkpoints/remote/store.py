@@ -50,7 +50,6 @@ class RemoteStore(abc.ABC):
 
     def __init__(self, address: str):
         self.address = address
-        self.bytes_fetched = 0
         self._lock = threading.RLock()
         self._facts: dict[str, RemoteFacts | None] = {}
         self._entries: dict[str, tuple[RemoteEntry, ...]] = {}
@@ -144,7 +143,7 @@ class RemoteStore(abc.ABC):
                 self.download(path, "the server does not send parts of files").read_into(start, view)
                 return
             if path not in self._blocks:
-                self._blocks[path] = RemoteBlocks(facts.size, lambda at, into: self._count(path, at, into))
+                self._blocks[path] = RemoteBlocks(facts.size, lambda at, into: self.fetch(path, at, into))
             self._blocks[path].read_into(start, view)
 
     def keep(self, path: str, size: int, content: bytes) -> None:
@@ -155,8 +154,7 @@ class RemoteStore(abc.ABC):
             size: Size of the file.
             content: Its first bytes.
         """
-        self.bytes_fetched += len(content)
-        self._blocks[path] = RemoteBlocks(size, lambda at, into: self._count(path, at, into))
+        self._blocks[path] = RemoteBlocks(size, lambda at, into: self.fetch(path, at, into))
         self._blocks[path].keep(content)
 
     def download(self, path: str, reason: str) -> Download:
@@ -173,11 +171,5 @@ class RemoteStore(abc.ABC):
             if path not in self._downloads:
                 facts = self.facts(path)
                 size = None if facts is None or facts.size < 0 else facts.size
-                done = Download(self.address_of(path), size, self.stream(path), reason)
-                self.bytes_fetched += done.size
-                self._downloads[path] = done
+                self._downloads[path] = Download(self.address_of(path), size, self.stream(path), reason)
             return self._downloads[path]
-
-    def _count(self, path: str, start: int, view: memoryview) -> None:
-        self.fetch(path, start, view)
-        self.bytes_fetched += len(view)

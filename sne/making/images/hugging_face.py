@@ -16,7 +16,6 @@ from sne.making.images.preparing import Form, check_labels, hold_out
 
 PREFIX = "hf:"
 _TEST_SPLITS = ("test", "validation", "valid", "val")
-_LABEL = "label"
 
 
 def read_hugging_face(source: str, form: Form) -> ImageSet:

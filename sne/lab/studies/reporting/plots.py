@@ -34,7 +34,7 @@ def draw_all(study: Study, outcomes: Outcomes, folder: Path) -> list[Picture]:
         The pictures, in the order of the report.
     """
     drawn = [
-        _bars(study, outcomes, folder) if study.has_bars else None,
+        _bars(outcomes, folder) if study.has_bars else None,
         _curve(study, outcomes, folder) if study.curve else None,
         _matrices(outcomes, folder),
         _scatter(outcomes, folder) if study.has_scatter else None,
@@ -72,7 +72,7 @@ def tidy(axes: Any, grid: str = "both") -> None:
     axes.tick_params(labelsize=9)
 
 
-def _bars(study: Study, outcomes: Outcomes, folder: Path) -> Picture | None:
+def _bars(outcomes: Outcomes, folder: Path) -> Picture | None:
     """Draws one panel per group with one bar per method, with intervals."""
     methods, groups = ordered_methods(outcomes), outcomes.groups
     totals = {(m.name, g): outcomes.total(m, g) for m in methods for g in groups}
