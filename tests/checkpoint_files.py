@@ -59,6 +59,16 @@ def same_values(a: Network, b: Network) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
 
 
+def write_big_endian(archive: Path, out: Path) -> None:
+    """Writes a torch archive with float32 values as a machine of the other byte order does."""
+    with zipfile.ZipFile(archive) as stored, zipfile.ZipFile(out, "w") as swapped:
+        for name in stored.namelist():
+            data = stored.read(name)
+            if "/data/" in name:
+                data = np.frombuffer(data, "<f4").astype(">f4").tobytes()
+            swapped.writestr(name, b"big" if name.endswith("byteorder") else data)
+
+
 def write_safetensors(path: Path, header: Any, data: bytes) -> Path:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)

@@ -1,6 +1,4 @@
 import json
-import resource
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,19 +56,15 @@ def sne_command(capsys):
 
 
 @pytest.fixture
-def full_disk():
-    """A context in which no file can grow beyond some bytes, which fails in all libraries as a full disk does."""
+def sne_zoo(sne_command):
+    """Runs `sne zoo` in this process and checks the exit status."""
 
-    @contextmanager
-    def limit(num_bytes):
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    def run(*words, status=0):
+        result = sne_command("zoo", *words)
+        assert result.status == status, result
+        return result
 
-    return limit
+    return run
 
 
 @pytest.fixture(scope="session")

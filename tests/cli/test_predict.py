@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+from small_disk import small_disk
 
 pytestmark = pytest.mark.usefixtures("tiny_rooms")
 
@@ -132,9 +133,9 @@ def test_encode_makes_the_folder_of_out(sne_command, predictor_path, checkpoints
 
 
 @pytest.mark.parametrize("name", ["e.npy", "e.parquet"])
-def test_encode_on_a_full_disk(sne_command, predictor_path, checkpoints, tmp_path, full_disk, name):
+def test_encode_on_a_full_disk(sne_command, predictor_path, checkpoints, tmp_path, name):
     (tmp_path / name).write_text("old")
-    with full_disk(100):
+    with small_disk(100):
         result = sne_command("encode", checkpoints, "--predictor", predictor_path, "--out", tmp_path / name)
     assert result.status == 2 and result.err.count("\n") == 1
     assert result.err.startswith(f"sne: cannot write {tmp_path / name}: ")
@@ -200,9 +201,9 @@ def test_a_table_is_refused_before_the_work(sne_command, checkpoints, tmp_path):
     assert result.status == 2 and not (tmp_path / "t.csv").exists()
 
 
-def test_a_table_on_a_full_disk(sne_command, predictor_path, checkpoints, tmp_path, full_disk):
+def test_a_table_on_a_full_disk(sne_command, predictor_path, checkpoints, tmp_path):
     (tmp_path / "t.csv").write_text("old")
-    with full_disk(20):
+    with small_disk(20):
         result = sne_command("predict", checkpoints, "--predictor", predictor_path, "--out", tmp_path / "t.csv")
     assert result.status == 2 and result.err.startswith(f"sne: cannot write {tmp_path / 't.csv'}: ")
     assert (tmp_path / "t.csv").read_text() == "old" and not list(tmp_path.glob(".*"))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from provenance.descendants import noisy, perceptron
 from ray_lock import ray_to_itself
+from small_disk import small_disk
 
 from sne.zoo.store.folder import FolderLock
 
@@ -38,10 +39,10 @@ def test_an_index_is_made_updated_and_searched(sne_command, files):
     assert near["relation"] is None and near["score"] > 0.99
 
 
-def test_a_full_disk_is_one_line_and_the_index_stays_usable(sne_command, files, full_disk):
+def test_a_full_disk_is_one_line_and_the_index_stays_usable(sne_command, files):
     out = files / "index"
     assert sne_command("index", files / "a.pt", files / "b.pt", "--out", out).status == 0
-    with full_disk(2000):
+    with small_disk(2000):
         done = sne_command("index", files / "a.pt", files / "b.pt", files / "c.pt", "--out", out)
     assert done.status == 2 and done.out == "" and done.err.startswith(f"sne: cannot write {out}: ")
     assert len(done.err.splitlines()) == 1

@@ -3,6 +3,7 @@ import shlex
 from functools import partial
 
 import pytest
+from small_disk import small_disk
 from tiny import write_tiny_zoo
 
 import sne.encoders
@@ -60,9 +61,9 @@ def test_out_is_checked_before_the_work(sne_command, zoo_path, tmp_path):
         assert result.status == 2 and result.err.startswith(f"sne: cannot write {out}: ")
 
 
-def test_a_full_disk_is_one_line(sne_command, zoo_path, tmp_path, full_disk):
+def test_a_full_disk_is_one_line(sne_command, zoo_path, tmp_path):
     arguments = ("train", zoo_path, "--target", "test_loss", "--preset", "tiny", "--epochs", 1)
-    with full_disk(100):
+    with small_disk(100):
         result = sne_command(*arguments, "--out", tmp_path / "p")
     assert result.status == 2 and result.err.count("\n") == 1 and str(tmp_path / "p") in result.err
     assert not list(tmp_path.rglob("*.partial"))

@@ -20,20 +20,8 @@ def zoo(tmp_path: Path) -> Path:
     return tmp_path / "zoo"
 
 
-@pytest.fixture
-def run(sne_command):
-    """Runs `sne zoo` and checks the exit status."""
-
-    def run_command(*words: object, status: int = 0):
-        result = sne_command("zoo", *words)
-        assert result.status == status, result
-        return result
-
-    return run_command
-
-
-def test_info_as_json(run, zoo: Path):
-    summary = json.loads(run("info", zoo, "--json").out)
+def test_info_as_json(sne_zoo, zoo: Path):
+    summary = json.loads(sne_zoo("info", zoo, "--json").out)
     assert summary["networks"] == 4 and summary["runs"] == 2 and summary["split"] is None
     mlp, gru = summary["families"]
     assert (mlp["family"], mlp["networks"], mlp["weights"]) == ("mlp", 2, [6, 8])
@@ -44,22 +32,22 @@ def test_info_as_json(run, zoo: Path):
     assert summary["bytes"] == size
 
 
-def test_info_for_people(run, zoo: Path):
-    text = run("info", zoo).out
+def test_info_for_people(sne_zoo, zoo: Path):
+    text = sne_zoo("info", zoo).out
     for part in ("4 networks of 2 runs", "mlp", "gru", "6 - 8", "0.500 - 0.750", "config.depth"):
         assert part in text
 
 
-def test_make_then_the_same_again(run, tmp_path: Path):
+def test_make_then_the_same_again(sne_zoo, tmp_path: Path):
     words = (
         "make", tmp_path / "zoo", "--family", "mlp,small_cnn", "--networks", 1, "--steps", 3, "--keep", "1,3",
         "--workers", 1, "--json",
     )  # fmt: skip
-    result = run(*words)
+    result = sne_zoo(*words)
     summary = json.loads(result.out)
     assert summary["networks"] == 4 and [f["family"] for f in summary["families"]] == ["mlp", "small_cnn"]
     assert "networks: 2/2" in result.err
-    assert json.loads(run(*words).out) == summary
+    assert json.loads(sne_zoo(*words).out) == summary
     assert Zoo.open(tmp_path / "zoo").column("step").tolist() == [1, 3, 1, 3]
 
 
@@ -75,24 +63,24 @@ def test_make_then_the_same_again(run, tmp_path: Path):
         (["info", "OUT"], "is not a zoo"),
     ],
 )
-def test_mistakes_are_one_line(run, zoo: Path, tmp_path: Path, words, message):
+def test_mistakes_are_one_line(sne_zoo, zoo: Path, tmp_path: Path, words, message):
     (tmp_path / "file").write_text("x")
     before = (zoo / "networks.parquet").read_bytes()
     places = {"OUT": tmp_path / "out", "ZOO": zoo, "FILE": tmp_path / "file"}
-    result = run(*(places.get(word, word) for word in words), status=2)
+    result = sne_zoo(*(places.get(word, word) for word in words), status=2)
     assert result.out == "" and len(result.err.strip().splitlines()) == 1
     assert result.err.startswith("sne: ") and message in result.err
     assert not (tmp_path / "out").exists() and (zoo / "networks.parquet").read_bytes() == before
 
 
-def test_labels_that_do_not_fit(run, tmp_path: Path):
+def test_labels_that_do_not_fit(sne_zoo, tmp_path: Path):
     x = np.zeros((9, 20, 20), np.uint8)
     np.savez(tmp_path / "bad.npz", x_train=x, y_train=np.arange(9) - 1, x_test=x, y_test=np.arange(9))
-    result = run("make", tmp_path / "out", "--images", tmp_path / "bad.npz", status=2)
+    result = sne_zoo("make", tmp_path / "out", "--images", tmp_path / "bad.npz", status=2)
     assert "y_train: classes must lie in" in result.err
 
 
 @pytest.mark.parametrize("command", ["make", "info"])
-def test_help_ends_with_an_example(run, command: str):
-    text = run(command, "--help").out
+def test_help_ends_with_an_example(sne_zoo, command: str):
+    text = sne_zoo(command, "--help").out
     assert f"sne zoo {command}" in text.strip().splitlines()[-1]

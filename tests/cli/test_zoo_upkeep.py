@@ -1,27 +1,13 @@
 """`sne zoo verify`, `merge` and `append`, and what a full disk leaves."""
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from small_disk import small_disk
 from small_zoos import contents, write_zoo
 
 from sne.zoo import Zoo, export_folder
-
-
-@pytest.fixture
-def run(sne_command):
-    """Runs `sne zoo` and checks the exit status."""
-
-    def run_command(*words: object, status: int = 0):
-        result = sne_command("zoo", *words)
-        assert result.status == status, result
-        return result
-
-    return run_command
 
 
 @pytest.fixture
@@ -36,11 +22,11 @@ def second(tmp_path: Path) -> Path:
     return tmp_path / "second"
 
 
-def test_verify(run, first: Path):
-    result = run("verify", first)
+def test_verify(sne_zoo, first: Path):
+    result = sne_zoo("verify", first)
     assert "intact, 6 networks" in result.out and "networks: 6/6" in result.err
     (first / "weights-00001.safetensors").unlink()
-    result = run("verify", first, status=1)
+    result = sne_zoo("verify", first, status=1)
     for part in (
         "2 of 6 networks damaged",
         "weights-00001.safetensors: is missing (2 networks)",
@@ -49,30 +35,30 @@ def test_verify(run, first: Path):
         "mlp",
     ):
         assert part in result.out
-    report = json.loads(run("verify", first, "--json", status=1).out)
+    report = json.loads(sne_zoo("verify", first, "--json", status=1).out)
     assert report["intact"] is False and [n["id"] for n in report["damaged"]] == ["n2", "n3"]
     for index in (first / "networks.parquet", first / "networks.copy.parquet"):
         index.write_bytes(index.read_bytes()[:-9])
-    result = run("verify", first, status=2)
+    result = sne_zoo("verify", first, status=2)
     assert result.out == "" and len(result.err.splitlines()) == 1 and "layouts.json are not affected" in result.err
 
 
-def test_verify_shows_people_the_first(run, tmp_path: Path):
+def test_verify_shows_people_the_first(sne_zoo, tmp_path: Path):
     write_zoo(tmp_path / "zoo", count=30)
     (tmp_path / "zoo" / "weights-00000.safetensors").unlink()
-    assert "and 10 more; --json lists all" in run("verify", tmp_path / "zoo", status=1).out
-    assert len(json.loads(run("verify", tmp_path / "zoo", "--json", status=1).out)["damaged"]) == 30
+    assert "and 10 more; --json lists all" in sne_zoo("verify", tmp_path / "zoo", status=1).out
+    assert len(json.loads(sne_zoo("verify", tmp_path / "zoo", "--json", status=1).out)["damaged"]) == 30
 
 
-def test_merge_and_append(run, first: Path, second: Path, tmp_path: Path):
-    summary = json.loads(run("merge", tmp_path / "both", first, second, "--json").out)
+def test_merge_and_append(sne_zoo, first: Path, second: Path, tmp_path: Path):
+    summary = json.loads(sne_zoo("merge", tmp_path / "both", first, second, "--json").out)
     assert summary["networks"] == 12 and [f["family"] for f in summary["families"]] == ["mlp", "gru"]
-    assert "12 networks of 6 runs" in run("append", first, second).out
+    assert "12 networks of 6 runs" in sne_zoo("append", first, second).out
     assert Zoo.open(first).ids == Zoo.open(tmp_path / "both").ids
     before = contents(first)
-    result = run("append", first, second, status=2)
+    result = sne_zoo("append", first, second, status=2)
     assert "--prefix" in result.err and contents(first) == before
-    assert json.loads(run("append", first, second, "--prefix", "--json").out)["networks"] == 18
+    assert json.loads(sne_zoo("append", first, second, "--prefix", "--json").out)["networks"] == 18
 
 
 @pytest.mark.parametrize(
@@ -84,27 +70,16 @@ def test_merge_and_append(run, first: Path, second: Path, tmp_path: Path):
         (["verify", "OUT"], "is not a zoo"),
     ],
 )
-def test_mistakes_are_one_line(run, first: Path, second: Path, tmp_path: Path, words, message):
+def test_mistakes_are_one_line(sne_zoo, first: Path, second: Path, tmp_path: Path, words, message):
     before = contents(first)
     places = {"OUT": tmp_path / "out", "FIRST": first, "SECOND": second}
-    result = run(*(places.get(word, word) for word in words), status=2)
+    result = sne_zoo(*(places.get(word, word) for word in words), status=2)
     assert result.out == "" and len(result.err.strip().splitlines()) == 1 and message in result.err
     assert contents(first) == before and not (tmp_path / "out").exists()
 
 
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """No file may grow past 20,000 bytes, as on a disk that fills up."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 @pytest.mark.parametrize("command", ["merge", "append", "import", "export", "export-pt"])
-def test_a_full_disk_leaves_what_was_there(run, first: Path, tmp_path: Path, command: str):
+def test_a_full_disk_leaves_what_was_there(sne_zoo, first: Path, tmp_path: Path, command: str):
     large = tmp_path / "large"
     write_zoo(large, name="l", width=2000, count=6)
     export_folder(Zoo.open(large), tmp_path / "files")
@@ -116,8 +91,8 @@ def test_a_full_disk_leaves_what_was_there(run, first: Path, tmp_path: Path, com
         "export": ["export", "folder", large, out],
         "export-pt": ["export", "folder", large, out, "--files", "pt"],
     }
-    with full_disk():
-        result = run(*words[command], status=2)
+    with small_disk(20_000):
+        result = sne_zoo(*words[command], status=2)
     last = result.err.splitlines()[-1]
     assert last.startswith("sne: cannot write ") and "file too large" in last and result.out == ""
     assert contents(first) == before and not out.exists()
@@ -125,5 +100,5 @@ def test_a_full_disk_leaves_what_was_there(run, first: Path, tmp_path: Path, com
 
 
 @pytest.mark.parametrize("command", ["verify", "merge", "append"])
-def test_help_ends_with_an_example(run, command: str):
-    assert f"sne zoo {command}" in run(command, "--help").out.strip().splitlines()[-1]
+def test_help_ends_with_an_example(sne_zoo, command: str):
+    assert f"sne zoo {command}" in sne_zoo(command, "--help").out.strip().splitlines()[-1]

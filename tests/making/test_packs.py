@@ -1,8 +1,8 @@
 import os
-import resource
 from pathlib import Path
 
 import pytest
+from small_disk import small_disk
 
 from sne.errors import WriteError
 from sne.making.packs import RunPacks
@@ -95,14 +95,10 @@ def test_damage_while_open(folder: Path):
 
 def test_no_room(folder: Path):
     before = (folder / "runs-00000.pack").read_bytes()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with RunPacks(folder) as packs:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 500, limits[1]))
-        try:
-            with pytest.raises(WriteError, match=r"^cannot write .*: file too large"):
-                packs.append("large", os.urandom(1000))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        error = pytest.raises(WriteError, match=r"^cannot write .*: file too large")
+        with small_disk(len(before) + 500), error:
+            packs.append("large", os.urandom(1000))
         assert (folder / "runs-00000.pack").read_bytes() == before and "large" not in packs
         packs.append("large", b"now")
         assert packs.read("large") == b"now"

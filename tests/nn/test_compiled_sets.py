@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 from oracles.textbook_sets import TextbookChunkEncoder
+from scalar_set_cases import chunk_encoder, inputs
 
-from sne.encoders.set_functions import ChunkEncoder
 from sne.nn import compiled_sets, scalar_sets
 
 SIZES = [(1, 64, 4), (2, 32, 2), (9, 64, 4), (10, 48, 3), (32, 32, 1)]
@@ -21,21 +21,6 @@ needs_compiler = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def _compile(monkeypatch):
     monkeypatch.setenv("SNE_COMPILE", "1")
-
-
-def chunk_encoder(dim: int, heads: int) -> ChunkEncoder:
-    """Every parameter away from the zeros it may start at."""
-    torch.manual_seed(0)
-    module = ChunkEncoder(dim, heads=heads, has_norm=False)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.1)
-    return module
-
-
-def inputs(sets: int, tokens: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(sets, tokens, generator=generator), torch.randn(sets, dim, generator=generator)
 
 
 def run(module: torch.nn.Module, x: torch.Tensor, added: torch.Tensor) -> list[torch.Tensor]:

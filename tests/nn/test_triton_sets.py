@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from oracles.textbook_sets import TextbookChunkEncoder
-
-from sne.encoders.set_functions import ChunkEncoder
+from scalar_set_cases import chunk_encoder, inputs
 
 TESTS = Path(__file__).parents[1]
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
@@ -21,8 +20,8 @@ needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is
 COMPARE = """
 import sys
 import torch
-from nn.test_triton_sets import chunk_encoder, inputs
 from oracles.textbook_sets import TextbookChunkEncoder
+from scalar_set_cases import chunk_encoder, inputs
 from sne.nn import fold_blocks
 from sne.nn import triton_sets
 
@@ -65,21 +64,6 @@ compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32))
 assert "mma" in compiled.asm["ptx"]
 assert compiled.metadata.shared <= 99 * 1024, compiled.metadata.shared
 """
-
-
-def chunk_encoder(dim: int, heads: int) -> ChunkEncoder:
-    """Every parameter away from the zeros it may start at."""
-    torch.manual_seed(0)
-    module = ChunkEncoder(dim, heads=heads, has_norm=False)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.1)
-    return module
-
-
-def inputs(sets: int, tokens: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    return torch.randn(sets, tokens, generator=generator), torch.randn(sets, dim, generator=generator)
 
 
 def run(program: str, *arguments: object, **environment: str) -> None:

@@ -1,10 +1,7 @@
 """Files are whole or not there."""
 
 import os
-import resource
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,20 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from small_disk import small_disk
 
 from sne.errors import SneError, WriteError
 from sne.work import check_can_write, check_can_write_folder, replacing, write_atomically
-
-
-@contextmanager
-def small_disk(num_bytes: int) -> Iterator[None]:
-    """Limits the size of files, which fails as a full disk does."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def names(folder: Path) -> list[str]:

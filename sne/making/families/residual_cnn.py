@@ -87,17 +87,25 @@ def _stage(channels_in: int, channels: int, depth: int, stride: int, activation:
     return nn.Sequential(first, *(ResidualBlock(channels, channels, 1, activation) for _ in range(depth - 1)))
 
 
+def residual_network(
+    hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int, *, stages: int, stride: int
+) -> ResidualCNN:
+    """Returns a residual network with hyper-parameters of a family.
+
+    Args:
+        hyperparameters: Its width, depth, activation and dropout.
+        shape: Channels, height and width of the images.
+        classes: Number of classes.
+        stages: Number of stages.
+        stride: Stride of the first convolution.
+    """
+    names = ("width", "depth", "activation", "dropout")
+    return ResidualCNN(shape[0], classes, *(hyperparameters[name] for name in names), stages=stages, stride=stride)
+
+
 def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:
-    return ResidualCNN(
-        shape[0],
-        classes,
-        hyperparameters["width"],
-        hyperparameters["depth"],
-        hyperparameters["activation"],
-        hyperparameters["dropout"],
-        stages=2,  # of 8 to 24 channels after a strided convolution, so that a network trains in seconds
-        stride=2,
-    )
+    # Two stages of 8 to 24 channels after a strided convolution, so that a network trains in seconds.
+    return residual_network(hyperparameters, shape, classes, stages=2, stride=2)
 
 
 RESIDUAL_CNN = Family(

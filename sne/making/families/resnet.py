@@ -7,21 +7,12 @@ from torch import nn
 
 from sne.making.families.blocks import PRACTICE
 from sne.making.families.family import Family, ImageShape
-from sne.making.families.residual_cnn import ResidualCNN
+from sne.making.families.residual_cnn import residual_network
 from sne.making.families.space import Choice, LogUniform
 
 
 def _module(hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int) -> nn.Module:
-    return ResidualCNN(
-        shape[0],
-        classes,
-        hyperparameters["width"],
-        hyperparameters["depth"],
-        hyperparameters["activation"],
-        hyperparameters["dropout"],
-        stages=3,
-        stride=hyperparameters["stride"],
-    )
+    return residual_network(hyperparameters, shape, classes, stages=3, stride=hyperparameters["stride"])
 
 
 RESNET = Family(
