@@ -42,7 +42,11 @@ class FeatureBlock(Generic[Source]):
 
 
 def names_of(blocks: Sequence[FeatureBlock[Source]]) -> tuple[str, ...]:
-    """Returns the full names of all features of a table, in the order of `compute_features`."""
+    """Returns the full names of all features of a table, in the order of `compute_features`.
+
+    Args:
+        blocks: The table.
+    """
     return tuple(name for block in blocks for name in block.names)
 
 
@@ -60,12 +64,21 @@ def compute_features(blocks: Sequence[FeatureBlock[Source]], source: Source) -> 
 
 
 def quantile_names(fractions: Sequence[float]) -> tuple[str, ...]:
-    """Returns the names of quantile features, "quantile_0.25" for the lower quartile."""
+    """Returns the names of quantile features, such as "quantile_0.25" for the lower quartile.
+
+    Args:
+        fractions: Fractions of the values that lie below each quantile, from 0 to 1.
+    """
     return tuple(f"quantile_{fraction:g}" for fraction in fractions)
 
 
 def signed_log(values: Tensor, unit: float = FLOOR) -> Tensor:
-    """Returns the logarithm of the magnitude above `unit` with the sign kept; linear near zero."""
+    """Returns sign(x) log(1 + |x| / unit): a logarithm that keeps the sign and is linear near zero.
+
+    Args:
+        values: The values x, of any shape.
+        unit: Magnitude from which on the result is about logarithmic.
+    """
     return values.sign() * (values.abs() / unit).log1p()
 
 

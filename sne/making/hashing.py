@@ -8,13 +8,24 @@ _ROUNDS = 32
 
 
 def key_of(seed: int, device: torch.device | str) -> Int32[Tensor, "1"]:
-    """Returns the key of a seed."""
+    """Returns the key of a seed.
+
+    Args:
+        seed: Seed, from 0 to 2**64 - 1.
+        device: Device of the key.
+    """
     low, high = (torch.tensor([_signed(part)], dtype=torch.int32) for part in (seed & 0xFFFFFFFF, seed >> 32))
     return mix(mix(low) ^ high).to(device)
 
 
 def mask_keys(keys: Int32[Tensor, " networks"], step: int, salt: int) -> Int32[Tensor, " networks"]:
-    """Returns the key of one dropout layer in one step, per network."""
+    """Returns the key of what is drawn for one purpose in one training step, per network.
+
+    Args:
+        keys: Key per network.
+        step: Training step.
+        salt: Number of the purpose: a dropout layer, or augmentation. Different numbers give independent draws.
+    """
     return mix(mix(keys + step) ^ _signed(0x85EBCA6B * (salt + 1) & 0xFFFFFFFF))
 
 

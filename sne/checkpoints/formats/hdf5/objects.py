@@ -68,7 +68,14 @@ class Hdf5Objects:
         self._file = Hdf5File(stream, size)
 
     def load(self, address: int) -> Hdf5Object:
-        """Reads the header of an object."""
+        """Reads the header of an object.
+
+        Args:
+            address: Address of the header.
+
+        Raises:
+            Hdf5Error: If there is no header, or it claims what the file cannot hold.
+        """
         found, offsets, lengths = Hdf5Object(), self._file.offsets, self._file.lengths
         shape: tuple[int, ...] | None = None
         element: Element | None = None
@@ -120,7 +127,14 @@ class Hdf5Objects:
             raise Hdf5Error("groups of libver='latest' or track_order; rewrite the file with h5repack --high=0")
 
     def value(self, attribute: Attribute) -> Value | None:
-        """Reads the value of an attribute: texts and numbers; None for anything else."""
+        """Reads the value of an attribute: texts or numbers.
+
+        Args:
+            attribute: The attribute, as `load` returns it.
+
+        Returns:
+            One value if the attribute has no axes, else a list; None for values of other types.
+        """
         if attribute.shape is None:
             return None
         element, count = attribute.element, prod(attribute.shape)
@@ -140,7 +154,14 @@ class Hdf5Objects:
         return found if attribute.shape else found[0]
 
     def values(self, array: Hdf5Array) -> np.ndarray:
-        """Reads the values of an array, of which `load` has checked that they fit into the file."""
+        """Reads the values of an array, of which `load` has checked that they fit into the file.
+
+        Args:
+            array: The array.
+
+        Raises:
+            Hdf5Error: If its chunks are damaged or incomplete.
+        """
         return read_values(self._file, array)
 
     def walk(self) -> Iterator[tuple[str, Hdf5Object]]:
