@@ -34,6 +34,12 @@ WITHOUT_DATA = (
 """Checks that apply to a transformer of paths; the others give it a table of numbers."""
 
 
+@pytest.fixture(autouse=True)
+def _array_api(monkeypatch):
+    """Without it, scikit-learn skips the check of NumPy arrays under its array API."""
+    monkeypatch.setenv("SCIPY_ARRAY_API", "1")
+
+
 def expected_failures(estimator):
     found = {check: reason for (kind, check), reason in EXCEPTIONS.items() if kind == estimator.expert}
     return {**found, "check_do_not_raise_errors_in_init_or_set_params": CHECKED_TYPES}
