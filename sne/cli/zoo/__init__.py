@@ -2,7 +2,7 @@
 
 import typer
 
-from sne.cli.options import Command
+from sne.cli.options import Command, knows_its_options
 from sne.cli.zoo.append import append
 from sne.cli.zoo.export import export
 from sne.cli.zoo.import_ import import_
@@ -27,4 +27,4 @@ EXAMPLES = {
 app = typer.Typer(no_args_is_help=True, help="Make, import, export and inspect zoos of trained networks.")
 for name, (command, example) in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
-    app.command(name, cls=Command, no_args_is_help=True, epilog=f"\b\nExample: {example}")(command)
+    app.command(name, cls=Command, no_args_is_help=True, epilog=f"\b\nExample: {example}")(knows_its_options(command))
