@@ -2,13 +2,16 @@
 
 import logging
 import shutil
+from functools import partial
 
 import pytest
 import torch
 from oracles.textbook_sets import TextbookChunkEncoder
 from scalar_set_cases import chunk_encoder, inputs
 
-from sne.nn import compiled_sets, scalar_sets
+from sne.nn import compiled_sets, fold_blocks, scalar_sets
+from sne.nn.folding import FoldedBlocks
+from sne.nn.scalar_sets import encode_scalar_sets
 
 SIZES = [(1, 64, 4), (2, 32, 2), (9, 64, 4), (10, 48, 3), (32, 32, 1)]
 has_compiler = shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
@@ -74,18 +77,24 @@ def test_what_is_not_finite_stays_in_its_set():
 
 @needs_compiler
 def test_threads_and_batches_change_no_bit(monkeypatch):
+    """Of the kernel: the matrix products that fold the blocks depend on the threads on some processors."""
     monkeypatch.setattr(scalar_sets, "SLICE_TOKENS", 18)
     module, (x, added) = chunk_encoder(64, 4), inputs(101, 9, 64)
+    folded = fold_blocks(module.first, module.second, module.pool)
+    blocks = FoldedBlocks(*(values.detach().requires_grad_() for values in folded))
+    encode = partial(encode_scalar_sets, blocks=blocks, kernel=compiled_sets.compiled_kernel(x, added, heads=4))
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            results.append(run(module, x, added))
+            given = added.clone().requires_grad_()
+            out = encode(x, given)
+            results.append([out.detach(), *torch.autograd.grad(out.square().sum(), (given, *blocks))])
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     with torch.no_grad():
-        assert torch.equal(module(x[40:77], added[40:77]), results[0][0][40:77])
+        assert torch.equal(encode(x[40:77], added[40:77]), results[0][0][40:77])
 
 
 def replaced(failure: str) -> scalar_sets.SetKernel:
