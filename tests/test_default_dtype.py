@@ -101,7 +101,7 @@ def usual(folder: Path) -> dict:
     return said_with("float32", folder)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float16"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float16", marks=pytest.mark.slow)])
 def test_the_default_dtype_changes_nothing(usual: dict, folder: Path, dtype: str):
     found = said_with(dtype, folder)
     assert found.keys() == usual.keys()
