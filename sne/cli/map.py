@@ -143,7 +143,7 @@ def map(
     else:
         say(_line(drawing, written))
     doubts.report()
-    failures.report(len(drawing.data) + len(failures))
+    failures.report(len({*failures, *(typed(name) for name in drawing.data.names)}))
 
 
 def _summary(drawing: "MapDrawing", written: list[str], num_failed: int) -> dict[str, Any]:

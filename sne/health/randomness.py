@@ -156,5 +156,5 @@ def _chi_squared(deviations: Tensor, fourth: float) -> float:
     variance = count * (fourth - 1)
     shape, scale = count**2 / variance, variance / count
     at = float(deviations.double().square().sum()) / scale
-    upper = float(torch.special.gammaincc(torch.tensor(shape).double(), torch.tensor(at).double()))
+    upper = float(torch.special.gammaincc(*torch.tensor([shape, at], dtype=torch.float64)))
     return min(1.0, 2 * min(upper, 1 - upper)) if math.isfinite(upper) else 0.0

@@ -46,7 +46,8 @@ def error_of(
     sizes = [float(value.abs().max()) for value in expected]
     pairs = zip(found, expected, sizes, strict=True)
     errors = [float((a.cpu() - b).abs().max()) / max(size, 1e-2 * max(sizes)) for a, b, size in pairs]
-    return float(torch.tensor([errors[0], *(error / 100 for error in errors[1:])]).max())  # NaN if there is one
+    largest = torch.tensor([errors[0], *(error / 100 for error in errors[1:])], dtype=torch.float64).max()
+    return float(largest)  # NaN if there is one
 
 
 def _results(encode: Encode, given: list[Tensor], has_gradients: bool) -> list[Tensor]:

@@ -68,9 +68,9 @@ class Independence:
     Args:
         p_value: Probability of such an agreement for independent networks; None if no units are known.
         stored: Agreement of the best matching with the stored order, by group.
-        twice: Agreement of the matching by incoming weights with that by outgoing weights, by group; empty if the
-            stored order is certain.
-        others: The same at the canonical point, and by an assumed symmetry; those that were not needed are left out.
+        twice: Agreement of the matching by incoming weights with that by outgoing weights, by group, in the first test
+            of units in any order that was made; empty if there was none.
+        others: The same in the tests after it, at the canonical point and by an assumed symmetry.
         num_tests: Number of tests by which the p-value is multiplied.
     """
 
@@ -92,12 +92,13 @@ def judge_independence(
 ) -> Independence:
     """Tests whether two networks of one layout are independent, by agreements of their hidden units.
 
-    **In stored order.** Units are matched by all weights whose other axes are inputs, outputs or units of layers that
-    come earlier in this order. Initial weights and training do not depend on the order in which units are stored. For
-    independent networks the best matching is therefore a uniform permutation, whatever the networks have learned, and
-    given the orders of the layers before, so that the layers are independent, too. The number of units that are
-    matched with the unit of the same place is distributed as the fixed points of random permutations. This p-value is
-    exact for every architecture of known symmetry.
+    **In stored order.** Units, of large groups those at `MOST_IN_ORDER` places that are fixed in advance, are matched
+    by all weights whose other axes are inputs, outputs or units of layers that come earlier in this order. Initial
+    weights and training do not depend on the order in which units are stored. For independent networks the best
+    matching is therefore a uniform permutation, whatever the networks have learned, and given the orders of the layers
+    before, so that the layers are independent, too. The number of units that are matched with the unit of the same
+    place is distributed as the fixed points of random permutations. This p-value is exact for every architecture of
+    known symmetry.
 
     **In any order.** Copies may have permuted units. They are matched twice: by incoming weights, going forward from
     the inputs, and by outgoing weights, going back from the outputs. The two matchings use different weights. Units of
@@ -108,8 +109,9 @@ def judge_independence(
 
     The second test is repeated with scales and signs at their canonical point, which is a function of each network
     alone, if the symmetry has any; and both with an assumed symmetry, if one is given and differs. The two matchings
-    use different weights under a wrong assumption, too. The p-value is the smallest one times the number of tests,
-    which the architecture alone decides; no further test is made once one is below `CERTAIN`.
+    use different weights under a wrong assumption, too. With more than `MANY_UNITS` units, only the last of these tests
+    is made, with `MOST_GROUPS` groups. The p-value is the smallest one times the number of tests, which the
+    architecture alone decides; no further test is made once one is below `CERTAIN`.
 
     Args:
         first: Tensors of one network.
@@ -175,7 +177,7 @@ def _in_stored_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
 ) -> Iterator[Agreement]:
     for number, (group, spans) in enumerate(units.in_order("both")):
-        places = torch.linspace(0, group.size - 1, min(group.size, MOST_IN_ORDER)).long()
+        places = torch.linspace(0, group.size - 1, min(group.size, MOST_IN_ORDER), dtype=torch.float32).long()
         blocks = [
             Block(block.first[places], block.second[places], can_flip=False)
             for block in features(first, second, group, spans)

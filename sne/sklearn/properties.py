@@ -196,14 +196,13 @@ class PropertyRegressor(RegressorMixin, _PropertyEstimator):
         """
         labels, name = _labels(self, y), self._name_of(y)
         labels = check_array(labels, ensure_2d=False, dtype="float64", input_name="y")
+        runs = self._runs(groups, labels) if self.interval_folds else []
         rows = self._rows(X, reset=True)
         check_consistent_length(rows, labels)
         prop = Property.infer(name, labels)
         self._learn(rows, prop, labels)
         self.__dict__.pop("calibration_", None)
-        if self.interval_folds:
-            runs = [str(run) for run in (range(len(rows)) if groups is None else groups)]
-            check_consistent_length(rows, runs)
+        if runs:
             self.calibration_ = labels, self._held_out(rows, prop, labels, runs), runs
         return self
 
@@ -238,16 +237,22 @@ class PropertyRegressor(RegressorMixin, _PropertyEstimator):
         found = calibrate(self.property_, labels, ranges, runs, coverage)
         if found is None:
             num_runs = counted(len(set(runs)), "training run")
-            raise PredictorError(f"{num_runs}, too few for intervals that hold {coverage:.0%} of the labels")
+            raise PredictorError(f"{num_runs}, too few for intervals that hold {100 * coverage:g}% of the labels")
         return np.stack(found.ends(self.property_, _ranges(self._outputs(X))), axis=1)
+
+    def _runs(self, groups: Any, labels: np.ndarray) -> list[str]:
+        """Returns the training run of each network; there are enough of them for the folds."""
+        runs = [str(run) for run in (range(len(labels)) if groups is None else groups)]
+        check_consistent_length(labels, runs)
+        if not 2 <= self.interval_folds <= (num_runs := len(set(runs))):
+            raise PredictorError(
+                f"interval_folds is {self.interval_folds}, expected 0, or 2 or more up to the number of training runs, "
+                f"which is {num_runs}"
+            )
+        return runs
 
     def _held_out(self, rows: np.ndarray, prop: Property, labels: np.ndarray, runs: Sequence[str]) -> Ranges:
         """Predicts each row by an expert that has not learned from its run."""
-        num_runs = len(set(runs))
-        if not 2 <= self.interval_folds <= num_runs:
-            raise PredictorError(
-                f"interval_folds is {self.interval_folds}, expected 0, or 2 to {num_runs}, the number of training runs"
-            )
         found = np.zeros((3, len(rows)))
         folds = GroupKFold(self.interval_folds, shuffle=True, random_state=self._seed)
         for others, held_out in folds.split(rows, groups=runs):

@@ -174,6 +174,28 @@ def test_tensors_have_the_values_that_torch_gives_them(kind, is_zip, tmp_path):
     assert torch.equal(source.load("fc.weight").float(), expected)
 
 
+class ListedScales:
+    """A tensor quantised per channel, in the form of old versions of torch: scales and zero points are lists."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __reduce_ex__(self, protocol):
+        rebuild, args = self.tensor.__reduce_ex__(protocol)
+        scheme, scales, zeros, axis = args[4]
+        return rebuild, (*args[:4], (scheme, scales.tolist(), zeros.tolist(), axis), *args[5:])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_listed_scales_keep_their_precision(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(64, 64, generator=generator)
+    scales = torch.rand(64, generator=generator, dtype=torch.float64) + 0.1
+    tensor = torch.quantize_per_channel(weight, scales, torch.arange(64), 1, torch.qint32)
+    torch.save({"fc.weight": ListedScales(tensor)}, tmp_path / "a.pt")
+    assert torch.equal(open_source(tmp_path / "a.pt").load("fc.weight"), tensor.dequantize())
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_tensors_without_values_are_refused_by_name(tmp_path):
     nested = torch.nested.nested_tensor([torch.randn(2, 3), torch.randn(4, 3)])

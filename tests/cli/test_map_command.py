@@ -46,6 +46,9 @@ def test_health_is_a_property(sne_command, checkpoints, tmp_path):
     assert dict(zip(of_index.names, of_index.find("health").values, strict=True)) == dict(
         zip(data.names, data.find("health").values, strict=True)
     )
+    (checkpoints / "sick.pt").unlink()
+    done = sne_command("map", tmp_path / "i", "--no-lineage", "--table", again, "--health")
+    assert done.status == 2 and "sne: 1 of 4 files skipped\n" in done.err
 
 
 def test_a_map_of_a_table(sne_command, table, tmp_path):

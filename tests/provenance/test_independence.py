@@ -114,6 +114,16 @@ def test_own_features_against_all_principal_directions(units, columns):
     torch.testing.assert_close(torch.cat([found.first, found.second]).double(), expected, atol=1e-5, rtol=1e-4)
 
 
+def test_own_features_of_low_rank():
+    """The directions that are removed are a share of the rank, not of the columns."""
+    generator = torch.Generator().manual_seed(0)
+    block = Block(*(torch.zeros(40, 40) for _ in range(2)), can_flip=False)
+    for values in (block.first, block.second):
+        values[:, :15] = torch.randn(40, 15, generator=generator)
+    left = own_features(block)
+    assert torch.linalg.matrix_rank(torch.cat([left.first, left.second]).double(), rtol=1e-5) == 14
+
+
 def test_units_without_features_have_none_of_their_own():
     block = Block(torch.zeros(20, 30), torch.zeros(20, 30), can_flip=False)
     assert own_features(block) is block
@@ -152,3 +162,15 @@ def test_many_units_in_stored_order_are_sampled(monkeypatch):
     assert (agreement.units, agreement.fixed) == (10, 10)
     (agreement,) = judge_independence(first, stranger, units).stored
     assert agreement.units == 10 and agreement.fixed < 6
+
+
+def test_samples_of_units_in_stored_order_with_another_default_dtype(monkeypatch):
+    monkeypatch.setattr(independence, "MOST_IN_ORDER", 10)
+    state = perceptron(0, (4, 1031, 4)).state_dict()
+    units = units_of(state)
+    torch.set_default_dtype(torch.bfloat16)  # in which 1030 is 1032
+    try:
+        (agreement,) = judge_independence(state, state, units, is_in_any_order=False).stored
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert agreement.units == agreement.fixed == 10

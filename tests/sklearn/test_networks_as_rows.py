@@ -247,5 +247,12 @@ def test_intervals_that_cannot_be_given_are_refused():
     assert model.predict_interval(rows, coverage=0.5).shape == (8, 2)
     with pytest.raises(PredictorError, match=r"coverage is 90\.0, expected a number between 0 and 1"):
         model.predict_interval(rows, coverage=90.0)
-    with pytest.raises(PredictorError, match="interval_folds is 9, expected 0, or 2 to 8"):
-        PropertyRegressor(interval_folds=9).fit(rows, rows[:, 0])
+    with pytest.raises(PredictorError, match=r"too few for intervals that hold 99\.9% of the labels"):
+        model.predict_interval(rows, coverage=0.999)
+    for num_folds, groups, num_runs in ((9, None, 8), (2, ["one"] * 8, 1)):
+        model = PropertyRegressor(interval_folds=num_folds)
+        with pytest.raises(PredictorError, match=f"interval_folds is {num_folds}, .* runs, which is {num_runs}$"):
+            model.fit(rows, rows[:, 0], groups=groups)
+        assert not hasattr(model, "expert_")  # refused before any work
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        PropertyRegressor(interval_folds=2).fit(rows, rows[:, 0], groups=["one", "two"])

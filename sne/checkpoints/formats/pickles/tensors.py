@@ -223,7 +223,10 @@ class QuantisedTensor(DescribedTensor):
         return ((integers.to(precision) - zeros) * scales).to(torch.float32)
 
     def _numbers(self, values: Any, name: str) -> Tensor:
-        return values.read(name) if isinstance(values, DescribedTensor) else torch.tensor(values)
+        if isinstance(values, DescribedTensor):
+            return values.read(name)
+        has_fractions = any(type(value) is float for value in values)
+        return torch.tensor(values, dtype=torch.float64 if has_fractions else None)
 
 
 @final
