@@ -51,6 +51,16 @@ class CheckpointError(SneError):
         return type(self), (self.file, self.reason, self.remedy)
 
 
+def reason_of(error: Exception) -> str:
+    """Returns why something failed in one line, without the file and the remedy that a `CheckpointError` names.
+
+    Example:
+        >>> reason_of(CheckpointError("net.pt", "has NaN", Remedy("allow_nonfinite", True, "leaves them out")))
+        'has NaN'
+    """
+    return error.reason if isinstance(error, CheckpointError) else " ".join(str(error).split())
+
+
 class RemoteError(CheckpointError):
     """A remote file cannot be fetched: the server, the network, or the address is at fault, and not its content."""
 

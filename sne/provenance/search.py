@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sne.errors import SneError
+from sne.errors import SneError, reason_of
 from sne.networks import Network
 from sne.predictors import Predictor
 from sne.provenance.comparison import Comparison, relative
@@ -134,7 +134,7 @@ def compare_known(network: Network, path: str, mark: str, warn: Callable[[str], 
     try:
         return None if other is None else relative(network, other)
     except (SneError, OSError) as error:
-        warn(f"{path}: {' '.join(str(error).split())}")
+        warn(f"{path}: {reason_of(error)}")
         return None
 
 
@@ -158,7 +158,7 @@ def read_known(path: str, mark: str, warn: Callable[[str], None]) -> Network | N
             warn(f"{path}: changed since it was indexed; run sne index again")
         return read_entry(path)
     except (SneError, OSError) as error:
-        warn(f"{path}: {' '.join(str(error).split())}")
+        warn(f"{path}: {reason_of(error)}")
         return None
 
 

@@ -8,9 +8,9 @@ from family_zoo import write_family_zoo
 from provenance.descendants import copy_of, noisy, perceptron
 
 from sne import Predictor, ProvenanceError, Relation, ZooError, read_network
-from sne.provenance.entries import read_entry
+from sne.provenance.entries import read_entry, stamp_of
 from sne.provenance.index import SETTINGS, Index
-from sne.provenance.search import search, search_properties
+from sne.provenance.search import read_known, search, search_properties
 from sne.zoo.store.folder import FolderLock
 
 
@@ -235,3 +235,11 @@ def test_what_is_no_index_is_refused(predictor, tmp_path):
     settings.write_text("{")
     with pytest.raises(ProvenanceError, match="cannot be read"):
         Index.open(made.folder)
+
+
+def test_a_file_of_an_index_that_cannot_be_read_is_named_once(tmp_path):
+    path, state = str(tmp_path / "two.pt"), perceptron(0).state_dict()
+    torch.save([state, state], path)
+    lines = []
+    assert read_known(path, stamp_of(path), lines.append) is None
+    assert lines == [f"{path}: a list of 2 networks: 0, 1"]
