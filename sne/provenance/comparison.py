@@ -1,7 +1,7 @@
 """`compare`: the relation of two networks, with the evidence for it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -146,7 +146,8 @@ def compare(
     if (kept := _kept_units(one, other, matching)) is not None:
         return _without_units(one, other, kept)
     if matching.share < LEAST_SHARE:
-        return _not_comparable(one, other, matching)
+        why = f"only {matching.share:.0%} of the weights of the smaller network have a counterpart of the same type and size"
+        return _not_comparable(one, other, matching, why)
     no_merge = ""
     if other_parent is not None:
         third = _network(other_parent, select, allow_nonfinite)
@@ -212,14 +213,46 @@ def _tested(one: Network, other: Network, matching: Matching) -> _Tested:
     """Tests the units by the symmetry that is certain and, unless a source stores it, by the one that is assumed."""
     states = StoredState(one), Counterpart(one, other, matching)
     certain = certain_hypothesis(one, other, states[1])
+    return _Tested(states, certain, _test(one, states, certain, list(states[1])))
+
+
+def _test(one: Network, states: tuple[StoredState, Counterpart], certain: Hypothesis, tensors: Sequence[str]) -> Test:
+    """Tests the units that only some tensors feed and read."""
+    names = {name: name for name in tensors}
+    symmetry = certain.symmetry if len(names) == len(states[1]) else renamed(certain.symmetry, names)
     assumed = None
     is_small = one.num_weights <= MOST_ALIGNED
     if not certain.is_stored and is_small:
-        symmetry = renamed(assumed_hypothesis(one).symmetry, {name: name for name in states[1]})
-        assumed = Units(symmetry, one, states[1]) if symmetry.groups != certain.symmetry.groups else None
-    units = Units(certain.symmetry, one, states[1])
+        found = renamed(assumed_hypothesis(one).symmetry, names)
+        assumed = Units(found, one, states[1]) if found.groups != symmetry.groups else None
+    units = Units(symmetry, one, states[1])
     independence = judge_independence(*states, units, assumed=assumed, is_in_any_order=is_small)
-    return _Tested(states, certain, Test(independence.p_value, least_p_value(independence)))
+    return Test(independence.p_value, least_p_value(independence))
+
+
+def _without_patterns(one: Network, tested: _Tested, found: Sequence[Evidence]) -> _Tested:
+    """Repeats the test without units that a common pattern sets apart, whose order has a meaning.
+
+    A diagonal on an axis pair of the same units, as in recurrent layers, tells none of them apart.
+    """
+    groups: dict[str, list[set[str]]] = {}
+    for group in tested.certain.symmetry.groups:
+        for span in group.spans:
+            axes = groups.setdefault(span.tensor, [set() for _ in tested.certain.symmetry.shapes[span.tensor]])
+            axes[span.dim].add(group.name)
+
+    def is_exchangeable(evidence: Evidence) -> bool:
+        part = evidence.pair.first.part
+        axes = groups.get(part.tensor)
+        if evidence.pattern != "diagonal" or axes is None or part.out_axis is None or part.in_axis is None:
+            return not evidence.pattern
+        return bool(axes[part.out_axis] & axes[part.in_axis])
+
+    apart = {evidence.pair.first.part.tensor for evidence in found if not is_exchangeable(evidence)}
+    if not apart & groups.keys():
+        return tested
+    tensors = [name for name in tested.states[1] if name not in apart]
+    return replace(tested, test=_test(one, tested.states, tested.certain, tensors))
 
 
 def _judged(
@@ -227,6 +260,8 @@ def _judged(
 ) -> Comparison:
     """Names the relation, after the units have been aligned where that may show a closer one."""
     all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
+    if tested.test.speaks_for:
+        tested = _without_patterns(one, tested, found)
     verdict = name_relation(found, tested.test, all_matched, removed=matching.removed)
     best = Standing(tuple(found), verdict, tested.test, (), "")
     is_close = mean_cosine(found) > CLOSE_AS_STORED
@@ -259,10 +294,7 @@ def _comparison(one: Network, other: Network, best: Standing, matching: Matching
     )
 
 
-def _not_comparable(one: Network, other: Network, matching: Matching) -> Comparison:
-    why = (
-        f"only {matching.share:.0%} of the weights of the smaller network have a counterpart of the same type and size"
-    )
+def _not_comparable(one: Network, other: Network, matching: Matching, why: str) -> Comparison:
     return Comparison(one.name, other.name, Relation.NOT_COMPARABLE, False, None, None, 0.0, why, (), (), "", matching)
 
 

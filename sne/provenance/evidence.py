@@ -1,6 +1,6 @@
 """What two corresponding tensors have in common: equal values, angles, zeros, levels, and the rank of the change."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isfinite
@@ -13,6 +13,7 @@ from torch import Tensor
 from sne.networks import LayerType, Network, Part, Role
 from sne.provenance.lattice import named_levels
 from sne.provenance.matching import Pair
+from sne.provenance.patterns import has_diagonal, is_smooth, is_table, own_cosine
 from sne.provenance.spectra import SIDE, SMALL_SIDE, low_rank, low_rank_child, rank_of_change, retained
 
 BLOCK = 4_000_000
@@ -27,12 +28,6 @@ LINES = 64
 LONGEST = 4096
 """Largest number of entries of these rows; a row's scale follows from its largest entry, which has to be among them."""
 
-LEAST_DISTINCT = 12
-"""Least number of different values of weights that look random."""
-
-MOST_SMOOTH = 0.8
-"""Largest correlation of neighbouring entries of weights that look random."""
-
 LEAST_NEAR = 0.5
 """Least cosine of a tensor and its quantised version; levels are sought only above."""
 
@@ -41,6 +36,12 @@ LEAST_PRUNED = 0.05
 
 LEAST_LEFT = 0.005
 """Least share of entries that pruning leaves; a tensor that is zero was reset."""
+
+LEAST_SHARED = 0.3
+"""Least own cosine of matrices of which one is the other with a change of low rank."""
+
+LEAST_COMMON = 0.5
+"""Least cosine of two matrices that have a pattern in common."""
 
 _Corners: TypeAlias = tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]
 _Lines: TypeAlias = tuple[Float[Tensor, "lines entries"], Float[Tensor, "lines entries"]]
@@ -83,8 +84,12 @@ class Evidence:
             second one, 0 if that is not known.
         detail: Type of numbers ("float16", "int8", "nf4"), or rank of the change ("rank 4").
         rank: Number of singular values that hold 99% of the change's energy; 0 if there is no change, or no matrix.
-        looks_random: Whether the first tensor has many values that do not follow from their neighbours, as initial and
-            trained weights have, and unlike identities, constants and tables of waves.
+        looks_random: Whether either tensor has many values that do not follow from their places, as initial and trained
+            weights have, and unlike identities, constants and tables of waves.
+        own_cosine: The cosine without what all entries of a row or a column have in common, and with large entries
+            clipped; about 0 for independent tensors near the same constant or identity.
+        pattern: What tells units apart before any training, in both tensors: "table" if they are the same table or near
+            the same one, "diagonal" if a diagonal stands out; empty otherwise.
         retained: How much of the first tensor's largest singular directions is in the second one, and the reverse; 1
             where they are there in full. What a parent has learned is in its child, while twins that only start alike
             learn different things.
@@ -105,17 +110,23 @@ class Evidence:
     child: int = 0
     detail: str = ""
     rank: int = 0
-    looks_random: bool = True
+    looks_random: tuple[bool, bool] = (True, True)
+    own_cosine: float = 0.0
+    pattern: str = ""
     retained: tuple[float, float] = (0.0, 0.0)
     moved: tuple[float, float] = (0.0, 0.0)
 
     @property
+    def is_random(self) -> bool:
+        """Whether these are weights and one has random values, so that what they share shows common descent."""
+        is_weight = self.pair.first.layer.type not in (LayerType.POSITION, LayerType.OTHER)
+        return is_weight and min(self.norms) > 0 and any(self.looks_random)
+
+    @property
     def is_random_matrix(self) -> bool:
-        """Whether this is a matrix that starts from random values, so that equal values show common descent."""
-        first = self.pair.first
-        rows, columns, kernel = first.shape
-        is_weight = first.layer.type not in (LayerType.POSITION, LayerType.OTHER)
-        return is_weight and rows > 1 and columns * kernel > 1 and min(self.norms) > 0 and self.looks_random
+        """The same of matrices alone, which start from random values."""
+        rows, columns, kernel = self.pair.first.shape
+        return self.is_random and rows > 1 and columns * kernel > 1
 
     def to_json(self) -> dict[str, Any]:
         """Returns everything as plain values."""
@@ -284,16 +295,23 @@ def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evid
         "pruned": (sums.pruned[0] / entries, sums.pruned[1] / entries),
         "kept": sums.kept / max(1, sums.both),
     }
-    found["looks_random"] = _looks_random(corners[0])
+    is_equal = sums.equal == sums.entries
+    some = corners[:1] if is_equal else corners
+    tables = [is_table(values) for values in some]
+    random = [not (is_one or is_smooth(values)) for is_one, values in zip(tables, some, strict=True)]
+    found["looks_random"] = (random[0], random[-1])
     found["moved"] = (_moved(pair, corners[0]), _moved(pair, corners[1]))
-    if sums.equal == sums.entries:
-        return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0))
+    found["pattern"] = _pattern(pair, some, is_table=all(tables) and found["cosine"] >= LEAST_COMMON)
+    if is_equal:
+        return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0), own_cosine=1.0)
     one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in corners)
     small = one[:SMALL_SIDE, :SMALL_SIDE], other[:SMALL_SIDE, :SMALL_SIDE]
     change = small[1] - small[0]
     sizes = torch.linalg.svdvals(change) if min(change.shape) > 1 else change.new_zeros(1)
     found |= {"rank": rank_of_change(sizes), "retained": (retained(*small), retained(small[1], small[0]))}
-    return Evidence(**found, **_kind(sums, (one, other), lines))
+    found["own_cosine"] = own_cosine(*small)
+    may_be_low = found["own_cosine"] >= LEAST_SHARED and not any(tables)
+    return Evidence(**found, **_kind(sums, (one, other) if may_be_low else None, lines))
 
 
 def _moved(pair: Pair, values: Float[Tensor, "rows columns"]) -> float:
@@ -302,23 +320,19 @@ def _moved(pair: Pair, values: Float[Tensor, "rows columns"]) -> float:
     return 0.0 if start is None else float((values.nan_to_num(0.0, 0.0, 0.0).double() - start).norm())
 
 
-def _looks_random(values: Float[Tensor, "rows columns"]) -> bool:
-    """Whether a sample has many values that do not follow from their neighbours."""
-    nonzero = values[values != 0]
-    if len(nonzero.unique()) < min(LEAST_DISTINCT, values.numel() // 2):
-        return False
-    centred = values.nan_to_num(0.0, 0.0, 0.0).double()
-    centred = centred - centred.mean()
-    for one in (centred, centred.T):
-        before, after = one[:, :-1], one[:, 1:]
-        norms = float(before.norm() * after.norm())
-        if one.shape[1] >= LEAST_DISTINCT and norms > 0 and float((before * after).sum()) > MOST_SMOOTH * norms:
-            return False
-    return True
+def _pattern(pair: Pair, some: Sequence[Float[Tensor, "rows columns"]], *, is_table: bool) -> str:
+    """Returns the pattern that both matrices have in common, see `Evidence`."""
+    rows, columns, kernel = map(min, zip(pair.first.shape, pair.second.shape, strict=True))
+    if min(rows, columns * kernel) < 2:
+        return ""
+    if all(has_diagonal(values, _spaced(rows), kernel) for values in some):
+        return "diagonal"
+    is_uniform = bool((some[0] == some[0][0, 0]).all())
+    return "table" if is_table and not is_uniform else ""
 
 
-def _kind(sums: _Sums, corners: _Corners, lines: _Lines) -> dict[str, Any]:
-    """Returns change, child and detail of tensors that differ."""
+def _kind(sums: _Sums, corners: _Corners | None, lines: _Lines) -> dict[str, Any]:
+    """Returns change, child and detail of tensors that differ; without corners, no change of low rank is sought."""
     for name in _CASTS:
         for child in (1, -1):
             if (name, child) in sums.casts:
@@ -331,7 +345,7 @@ def _kind(sums: _Sums, corners: _Corners, lines: _Lines) -> dict[str, Any]:
     for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True) if is_near else ():
         if levels := named_levels(parent, made):
             return {"change": Change.QUANTISED, "child": child, "detail": levels}
-    if rank := low_rank(*corners):
+    if corners is not None and (rank := low_rank(*corners)):
         return {"change": Change.LOW_RANK, "child": low_rank_child(*corners, rank), "detail": f"rank {rank}"}
     return {"change": Change.OTHER}
 

@@ -46,7 +46,8 @@ def kept_units(first: Network, second: Network) -> KeptUnits | None:
     """Tests whether one network is the other one without some of its units, with equal values.
 
     Rows and columns of each matrix are recognised by their values, in any order, so that nothing needs to be known of
-    how layers are connected. Matrices with too few different values, such as constant ones, show nothing.
+    how layers are connected. Matrices whose values do not look random, such as constants, identities and tables of
+    waves, show nothing.
 
     Args:
         first: A network.
@@ -65,8 +66,8 @@ def kept_units(first: Network, second: Network) -> KeptUnits | None:
         kept = _kept_rows(whole, part) if part.shape[1] * part.shape[2] == 1 else _kept_grid(whole, part)
         if kept is None:
             return None
-        bits += _information(whole, part)
         found.append(compare_values(pair, kept, part) if child == 1 else compare_values(pair, part, kept))
+        bits += _information(whole, part) if any(found[-1].looks_random) else 0.0
         if len(part) < len(whole) and part.shape[1] * part.shape[2] > 1:
             counts = [counts[0] + len(part), counts[1] + len(whole)]
     if bits < LEAST_BITS:

@@ -6,6 +6,7 @@ import torch
 
 from sne.networks import Network
 from sne.provenance.matching import match
+from sne.provenance.patterns import looks_random
 from sne.provenance.states import Counterpart, StoredState
 
 LARGEST_RESIDUAL = 0.02
@@ -16,6 +17,13 @@ MOST_MISSING = 0.01
 
 LEAST_WEIGHT = 0.02
 """Least weight of a parent."""
+
+
+LEAST_RANDOM = 16
+"""Least number of entries of tensors whose difference looks random: some constants are weighted means of any others."""
+
+LONGEST = 65_536
+"""Number of first entries of a tensor that are looked at for this."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ def merged_from(child: Network, first: Network, second: Network) -> Merge | None
         The weights of the parents by least squares; None if they leave more than rounding unexplained.
     """
     states = StoredState(child), *(Counterpart(child, parent, match(child, parent)) for parent in (first, second))
-    by_tensor, rest, size, spread = {}, 0.0, 0.0, 0.0
+    by_tensor, rest, size, spread, num_random = {}, 0.0, 0.0, 0.0, 0
     products, targets = torch.zeros(2, 2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     tensors = [name for name in states[0] if name in states[1] and name in states[2]]
     missing = sum(part.num_entries for _, part in child.parts() if part.tensor not in tensors)
@@ -64,7 +72,9 @@ def merged_from(child: Network, first: Network, second: Network) -> Merge | None
         products, targets = products + gram, targets + target
         rest, size = rest + float(left @ left), size + float(made @ made)
         spread += float((parents[0] - parents[1]).square().sum())
-    if not by_tensor or size == 0:
+        if looks_random((parents[0] - parents[1])[None, :LONGEST]):
+            num_random += len(made)
+    if num_random < LEAST_RANDOM or size == 0:
         return None
     totals = torch.linalg.lstsq(products, targets[:, None]).solution[:, 0]
     weights = (float(totals[0]), float(totals[1]))

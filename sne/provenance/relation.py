@@ -27,6 +27,9 @@ LEAST_RETAINED = 0.9
 LEAST_ENTRIES = 256
 """Least number of entries of all matrices together for a cosine to say something."""
 
+LEAST_RANDOM = 8
+"""Least number of entries with random values that two networks have in common, for these to say something."""
+
 SAME_FUNCTION = 1e-4
 """Largest relative change of a copy whose units were permuted, scaled or flipped, which is due to rounding."""
 
@@ -41,6 +44,9 @@ ZEROS_CONFIDENCE = 0.9
 
 LEAST_EQUAL_SHARE = 0.05
 """Least share of weights in equal matrices for a partial fine-tune."""
+
+
+NOTHING_RANDOM = "what agrees are constants, identities or tables, without random values"
 
 
 class Relation(StrEnum):
@@ -120,9 +126,11 @@ def name_relation(
     """
     changed = [one for one in found if one.change is not Change.EQUAL]
     kinds = {one.change for one in changed}
+    if not changed and all_matched:
+        return Verdict(Relation.IDENTICAL, 0, 0.0, "all values are equal in single precision")
+    if Change.OTHER not in kinds and not share_random_values(found):
+        return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{NOTHING_RANDOM}: no evidence of a common origin")
     if not changed:
-        if all_matched:
-            return Verdict(Relation.IDENTICAL, 0, 0.0, "all values are equal in single precision")
         if removed is not None:
             return Verdict(Relation.PRUNED, removed.child, 1.0, f"{_lacking(removed)}; all others are equal")
         return Verdict(Relation.PARTIAL, 0, 0.0, "all tensors that both have are equal, and one has further tensors")
@@ -136,6 +144,14 @@ def name_relation(
         why = f"{_lacking(removed)}; the others were trained further: {verdict.why}"
         return Verdict(Relation.PRUNED, removed.child, ZEROS_CONFIDENCE, why)
     return verdict
+
+
+def share_random_values(found: Sequence[Evidence]) -> bool:
+    """Whether two networks have random values in common, equal or changed by an operation without training.
+
+    Constants, identities and tables of waves are in many networks that have nothing else in common.
+    """
+    return sum(one.entries for one in found if one.is_random and one.change is not Change.OTHER) >= LEAST_RANDOM
 
 
 def _lacking(removed: Removed) -> str:
@@ -186,17 +202,15 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     total = sum(one.entries for one in matrices)
     equal = [one for one in matrices if one.change is Change.EQUAL]
     share = sum(one.entries for one in equal) / max(1, total)
-    cosine = mean_cosine(found)
-    shown = f"mean cosine of the matrices {cosine:.2f}"
+    shown = f"mean cosine of the matrices {mean_cosine(found):.2f}"
     if test.speaks_against:
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}, and the units do not agree")
-    if share >= LEAST_EQUAL_SHARE:
+    if share >= LEAST_EQUAL_SHARE and sum(one.entries for one in equal) >= LEAST_RANDOM:
         changed = [one for one in found if one.change is not Change.EQUAL]
         names = ", ".join(one.pair.first.name for one in changed)
         why = f"{share:.0%} of the entries of matrices are equal; changed: {names}"
         return Verdict(Relation.PARTIAL, *direction_of_training(found), why)
-    is_close = cosine >= least and len(matrices) >= LEAST_MATRICES and total >= LEAST_ENTRIES
-    if not (test.speaks_for or is_close):
+    if not (test.speaks_for or _is_close(matrices, least)):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
     if pruned := _pruned_one(matrices):
         why = "many entries of one network are zero, and the others differ"
@@ -207,6 +221,16 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         return Verdict(Relation.SAME_START, 0, 0.0, why)
     why = f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
     return Verdict(Relation.FINE_TUNE, *direction_of_training(found), why)
+
+
+def _is_close(matrices: Sequence[Evidence], least: float) -> bool:
+    """Whether the cosines of matrices show a common origin by themselves, also without constants and identities."""
+    both = [one for one in matrices if all(one.looks_random)]  # what is random on one side alone says nothing
+    entries = sum(one.entries for one in both)
+    if len(both) < LEAST_MATRICES or entries < max(LEAST_ENTRIES, LEAST_SHARE * sum(one.entries for one in matrices)):
+        return False
+    means = [sum(getattr(one, kind) * one.entries for one in both) / entries for kind in ("cosine", "own_cosine")]
+    return min(means) >= least
 
 
 def _pruned_one(matrices: Sequence[Evidence]) -> int:
