@@ -58,8 +58,8 @@ def encode_to_file(
     """Encodes any number of checkpoints into a file, with bounded memory.
 
     Finished rows are kept in a hidden folder beside the file (see `parts_folder`) until all are done. If the call is
-    interrupted at any moment, it continues with `resume`. Files are then encoded again if they have changed in size or
-    time, or the configuration beside them has (see `stamp`).
+    interrupted at any moment, it continues with `resume`. Files are then encoded again if they, or the configuration
+    beside them, have changed in size or in one of their times (see `stamp`).
 
     Args:
         sources: Paths of checkpoints, globs and folders of checkpoints.

@@ -8,7 +8,12 @@ from pathlib import Path
 
 
 def stamp(path: str | Path) -> str:
-    """Returns a text that changes when a checkpoint does: size and time of the last change of its files.
+    """Returns a text that changes when a checkpoint does: size and times of the last change of its files.
+
+    The times are that of the content, which tools that copy files set back, and that of the entry in the file system
+    (`st_ctime`), which nobody can set. A file that is replaced by another one of equal size and time is therefore
+    found; one whose permissions or links change counts as changed, too. No content is read. On Windows, the second
+    time is that of creation.
 
     These are the files in a folder; and a file with the configuration beside it (`config.json` and the like), with its
     shards if it is an index of them, and with external data of ONNX under the usual names (`.onnx.data`, `.onnx_data`).
@@ -54,4 +59,4 @@ def _stamps_beside(path: str | Path) -> Iterator[str]:
 
 
 def _stamp_of(status: os.stat_result) -> str:
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

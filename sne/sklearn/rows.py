@@ -134,16 +134,7 @@ def _key(source: Source, how: tuple[str, ...]) -> tuple[str, ...] | None:
     """Returns what the row of a file depends on; None for networks in memory, which may change unnoticed."""
     if not isinstance(source, str | PathLike) or not (mark := stamp(source)):
         return None
-    return str(Path(source).absolute()), mark, _written(source), *how
-
-
-def _written(source: str | PathLike[str]) -> str:
-    """Returns what changes when a file is replaced by one of equal size and time, as tools that keep times do."""
-    try:
-        status = Path(source).stat()
-    except OSError:  # an address of a remote file
-        return ""
-    return f"{status.st_ino} {status.st_ctime_ns}"
+    return str(Path(source).absolute()), mark, *how
 
 
 def find_predictor(name: str | PathLike[str] | Predictor) -> Predictor:

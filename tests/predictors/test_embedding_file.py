@@ -235,6 +235,24 @@ def test_folders_have_stamps(tmp_path):
     assert stamp(folder) != before
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_file_that_is_replaced_with_equal_size_and_time_has_another_stamp(tmp_path, is_folder):
+    path, other = tmp_path / "net" / "a.safetensors", tmp_path / "other"
+    path.parent.mkdir()
+    named = path.parent if is_folder else path
+    path.write_bytes(b"one")
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    before = stamp(named)
+    path.write_bytes(b"two")
+    os.utime(path, ns=times)
+    written = stamp(named)
+    other.write_bytes(b"six")
+    os.utime(other, ns=times)
+    other.replace(path)
+    assert path.stat().st_mtime_ns == times[1]
+    assert len({before, written, stamp(named)}) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "other"),
     [

@@ -1,6 +1,7 @@
 """The index, what is found in it, and what happens to it."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -95,6 +96,19 @@ def test_only_what_has_changed_is_read_again(folder, predictor, tmp_path):
     again = made.add([str(path)], predictor, errors=no_errors)
     assert (again.added, again.unchanged) == (0, 1)
     torch.save({**perceptron(1).state_dict(), "more": torch.zeros(3)}, path)
+    changed = made.add([str(path)], predictor, errors=no_errors)
+    assert (changed.added, changed.unchanged, changed.total) == (1, 0, 1)
+
+
+def test_a_file_that_is_replaced_with_equal_size_and_time_is_read_again(folder, predictor, tmp_path):
+    path = tmp_path / "a.pt"
+    torch.save(perceptron(0).state_dict(), path)
+    status = path.stat()
+    made = Index.open_or_create(tmp_path / "index", predictor)
+    made.add([str(path)], predictor, errors=no_errors)
+    torch.save(perceptron(1).state_dict(), path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
     changed = made.add([str(path)], predictor, errors=no_errors)
     assert (changed.added, changed.unchanged, changed.total) == (1, 0, 1)
 
