@@ -9,6 +9,8 @@ from sne.errors import CheckpointError, RemoteError
 from sne.networks import Heads
 
 _NAME = "config.json"
+_ADAPTER = "adapter_config.json"
+_LONGEST_NAME = 200
 _QUANTISATION = "quantization_config"
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 _MAX_DEPTH = 4
@@ -48,6 +50,20 @@ def read_config(path: FilePath) -> dict[str, Any]:
         if isinstance(settings, dict) and settings:
             return {**config, _QUANTISATION: settings}
     return config
+
+
+def base_of_adapter(path: FilePath) -> str:
+    """Returns the network that an adapter was trained with, by the `adapter_config.json` of PEFT beside it.
+
+    Args:
+        path: File or folder of the adapter.
+
+    Returns:
+        The name, as it is written there; empty if there is none.
+    """
+    folder = path if path.is_dir() else path.parent
+    name = _read_object(folder / _ADAPTER).get("base_model_name_or_path")
+    return name[:_LONGEST_NAME] if isinstance(name, str) else ""
 
 
 def _read_object(file: FilePath) -> dict[str, Any]:

@@ -72,6 +72,19 @@ def adapted_path(path: str) -> tuple[str, bool] | None:
     return None
 
 
+def is_first_factor(name: str) -> bool:
+    """Whether a tensor is the factor of a LoRA that reads the input.
+
+    Args:
+        name: Name of the tensor.
+
+    Example:
+        >>> is_first_factor("q.lora_A.default.weight"), is_first_factor("q.lora_B.default.weight")
+        (True, False)
+    """
+    return any(has_role(word, "adapter first") for word in name.split(".")) or ".lora.down." in name
+
+
 def adapter_notes(weights: Mapping[str, TensorInfo]) -> list[Note]:
     """Returns the note that says that a network is an adapter, or that adapters are stored beside its weights.
 
@@ -97,7 +110,7 @@ def _rank(name: str, shape: tuple[int, ...]) -> int | None:
     components = name.split(".")
     if len(shape) < 2:
         return None
-    if any(has_role(word, "adapter first") for word in components):
+    if is_first_factor(name):
         return min(shape[:2])
     is_second = re.match(r"^(lokr_w[12]|hada_w[12])_b$", components[-1])
     return shape[0] if is_second else None

@@ -17,6 +17,7 @@ from sne.provenance.merging import Merge, merged_from
 from sne.provenance.relation import LEAST_SHARE, Relation, Test, Verdict, name_relation
 from sne.provenance.states import Counterpart, StoredState, renamed
 from sne.provenance.units import Units
+from sne.provenance.unmerged import find_adapter, how_it_fits
 
 CLOSE_AS_STORED = 0.98
 """Networks whose matrices have a larger mean cosine as they are stored are not aligned."""
@@ -143,10 +144,13 @@ def compare(
     """
     one, other = (_network(source, select, allow_nonfinite) for source in (first, second))
     matching = match(one, other)
+    if (fit := _fit_of_adapter(one, other)) is not None:
+        return _not_comparable(one, other, matching, fit)
     if (kept := _kept_units(one, other, matching)) is not None:
         return _without_units(one, other, kept)
     if matching.share < LEAST_SHARE:
-        why = f"only {matching.share:.0%} of the weights of the smaller network have a counterpart of the same type and size"
+        why = f"only {matching.share:.0%} of the weights of the smaller network"
+        why += " have a counterpart of the same type and size"
         return _not_comparable(one, other, matching, why)
     no_merge = ""
     if other_parent is not None:
@@ -176,6 +180,8 @@ def relative(first: Network, second: Network) -> Comparison | None:
         The comparison; None if the two are not related.
     """
     matching = match(first, second)
+    if _fit_of_adapter(first, second) is not None:
+        return None
     if (kept := _kept_units(first, second, matching)) is not None:
         return _without_units(first, second, kept)
     if matching.share < LEAST_SHARE:
@@ -296,6 +302,16 @@ def _comparison(one: Network, other: Network, best: Standing, matching: Matching
 
 def _not_comparable(one: Network, other: Network, matching: Matching, why: str) -> Comparison:
     return Comparison(one.name, other.name, Relation.NOT_COMPARABLE, False, None, None, 0.0, why, (), (), "", matching)
+
+
+def _fit_of_adapter(one: Network, other: Network) -> str | None:
+    """Says how an adapter fits a network; None unless one of the two is an adapter, and the other one is none."""
+    adapters = find_adapter(one), find_adapter(other)
+    if adapters[0] is not None and adapters[1] is None:
+        return f"the first is {how_it_fits(adapters[0], one.name, other)}"
+    if adapters[1] is not None and adapters[0] is None:
+        return f"the second is {how_it_fits(adapters[1], other.name, one)}"
+    return None
 
 
 def _kept_units(one: Network, other: Network, matching: Matching) -> KeptUnits | None:

@@ -13,6 +13,7 @@ from sne.provenance.entries import full_path, read_entry, stamp_of
 from sne.provenance.fingerprint import fingerprint
 from sne.provenance.index import Index
 from sne.provenance.relation import SIGNIFICANT, Relation
+from sne.provenance.unmerged import find_adapter
 
 CANDIDATES = 20
 """Least number of networks near the sketch, and near the chain, that are compared one by one."""
@@ -66,7 +67,8 @@ def search(
         index: The index.
         most: Largest number of relatives.
         where: Condition on the columns of the index, in SQL.
-        warn: Called with one line for every candidate that has moved, changed or cannot be read.
+        warn: Called with one line for every candidate that has moved, changed or cannot be read; and if the network is
+            an adapter, of which only other adapters are relatives.
 
     Returns:
         Relatives, closest first; none where nothing in the index is related.
@@ -75,6 +77,10 @@ def search(
         ProvenanceError: The condition cannot be understood.
     """
     found, itself = fingerprint(network), full_path(network.name)
+    if (adapter := find_adapter(network)) is not None:
+        warn(
+            f"{network.name}: {adapter}; its base is not sought. Search for the relatives of the merged network instead"
+        )
     count = max(CANDIDATES, 2 * most)
     scores: dict[str, float] = {}
     stamps: dict[str, str] = {}
