@@ -54,7 +54,9 @@ def main() -> None:
     sketches, chains = (drifting(count, length, parents, random) for length in (128, 256))
     sketches /= np.linalg.norm(sketches, axis=1, keepdims=True)
     names = [f"{number:06d}" for number in range(count)]
-    prints = [Fingerprint(name, "", sketch, chain) for name, sketch, chain in zip(names, sketches, chains, strict=True)]
+    no_marks = np.zeros(0, np.uint32)
+    vectors = zip(names, sketches, chains, strict=True)
+    prints = [Fingerprint(name, "", sketch, chain, no_marks) for name, sketch, chain in vectors]
 
     def kinship(pair: Names) -> Kinship:
         one, other = map(int, pair)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt32
 from torch import Tensor
 
 from sne.networks import Network, Part
@@ -18,6 +18,15 @@ SKETCH = 128
 
 MOST_ENTRIES = 4096
 """Largest number of entries of a matrix that are sketched, at equal distances."""
+
+MARKS = 32
+"""Number of marks."""
+
+LEAST_MARKS = 2
+"""Least number of marks that relatives have in common; one may be the same by chance."""
+
+MOST_ROUNDED = 0x1FFF
+"""Bits of a float32 that are zero in bfloat16 and float16 numbers, of which networks have some in common by chance."""
 
 BLOCK = 4_000_000
 """Largest number of entries that are hashed at a time."""
@@ -40,12 +49,16 @@ class Fingerprint:
             moved have similar sketches, and those of independent networks are nearly orthogonal.
         chain: Products of random inputs that have passed through the matrices. The order, the signs and the scales of
             hidden units do not change it, and further training changes it little.
+        marks: The smallest hashes of the values of matrices, with zeros at the end if there are fewer. The share that
+            two networks have in common is about that of equal values, whatever the sizes of their layers. Values in
+            half precision have none.
     """
 
     content: str
     layout: str
     sketch: Float[np.ndarray, " sketch"]
     chain: Float[np.ndarray, " chain"]
+    marks: UInt32[np.ndarray, " marks"]
 
 
 def fingerprint(network: Network) -> Fingerprint:
@@ -64,6 +77,7 @@ def fingerprint(network: Network) -> Fingerprint:
     """
     digests, sizes = [], []
     sketch, seen = np.zeros(SKETCH), Counter()
+    marks = np.zeros(0, np.uint32)
     chain, kept = Chain(network), 0
     for layer, part in network.parts():
         sizes.append((layer.type.value, part.role.value, part.arranged_shape))
@@ -75,6 +89,7 @@ def fingerprint(network: Network) -> Fingerprint:
         if part.in_axis is not None and min(values.shape[0], values[0].numel()) > 1:
             sketch += _sketched(values, seen[part.arranged_shape])
             seen[part.arranged_shape] += 1
+            marks = _smallest(np.concatenate([marks, _hashes(values.numpy())]))
             kept += part.num_entries
             if kept <= MOST_KEPT:
                 chain.add_matrix(part, values.numpy())
@@ -86,7 +101,27 @@ def fingerprint(network: Network) -> Fingerprint:
         _joined(sorted(map(repr, sizes))),
         (sketch / length if length else sketch).astype(np.float32),
         chain.features().astype(np.float32),
+        np.pad(marks, (0, MARKS - len(marks))),
     )
+
+
+def _smallest(hashes: UInt32[np.ndarray, " hashes"]) -> UInt32[np.ndarray, " marks"]:
+    """Returns the smallest different hashes, at most `MARKS`, in increasing order."""
+    if len(hashes) > 64 * MARKS:
+        few = np.unique(np.partition(hashes, 64 * MARKS)[: 64 * MARKS])
+        if len(few) >= MARKS:
+            return few[:MARKS]
+    return np.unique(hashes)[:MARKS]
+
+
+def _hashes(values: np.ndarray) -> UInt32[np.ndarray, " hashes"]:
+    """Returns a hash of each value that is not in half precision; never 0."""
+    bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
+    found = bits[(bits & np.uint32(MOST_ROUNDED)) != 0]
+    for shift, factor in ((0, 0x9E3779B1), (15, 0x85EBCA77), (13, 0xC2B2AE3D)):
+        found = (found ^ (found >> np.uint32(shift)) if shift else found) * np.uint32(factor)
+    found ^= found >> np.uint32(16)
+    return found[found != 0]
 
 
 def _joined(texts: list[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
+from jaxtyping import Float, UInt32
 
 from sne.errors import ProvenanceError
 from sne.predictors import Predictor
@@ -20,11 +20,11 @@ from sne.provenance.entries import entries, gone, stamp_of
 from sne.provenance.fingerprint import Fingerprint
 from sne.provenance.rows import EMBEDDING, PART, STAMP, VECTORS, read_rows, schema_of
 from sne.provenance.table import Table, quoted
-from sne.provenance.vectors import EUCLIDEAN, MOST_BYTES, Vectors
+from sne.provenance.vectors import EUCLIDEAN, MOST_BYTES, Marks, Vectors
 from sne.work import Executor, InThisProcess, check_can_write_folder, write_atomically
 from sne.zoo.store.folder import FolderLock
 
-VERSION = 2
+VERSION = 3
 """Version of the columns and of the fingerprints."""
 
 SETTINGS = "sne-index.json"
@@ -69,6 +69,7 @@ class Index:
         self._table = table
         self._asked: set[str] = set()
         self._in_memory: dict[str, Vectors] = {}
+        self._marks: Marks | None = None
 
     @classmethod
     def open(cls, folder: str | Path) -> "Index":
@@ -189,14 +190,15 @@ class Index:
             errors: Called with path and error of every network that has moved or changed since it was indexed; it is
                 left out.
         """
-        found = self.rows(["path", STAMP, "content", "layout", *VECTORS]).sort_by("path")
+        found = self.rows(["path", STAMP, "content", "layout", *VECTORS, "marks"]).sort_by("path")
+        marks = np.array(found["marks"].to_pylist(), np.uint32).reshape(len(found), -1)
         vectors = [np.array(found[name].to_pylist(), np.float32).reshape(len(found), -1) for name in VECTORS]
         texts = [found[name].to_pylist() for name in ("path", STAMP, "content", "layout")]
         prints = {}
-        for path, mark, content, layout, sketch, chain in zip(*texts, *vectors, strict=True):
+        for path, mark, content, layout, sketch, chain, own in zip(*texts, *vectors, marks, strict=True):
             now = stamp_of(path)
             if now == mark:
-                prints[path] = Fingerprint(content, layout, sketch, chain)
+                prints[path] = Fingerprint(content, layout, sketch, chain, own)
             else:
                 fault = "changed since it was indexed" if now else "in the index, but not there any more"
                 errors(path, ProvenanceError(f"{fault}; run sne index again"))
@@ -297,6 +299,31 @@ class Index:
         condition = f"content = {quoted(content)}" + (f" AND ({where}\n)" if where else "")
         return self._table.ask(lambda table: table.search().where(condition).select(["path", "stamp"]).to_list(), [])
 
+    def sharing(
+        self, marks: UInt32[np.ndarray, " marks"], count: int, where: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Returns the rows that have most marks in common with a network, at least `LEAST_MARKS`.
+
+        Args:
+            marks: Marks of the network, see `sne.provenance.fingerprint.Fingerprint`.
+            count: Largest number of rows.
+            where: Condition on the columns, in SQL.
+
+        Raises:
+            ProvenanceError: The condition cannot be understood, or the table is damaged.
+        """
+        if where:
+            self.check_condition(where)
+            columns = ["path", STAMP, "marks"]
+            found = self._table.ask(
+                lambda table: table.search().where(where).select(columns).limit(None).to_arrow(), None
+            )
+            return [] if found is None else Marks.of_rows(found, ()).sharing(marks, count)
+        versions = self._table.versions
+        if self._marks is None or self._marks.versions != versions:
+            self._marks = Marks.of_rows(self.rows(["path", STAMP, "marks"]), versions)
+        return self._marks.sharing(marks, count)
+
     @property
     def properties(self) -> list[str]:
         """Names of the predicted properties; their columns are `sne.provenance.rows.column_of` of them."""
@@ -306,4 +333,4 @@ class Index:
     def columns(self) -> list[str]:
         """Names of the columns that a condition may use."""
         names = self._table.ask(lambda table: table.schema.names, [])
-        return [name for name in names if name not in (*VECTORS, EMBEDDING, STAMP)]
+        return [name for name in names if name not in (*VECTORS, EMBEDDING, STAMP, "marks")]

@@ -1,8 +1,10 @@
 """The lineage of many networks: which was made from which."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any
 
 import networkx as nx
@@ -13,7 +15,7 @@ from sne.errors import ProvenanceError
 from sne.networks import Network
 from sne.provenance.comparison import relative
 from sne.provenance.entries import entries, read_entry, stamp_of
-from sne.provenance.fingerprint import Fingerprint, fingerprint
+from sne.provenance.fingerprint import LEAST_MARKS, Fingerprint, fingerprint
 from sne.provenance.forest import Edge, ancestors, forest, parents_of
 from sne.provenance.relation import Relation
 from sne.provenance.steps import Kinship, Names, hubs_of, possible_steps
@@ -21,6 +23,9 @@ from sne.work import Answer, Executor, InThisProcess
 
 NEAREST = 8
 """Number of networks near the sketch, and near the chain, that each network is compared with."""
+
+MOST_SHARING = 16
+"""Largest number of networks of other layouts that are looked at for each mark."""
 
 MOST_HUBS = 3
 """Number of networks of each family that all its members are compared with."""
@@ -290,12 +295,29 @@ def _near_pairs(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     for is_cosine, vectors in ((True, [found.sketch for found in prints]), (False, [found.chain for found in prints])):
         for one, others in enumerate(_nearest(np.stack(vectors), count, is_cosine=is_cosine)):
             pairs.update((min(one, other), max(one, other)) for other in others)
+    pairs.update(_sharing_pairs(prints))
     contents: dict[str, list[int]] = {}
     for number, found in enumerate(prints):
         contents.setdefault(found.content, []).append(number)
     for same in contents.values():
         pairs.update((same[0], other) for other in same[1:])
     return sorted(pairs)
+
+
+def _sharing_pairs(prints: Sequence[Fingerprint]) -> Iterator[tuple[int, int]]:
+    """Yields the pairs of networks of other layouts that have most marks in common, a few per network."""
+    having: dict[int, list[int]] = {}
+    for number, found in enumerate(prints):
+        for mark in found.marks[found.marks != 0].tolist():
+            having.setdefault(mark, []).append(number)
+    for number, found in enumerate(prints):
+        shared: Counter[int] = Counter()
+        for mark in found.marks[found.marks != 0].tolist():
+            others = (other for other in having[mark] if prints[other].layout != found.layout)
+            shared.update(islice(others, MOST_SHARING))
+        for other, count in shared.most_common(NEAREST):
+            if count >= LEAST_MARKS:
+                yield min(number, other), max(number, other)
 
 
 def _nearest(vectors: Float[np.ndarray, "rows numbers"], count: int, *, is_cosine: bool) -> Iterator[list[int]]:

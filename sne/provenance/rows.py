@@ -13,7 +13,7 @@ from sne.predictors.prediction import PredictedBlock
 from sne.predictors.properties import output_slices
 from sne.provenance.chain import CHAIN
 from sne.provenance.entries import read_entries
-from sne.provenance.fingerprint import SKETCH, Fingerprint, fingerprint
+from sne.provenance.fingerprint import MARKS, SKETCH, Fingerprint, fingerprint
 
 VECTORS = {"sketch": SKETCH, "chain": CHAIN}
 """Columns with the vectors of the fingerprint, and their lengths."""
@@ -33,6 +33,7 @@ def schema_of(predictor: Predictor) -> pa.Schema:
         pa.field("num_weights", pa.int64()),
         pa.field("family", pa.string()),
         *(pa.field(name, pa.list_(pa.float16(), length)) for name, length in vectors.items()),
+        pa.field("marks", pa.list_(pa.uint32(), MARKS)),
     ]
     for prop in predictor.properties:
         fields.append(pa.field(column_of(prop.name), pa.string() if prop.kind == "class" else pa.float64()))
@@ -91,6 +92,9 @@ def read_rows(
                 "sketch": _halves(np.stack([one.sketch for one in found])),
                 "chain": _halves(np.stack([one.chain for one in found])),
                 EMBEDDING: _halves(block.embedding),
+                "marks": pa.FixedSizeListArray.from_arrays(
+                    pa.array(np.concatenate([one.marks for one in found]), pa.uint32()), MARKS
+                ),
                 **_properties(block, predictor),
             }
         )

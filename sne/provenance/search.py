@@ -59,8 +59,9 @@ def search(
 ) -> list[Hit]:
     """Finds the relatives of a network in an index.
 
-    The networks that are nearest by fingerprint are compared with it one by one (`sne.compare`). p-values are
-    multiplied by the number of networks in the index, because each of them could have agreed by chance.
+    The networks that are nearest by fingerprint, or that have most marks in common, are compared with it one by one
+    (`sne.compare`). p-values are multiplied by the number of networks in the index, because each of them could have
+    agreed by chance.
 
     Args:
         network: The network.
@@ -86,7 +87,7 @@ def search(
     stamps: dict[str, str] = {}
     near = index.nearest(found.sketch, "sketch", count, where)
     farther = [*index.same_content(found.content, where), *index.nearest(found.chain, "chain", count, where)]
-    for row in (*near, *farther):
+    for row in (*near, *farther, *index.sharing(found.marks, count, where)):
         scores.setdefault(row["path"], 0.0)
         stamps[row["path"]] = row["stamp"]
     for row in near:

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt32
+
+from sne.provenance.fingerprint import LEAST_MARKS
 
 MOST_BYTES = 1 << 30
 """Largest number of bytes of the vectors of a column that are kept in memory."""
@@ -57,3 +59,34 @@ class Vectors:
         order = np.lexsort((rows, exact))
         found = self.names.take(pa.array(rows[order])).to_pylist()
         return [{**row, "_distance": float(distance)} for row, distance in zip(found, exact[order], strict=True)]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The marks of all networks of an index, see `sne.provenance.fingerprint.Fingerprint`.
+
+    Args:
+        versions: Names of the versions that the table had.
+        values: Marks of each row.
+        names: Columns path and stamp.
+    """
+
+    versions: tuple[str, ...]
+    values: UInt32[np.ndarray, "rows marks"]
+    names: pa.Table
+
+    @classmethod
+    def of_rows(cls, rows: pa.Table, versions: tuple[str, ...]) -> "Marks":
+        """Takes the marks from rows with the columns path, stamp and marks."""
+        stored = [chunk.flatten().to_numpy() for chunk in rows["marks"].chunks] if len(rows) else []
+        values = np.concatenate(stored) if stored else np.zeros(0, np.uint32)
+        return cls(
+            versions, values.reshape(len(rows), len(values) // max(1, len(rows))), rows.select(["path", "stamp"])
+        )
+
+    def sharing(self, marks: UInt32[np.ndarray, " marks"], count: int) -> list[dict[str, Any]]:
+        """Returns path and stamp of the rows with most of some marks, `LEAST_MARKS` at least, the best first."""
+        shared = np.isin(self.values, marks[marks != 0]).sum(1)
+        rows = np.nonzero(shared >= LEAST_MARKS)[0]
+        rows = rows[np.argsort(-shared[rows], kind="stable")][:count]
+        return self.names.take(pa.array(rows)).to_pylist()
