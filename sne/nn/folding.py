@@ -66,11 +66,11 @@ def fold_blocks(first: ScalarSetAttentionBlock, second: SetAttentionBlock, pool:
     scale = (len(bias) // heads) ** -0.5
     maps = torch.cat((block.query.weight, block.key.weight * scale, block.value.weight)).T
     biases = torch.cat((block.query.bias, torch.zeros_like(block.query.bias), block.value.bias))
-    projections = torch.cat((maps, _add_to_last(outer @ maps, biases)))
+    projections = torch.cat((maps, _add_to_last(_product(outer, maps), biases)))
     feedforward, pooling, last = (layer.feedforward.linear for layer in (block.end, pool, pool.end))
     return FoldedBlocks(
         *first.tilts(),
-        inner=_add_to_last(outer @ inside.weight.T, inside.bias),
+        inner=_add_to_last(_product(outer, inside.weight.T), inside.bias),
         projections=projections.unflatten(1, (3 * heads, -1)).transpose(0, 1).contiguous(),
         feedforward=feedforward.weight.T.contiguous(),
         feedforward_bias=feedforward.bias,
@@ -82,6 +82,14 @@ def fold_blocks(first: ScalarSetAttentionBlock, second: SetAttentionBlock, pool:
         last=last.weight.T.contiguous(),
         last_bias=last.bias,
     )
+
+
+def _product(rows: Float[Tensor, "rows features"], maps: Float[Tensor, "features columns"]) -> Tensor:
+    """Returns the product of few rows with a matrix, of which the number of threads changes no bit.
+
+    MKL rounds products of few rows on some processors as its threads divide them.
+    """
+    return (rows[:, :, None] * maps).sum(1)
 
 
 def _add_to_last(rows: Tensor, bias: Tensor) -> Tensor:
