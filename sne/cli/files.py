@@ -169,7 +169,8 @@ class Failures(dict[str, str]):
     def __call__(self, path: str, error: Exception) -> None:
         """Notes why a file is skipped."""
         name = self._typed(path)
-        self[name] = told(error).replace(path, name)
+        text = told(error)
+        self[name] = name + text.removeprefix(path) if text.startswith(path) else text
 
     def line(self, path: str) -> str:
         """Returns the line that names a file and says why it is skipped."""

@@ -1,8 +1,8 @@
 """The entry: a network is read to the end, and everything that is broken or doubtful is reported."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import final
+from typing import Any, final
 
 from torch import Tensor
 
@@ -19,7 +19,7 @@ from sne.health.spectra import with_spectrum
 from sne.health.tensors import TensorHealth, measure
 from sne.health.untrained import untrained_findings
 from sne.health.values import value_findings, whole_findings
-from sne.networks import Network
+from sne.networks import Heads, Network
 from sne.networks.part import TensorInfo, TensorSource
 
 _ORDER = list(reversed(Severity))
@@ -76,6 +76,13 @@ def check(source: Readable | Network, *, select: str | None = None) -> HealthRep
     findings += whole_findings(tensors)
     findings.sort(key=lambda found: _ORDER.index(found.severity))
     return HealthReport(network.name, tuple(_without_consequences(findings)), tuple(tensors), network.num_weights)
+
+
+def _heads_of_all(config: Mapping[str, Any]) -> Heads | None:
+    """Returns the heads of the attentions; None if a network has several models, whose heads differ."""
+    models = [part for key, part in config.items() if key.endswith("_config") and isinstance(part, Mapping)]
+    models = [part for part in models if "model_type" in part or "hidden_size" in part]
+    return heads_of(config) if len(models) < 2 else None
 
 
 def _adapter_findings(network: Network) -> list[Finding]:

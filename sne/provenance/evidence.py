@@ -22,6 +22,9 @@ BLOCK = 4_000_000
 PIECE = 1 << 18
 """Number of entries that are compared at a time, few enough for the cache of a processor."""
 
+FEW = 1024
+"""Number of entries that are tested for being rounded before all others are."""
+
 LINES = 64
 """Largest number of rows that are searched for levels."""
 
@@ -193,6 +196,8 @@ class _Sums:
                 self.casts.discard((name, child))
 
     def _add_equal(self, values: Float[Tensor, " n"]) -> None:
+        some = values[:FEW]
+        self.casts = {(name, child) for name, child in self.casts if _is_cast(some, some, _CASTS[name])}
         nonzero = int(values.count_nonzero())
         square = _dot(values, values)
         self.equal += values.numel()
@@ -214,7 +219,7 @@ def _dot(one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> float:
 
 def _is_cast(parent: Float[Tensor, " n"], made: Float[Tensor, " n"], dtype: torch.dtype) -> bool:
     """Whether all entries of one tensor are those of another one, rounded to a type; a few are tried first."""
-    for some in (slice(0, 1024), slice(None)):
+    for some in (slice(0, FEW), slice(None)):
         if not torch.equal(parent[some].to(dtype).float(), made[some]):
             return False
     return True

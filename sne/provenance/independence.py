@@ -129,35 +129,36 @@ def judge_independence(
     stored = tuple(_in_stored_order(first, second, units, seed))
     if not stored:
         return Independence(None, (), ())
-    tests = _tests_in_any_order(units, assumed) if is_in_any_order else []
+    has_many = _has_many(units)
+    tests = _tests_in_any_order(units, assumed, has_many=has_many) if is_in_any_order else []
     found: list[tuple[Agreement, ...]] = []
     p_values = [fixed_points_p_value(stored)]
     for some, is_canonical in tests:
         if min(p_values) < CERTAIN:
             break
         pair = [at_canonical_point(one, some.symmetry, SCALES) if is_canonical else one for one in (first, second)]
-        found.append(tuple(_in_any_order(pair[0], pair[1], some, seed, can_flip=is_canonical)))
+        found.append(tuple(_in_any_order(pair[0], pair[1], some, seed, can_flip=is_canonical, has_many=has_many)))
         p_values.append(fixed_points_p_value(found[-1], favour=FAVOUR))
     num_tests = 1 + len(tests)
     p_value = min(1.0, max(num_tests * min(p_values), LEAST_REPORTED))
     return Independence(p_value, stored, found[0] if found else (), tuple(found[1:]), num_tests)
 
 
-def _tests_in_any_order(units: Units, assumed: Units | None) -> list[tuple[Units, bool]]:
+def _tests_in_any_order(units: Units, assumed: Units | None, *, has_many: bool) -> list[tuple[Units, bool]]:
     """Returns the units to match, and whether they are matched at the canonical point.
 
     As they are stored, assumed units are not tested again if they are the certain ones: only scales and signs differ.
-    Of networks with many units, the last of these tests alone is made, which has evidence enough.
+    Of networks with many units, one test of each order is made, which has evidence enough.
     """
-    found = []
+    found: list[list[tuple[Units, bool]]] = []  # tests of the same order, which differ in scales and signs
     for some in (units, assumed):
         if some is None:
             continue
-        if some is units or _permuted_spans(some) != _permuted_spans(units):
-            found.append((some, False))
+        if not found or _permuted_spans(some) != _permuted_spans(units):
+            found.append([(some, False)])
         if _has_canonical_point(some.symmetry):
-            found.append((some, True))
-    return found[-1:] if _has_many(units) else found
+            found[-1].append((some, True))
+    return [test for tests in found for test in (tests[-1:] if has_many else tests)]
 
 
 def _has_many(units: Units) -> bool:
@@ -187,11 +188,17 @@ def _in_stored_order(
 
 
 def _in_any_order(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int, *, can_flip: bool
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    units: Units,
+    seed: int,
+    *,
+    can_flip: bool,
+    has_many: bool,
 ) -> Iterator[Agreement]:
     orders = {side: [group.group.name for group, _ in units.in_order(side)] for side in ("feeding", "reading")}
     tested = [name for name in orders["feeding"] if name in set(orders["reading"])]
-    if _has_many(units) and len(tested) > MOST_GROUPS:
+    if has_many and len(tested) > MOST_GROUPS:
         tested = [tested[number * len(tested) // MOST_GROUPS] for number in range(MOST_GROUPS)]
     forward = _matchings(first, second, units, "feeding", seed, can_flip, tested)
     backward = _matchings(first, second, units, "reading", seed + 1000, can_flip, tested)

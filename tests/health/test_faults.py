@@ -23,7 +23,7 @@ def blocks(count=4):
     }
 
 
-def attention(path, *, config=True, **empty):
+def attention(path, *, config=True, vision=False, **empty):
     """Writes a model with an attention of 6 heads and 3 of keys and values; `q=2` empties 2 heads of q_proj."""
     generator = torch.Generator().manual_seed(1)
     state = {}
@@ -34,6 +34,8 @@ def attention(path, *, config=True, **empty):
     path.mkdir()
     save_file(state, path / "model.safetensors")
     heads = {"model_type": "llama", "num_attention_heads": 6, "num_key_value_heads": 3}
+    if vision:
+        heads = {"model_type": "llava", "text_config": heads, "vision_config": {"hidden_size": 24}}
     if config:
         (path / "config.json").write_text(json.dumps(heads))
     return {
@@ -54,6 +56,8 @@ def test_empty_heads_are_found_where_the_heads_are_known(tmp_path):
         ("half-empty", "warning", "k_proj", "2 of 3 heads have no key weights"),
         ("half-empty", "warning", "o_proj", "3 of 6 heads have no output weights"),
     }
+    found = attention(tmp_path / "several models", vision=True, q=2)
+    assert found == {("dead-neurons", "info", "q_proj", "8 of 24 neurons have no incoming weights")}
     found = attention(tmp_path / "unknown", config=False, q=2)
     assert found == {("dead-neurons", "info", "q_proj", "8 of 24 neurons have no incoming weights")}
 
