@@ -55,7 +55,7 @@ def check(source: Readable | Network, *, select: str | None = None) -> HealthRep
     layers: list[LayerHealth] = []
     unreadable: set[str] = set()
     spectra = with_spectrum(network.layers)
-    heads = heads_of(stored.config if isinstance(stored, CheckpointSource) else {})
+    heads = _heads_of_all(stored.config if isinstance(stored, CheckpointSource) else {})
     for layer in network.layers:
         tensors: list[TensorHealth] = []
         for part in layer.parts:
