@@ -142,18 +142,17 @@ def _on_levels(
     ordered = wide.sort(dim=1).values
     gaps = ordered.diff(dim=1)
     gaps = torch.where(gaps > 1e-2 * span[:, None] / whole, gaps, torch.inf).min(dim=1).values
-    candidates = [(wide, wide.abs().amax(1) / count) for count in to_largest]
-    candidates.append((wide - lowest, span / whole))
-    for steps_in_gap in range(1, MOST_STEPS_IN_GAP + 1):
-        # counted over the whole span, which has a smaller relative rounding error than a gap
-        count = (steps_in_gap * span / gaps).round().clamp(1, whole)
-        candidates.append((wide - lowest, span / count))
-    found, width = torch.zeros(len(values), dtype=torch.bool), torch.zeros(len(values), dtype=torch.float64)
-    for moved, step in candidates:
-        places = moved / step.clamp_min(1e-30)[:, None]
-        is_lattice = (step > 0) & ((places - places.round()).abs().amax(1) <= _TOLERANCE)
-        width = torch.where(is_lattice, torch.maximum(width, step), width)
-        found |= is_lattice
+    from_zero = wide.abs().amax(1) / torch.tensor(to_largest, dtype=torch.float64)[:, None]
+    # counted over the whole span, which has a smaller relative rounding error than a gap
+    steps_in_gap = torch.arange(1, MOST_STEPS_IN_GAP + 1, dtype=torch.float64)[:, None]
+    counts = (steps_in_gap * span / gaps).round().clamp(1, whole)
+    from_lowest = span / torch.cat([torch.full_like(span, whole)[None], counts])
+    step = torch.cat([from_zero, from_lowest])
+    places = torch.cat(
+        [wide / from_zero.clamp_min(1e-30)[..., None], (wide - lowest) / from_lowest.clamp_min(1e-30)[..., None]]
+    )
+    is_lattice = (step > 0) & ((places - places.round()).abs().amax(2) <= _TOLERANCE)
+    width, found = torch.where(is_lattice, step, 0).amax(0), is_lattice.any(0)
     return width, found
 
 
