@@ -152,8 +152,7 @@ def _on_levels(
         [wide / from_zero.clamp_min(1e-30)[..., None], (wide - lowest) / from_lowest.clamp_min(1e-30)[..., None]]
     )
     is_lattice = (step > 0) & ((places - places.round()).abs().amax(2) <= _TOLERANCE)
-    width, found = torch.where(is_lattice, step, 0).amax(0), is_lattice.any(0)
-    return width, found
+    return torch.where(is_lattice, step, 0).amax(0), is_lattice.any(0)
 
 
 def _is_normal_float(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> bool:
