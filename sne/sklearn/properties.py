@@ -189,6 +189,7 @@ class PropertyRegressor(RegressorMixin, _PropertyEstimator):
             X: Networks or numbers, one row per network.
             y: One number per network.
             groups: Training run of each network, which the folds keep together; None: each network is a run of its own.
+                Without `interval_folds` there are no folds, and groups are not used.
 
         Raises:
             sne.CheckpointError: A network cannot be read.
