@@ -44,6 +44,9 @@ ROWS_PER_AXIS = 4
 NEAREST = 3
 """Number of training networks to which the distance is measured."""
 
+LEAST_RESIDUAL = 1e-3
+"""Least mean length beyond the axes, as a share of the whole: what is less is rounding."""
+
 RESIDUAL_WEIGHT = 3.0
 """Weight of the distance to the space of the principal axes, in units of its mean among the training networks."""
 
@@ -113,7 +116,7 @@ class Neighbours:
             gain.float(),
             is_constant,
             axes.float(),
-            residual.clamp_min(1e-6).float(),
+            residual.clamp_min(float(LEAST_RESIDUAL * scaled.norm(dim=1).mean().clamp_min(1e-3))).float(),
             rows.new_zeros(0, 0),
         )
         return cls(**{**vars(found), "points": found._project(rows)})
@@ -135,8 +138,7 @@ class Neighbours:
         constant = scaled[:, self.is_constant].norm(dim=1)
         scaled = scaled.masked_fill(self.is_constant, 0)
         along = scaled @ self.axes
-        lengths = self.axes.square().sum(0)
-        beyond = (scaled.square().sum(1) - (along.square() / lengths).sum(1)).clamp_min(0).sqrt()
+        beyond = (scaled - along / self.axes.square().sum(0) @ self.axes.T).norm(dim=1)
         return torch.cat([along, RESIDUAL_WEIGHT * (beyond / self.residual)[:, None], constant[:, None]], 1)
 
 

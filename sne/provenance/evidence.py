@@ -196,8 +196,7 @@ class _Sums:
                 self.casts.discard((name, child))
 
     def _add_equal(self, values: Float[Tensor, " n"]) -> None:
-        some = values[:FEW]
-        self.casts = {(name, child) for name, child in self.casts if _is_cast(some, some, _CASTS[name])}
+        self.casts = {(name, child) for name, child in self.casts if _is_cast(values, values, _CASTS[name])}
         nonzero = int(values.count_nonzero())
         square = _dot(values, values)
         self.equal += values.numel()

@@ -104,7 +104,7 @@ def test_distance_is_the_mean_to_the_nearest_others():
 def test_new_rows_of_the_same_kind_are_inside_and_others_are_not():
     domain = make_domain(400)
     same = domain.p_values(rows(400, seed=1))
-    assert (same < LEAST_P).mean() < 0.1 and same.max() > 0.5
+    assert (same < LEAST_P).mean() < 0.15 and same.max() > 0.5  # .05, and what 200 distances allow
     generator = torch.Generator().manual_seed(2)
     unlike = rows(30, seed=3) + 8 * torch.randn(30, 12, generator=generator)
     assert (domain.p_values(unlike) < LEAST_P).all()

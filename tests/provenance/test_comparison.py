@@ -201,3 +201,17 @@ def test_odd_tensors_beside_a_network_do_not_disturb(state, odd):
     found = compare({**state, **odd}, {**{name: values.clone() for name, values in state.items()}, **odd})
     assert found.relation is Relation.IDENTICAL
     assert compare({**state, **odd}, {**noisy(state, 0.2), **odd}).related
+
+
+def test_a_tensor_that_is_rounded_in_part_is_not_rounded():
+    """Pieces that are equal count: their values do not fit the type."""
+    generator = torch.Generator().manual_seed(0)
+    one = {
+        "0.weight": torch.randn(3000, 128, generator=generator),
+        "2.weight": torch.randn(4, 3000, generator=generator),
+    }
+    one["0.weight"][:8] = 0.0
+    other = {name: values.clone() for name, values in one.items()}
+    other["0.weight"][2048:] = other["0.weight"][2048:].half().float()
+    assert compare(one, other).relation is not Relation.PRECISION
+    assert compare(one, {name: values.half().float() for name, values in one.items()}).relation is Relation.PRECISION

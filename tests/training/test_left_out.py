@@ -76,10 +76,10 @@ def test_weights_outside_are_saved(predictor, tmp_path):
     assert Predictor.load(tmp_path / "p").weights_outside.tolist() == turned.tolist()
 
 
-def test_two_families_give_intervals_but_no_weights(tmp_path):
+def test_two_families_give_intervals_and_equal_weights(tmp_path):
     zoo = write(tmp_path / "two", ["narrow", "deep"])
     predictor = fit(zoo, ["size"], settings=replace(SETTINGS, experts=("forest", "within_family")))
-    assert predictor.weights_outside.tolist() == predictor.weights.tolist()
+    assert predictor.weights_outside.tolist() == [[0.5], [0.5]]
     assert "size" in predictor.intervals_outside
 
 
