@@ -7,7 +7,7 @@ import typer
 
 from sne.cli.options import AllowNonfinite, Select
 from sne.cli.progress import file_progress
-from sne.cli.tables import format_table, say
+from sne.cli.tables import format_table, say, warn
 from sne.errors import counted
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def compare(
         found = compare_networks(
             first, second, merged_with, select=select, allow_nonfinite=allow_nonfinite, on_progress=progress
         )
+    for name, tensors in zip((found.first, found.second), found.left_out, strict=True):
+        if tensors:
+            warn(f"{name}: layers with NaN or infinite values are left out: {', '.join(tensors)}")
     if as_json:
         print(json.dumps(found.to_json(), allow_nan=False))
         return

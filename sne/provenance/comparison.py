@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from sne.checkpoints import read_network
+from sne.checkpoints.nonfinite import NONFINITE
 from sne.checkpoints.read import Readable
 from sne.networks import Network
 from sne.provenance.evidence import Change, Evidence, compare_pair, mean_cosine
@@ -52,6 +53,7 @@ class Comparison:
         assumed: What was assumed of the architecture, because names and shapes do not tell.
         matching: The pairs of tensors, and the tensors without a counterpart.
         merge: Weights of the parents of a merge; None if no second parent was given, or if this is no merge of the two.
+        left_out: Tensors of both networks that were not compared, because their layers hold NaN or infinite values.
     """
 
     first: str
@@ -67,6 +69,7 @@ class Comparison:
     assumed: str
     matching: Matching
     merge: Merge | None = None
+    left_out: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     @cached_property
     def distance(self) -> float:
@@ -98,6 +101,7 @@ class Comparison:
             "assumed": self.assumed,
             "layers": [evidence.to_json() for evidence in self.layers],
             **{name: [place.name for place in some] for name, some in places.items()},
+            "left_out": [list(some) for some in self.left_out],
             "merge": None if self.merge is None else {**vars(self.merge)},
         }
 
@@ -266,6 +270,7 @@ def _judged(
 ) -> Comparison:
     """Names the relation, after the units have been aligned where that may show a closer one."""
     all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
+    all_matched = all_matched and not (_left_out(one) or _left_out(other))
     if tested.test.speaks_for:
         tested = _without_patterns(one, tested, found)
     verdict = name_relation(found, tested.test, all_matched, removed=matching.removed)
@@ -274,6 +279,11 @@ def _judged(
     if verdict.relation in TRAINED and not (is_close or tested.is_hopeless) and one.num_weights <= MOST_ALIGNED:
         best = closest_alignment(one, matching, tested.states, tested.certain, best, all_matched)
     return _comparison(one, other, best, matching, note)
+
+
+def _left_out(network: Network) -> list[str]:
+    """Returns the tensors whose layers are left out because of NaN or infinite values."""
+    return [note.tensor for note in network.notes if note.reason.endswith(NONFINITE)]
 
 
 def _network(source: Readable | Network, select: str | None, allow_nonfinite: bool) -> Network:
@@ -297,6 +307,7 @@ def _comparison(one: Network, other: Network, best: Standing, matching: Matching
         best.aligned,
         best.assumed,
         matching,
+        left_out=(tuple(_left_out(one)), tuple(_left_out(other))),
     )
 
 

@@ -133,7 +133,9 @@ def name_relation(
     if not changed:
         if removed is not None:
             return Verdict(Relation.PRUNED, removed.child, 1.0, f"{_lacking(removed)}; all others are equal")
-        return Verdict(Relation.PARTIAL, 0, 0.0, "all tensors that both have are equal, and one has further tensors")
+        return Verdict(
+            Relation.PARTIAL, 0, 0.0, "the tensors that were compared are equal, but not all have a counterpart"
+        )
     made_by = _made_by_one_operation(changed, kinds)
     if made_by is not None and all_matched:
         return made_by

@@ -46,7 +46,7 @@ class ReadsInPart(Protocol):
 
 
 class StoredState(Mapping[str, Tensor]):
-    """The tensors of a network by name, loaded on access.
+    """The tensors of a network's layers by name, loaded on access.
 
     Args:
         network: The network.
@@ -55,6 +55,7 @@ class StoredState(Mapping[str, Tensor]):
     def __init__(self, network: Network) -> None:
         self._source = network.source
         self._network = network
+        self._names = dict.fromkeys(part.tensor for _, part in network.parts())
 
     def lines(self, name: str, dim: int, places: Callable[[int], Int[Tensor, " places"]]) -> Tensor | None:
         """Returns some lines of a large matrix, see `ReadsInPart`."""
@@ -65,13 +66,13 @@ class StoredState(Mapping[str, Tensor]):
         return self._source.load(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._source.infos
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._source.infos)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._source.infos)
+        return len(self._names)
 
 
 class Counterpart(Mapping[str, Tensor]):

@@ -215,3 +215,15 @@ def test_a_tensor_that_is_rounded_in_part_is_not_rounded():
     other["0.weight"][2048:] = other["0.weight"][2048:].half().float()
     assert compare(one, other).relation is not Relation.PRECISION
     assert compare(one, {name: values.half().float() for name, values in one.items()}).relation is Relation.PRECISION
+
+
+def test_layers_that_are_left_out_are_named_and_not_identical():
+    one = {name: values.clone() for name, values in perceptron(0).state_dict().items()}
+    other = {name: values.clone() for name, values in one.items()}
+    one["0.weight"][0, 0], other["0.weight"] = torch.nan, torch.full_like(one["0.weight"], torch.inf)
+    found = compare(one, other, allow_nonfinite=True)
+    assert found.relation is not Relation.IDENTICAL
+    assert found.left_out[0][0] == found.left_out[1][0] == "0.weight"
+    assert found.to_json()["left_out"] == [list(some) for some in found.left_out]
+    assert compare(one, one, allow_nonfinite=True).relation is not Relation.IDENTICAL
+    assert compare(perceptron(0), perceptron(0)).left_out == ((), ())
