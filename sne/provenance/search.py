@@ -1,5 +1,6 @@
 """Search: the relatives of a network in an index."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -77,7 +78,7 @@ def search(
     Raises:
         ProvenanceError: The condition cannot be understood.
     """
-    found, itself = fingerprint(network), full_path(network.name)
+    found, itself = fingerprint(network), _entries_of(network)
     if (adapter := find_adapter(network)) is not None:
         warn(
             f"{network.name}: {adapter}; its base is not sought. Search for the relatives of the merged network instead"
@@ -95,7 +96,7 @@ def search(
     hits: list[tuple[tuple[int, float], Hit]] = []
     num_networks = len(index)
     for path, score in scores.items():
-        if path == itself:
+        if path in itself:
             continue
         comparison = compare_known(network, path, stamps[path], warn)
         if comparison is None:
@@ -110,6 +111,12 @@ def search(
         hits.append((_closeness(comparison), hit))
     hits.sort(key=lambda pair: (pair[0], pair[1].path))
     return [replace(hit, rank=rank) for rank, (_, hit) in enumerate(hits[:most], 1)]
+
+
+def _entries_of(network: Network) -> set[str]:
+    """Returns the paths under which an index may have a network itself: its file, or the folder of it."""
+    path = full_path(network.name)
+    return {path, os.path.dirname(path)}  # noqa: PTH120 (an address may stand there)
 
 
 def _closeness(found: Comparison) -> tuple[int, float]:
@@ -175,6 +182,6 @@ def search_properties(
     """Finds the networks of an index whose embeddings are most alike, related or not."""
     embedding: np.ndarray = predictor.encode([network])[0]
     rows = index.nearest(embedding, "embedding", most + 1, where)
-    itself = full_path(network.name)
-    rows = [row for row in rows if row["path"] != itself][:most]
+    itself = _entries_of(network)
+    rows = [row for row in rows if row["path"] not in itself][:most]
     return [Hit(row["path"], rank, None, None, None, 1 - row["_distance"]) for rank, row in enumerate(rows, 1)]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from provenance.descendants import noisy, perceptron
 from ray_lock import ray_to_itself
+from safetensors.torch import save_file
 from small_disk import small_disk
 
 from sne.zoo.store.folder import FolderLock
@@ -37,6 +38,16 @@ def test_an_index_is_made_updated_and_searched(sne_command, files):
     ]  # fmt: skip
     (near,) = sne_command("search", files / "a.pt", "--index", out, "--like", "properties", "-k", 1, "--json").json()
     assert near["relation"] is None and near["score"] > 0.99
+
+
+def test_a_folder_that_is_one_network_is_no_relative_of_itself(sne_command, files):
+    folder, out = files / "model", files / "index"
+    folder.mkdir()
+    save_file(perceptron(0).state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text("{}")
+    assert sne_command("index", folder, files / "b.pt", "--out", out).status == 0
+    found = sne_command("search", folder, "--index", out, "--json").json()
+    assert [one["path"] for one in found] == [str(files / "b.pt")]
 
 
 def test_a_full_disk_is_one_line_and_the_index_stays_usable(sne_command, files):
