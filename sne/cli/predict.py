@@ -108,6 +108,8 @@ def predict(
         say(f"{out}: {counted(len(found), 'network')}, {counted(len(found[0][1]), 'property')} each")
     elif found:
         say(format_table(prediction_rows(found)))
+    if found and not as_json and loaded.domain is None:
+        warn("this predictor cannot tell networks that are unlike those it has learned from: none is marked")
     if as_stored:
         warn(
             f"{as_stored} of {len(found)} networks are read as they are stored, because their names and shapes do "

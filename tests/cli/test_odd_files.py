@@ -85,4 +85,6 @@ def test_predict_names_the_tensors_with_nan(sne_command, predictor_path, tmp_pat
     torch.save(state, tmp_path / "a.pt")
     result = sne_command("predict", tmp_path / "a.pt", "--predictor", predictor_path, "--allow-nonfinite")
     assert result.status == 0
-    assert result.err == f"sne: {tmp_path / 'a.pt'}: layers were left out for NaN or infinite values in 0.bias\n"
+    domain, left_out = result.err.splitlines()
+    assert "unlike" in domain  # the predictor has learned from too few runs for a known domain
+    assert left_out == f"sne: {tmp_path / 'a.pt'}: layers were left out for NaN or infinite values in 0.bias"
