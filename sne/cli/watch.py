@@ -168,7 +168,8 @@ class _Printer:
         else:
             row |= {name: "-" for name in self._shown}
             is_explained = reading.health is not None and reading.health.verdict == "broken"
-            remarks += [] if is_explained else [f"no prediction: {told(reading.error)}"]
+            if reading.error is not None and not is_explained:
+                remarks.append(f"no prediction: {told(reading.error)}")
         if self._with_health:
             report = reading.health
             row["health"] = "-" if report is None else report.verdict.value
