@@ -29,10 +29,10 @@ def expand(arguments: Sequence[str]) -> list[str]:
     Raises:
         SneError: A folder is a zoo, or stdin is empty.
     """
-    return expand_paths(with_stdin(arguments))
+    return _expand_paths(_with_stdin(arguments))
 
 
-def expand_paths(paths: Sequence[str]) -> list[str]:
+def _expand_paths(paths: Sequence[str]) -> list[str]:
     """Lists the checkpoints that paths stand for, as `expand` does; a path `-` is a file of this name."""
     from sne.predictors.sources import expand_sources
 
@@ -40,26 +40,32 @@ def expand_paths(paths: Sequence[str]) -> list[str]:
 
 
 def expand_with_zoos(arguments: Sequence[str]) -> list[str]:
-    """Lists the checkpoints and zoos that SOURCE arguments stand for.
+    """Lists the checkpoints and zoos that SOURCE arguments stand for, see `expand_except`."""
+    from sne.provenance.entries import is_zoo
+
+    return expand_except(arguments, is_zoo)
+
+
+def expand_except(arguments: Sequence[str], is_kept: Callable[[str], bool]) -> list[str]:
+    """Lists what SOURCE arguments stand for, where some are not checkpoints and stay as they are.
 
     Args:
-        arguments: As for `expand`, and folders of zoos.
+        arguments: As for `expand`, and those that stay.
+        is_kept: Whether an argument stays as it is, such as the folder of a zoo.
 
     Returns:
-        Folders of zoos, then paths of checkpoints, each in the order given.
+        The arguments that stay, then paths of checkpoints, each in the order given.
 
     Raises:
         SneError: Stdin is empty.
     """
-    from sne.provenance.entries import is_zoo
-
-    listed = with_stdin(arguments)
-    zoos = [source for source in listed if is_zoo(source)]
-    others = [source for source in listed if source not in zoos]
-    return [*zoos, *(expand_paths(others) if others else [])]
+    listed = _with_stdin(arguments)
+    kept = [source for source in listed if is_kept(source)]
+    others = [source for source in listed if source not in kept]
+    return [*kept, *(_expand_paths(others) if others else [])]
 
 
-def with_stdin(arguments: Sequence[str]) -> list[str]:
+def _with_stdin(arguments: Sequence[str]) -> list[str]:
     """Replaces the argument `-` by the lines of stdin.
 
     Raises:

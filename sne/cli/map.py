@@ -1,100 +1,116 @@
 """`sne map`: many networks on one page."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sne.cli.files import Doubts, Failures, Typed, expand_paths, put_in_order, with_stdin
+from sne.cli.files import Doubts, Failures, Typed, expand_except, put_in_order
 from sne.cli.options import PredictorFolder, Ray, Workers
 from sne.cli.progress import file_progress
 from sne.cli.tables import say, warn
 from sne.errors import ReportError, SneError, counted
 
 if TYPE_CHECKING:
+    from sne.predictors import Predictor
     from sne.report.map_page import MapDrawing
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE",
+        show_default=False,
+        help="Zoos, checkpoints, globs, folders of checkpoints, or - to read one path per line from stdin; or one "
+        "index; or one .parquet file of sne encode or --table.",
+    ),
+]
+PageOut = Annotated[
+    Path | None, typer.Option(metavar="FILE", show_default=False, help="Page to write, which ends in .html.")
+]
+PictureOut = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help="Picture to write for papers: .png, .pdf or .svg (needs matplotlib, extra studies).",
+    ),
+]
+TableOut = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help=".parquet file to write with names, embeddings and properties. It is a SOURCE, so that another map "
+        "is drawn without reading the networks again.",
+    ),
+]
+Layout = Annotated[
+    str,
+    typer.Option(
+        metavar="METHOD",
+        help="How networks are placed: tsne, umap (needs umap-learn, extra umap), or pca. For 20,000 "
+        "networks, tsne takes more than two minutes of one core, umap about one, pca a few seconds.",
+    ),
+]
+Seed = Annotated[int, typer.Option(metavar="N", help="Random seed of tsne and umap.")]
+Colour = Annotated[
+    str | None,
+    typer.Option(
+        "--colour",
+        "--color",
+        metavar="PROPERTY",
+        show_default=False,
+        help="Property that colours the networks at first: a column of a zoo, 'predicted NAME', cluster. "
+        "Default: the first property that is both measured and predicted, or else data set, family or folder.",
+    ),
+]
+Title = Annotated[
+    str | None, typer.Option(metavar="TEXT", show_default=False, help="Title. Default: the names of the sources.")
+]
+DrawLineage = Annotated[
+    bool | None,
+    typer.Option(
+        "--lineage/--no-lineage",
+        show_default=False,
+        help="Draw edges from parents to children, as sne lineage finds them. Default: for up to 100 checkpoints.",
+    ),
+]
+Edges = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help="Draw the edges of this .json file of sne lineage --out, instead of seeking them.",
+    ),
+]
+CheckHealth = Annotated[
+    bool,
+    typer.Option(
+        "--health",
+        help="Check the health of each network, as sne check does. It is then a property to colour by, and the "
+        "findings are listed for each network. All values are read for that, those of an index too.",
+    ),
+]
+
+
 def map(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE",
-            show_default=False,
-            help="Zoos, checkpoints, globs, folders of checkpoints, or - to read one path per line from stdin; or one "
-            "index; or one .parquet file of sne encode or --table.",
-        ),
-    ],
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", show_default=False, help="Page to write, which ends in .html.")
-    ] = None,
-    static: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="Picture to write for papers: .png, .pdf or .svg (needs matplotlib, extra studies).",
-        ),
-    ] = None,
-    table: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help=".parquet file to write with names, embeddings and properties. It is a SOURCE, so that another map "
-            "is drawn without reading the networks again.",
-        ),
-    ] = None,
+    sources: Sources,
+    out: PageOut = None,
+    static: PictureOut = None,
+    table: TableOut = None,
     predictor: PredictorFolder = "default",
-    layout: Annotated[
-        str,
-        typer.Option(
-            metavar="METHOD",
-            help="How networks are placed: tsne, umap (needs umap-learn, extra umap), or pca. For 20,000 "
-            "networks, tsne takes more than two minutes of one core, umap about one, pca a few seconds.",
-        ),
-    ] = "tsne",
-    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of tsne and umap.")] = 0,
-    colour: Annotated[
-        str | None,
-        typer.Option(
-            "--colour",
-            "--color",
-            metavar="PROPERTY",
-            show_default=False,
-            help="Property that colours the networks at first: a column of a zoo, 'predicted NAME', cluster. "
-            "Default: the first property that is both measured and predicted, or else data set, family or folder.",
-        ),
-    ] = None,
-    title: Annotated[
-        str | None, typer.Option(metavar="TEXT", show_default=False, help="Title. Default: the names of the sources.")
-    ] = None,
-    lineage: Annotated[
-        bool | None,
-        typer.Option(
-            "--lineage/--no-lineage",
-            show_default=False,
-            help="Draw edges from parents to children, as sne lineage finds them. Default: for up to 100 checkpoints.",
-        ),
-    ] = None,
-    edges: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="Draw the edges of this .json file of sne lineage --out, instead of seeking them.",
-        ),
-    ] = None,
-    health: Annotated[
-        bool,
-        typer.Option(
-            "--health",
-            help="Check the health of each network, as sne check does. It is then a property to colour by, and the "
-            "findings are listed for each network. All values are read for that, those of an index too.",
-        ),
-    ] = False,
+    layout: Layout = "tsne",
+    seed: Seed = 0,
+    colour: Colour = None,
+    title: Title = None,
+    lineage: DrawLineage = None,
+    edges: Edges = None,
+    health: CheckHealth = False,
     workers: Workers = None,
     ray: Ray = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")] = False,
@@ -108,36 +124,23 @@ def map(
     To draw tens of thousands of checkpoints, index them first: sne index continues where it was interrupted, and the
     map of an index takes no reading.
     """
-    from sne.provenance.entries import is_zoo
-    from sne.report.map_sources import is_index, is_table
-
-    _check(out, static, table)
-    listed = with_stdin(sources)
-    kept = [source for source in listed if is_zoo(source) or is_index(source) or is_table(source)]
-    others = [source for source in listed if source not in kept]
-    files = expand_paths(others) if others else []
-    typed = Typed([*kept, *files])
+    written = _files_to_write(out, static, table)
+    listed = expand_except(sources, _is_collection)
+    typed = Typed(listed)
     failures, doubts = Failures(typed), Doubts(typed)
 
-    from sne.predictors import Predictor, choose_executor
+    from sne.predictors import choose_executor
     from sne.report import write_map
 
-    needs_reading = not any(is_index(source) or is_table(source) for source in listed)
-    loaded = Predictor.from_pretrained(predictor) if needs_reading else None
-    try:
-        with file_progress() as progress:
-            drawing = write_map(
-                [*kept, *files], out, static=static, table=table, predictor=loaded, layout=layout, seed=seed,
-                colour=colour, title=title, lineage=lineage, edges=edges, health=health, errors=failures, tell=doubts,
-                choose_executor=partial(choose_executor, workers=workers, ray=ray), on_progress=progress, say=warn,
-            )  # fmt: skip
-    except ReportError:
-        for path in failures:  # why no network can be read
-            warn(failures.line(path))
-        raise
+    loaded = _load_if_read(predictor, listed)
+    with _failures_explain_an_empty_map(failures), file_progress() as progress:
+        drawing = write_map(
+            listed, out, static=static, table=table, predictor=loaded, layout=layout, seed=seed,
+            colour=colour, title=title, lineage=lineage, edges=edges, health=health, errors=failures, tell=doubts,
+            choose_executor=partial(choose_executor, workers=workers, ray=ray), on_progress=progress, say=warn,
+        )  # fmt: skip
     for notes in (doubts, failures):
         put_in_order(notes, sorted(notes))
-    written = [str(path) for path in (out, static, table) if path is not None]
     if as_json:
         print(json.dumps(_summary(drawing, written, len(failures))))
     else:
@@ -146,26 +149,61 @@ def map(
     failures.report(len({*failures, *(typed(name) for name in drawing.data.names)}))
 
 
-def _summary(drawing: "MapDrawing", written: list[str], num_failed: int) -> dict[str, Any]:
+def _is_collection(source: str) -> bool:
+    """Returns whether a source is a zoo, an index or a table, which is read as it is."""
+    from sne.provenance.entries import is_zoo
+
+    return is_zoo(source) or _has_embeddings(source)
+
+
+def _has_embeddings(source: str) -> bool:
+    """Returns whether a source is an index or a table."""
+    from sne.report.map_sources import is_index, is_table
+
+    return is_index(source) or is_table(source)
+
+
+def _load_if_read(predictor: str, listed: list[str]) -> "Predictor | None":
+    """Loads the predictor; None if an index or a table has the embeddings, so that none is needed."""
+    from sne.predictors import Predictor
+
+    return None if any(_has_embeddings(source) for source in listed) else Predictor.from_pretrained(predictor)
+
+
+@contextmanager
+def _failures_explain_an_empty_map(failures: Failures) -> Iterator[None]:
+    """Names the files that cannot be read if there is no map because of them."""
+    try:
+        yield
+    except ReportError:
+        for path in failures:
+            warn(failures.line(path))
+        raise
+
+
+def _summary(drawing: "MapDrawing", written: list[Path], num_failed: int) -> dict[str, Any]:
     """Returns the summary for programs."""
     labels = [label for label in drawing.labels if label]
-    summary = {"out": written, "networks": len(drawing.data), "clusters": labels, "edges": len(drawing.edges)}
+    out = [str(path) for path in written]
+    summary = {"out": out, "networks": len(drawing.data), "clusters": labels, "edges": len(drawing.edges)}
     return summary | {"layout": drawing.method, "failed": num_failed}
 
 
-def _line(drawing: "MapDrawing", written: list[str]) -> str:
+def _line(drawing: "MapDrawing", written: list[Path]) -> str:
     """Returns the summary for people."""
-    line = f"{', '.join(written)}: {counted(len(drawing.data), 'network')}, {counted(len(drawing.clusters), 'cluster')}"
+    names = ", ".join(str(path) for path in written)
+    line = f"{names}: {counted(len(drawing.data), 'network')}, {counted(len(drawing.clusters), 'cluster')}"
     return line + (f", {counted(len(drawing.edges), 'edge')}" if drawing.edges else "")
 
 
-def _check(out: Path | None, static: Path | None, table: Path | None) -> None:
-    """Checks before long work that all files can be written."""
+def _files_to_write(out: Path | None, static: Path | None, table: Path | None) -> list[Path]:
+    """Returns the files to write, and checks before long work that all of them can be written."""
     from sne.report.map_page import check_can_draw_page
     from sne.report.static_map import check_can_draw
     from sne.work import check_can_write
 
-    if out is None and static is None and table is None:
+    written = [path for path in (out, static, table) if path is not None]
+    if not written:
         raise SneError("nothing to write; name a page (--out map.html), a picture (--static) or a table (--table)")
     for option, path, suffix in (("--out", out, ".html"), ("--table", table, ".parquet")):
         if path is not None and path.suffix != suffix:
@@ -174,6 +212,6 @@ def _check(out: Path | None, static: Path | None, table: Path | None) -> None:
         check_can_draw_page()
     if static is not None:
         check_can_draw(static)
-    for path in (out, static, table):
-        if path is not None:
-            check_can_write(path)
+    for path in written:
+        check_can_write(path)
+    return written

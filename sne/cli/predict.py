@@ -1,6 +1,7 @@
 """`sne predict`: properties of checkpoints."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,26 @@ from sne.cli.tables import format_table, say, warn
 from sne.errors import counted
 
 if TYPE_CHECKING:
-    from sne.predictors import Prediction
+    from sne.predictors import Prediction, Predictor
+    from sne.predictors.prediction import PredictedBlock
+
+
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", show_default=False, help="Property to print, can be repeated. [default: all properties]"
+    ),
+]
+TableOut = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="TABLE",
+        show_default=False,
+        help="Write a table with one row per file: .csv or .parquet. It has the columns path, NAME, NAME_low and "
+        "NAME_high per number, NAME and NAME_probability per class, in_domain and p_value, weights_read and "
+        "weights (with --budget), and warnings. Default: print a table.",
+    ),
+]
 
 
 def predict(
@@ -39,22 +59,8 @@ def predict(
     budget: Budget = None,
     select: Select = None,
     allow_nonfinite: AllowNonfinite = False,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", show_default=False, help="Property to print, can be repeated. [default: all properties]"
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="TABLE",
-            show_default=False,
-            help="Write a table with one row per file: .csv or .parquet. It has the columns path, NAME, NAME_low and "
-            "NAME_high per number, NAME and NAME_probability per class, in_domain and p_value, weights_read and "
-            "weights (with --budget), and warnings. Default: print a table.",
-        ),
-    ] = None,
+    target: Targets = None,
+    out: TableOut = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON line per file and property, with --out as well.")
     ] = False,
@@ -86,37 +92,44 @@ def predict(
         check_can_write(out)
     sources, failures, doubts = expand(files), Failures(), Doubts()
     loaded, executor = load_predictor(predictor, device, sources, workers, ray)
-    shown = [loaded.find_property(name).name for name in target or []]
+    names = [loaded.find_property(name).name for name in target or []]
+    blocks = loaded.predict_blocks(
+        sources, batch_size=batch_size, errors=failures, memory=memory, budget=budget, executor=executor,
+        select=select, allow_nonfinite=allow_nonfinite, tell=doubts,
+    )  # fmt: skip
     found: list[tuple[str, list[Prediction]]] = []
-    num, as_stored = len(loaded.properties), 0
+    num_as_stored = 0
     with file_progress() as progress:
-        for block in loaded.predict_blocks(
-            sources, batch_size=batch_size, errors=failures, memory=memory, budget=budget, executor=executor,
-            select=select, allow_nonfinite=allow_nonfinite, tell=doubts,
-        ):  # fmt: skip
-            predictions = loaded.predictions(block)
-            rows = [predictions[row * num : (row + 1) * num] for row in range(len(block.names))]
-            found += [(name, _chosen(row, shown)) for name, row in zip(block.names, rows, strict=True)]
-            as_stored += block.num_as_stored
+        for block in blocks:
+            found += _predictions_by_network(loaded, block, names)
+            num_as_stored += block.num_as_stored
             progress(len(found) + len(failures), len(sources))
     _put_in_order(found)
     if out is not None and found:
         write_predictions(out, [predictions for _, predictions in found], doubts)
     if as_json:
         _print_json_lines(found, doubts)
-    elif out is not None and found:
-        say(f"{out}: {counted(len(found), 'network')}, {counted(len(found[0][1]), 'property')} each")
     elif found:
-        say(format_table(prediction_rows(found)))
+        _print_for_people(found, out)
     if found and not as_json and loaded.domain is None:
         warn("this predictor cannot tell networks that are unlike those it has learned from: none is marked")
-    if as_stored:
+    if num_as_stored:
         warn(
-            f"{as_stored} of {len(found)} networks are read as they are stored, because their names and shapes do "
+            f"{num_as_stored} of {len(found)} networks are read as they are stored, because their names and shapes do "
             "not show which neurons can be scaled or change sign. Use a predictor without -canonical for them."
         )
     doubts.report()
     failures.report(len(sources))
+
+
+def _predictions_by_network(
+    predictor: "Predictor", block: "PredictedBlock", names: list[str]
+) -> Iterator[tuple[str, list["Prediction"]]]:
+    """Yields each network of a block with its predictions of the properties named; of all if none is named."""
+    predictions, num = predictor.predictions(block), len(predictor.properties)
+    for row, network in enumerate(block.names):
+        by_name = {prediction.property: prediction for prediction in predictions[row * num : (row + 1) * num]}
+        yield network, [by_name[name] for name in names or by_name]
 
 
 def _put_in_order(found: list[tuple[str, list["Prediction"]]]) -> None:
@@ -137,7 +150,9 @@ def _print_json_lines(found: list[tuple[str, list["Prediction"]]], doubts: Doubt
             print(json.dumps({"file": path, **prediction_as_json(prediction), **doubts.as_json(path)}))
 
 
-def _chosen(predictions: list["Prediction"], names: list[str]) -> list["Prediction"]:
-    """Returns the predictions of some properties in their order; of all if there are no names."""
-    by_name = {prediction.property: prediction for prediction in predictions}
-    return [by_name[name] for name in names] if names else predictions
+def _print_for_people(found: list[tuple[str, list["Prediction"]]], out: Path | None) -> None:
+    """Prints the predictions; what was written, if they are in a file."""
+    if out is None:
+        say(format_table(prediction_rows(found)))
+    else:
+        say(f"{out}: {counted(len(found), 'network')}, {counted(len(found[0][1]), 'property')} each")

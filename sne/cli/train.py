@@ -13,6 +13,7 @@ from sne.cli.tables import describe_copies, format_table, warn
 
 if TYPE_CHECKING:
     from sne.predictors import Predictor
+    from sne.training import TrainingSettings
 
 
 Targets = Annotated[
@@ -172,52 +173,52 @@ def train(
     from sne.work import check_can_write_folder
 
     check_can_write_folder(out)
-    from sne.training import fit, is_first_process, preset_settings
+    from sne.training import fit, is_first_process
     from sne.zoo import Zoo
 
-    given: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "experts": None if experts is None else split_list(experts),
-        "folds": folds,
-        "trees": trees,
-        "patience": patience,
-        "accumulation": accumulation,
-        "precision": precision,
-        "invariance": invariance,
-        "invariance_kinds": None if invariance_kinds is None else split_list(invariance_kinds),
-        "invariance_draws": invariance_draws,
-        "augment": augment or None,
-    }
-    settings = preset_settings(preset, seed=seed, **{name: value for name, value in given.items() if value is not None})
+    settings = _settings(
+        preset, seed, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, experts=experts,
+        folds=folds, trees=trees, patience=patience, accumulation=accumulation, precision=precision,
+        invariance=invariance, invariance_kinds=invariance_kinds, invariance_draws=invariance_draws,
+        augment=augment or None,
+    )  # fmt: skip
     networks = Zoo.open(zoo)
     with stopped_by_user(out, option="--resume"):
         predictor = fit(
-            networks,
-            target,
-            encoder=preset,
-            settings=settings,
-            start=None if start == "none" else start,
-            device=device,
-            out=out,
-            resume=resume,
-            overwrite=overwrite,
-            progress=progress,
-        )
+            networks, target, encoder=preset, settings=settings, start=None if start == "none" else start,
+            device=device, out=out, resume=resume, overwrite=overwrite, progress=progress,
+        )  # fmt: skip
     if not is_first_process():
         return
     _warn_of_networks_without_copies(predictor)
     _warn_of_few_networks(predictor)
     if as_json:
-        metrics = predictor.metrics
-        weights = {kind: expert["weights"] for kind, expert in metrics["experts"].items()}
-        figures = {"validation": metrics["validation"], "weights": weights, "invariance": metrics["invariance"]}
-        figures["start"] = {**predictor.record["start"], "kendall_tau": metrics.get("start", {})}
-        print(json.dumps({"predictor": str(out), **figures, "seconds": predictor.record["seconds"]}))
-        return
-    _print_figures(predictor)
-    _print_next_commands(zoo, out, has_test_runs=bool(predictor.split and predictor.split.test))
+        print(json.dumps({"predictor": str(out), **_figures(predictor)}))
+    else:
+        _print_figures(predictor)
+        _print_next_commands(zoo, out, has_test_runs=bool(predictor.split and predictor.split.test))
+
+
+def _settings(preset: str, seed: int, **given: Any) -> "TrainingSettings":
+    """Returns the settings of a preset with those that are given as options; None for an option that is not."""
+    from sne.training import preset_settings
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    for name in chosen.keys() & {"experts", "invariance_kinds"}:
+        chosen[name] = split_list(chosen[name])
+    return preset_settings(preset, seed=seed, **chosen)
+
+
+def _figures(predictor: "Predictor") -> dict[str, Any]:
+    """Returns the figures for programs."""
+    metrics, record = predictor.metrics, predictor.record
+    return {
+        "validation": metrics["validation"],
+        "weights": {kind: expert["weights"] for kind, expert in metrics["experts"].items()},
+        "invariance": metrics["invariance"],
+        "start": {**record["start"], "kendall_tau": metrics.get("start", {})},
+        "seconds": record["seconds"],
+    }
 
 
 def _warn_of_networks_without_copies(predictor: "Predictor") -> None:
