@@ -26,8 +26,9 @@ from scipy.stats import kstest
 from torch import Tensor
 
 from sne import Zoo, read_network
+from sne.provenance.fixed_points import Agreement, fixed_points_distribution
 from sne.provenance.hypotheses import assumed_hypothesis
-from sne.provenance.independence import Agreement, fixed_points_distribution, judge_independence
+from sne.provenance.independence import judge_independence
 from sne.provenance.units import Units
 from sne.symmetry import Symmetry, apply, sample, symmetry_by_name
 from sne.work import ProcessPool

@@ -1,19 +1,15 @@
 """Are two networks independent? Exact and nearly exact p-values from the matching of their hidden units."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from math import exp, lgamma
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
-from scipy.special import gammaincinv
 from torch import Tensor
 
-from sne.provenance.alignment import align_signs, move_units
+from sne.provenance.fixed_points import Agreement, fixed_points_p_value
 from sne.provenance.states import at_canonical_point
-from sne.provenance.units import Block, Units, best_match, features, own_features, similarity
+from sne.provenance.two_matchings import agreements_in_any_order
+from sne.provenance.units import Block, Units, best_match, features, similarity
 from sne.symmetry.canonical import CANONICAL_KINDS
 from sne.symmetry.symmetry import Span, Symmetry
 
@@ -25,9 +21,6 @@ MOST_IN_ORDER = 1024
 
 MANY_UNITS = 4096
 """Number of hidden units above which a part of them is evidence enough for the tests in any order."""
-
-MOST_GROUPS = 12
-"""Largest number of groups of units that are tested in any order in networks of many units, at equal distances."""
 
 SCALES = 1e-3
 """Tolerance of the logarithms of scales, which need not be exact to match units."""
@@ -41,24 +34,6 @@ FAVOUR = 4.0
 Of independent networks that learned the same task, some pairs have units of the same types, on which both matchings
 agree. The mean of the factor is one and its standard deviation one half; p-values of independent pairs are then not too
 small."""
-
-_TERMS = 40
-_FACTORS = 100
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Agreement of two matchings of the units of one group.
-
-    Args:
-        group: Name of the group.
-        units: Number of units that were matched.
-        fixed: Number of units that both matchings give the same partner.
-    """
-
-    group: str
-    units: int
-    fixed: int
 
 
 @dataclass(frozen=True)
@@ -137,7 +112,9 @@ def judge_independence(
         if min(p_values) < CERTAIN:
             break
         pair = [at_canonical_point(one, some.symmetry, SCALES) if is_canonical else one for one in (first, second)]
-        found.append(tuple(_in_any_order(pair[0], pair[1], some, seed, can_flip=is_canonical, has_many=has_many)))
+        found.append(
+            tuple(agreements_in_any_order(pair[0], pair[1], some, seed, can_flip=is_canonical, has_many=has_many))
+        )
         p_values.append(fixed_points_p_value(found[-1], favour=FAVOUR))
     num_tests = 1 + len(tests)
     p_value = min(1.0, max(num_tests * min(p_values), LEAST_REPORTED))
@@ -187,98 +164,7 @@ def _in_stored_order(
         yield Agreement(group.group.name, len(places), int((found == torch.arange(len(places))).sum()))
 
 
-def _in_any_order(
-    first: Mapping[str, Tensor],
-    second: Mapping[str, Tensor],
-    units: Units,
-    seed: int,
-    *,
-    can_flip: bool,
-    has_many: bool,
-) -> Iterator[Agreement]:
-    orders = {side: [group.group.name for group, _ in units.in_order(side)] for side in ("feeding", "reading")}
-    tested = [name for name in orders["feeding"] if name in set(orders["reading"])]
-    if has_many and len(tested) > MOST_GROUPS:
-        tested = [tested[number * len(tested) // MOST_GROUPS] for number in range(MOST_GROUPS)]
-    forward = _matchings(first, second, units, "feeding", seed, can_flip, tested)
-    backward = _matchings(first, second, units, "reading", seed + 1000, can_flip, tested)
-    for name in tested:
-        one, other = forward[name], backward[name]
-        yield Agreement(name, len(one), int(((one == other) & (one >= 0)).sum()))
-
-
-def _matchings(
-    first: Mapping[str, Tensor],
-    second: Mapping[str, Tensor],
-    units: Units,
-    side: str,
-    seed: int,
-    can_flip: bool,
-    tested: Sequence[str],
-) -> dict[str, Int[Tensor, " _"]]:
-    """Matches units of some groups by their own features, each in the order of the layers before."""
-    moved = dict(second)
-    found = {}
-    for number, (group, spans) in enumerate(units.in_order(side)):
-        blocks = features(first, moved, group, spans)
-        blocks = [replace(block, can_flip=block.can_flip and can_flip) for block in blocks]
-        if group.group.name in tested:
-            own = similarity([own_features(block) for block in blocks])
-            found[group.group.name] = best_match(own, seed + number)
-        move_units(moved, group.group, best_match(similarity(blocks), seed + number))
-        if can_flip:
-            align_signs(first, moved, group.group, spans)
-    return found
-
-
 def least_p_value(found: Independence) -> float:
     """Returns the smallest p-value that networks with these units can have; 1 if no units are known."""
     whole = [Agreement(one.group, one.units, one.units) for one in found.stored]
     return min(1.0, found.num_tests * fixed_points_p_value(whole)) if whole else 1.0
-
-
-def fixed_points_p_value(agreements: Sequence[Agreement], *, favour: float | None = None) -> float:
-    """Returns the probability that independent permutations have at least as many fixed points in all.
-
-    Args:
-        agreements: One per permutation. Where some units have no partner, the p-value is an upper bound.
-        favour: As for `fixed_points_distribution`.
-
-    Example:
-        >>> round(fixed_points_p_value([Agreement("hidden", 3, 3)]) * 6, 6)  # one of the 6 permutations of 3 units
-        1.0
-    """
-    distribution = fixed_points_distribution([found.units for found in agreements], favour=favour)
-    return min(1.0, float(distribution[sum(found.fixed for found in agreements) :].sum()))
-
-
-def fixed_points_distribution(sizes: Sequence[int], *, favour: float | None = None) -> Float[np.ndarray, " counts"]:
-    """Returns the probability of each number of fixed points of independent permutations together.
-
-    Args:
-        sizes: Number of units of each permutation.
-        favour: None for uniform permutations. Otherwise the probability of a permutation is multiplied by a factor per
-            fixed point, which is drawn once per permutation from a gamma distribution of this shape and of mean one.
-
-    Example:
-        >>> fixed_points_distribution([2, 2]).round(6).tolist()
-        [0.25, 0.0, 0.5, 0.0, 0.25]
-    """
-    distribution = np.ones(1)
-    for size in sizes:
-        distribution = np.convolve(distribution, _fixed_points(size, favour))
-    return distribution
-
-
-@lru_cache(maxsize=1024)
-def _fixed_points(units: int, favour: float | None) -> Float[np.ndarray, " counts"]:
-    """Returns the probability of each number of fixed points of one permutation."""
-    counts = np.arange(min(units, 170) + 1)
-    signs = (-1.0) ** np.arange(_TERMS)
-    terms = np.array([sign * exp(-lgamma(i + 1)) for i, sign in enumerate(signs)]).cumsum()
-    uniform = np.array([exp(-lgamma(k + 1)) * terms[min(units - k, _TERMS - 1)] for k in counts])
-    if favour is None:
-        return uniform
-    factors = gammaincinv(favour, (np.arange(_FACTORS) + 0.5) / _FACTORS) / favour
-    favoured = uniform * factors[:, None] ** counts
-    return (favoured / favoured.sum(1, keepdims=True)).mean(0)

@@ -190,29 +190,78 @@ class Block:
 
 
 def features(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: UnitGroup, spans: Sequence[Span]
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    group: UnitGroup,
+    spans: Sequence[Span],
+    without: Sequence[tuple[Tensor, Tensor]] = (),
 ) -> tuple[Block, ...]:
     """Describes the units of two networks by their entries in some tensors, each tensor at one scale.
 
     Units that have channels are described by sums of squares over channels, whose order may differ.
+
+    Args:
+        first: Tensors of one network.
+        second: Tensors of the other network.
+        group: The units.
+        spans: Where the tensors hold them.
+        without: Entries of the units of both networks in other matrices (`matrix_rows`). What is parallel to them is
+            removed from the entries in matrices of as many columns.
     """
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {}
-    for span in [spans[i * len(spans) // MOST_SPANS] for i in range(MOST_SPANS)] if len(spans) > MOST_SPANS else spans:
-        if group.has_channels:
-            pair = tuple(_squares_of_channels(state, group.group, span) for state in (first, second))
-        else:
-            pair = tuple(unit_rows(state, group.group, span) for state in (first, second))
-        if _has_shared_mask(*pair):
+    for span in _some(spans):
+        pair = _entries(first, second, group, span)
+        if pair is None:
             continue
         owner = "" if group.has_channels else group.flipped_by.get(span, "")
-        for values, rows in zip(pair, found.setdefault(owner, ([], [])), strict=True):
-            values = values.nan_to_num(0.0, 0.0, 0.0)
-            values = values / values.abs().max().clamp_min(torch.finfo().tiny)  # squares of huge values overflow
-            rows.append(values / values.square().mean().sqrt().clamp_min(1e-20))
+        removed = [both for both in without if both[0].shape == pair[0].shape]
+        for number, (values, rows) in enumerate(zip(pair, found.setdefault(owner, ([], [])), strict=True)):
+            rows.append(_without(values, [both[number] for both in removed]))
     if not found:
         zeros = torch.zeros(group.size, 1, dtype=torch.float32)
         return (Block(zeros, zeros, False),)
     return tuple(Block(torch.cat(one, 1), torch.cat(other, 1), owner != "") for owner, (one, other) in found.items())
+
+
+def matrix_rows(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: UnitGroup, spans: Sequence[Span]
+) -> list[tuple[Float[Tensor, "units features"], Float[Tensor, "units features"]]]:
+    """Returns the entries of the units of two networks in each matrix, as `features` takes them."""
+    found = [_entries(first, second, group, span) for span in _some(spans)]
+    return [pair for pair in found if pair is not None and pair[0].shape[1] > 1]
+
+
+def _some(spans: Sequence[Span]) -> Sequence[Span]:
+    """Returns at most `MOST_SPANS`, at equal distances."""
+    return [spans[i * len(spans) // MOST_SPANS] for i in range(MOST_SPANS)] if len(spans) > MOST_SPANS else spans
+
+
+def _entries(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: UnitGroup, span: Span
+) -> tuple[Float[Tensor, "units features"], Float[Tensor, "units features"]] | None:
+    """Returns the entries of the units of two networks in one tensor, at one scale; None if a mask tells them apart."""
+    if group.has_channels:
+        one, other = (_squares_of_channels(state, group.group, span) for state in (first, second))
+    else:
+        one, other = (unit_rows(state, group.group, span) for state in (first, second))
+    return None if _has_shared_mask(one, other) else (_at_one_scale(one), _at_one_scale(other))
+
+
+def _at_one_scale(values: Float[Tensor, "units features"]) -> Float[Tensor, "units features"]:
+    values = values.nan_to_num(0.0, 0.0, 0.0)
+    values = values / values.abs().max().clamp_min(torch.finfo().tiny)  # squares of huge values overflow
+    return values / values.square().mean().sqrt().clamp_min(1e-20)
+
+
+def _without(
+    values: Float[Tensor, "units features"], others: Sequence[Float[Tensor, "units features"]]
+) -> Float[Tensor, "units features"]:
+    """Removes from each row what is parallel to the same row of other matrices, each without its mean row."""
+    if not others:
+        return values
+    values = values - values.mean(0)
+    directions, _ = torch.linalg.qr(torch.stack([other - other.mean(0) for other in others], -1))
+    return values - (directions @ (directions.mT @ values[..., None]))[..., 0]
 
 
 def _squares_of_channels(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Tensor, "units features"]:

@@ -1,6 +1,6 @@
 """The p-values of independent networks, and the distribution of fixed points."""
 
-from itertools import permutations
+from itertools import combinations, permutations
 from math import factorial
 
 import pytest
@@ -8,9 +8,10 @@ import torch
 from provenance.descendants import perceptron
 
 from sne import read_network
-from sne.provenance import independence
-from sne.provenance.independence import FAVOUR, Agreement, fixed_points_p_value, judge_independence
-from sne.provenance.units import SHARED_DIRECTIONS, Block, Units, best_match, own_features
+from sne.provenance import independence, two_matchings
+from sne.provenance.fixed_points import Agreement, fixed_points_p_value
+from sne.provenance.independence import FAVOUR, judge_independence
+from sne.provenance.units import SHARED_DIRECTIONS, Block, Units, _without, best_match, own_features
 from sne.symmetry import apply, sample, symmetry_of
 
 
@@ -58,6 +59,63 @@ def test_units_of_the_same_types_are_weaker_evidence_in_any_order():
     agreements = [Agreement("a", 8, 5), Agreement("b", 6, 3), Agreement("c", 4, 4), Agreement("d", 20, 7)]
     assert fixed_points_p_value(agreements) < 1e-7
     assert fixed_points_p_value(agreements, favour=FAVOUR) > 1e-6
+
+
+def tied_autoencoder(seed, *, is_rotated, inputs=60, units=48):
+    """An autoencoder of which the outgoing weights are the incoming ones, perhaps rotated, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    incoming, noise = torch.randn(2, units, inputs, generator=generator)
+    incoming = torch.linalg.qr(incoming.mT)[0].mT * 8  # units of one network learn different things
+    rotation = torch.linalg.qr(torch.randn(inputs, inputs, generator=torch.Generator().manual_seed(9)))[0]
+    outgoing = incoming @ rotation if is_rotated else incoming
+    state = {"0.weight": incoming, "0.bias": torch.randn(units, generator=generator)}
+    return state | {"2.weight": (outgoing + 0.5 * noise).mT.contiguous(), "2.bias": torch.zeros(inputs)}
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_independent_networks_whose_incoming_weights_foretell_the_outgoing_ones(is_rotated):
+    """As in autoencoders and denoisers: the two matchings agree, although nothing is in common."""
+    states = [tied_autoencoder(seed, is_rotated=is_rotated) for seed in range(6)]
+    units = units_of(states[0])
+    for one, other in combinations(states, 2):
+        found = judge_independence(one, other, units)
+        (agreement,) = found.twice
+        assert agreement.expected > 2
+        assert found.p_value is not None and found.p_value > 1e-3
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_permuted_children_whose_incoming_weights_foretell_the_outgoing_ones(is_rotated):
+    for seed in range(4):
+        state = tied_autoencoder(seed, is_rotated=is_rotated)
+        units = units_of(state)
+        generator = torch.Generator().manual_seed(seed)
+        child = {name: values + 0.5 * torch.randn(values.shape, generator=generator) for name, values in state.items()}
+        found = judge_independence(state, apply(sample(units.symmetry, seed=1, kinds=("permutation",)), child), units)
+        assert found.p_value is not None and found.p_value < 1e-20
+
+
+@pytest.mark.parametrize(("units", "mean", "least"), [(5, 2.0, 4), (6, 3.0, 5)])
+def test_agreement_that_is_expected_against_all_permutations(units, mean, least):
+    fixed = torch.tensor([sum(i == one for i, one in enumerate(order)) for order in permutations(range(units))])
+    factors = mean * torch.distributions.Gamma(4.0, 4.0).sample((50_000, 1)).double()
+    chances = factors**fixed / (factors**fixed).sum(1, keepdim=True)
+    found = fixed_points_p_value([Agreement("a", units, least, mean)], favour=4.0)
+    assert found == pytest.approx(float(chances[:, fixed >= least].sum(1).mean()), rel=0.03)
+
+
+def test_agreement_of_many_units_where_much_is_expected():
+    p_values = [fixed_points_p_value([Agreement("a", 4096, fixed, 1200.0)], favour=4.0) for fixed in (1200, 3000, 4000)]
+    assert p_values[0] > 0.1 and p_values[0] > p_values[1] > p_values[2] and p_values[2] < 1e-30
+
+
+def test_what_one_side_foretells_is_removed_from_the_other():
+    generator = torch.Generator().manual_seed(0)
+    values, other, third = torch.randn(3, 20, 12, generator=generator)
+    left = _without(values, [other, third])
+    torch.testing.assert_close((left * (other - other.mean(0))).sum(1), torch.zeros(20), atol=1e-5, rtol=0)
+    torch.testing.assert_close((left * (third - third.mean(0))).sum(1), torch.zeros(20), atol=1e-5, rtol=0)
+    assert _without(values, []) is values
 
 
 def test_p_values_of_independent_networks_are_no_smaller_than_uniform():
@@ -146,7 +204,7 @@ def test_networks_of_many_units_are_tested_by_a_part_of_them(monkeypatch):
     whole = judge_independence(first, moved, units)
     monkeypatch.setattr(independence, "MANY_UNITS", 100)
     found = judge_independence(first, moved, units)
-    assert len(whole.twice) == 20 and len(found.twice) == independence.MOST_GROUPS
+    assert len(whole.twice) == 20 and len(found.twice) == two_matchings.MOST_GROUPS
     assert all(agreement.fixed == agreement.units for agreement in found.twice)
     assert found.num_tests == 2 and found.p_value is not None and found.p_value < 1e-50
     independent = judge_independence(first, stranger, units).p_value

@@ -1,0 +1,214 @@
+"""Do units match by their incoming weights as they match by their outgoing ones? The test of units in any order."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sne.provenance.alignment import align_signs, move_units
+from sne.provenance.fixed_points import Agreement
+from sne.provenance.units import (
+    MOST_ASSIGNED,
+    UnitGroup,
+    Units,
+    best_match,
+    features,
+    matrix_rows,
+    own_features,
+    similarity,
+)
+from sne.symmetry.symmetry import Span
+
+MOST_GROUPS = 12
+"""Largest number of groups of units that are tested in any order in networks of many units, at equal distances."""
+
+MOST_ROWS = 256
+"""Largest number of units of the first network by which the resemblance of the two sides is measured."""
+
+CHANCE = 3.0
+"""Correlations up to so many standard deviations of independent values are taken for chance."""
+
+ALLOWED = 0.15
+"""Share of the units that is expected to agree, per unit of resemblance, once what one side foretells is removed."""
+
+ALLOWED_UNCORRECTED = 2.0
+"""The same where it is not removed, because the groups are too large."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The units of two networks, described by what feeds them or by what reads them.
+
+    Args:
+        first: Tensors of the first network.
+        second: Tensors of the second network, with the units on all other axes in the order of the first one.
+        group: The units.
+        spans: Where they are fed, or read.
+        can_flip: Whether units may have other signs.
+        seed: Seed of the order in which equal units are matched.
+    """
+
+    first: Mapping[str, Tensor]
+    second: Mapping[str, Tensor]
+    group: UnitGroup
+    spans: Sequence[Span]
+    can_flip: bool
+    seed: int
+
+    def similar(self, without: Sequence[tuple[Tensor, Tensor]] = ()) -> Float[Tensor, "units units"]:
+        """Returns the similarity of each unit of one network to each of the other, by what goes beyond their types.
+
+        Args:
+            without: Directions that are removed from the features of each unit, for both networks (`matrix_rows`).
+        """
+        blocks = features(self.first, self.second, self.group, self.spans, without)
+        return similarity([own_features(replace(block, can_flip=block.can_flip and self.can_flip)) for block in blocks])
+
+    def matrices(self) -> list[tuple[Tensor, Tensor]]:
+        """Returns the entries of the units of both networks in each matrix."""
+        return matrix_rows(self.first, self.second, self.group, self.spans)
+
+    def match(self, similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"]:
+        """Matches the units by their similarity."""
+        return best_match(similar, self.seed)
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """A matching of units, and some rows of the similarities behind it."""
+
+    match: Int[Tensor, " units"]
+    rows: Float[Tensor, "rows units"]
+
+
+def agreements_in_any_order(
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    units: Units,
+    seed: int,
+    *,
+    can_flip: bool,
+    has_many: bool,
+) -> Iterator[Agreement]:
+    """Matches units by incoming weights, going forward, and by outgoing weights, going back, and compares.
+
+    The two matchings rest on different weights. In networks that map a space to itself, such as autoencoders, the
+    incoming weights of a unit nevertheless foretell its outgoing ones, in independent networks, too. Where similarities
+    by the two sides are correlated beyond chance over units that neither matching joins, what the incoming weights
+    foretell is therefore removed from the outgoing ones, and more agreement is expected (`Agreement.expected`).
+    Descendants stay recognisable: the correlation of their other units is that of different units of one network.
+
+    Args:
+        first: Tensors of one network.
+        second: Tensors of the other network.
+        units: Their hidden units.
+        seed: Seed of the order in which equal units are matched.
+        can_flip: Whether units may have other signs.
+        has_many: Whether at most `MOST_GROUPS` groups are tested.
+    """
+    orders = {side: [group.group.name for group, _ in units.in_order(side)] for side in ("feeding", "reading")}
+    tested = [name for name in orders["feeding"] if name in set(orders["reading"])]
+    if has_many and len(tested) > MOST_GROUPS:
+        tested = [tested[number * len(tested) // MOST_GROUPS] for number in range(MOST_GROUPS)]
+
+    def sides(side: str, names: Collection[str]) -> Iterator[tuple[str, Side]]:
+        return _sides(first, second, units, side, seed + 1000 * (side == "reading"), names, can_flip=can_flip)
+
+    forward = {name: _matched(side) for name, side in sides("feeding", tested)}
+    backward = {name: _matched(side) for name, side in sides("reading", tested)}
+    found = {name: _agreement(name, forward[name], backward[name]) for name in tested}
+    foretold = [name for name in tested if found[name].expected > 1 and found[name].units <= MOST_ASSIGNED]
+    if foretold:
+        incoming = {name: (side.similar(), side.matrices()) for name, side in sides("feeding", foretold)}
+        for name, side in sides("reading", foretold):
+            similar, matrices = incoming.pop(name)
+            corrected = _without_foretold(side.similar(matrices), similar, forward[name].match, side)
+            fixed = _num_fixed(forward[name].match, side.match(corrected))
+            found[name] = replace(found[name], fixed=min(fixed, found[name].fixed))
+    yield from found.values()
+
+
+def _sides(
+    first: Mapping[str, Tensor],
+    second: Mapping[str, Tensor],
+    units: Units,
+    side: str,
+    seed: int,
+    names: Collection[str],
+    *,
+    can_flip: bool,
+) -> Iterator[tuple[str, Side]]:
+    """Yields the groups of some names, each with the units of the groups before it in a common order.
+
+    A side has to be used before the next one is taken.
+    """
+    moved = dict(second)
+    left = set(names)
+    for number, (group, spans) in enumerate(units.in_order(side)):
+        if group.group.name in left:
+            yield group.group.name, Side(first, moved, group, spans, can_flip, seed + number)
+            left.remove(group.group.name)
+        if not left:
+            return
+        blocks = [
+            replace(block, can_flip=block.can_flip and can_flip) for block in features(first, moved, group, spans)
+        ]
+        move_units(moved, group.group, best_match(similarity(blocks), seed + number))
+        if can_flip:
+            align_signs(first, moved, group.group, spans)
+
+
+def _matched(side: Side) -> _Matched:
+    similar = side.similar()
+    size = len(similar)
+    rows = torch.arange(min(size, MOST_ROWS)) * size // min(size, MOST_ROWS)
+    return _Matched(side.match(similar), similar[rows].clone())
+
+
+def _agreement(name: str, one: _Matched, other: _Matched) -> Agreement:
+    """Compares two matchings, and says how many fixed points the resemblance of the two sides lets expect."""
+    size = len(one.match)
+    rows = torch.arange(len(one.rows)) * size // len(one.rows)
+    apart = _apart(len(rows), size, one.match[rows], other.match[rows])
+    excess = _correlation(one.rows[apart], other.rows[apart]) - CHANCE / (len(rows) * size) ** 0.5
+    share = max(0.0, excess) * (ALLOWED if size <= MOST_ASSIGNED else ALLOWED_UNCORRECTED)
+    return Agreement(name, size, _num_fixed(one.match, other.match), 1 + min(1.0, share) * size)
+
+
+def _num_fixed(one: Int[Tensor, " units"], other: Int[Tensor, " units"]) -> int:
+    return int(((one == other) & (one >= 0)).sum())
+
+
+def _apart(rows: int, size: int, *matches: Int[Tensor, " rows"]) -> Bool[Tensor, "rows size"]:
+    """Returns which units of one network and of the other no matching joins."""
+    apart = torch.ones(rows, size, dtype=torch.bool)
+    for match in matches:
+        joined = match >= 0
+        apart[torch.arange(rows)[joined], match[joined]] = False
+    return apart
+
+
+def _correlation(one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> float:
+    if len(one) < 3:
+        return 0.0
+    one, other = one - one.mean(), other - other.mean()
+    return float((one * other).sum() / (one.norm() * other.norm()).clamp_min(1e-20))
+
+
+def _without_foretold(
+    similar: Float[Tensor, "units units"],
+    foretelling: Float[Tensor, "units units"],
+    match: Int[Tensor, " units"],
+    side: Side,
+) -> Float[Tensor, "units units"]:
+    """Removes from similarities by one side what those by the other side foretell of units that are not matched."""
+    size = len(similar)
+    apart = _apart(size, size, match, side.match(similar))
+    if int(apart.sum()) < 3:
+        return similar
+    given, values = foretelling[apart], similar[apart]
+    given = given - given.mean()
+    slope = float((given * values).sum() / given.square().sum().clamp_min(1e-20))
+    return similar - max(slope, 0.0) * foretelling
