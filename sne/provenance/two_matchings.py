@@ -11,6 +11,7 @@ from sne.provenance.alignment import align_signs, move_units
 from sne.provenance.fixed_points import Agreement
 from sne.provenance.units import (
     MOST_ASSIGNED,
+    Block,
     UnitGroup,
     Units,
     best_match,
@@ -57,14 +58,14 @@ class Side:
     can_flip: bool
     seed: int
 
-    def similar(self, without: Sequence[tuple[Tensor, Tensor]] = ()) -> Float[Tensor, "units units"]:
-        """Returns the similarity of each unit of one network to each of the other, by what goes beyond their types.
+    def blocks(self, without: Sequence[tuple[Tensor, Tensor]] = ()) -> list[Block]:
+        """Returns the features of the units.
 
         Args:
             without: Directions that are removed from the features of each unit, for both networks (`matrix_rows`).
         """
-        blocks = features(self.first, self.second, self.group, self.spans, without)
-        return similarity([own_features(replace(block, can_flip=block.can_flip and self.can_flip)) for block in blocks])
+        found = features(self.first, self.second, self.group, self.spans, without)
+        return [replace(block, can_flip=block.can_flip and self.can_flip) for block in found]
 
     def matrices(self) -> list[tuple[Tensor, Tensor]]:
         """Returns the entries of the units of both networks in each matrix."""
@@ -113,18 +114,21 @@ def agreements_in_any_order(
     if has_many and len(tested) > MOST_GROUPS:
         tested = [tested[number * len(tested) // MOST_GROUPS] for number in range(MOST_GROUPS)]
 
-    def sides(side: str, names: Collection[str]) -> Iterator[tuple[str, Side]]:
+    def sides(side: str, names: Collection[str]) -> Iterator[tuple[str, Side, Sequence[Block]]]:
         return _sides(first, second, units, side, seed + 1000 * (side == "reading"), names, can_flip=can_flip)
 
-    forward = {name: _matched(side) for name, side in sides("feeding", tested)}
-    backward = {name: _matched(side) for name, side in sides("reading", tested)}
+    forward = {name: _matched(side, blocks) for name, side, blocks in sides("feeding", tested)}
+    backward = {name: _matched(side, blocks) for name, side, blocks in sides("reading", tested)}
     found = {name: _agreement(name, forward[name], backward[name]) for name in tested}
     foretold = [name for name in tested if found[name].expected > 1 and found[name].units <= MOST_ASSIGNED]
     if foretold:
-        incoming = {name: (side.similar(), side.matrices()) for name, side in sides("feeding", foretold)}
-        for name, side in sides("reading", foretold):
+        incoming = {
+            name: (_own_similarity(blocks), side.matrices()) for name, side, blocks in sides("feeding", foretold)
+        }
+        for name, side, _ in sides("reading", foretold):
             similar, matrices = incoming.pop(name)
-            corrected = _without_foretold(side.similar(matrices), similar, forward[name].match, side)
+            left = _own_similarity(side.blocks(matrices))
+            corrected = _without_foretold(left, similar, forward[name].match, side)
             fixed = _num_fixed(forward[name].match, side.match(corrected))
             found[name] = replace(found[name], fixed=min(fixed, found[name].fixed))
     yield from found.values()
@@ -139,29 +143,33 @@ def _sides(
     names: Collection[str],
     *,
     can_flip: bool,
-) -> Iterator[tuple[str, Side]]:
-    """Yields the groups of some names, each with the units of the groups before it in a common order.
+) -> Iterator[tuple[str, Side, Sequence[Block]]]:
+    """Yields the groups of some names with their features, with the units of the groups before in a common order.
 
     A side has to be used before the next one is taken.
     """
     moved = dict(second)
     left = set(names)
     for number, (group, spans) in enumerate(units.in_order(side)):
+        here = Side(first, moved, group, spans, can_flip, seed + number)
+        blocks = here.blocks()
         if group.group.name in left:
-            yield group.group.name, Side(first, moved, group, spans, can_flip, seed + number)
+            yield group.group.name, here, blocks
             left.remove(group.group.name)
         if not left:
             return
-        blocks = [
-            replace(block, can_flip=block.can_flip and can_flip) for block in features(first, moved, group, spans)
-        ]
-        move_units(moved, group.group, best_match(similarity(blocks), seed + number))
+        move_units(moved, group.group, here.match(similarity(blocks)))
         if can_flip:
             align_signs(first, moved, group.group, spans)
 
 
-def _matched(side: Side) -> _Matched:
-    similar = side.similar()
+def _own_similarity(blocks: Sequence[Block]) -> Float[Tensor, "units units"]:
+    """Returns the similarity of each unit of one network to each of the other, by what goes beyond their types."""
+    return similarity([own_features(block) for block in blocks])
+
+
+def _matched(side: Side, blocks: Sequence[Block]) -> _Matched:
+    similar = _own_similarity(blocks)
     size = len(similar)
     rows = torch.arange(min(size, MOST_ROWS)) * size // min(size, MOST_ROWS)
     return _Matched(side.match(similar), similar[rows].clone())

@@ -47,6 +47,7 @@ def test_favoured_agreement_against_all_permutations(size):
     fixed = torch.tensor([sum(i == one for i, one in enumerate(order)) for order in permutations(range(size))])
     factors = torch.distributions.Gamma(4.0, 4.0).sample((200_000, 1)).double()
     chances = factors**fixed / (factors**fixed).sum(1, keepdim=True)
+    found = 1.0
     for least in range(size + 1):
         expected = float(chances[:, fixed >= least].sum(1).mean())
         found = fixed_points_p_value([Agreement("a", size, least)], favour=4.0)
