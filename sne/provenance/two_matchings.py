@@ -28,7 +28,7 @@ MOST_GROUPS = 12
 MOST_ROWS = 256
 """Largest number of units of the first network by which the resemblance of the two sides is measured."""
 
-CHANCE = 3.0
+CHANCE = 5.0
 """Correlations up to so many standard deviations of independent values are taken for chance."""
 
 ALLOWED = 0.15
