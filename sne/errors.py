@@ -6,59 +6,76 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 
-class SneError(ValueError):
-    """Base class of all errors raised by sne: one line that says what came, what was expected, and where."""
-
-
 @dataclass(frozen=True)
 class Remedy:
-    """An argument with which a checkpoint can be read. Commands have an option of the same name.
+    """An argument with which a call that failed can succeed. Commands have an option of the same name.
 
     Args:
         name: Name of the argument.
-        value: Its value; True for an option without value.
+        value: Its value; True for an option without value, None if the user has to choose one.
         effect: What the argument does, as the verb of a sentence.
 
     Example:
         >>> str(Remedy("select", "ema", "reads one of them"))
         "select='ema' reads one of them"
+        >>> str(Remedy("path_column", None, "chooses one"))
+        'path_column chooses one'
     """
 
     name: str
-    value: str | bool
+    value: str | bool | None
     effect: str
 
     def __str__(self) -> str:
-        return f"{self.name}={self.value!r} {self.effect}"
+        return f"{self.name} {self.effect}" if self.value is None else f"{self.name}={self.value!r} {self.effect}"
+
+
+class SneError(ValueError):
+    """Base class of all errors raised by sne: one line that says what came, what was expected, and where.
+
+    Args:
+        text: That line, without the remedies.
+        *remedies: Arguments that would help, each of them alone; the line ends with them.
+
+    Example:
+        >>> str(SneError("out: holds a predictor", Remedy("overwrite", True, "replaces it")))
+        'out: holds a predictor; overwrite=True replaces it'
+    """
+
+    def __init__(self, text: str = "", *remedies: Remedy):
+        self.text = text
+        self.remedies = remedies
+        super().__init__(f"{text}; {' or '.join(map(str, remedies))}" if remedies else text)
 
 
 class CheckpointError(SneError):
-    """A checkpoint cannot be read whole: one line, "file: reason", and the remedy if there is one.
+    """A checkpoint cannot be read whole: one line, "file: reason", and what would help if anything does.
 
     Args:
         file: The file, the folder, or the name of the object that was read, as its text names it.
         reason: What came, and what was expected.
-        remedy: Argument with which it can be read.
+        *remedies: Arguments with which it can be read.
     """
 
-    def __init__(self, file: object, reason: str, remedy: Remedy | None = None):
+    def __init__(self, file: object, reason: str, *remedies: Remedy):
         self.file = str(file)
         self.reason = " ".join(reason.split())
-        self.remedy = remedy
-        super().__init__(f"{self.file}: {self.reason}" + (f"; {remedy}" if remedy is not None else ""))
+        super().__init__(f"{self.file}: {self.reason}", *remedies)
 
-    def __reduce__(self) -> tuple[type["CheckpointError"], tuple[str, str, Remedy | None]]:
-        return type(self), (self.file, self.reason, self.remedy)
+    def __reduce__(self) -> tuple[type["CheckpointError"], tuple[str | Remedy, ...]]:
+        return type(self), (self.file, self.reason, *self.remedies)
 
 
 def reason_of(error: Exception) -> str:
-    """Returns why something failed in one line, without the file and the remedy that a `CheckpointError` names.
+    """Returns why something failed in one line, without its remedies and without the file of a `CheckpointError`.
 
     Example:
         >>> reason_of(CheckpointError("net.pt", "has NaN", Remedy("allow_nonfinite", True, "leaves them out")))
         'has NaN'
     """
-    return error.reason if isinstance(error, CheckpointError) else " ".join(str(error).split())
+    if isinstance(error, CheckpointError):
+        return error.reason
+    return " ".join((error.text if isinstance(error, SneError) else str(error)).split())
 
 
 class RemoteError(CheckpointError):

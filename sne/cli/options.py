@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from sne.cli.sizes import parse_bytes, parse_weights
-from sne.errors import CheckpointError, SneError
+from sne.errors import Remedy, SneError
 
 Files = Annotated[
     list[str],
@@ -148,14 +148,15 @@ def knows_its_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def told(error: Exception) -> str:
     """Returns the text of an error in one line; what would help is named as an option, if the command has it."""
-    text = str(error)
-    remedy = error.remedy if isinstance(error, CheckpointError) else None
-    if isinstance(error, CheckpointError) and remedy is not None:
-        text = f"{error.file}: {error.reason}"
-        if remedy.name in _OPTIONS.get():
-            value = "" if remedy.value is True else f" {shlex.quote(str(remedy.value))}"
-            text += f"; --{remedy.name.replace('_', '-')}{value} {remedy.effect}"
-    return " ".join(text.split())
+    if not isinstance(error, SneError):
+        return " ".join(str(error).split())
+    options = [_as_option(remedy) for remedy in error.remedies if remedy.name in _OPTIONS.get()]
+    return " ".join((f"{error.text}; {' or '.join(options)}" if options else error.text).split())
+
+
+def _as_option(remedy: Remedy) -> str:
+    value = "" if remedy.value in (True, None) else f" {shlex.quote(str(remedy.value))}"
+    return f"--{remedy.name.replace('_', '-')}{value} {remedy.effect}"
 
 
 def split_list(text: str) -> tuple[str, ...]:

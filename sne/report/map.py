@@ -99,7 +99,7 @@ def write_map(
     if edges is not None:
         found = read_edges(edges, data)
     elif lineage or (lineage is None and len(data) <= MOST_COMPARED and not _has_zoo_or_table(sources)):
-        say(f"seeking parents and children of {counted(len(data), 'network')}; --no-lineage leaves that out")
+        say(f"seeking parents and children of {counted(len(data), 'network')}; a map without lineage needs none")
         found = _sought(sources, data, errors, choose_executor, on_progress)
     else:
         found = ()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sne.errors import TrainingError, ZooError, counted
+from sne.errors import Remedy, TrainingError, ZooError, counted
 from sne.metrics import is_missing
 from sne.predictors import Predictor, Property, decide, scores
 from sne.predictors.figures import Figures
@@ -148,7 +148,7 @@ def evaluate(
     if twins:
         warnings.append(
             f"{twins} of {len(rows)} networks are twins of training networks: same index and hyper-parameters, other "
-            f"images{'; --split test measures the others only' if piece == 'all' else ''}"
+            f"images{'; the split test has only the others' if piece == 'all' else ''}"
         )
     properties, reasons = _measurable(predictor, zoo)
     warnings += reasons
@@ -283,7 +283,7 @@ def rows_to_evaluate(predictor: Predictor, zoo: Zoo, piece: str | None) -> tuple
     if piece == "all":
         rows = np.arange(len(zoo))
     elif split is None:
-        raise TrainingError(f"{zoo.path}: has no split.json; give --split all")
+        raise TrainingError(f"{zoo.path}: has no split.json", Remedy("split", "all", "measures all of its networks"))
     else:
         rows = split.rows(zoo.runs, piece)
     if not has_seen_zoo or own_split is None:

@@ -13,7 +13,7 @@ import torch
 
 from sne import __version__
 from sne.encoders import NetworkEncoder
-from sne.errors import TrainingError
+from sne.errors import Remedy, TrainingError
 from sne.predictors import Predictor
 from sne.predictors.experts.state import FOLDER
 from sne.predictors.folder import CONFIG
@@ -21,6 +21,8 @@ from sne.training.plan import Plan
 from sne.work import check_can_write
 from sne.zoo import Zoo
 from sne.zoo.store.folder import INDEX
+
+REPLACE = Remedy("overwrite", True, "replaces it")
 
 
 def is_finished(folder: Path) -> bool:
@@ -49,9 +51,9 @@ def begin_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     if overwrite:
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     elif (folder / FOLDER).is_dir() and not resume:
-        raise TrainingError(f"{folder}: holds an unfinished training; give --resume or --overwrite")
+        raise TrainingError(f"{folder}: holds an unfinished training", Remedy("resume", True, "continues it"), REPLACE)
     elif is_finished(folder):
-        raise TrainingError(f"{folder}: holds a finished predictor; give --overwrite to replace it")
+        raise TrainingError(f"{folder}: holds a finished predictor", REPLACE)
     check_can_write(folder / CONFIG)
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
 
@@ -81,12 +83,11 @@ def load_finished(folder: Path, plan: Plan, encoder: type[NetworkEncoder]) -> Pr
     for name, value in now.items():
         if then.get(name) != value:
             raise TrainingError(
-                f"{folder}: the finished predictor was trained with {name} {then.get(name)!r}, not {value!r}; "
-                "give --overwrite to replace it"
+                f"{folder}: the finished predictor was trained with {name} {then.get(name)!r}, not {value!r}", REPLACE
             )
     if not is_training_zoo(predictor, plan.zoo):
         raise TrainingError(
-            f"{folder}: the finished predictor was trained on another zoo than {plan.zoo.path}; give --overwrite"
+            f"{folder}: the finished predictor was trained on another zoo than {plan.zoo.path}", REPLACE
         )
     return predictor
 

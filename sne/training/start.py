@@ -13,7 +13,7 @@ from sne.errors import TrainingError
 from sne.predictors import Predictor, Property, TrainingSettings
 from sne.predictors.experts import Examples, Start, without_memory
 from sne.predictors.experts.start import mean_leaves
-from sne.predictors.pretrained import packaged_predictors
+from sne.predictors.pretrained import DEFAULT, packaged_predictors
 
 PACKAGED_START = "packaged"
 """Name of the packaged predictor as a start."""
@@ -145,7 +145,7 @@ def _why_not_packaged(uses_start: bool, num_labels: int, make_encoder: Callable[
         return "no predictor is part of this installation"
     if num_labels > MOST_LABELS:
         enough = f"{num_labels} labels, more than {MOST_LABELS}, are enough to learn from"
-        return f"{enough}; --start default uses it anyway"
+        return f"{enough}; it is used anyway if the start is {DEFAULT!r}"
     if _differences(Predictor.from_pretrained().encoder, make_encoder):
         return "the packaged predictor reads networks in another way"
     return ""

@@ -63,7 +63,7 @@ def test_another_zoo_is_evaluated_whole_against_baselines_of_the_training_zoo(sn
     assert (summary["split"], summary["n"], summary["seen"]) == ("all", 12, 0)
     assert set(summary["properties"]["test_accuracy"]) == {"sne", "mean"}
     result = sne_command("evaluate", predictor_path, other, "--split", "test")
-    assert result.status == 2 and "has no split.json; give --split all" in result.err
+    assert result.status == 2 and "has no split.json; --split all measures all of its networks" in result.err
 
 
 def test_twins_of_networks_learned_from_are_told(sne_command, predictor_path, zoo_path, tmp_path):
@@ -72,7 +72,7 @@ def test_twins_of_networks_learned_from_are_told(sne_command, predictor_path, zo
     summary = result.json()[-1]
     assert (summary["split"], summary["n"], summary["seen"], summary["twins"]) == ("all", 60, 0, 48)
     assert "48 of 60 networks are twins of training networks" in result.err
-    assert "--split test measures the others only" in result.err
+    assert "the split test has only the others" in result.err
     result = sne_command("evaluate", predictor_path, other, "--json", "--split", "test")
     assert (result.json()[-1]["n"], result.json()[-1]["twins"]) == (12, 0) and "twins" not in result.err
     own = sne_command("evaluate", predictor_path, zoo_path, "--json", "--split", "all").json()[-1]

@@ -50,7 +50,7 @@ def test_commands_name_options_and_functions_name_arguments(tmp_path, sne_comman
     with pytest.raises(sne.CheckpointError) as told:
         sne.encode(tmp_path / "nan.pt")
     assert str(told.value) == f"{counted}; allow_nonfinite=True leaves that layer out"
-    assert pickle.loads(pickle.dumps(told.value)).remedy == told.value.remedy is not None
+    assert pickle.loads(pickle.dumps(told.value)).remedies == told.value.remedies != ()
     for command, remedy in (("predict", "; --allow-nonfinite leaves that layer out"), ("lineage", "")):
         assert sne_command(command, tmp_path / "nan.pt").err == f"sne: {counted}{remedy}\n"
     listed = f"{tmp_path}/two.pt: a list of 2 networks: 0, 1"

@@ -82,7 +82,7 @@ def test_one_bad_cell_writes_nothing(sne_zoo, mine: Path, tmp_path: Path, cell: 
 def test_path_column(sne_zoo, mine: Path, tmp_path: Path):
     (mine / "zoo.csv").write_text("model,init,score\nnet0.pt,net2.pt,1\nnet1.pt,net3.pt,0.5\n")
     result = sne_zoo("import", "folder", mine, tmp_path / "zoo", status=2)
-    assert "the columns model, init all name files; choose one with --path-column" in result.err
+    assert "the columns model, init all name files; --path-column chooses one" in result.err
     sne_zoo("import", "folder", mine, tmp_path / "zoo", "--path-column", "Model")
     assert Zoo.open(tmp_path / "zoo").ids == ["net0.pt", "net1.pt"]
 

@@ -57,7 +57,7 @@ def test_merge_and_append(sne_zoo, first: Path, second: Path, tmp_path: Path):
     assert Zoo.open(first).ids == Zoo.open(tmp_path / "both").ids
     before = contents(first)
     result = sne_zoo("append", first, second, status=2)
-    assert "--prefix" in result.err and contents(first) == before
+    assert "; --prefix puts the name of the folder before ids and runs" in result.err and contents(first) == before
     assert json.loads(sne_zoo("append", first, second, "--prefix", "--json").out)["networks"] == 18
 
 

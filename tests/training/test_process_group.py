@@ -107,7 +107,7 @@ def test_more_processes_than_devices_are_told(monkeypatch):
     assert not is_first_process()
     with (
         pytest.raises(
-            TrainingError, match=r"process 2 of this machine has no CUDA device, there are 1: .* 1, or train"
+            TrainingError, match=r"process 2 of this machine has no CUDA device, there are 1: .* 1; device='cpu' trains"
         ),
         joined_processes(torch.device("cuda")),
     ):

@@ -132,10 +132,10 @@ def test_another_zoo_is_refused(zoo_path, tmp_path):
 def test_an_unfinished_training_is_not_lost_by_accident(zoo_path, tmp_path):
     zoo = stop_midway(zoo_path, tmp_path / "p", SMALL)
     arguments = dict(split=zoo.split, encoder=StoppingEncoder, settings=SMALL, out=tmp_path / "p")
-    with pytest.raises(TrainingError, match="unfinished training; give --resume or --overwrite"):
+    with pytest.raises(TrainingError, match="unfinished training; resume=True continues it or overwrite=True replaces"):
         fit(zoo, ["test_accuracy"], **arguments)
     fit(zoo, ["test_loss"], **arguments, overwrite=True)
-    with pytest.raises(TrainingError, match="finished predictor; give --overwrite"):
+    with pytest.raises(TrainingError, match="finished predictor; overwrite=True replaces it"):
         fit(zoo, ["test_accuracy"], **arguments)
 
 

@@ -179,7 +179,7 @@ class UnpackedTensors(StoredTensors):
         try:
             yield
         except CheckpointError as error:
-            raise CheckpointError(self._shown, error.reason, error.remedy) from error
+            raise CheckpointError(self._shown, error.reason, *error.remedies) from error
 
 
 @contextmanager

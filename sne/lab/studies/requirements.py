@@ -30,7 +30,7 @@ def check_extras(methods: Iterable[Method] = (), *, has_plots: bool = False, has
     if has_plots:
         users.setdefault(PLOTS, []).append("the plots of reports")
     if has_ray:
-        users.setdefault(RAY, []).append("--ray")
+        users.setdefault(RAY, []).append("a Ray cluster")
     for method in methods:
         if method.source in METHOD_EXTRAS:
             users.setdefault(METHOD_EXTRAS[method.source], []).append(method.name)

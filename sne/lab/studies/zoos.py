@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sne.errors import StudyError
+from sne.errors import Remedy, StudyError
 from sne.lab.studies.study import StudyTask, ZooNeed
 from sne.making import FAMILIES, Settings, load_images
 from sne.making.families.overriding import override
@@ -197,8 +197,8 @@ def find_images(name: str, folder: Path | None, made: Path) -> str:
     chosen = folder or (Path(os.environ[FOLDER_VARIABLE]) if os.environ.get(FOLDER_VARIABLE) else None)
     if chosen is None:
         raise StudyError(
-            f"the study needs {name}.npz: give the folder that contains it as --images DIR or in the environment "
-            f"variable {FOLDER_VARIABLE}"
+            f"the study needs {name}.npz, and the environment variable {FOLDER_VARIABLE} names no folder of it",
+            Remedy("images", None, "names one"),
         )
     path = chosen / f"{name}.npz"
     if not path.is_file():

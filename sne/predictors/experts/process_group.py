@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from sne.errors import TrainingError
+from sne.errors import Remedy, TrainingError
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -132,7 +132,8 @@ def joined_processes(device: torch.device) -> Iterator[tuple[ProcessGroup, torch
         if local >= torch.cuda.device_count():
             raise TrainingError(
                 f"process {local + 1} of this machine has no CUDA device, there are {torch.cuda.device_count()}: "
-                f"give torchrun --nproc-per-node {torch.cuda.device_count()}, or train with --device cpu"
+                f"give torchrun --nproc-per-node {torch.cuda.device_count()}",
+                Remedy("device", "cpu", "trains without any"),
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)

@@ -13,11 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from sne.errors import TrainingError
+from sne.errors import Remedy, TrainingError
 from sne.work import write_atomically
 
 DIGESTS = {"zoo": "the networks or labels of the zoo", "split": "the split", "symmetries": "the symmetries of the zoo"}
 """Entries of a run's fingerprint that are digests, and what they stand for."""
+START_AGAIN = Remedy("overwrite", True, "starts again")
 FOLDER = ".training"
 """Folder for saved states, inside the predictor's folder; it is there while a training is unfinished."""
 
@@ -152,7 +153,7 @@ class StateStore:
             )
             before = dict(values["fingerprint"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError) as error:
-            raise TrainingError(f"{path}: damaged ({error}); start again without --resume") from None
+            raise TrainingError(f"{path}: damaged ({error})", START_AGAIN) from None
         for key in sorted(before.keys() | self._fingerprint.keys()):
             then, now = before.get(key), self._fingerprint.get(key)
             if then != now:
@@ -160,8 +161,7 @@ class StateStore:
                 if key in DIGESTS:
                     change = f"{DIGESTS[key]} changed since it began"
                 raise TrainingError(
-                    f"{path.parent.parent}: cannot resume, {change}; "
-                    "give what was given before, or start again with --overwrite"
+                    f"{path.parent.parent}: cannot resume, {change}; give what was given before", START_AGAIN
                 )
         return state
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sne.errors import ZooError, counted
+from sne.errors import Remedy, ZooError, counted
 from sne.zoo.importing.contract import ColumnUse
 from sne.zoo.importing.tables import Column, CsvTable
 from sne.zoo.store.columns import HYPERPARAMETER_PREFIX, RESERVED, some
@@ -126,12 +126,13 @@ def _find_path_column(table: CsvTable, share_of_files: ShareOfFiles, candidates:
     if named or len(holding) == 1:
         return (named or holding)[0]
     if holding:
-        raise ZooError(f"{table.path}: the columns {', '.join(holding)} all name files; choose one with --path-column")
+        remedy = Remedy("path_column", None, "chooses one")
+        raise ZooError(f"{table.path}: the columns {', '.join(holding)} all name files", remedy)
     if usual and usual[0].lower() == _PATHS[0]:
         return usual[0]
     raise ZooError(
-        f"{table.path}: no column names files in {table.path.parent}; it has {', '.join(table.names)}; choose one with "
-        "--path-column, its entries are paths relative to the CSV"
+        f"{table.path}: no column names files in {table.path.parent}; it has {', '.join(table.names)}",
+        Remedy("path_column", None, "chooses one, whose entries are paths relative to the CSV"),
     )
 
 

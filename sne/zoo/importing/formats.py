@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from sne.errors import ZooError, counted
+from sne.errors import Remedy, ZooError, counted
 from sne.zoo.importing.column_roles import ColumnChoice
 from sne.zoo.importing.contract import Checkpoint, ColumnUse, Format
 from sne.zoo.importing.folder import find_folder
@@ -110,8 +110,8 @@ def _format(form: str, choice: ColumnChoice) -> Format:
 
 
 def _bad_checkpoints(source: Path | str, bad: int, count: int) -> ZooError:
-    hint = "" if bad == count else "; --skip-bad leaves them out"
-    return ZooError(f"{bad} of {counted(count, 'checkpoint')} of {source} cannot be imported{hint}")
+    remedies = () if bad == count else (Remedy("skip_bad", True, "leaves them out"),)
+    return ZooError(f"{bad} of {counted(count, 'checkpoint')} of {source} cannot be imported", *remedies)
 
 
 def _add(writer: ZooWriter, one: Checkpoint) -> None:

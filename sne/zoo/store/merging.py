@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from torch import Tensor
 
-from sne.errors import ZooError
+from sne.errors import Remedy, ZooError
 from sne.zoo.store.columns import join_tables
 from sne.zoo.store.layout import Layout
 from sne.zoo.store.shards import SHARD_BYTES, checksum
@@ -18,6 +18,7 @@ from sne.zoo.store.writing import ZooWriter
 from sne.zoo.store.zoo import Zoo
 
 Progress = Callable[[int, int], None]
+PREFIX = Remedy("prefix", True, "puts the name of the folder before ids and runs")
 
 
 def merge(
@@ -147,19 +148,13 @@ def _check(sources: Sequence[_Source]) -> None:
     for source in sources:
         for name in source.table["id"].to_pylist():
             if name in first:
-                raise ZooError(
-                    f"{source.where}: the id {name!r} is in {first[name]} too; --prefix puts the name of the folder "
-                    "before ids and runs"
-                )
+                raise ZooError(f"{source.where}: the id {name!r} is in {first[name]} too", PREFIX)
             first[name] = source.where
         pairs = dict(zip(source.table["run"].to_pylist(), source.table["family"].to_pylist(), strict=True))
         for run, family in pairs.items():
             other, where = families.setdefault(run, (family, source.where))
             if other != family:
-                raise ZooError(
-                    f"{source.where}: the run {run!r} is of family {family}, in {where} of {other}; --prefix puts the "
-                    "name of the folder before ids and runs"
-                )
+                raise ZooError(f"{source.where}: the run {run!r} is of family {family}, in {where} of {other}", PREFIX)
     join_tables([(source.where, source.table) for source in sources])
 
 

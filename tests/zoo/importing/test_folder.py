@@ -82,7 +82,7 @@ def test_bad_checkpoints(folder: Path, tmp_path: Path):
     with (folder / "zoo.csv").open("a") as file:
         file.write("none.pt,r2,1,0.1,adam\nbad.pt,r2,2,0.1,adam\nnan.pt,r2,3,0.1,adam\n,r2,4,0.1,adam\n")
     lines, seen = [], []
-    with pytest.raises(ZooError, match=r"2 of 7 checkpoints .* --skip-bad leaves them out"):
+    with pytest.raises(ZooError, match=r"2 of 7 checkpoints .* skip_bad=True leaves them out"):
         import_zoo("folder", folder, tmp_path / "zoo", report=lines.append, progress=lambda *done: seen.append(done))
     assert not (tmp_path / "zoo").exists() and seen == []
     assert [line.partition("zoo.csv: ")[2] for line in lines] == [
@@ -116,12 +116,12 @@ class Touch:
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("model,run\nz.pt,r\n", r"no column names files in .*mine; it has model, run; choose one with --path-column"),
+        ("model,run\nz.pt,r\n", r"no column names files in .*mine; it has model, run; path_column chooses one"),
         ("path,run\n", "no rows"),
         ("path,step\na.pt,late\n", "'step' must hold whole numbers, found 'late' in row 2"),
         ("path,layout\na.pt,1\n", "column 'layout' cannot be a property, the name is reserved"),
         ("path,score\na.pt,1\na.pt,2\n", "rows 2 and 3 are both 'a.pt'; give them ids in a column 'id'"),
-        ("weights,parent\na.pt,c.pt\nc.pt,a.pt\n", "columns weights, parent all name files; choose one"),
+        ("weights,parent\na.pt,c.pt\nc.pt,a.pt\n", "columns weights, parent all name files; path_column chooses one"),
         ("path,score\na.pt,1\nc.pt,n/a\n", r"column score: 1 number, 1 text \('n/a', row 3\)"),
         ("path,config.lr\na.pt,0.1\nc.pt,low\n", r"column config\.lr: 1 number, 1 text"),
         ("path,val_acc\na.pt,0.97\nc.pt,97\n", r"val_acc: 1 value of 1 or more, 1 between 0 and 1 \(0\.97, row 2\)"),

@@ -74,7 +74,7 @@ def test_a_split_that_not_all_have(first: Path, second: Path, tmp_path: Path):
 def test_prefix_makes_names_unique(first: Path, tmp_path: Path):
     other = tmp_path / "elsewhere" / "other"
     write_zoo(other, split=True)
-    with pytest.raises(ZooError, match=r"other: the id 'n0' is in .*first too; --prefix"):
+    with pytest.raises(ZooError, match=r"other: the id 'n0' is in .*first too; prefix=True puts"):
         merge(tmp_path / "out", [first, other])
     assert not (tmp_path / "out").exists()
     zoo = merge(tmp_path / "out", [first, other], prefix=True)
@@ -114,7 +114,7 @@ def contradicting_split(path: Path) -> None:
         (lambda p: write_zoo(p, name="d") and damage(p), r"the weights of d5 do not match .* `sne zoo verify"),
         (lambda p: write_zoo(p, name="d") and (p / "weights-00000.safetensors").unlink(), "weights-00000"),
         (make_text, r"column 'test_accuracy' is text in .*third and a number in .*first"),
-        (same_run_of_another_family, r"third: the run 'n-run0' is of family vit, in .*first of mlp; --prefix"),
+        (same_run_of_another_family, r"third: the run 'n-run0' is of family vit, in .*first of mlp; prefix=True puts"),
         (contradicting_split, r"third: the split has run 'n-run2' in test, that of .*first in train"),
         (lambda p: write_zoo(p), r"third: the id 'n0' is in"),
         (lambda p: p.mkdir(), "is not a zoo"),
