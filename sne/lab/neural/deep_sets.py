@@ -13,6 +13,7 @@ from sne.encoders.chunking import LAYER_TYPES, ROLES
 from sne.encoders.set_functions import TypeLevelEncoding
 from sne.errors import CannotTakeError
 from sne.networks import Network
+from sne.nn import in_float32
 
 METHOD = "deep_sets"
 LARGEST = 1e9
@@ -67,6 +68,7 @@ class DeepSetsEncoder(NetworkEncoder):
 
     std: Tensor
 
+    @in_float32()
     def __init__(self, *, width: int = 64, dim: int = 128, most_values: int = 1024) -> None:
         super().__init__()
         if most_values < 1:
@@ -114,7 +116,7 @@ class DeepSetsEncoder(NetworkEncoder):
         """Returns all weights, or evenly spaced quantiles, which do not depend on the order of the weights."""
         if len(weights) <= self.most_values:
             return weights
-        places = (torch.arange(self.most_values) + 0.5) * (len(weights) / self.most_values)
+        places = (torch.arange(self.most_values, dtype=torch.float32) + 0.5) * (len(weights) / self.most_values)
         return weights.sort().values[places.long()]
 
     def fit_scale(self, prepared: Sequence[WeightSets]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sne.lab.neural.fixed_layout import FixedLayout, FixedLayoutEncoder, one_scale_per_part
 from sne.lab.neural.plain_stack import LINEAR, InputMixing, PlainStack, plain_layout, plain_stack
 from sne.networks import Network
+from sne.nn import in_float32
 
 METHOD = "dwsnet"
 
@@ -108,6 +109,7 @@ class DWSNetEncoder(FixedLayoutEncoder):
         mixed, since the cost grows with the square of their number.
     """
 
+    @in_float32()
     def __init__(
         self,
         *,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sne.errors import CannotTakeError
 from sne.lab.neural.fixed_layout import FixedLayout, FixedLayoutEncoder
 from sne.networks import Network
+from sne.nn import in_float32
 
 METHOD = "flat_mlp"
 MOST_WEIGHTS = 1 << 21
@@ -31,6 +32,7 @@ class FlatMLPEncoder(FixedLayoutEncoder):
         compressed.
     """
 
+    @in_float32()
     def __init__(
         self,
         *,

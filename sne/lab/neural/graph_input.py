@@ -174,7 +174,11 @@ class GraphInput(nn.Module):
     def _edges(self, plan: GraphPlan, stack: EdgeStack, values: Tensor) -> Tensor:
         blocks, num_to, num_from, positions = stack.shape
         own = values[:, stack.start : stack.start + stack.num_values].unflatten(1, stack.shape)
-        sizes = torch.tensor([num_to, num_from, positions], device=values.device).log().expand(blocks, 3)
+        sizes = (
+            torch.tensor([num_to, num_from, positions], dtype=torch.float32, device=values.device)
+            .log()
+            .expand(blocks, 3)
+        )
         place = self.edge_place(torch.cat([_depth(stack.levels, plan), sizes], 1).to(values))
         edges = self.edge_weights(own, stack.kinds[:, None, None]) + place[:, None, None]
         return edges.movedim(-1, 2).contiguous()
@@ -182,7 +186,7 @@ class GraphInput(nn.Module):
     def _without_weights(self, plan: GraphPlan) -> Float[Tensor, "nodes dim"]:
         """Returns what is known about nodes without their weights."""
         dtype = self.set_place.weight.dtype
-        depth = torch.cat([_depth(plan.set_levels, plan), plan.set_sizes.log()[:, None]], 1)
+        depth = torch.cat([_depth(plan.set_levels, plan), plan.set_sizes.float().log()[:, None]], 1)
         sets = self.set_kind(plan.set_kinds) + self.set_place(depth.to(dtype))
         pieces = []
         for size, kind, one in zip(plan.set_sizes.tolist(), plan.set_kinds.tolist(), sets, strict=True):

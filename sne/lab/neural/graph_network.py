@@ -10,6 +10,7 @@ from torch.nn.functional import silu
 
 from sne.lab.neural.graph_batch import GraphPlan
 from sne.lab.neural.graph_encoder import GraphEncoder, GraphLayer, add_to_nodes
+from sne.nn import in_float32
 
 
 @final
@@ -31,6 +32,7 @@ class GraphNetworkEncoder(GraphEncoder):
 
     kept_edges = 1 << 20  # 1 kB of activations each
 
+    @in_float32()
     def __init__(
         self, *, dim: int = 64, edge_dim: int = 16, hidden: int = 32, layers: int = 4, dropout: float = 0.2
     ) -> None:

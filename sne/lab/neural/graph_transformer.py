@@ -11,6 +11,7 @@ from torch.nn.functional import silu
 
 from sne.lab.neural.graph_batch import GraphPlan
 from sne.lab.neural.graph_encoder import GraphEncoder, GraphLayer
+from sne.nn import in_float32
 
 LARGEST_LOGIT = 10.0
 """Bound of the logits, which lets exponentials of several blocks be summed without subtracting a common maximum."""
@@ -165,6 +166,7 @@ class GraphTransformerEncoder(GraphEncoder):
         pooled by attention.
     """
 
+    @in_float32()
     def __init__(
         self,
         *,

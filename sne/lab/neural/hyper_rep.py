@@ -217,7 +217,7 @@ class HyperRepBaseline(Baseline):
         decoded = self._model.decode(codes, positions, batch.is_token)
         loss = (decoded - batch.tokens)[batch.mask].square().mean()
         if self.contrast and len(rows) > 1:
-            shares = batch.is_token[:, :, None] / batch.is_token.sum(1)[:, None, None]
+            shares = batch.is_token.to(codes)[:, :, None] / batch.is_token.sum(1)[:, None, None]
             projected = normalize(self._model.project((codes * shares).sum(1)), dim=1)
             loss = loss + self.contrast * contrastive_loss(*projected.chunk(2))
         return loss

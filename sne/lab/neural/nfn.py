@@ -11,6 +11,7 @@ from sne.errors import install_hint
 from sne.lab.neural.fixed_layout import FixedLayout, FixedLayoutEncoder, one_scale_per_part
 from sne.lab.neural.plain_stack import LINEAR_AND_CONV, InputMixing, plain_layout, plain_stack
 from sne.networks import Network
+from sne.nn import in_float32
 
 METHODS = ("nfn_np", "nfn_hnp", "nft")
 
@@ -48,6 +49,7 @@ class NFNEncoder(FixedLayoutEncoder):
         is read as zero.
     """
 
+    @in_float32()
     def __init__(
         self,
         *,

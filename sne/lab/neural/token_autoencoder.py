@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from sne.encoders.chunking import LAYER_TYPES
 from sne.encoders.set_functions import sinusoids
 from sne.lab.neural.weight_tokens import TokenPlan
-from sne.nn import PreNormBlock
+from sne.nn import PreNormBlock, in_float32
 
 _TEMPERATURE = 0.1
 
@@ -67,6 +67,7 @@ class TokenAutoencoder(nn.Module):
     Differs: sizes; sinusoidal positions; the decoder is given the positions again; weights pass through asinh.
     """
 
+    @in_float32()
     def __init__(self, *, token_size: int, dim: int, code_size: int, depth: int, heads: int) -> None:
         super().__init__()
         self.dim = dim

@@ -101,7 +101,7 @@ def plan_tokens(layers: Sequence[Layer], layout: Layout, token_size: int) -> Tok
             grid = torch.cartesian_prod(torch.arange(row, row + count), torch.arange(pieces))
             positions.append(torch.cat([torch.full((len(grid), 1), layer.level), grid], 1))
             types.append(torch.full((len(grid),), LAYER_TYPES[layer.type]))
-            scales.append(torch.full((len(grid),), length**0.5))
+            scales.append(torch.full((len(grid),), length**0.5, dtype=torch.float32))
             row += count
     return TokenPlan(torch.cat(tokens), torch.cat(types), torch.cat(positions), torch.cat(scales), layout.num_entries)
 
@@ -150,7 +150,8 @@ class TokenScales:
         """Returns the mean absolute weight of each token's layer; 1 where all weights were 0."""
         keys = torch.stack([plan.layer_types, plan.levels], 1)
         found, member = keys.unique(dim=0, return_inverse=True)
-        return torch.tensor([self._mean(kind, level) for kind, level in found.tolist()])[member]
+        means = [self._mean(kind, level) for kind, level in found.tolist()]
+        return torch.tensor(means, dtype=torch.float32)[member]
 
     def _mean(self, kind: int, level: int) -> float:
         for key in ((kind, level), (kind,), ()):

@@ -15,6 +15,7 @@ from sne.baselines import Baseline
 from sne.errors import CannotTakeError
 from sne.lab.descent import descend, seeded
 from sne.lab.probing.running import InputShape, NetworkRunner, input_shape
+from sne.nn import in_float32
 from sne.zoo import Zoo
 
 _NETWORKS_PER_PASS = 64  # when nothing is learned
@@ -33,6 +34,7 @@ class FreeProbes(nn.Module):
     Differs: the probes are the same for all networks and do not depend on their outputs.
     """
 
+    @in_float32()
     def __init__(self, shape: Sequence[int], num_probes: int) -> None:
         super().__init__()
         self.values = nn.Parameter(torch.randn(num_probes, *shape))
@@ -59,6 +61,7 @@ class DeepLinearProbes(nn.Module):
     Differs: the number and the sizes of the layers are ours.
     """
 
+    @in_float32()
     def __init__(self, shape: Sequence[int], num_probes: int, *, code_size: int = 32, channels: int = 16) -> None:
         super().__init__()
         self.size = (shape[1], shape[2])
@@ -83,6 +86,7 @@ class DeepLinearProbes(nn.Module):
 class _Reader(nn.Sequential):
     """The perceptron that maps features of outputs to predictions."""
 
+    @in_float32()
     def __init__(self, features: int, hidden: int, outputs: int, dropout: float) -> None:
         super().__init__(
             nn.Linear(features, hidden),
