@@ -61,7 +61,7 @@ def archive(request, tmp_path_factory):
         ]
 
 
-def check(suffix, members, folder, is_right=False):
+def assert_read_within_limits(suffix, members, folder, is_right=False):
     """Reads an archive within the limits of the fuzzing."""
     outcome = Target("archive", suffix or ".bin", read_checkpoint).run(zipped(members), folder)
     assert outcome or not is_right
@@ -72,7 +72,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 def test_archives_are_written_as_meant(archive, tmp_path):
     suffix, members = archive
-    check(suffix, members, tmp_path, is_right=True)
+    assert_read_within_limits(suffix, members, tmp_path, is_right=True)
 
 
 @pytest.mark.parametrize("claimed", [BOMB_BYTES, 100])
@@ -82,20 +82,22 @@ def test_members_that_expand(archive, claimed, bomb, tmp_path):
     for place, (name, *_) in enumerate(members):
         if place < 4 or name.endswith((".pkl", ".json", ".npy", ".h5", ".pth")):
             changed = [*members[:place], (name, DEFLATED, claimed, bomb), *members[place + 1 :]]
-            check(suffix, changed, tmp_path)
+            assert_read_within_limits(suffix, changed, tmp_path)
 
 
 def test_a_member_beside_the_network_that_expands(archive, bomb, tmp_path):
     suffix, members = archive
     root = members[0][0].partition("/")[0]
-    check(suffix, [*members, (f"{root}/extra/notes", DEFLATED, BOMB_BYTES, bomb)], tmp_path)
+    assert_read_within_limits(suffix, [*members, (f"{root}/extra/notes", DEFLATED, BOMB_BYTES, bomb)], tmp_path)
 
 
 @pytest.mark.parametrize("size", [2**32 - 1, 2**31])
 def test_members_that_claim_to_be_large(archive, size, tmp_path):
     suffix, members = archive
     for place, (name, method, _, stored) in enumerate(members[:6]):
-        check(suffix, [*members[:place], (name, method, size, stored), *members[place + 1 :]], tmp_path)
+        assert_read_within_limits(
+            suffix, [*members[:place], (name, method, size, stored), *members[place + 1 :]], tmp_path
+        )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,7 @@ def test_names_of_members_are_no_paths(archive, name, tmp_path):
     suffix, members = archive
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
-    check(suffix, [*members, (name, zipfile.ZIP_STORED, 4, b"data")], inner)
+    assert_read_within_limits(suffix, [*members, (name, zipfile.ZIP_STORED, 4, b"data")], inner)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {f"input{suffix or '.bin'}"}
 
 

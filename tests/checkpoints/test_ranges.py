@@ -71,7 +71,7 @@ def index(numbers: list[int] | None) -> Tensor | None:
     return None if numbers is None else torch.tensor(numbers, dtype=torch.int64)
 
 
-def check_pieces(network: Network, draws: int = 2) -> None:
+def assert_pieces_equal_parts(network: Network, draws: int = 2) -> None:
     """Compares pieces and rows of random sizes with the whole parts, bit for bit."""
     rng = random.Random(0)
     for _, part in network.parts():
@@ -114,7 +114,7 @@ def test_pieces_and_samples_of_every_kind_of_part(dtype, tmp_path):
     network, recorder = recorded(tmp_path / "a.safetensors")
     kinds = {part.axis is not None for _, part in network.parts()} | {part.in_axis for _, part in network.parts()}
     assert {True, False, None} <= kinds, "the state has parts of every kind"
-    check_pieces(network)
+    assert_pieces_equal_parts(network)
     assert recorder.read > 0
 
 
@@ -136,7 +136,7 @@ def test_pieces_from_every_reader(writer, tmp_path):
         save(file, **{name: values.numpy() for name, values in tensors.items()})  # pyright: ignore
     source = tensors if writer == "state dict" else file
     network, recorder = recorded(source)
-    check_pieces(network, 1)
+    assert_pieces_equal_parts(network, 1)
     assert (recorder.read > 0) == (writer != "compressed npz")
     assert same_values(Network("a", network.layers, recorder), read_network(source))
 
@@ -144,7 +144,7 @@ def test_pieces_from_every_reader(writer, tmp_path):
 def test_pieces_of_an_exported_program(tmp_path):
     write_exported(branching(), tmp_path / "a.pt2")
     network, recorder = recorded(tmp_path / "a.pt2")
-    check_pieces(network, 1)
+    assert_pieces_equal_parts(network, 1)
     assert recorder.read > 0
 
 
@@ -171,7 +171,7 @@ def test_tensor_parallel_parts_are_read_by_rows(tmp_path):
         some = {"layers.0.attention.wq.weight": wq, "layers.0.attention.wo.weight": wo, **norm}
         torch.save(some, tmp_path / f"consolidated.0{i}.pth")
     network, recorder = recorded(tmp_path)
-    check_pieces(network)
+    assert_pieces_equal_parts(network)
     assert recorder.whole.count("layers.0.attention.wo.weight") > recorder.whole.count("layers.0.attention.wq.weight")
 
 
@@ -179,7 +179,7 @@ def test_composed_weights_are_read_whole(tmp_path):
     torch.manual_seed(0)
     pruned = {"fc.weight_orig": torch.randn(9, 7), "fc.weight_mask": (torch.rand(9, 7) > 0.5).float()}
     network, recorder = recorded(pruned)
-    check_pieces(network, 1)
+    assert_pieces_equal_parts(network, 1)
     assert recorder.read == 0
 
 
@@ -192,7 +192,7 @@ def test_tensors_whose_entries_do_not_lie_together(strides, tmp_path):
     torch.save({"fc.weight": weight}, tmp_path / "a.pt")
     for source in ({"fc.weight": weight}, tmp_path / "a.pt"):
         network, recorder = recorded(source)
-        check_pieces(network)
+        assert_pieces_equal_parts(network)
         assert recorder.read == 0
 
 
@@ -204,7 +204,7 @@ def test_views_at_an_offset(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt") as archive:
         assert len([name for name in archive.namelist() if "/data/" in name]) == 1, "both view one storage"
     network, recorder = recorded(tmp_path / "a.pt")
-    check_pieces(network)
+    assert_pieces_equal_parts(network)
     assert recorder.read > 0
     for layer, part in network.parts():
         assert torch.equal(network.read(part)[..., 0], tensors[f"{layer.name}.weight"])
@@ -216,7 +216,7 @@ def test_negated_views_are_right(tmp_path):
     assert weight.is_neg()
     torch.save({"fc.weight": weight}, tmp_path / "a.pt")
     network = read_network(tmp_path / "a.pt")
-    check_pieces(network)
+    assert_pieces_equal_parts(network)
     assert torch.equal(network.read(network.layers[0].parts[0])[..., 0], weight)
 
 
@@ -225,7 +225,7 @@ def test_big_endian_archives_are_not_read_in_ranges(tmp_path):
     torch.save({"fc.weight": weight}, tmp_path / "a.pt")
     write_big_endian(tmp_path / "a.pt", tmp_path / "b.pt")
     network, recorder = recorded(tmp_path / "b.pt")
-    check_pieces(network)
+    assert_pieces_equal_parts(network)
     assert (recorder.read, set(recorder.whole)) == (0, {"fc.weight"})
     assert torch.equal(network.read(network.layers[0].parts[0])[..., 0], weight)
 
@@ -276,7 +276,7 @@ def test_pieces_with_nonfinite_values_are_refused(bad, tmp_path):
 def test_large_finite_values_are_no_infinity(tmp_path):
     weight = torch.full((8, 8), 60000.0, dtype=torch.float16)
     save_file({"fc.weight": weight, "b.weight": torch.full((8, 8), 3e38)}, tmp_path / "a.safetensors")
-    check_pieces(read_network(tmp_path / "a.safetensors"))
+    assert_pieces_equal_parts(read_network(tmp_path / "a.safetensors"))
 
 
 def test_neurons_and_ranges_that_are_not_there(tmp_path):
@@ -310,5 +310,5 @@ def test_kernels_with_positions_first_are_read_whole():
     network, recorder = recorded({"conv.kernel": torch.randn(3, 3, 5, 6), "conv.bias": torch.randn(6)})
     part = next(part for layer, part in network.parts() if layer.type is LayerType.CONV2D and len(part.shape) == 4)
     assert part.out_axis == 3
-    check_pieces(network)
+    assert_pieces_equal_parts(network)
     assert "conv.kernel" in recorder.whole

@@ -110,7 +110,7 @@ def test_help_ends_with_an_example(sne_command):
     assert "sne study cross-dataset --scale ci --out cross-dataset" in shown.out
 
 
-def run_whole(sne_command, tmp_path_factory, name):
+def assert_runs_whole(sne_command, tmp_path_factory, name):
     """Runs a declared study at the scale ci and checks what it leaves."""
     zoos = tmp_path_factory.getbasetemp() / f"study-zoos-{sne.lab.studies.STUDIES[name].design('ci').zoos[0].networks}"
     out = tmp_path_factory.mktemp(name)
@@ -129,10 +129,10 @@ def test_declared_studies_run_with_small_zoos(sne_command, tmp_path_factory, mon
     small = replace(design, zoos=zoos, seeds=(0,), most_epochs=1)
     monkeypatch.setattr(sne.lab.studies, "STUDIES", {name: replace(STUDIES[name], designs={"ci": small})})
     monkeypatch.setattr(sne.lab.studies.runner, "ProcessPool", lambda workers: InThisProcess())
-    run_whole(sne_command, tmp_path_factory, name)
+    assert_runs_whole(sne_command, tmp_path_factory, name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_at_the_smallest_scale(sne_command, tmp_path_factory, name):
-    run_whole(sne_command, tmp_path_factory, name)
+    assert_runs_whole(sne_command, tmp_path_factory, name)

@@ -23,7 +23,7 @@ def images(height: int, width: int, channels: int) -> torch.Tensor:
     return draw_images(height, width)[:, None].expand(-1, channels, -1, -1)
 
 
-def close(got: torch.Tensor, expected: torch.Tensor) -> None:
+def assert_close(got: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(got, expected.detach(), rtol=1e-4, atol=1e-4)
 
 
@@ -41,10 +41,10 @@ def test_convolutions_with_batch_norm():
     for response, depth in ((first, 1), (second, 4), (third, 7)):
         maps = module[:depth](given).permute(0, 2, 3, 1)
         assert response.maps is not None
-        close(response.maps[0], maps)
-        close(response.values[0, IMAGES], maps.mean((1, 2)))
+        assert_close(response.maps[0], maps)
+        assert_close(response.values[0, IMAGES], maps.mean((1, 2)))
     assert head.maps is None
-    close(head.values[0, IMAGES], module(given))
+    assert_close(head.values[0, IMAGES], module(given))
 
 
 def test_strides_and_padding_are_left_out():
@@ -52,13 +52,13 @@ def test_strides_and_padding_are_left_out():
     with_strides = nn.Sequential(nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Conv2d(4, 3, 3, 2, 1))
     without = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 3, 3))
     without.load_state_dict(randomised(with_strides).state_dict())
-    close(of_images(with_strides), without(images(7, 7, 1)).mean((2, 3)))
+    assert_close(of_images(with_strides), without(images(7, 7, 1)).mean((2, 3)))
 
 
 def test_depthwise_convolutions():
     layers = [nn.Conv2d(2, 6, 3), nn.ReLU(), nn.Conv2d(6, 6, 3, groups=6), nn.ReLU(), nn.Conv2d(6, 3, 1)]
     module = randomised(nn.Sequential(*layers))
-    close(of_images(module), module(images(7, 7, 2)).mean((2, 3)))
+    assert_close(of_images(module), module(images(7, 7, 2)).mean((2, 3)))
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 5])
@@ -68,13 +68,13 @@ def test_a_flatten_reads_the_middle_of_the_maps(side):
     maps = module[:2](images(7, 7, 1))
     start = (5 - side) // 2
     middle = maps[:, :, start : start + side, start : start + side]
-    close(of_images(module), module[3](maps.mean((2, 3)) if side == 1 else middle.flatten(1)))
+    assert_close(of_images(module), module[3](maps.mean((2, 3)) if side == 1 else middle.flatten(1)))
 
 
 def test_a_flatten_of_larger_maps_reads_the_mean_at_each_position():
     module = randomised(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(4 * 36, 3)))
     means = module[0](images(7, 7, 1)).mean((2, 3)).relu()
-    close(of_images(module), module[3](means.repeat_interleave(36, 1)))
+    assert_close(of_images(module), module[3](means.repeat_interleave(36, 1)))
 
 
 def test_a_convolution_that_does_not_fit_reads_means():
@@ -82,7 +82,7 @@ def test_a_convolution_that_does_not_fit_reads_means():
     module = randomised(nn.Sequential(*layers))
     means = module[0](images(7, 7, 1)).relu().mean((2, 3))
     second = means @ module[2].weight.sum((2, 3)).T + module[2].bias
-    close(of_images(module), second.relu() @ module[4].weight[..., 0, 0].T + module[4].bias)
+    assert_close(of_images(module), second.relu() @ module[4].weight[..., 0, 0].T + module[4].bias)
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (1, 4, 4)])
@@ -90,13 +90,13 @@ def test_multilayer_perceptrons(shape):
     size = shape[0] * shape[1] * shape[2]
     layers = [nn.Flatten(), nn.Linear(size, 12), nn.BatchNorm1d(12), nn.ReLU(), nn.Linear(12, 7), nn.ReLU()]
     module = randomised(nn.Sequential(*layers, nn.Linear(7, 3)), std=0.1)
-    close(of_images(module), module(images(*shape[1:], shape[0])))
+    assert_close(of_images(module), module(images(*shape[1:], shape[0])))
 
 
 def test_a_batch_norm_without_running_statistics_takes_those_of_the_images():
     norm = nn.BatchNorm1d(6, track_running_stats=False)
     module = randomised(nn.Sequential(nn.Flatten(), nn.Linear(16, 6), norm, nn.ReLU(), nn.Linear(6, 3)))
-    close(of_images(module), module(images(4, 4, 1)))
+    assert_close(of_images(module), module(images(4, 4, 1)))
 
 
 class LastState(nn.Module):
@@ -118,7 +118,7 @@ class LastState(nn.Module):
 @pytest.mark.parametrize("cell", [nn.GRU, nn.LSTM, nn.RNN])
 def test_recurrent_layers_read_row_by_row(cell, num_in, bidirectional):
     module = randomised(LastState(cell, num_in, bidirectional=bidirectional))
-    close(of_images(module), module(draw_images(8, num_in)))
+    assert_close(of_images(module), module(draw_images(8, num_in)))
 
 
 class VisionTransformer(nn.Module):
@@ -140,14 +140,14 @@ def test_a_vision_transformer_reads_one_patch(patch):
     module = randomised(VisionTransformer(patch), std=0.2)
     given = images(patch, patch, 3)
     responses = responses_of(module)
-    close(responses[0].values[0, IMAGES], module.patch(given).flatten(1))
-    close(responses[-1].values[0, IMAGES], module(given))
+    assert_close(responses[0].values[0, IMAGES], module.patch(given).flatten(1))
+    assert_close(responses[-1].values[0, IMAGES], module(given))
 
 
 def test_small_patches_lie_at_every_position():
     module = randomised(VisionTransformer(4), std=0.2)
     patches = nn.functional.conv2d(images(7, 7, 3), module.patch.weight, module.patch.bias)
-    close(responses_of(module)[0].values[0, IMAGES], patches.mean((2, 3)))
+    assert_close(responses_of(module)[0].values[0, IMAGES], patches.mean((2, 3)))
 
 
 def test_a_class_token_leaves_the_images():

@@ -233,7 +233,7 @@ def test_order_of_hidden_neurons_does_not_matter():
         "4.weight": state["4.weight"][:, second],
         "4.bias": state["4.bias"],
     }
-    check_same_then_not(before, read_network(moved), read_network(moved | {"0.weight": state["0.weight"]}))
+    assert_same_then_not(before, read_network(moved), read_network(moved | {"0.weight": state["0.weight"]}))
 
 
 def test_order_of_channels_does_not_matter():
@@ -247,10 +247,10 @@ def test_order_of_channels_does_not_matter():
     moved["3.bias"] = state["3.bias"][second]
     moved["6.weight"] = state["6.weight"].reshape(3, 5, 4)[:, second].reshape(3, 20)
     wrong = moved | {"3.weight": state["3.weight"][second]}
-    check_same_then_not(read_network(state), read_network(moved), read_network(wrong))
+    assert_same_then_not(read_network(state), read_network(moved), read_network(wrong))
 
 
-def check_same_then_not(before: Network, moved: Network, wrong: Network) -> None:
+def assert_same_then_not(before: Network, moved: Network, wrong: Network) -> None:
     items = tokenize([before, moved, wrong])
     torch.testing.assert_close(items[1].features, items[0].features, rtol=1e-5, atol=2e-5)
     torch.testing.assert_close(items[1].outputs, items[0].outputs, rtol=1e-5, atol=1e-5)

@@ -66,7 +66,7 @@ assert compiled.metadata.shared <= 99 * 1024, compiled.metadata.shared
 """
 
 
-def run(program: str, *arguments: object, **environment: str) -> None:
+def assert_runs(program: str, *arguments: object, **environment: str) -> None:
     path = os.pathsep.join((str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])))
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
@@ -83,13 +83,13 @@ def run(program: str, *arguments: object, **environment: str) -> None:
     ("tokens", "dim", "heads", "scale"), [(1, 64, 4, 1), (2, 32, 2, 1), (9, 64, 4, 1), (9, 16, 1, 40), (32, 32, 2, 1)]
 )
 def test_interpreted_kernel_equals_textbook(tokens, dim, heads, scale):
-    run(COMPARE, tokens, dim, heads, scale, TRITON_INTERPRET="1")
+    assert_runs(COMPARE, tokens, dim, heads, scale, TRITON_INTERPRET="1")
 
 
 @needs_triton
 @pytest.mark.parametrize("capability", [80, 90])
 def test_the_kernel_compiles_and_fits_the_shared_memory_of_a_gpu(capability, tmp_path):
-    run(COMPILE, capability, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
+    assert_runs(COMPILE, capability, TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
 
 
 @pytest.mark.gpu

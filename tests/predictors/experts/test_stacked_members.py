@@ -34,7 +34,7 @@ def prepared():
     return Prepared(ENCODER().prepare(networks))
 
 
-def check(experts, prepared, stacks=None):
+def assert_equals_each_alone(experts, prepared, stacks=None):
     for found, expert in zip(predict_together(experts, prepared, stacks), experts, strict=True):
         for one, other in zip(vars(found).values(), vars(expert.predict(prepared)).values(), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -43,7 +43,7 @@ def check(experts, prepared, stacks=None):
 def test_equals_each_expert_alone(prepared):
     wider = partial(ENCODER, dim=24)
     stacks = {}
-    check([member(0), member(1, wider), member(2), member(3, wider), member(4)], prepared, stacks)
+    assert_equals_each_alone([member(0), member(1, wider), member(2), member(3, wider), member(4)], prepared, stacks)
     assert [len(stack.models) for stack in stacks.values()] == [3, 2]
 
 
@@ -51,25 +51,25 @@ def test_encoders_that_cannot_be_stacked_predict_alone():
     networks = [handmade.network(handmade.mlp(), seed=seed) for seed in range(3)]
     make = partial(TinyEncoder, dim=5)
     stacks = {}
-    check([member(seed, make) for seed in range(2)], Prepared(make().prepare(networks)), stacks)
+    assert_equals_each_alone([member(seed, make) for seed in range(2)], Prepared(make().prepare(networks)), stacks)
     assert not stacks
 
 
 def test_changed_parameters_are_read(prepared):
     experts, stacks = [member(0), member(1)], {}
-    check(experts, prepared, stacks)
+    assert_equals_each_alone(experts, prepared, stacks)
     (kept,) = stacks.values()
     encoder = experts[1].model.encoder
     with torch.no_grad():
         encoder.token_input[0].weight.mul_(2)
-    check(experts, prepared, stacks)
+    assert_equals_each_alone(experts, prepared, stacks)
     encoder.token_scale.gain.mul_(0.5)
-    check(experts, prepared, stacks)
+    assert_equals_each_alone(experts, prepared, stacks)
     encoder.load_state_dict({name: 2 * value for name, value in encoder.state_dict().items()}, assign=True)
-    check(experts, prepared, stacks)
+    assert_equals_each_alone(experts, prepared, stacks)
     assert list(stacks.values()) == [kept]
     experts[0].model = member(2).model
-    check(experts, prepared, stacks)
+    assert_equals_each_alone(experts, prepared, stacks)
     assert list(stacks.values()) != [kept]
 
 
@@ -89,9 +89,9 @@ def test_parameters_of_inference_mode_are_read(prepared):
     with torch.inference_mode():
         experts = [member(0), member(1)]
         stacks = {}
-        check(experts, prepared, stacks)
+        assert_equals_each_alone(experts, prepared, stacks)
         nn.init.zeros_(experts[0].model.encoder.embedding[0].weight)
-        check(experts, prepared, stacks)
+        assert_equals_each_alone(experts, prepared, stacks)
 
 
 def test_copies_keep_no_stack(prepared):
@@ -99,9 +99,9 @@ def test_copies_keep_no_stack(prepared):
     predict_together(experts, prepared, stacks)
     for other in (copy.deepcopy((experts, stacks)), pickle.loads(pickle.dumps((experts, stacks)))):
         nn.init.zeros_(other[0][0].model.encoder.embedding[0].weight)
-        check(*other[:1], prepared, other[1])
+        assert_equals_each_alone(*other[:1], prepared, other[1])
         assert other[1][0].models == [expert.model for expert in other[0]]
-    check(experts, prepared, stacks)
+    assert_equals_each_alone(experts, prepared, stacks)
 
 
 def test_a_predictor_is_the_mean_of_its_experts(prepared):

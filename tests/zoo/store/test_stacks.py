@@ -38,7 +38,7 @@ def write(folder: Path, *, count: int = 12, shard_bytes: int = 4000, storage: st
     return Zoo.open(folder)
 
 
-def check(networks: list[Network]) -> None:
+def assert_stacks_equal_single_reads(networks: list[Network]) -> None:
     for _, part in networks[0].parts():
         stack = read_stack(networks, part)
         assert stack.dtype == torch.float32
@@ -50,11 +50,11 @@ def test_rows_in_any_order(storage, tmp_path):
     zoo = write(tmp_path / "zoo", storage=storage)
     assert len({zoo.table["shard"][i].as_py() for i in range(len(zoo))}) > 1
     rows = [row for row in range(len(zoo)) if row // 5 % 2 == 0]
-    check(zoo.networks(rows))
-    check(zoo.networks(rows[::-1]))
+    assert_stacks_equal_single_reads(zoo.networks(rows))
+    assert_stacks_equal_single_reads(zoo.networks(rows[::-1]))
     random.Random(0).shuffle(rows)
-    check(zoo.networks([*rows, rows[0], rows[0]]))
-    check([zoo.network(6)])
+    assert_stacks_equal_single_reads(zoo.networks([*rows, rows[0], rows[0]]))
+    assert_stacks_equal_single_reads([zoo.network(6)])
 
 
 def test_neighbours_are_read_at_once(tmp_path, monkeypatch):
@@ -77,17 +77,17 @@ def test_a_stack_can_be_changed(tmp_path):
 def test_other_weights_are_read(tmp_path):
     zoo = write(tmp_path / "zoo")
     changed = zoo.with_weights({1: torch.randn(zoo.num_weights(1))})
-    check(changed.networks(range(5)))
-    check([zoo.network(0), changed.network(1), zoo.network(2)])
+    assert_stacks_equal_single_reads(changed.networks(range(5)))
+    assert_stacks_equal_single_reads([zoo.network(0), changed.network(1), zoo.network(2)])
 
 
 def test_networks_of_other_sources(tmp_path):
     zoo = write(tmp_path / "zoo")
     network = zoo.network(0)
     state = {name: network.source.load(name) for name in network.source.infos}
-    check([network, read_network(state)])
-    check([read_network(state), network])
-    check([canonicalize(one) for one in zoo.networks([0, 1])])
+    assert_stacks_equal_single_reads([network, read_network(state)])
+    assert_stacks_equal_single_reads([read_network(state), network])
+    assert_stacks_equal_single_reads([canonicalize(one) for one in zoo.networks([0, 1])])
 
 
 def test_a_damaged_row_is_an_error(tmp_path):
