@@ -8,7 +8,8 @@ from sne.health.finding import Finding, Severity, finding
 from sne.health.tensors import DRAWN, TensorHealth
 from sne.networks import Role
 from sne.networks.adapters import is_factor
-from sne.networks.grammar import Form, has_role, place, snake_case
+from sne.networks.grammar import Form, has_role, place
+from sne.networks.spelling import snake_case
 
 OVERFLOW = 1e10
 """Magnitude from which a value is an error; for running variances, its square."""

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from sne.networks.spelling import snake_case
+
 
 class Form(StrEnum):
     """The question that a row answers."""
@@ -318,10 +320,6 @@ GRAMMAR = (
 
 """Every row. Within a form of places the first row that matches decides."""
 
-_TIMES = re.compile(r"\d+x\d+")
-_NUMBER = re.compile(r"^(.*?)[_.]?(\d{1,18})([a-z]?)$")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_DIGITS = re.compile(r"(\d{1,18})")  # Python refuses to convert thousands of digits
 _BY_FORM = {form: [row for row in GRAMMAR if row.form is form] for form in Form}
 
 
@@ -384,41 +382,3 @@ def is_embedding(component: str) -> bool:
 def attention_word(component: str) -> str:
     """Returns the role of a name in an attention: "query", "key", "value", "qkv", "kv", "out" or ""."""
     return next((role for role in ("query", "key", "value", "qkv", "kv", "out") if has_role(component, role)), "")
-
-
-@lru_cache(maxsize=65536)
-def snake_case(component: str) -> str:
-    """Returns a name in lower case with its words joined by "_".
-
-    Example:
-        >>> snake_case("LayerNorm")
-        'layer_norm'
-    """
-    return _CAMEL.sub("_", component).lower()
-
-
-@lru_cache(maxsize=65536)
-def split_number(component: str) -> tuple[str, tuple[int, str] | None]:
-    """Cuts a counting number off a name.
-
-    Args:
-        component: One component of a dotted path.
-
-    Returns:
-        The name without the number, in snake case; and the number with the letter that may follow it, or None.
-
-    Example:
-        >>> split_number("conv1"), split_number("Mixed_5b"), split_number("conv_3x3")
-        (('conv', (1, '')), ('mixed', (5, 'b')), ('conv_3x3', None))
-    """
-    snake = snake_case(component)
-    match = None if _TIMES.search(snake) else _NUMBER.match(snake)
-    if match is None:
-        return snake, None
-    return match[1], (int(match[2]), match[3])
-
-
-@lru_cache(maxsize=65536)
-def natural_key(name: str) -> tuple[str | int, ...]:
-    """Returns a sort key that puts `h.2` before `h.10`."""
-    return tuple(int(piece) if i % 2 else piece for i, piece in enumerate(_DIGITS.split(name)))

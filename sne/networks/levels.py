@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
-from sne.networks.grammar import natural_key
 from sne.networks.network import Layer, Note
 from sne.networks.ordering import Siblings, order
 from sne.networks.parts import StemLayers
+from sne.networks.spelling import natural_key
 from sne.networks.tree import Node, grow
 
 _NO_ORDERS: Mapping[str, int] = {}

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from sne.networks.grammar import PARALLEL, PLACES, Form, has_role, natural_key, place
+from sne.networks.grammar import PARALLEL, PLACES, Form, has_role, place
 from sne.networks.norm_places import insert_norms
+from sne.networks.spelling import natural_key
 from sne.networks.tree import Node
 
 _MOST_CHAINED = 8  # runs of siblings whose widths are tried in every order

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from sne.networks.adapters import adapter_notes
 from sne.networks.attention import find_attentions
-from sne.networks.grammar import natural_key
 from sne.networks.layers import read_layers
 from sne.networks.levels import assign_levels
 from sne.networks.neighbours import settle_norms, turn_transposed
 from sne.networks.network import Heads, Hint, Layer, Network, Note
 from sne.networks.part import TensorInfo, TensorSource
 from sne.networks.remembered import Remembered
+from sne.networks.spelling import natural_key
 from sne.networks.stems import Stem, common_prefix, find_weights, group_by_stem
 
 Recognised = tuple[tuple[Layer, ...], tuple[Note, ...]]

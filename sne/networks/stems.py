@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from sne.networks.adapters import module_path
 from sne.networks.buffers import why_buffer
-from sne.networks.grammar import has_role, natural_key
+from sne.networks.grammar import has_role
 from sne.networks.network import Hint, Note
 from sne.networks.part import TensorInfo
+from sne.networks.spelling import natural_key
 
 WRAPPER_PREFIXES = ("module.", "_orig_mod.", "model.")
 

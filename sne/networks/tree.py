@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sne.networks.grammar import Form, attention_word, place, snake_case, split_number
+from sne.networks.grammar import Form, attention_word, place
 from sne.networks.network import LayerType
 from sne.networks.parts import StemLayers
+from sne.networks.spelling import snake_case, split_number
 
 OWN = "."
 """Key of a module's own layers among its children; no component of a dotted path is a dot."""

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sne.encoders import Limits, NetworkEncoder
+from sne.errors import PredictorError
 from sne.networks import Network
 from sne.predictors.domain import LEAST_P, Domain
 from sne.predictors.doubts import is_incomplete
-from sne.predictors.experts import Expert, MemberStack, Prepared, predict_together, prepare
+from sne.predictors.experts import EXPERTS, Expert, MemberStack, Prepared, predict_together, prepare
 from sne.predictors.prediction import Sample
 from sne.predictors.properties import Property, num_outputs
 
@@ -69,6 +70,9 @@ class ExpertSum:
         weights: Weight of each expert for each property.
         weights_outside: The same for networks outside the domain.
         domain: The networks that are known; None if that is not known.
+
+    Raises:
+        PredictorError: Weights and experts do not fit each other.
     """
 
     def __init__(
@@ -80,8 +84,15 @@ class ExpertSum:
         weights_outside: Float[np.ndarray, "experts properties"],
         domain: Domain | None,
     ) -> None:
+        if not experts or not properties:
+            raise PredictorError(f"a predictor needs experts and properties, got {len(experts)} and {len(properties)}")
+        for rows in (weights, weights_outside):
+            if rows.shape != (len(experts), len(properties)):
+                raise PredictorError(f"weights have shape {rows.shape}, expected {(len(experts), len(properties))}")
+            if not ((rows >= 0).all() and np.allclose(rows.sum(axis=0), 1, atol=1e-6)):
+                raise PredictorError("the weights of the experts are negative or do not add up to 1")
         self.properties = tuple(properties)
-        self._encoder, self._experts = encoder, experts
+        self._encoder, self._experts = encoder, tuple(experts)
         self._domain = domain
         counts = [prop.num_outputs for prop in properties]
         self._weights, self._weights_outside = (
@@ -150,6 +161,19 @@ class ExpertSum:
             embeddings = [prepared.description.float()]
         stacked = torch.stack(logits) if logits else torch.zeros(0, *values.shape, dtype=torch.float32)
         return Computed(values, low, high, stacked, torch.cat(embeddings, dim=1), p_values)
+
+
+def weights_by_kind(
+    experts: Sequence[Expert], properties: Sequence[Property], weights: Float[np.ndarray, "experts properties"]
+) -> dict[str, dict[str, float]]:
+    """Adds up the weights of the experts of each kind, by the name of the kind, then of the property."""
+    names = {kind: name for name, kind in EXPERTS.items()}
+    totals: dict[str, dict[str, float]] = {}
+    for expert, row in zip(experts, weights, strict=True):
+        total = totals.setdefault(names[type(expert)], dict.fromkeys((prop.name for prop in properties), 0.0))
+        for prop, weight in zip(properties, row, strict=True):
+            total[prop.name] += float(weight)
+    return totals
 
 
 def _is_outside(p_values: Float[Tensor, " networks"] | None, networks: int) -> Bool[Tensor, " networks"]:

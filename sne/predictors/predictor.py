@@ -13,8 +13,8 @@ from sne.encoders import ENCODERS, Limits, NetworkEncoder
 from sne.errors import PredictorError
 from sne.predictors.block_prediction import predict_block, predictions_of
 from sne.predictors.domain import Domain
-from sne.predictors.expert_sum import ExpertSum
-from sne.predictors.experts import EXPERTS, Expert
+from sne.predictors.expert_sum import ExpertSum, weights_by_kind
+from sne.predictors.experts import Expert
 from sne.predictors.folder import PredictorFiles
 from sne.predictors.hub import push_predictor
 from sne.predictors.intervals import Interval
@@ -64,14 +64,8 @@ class Predictor:
         record: Mapping[str, Any] | None = None,
         metrics: Mapping[str, Any] | None = None,
     ):
-        if not experts or not properties:
-            raise PredictorError(f"a predictor needs experts and properties, got {len(experts)} and {len(properties)}")
         weights_outside = weights if weights_outside is None else weights_outside
-        for rows in (weights, weights_outside):
-            if rows.shape != (len(experts), len(properties)):
-                raise PredictorError(f"weights have shape {rows.shape}, expected {(len(experts), len(properties))}")
-            if not ((rows >= 0).all() and np.allclose(rows.sum(axis=0), 1, atol=1e-6)):
-                raise PredictorError("the weights of the experts are negative or do not add up to 1")
+        self._sum = ExpertSum(encoder, properties, experts, weights, weights_outside, domain)
         self.encoder = encoder
         self.properties = tuple(properties)
         self.experts = tuple(experts)
@@ -83,7 +77,6 @@ class Predictor:
         self.split = split
         self.record = dict(record or {})
         self.metrics = dict(metrics or {})
-        self._sum = ExpertSum(encoder, self.properties, self.experts, weights, weights_outside, domain)
 
     def __repr__(self) -> str:
         """Names the properties, and the kinds of experts with their weights."""
@@ -111,13 +104,7 @@ class Predictor:
 
     def expert_weights(self) -> dict[str, dict[str, float]]:
         """Returns the weight of each kind of expert, all folds together, for each property."""
-        names = {kind: name for name, kind in EXPERTS.items()}
-        totals: dict[str, dict[str, float]] = {}
-        for expert, row in zip(self.experts, self.weights, strict=True):
-            total = totals.setdefault(names[type(expert)], dict.fromkeys((p.name for p in self.properties), 0.0))
-            for prop, weight in zip(self.properties, row, strict=True):
-                total[prop.name] += float(weight)
-        return totals
+        return weights_by_kind(self.experts, self.properties, self.weights)
 
     def find_property(self, name: str) -> Property:
         """Returns the property of that name; "config." may be left out, as in the tables of `sne predict`.

@@ -4,7 +4,8 @@ import pytest
 from layout_files import infos_of, read_layouts
 
 from sne.networks.adapters import module_path
-from sne.networks.grammar import GRAMMAR, OTHERWISE, PLACES, Form, Row, has_role, row_of, snake_case, split_number
+from sne.networks.grammar import GRAMMAR, OTHERWISE, PLACES, Form, Row, has_role, row_of
+from sne.networks.spelling import snake_case, split_number
 
 HOLDERS = {Form.BLOCK_NORM: Form.BLOCK, Form.ATTENTION_NORM: Form.ATTENTION, Form.MLP_NORM: Form.MLP}
 WITHOUT_NUMBER = (Form.MODULE, Form.TIE)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from sne.networks import Hint, LayerType, TensorInfo
-from sne.networks.grammar import snake_case
+from sne.networks.spelling import snake_case
 from sne.networks.stems import Stem, common_prefix, group_by_stem
 from sne.symmetry.by_name.claims import UncertainError
 from sne.symmetry.symmetry import Span

@@ -6,7 +6,8 @@ only words that count as certain here.
 
 from collections.abc import Iterable, Sequence
 
-from sne.networks.grammar import PLACES, Form, natural_key, plain_place, split_number
+from sne.networks.grammar import PLACES, Form, plain_place
+from sne.networks.spelling import natural_key, split_number
 from sne.symmetry.by_name.claims import UncertainError
 from sne.symmetry.by_name.stack_joints import Joint
 from sne.symmetry.by_name.stack_layers import SideLayer, StackLayer
