@@ -1,18 +1,16 @@
 """The adapted expert: a predictor that was trained before, adapted to few labels of new networks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError, TrainingError
 from sne.predictors.experts.contract import (
     Examples,
-    Expert,
     FitContext,
     Fold,
     Outputs,
@@ -22,6 +20,7 @@ from sne.predictors.experts.contract import (
     description_rows,
     spaced,
 )
+from sne.predictors.experts.description import DescriptionExpert
 from sne.predictors.experts.forest_scale import ForestScale
 from sne.predictors.experts.kernel import median_of_pairs, squared_distances
 from sne.predictors.experts.regression import (
@@ -91,7 +90,7 @@ class _Learned:
 
 
 @final
-class AdaptedExpert(Expert):
+class AdaptedExpert(DescriptionExpert):
     """Regression on networks that starts from the forest of another predictor, for few labels.
 
     A Gaussian process whose mean is linear in what that forest predicts, and whose kernel measures distances by that
@@ -101,6 +100,7 @@ class AdaptedExpert(Expert):
 
     Args:
         properties: Properties to predict, in order.
+        training: How it is trained; nothing of it concerns this expert.
 
     Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning", MIT Press 2006, section 2.7 (explicit
         basis functions with a Gaussian prior).
@@ -109,20 +109,12 @@ class AdaptedExpert(Expert):
         seen (docs/predictions.md).
     """
 
-    reads_description: ClassVar[bool] = True
     is_refitted: ClassVar[bool] = True
 
-    def __init__(self, properties: Sequence[Property]):
-        self.properties = tuple(properties)
+    def __init__(self, properties: Sequence[Property], training: TrainingSettings | None = None):
+        super().__init__(properties, training)
         self._points = torch.zeros(0, 0, dtype=torch.float32)
         self._learned: list[_Learned] = []
-
-    @classmethod
-    def create(
-        cls, encoder: Callable[[], NetworkEncoder], properties: Sequence[Property], settings: TrainingSettings
-    ) -> "AdaptedExpert":
-        """Makes an expert that has learned nothing yet; encoder and settings are not needed."""
-        return cls(properties)
 
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Solves for one coefficient per training network and output of each property."""
@@ -152,28 +144,14 @@ class AdaptedExpert(Expert):
         of_properties = {f"{n}.{name}": t for n, one in enumerate(self._learned) for name, t in one.tensors().items()}
         return {"points": self._points, **of_properties}
 
-    def settings(self) -> dict[str, Any]:
-        """Returns the length of a description."""
-        return {"num_features": self.num_features}
-
-    @classmethod
-    def from_state(
-        cls,
-        encoder: Callable[[], NetworkEncoder],
-        properties: Sequence[Property],
-        settings: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> "AdaptedExpert":
-        """Adopts the tensors after checking them."""
-        expert = cls(properties)
-        expert.num_features = int(settings["num_features"])
-        check_names(tensors, ["points", *(f"{n}.{part}" for n in range(len(properties)) for part in TENSOR_NAMES)])
-        expert._points = tensors["points"]
-        _check("points", expert._points, (len(expert._points), expert.num_features))
-        for number, prop in enumerate(properties):
+    def adopt(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over the tensors after checking them."""
+        check_names(tensors, ["points", *(f"{n}.{part}" for n in range(len(self.properties)) for part in TENSOR_NAMES)])
+        self._points = tensors["points"]
+        _check("points", self._points, (len(self._points), self.num_features))
+        for number, prop in enumerate(self.properties):
             own = {part: tensors[f"{number}.{part}"] for part in TENSOR_NAMES}
-            expert._learned.append(_read(prop, own, expert._points))
-        return expert
+            self._learned.append(_read(prop, own, self._points))
 
 
 def _fit(

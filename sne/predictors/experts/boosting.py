@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sne.errors import PredictorError
 from sne.predictors.experts.contract import Outputs
-from sne.predictors.experts.description import DescriptionExpert
+from sne.predictors.experts.description import PropertywiseExpert
 from sne.predictors.experts.trees import LEAF, TreeNodes, Trees, join_trees, single_leaf
 from sne.predictors.properties import Property
 
@@ -19,7 +19,7 @@ NEVER = -1e4
 
 
 @final
-class BoostingExpert(DescriptionExpert):
+class BoostingExpert(PropertywiseExpert):
     """Gradient-boosted trees on binned features, one ensemble per property, on the values themselves.
 
     Source: Ke et al., "LightGBM: A highly efficient gradient boosting decision tree", NeurIPS 2017, as in

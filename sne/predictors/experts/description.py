@@ -26,6 +26,55 @@ from sne.predictors.properties import Property
 
 
 class DescriptionExpert(Expert):
+    """Reads the description of networks, on the CPU.
+
+    Args:
+        properties: Properties to predict, in order.
+        training: How it is trained; the defaults for an expert that is only asked for predictions.
+    """
+
+    def __init__(self, properties: Sequence[Property], training: TrainingSettings | None = None):
+        self.properties = tuple(properties)
+        self.training = training or TrainingSettings()
+
+    @abc.abstractmethod
+    def adopt(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over what `state` gave, after checking it; `num_features` is known.
+
+        Args:
+            tensors: What was learned; it may come from a damaged file.
+
+        Raises:
+            PredictorError: The tensors are not those that `state` gives.
+        """
+
+    @classmethod
+    def create(
+        cls, encoder: Callable[[], NetworkEncoder], properties: Sequence[Property], settings: TrainingSettings
+    ) -> "DescriptionExpert":
+        """Makes an expert that has learned nothing yet; the encoder is not needed."""
+        return cls(properties, settings)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the length of a description."""
+        return {"num_features": self.num_features}
+
+    @classmethod
+    def from_state(
+        cls,
+        encoder: Callable[[], NetworkEncoder],
+        properties: Sequence[Property],
+        settings: Mapping[str, Any],
+        tensors: Mapping[str, Tensor],
+    ) -> "DescriptionExpert":
+        """Adopts the tensors after checking them."""
+        expert = cls(properties)
+        expert.num_features = int(settings["num_features"])
+        expert.adopt(tensors)
+        return expert
+
+
+class PropertywiseExpert(DescriptionExpert):
     """Learns each property by itself, from the description of networks.
 
     Args:
@@ -33,14 +82,11 @@ class DescriptionExpert(Expert):
         training: How it is trained; the defaults for an expert that is only asked for predictions.
     """
 
-    reads_description: ClassVar[bool] = True
     parts: ClassVar[tuple[str, ...]]
     """Names of the tensors that it keeps per property."""
 
     def __init__(self, properties: Sequence[Property], training: TrainingSettings | None = None):
-        self.properties = tuple(properties)
-        self.training = training or TrainingSettings()
-        self.num_features = 0
+        super().__init__(properties, training)
         self._tensors: list[dict[str, Tensor]] = []
         self._learned: list[Any] = []
 
@@ -81,13 +127,6 @@ class DescriptionExpert(Expert):
     def predict_property(self, prop: Property, rows: Float[Tensor, "rows features"], learned: Any) -> Outputs:
         """Predicts one property, in its own unit, from what `read_property` gave; perhaps with its range."""
 
-    @classmethod
-    def create(
-        cls, encoder: Callable[[], NetworkEncoder], properties: Sequence[Property], settings: TrainingSettings
-    ) -> "DescriptionExpert":
-        """Makes an expert that has learned nothing yet; the encoder is not needed."""
-        return cls(properties, settings)
-
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Learns every property from the training networks of a fold."""
         learned = examples.take(fold.train)
@@ -119,26 +158,11 @@ class DescriptionExpert(Expert):
         """Returns the tensors of each property, below its number."""
         return {f"{n}.{name}": t.contiguous() for n, own in enumerate(self._tensors) for name, t in own.items()}
 
-    def settings(self) -> dict[str, Any]:
-        """Returns the length of a description."""
-        return {"num_features": self.num_features}
-
-    @classmethod
-    def from_state(
-        cls,
-        encoder: Callable[[], NetworkEncoder],
-        properties: Sequence[Property],
-        settings: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> "DescriptionExpert":
-        """Adopts the tensors after checking them."""
-        expert = cls(properties)
-        expert.num_features = int(settings["num_features"])
-        expected = {f"{number}.{part}" for number in range(len(properties)) for part in cls.parts}
-        check_names(tensors, expected)
-        for number, prop in enumerate(expert.properties):
-            expert._learn(prop, {part: tensors[f"{number}.{part}"] for part in cls.parts})
-        return expert
+    def adopt(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over the tensors of each property."""
+        check_names(tensors, {f"{number}.{part}" for number in range(len(self.properties)) for part in self.parts})
+        for number, prop in enumerate(self.properties):
+            self._learn(prop, {part: tensors[f"{number}.{part}"] for part in self.parts})
 
     def _learn(self, prop: Property, tensors: dict[str, Tensor]) -> None:
         self._learned.append(self.read_property(prop, tensors, self.num_features))

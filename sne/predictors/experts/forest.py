@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sne.predictors.experts.contract import Examples, FitContext, Fold, Outputs
-from sne.predictors.experts.description import DescriptionExpert
+from sne.predictors.experts.description import PropertywiseExpert
 from sne.predictors.experts.settings import TrainingSettings
 from sne.predictors.experts.trees import LEAF, TreeNodes, Trees, join_trees, single_leaf
 from sne.predictors.properties import Property
@@ -24,7 +24,7 @@ TAIL = 0.2
 
 
 @final
-class ForestExpert(DescriptionExpert):
+class ForestExpert(PropertywiseExpert):
     """Extremely randomised trees, one forest per property.
 
     Numbers are learned as ranks among the training labels: labels that crowd together (accuracies near chance) then

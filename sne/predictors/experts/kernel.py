@@ -1,18 +1,16 @@
 """The kernel expert: kernel ridge regression on the description of a network."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, final
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sne.encoders import NetworkEncoder
 from sne.errors import PredictorError
 from sne.predictors.experts.contract import (
     Examples,
-    Expert,
     FitContext,
     Fold,
     Outputs,
@@ -22,6 +20,7 @@ from sne.predictors.experts.contract import (
     description_rows,
     spaced,
 )
+from sne.predictors.experts.description import DescriptionExpert
 from sne.predictors.experts.regression import (
     goal_without_labels,
     regression_goals,
@@ -53,7 +52,7 @@ TENSOR_NAMES = ("columns", "knots", "points", "coefficients", "offsets", "gain")
 
 
 @final
-class KernelExpert(Expert):
+class KernelExpert(DescriptionExpert):
     """Kernel ridge regression with a Gaussian kernel, all properties at once.
 
     Every feature is turned into its normal score among the training networks, so that neither its unit nor its outliers
@@ -61,24 +60,17 @@ class KernelExpert(Expert):
 
     Args:
         properties: Properties to predict, in order.
+        training: How it is trained; nothing of it concerns this expert.
 
     Source: Saunders, Gammerman and Vovk, "Ridge regression learning algorithm in dual variables", ICML 1998.
     Differs: The width of the kernel follows from the median distance of the training networks.
     """
 
-    reads_description: ClassVar[bool] = True
     is_refitted: ClassVar[bool] = True
 
-    def __init__(self, properties: Sequence[Property]):
-        self.properties = tuple(properties)
+    def __init__(self, properties: Sequence[Property], training: TrainingSettings | None = None):
+        super().__init__(properties, training)
         self._tensors: dict[str, Tensor] = {}
-
-    @classmethod
-    def create(
-        cls, encoder: Callable[[], NetworkEncoder], properties: Sequence[Property], settings: TrainingSettings
-    ) -> "KernelExpert":
-        """Makes an expert that has learned nothing yet; encoder and settings are not needed."""
-        return cls(properties)
 
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Solves for one coefficient per training network and output."""
@@ -146,23 +138,14 @@ class KernelExpert(Expert):
         """Returns the training networks, their coefficients, and the scale of the features."""
         return dict(self._tensors)
 
-    def settings(self) -> dict[str, Any]:
-        """Returns the length of a description."""
-        return {"num_features": self.num_features}
-
-    @classmethod
-    def from_state(
-        cls,
-        encoder: Callable[[], NetworkEncoder],
-        properties: Sequence[Property],
-        settings: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> "KernelExpert":
-        """Adopts the tensors after checking them."""
-        expert = cls(properties)
-        expert.num_features = int(settings["num_features"])
+    def adopt(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over the tensors after checking them."""
         check_names(tensors, TENSOR_NAMES)
-        outputs, used, points = num_outputs(properties), tensors["columns"].numel(), tensors["coefficients"].shape[0]
+        outputs, used, points = (
+            num_outputs(self.properties),
+            tensors["columns"].numel(),
+            tensors["coefficients"].shape[0],
+        )
         shapes = {
             "columns": (used,),
             "knots": (used, QUANTILES),
@@ -179,10 +162,9 @@ class KernelExpert(Expert):
         if not 0 < float(tensors["gain"]) < float("inf"):
             raise PredictorError(f"kernel expert: gain is {float(tensors['gain'])}, expected a number above 0")
         columns = tensors["columns"]
-        if used and not 0 <= int(columns.min()) <= int(columns.max()) < expert.num_features:
-            raise PredictorError(f"kernel expert: asks for features outside 0 to {expert.num_features - 1}")
-        expert._tensors = {name: tensors[name].contiguous() for name in TENSOR_NAMES}
-        return expert
+        if used and not 0 <= int(columns.min()) <= int(columns.max()) < self.num_features:
+            raise PredictorError(f"kernel expert: asks for features outside 0 to {self.num_features - 1}")
+        self._tensors = {name: tensors[name].contiguous() for name in TENSOR_NAMES}
 
 
 def _solve_ridge(kernel: Float[Tensor, "n n"], goals: Float[Tensor, "n outputs"]) -> Float[Tensor, "n outputs"]:

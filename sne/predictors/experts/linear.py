@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sne.errors import PredictorError
 from sne.predictors.experts.contract import Outputs
-from sne.predictors.experts.description import DescriptionExpert
+from sne.predictors.experts.description import PropertywiseExpert
 from sne.predictors.properties import Property
 
 PENALTIES = np.logspace(0, 5, 11)
@@ -21,7 +21,7 @@ LARGEST = 5.0
 
 
 @final
-class LinearExpert(DescriptionExpert):
+class LinearExpert(PropertywiseExpert):
     """A linear model on standardised features: ridge regression on ranks, or multinomial logistic regression.
 
     Source: Hoerl and Kennard, "Ridge regression", Technometrics 12, 1970, as in scikit-learn.

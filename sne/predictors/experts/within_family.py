@@ -1,17 +1,15 @@
 """The within-family expert: ridge regression on how networks differ from others of their family."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, final
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, final
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sne.encoders import NetworkEncoder
 from sne.predictors.experts.contract import (
     Examples,
-    Expert,
     FitContext,
     Fold,
     Outputs,
@@ -21,6 +19,7 @@ from sne.predictors.experts.contract import (
     description_rows,
     spaced,
 )
+from sne.predictors.experts.description import DescriptionExpert
 from sne.predictors.experts.regression import (
     goal_without_labels,
     regression_goals,
@@ -46,7 +45,7 @@ TENSOR_NAMES = ("shift", "gain", "low", "high", "weight", "bias")
 
 
 @final
-class WithinFamilyExpert(Expert):
+class WithinFamilyExpert(DescriptionExpert):
     """Ridge regression on differences within families, all properties at once.
 
     Features and goals are taken relative to their means in each family. What distinguishes families from each other,
@@ -58,6 +57,7 @@ class WithinFamilyExpert(Expert):
 
     Args:
         properties: Properties to predict, in order.
+        training: How it is trained; nothing of it concerns this expert.
 
     Source: Mundlak, "On the pooling of time series and cross section data", Econometrica 46, 1978, sec. 2 (the within
         estimator); Hoerl and Kennard, "Ridge regression", Technometrics 12, 1970, for the penalty.
@@ -65,20 +65,12 @@ class WithinFamilyExpert(Expert):
         networks of known ones.
     """
 
-    reads_description: ClassVar[bool] = True
     is_refitted: ClassVar[bool] = True
     compares_families: ClassVar[bool] = True
 
-    def __init__(self, properties: Sequence[Property]):
-        self.properties = tuple(properties)
+    def __init__(self, properties: Sequence[Property], training: TrainingSettings | None = None):
+        super().__init__(properties, training)
         self._tensors: dict[str, Tensor] = {}
-
-    @classmethod
-    def create(
-        cls, encoder: Callable[[], NetworkEncoder], properties: Sequence[Property], settings: TrainingSettings
-    ) -> "WithinFamilyExpert":
-        """Makes an expert that has learned nothing yet; encoder and settings are not needed."""
-        return cls(properties)
 
     def fit(self, examples: Examples, fold: Fold, context: FitContext) -> None:
         """Solves for one coefficient per feature and output."""
@@ -114,29 +106,15 @@ class WithinFamilyExpert(Expert):
         """Returns coefficients, and scale and bounds of the features."""
         return dict(self._tensors)
 
-    def settings(self) -> dict[str, Any]:
-        """Returns the length of a description."""
-        return {"num_features": self.num_features}
-
-    @classmethod
-    def from_state(
-        cls,
-        encoder: Callable[[], NetworkEncoder],
-        properties: Sequence[Property],
-        settings: Mapping[str, Any],
-        tensors: Mapping[str, Tensor],
-    ) -> "WithinFamilyExpert":
-        """Adopts the tensors after checking them."""
-        expert = cls(properties)
-        expert.num_features = int(settings["num_features"])
+    def adopt(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over the tensors after checking them."""
         check_names(tensors, TENSOR_NAMES)
-        outputs = num_outputs(properties)
-        shapes = {"weight": (outputs, expert.num_features), "bias": (outputs,)}
+        outputs = num_outputs(self.properties)
+        shapes = {"weight": (outputs, self.num_features), "bias": (outputs,)}
         for name in TENSOR_NAMES:
-            shape = shapes.get(name, (expert.num_features,))
+            shape = shapes.get(name, (self.num_features,))
             check_tensor("within-family", name, tensors[name], shape, torch.float64)
-        expert._tensors = {name: tensors[name].contiguous() for name in TENSOR_NAMES}
-        return expert
+        self._tensors = {name: tensors[name].contiguous() for name in TENSOR_NAMES}
 
 
 def within_coefficients(
