@@ -260,14 +260,19 @@ def cut(
         [[[1.0, 2.0]], [[3.0]]]
     """
     _, num_in, kernel = part.arranged_shape
-    rows = values.flatten(0, 1) if kernel > 1 else values.flatten(1) if num_in > 1 else values.reshape(1, -1)
+    if kernel > 1:
+        rows = values.flatten(0, 1)
+    elif num_in > 1:
+        rows = values.flatten(1)
+    else:
+        rows = values.reshape(1, -1)
     whole = rows.shape[1] - rows.shape[1] % chunk_size
     pieces = [rows[:, :whole].reshape(-1, chunk_size), rows[:, whole:]]
     return [piece for piece in pieces if piece.numel()]
 
 
 def _rows(num_out: int, num_in: int, kernel: int) -> tuple[int, int]:
-    """Number and length of the rows that a part of shape (out, in, kernel positions) is cut into."""
+    """Returns number and length of the rows that a part of shape (out, in, kernel positions) is cut into."""
     if kernel > 1:
         return num_out * num_in, kernel
     if num_in > 1:
@@ -281,7 +286,7 @@ def _chunk_layout(networks: Sequence[Network], chunk_size: int) -> list[ChunkedN
     if not parts:
         raise SneError(f"{networks[0].name}: expected a network with weights, found none")
     shapes = torch.tensor([part.arranged_shape for _, part in parts])
-    counts = [rows * -(-length // chunk_size) for rows, length in (_rows(*s) for s in shapes.tolist())]
+    counts = [num_chunks(part, chunk_size) for _, part in parts]
     values = torch.zeros(len(networks), sum(counts), chunk_size, dtype=torch.float32)
     for row, network in enumerate(networks):
         _fill(values[row], network, [part for _, part in parts], counts)
@@ -308,6 +313,6 @@ def _fill(out: Tensor, network: Network, parts: Sequence[Part], counts: Sequence
 
 
 def _lengths(shape: tuple[int, int, int], chunk_size: int) -> Int[Tensor, " chunks"]:
-    """Number of real entries of every chunk of a part."""
+    """Returns the number of real entries of every chunk of a part."""
     rows, length = _rows(*shape)
     return (length - torch.arange(0, length, chunk_size)).clamp(max=chunk_size).repeat(rows)

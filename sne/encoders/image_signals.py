@@ -91,7 +91,7 @@ def _unless_rounding(squares: Float[Tensor, "batch *n"], least: Tensor) -> Float
 def _spread(
     values: Float[Tensor, "batch image n"], varied: Float[Tensor, "batch image n"], least: Float[Tensor, " batch"]
 ) -> Float[Tensor, "batch features"]:
-    """Size, spread over images, its share between patterns, and the number of directions that images fill.
+    """Returns size, spread over images, its share between patterns, and the number of directions that images fill.
 
     Args:
         values: Values of the neurons.
@@ -125,7 +125,7 @@ def _directions(rows: Float[Tensor, "batch m n"], squares: Float[Tensor, " batch
 
 
 def _choice(values: Float[Tensor, "batch image n"]) -> list[Float[Tensor, " batch"]]:
-    """How surely and how differently the outputs, read as logits, choose for the images."""
+    """Returns how surely and how differently the outputs, read as logits, choose for the images."""
     outputs = values.movedim(2, 0).contiguous()  # reductions over the first axis are faster
     top = outputs.amax(0)
     below_top = outputs - top

@@ -14,7 +14,7 @@ WAVES = 3
 
 
 @cache
-def cosines_up_to_second(positions: int) -> Float[Tensor, "waves positions"]:
+def cosine_waves(positions: int) -> Float[Tensor, "waves positions"]:
     """Returns the waves of orders 0, 1 and 2 along each axis of a kernel (discrete cosine transform).
 
     Args:
@@ -38,7 +38,7 @@ class WaveSums:
     """Sums over the kernels of a tensor, for several networks.
 
     Args:
-        energy: Squared coefficients of each wave of `cosines_up_to_second`.
+        energy: Squared coefficients of each wave of `cosine_waves`.
         signed: The coefficients.
         positions: Squares of the weights at each kernel position.
     """
@@ -49,8 +49,13 @@ class WaveSums:
 
     @classmethod
     def zeros(cls, batch: int, kernel: int) -> "WaveSums":
-        """Returns the sums of no kernels of a number of positions."""
-        waves = len(cosines_up_to_second(kernel))
+        """Returns the sums from which `add` starts.
+
+        Args:
+            batch: Number of networks.
+            kernel: Number of kernel positions.
+        """
+        waves = len(cosine_waves(kernel))
         return cls(*(torch.zeros(batch, size, dtype=torch.float32) for size in (waves, waves, kernel)))
 
     @classmethod
@@ -59,7 +64,7 @@ class WaveSums:
         return cls(*(torch.cat([getattr(item, field.name) for item in items]) for field in fields(cls)))
 
     def times(self, factor: float) -> "WaveSums":
-        """Returns the sums of so many times as many kernels."""
+        """Returns the sums for `factor` times as many kernels, such as all of a tensor, from those of a sample."""
         return WaveSums(self.energy * factor, self.signed * factor, self.positions * factor)
 
     def add(self, weights: Float[Tensor, "batch out in kernel"], squares: Float[Tensor, "batch out in kernel"]) -> None:
@@ -69,7 +74,7 @@ class WaveSums:
             weights: The kernels.
             squares: Their squares.
         """
-        waves = cosines_up_to_second(weights.shape[-1])
+        waves = cosine_waves(weights.shape[-1])
         kernels = weights.flatten(1, 2)
         self.signed.add_(kernels.sum(1) @ waves.T)
         self.energy.add_(torch.linalg.vector_norm(waves @ kernels.transpose(1, 2), dim=2).square())

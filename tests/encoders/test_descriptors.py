@@ -7,7 +7,7 @@ from oracles import descriptors_by_loop as oracle
 from sne.encoders import descriptors
 from sne.encoders import measures as measuring
 from sne.encoders.descriptors import DESCRIPTOR_NAMES
-from sne.encoders.kernel_waves import cosines_up_to_second
+from sne.encoders.kernel_waves import cosine_waves
 from sne.encoders.measures import WholeTensor
 
 SHAPES = [(1, 1, 1), (5, 1, 1), (1, 7, 1), (6, 9, 1), (9, 4, 1), (3, 2, 9), (4, 5, 25), (5, 1, 9), (3, 2, 4), (2, 3, 5)]
@@ -55,7 +55,7 @@ def test_kernel_waves_equal_loops(side):
 
 @pytest.mark.parametrize("positions", [1, 2, 3, 4, 5, 9, 25, 49])
 def test_waves_are_orthonormal(positions):
-    waves = cosines_up_to_second(positions)
+    waves = cosine_waves(positions)
     assert_near(waves @ waves.T, torch.eye(len(waves)), atol=1e-6)
     assert_near(waves[0], torch.full((positions,), positions**-0.5), atol=1e-6)
 

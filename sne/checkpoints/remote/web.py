@@ -32,7 +32,9 @@ _REASONS = {
 }
 _GONE = (404, 410)
 _EXPIRED = (400, 401, 403, 404, 410)
+"""Answers of an address that a redirect named, and that is valid no longer."""
 _FAILURES = (OSError, http.client.HTTPException)
+"""Errors of a connection, after which a request is sent again unless they are in `_FINAL`."""
 _FINAL = (socket.gaierror, ConnectionRefusedError, ssl.SSLCertVerificationError)
 _CHANGED = "the file has changed on the server while it was read"
 
@@ -60,8 +62,8 @@ class WebFile:
     def __init__(self, url: str, shown: str, connections: Connections, size: int | None = None):
         self._url, self._shown, self._connections = url, shown, connections
         self._target: str | None = None
-        self._size = size
-        self._marks: tuple[str, str] = ("", "")
+        self._size = size  # -1 where the server does not tell it
+        self._marks = ("", "")  # ETag and time of change of the version that was found
         self.start = b""
 
     def find(self) -> RemoteFacts | None:

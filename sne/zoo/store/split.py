@@ -21,6 +21,11 @@ _MOST_REASON = 200  # characters
 class Split:
     """The runs for training, validation and test. A run is in at most one of the three.
 
+    Args:
+        train: Runs whose networks are learned from.
+        val: Runs that choose settings, and when training stops.
+        test: Runs that are only measured on.
+
     Raises:
         ZooError: A run is named twice.
 

@@ -1,6 +1,7 @@
 """Checking whether a zoo is intact, and which networks are damaged if it is not."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -80,6 +81,19 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
         ZooError: The zoo cannot be opened. The message names the files that remain.
     """
     zoo = Zoo.open(path)
+    blames, bytes_read = _blames(zoo, progress)
+    damaged = [
+        DamagedNetwork(zoo.ids[row], zoo.runs[row], zoo.families[row], file) for row, (file, _) in blames.items()
+    ]
+    counts = Counter(blames.values())
+    faults = [Fault(file, reason, count) for (file, reason), count in counts.items()] + _faults_of_other_files(zoo)
+    if damage := index_damage(zoo.path):
+        faults.append(Fault(INDEX, f"cannot be read ({damage}); its copy {COPY} is read in its place", 0))
+    return VerifyReport(str(zoo.path), len(zoo), bytes_read, tuple(faults), tuple(damaged), tuple(_notes(zoo)))
+
+
+def _blames(zoo: Zoo, progress: Callable[[int, int], None] | None) -> tuple[dict[int, tuple[str, str]], int]:
+    """Reads all weights; returns file and reason for each damaged row, and the number of bytes read."""
     blames: dict[int, tuple[str, str]] = {}
     bad_layouts = _bad_layouts(zoo)
     layouts, shards = zoo.column("layout"), zoo.column("shard")
@@ -101,16 +115,7 @@ def verify(path: Path | str, *, progress: Callable[[int, int], None] | None = No
         seen.add(name)
         if progress and ((row + 1) % every == 0 or row + 1 == len(zoo)):
             progress(row + 1, len(zoo))
-    counts: dict[tuple[str, str], int] = {}
-    for blame in blames.values():
-        counts[blame] = counts.get(blame, 0) + 1
-    damaged = [
-        DamagedNetwork(zoo.ids[row], zoo.runs[row], zoo.families[row], file) for row, (file, _) in blames.items()
-    ]
-    faults = [Fault(file, reason, count) for (file, reason), count in counts.items()] + _faults_of_other_files(zoo)
-    if damage := index_damage(zoo.path):
-        faults.append(Fault(INDEX, f"cannot be read ({damage}); its copy {COPY} is read in its place", 0))
-    return VerifyReport(str(zoo.path), len(zoo), bytes_read, tuple(faults), tuple(damaged), tuple(_notes(zoo)))
+    return blames, bytes_read
 
 
 def _bad_layouts(zoo: Zoo) -> dict[str | None, str]:

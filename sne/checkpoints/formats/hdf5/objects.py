@@ -32,7 +32,9 @@ from sne.checkpoints.formats.hdf5.messages import (
     texts,
 )
 
+# Numbers of the messages in the header of an object, and the flag of one that is stored elsewhere.
 _SHAPE, _LINK_INFO, _ELEMENT, _LINK, _EXTERNAL, _LAYOUT, _FILTERS, _ATTRIBUTE, _SYMBOLS = 1, 2, 3, 6, 7, 8, 11, 12, 17
+_IS_SHARED = 2
 _MAX_OBJECTS, _MAX_DEPTH = 1_000_000, 50
 
 
@@ -84,7 +86,7 @@ class Hdf5Objects:
         for kind, flags, content in self._file.messages(address):
             cursor = Cursor(content)
             try:
-                if kind in (_SHAPE, _ELEMENT, _LAYOUT, _FILTERS) and flags & 2:
+                if kind in (_SHAPE, _ELEMENT, _LAYOUT, _FILTERS) and flags & _IS_SHARED:
                     raise Hdf5Error("an array of a shared type")
                 if kind == _SHAPE:
                     shape = parse_shape(cursor, lengths)
@@ -98,7 +100,7 @@ class Hdf5Objects:
                     raise Hdf5Error("an array in another file, which is not followed")
             except Hdf5Error as error:
                 found.reason = found.reason or str(error)
-            if kind == _ATTRIBUTE and not flags & 2:
+            if kind == _ATTRIBUTE and not flags & _IS_SHARED:
                 attribute = parse_attribute(content, lengths)
                 found.attributes[attribute.name] = attribute
             elif kind == _LINK:
@@ -108,20 +110,33 @@ class Hdf5Objects:
                 found.links.update(self._file.members(tree=cursor.number(offsets), heap=cursor.number(offsets)))
             elif kind == _LINK_INFO:
                 self._check_compact(cursor)
-        if found.reason or layout is not None:
-            if element is not None and layout is not None and not found.reason:
-                stated = self.value(found.attributes["dtype"]) if "dtype" in found.attributes else None
-                if element.kind == "opaque" and stated == element.dtype:
-                    element = replace(element, kind="number")
-                found.array = Hdf5Array(shape or (), element, layout, filters)
-                found.reason = why_not_read(self._file, found.array, has_shape=shape is not None)
-            found.reason = found.reason or ("" if found.array else "an array without shape or type")
+        if layout is not None and not found.reason:
+            self._add_array(found, shape, element, layout, filters)
         return found
 
+    def _add_array(
+        self,
+        found: Hdf5Object,
+        shape: tuple[int, ...] | None,
+        element: Element | None,
+        layout: Layout,
+        filters: tuple[int, ...],
+    ) -> None:
+        """Adds the array that messages describe to an object, or the reason why it is not read."""
+        if element is None:
+            found.reason = "an array without shape or type"
+            return
+        stated = self.value(found.attributes["dtype"]) if "dtype" in found.attributes else None
+        if element.kind == "opaque" and stated == element.dtype:
+            element = replace(element, kind="number")
+        found.array = Hdf5Array(shape or (), element, layout, filters)
+        found.reason = why_not_read(self._file, found.array, has_shape=shape is not None)
+
     def _check_compact(self, cursor: Cursor) -> None:
+        """Checks that the links of a group are in its header, and not in a heap, which is not read."""
         cursor.take(1)
         flags = cursor.number(1)
-        if flags & 1:
+        if flags & 1:  # the order in which links were made is kept
             cursor.take(8)
         if cursor.number(self._file.offsets) != self._file.undefined:
             raise Hdf5Error("groups of libver='latest' or track_order; rewrite the file with h5repack --high=0")
