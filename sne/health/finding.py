@@ -70,6 +70,11 @@ class Finding:
         location: Where it is: a tensor or a layer by its stored name, or "network".
         message: What was found, with the numbers.
         why: Why it matters.
+
+    Example:
+        >>> found = finding("zero", Severity.ERROR, "fc.weight", "all 12 entries are 0")
+        >>> found.to_json()["severity"], found.location
+        ('error', 'fc.weight')
     """
 
     code: str

@@ -113,6 +113,14 @@ class Network:
         layers: Layers in order of level. Branches side by side share their levels.
         source: Source of the values.
         notes: One note for each stored tensor that is not read, or is read with doubt.
+
+    Example:
+        >>> from sne import read_network
+        >>> network = read_network({"fc.weight": torch.zeros(3, 5), "fc.bias": torch.zeros(3)})
+        >>> network.num_levels, network.num_weights
+        (1, 18)
+        >>> [(layer.name, part.role.value, tuple(network.read(part).shape)) for layer, part in network.parts()]
+        [('fc', 'weight', (3, 5, 1)), ('fc', 'bias', (3, 1, 1))]
     """
 
     name: str

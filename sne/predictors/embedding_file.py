@@ -87,30 +87,25 @@ def encode_to_file(
         sne.errors.WriteError: The file cannot be written. Finished rows are kept.
     """
     out = Path(out)
-    if out.suffix not in SUFFIXES:
-        raise PredictorError(f"{out}: expected a name that ends in {' or '.join(SUFFIXES)}")
-    check_can_write(out)
+    _check_name(out)
     paths = [_as_path(source) for source in expand_sources(sources)]
     _refuse_source(out, paths)
     notes = _Notes(errors, tell)
     job = {
-        "predictor": predictor.digest(),
-        "select": select,
-        "allow_nonfinite": allow_nonfinite,
-        "budget": budget,
+        "predictor": predictor.digest(), "select": select, "allow_nonfinite": allow_nonfinite, "budget": budget,
         "version": _version(),
-    }
+    }  # fmt: skip
     stamps = {path: stamp(path) for path in paths}
     with _named(out), KeptRows(parts_folder(out), job, predictor.dim, resume=resume) as parts:
         parts.keep_only(stamps)
         kept = len(parts)
         for name, reasons in parts.doubts.items():
             report_doubts(tell, name, reasons)
-        done = [path for path in paths if path in parts]
+        left = [path for path in paths if path not in parts]
         show = progress or (lambda done, total: None)
-        show(len(done), len(paths))
+        show(len(paths) - len(left), len(paths))
         found = predictor.predict_blocks(
-            [path for path in paths if path not in parts],
+            left,
             batch_size=batch_size, errors=notes.add_error, memory=memory, budget=budget, executor=executor,
             select=select, allow_nonfinite=allow_nonfinite, tell=notes.add_doubts, is_ordered=False,
         )  # fmt: skip
@@ -119,13 +114,24 @@ def encode_to_file(
             parts.add(block.names, [stamps[name] for name in block.names], block.embedding, doubts)
             show(len(parts) + len(notes.failed), len(paths))
         parts.flush()
-        encoded = [path for path in paths if path in parts]
-        is_written = bool(encoded) and not (out.suffix == ".npy" and notes.failed)
-        if is_written:
-            _write(out, parts.rows(encoded), len(encoded), predictor.dim)
-        if is_written or not encoded:
-            parts.delete()
-    return EmbeddingFile(out, len(encoded), predictor.dim, kept, is_written)
+        return _finish(out, parts, [path for path in paths if path in parts], kept, misses_some=bool(notes.failed))
+
+
+def _finish(out: Path, parts: KeptRows, encoded: list[str], kept: int, *, misses_some: bool) -> EmbeddingFile:
+    """Writes the file, unless it would hold no row or, without names, not the rows asked for; then rows are kept."""
+    is_written = bool(encoded) and not (out.suffix == ".npy" and misses_some)
+    if is_written:
+        _write(out, parts.rows(encoded), len(encoded), parts.dim)
+    if is_written or not encoded:
+        parts.delete()
+    return EmbeddingFile(out, len(encoded), parts.dim, kept, is_written)
+
+
+def _check_name(out: Path) -> None:
+    """Checks that a file of embeddings can have this name, and can be written."""
+    if out.suffix not in SUFFIXES:
+        raise PredictorError(f"{out}: expected a name that ends in {' or '.join(SUFFIXES)}")
+    check_can_write(out)
 
 
 @dataclass

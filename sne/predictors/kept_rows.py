@@ -48,7 +48,7 @@ class KeptRows:
     """
 
     def __init__(self, folder: Path, job: Mapping[str, Any], dim: int, *, resume: bool) -> None:
-        self._folder, self._job, self._dim, self._resume = folder, dict(job), dim, resume
+        self._folder, self._job, self.dim, self._resume = folder, dict(job), dim, resume
         self._lock = FolderLock(folder)
         self._places: dict[str, tuple[int, int]] = {}
         self._stamps: dict[str, str] = {}
@@ -137,7 +137,7 @@ class KeptRows:
         """Yields names and rows in the order of the names, some at a time."""
         for start in range(0, len(names), GROUP_ROWS):
             some = list(names[start : start + GROUP_ROWS])
-            found = np.empty((len(some), self._dim), dtype=np.float32)
+            found = np.empty((len(some), self.dim), dtype=np.float32)
             for row in sorted(range(len(some)), key=lambda row: self._places[some[row]]):  # each part once
                 part, place = self._places[some[row]]
                 found[row] = self._embeddings(part)[place]
@@ -186,7 +186,7 @@ class KeptRows:
         try:
             table = pq.read_table(file)
             column = table["embedding"].combine_chunks()
-            if column.type != pa.list_(pa.float32(), self._dim):
+            if column.type != pa.list_(pa.float32(), self.dim):
                 return
             names, stamps, doubts = (table[name].to_pylist() for name in ("path", "stamp", "doubts"))
         except (OSError, KeyError, pa.ArrowException):
@@ -202,7 +202,7 @@ class KeptRows:
             while len(self._open) >= 4:
                 del self._open[next(iter(self._open))]
             column = pq.read_table(self._file(part), columns=["embedding"])["embedding"].combine_chunks()
-            self._open[part] = column.flatten().to_numpy().reshape(-1, self._dim)
+            self._open[part] = column.flatten().to_numpy().reshape(-1, self.dim)
         return self._open[part]
 
     def _file(self, number: int) -> Path:

@@ -155,6 +155,11 @@ class Predictor:
         Raises:
             sne.CheckpointError: A source cannot be read whole.
             PredictorError: A prediction is not finite.
+
+        Example:
+            >>> module = torch.nn.Sequential(torch.nn.Linear(64, 16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
+            >>> [found.property for found in Predictor.from_pretrained().predict(module)][:2]
+            ['test_accuracy', 'generalization_gap']
         """
         found = self.predict_blocks(
             sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget, executor=executor

@@ -96,20 +96,23 @@ def write_map(
         data.write(table)
     if colour not in (None, CLUSTER):
         data.find(colour)  # an unknown property is an error before the work
+    found: tuple[Edge, ...] = ()
     if edges is not None:
         found = read_edges(edges, data)
-    elif lineage or (lineage is None and len(data) <= MOST_COMPARED and not _has_zoo_or_table(sources)):
+    elif _is_quickly_compared(sources, data) if lineage is None else lineage:
         say(f"seeking parents and children of {counted(len(data), 'network')}; a map without lineage needs none")
-        found = _sought(sources, data, errors, choose_executor, on_progress)
-    else:
-        found = ()
+        found = _seek_edges(sources, data, errors, choose_executor, on_progress)
     drawing = draw(data, layout=layout, seed=seed, edges=found, say=say)
-    named = title or ", ".join(Path(source).name or source for source in sources[:3]) + ", …" * (len(sources) > 3)
     if out is not None:
-        write_atomically(out, map_page(drawing, title=named, colour=colour))
+        write_atomically(out, map_page(drawing, title=title or _names_of(sources), colour=colour))
     if static is not None:
         write_static_map(drawing, static, title=title, colour=colour)
     return drawing
+
+
+def _names_of(sources: Sequence[str]) -> str:
+    """Returns the names of the first sources, as the title of a map."""
+    return ", ".join(Path(source).name or source for source in sources[:3]) + ", …" * (len(sources) > 3)
 
 
 def draw(
@@ -173,11 +176,12 @@ def _edge(row: dict[str, Any]) -> Edge:
     )  # fmt: skip
 
 
-def _has_zoo_or_table(sources: Sequence[str]) -> bool:
-    return any(is_zoo(source) or is_table(source) for source in sources)
+def _is_quickly_compared(sources: Sequence[str], data: MapData) -> bool:
+    """Returns whether lineage is sought without being asked for: of few checkpoints, or an index of few."""
+    return len(data) <= MOST_COMPARED and not any(is_zoo(source) or is_table(source) for source in sources)
 
 
-def _sought(
+def _seek_edges(
     sources: Sequence[str],
     data: MapData,
     errors: OnError,

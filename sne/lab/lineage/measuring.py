@@ -171,7 +171,7 @@ def _first(trees: TreeZoo, design: LineageDesign, work: Path) -> dict[str, Any]:
 
 
 def _pairs(trees: TreeZoo, design: LineageDesign, work: Path) -> dict[str, Any]:
-    """Relations and directions of descendants, and scores of relatives and strangers by each method."""
+    """Returns relations and directions of descendants, and scores of relatives and strangers by each method."""
     zoo, rng = trees.zoo, np.random.default_rng(0)
     named, scores = [], []
     for tree in trees.trees[-design.paired :]:
@@ -210,7 +210,7 @@ def _score(found: Comparison) -> float:
 
 
 def _forest(trees: TreeZoo, design: LineageDesign, work: Path) -> dict[str, Any]:
-    """Which edges of the forest of whole trees are right?"""
+    """Returns which edges of the forest of whole trees are right."""
     rows = [row for tree in trees.trees[-design.drawn :] for row in trees.of_tree(tree)]
     found = lineage([trees.path(row) for row in rows], errors=_raise)
     edges = {edge.child: edge for edge in found.edges}

@@ -65,6 +65,10 @@ class TrainingSettings:
         least_in_leaf: Smallest number of networks in a leaf of these trees.
         share_of_features: Share of the features that these trees try per split, in [0, 1).
         checkpoint_seconds: Least time in seconds between two saved states, which are saved at the end of epochs.
+
+    Example:
+        >>> TrainingSettings(experts=("forest", "kernel"), trees=200).to_json()["trees"]
+        200
     """
 
     experts: Sequence[str] = ("neural",)
