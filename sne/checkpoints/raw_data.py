@@ -106,6 +106,7 @@ def parse_json(text: bytes, file: FilePath, what: str) -> Any:
             values.
 
     Example:
+        >>> from pathlib import Path
         >>> parse_json(b'{"a": [1, 2]}', Path("model.safetensors.index.json"), "index")
         {'a': [1, 2]}
     """

@@ -91,7 +91,8 @@ def open_source(source: Readable, *, select: str | None = None) -> CheckpointSou
     Example:
         >>> open_source(nn.Linear(4, 3)).load("bias").shape
         torch.Size([3])
-        >>> list(open_source({"net": {"bias": torch.ones(3)}, "ema": {"bias": torch.ones(3)}}, select="ema").infos)
+        >>> state = nn.Linear(4, 3).state_dict()
+        >>> list(open_source({"net": state, "ema": {"bias": state["bias"]}}, select="ema").infos)
         ['bias']
     """
     if select is not None and not select.strip():

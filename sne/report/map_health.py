@@ -85,7 +85,7 @@ def in_short(report: HealthReport) -> str | None:
     Example:
         >>> import torch
         >>> in_short(check({"a.weight": torch.zeros(4, 4), "b.weight": torch.full((4, 4), torch.nan)}))
-        'nonfinite: b.weight; zero: a.weight'
+        'zero: a.weight; nonfinite: b.weight'
     """
     named = [f"{one.code}: {one.location}" for one in report.findings if one.severity is not Severity.INFO]
     more = f"; and {len(named) - MOST_FINDINGS} more" if len(named) > MOST_FINDINGS else ""

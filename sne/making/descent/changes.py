@@ -17,7 +17,7 @@ def pruned(state: Mapping[str, Tensor], share: float) -> State:
         share: Share of the entries.
 
     Example:
-        >>> pruned({"weight": torch.tensor([[1.0, -2.0], [3.0, 4.0]])}, 0.5)["weight"].tolist()
+        >>> pruned({"weight": torch.tensor([[1.0, 2.0], [3.0, 4.0]])}, 0.5)["weight"].tolist()
         [[0.0, 0.0], [3.0, 4.0]]
     """
 
