@@ -27,15 +27,29 @@ def describe_adapter(infos: Mapping[str, TensorInfo]) -> str | None:
         >>> describe_adapter(infos)
         'an adapter (LoRA, rank 4), which holds changes of the weights of a base network and no network of its own'
     """
-    parts = [name for name in infos if _PARTS.search(name)]
-    if not parts:
+    if not any(map(_PARTS.search, infos)):
         return None
     if not is_adapter(infos):
         return "an unmerged adapter beside the weights that it changes, which are read as they are"
+    return f"{name_adapter(infos)}, which holds changes of the weights of a base network and no network of its own"
+
+
+def name_adapter(infos: Mapping[str, TensorInfo]) -> str:
+    """Names the kind of an adapter and the ranks of its matrices, if they are known.
+
+    Args:
+        infos: Every tensor of the adapter, by name.
+
+    Example:
+        >>> infos = {name: TensorInfo(name, (4, 8), "float32") for name in ("q.lora_A.weight", "q.lora_B.weight")}
+        >>> name_adapter(infos)
+        'an adapter (LoRA, rank 4)'
+    """
+    parts = [name for name in infos if _PARTS.search(name)]
     ranks = sorted({infos[name].shape[0] for name in parts if _FIRST.search(name) and len(infos[name].shape) > 1})
     kind = "LoRA" if ranks else "LyCORIS or another kind"
     shown = f", rank {' and '.join(map(str, ranks[:5]))}" if ranks else ""
-    return f"an adapter ({kind}{shown}), which holds changes of the weights of a base network and no network of its own"
+    return f"an adapter ({kind}{shown})"
 
 
 def is_adapter(infos: Mapping[str, TensorInfo]) -> bool:

@@ -39,7 +39,8 @@ def read_network(
     Args:
         source: A checkpoint file in any of the `sne.checkpoints.formats.FORMATS`, a folder with one checkpoint or its
             shards, a `*.index.json`, a state dict (wrapped or not), or a module.
-        name: Name of the network; by default the path, or the class of the module.
+        name: Name of the network; by default the path as it was given, also if it is a folder of which one file is
+            read, or the class of the module.
         select: Name of the network to read where the source holds several: the keys that lead to its state dict, such
             as "model_ema" or "0", or a prefix of its tensors' names, such as "teacher". By default the main network is
             read, and a note states which one that is.
@@ -61,8 +62,8 @@ def read_network(
         torch.Size([3, 4, 1])
     """
     with paused_collection():
-        opened = open_source(source, select=select)
-        network = build_network(name or opened.name, opened, opened.hints, heads=heads_of(opened.config))
+        opened, own_name = _open_named(source, select)
+        network = build_network(name or own_name, opened, opened.hints, heads=heads_of(opened.config))
     network = without_nonfinite_constants(network)
     if not network.layers:
         raise CheckpointError(opened.name, _without_weights(network))
@@ -95,22 +96,32 @@ def open_source(source: Readable, *, select: str | None = None) -> CheckpointSou
         >>> list(open_source({"net": state, "ema": {"bias": state["bias"]}}, select="ema").infos)
         ['bias']
     """
+    return _open_named(source, select)[0]
+
+
+def _open_named(source: Readable, select: str | None) -> tuple[CheckpointSource, str]:
+    """Opens a checkpoint, and returns how its network is called: a folder by its path, not by the file in it."""
     if select is not None and not select.strip():
         raise CheckpointError(str(source)[:200] if isinstance(source, str | PathLike) else type(source).__name__,
                               "the name of the network to select is empty")  # fmt: skip
     if isinstance(source, nn.Module):
-        return CheckpointSource(choose_network(module_tensors(source), select))
+        opened = CheckpointSource(choose_network(module_tensors(source), select))
+        return opened, opened.name
     if isinstance(source, Mapping):
         state, notes = unwrap(source, "state dict", select)
-        return CheckpointSource(choose_network(StateDictTensors(state, notes=notes), None))
+        opened = CheckpointSource(choose_network(StateDictTensors(state, notes=notes), None))
+        return opened, opened.name
     if not isinstance(source, str | PathLike):
         kind = type(source).__name__
         raise CheckpointError(kind, "cannot be read; expected a path, a state dict or an nn.Module")
     path = open_remote(source) if is_remote(source) else Path(source)
     try:
-        return CheckpointSource(_open_path(path, select), config=read_config(path))
+        is_folder = path.is_dir()
+        stored = open_folder(path, select) if is_folder else _open_file(path, select)
+        opened = CheckpointSource(stored, config=read_config(path))
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror or error}") from error
+    return opened, str(path) if is_folder else opened.name
 
 
 def _without_weights(network: Network) -> str:
@@ -120,9 +131,7 @@ def _without_weights(network: Network) -> str:
     return f"none of its {len(network.source.infos)} tensors is a weight{why}"
 
 
-def _open_path(path: FilePath, select: str | None) -> StoredTensors:
-    if path.is_dir():
-        return open_folder(path, select)
+def _open_file(path: FilePath, select: str | None) -> StoredTensors:
     if not path.exists():
         raise CheckpointError(path, "no such file or folder")
     if path.name.endswith(".index.json"):

@@ -7,7 +7,7 @@ from typing import Any, final
 from torch import Tensor
 
 from sne.checkpoints import CheckpointSource, read_network
-from sne.checkpoints.adapters import describe_adapter, is_adapter
+from sne.checkpoints.adapters import describe_adapter, is_adapter, name_adapter
 from sne.checkpoints.configuration import heads_of
 from sne.checkpoints.read import Readable
 from sne.errors import CheckpointError
@@ -90,7 +90,9 @@ def _adapter_findings(network: Network) -> list[Finding]:
     infos = network.source.infos
     if (kind := describe_adapter(infos)) is None:
         return []
-    return [finding("adapter" if is_adapter(infos) else "unmerged-adapter", Severity.INFO, "network", kind)]
+    if is_adapter(infos):
+        return [finding("adapter", Severity.INFO, "network", name_adapter(infos))]
+    return [finding("unmerged-adapter", Severity.INFO, "network", kind)]
 
 
 def _without_consequences(findings: Sequence[Finding]) -> list[Finding]:

@@ -44,8 +44,8 @@ REASONS = {
     "statistics were never collected, or were reset.",
     "adapter-without-effect": "The product B A of an adapter whose factor B is 0 is 0: the network is its base, "
     "unchanged. Adapters start like this, so this one was saved before it was trained, or gets no gradient.",
-    "adapter": "An adapter holds changes of the weights of a base network. What is found holds for these changes "
-    "alone, not for the network that base and adapter make together.",
+    "adapter": "The file holds changes of the weights of a base network, and no network of its own. What is found "
+    "holds for these changes alone, not for the network that base and adapter make together.",
     "unmerged-adapter": "The weights are judged as they are stored, and the adapter as further layers. With the "
     "adapter merged into them, they have other values.",
     "duplicate": "Two layers that learn apart are never equal: one was copied over the other, or layers were repeated "

@@ -114,9 +114,9 @@ def search(
 
 
 def _entries_of(network: Network) -> set[str]:
-    """Returns the paths under which an index may have a network itself: its file, or the folder of it."""
-    path = full_path(network.name)
-    return {path, os.path.dirname(path)}  # noqa: PTH120 (an address may stand there)
+    """Returns the paths under which an index may have a network itself: its name, its file, or the folder of that."""
+    file = full_path(network.source.name)
+    return {full_path(network.name), file, os.path.dirname(file)}  # noqa: PTH120 (an address may stand there)
 
 
 def _closeness(found: Comparison) -> tuple[int, float]:

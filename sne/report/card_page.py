@@ -1,7 +1,6 @@
 """A card as a page: the verdict first, then what it rests on."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from sne.errors import counted
 from sne.health import Severity
@@ -9,7 +8,7 @@ from sne.predictors import Prediction
 from sne.report.card_health import health_section
 from sne.report.contents import Contents
 from sne.report.drawing import STYLE, TIMES, draw_change, draw_depth, draw_interval, draw_share, draw_state, shape_of
-from sne.report.facts import Facts, Group
+from sne.report.facts import Facts, Group, title_of
 from sne.report.influence import Influence
 from sne.report.judgement import State, plain
 from sne.report.markup import Child, Markup, clean, element, join, name, table
@@ -68,7 +67,7 @@ def card_page(contents: Contents) -> str:
         contents: What the card says.
     """
     facts = contents.facts
-    title = Path(facts.name).name or facts.name
+    title = title_of(facts)
     return page(
         f"{title}: {contents.judgement.headline}",
         element("h1", clean(title, 120)),
@@ -109,8 +108,8 @@ def _predicted(contents: Contents) -> Markup:
         chance = contents.predictions[0].p_value
         inside = "" if chance is None else f"Like the networks that the predictor knows (p = {chance:.2g}). "
         return element("section", title, body, element("p", inside + known, class_="soft small"))
-    is_outside = contents.predictions[0].in_domain is False
-    why = "outside the known domain" if is_outside else "the network is broken"
+    why = clean(contents.why_guess)
+    why = f"{why[:1].upper()}{why[1:]}"
     return element(
         "section",
         title,
@@ -170,20 +169,23 @@ def _facts(facts: Facts, doubts: tuple[str, ...]) -> Markup:
         shown: list[Child] = [element("div", _between([name(one) for one in tie], " = ")) for tie in facts.ties[:5]]
         more = [element("div", f"and {len(facts.ties) - 5:,} more")] if len(facts.ties) > 5 else []
         rows.append(("tied", join(*shown, *more)))
-    rows.append(("set aside", _remarks(facts.set_aside) if facts.set_aside else "nothing"))
+    rows.append(("tensors set aside", _remarks(facts.set_aside) if facts.set_aside else "none"))
+    if facts.unread:
+        rows.append(("not read", _remarks(facts.unread)))
     if facts.doubts:
-        rows.append(("read in doubt", _remarks(facts.doubts)))
+        rows.append(("remarks", _remarks(facts.doubts)))
     if doubts:
-        rows.append(("mind", join(*(element("div", clean(doubt)) for doubt in doubts))))
+        rows.append(("caution", join(*(element("div", clean(doubt)) for doubt in doubts))))
     return element("dl", *(join(element("dt", term), element("dd", said)) for term, said in rows))
 
 
 def _remarks(groups: tuple[Group, ...], most: int = 6) -> Markup:
+    """Writes a line per group: the names of its tensors or entries, and the remark."""
     rows = []
     for group in groups[:most]:
-        more = ", …" if group.count > len(group.names) else ""
-        names = join(_between([name(one) for one in group.names], ", "), more)
-        rows.append(element("div", f"{counted(group.count, 'tensor')}: {clean(group.reason)} (", names, ")"))
+        others = group.count - len(group.names)
+        reason = f" and {counted(others, 'other')}: {group.reason}" if others else f": {group.reason}"
+        rows.append(element("div", _between([name(one) for one in group.names], ", "), clean(reason)))
     rows += [element("div", f"and {len(groups) - most:,} more reasons")] if len(groups) > most else []
     return join(*rows)
 
@@ -211,7 +213,7 @@ def _layers(contents: Contents) -> Markup:
 
 
 def _influence(contents: Contents) -> Markup | None:
-    if not contents.predictions:
+    if not contents.predictions or contents.is_guess:
         return None
     title = element("h2", f"Which layers the predicted {plain(contents.predictions[0].property)} rests on")
     found = contents.influence

@@ -87,6 +87,17 @@ class Contents:
         is_outside = any(prediction.in_domain is False for prediction in self.predictions)
         return is_outside or self.judgement.state is State.BROKEN
 
+    @property
+    def why_guess(self) -> str:
+        """Why predictions are guesses, in words that go on after a colon; empty if they are none."""
+        if not self.is_guess:
+            return ""
+        if self.health.is_adapter:
+            return "the file is an adapter, and no whole network"
+        if self.judgement.state is State.BROKEN:
+            return "; ".join(["the network is broken", *self.doubts])
+        return "; ".join(self.doubts) or "the network is outside the known domain of the predictor"
+
     def to_json(self) -> dict[str, Any]:
         """Returns all of it as plain values; layers as names by level, with the number of turns of each block."""
         return {
@@ -103,6 +114,7 @@ class Contents:
             "health": self.health.to_json(),
             "predictions": [_prediction(prediction) for prediction in self.predictions],
             "predictions_are_guesses": self.is_guess,
+            "why_guesses": self.why_guess or None,
             "unpredicted": self.unpredicted,
             "influence": self.influence and self.influence.to_json(),
             "unmeasured": self.unmeasured,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sne.checkpoints import CheckpointSource
+from sne.checkpoints.adapters import describe_adapter
 from sne.checkpoints.configuration import quantisation_of
 from sne.checkpoints.folder_files import list_folder
 from sne.checkpoints.formats.known import name_of_format
@@ -21,11 +22,11 @@ _FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Group:
-    """Tensors that share a remark.
+    """Tensors, or other entries of a file or folder, that share a remark.
 
     Args:
         reason: The remark.
-        count: Number of tensors.
+        count: Number of tensors or entries.
         names: Some of their names, `MOST_NAMES` at most.
     """
 
@@ -40,7 +41,8 @@ class Facts:
 
     Args:
         name: Name of the network, as a rule the path of its file.
-        format: Name of the file's format; None for a network that comes from memory.
+        format: Name of the file's format, with the name of the file where `name` is its folder; None for a network that
+            comes from memory.
         num_bytes: Size of the file or the files; None likewise.
         num_layers: Number of layers.
         num_levels: Number of levels of depth.
@@ -49,6 +51,7 @@ class Facts:
         quantisation: How weights are quantised; None if they are not.
         ties: Names of each tensor that is stored once under several names.
         set_aside: Tensors that are not read, by reason.
+        unread: Other entries of the file, and other files of the folder, that are not read, by reason.
         doubts: Tensors that are read, with a remark on how they were understood.
     """
 
@@ -62,6 +65,7 @@ class Facts:
     quantisation: str | None
     ties: tuple[tuple[str, ...], ...]
     set_aside: tuple[Group, ...]
+    unread: tuple[Group, ...]
     doubts: tuple[Group, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -82,18 +86,22 @@ def find_facts(network: Network) -> Facts:
         >>> dict(facts.dtypes), [group.reason for group in facts.set_aside]
         ({'float32': 6}, ['int64: a counter, not a weight'])
     """
+    infos = network.source.infos
     dtypes: Counter[str] = Counter()
     used = set()
     for _, part in network.parts():
-        dtypes[network.source.infos[part.tensor].dtype] += part.num_entries
+        dtypes[infos[part.tensor].dtype] += part.num_entries
         used.add(part.tensor)
-    path = Path(network.name)
+    path = Path(network.source.name)
     notes = {note.tensor: note.reason for note in network.notes}
+    if describe_adapter(infos) is not None:  # a finding on the health of the network says so
+        notes = {name: why for name, why in notes.items() if "adapter" not in why}
     ties = _ties(network)
     tied = {name for names in ties for name in names}
+    aside = {name: why for name, why in notes.items() if name not in used and name not in tied}
     return Facts(
         name=network.name,
-        format=_format(path),
+        format=_format(path, Path(network.name)),
         num_bytes=_num_bytes(path),
         num_layers=len(network.layers),
         num_levels=network.num_levels,
@@ -101,19 +109,35 @@ def find_facts(network: Network) -> Facts:
         dtypes=dict(dtypes.most_common()),
         quantisation=_quantisation(network, dtypes),
         ties=ties,
-        set_aside=_groups({name: why for name, why in notes.items() if name not in used and name not in tied}),
+        set_aside=_groups({name: why for name, why in aside.items() if name in infos}),
+        unread=_groups({name: why for name, why in aside.items() if name not in infos}),
         doubts=_groups({name: why for name, why in notes.items() if name in used}),
     )
 
 
-def _format(path: Path) -> str | None:
-    """Returns the name of a file's format, and how many files a folder has of it."""
+def title_of(facts: Facts) -> str:
+    """Returns the last part of a network's name: of a file or a folder, also of the folder that one works in.
+
+    Example:
+        >>> import torch
+        >>> from sne import read_network
+        >>> network = read_network({"fc.weight": torch.ones(2, 3)}, name="runs/first")
+        >>> title_of(find_facts(network))
+        'first'
+    """
+    path = Path(facts.name)
+    return path.name or (path.resolve().name if path.is_dir() else "") or facts.name
+
+
+def _format(path: Path, named: Path) -> str | None:
+    """Returns the name of a file's format, which file of a folder it is, and how many files a folder has of it."""
     if path.is_dir():
         found = list_folder(path, trust_names=True).checkpoints
         return next((f"{kind}, {counted(len(names), 'file')}" for kind, names in found.items()), "folder")
     if path.name.endswith(".index.json"):
         return "index of shards"
-    return name_of_format(path) if path.is_file() else None
+    kind = name_of_format(path) if path.is_file() else None
+    return f"{kind}, {path.name}" if kind is not None and named.is_dir() else kind
 
 
 def _num_bytes(path: Path) -> int | None:

@@ -80,7 +80,7 @@ def judge(
     if main is None:
         reason = _no_quality(predictor, predictions)
         if health.is_adapter:
-            reason = f"An adapter, which is judged alone, without its base. {reason}"
+            reason = "An adapter is no whole network: it is judged alone, without its base, and nothing is predicted."
         if whole:
             return Judgement(State.UNTRAINED, "Untrained", tuple(whole), 0.0)
         if warnings:

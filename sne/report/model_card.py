@@ -2,12 +2,12 @@
 
 import json
 import re
-from pathlib import Path
 
 from sne.errors import counted
 from sne.health import Severity
 from sne.report.contents import Contents
 from sne.report.drawing import shape_of
+from sne.report.facts import Group, title_of
 from sne.report.judgement import plain
 from sne.report.markup import clean
 
@@ -27,7 +27,7 @@ def model_card(contents: Contents) -> str:
         contents: What the card says.
     """
     facts, judgement = contents.facts, contents.judgement
-    lines = [f"# {text(Path(facts.name).name or facts.name)}", "", text(contents.summary), ""]
+    lines = [f"# {text(title_of(facts))}", "", text(contents.summary), ""]
     lines += [f"**{text(judgement.headline)}**", ""]
     lines += [f"- {text(reason)}" for reason in judgement.reasons]
     lines += ["", *_predicted(contents), *_health(contents), *_what(contents), *_influence(contents)]
@@ -94,9 +94,7 @@ def _predicted(contents: Contents) -> list[str]:
     if not contents.predictions:
         return [*lines, f"Nothing: {text(contents.unpredicted or '')}", ""]
     if contents.is_guess:
-        is_outside = contents.predictions[0].in_domain is False
-        why = "the network is outside the known domain of the predictor" if is_outside else "the network is broken"
-        return [*lines, f"No prediction: {why}.", ""]
+        return [*lines, f"No prediction: {text(contents.why_guess)}.", ""]
     lines += ["| property | value | 90% interval |", "|---|---|---|"]
     for prediction in contents.predictions:
         value = prediction.value if isinstance(prediction.value, str) else f"{prediction.value:.3g}"
@@ -134,11 +132,10 @@ def _what(contents: Contents) -> list[str]:
     lines += [f"- Stored as: {text(stored)}"]
     lines += [f"- Quantisation: {text(facts.quantisation)}"] if facts.quantisation else []
     lines += [f"- Tied: {' = '.join(code(one) for one in tie)}" for tie in facts.ties[:5]]
-    lines += [
-        f"- Set aside: {counted(group.count, 'tensor')}, {text(group.reason)} ({code(group.names[0])}"
-        f"{', …' if group.count > 1 else ''})"
-        for group in facts.set_aside[:10]
-    ]
+    lines += [f"- Tensors set aside: {_remark(group)}" for group in facts.set_aside[:10]]
+    lines += [f"- Not read: {_remark(group)}" for group in facts.unread[:10]]
+    lines += [f"- Remark on how tensors were read: {_remark(group)}" for group in facts.doubts[:10]]
+    lines += [f"- Caution: {text(doubt)}" for doubt in contents.doubts]
     lines += ["", "| level | layer | type and size | times |", "|---|---|---|---|"]
     rows = [(block, column, cell) for block in contents.blocks for column in block.columns for cell in column.cells]
     for block, column, cell in rows[:MOST_LINES]:
@@ -146,6 +143,12 @@ def _what(contents: Contents) -> list[str]:
         lines.append(f"| {column.level} | {code(cell.layer.name)} | {text(shape_of(cell.layer))} | {times:,} |")
     lines += ["", f"The first {MOST_LINES} of {len(rows):,} different layers."] if len(rows) > MOST_LINES else []
     return [*lines, ""]
+
+
+def _remark(group: Group) -> str:
+    """Names one of the tensors or entries of a group, counts the others, and gives the reason."""
+    others = f" and {counted(group.count - 1, 'other')}" if group.count > 1 else ""
+    return f"{code(group.names[0])}{others}: {text(group.reason)}"
 
 
 def _influence(contents: Contents) -> list[str]:

@@ -53,6 +53,17 @@ def test_what_stands_beside_a_network_is_noted(tmp_path):
     assert expand_sources(tmp_path) == [str(tmp_path)]
 
 
+def test_a_folder_is_named_as_it_was_given_and_errors_name_the_file_in_it(tmp_path, monkeypatch):
+    save_file({**STATE, "fc1.bias": torch.full((16,), torch.nan)}, tmp_path / "model.safetensors")
+    monkeypatch.chdir(tmp_path.parent)
+    network = read_network(f"{tmp_path.name}/")
+    assert network.name == tmp_path.name
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        network.source.load("fc1.bias")
+    assert read_network(f"{tmp_path.name}/model.safetensors").name == f"{tmp_path.name}/model.safetensors"
+    assert read_network(tmp_path, name="mine").name == "mine"
+
+
 def test_an_adapter_is_read_only_alone(tmp_path):
     save_file(other(), tmp_path / "adapter_model.safetensors")
     assert read_network(tmp_path).num_weights == 25

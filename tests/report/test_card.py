@@ -158,6 +158,49 @@ def test_the_card_of_a_file_names_format_and_ties(predictor, tmp_path):
     assert contents.unpredicted and not contents.predictions
 
 
+def test_the_card_of_a_folder_is_named_by_it(predictor, tmp_path, monkeypatch):
+    folder = tmp_path / "digits-classifier"
+    folder.mkdir()
+    save_file(classifier().state_dict(), folder / "model.safetensors")
+    (folder / "optimizer.pt").write_bytes(b"\x80\x02}.")
+    card = sne.card(folder, predictor=predictor)
+    assert card.markdown().split("---\n")[2].startswith("# digits-classifier\n")
+    assert "<h1>digits-classifier</h1>" in card.html()
+    assert card.contents.facts.format == "safetensors, model.safetensors"
+    assert card.contents.facts.num_bytes == (folder / "model.safetensors").stat().st_size
+    assert [group.names for group in card.contents.facts.unread] == [("optimizer.pt",)]
+    assert "Not read: `optimizer.pt`: state of the training, not a weight" in card.markdown()
+    monkeypatch.chdir(folder)
+    assert "<h1>digits-classifier</h1>" in sne.card(".", predictor=None).html()
+
+
+def test_the_card_of_an_adapter_says_once_what_it_is(predictor, tmp_path):
+    shapes = {"A": (4, 32), "B": (32, 4)}
+    save_file(
+        {f"encoder.query.lora_{name}.weight": torch.randn(shape) for name, shape in shapes.items()},
+        tmp_path / "adapter_model.safetensors",
+    )
+    card = sne.card(tmp_path, predictor=predictor)
+    for page in (card.html(), card.markdown()):
+        assert "An adapter is no whole network: it is judged alone" in page
+        assert page.count("an adapter (LoRA, rank 4)") == 1 and "known domain" not in page
+        assert "he file is an adapter, and no whole network" in page
+    facts = card.contents.facts
+    assert not facts.set_aside and not facts.unread and not facts.doubts
+    assert "<dt>tensors set aside</dt><dd>none</dd>" in card.html()
+
+
+def test_the_card_of_a_network_with_nan_says_why_nothing_is_predicted(predictor):
+    state = classifier().state_dict()
+    name = next(iter(state))
+    state[name] = state[name].index_fill(0, torch.tensor([0]), torch.nan)
+    card = sne.card(state, predictor=predictor)
+    left_out = f"layers were left out for NaN or infinite values in {name}"
+    assert card.contents.why_guess == card.to_json()["why_guesses"] == f"the network is broken; {left_out}"
+    assert f"he network is broken; {left_out}" in card.html() and f"Caution: {left_out}" in card.markdown()
+    assert "Which layers the predicted" not in card.html()
+
+
 def test_relatives_come_from_an_index(predictor, tmp_path):
     pytest.importorskip("lancedb")
     from sne.provenance.index import Index
