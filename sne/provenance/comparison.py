@@ -101,6 +101,11 @@ class Comparison:
             "assumed": self.assumed,
             "layers": [evidence.to_json() for evidence in self.layers],
             **{name: [place.name for place in some] for name, some in places.items()},
+            "resized": [
+                {"tensor": pair.first.name, "first": list(pair.first.shape), "second": list(pair.second.shape)}
+                for pair in self.matching.pairs
+                if not pair.is_whole
+            ],
             "left_out": [list(some) for some in self.left_out],
             "merge": None if self.merge is None else {**vars(self.merge)},
         }

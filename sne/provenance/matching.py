@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from enum import StrEnum
 
+from sne.errors import counted
 from sne.networks import LayerType, Network
 from sne.provenance.blocks import Removed, removed_blocks, renumbered_pairs
 from sne.provenance.places import Place, places_of
@@ -44,6 +45,15 @@ class Pair:
     def is_whole(self) -> bool:
         """Whether both have the same size. Otherwise what both have is compared."""
         return self.first.shape == self.second.shape
+
+    @property
+    def resized(self) -> str:
+        """Which axis has another size, in words; empty if both have the same size."""
+        axes = zip(("row", "column", "kernel position"), self.first.shape, self.second.shape, strict=True)
+        sizes = [
+            f"{counted(one, noun)} in the first, {other:,} in the second" for noun, one, other in axes if one != other
+        ]
+        return "; ".join(sizes)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ LEAST_ZEROS = 0.1
 ZEROS_CONFIDENCE = 0.9
 """Confidence that the network with many zeros or fewer blocks is the child where the other entries differ, too."""
 
+LEAST_KEPT = 0.3
+"""Cosine of a matrix that changed beside equal ones, below which its layer was made anew."""
+
 LEAST_EQUAL_SHARE = 0.05
 """Least share of weights in equal matrices for a partial fine-tune."""
 
@@ -133,9 +136,11 @@ def name_relation(
     if not changed:
         if removed is not None:
             return Verdict(Relation.PRUNED, removed.child, 1.0, f"{_lacking(removed)}; all others are equal")
-        return Verdict(
-            Relation.PARTIAL, 0, 0.0, "the tensors that were compared are equal, but not all have a counterpart"
-        )
+        names = [one.pair.first.name for one in found if not one.pair.is_whole]
+        why = "the tensors that were compared are equal, but not all have a counterpart"
+        if names:
+            why = f"what both networks have is equal, but the sizes of {', '.join(names)} differ"
+        return Verdict(Relation.PARTIAL, 0, 0.0, why)
     made_by = _made_by_one_operation(changed, kinds)
     if made_by is not None and all_matched:
         return made_by
@@ -211,7 +216,12 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         changed = [one for one in found if one.change is not Change.EQUAL]
         names = ", ".join(one.pair.first.name for one in changed)
         why = f"{share:.0%} of the entries of matrices are equal; changed: {names}"
-        return Verdict(Relation.PARTIAL, *direction_of_training(found), why)
+        replaced = _replaced(changed)
+        kept = [one for one in found if one.pair.first.layer.name not in replaced]
+        if replaced:
+            names = f"{', '.join(replaced)} and the counterpart have"
+            why += f"; {names} nothing in common, which says nothing about the direction"
+        return Verdict(Relation.PARTIAL, *direction_of_training(kept), why)
     if not (test.speaks_for or _is_close(matrices, least)):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
     if pruned := _pruned_one(matrices):
@@ -223,6 +233,12 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         return Verdict(Relation.SAME_START, 0, 0.0, why)
     why = f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
     return Verdict(Relation.FINE_TUNE, *direction_of_training(found), why)
+
+
+def _replaced(changed: Sequence[Evidence]) -> list[str]:
+    """Returns the layers of which one network has nothing that the other one has, such as a new head."""
+    matrices = [one for one in changed if one.is_random_matrix]
+    return list(dict.fromkeys(one.pair.first.layer.name for one in matrices if abs(one.cosine) < LEAST_KEPT))
 
 
 def _is_close(matrices: Sequence[Evidence], least: float) -> bool:

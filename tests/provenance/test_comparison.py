@@ -120,6 +120,31 @@ def test_a_changed_head_is_a_partial_fine_tune(state):
     assert found.relation is Relation.PARTIAL and found.why.endswith("changed: 4.weight, 4.bias")
 
 
+@pytest.mark.parametrize("rows", [5, 12])
+def test_a_new_head_says_nothing_about_the_direction(state, rows):
+    """Biases of a new head are 0, so that the other network seems to be trained further."""
+    torch.manual_seed(7)
+    columns = state["4.weight"].shape[1]
+    trained = {**state, "4.bias": torch.randn(len(state["4.bias"]))}
+    made = {**trained, "4.weight": torch.randn(rows, columns) * 0.1, "4.bias": torch.zeros(rows)}
+    for pair in ((trained, made), (made, trained)):
+        found = compare(*pair)
+        assert (found.relation, found.direction) == (Relation.PARTIAL, None)
+        assert "4 and the counterpart have nothing in common" in found.why
+
+
+def test_additional_rows_are_counted(state):
+    rows, columns = state["4.weight"].shape
+    grown = {**state, "4.weight": torch.cat([state["4.weight"], torch.randn(7, columns)])}
+    grown["4.bias"] = torch.cat([state["4.bias"], torch.zeros(7)])
+    found = compare(state, grown)
+    assert (found.relation, found.direction) == (Relation.PARTIAL, None)
+    assert found.why == "what both networks have is equal, but the sizes of 4.weight, 4.bias differ"
+    resized = {pair.first.name: pair.resized for pair in found.matching.pairs if pair.resized}
+    assert resized["4.weight"] == f"{rows} rows in the first, {rows + 7} in the second"
+    assert [one["second"] for one in found.to_json()["resized"]] == [[rows + 7, columns, 1], [rows + 7, 1, 1]]
+
+
 def test_noise_in_all_layers_is_a_fine_tune(state):
     found = compare(state, noisy(state, 0.2))
     assert found.relation is Relation.FINE_TUNE and found.related
