@@ -70,7 +70,12 @@ Colour = Annotated[
     ),
 ]
 Title = Annotated[
-    str | None, typer.Option(metavar="TEXT", show_default=False, help="Title. Default: the names of the sources.")
+    str | None,
+    typer.Option(
+        metavar="TEXT",
+        show_default=False,
+        help="Title. Default: the names of up to three sources, or the number of networks and their folder.",
+    ),
 ]
 DrawLineage = Annotated[
     bool | None,
@@ -92,8 +97,9 @@ CheckHealth = Annotated[
     bool,
     typer.Option(
         "--health",
-        help="Check the health of each network, as sne check does. It is then a property to colour by, and the "
-        "findings are listed for each network. All values are read for that, those of an index too.",
+        help="Check the health of each network, as sne check does: the property health (good, doubtful or broken), to "
+        "colour by, and findings, listed for each network. They replace properties of these names. All values are read "
+        "for that, those of an index or a table too, if the files are still there; if not, what is known is kept.",
     ),
 ]
 

@@ -24,6 +24,9 @@ from sne.report.map_sources import is_index, is_table, read_map_data
 from sne.report.static_map import write_static_map
 from sne.work import Executor, write_atomically
 
+MOST_NAMED = 3
+"""Largest number of sources that a title names."""
+
 MOST_COMPARED = 100
 """Number of networks up to which lineage is sought without being asked for; it takes longer than all else."""
 
@@ -61,7 +64,8 @@ def write_map(
         layout: "tsne", "umap" or "pca", see `sne.report.layout.lay_out`.
         seed: Random seed of the layout.
         colour: Property that colours the networks at first; None to choose one.
-        title: Title of the map; None for the names of the sources.
+        title: Title of the map; None for the names of up to `MOST_NAMED` sources, or else the number of networks and
+            their folder.
         lineage: Whether to seek parents and children; None to do so for up to `MOST_COMPARED` checkpoints.
         edges: JSON file of `sne lineage` with the parents and children, which are then not sought.
         health: Whether the health of each network is a property, see `sne.report.map_health`; all values are read for
@@ -91,7 +95,7 @@ def write_map(
         raise ReportError("no network can be read, and a map needs some")
     if health:
         say(f"checking the health of {counted(len(data), 'network')}")
-        data = with_health(data, errors=errors, choose_executor=choose_executor, on_progress=on_progress)
+        data = with_health(data, errors=errors, choose_executor=choose_executor, on_progress=on_progress, say=say)
     if table is not None:
         data.write(table)
     if colour not in (None, CLUSTER):
@@ -104,15 +108,34 @@ def write_map(
         found = _seek_edges(sources, data, errors, choose_executor, on_progress)
     drawing = draw(data, layout=layout, seed=seed, edges=found, say=say)
     if out is not None:
-        write_atomically(out, map_page(drawing, title=title or _names_of(sources), colour=colour))
+        write_atomically(out, map_page(drawing, title=title or title_of(sources, len(data)), colour=colour))
     if static is not None:
         write_static_map(drawing, static, title=title, colour=colour)
     return drawing
 
 
-def _names_of(sources: Sequence[str]) -> str:
-    """Returns the names of the first sources, as the title of a map."""
-    return ", ".join(Path(source).name or source for source in sources[:3]) + ", …" * (len(sources) > 3)
+def title_of(sources: Sequence[str], num_networks: int) -> str:
+    """Names what a map shows: its sources, or where there are many of them, the folder of these.
+
+    Args:
+        sources: As for `write_map`.
+        num_networks: Number of networks on the map.
+
+    Example:
+        >>> title_of(["runs/a.pt", "runs/b.pt"], 2)
+        'a.pt, b.pt'
+        >>> title_of([f"runs/{number}.pt" for number in range(12)], 12)
+        '12 networks of folder runs'
+        >>> title_of([f"{number}/last.pt" for number in range(12)], 12)
+        '12 networks of 12 folders'
+    """
+    if len(sources) <= MOST_NAMED:
+        return ", ".join(Path(source).name or source for source in sources)
+    folders = {str(Path(source).parent) for source in sources}
+    where = (
+        f"folder {Path(folders.pop()).resolve().name or '/'}" if len(folders) == 1 else counted(len(folders), "folder")
+    )
+    return f"{counted(num_networks, 'network')} of {where}"
 
 
 def draw(

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
+from sne.errors import counted
 from sne.health import HealthReport, Severity, check
 from sne.predictors.sources import OnError, handle_error
 from sne.predictors.spreading import spread
-from sne.provenance.entries import read_entries
+from sne.provenance.entries import gone, read_entries
 from sne.report.map_data import Column, MapData, known_columns
 from sne.work import Executor, InThisProcess
 
@@ -30,26 +31,38 @@ def with_health(
     errors: OnError = "raise",
     choose_executor: Callable[[Sequence[str]], Executor | None] = lambda paths: None,
     on_progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> MapData:
     """Adds the verdict of `sne.check` on each network, and its findings in short. All values are read.
 
     Args:
         data: The networks, whose names are paths of checkpoints and of networks of zoos.
         errors: What to do with a network that cannot be read, see `sne.report.map_sources.read_map_data`; its health is
-            then missing.
+            then that of the data, if they have one. Networks of a table whose files are not there any more keep what
+            it has.
         choose_executor: As for `read_map_data`.
         on_progress: Called with the number of networks that are checked, and their number.
+        say: Called with one line if files of a table are not there any more whose health it has.
 
     Raises:
         sne.CheckpointError: A checkpoint cannot be read, and errors is "raise".
     """
     found: dict[str, tuple[str, str | None]] = {}
-    executor = choose_executor(data.names) or InThisProcess()
-    for name, verdict, findings in spread(check_entries, data.names, executor, part_size=PART, errors=errors):
+    known = {column.name: column.values for column in data.columns if not column.is_number}
+    nothing = [None] * len(data)
+    before = dict(
+        zip(data.names, zip(known.get(HEALTH, nothing), known.get(FINDINGS, nothing), strict=True), strict=True)
+    )
+    kept_as_known = {name for name in gone(data.names) if before[name][0] is not None}
+    if kept_as_known:
+        say(f"{counted(len(kept_as_known), 'network')} not found any more, whose health is kept as the table has it")
+    names = [name for name in data.names if name not in kept_as_known]
+    executor = choose_executor(names) or InThisProcess()
+    for name, verdict, findings in spread(check_entries, names, executor, part_size=PART, errors=errors):
         found[name] = verdict, findings
         if on_progress is not None:
-            on_progress(len(found), len(data))
-    rows = [found.get(name, (None, None)) for name in data.names]
+            on_progress(len(found), len(names))
+    rows = [found.get(name, before[name]) for name in data.names]
     added = [Column.of(name, [row[at] for row in rows]) for at, name in enumerate((HEALTH, FINDINGS))]
     kept = [column for column in data.columns if column.name not in (HEALTH, FINDINGS)]
     return replace(data, columns=known_columns([*kept, *added]))

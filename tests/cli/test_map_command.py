@@ -49,6 +49,9 @@ def test_health_is_a_property(sne_command, checkpoints, tmp_path):
     (checkpoints / "sick.pt").unlink()
     done = sne_command("map", tmp_path / "i", "--no-lineage", "--table", again, "--health")
     assert done.status == 2 and "sne: 1 of 4 files skipped\n" in done.err
+    done = sne_command("map", kept, "--no-lineage", "--table", again, "--health")
+    assert done.status == 0 and "1 network not found any more, whose health is kept as the table has it" in done.err
+    assert list(MapData.read(again).find("health").values) == list(data.find("health").values)
 
 
 def test_a_map_of_a_table(sne_command, table, tmp_path):

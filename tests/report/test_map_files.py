@@ -9,7 +9,7 @@ from report.map_cases import islands
 
 from sne.errors import ReportError
 from sne.report import write_map
-from sne.report.map import read_edges
+from sne.report.map import read_edges, title_of
 from sne.report.map_data import MapData
 
 
@@ -37,6 +37,16 @@ def test_equal_maps_give_equal_pictures(table, tmp_path, name, start):
         write_map([table], static=tmp_path / folder / name, layout="pca", colour="optimizer", title="$x$ & <y>")
     content = (tmp_path / "one" / name).read_bytes()
     assert content.startswith(start) and content == (tmp_path / "two" / name).read_bytes()
+
+
+def test_many_files_are_named_by_their_folder(tmp_path):
+    (tmp_path / "runs").mkdir()
+    for number in range(4):
+        torch.save(perceptron(number).state_dict(), tmp_path / "runs" / f"{number}.pt")
+    sources = [str(path) for path in sorted((tmp_path / "runs").iterdir())]
+    write_map(sources, tmp_path / "map.html", layout="pca", lineage=False)
+    assert "<h1>4 networks of folder runs</h1>" in (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert title_of(sources[:2], 2) == "0.pt, 1.pt"
 
 
 def test_lineage_of_few_checkpoints_is_sought(tmp_path):
