@@ -170,9 +170,23 @@ def evaluate(
                 f"{one.property.name}: {num or 'none'} of {counted(len(rows), 'network')} has a measured value; "
                 "figures need 2 or more"
             )
+        if constant := _constant_baselines(one):
+            verb = "predict" if len(constant) > 1 else "predicts"
+            warnings.append(
+                f"{one.property.name}: {' and '.join(constant)} {verb} one value for all networks, as mean does; the "
+                "predictor was trained on too few networks to fit them"
+            )
         for method, reason in one.failures.items():
             warnings.append(f"{one.property.name}: baseline {method} cannot be applied: {reason}")
     return Evaluation(evaluations, rows, piece, num_seen, twins, warnings)
+
+
+def _constant_baselines(found: PropertyEvaluation) -> list[str]:
+    """Returns the baselines beside the mean that predict the same for several networks that differ."""
+    if len(set(found.measured.tolist())) < 2:
+        return []
+    names = [name for name in found.predicted if name not in ("sne", "mean")]
+    return [name for name in names if len(set(found.predicted[name].tolist())) == 1]
 
 
 def evaluate_rows(

@@ -110,6 +110,16 @@ def test_evaluate_is_what_the_command_prints(zoo, predictor, tmp_path):
     assert seen.warnings == ["48 of 60 networks were used in training or validation, so these figures are not held out"]
 
 
+def test_evaluate_says_that_baselines_had_too_few_networks(tmp_path):
+    few = Zoo.open(write_tiny_zoo(tmp_path / "few", runs=8))
+    settings = TrainingSettings(epochs=1)
+    found = evaluate(fit(few, ["test_accuracy"], split=few.split, encoder=TinyEncoder, settings=settings), few)
+    (one,) = found.properties
+    assert len(set(one.predicted["statistics_boosting"].tolist())) == 1 < len(set(one.measured.tolist()))
+    (said,) = [line for line in found.warnings if "one value for all networks" in line]
+    assert "hyperparameters and statistics_boosting predict" in said and said.endswith("too few networks to fit them")
+
+
 def test_evaluate_says_why_there_are_no_baselines(zoo, predictor, tmp_path):
     other = Zoo.open(write_tiny_zoo(tmp_path / "other", runs=8, seed=3))
     bare = Predictor(predictor.encoder, predictor.properties, predictor.experts, predictor.weights)

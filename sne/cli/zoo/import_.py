@@ -60,6 +60,15 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out checkpoints that cannot be read, instead of stopping.")
 ]
 Storage = Annotated[str, typer.Option(metavar="TYPE", help="Type of the stored weights: float32, float16 or bfloat16.")]
+TABLE = """\b
+A CSV for the format folder:
+  path,run,step,test_accuracy,config.learning_rate
+  a/100.pt,a,100,0.91,0.001
+  a/200.pt,a,200,0.94,0.001
+  b/200.pt,b,200,0.87,0.01
+"""
+"""Example of a table, for the end of the command's help."""
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")]
 
 
@@ -78,8 +87,9 @@ def import_(
 ) -> None:
     """Import networks that were trained elsewhere into a new zoo.
 
-    For folder, the columns run, family, dataset, step and id of the CSV have these meanings. Columns called config.*,
-    such as config.learning_rate, are hyper-parameters, all others properties. Empty cells are missing values.
+    For folder, the CSV has one row per checkpoint. The column path names its file; run, family, dataset, step and id
+    may be there and have these meanings. Checkpoints of one run are never on two sides of a split. Columns called
+    config.*, such as config.learning_rate, are hyper-parameters, all others properties. Empty cells are missing values.
     """
     from sne.zoo import import_zoo
 

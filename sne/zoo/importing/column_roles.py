@@ -131,8 +131,10 @@ def _find_path_column(table: CsvTable, share_of_files: ShareOfFiles, candidates:
     if usual and usual[0].lower() == _PATHS[0]:
         return usual[0]
     raise ZooError(
-        f"{table.path}: no column names files in {table.path.parent}; it has {', '.join(table.names)}",
-        Remedy("path_column", None, "chooses one, whose entries are paths relative to the CSV"),
+        f"{table.path}: no column names files in {table.path.parent}; it has {', '.join(table.names)}; expected a "
+        "column path with the file of each checkpoint, relative to the CSV, and a column run if several checkpoints "
+        "come from one training run",
+        Remedy("path_column", None, "chooses a column of another name"),
     )
 
 

@@ -46,6 +46,11 @@ def find_folder(source: Path, dataset: str | None, tell: Tell, choice: ColumnCho
     symmetries = Symmetries.load(file.parent / SYMMETRIES)
     roles = ColumnRoles.find(table, choice, files.share, has_symmetries=len(symmetries) > 0)
     measured = accuracies_as_fractions(table, table.columns(list(roles.measured)), roles)
+    if "run" not in roles.names and len(table.rows) > 1:
+        tell(
+            f"{file} has no column run: each checkpoint counts as a training run of its own, so that a split may have "
+            "checkpoints of one run on both sides"
+        )
     steps = _steps(table, roles.names.get("step"))
     rows = _Rows(
         table, roles, measured, steps, dataset, symmetries, None if len(symmetries) else SymmetriesByName(tell)
@@ -68,7 +73,12 @@ def _find_table(source: Path) -> Path:
         raise ZooError(f"{source}: no such folder or CSV file")
     tables = sorted(path for path in source.iterdir() if path.name.lower().endswith((".csv", ".csv.gz", ".tsv")))
     if len(tables) != 1:
-        found = ", ".join(path.name for path in tables) or "none"
+        if not tables:
+            raise ZooError(
+                f"{source}: no CSV file; expected one with a row per checkpoint and the columns path (file, relative "
+                "to the CSV), run (training run), and what was measured, such as test_accuracy"
+            )
+        found = ", ".join(path.name for path in tables)
         raise ZooError(f"{source}: expected one CSV file, found {found}; give the path of the file itself")
     return tables[0]
 

@@ -116,7 +116,7 @@ class Touch:
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("model,run\nz.pt,r\n", r"no column names files in .*mine; it has model, run; path_column chooses one"),
+        ("model,run\nz.pt,r\n", r"no column names files in .*mine; it has model, run; expected a column path"),
         ("path,run\n", "no rows"),
         ("path,step\na.pt,late\n", "'step' must hold whole numbers, found 'late' in row 2"),
         ("path,layout\na.pt,1\n", "column 'layout' cannot be a property, the name is reserved"),
@@ -139,6 +139,9 @@ def test_which_table(folder: Path, tmp_path: Path):
         import_zoo("folder", folder, tmp_path / "zoo")
     with pytest.raises(ZooError, match="no such folder"):
         import_zoo("folder", tmp_path / "nowhere", tmp_path / "zoo")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ZooError, match="no CSV file; expected one with a row per checkpoint and the columns path"):
+        import_zoo("folder", tmp_path / "bare", tmp_path / "zoo")
     with pytest.raises(ZooError, match="'zip' is not known, expected one of folder, small-cnn-zoo"):
         import_zoo("zip", folder, tmp_path / "zoo")
 
@@ -224,7 +227,8 @@ def test_a_column_of_files_is_found_by_its_values(folder: Path, tmp_path: Path):
     write_csv(folder, "score,model file,path\n1,more/a.pt,/old/a.pt\n2,b.safetensors,/old/b.pt\n")
     zoo, uses, lines = columns_of(folder, tmp_path / "other")
     assert uses["model file"].becomes == "path" and zoo.ids == ["more/a.pt", "b.safetensors"]
-    assert lines == ["1 checkpoint has no row in zoo.csv, left out: c.pt"]
+    assert "zoo.csv has no column run: each checkpoint counts as a training run of its own" in lines[0]
+    assert lines[1:] == ["1 checkpoint has no row in zoo.csv, left out: c.pt"]
 
 
 def test_checkpoints_without_a_row_are_counted(folder: Path, tmp_path: Path):
