@@ -13,6 +13,7 @@ from sne.errors import SneError, counted
 if TYPE_CHECKING:
     from sne.networks import Network, Part
 
+_CHUNK_SIZE = 32
 _MAX_NAMES = 3
 _WIDEST = 4096
 
@@ -20,8 +21,15 @@ _WIDEST = 4096
 def inspect(
     files: Files,
     chunk_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Number of weights per chunk, for the column chunks.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            show_default=False,
+            help="Also show in how many chunks of N weights the encoder of the paper reads each tensor. Default: only "
+            f"with --json, for N = {_CHUNK_SIZE}.",
+        ),
+    ] = None,
     stats: Annotated[
         bool, typer.Option("--stats", help="Also read the values and show min, max and mean |x| of each tensor.")
     ] = False,
@@ -35,8 +43,8 @@ def inspect(
     """Show the layers of checkpoints.
 
     Prints one row per tensor, in the order of layers: the level (depth; layers side by side share a level), the name
-    and the type of the layer, the role, shape and type of the tensor, and the number of chunks in which the encoder of
-    the paper reads it. Notes below the table name the tensors that were set aside, with the reason.
+    and the type of the layer, and the role, shape and type of the tensor. Notes below the table name the tensors that
+    were set aside, with the reason.
     """
     from sne.checkpoints import read_network
     from sne.networks import summarise
@@ -46,7 +54,7 @@ def inspect(
         try:
             network = read_network(path, select=select, allow_nonfinite=allow_nonfinite)
             line = summarise(network)
-            described = {} if summary else _describe(path, network, chunk_size, stats)
+            described = {} if summary else _describe(path, network, chunk_size or _CHUNK_SIZE, stats)
         except (SneError, OSError) as error:
             failures(path, error)
             continue
@@ -55,7 +63,7 @@ def inspect(
         elif summary:
             say(f"{path}: {line}")
         else:
-            _show(described, stats)
+            _show(described, stats, with_chunks=chunk_size is not None)
     failures.report(len(sources))
 
 
@@ -101,19 +109,20 @@ def _describe_part(network: "Network", part: "Part", chunk_size: int, stats: boo
     return described
 
 
-_COLUMNS = ("level", "layer", "type", "role", "shape", "dtype", "chunks")
+_COLUMNS = ("level", "layer", "type", "role", "shape", "dtype")
 
 
-def _show(described: dict[str, Any], stats: bool) -> None:
+def _show(described: dict[str, Any], stats: bool, *, with_chunks: bool) -> None:
     from rich.console import Console
 
-    names = [*_COLUMNS, *(("min", "max", "mean |x|") if stats else ())]
+    nouns = ["layer", "level", "weight", *(["chunk"] if with_chunks else [])]
+    names = [*_COLUMNS, *(["chunks"] if with_chunks else []), *(("min", "max", "mean |x|") if stats else ())]
     rows = []
     for layer in described["layers"]:
         head = [str(layer["level"]), printable(layer["name"]), layer["type"]]
         for part in layer["parts"]:
             shape = " x ".join(str(size) for size in part["shape"]) or "scalar"
-            row = [*head, part["role"], shape, part["dtype"], str(part["chunks"])]
+            row = [*head, part["role"], shape, part["dtype"], *([str(part["chunks"])] if with_chunks else [])]
             if stats:
                 row += [f"{part[key]:.4g}" if key in part else "-" for key in ("min", "max", "mean_abs")]
             rows.append(row)
@@ -125,7 +134,7 @@ def _show(described: dict[str, Any], stats: bool) -> None:
     console.print(header, style="bold")
     for line in lines:  # a table of rich takes minutes for the layers of a large mixture of experts
         print(line, file=console.file)
-    console.print(", ".join(counted(described[f"num_{noun}s"], noun) for noun in ("layer", "level", "weight", "chunk")))
+    console.print(", ".join(counted(described[f"num_{noun}s"], noun) for noun in nouns))
     for line in _notes(described["notes"]):
         console.print(printable(line))
     console.print()

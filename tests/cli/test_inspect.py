@@ -31,10 +31,15 @@ def test_table(files):
     result = run(files / "a.pt")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[1].split() == ["level", "layer", "type", "role", "shape", "dtype", "chunks"]
+    assert lines[1].split() == ["level", "layer", "type", "role", "shape", "dtype"]
     assert lines[2].split() == ["0", "0", "conv2d", "weight", *"4 x 3 x 3 x 3".split(), "float32", "12"]
-    assert "2 layers, 2 levels, 128 weights, 17 chunks" in result.stdout
+    assert "2 layers, 2 levels, 128 weights\n" in result.stdout
     assert "note: 1.num_batches_tracked: int64: a counter, not a weight" in result.stdout
+
+
+def test_chunks_are_shown_on_request(files):
+    lines = run(files / "a.pt", "--chunk-size", 32).stdout.splitlines()
+    assert lines[1].split()[-1] == "chunks" and "2 layers, 2 levels, 128 weights, 17 chunks" in lines
 
 
 def test_chunk_size(files):
