@@ -1,11 +1,13 @@
 """Measures `sne check`: false alarms on trained networks, detection of faults that are put in, and speed.
 
     python benchmarks/health.py ZOO... [--networks 400] [--faults 150] [--files FOLDER ...]
+    python benchmarks/health.py ZOO... --networks 1500 --heads
 
 ZOO are zoos made by `sne zoo make`, whose networks end at different test accuracies. A network counts as trained if its
 test accuracy is at least one half; whatever is found in it beyond remarks is a false alarm. Faults are put into one
 layer of trained networks in which nothing was found. Untrained networks are built from the families of zoos. FOLDER
-holds checkpoints of others. Writes the section "Check" of benchmarks/results/people.md.
+holds checkpoints of others. Writes the section "Check" of benchmarks/results/people.md; with --heads, the section "New
+last layers": how often the last layers of trained networks are called untrained, and how often new ones are.
 """
 
 import argparse
@@ -31,7 +33,8 @@ from sne.making.families import FAMILIES
 from sne.networks import Role
 
 NOTE = """
-Not named on purpose: layers drawn as torch does with fewer than 500 weights, whose edge says little, and layers without
+Not named on purpose: layers before the last one drawn as torch does with fewer than 500 weights, whose edge says
+little, and layers without
 biases next to a norm that was trained, unless they are large and unlike the others. Fewer trained networks are accused
 in return."""
 RESULTS = Path(__file__).parent / "results" / "people.md"
@@ -286,12 +289,54 @@ def measure_speed() -> list[str]:
     ]
 
 
-def write_section(lines: Sequence[str]) -> None:
-    """Writes the section, in place of an older one."""
+def is_head_named(report: HealthReport, head: str) -> bool:
+    """Whether the last layer is found to be untrained, alone or with the whole network."""
+    return any(one.code == "untrained-network" or (one.code, one.location) == ("untrained-layer", head)
+               for one in report.findings)  # fmt: skip
+
+
+def measure_heads(zoos: Sequence[Zoo], networks: int) -> list[str]:
+    """Returns the lines of two tables: false alarms by test accuracy, and new last layers by initialiser and size."""
+    random = np.random.default_rng(0)
+    torch.manual_seed(0)
+    alarms: dict[str, list[bool]] = {name: [] for name in ("below 0.3", "0.3 to 0.5", "0.5 to 0.8", "0.8 or more")}
+    found: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for zoo in zoos:
+        accuracy = zoo.column("test_accuracy")
+        for row in random.permutation(len(accuracy))[: networks // len(zoos)].tolist():
+            network = zoo.network(row)
+            last = max(layer.level for layer in network.layers)
+            heads = [layer for layer in network.layers if layer.level == last and layer.type.value == "linear"]
+            if len(heads) != 1 or accuracy[row] != accuracy[row]:
+                continue
+            (head,) = heads
+            place = int(np.searchsorted((0.3, 0.5, 0.8), accuracy[row], side="right"))
+            alarms[list(alarms)[place]].append(is_head_named(sne.check(network), head.name))
+            if accuracy[row] < LEAST_ACCURACY or row % 4:
+                continue
+            plain = {name: network.source.load(name).clone() for name in network.source.infos}
+            count = max(part.num_entries for part in head.parts)
+            size = (
+                "below 128 weights" if count < 128 else "128 to 299 weights" if count < 300 else "300 weights or more"
+            )
+            for name, how in (("torch", lambda module: None), ("transformers", as_transformers), ("Keras", as_keras)):
+                state = dict(plain)
+                redraw(state, network, head.name, how)
+                found[name, size].append(is_head_named(sne.check(state), head.name))
+    lines = ["| test accuracy | networks | last layer called untrained |", "|---|---|---|"]
+    lines += [f"| {name} | {len(hits)} | {sum(hits)} |" for name, hits in alarms.items()]
+    lines += ["", "| new last layer as drawn by | size | networks | found |", "|---|---|---|---|"]
+    return lines + [
+        f"| {name} | {size} | {len(hits)} | {np.mean(hits):.1%} |" for (name, size), hits in sorted(found.items())
+    ]
+
+
+def write_section(lines: Sequence[str], title: str = "Check") -> None:
+    """Writes a section, in place of an older one."""
     text = RESULTS.read_text() if RESULTS.exists() else "# Tools for people\n"
-    section = "\n".join(["## Check", "", *lines]).rstrip() + "\n"
-    if "## Check\n" in text:
-        text = re.sub(r"## Check\n.*?(?=\n## |\Z)", lambda _: section, text, flags=re.DOTALL)
+    section = "\n".join([f"## {title}", "", *lines]).rstrip() + "\n"
+    if f"## {title}\n" in text:
+        text = re.sub(rf"## {title}\n.*?(?=\n## |\Z)", lambda _: section, text, flags=re.DOTALL)
     else:
         text = text.rstrip() + "\n\n" + section
     RESULTS.write_text(text)
@@ -304,10 +349,17 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=400, help="networks of the zoos to check")
     parser.add_argument("--faults", type=int, default=150, help="networks into which faults are put")
     parser.add_argument("--untrained", type=int, default=20, help="untrained networks per family")
+    parser.add_argument("--heads", action="store_true", help="measure new last layers alone")
     parser.add_argument("--files", nargs="*", type=Path, default=[], help="folders of checkpoints of others")
     options = parser.parse_args()
     torch.set_num_threads(1)
     start = time.process_time()
+    if options.heads:
+        lines = ["Made by `benchmarks/health.py --heads`, on checkpoints of all steps.", ""]
+        lines += measure_heads([Zoo.open(path) for path in options.zoos], options.networks)
+        write_section(lines, "New last layers")
+        print("\n".join(lines))
+        return
     lines = ["Made by `benchmarks/health.py`, whose docstring says how.", "", "### False alarms", ""]
     table, good = measure_zoos([Zoo.open(path) for path in options.zoos], options.networks)
     lines += [*table, "", "### Faults that were put in", "", *measure_faults(good, options.faults), NOTE, ""]

@@ -68,7 +68,9 @@ def predict(
     """Predict properties of checkpoints.
 
     Without --predictor, the packaged predictor is used. It knows small image classifiers, and predicts test accuracy,
-    generalization gap, progress of training, image set, optimizer, activation and learning rate.
+    generalization gap, progress, image set (dataset), optimizer, activation and learning rate. Progress is the share of
+    the test accuracy at the end of its training run that a network has reached; the names of image sets in grey that
+    were in colour end in _gs.
 
     Prints one row per checkpoint, highest prediction first, or one row per property of a single checkpoint. The column
     "90%" is an interval that holds the measured value for nine of ten networks like those of the predictor's zoo. It is
@@ -77,7 +79,8 @@ def predict(
     followed by a question mark; --target and --json show all values.
 
     Networks unlike those of the zoo stand last, as "outside the known domain": their values are guesses, in brackets,
-    and their intervals are those that held for families left out of training, or all possible values. Files that cannot
+    and their intervals are those that held for families left out of training, or all possible values. A last layer that
+    looks untrained, as a new head does, has a remark: the network cannot be as good as is predicted. Files that cannot
     be read are named on stderr.
     """
     from sne.work.collection import kept_imports
@@ -95,7 +98,7 @@ def predict(
     names = [loaded.find_property(name).name for name in target or []]
     blocks = loaded.predict_blocks(
         sources, batch_size=batch_size, errors=failures, memory=memory, budget=budget, executor=executor,
-        select=select, allow_nonfinite=allow_nonfinite, tell=doubts,
+        select=select, allow_nonfinite=allow_nonfinite, tell=doubts, looks_at_head=True,
     )  # fmt: skip
     found: list[tuple[str, list[Prediction]]] = []
     num_as_stored = 0
@@ -110,7 +113,7 @@ def predict(
     if as_json:
         _print_json_lines(found, doubts)
     elif found:
-        _print_for_people(found, out)
+        _print_for_people(found, doubts, out)
     if found and not as_json and loaded.domain is None:
         warn("this predictor cannot tell networks that are unlike those it has learned from: none is marked")
     if num_as_stored:
@@ -150,9 +153,9 @@ def _print_json_lines(found: list[tuple[str, list["Prediction"]]], doubts: Doubt
             print(json.dumps({"file": path, **prediction_as_json(prediction), **doubts.as_json(path)}))
 
 
-def _print_for_people(found: list[tuple[str, list["Prediction"]]], out: Path | None) -> None:
+def _print_for_people(found: list[tuple[str, list["Prediction"]]], doubts: Doubts, out: Path | None) -> None:
     """Prints the predictions; what was written, if they are in a file."""
     if out is None:
-        say(format_table(prediction_rows(found)))
+        say(format_table(prediction_rows(found, doubts)))
     else:
         say(f"{out}: {counted(len(found), 'network')}, {counted(len(found[0][1]), 'property')} each")

@@ -1,6 +1,7 @@
 """Predictions as rows of a table, which stays narrow where there are many properties."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from sne.cli.tables import cell
@@ -13,20 +14,32 @@ MOST_IN_FULL = 3
 
 OUTSIDE = "outside the known domain"
 
+HEAD = "the last layer looks untrained"
 
-def prediction_rows(found: Sequence[tuple[str, Sequence["Prediction"]]]) -> list[dict[str, Any]]:
+
+def prediction_rows(
+    found: Sequence[tuple[str, Sequence["Prediction"]]],
+    warnings: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> list[dict[str, Any]]:
     """Returns the rows of a table.
 
     Args:
         found: Path and predictions of each checkpoint.
+        warnings: Reasons to doubt what is said, by path.
 
     Returns:
         One row per checkpoint, with all columns of up to `MOST_IN_FULL` properties; with more, the interval of the
         first one alone. A single checkpoint with more properties has one row per property.
     """
     if len(found) == 1 and len(found[0][1]) > MOST_IN_FULL:
-        return [_row_of_property(*found[0], prediction) for prediction in found[0][1]]
-    return [_row(path, predictions) for path, predictions in found]
+        path, predictions = found[0]
+        remark = _remark(path, predictions, warnings)
+        return [_row_of_property(path, predictions, prediction, remark) for prediction in predictions]
+    rows = []
+    for path, predictions in found:
+        remark = _remark(path, predictions, warnings)
+        rows.append(_row(path, predictions) | ({"remark": remark} if remark else {}))
+    return rows
 
 
 def prediction_as_json(prediction: "Prediction") -> dict[str, Any]:
@@ -58,12 +71,21 @@ def _row(path: str, predictions: Sequence["Prediction"]) -> dict[str, Any]:
                 row[name] = f"{row[name]} ?"
         elif prediction.low is not None and (in_full or number == 0):
             row[f"{name} 90%"] = _interval(prediction)
-    if predictions[0].in_domain is False:
-        row["remark"] = OUTSIDE
     return row
 
 
-def _row_of_property(path: str, predictions: Sequence["Prediction"], prediction: "Prediction") -> dict[str, Any]:
+def _remark(path: str, predictions: Sequence["Prediction"], warnings: Mapping[str, Sequence[str]]) -> str:
+    """Returns why not to rely on the predictions, in a few words; empty if there is no reason."""
+    if predictions[0].in_domain is False:
+        return OUTSIDE
+    from sne.health import LOOKS_UNTRAINED
+
+    return HEAD if any(reason.endswith(LOOKS_UNTRAINED) for reason in warnings.get(path, ())) else ""
+
+
+def _row_of_property(
+    path: str, predictions: Sequence["Prediction"], prediction: "Prediction", remark: str
+) -> dict[str, Any]:
     value = prediction.value
     shown = value if isinstance(value, str) else cell(value)
     row = {"file": path if prediction is predictions[0] else "", "property": prediction.property}
@@ -71,11 +93,7 @@ def _row_of_property(path: str, predictions: Sequence["Prediction"], prediction:
     row |= {"90%": "" if prediction.low is None else _interval(prediction)}
     chances = prediction.probabilities
     row |= {"probability": "" if chances is None else f"{max(chances.values()):.2f}"}
-    if prediction.in_domain is False and prediction is predictions[0]:
-        row |= {"remark": OUTSIDE}
-    elif prediction.in_domain is False:
-        row |= {"remark": ""}
-    return row
+    return row | ({"remark": remark if prediction is predictions[0] else ""} if remark else {})
 
 
 def _interval(prediction: "Prediction") -> str:

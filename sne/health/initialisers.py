@@ -39,6 +39,9 @@ ENOUGH = 300
 ANY_SCALE = "other "
 """How the name of a distribution begins whose scale is none of the usual ones."""
 
+OF_TORCH = "kaiming uniform (torch's default)"
+"""Name of the initialiser of torch's linear layers and convolutions."""
+
 BEYOND = 1.005
 """Ratio of a value to the end of a uniform distribution from which it was not drawn; rounding leaves less."""
 
@@ -85,7 +88,7 @@ def initialisers(layer: Layer, part: Part) -> Iterator[Initialiser]:
 
 def _variances(layer: Layer, part: Part, fan_in: int, fan_out: int) -> Iterator[tuple[str, float]]:
     """Yields names and variances; a name without a distribution stands for all of them."""
-    yield "kaiming uniform (torch's default)", 1 / (3 * fan_in)
+    yield OF_TORCH, 1 / (3 * fan_in)
     yield "kaiming", 2 / fan_in
     yield "xavier", 2 / (fan_in + fan_out)
     yield "lecun", 1 / fan_in

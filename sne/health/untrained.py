@@ -9,6 +9,9 @@ layer is named only if a second sign agrees, one that a single step of training 
   does;
 - contrast: no such sign can be read, but the weights agree with a usual initialiser at its exact scale, while most
   other layers of the network agree with none.
+
+The last layer is the one that is made anew most often, and small: there, an edge counts with few weights, too, if the
+largest one is as near to it as the largest of so many draws is, and the other layers were trained.
 """
 
 import math
@@ -17,14 +20,23 @@ from dataclasses import dataclass
 
 from sne.errors import counted
 from sne.health.finding import Finding, Severity, finding
-from sne.health.initialisers import ANY_SCALE, ENOUGH, FEWEST
+from sne.health.initialisers import ANY_SCALE, ENOUGH, FEWEST, OF_TORCH, initialisers
 from sne.health.layers import MOST_LINES, LayerHealth, listed
 from sne.health.tensors import DRAWN, TensorHealth
-from sne.networks import LayerType, Role
+from sne.networks import Layer, LayerType, Role
 from sne.networks.parts import NORMS
 
 FEWEST_AT_EDGE = 500
 """Least number of weights whose edge counts as a sign."""
+
+FEWEST_AT_EDGE_OF_HEAD = 64
+"""The same of the last layer of a network whose other layers were trained."""
+
+GAP = 6.0
+"""Largest distance from the edge to the largest of n weights of that layer, in units of the edge divided by n.
+
+Of layers that are drawn so, one in 400 is farther away.
+"""
 
 FAR = 3.5
 """Deviation of the mean and of the variance of a bias, in standard deviations, from which it was not drawn so."""
@@ -81,38 +93,120 @@ def judge_layers(layers: Sequence[LayerHealth]) -> Judgement:
     Args:
         layers: The layers of the network and what was measured of them.
     """
+    judged = list(_judge_each(layers))
+    last = max((one.layer.level for one in judged), default=0)
+    is_body_trained = any(one.shows_training for one in judged if one.layer.level < last)
     found: list[Untrained] = []
     by_contrast: list[Untrained] = []
-    num_judged = num_drawn = num_trained = 0
-    are_large_drawn: list[bool] = []
+    for one in (one for one in judged if one.is_drawn):
+        names = " and ".join(dict.fromkeys(tensor.initialiser.removeprefix(ANY_SCALE) for tensor in one.drawn))
+        is_usual = not any(tensor.initialiser.startswith(ANY_SCALE) for tensor in one.drawn)
+        is_head = one.layer.level == last and is_body_trained
+        lead = "the last layer looks untrained: " if is_head else ""
+        sign = one.sign or (_sign_of_head(one) if is_head else "")
+        if sign:
+            found.append(Untrained(one.layer.name, one.count, f"{lead}weights as drawn by {names}; {sign}"))
+        elif one.sign is None and one.has_weights_alone and is_usual and one.count >= FEWEST_IN_CONTRAST:
+            message = f"{lead}weights as drawn by {names}, unlike those of the other layers"
+            by_contrast.append(Untrained(one.layer.name, one.count, message))
+    num_drawn = sum(one.is_drawn for one in judged)
+    if num_drawn <= MOST_IN_CONTRAST * len(judged):
+        found += by_contrast
+    large = [one.is_drawn for one in judged if one.fewest >= ENOUGH]
+    are_drawn = num_drawn > 0 and sum(large) >= MOST_LARGE * len(large)
+    has_sign = any(one.is_drawn and one.sign for one in judged) or any(layer.type in NORMS for layer, _ in layers)
+    is_trained = any(one.sign == "" or one.has_moved for one in judged)
+    is_whole = has_sign and are_drawn and not is_trained and _are_norms_initial(layers)
+    return Judgement(tuple(found), len(judged), is_whole)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A layer with weights, and what they say.
+
+    Args:
+        layer: The layer.
+        tensors: What was measured of its parts.
+        drawn: Those that are drawn at random before training.
+        sign: The sign that it was not trained, see `_sign`.
+    """
+
+    layer: Layer
+    tensors: Sequence[TensorHealth]
+    drawn: Sequence[TensorHealth]
+    sign: str | None
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether all weights agree with an initialiser."""
+        return all(tensor.initialiser for tensor in self.drawn)
+
+    @property
+    def count(self) -> int:
+        """Number of weights."""
+        return sum(tensor.num_entries for tensor in self.drawn)
+
+    @property
+    def fewest(self) -> int:
+        """Number of entries of the smallest weight."""
+        return min(tensor.num_entries for tensor in self.drawn)
+
+    @property
+    def has_weights_alone(self) -> bool:
+        """Whether it has no biases or other parts."""
+        return len(self.drawn) == len(self.tensors)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether it is too small for distributions of any scale, agrees with no usual initialiser, and has biases."""
+        return FEWEST <= self.fewest < ENOUGH and not self.is_drawn and _have_biases_moved(self.tensors)
+
+    @property
+    def shows_training(self) -> bool:
+        """Whether its biases have moved, or its weights agree with no initialiser although there are enough of them."""
+        return self.sign == "" or (self.fewest >= FEWEST and not self.is_drawn)
+
+
+def _judge_each(layers: Sequence[LayerHealth]) -> Iterator[_Judged]:
     for number, (layer, tensors) in enumerate(layers):
         drawn = [tensor for tensor in tensors if tensor.role in DRAWN and tensor.num_entries > 1]
-        if not drawn or layer.type is LayerType.OTHER:  # how those are drawn is not known
-            continue
-        num_judged += 1
-        sign = _sign(layers, number, drawn)
-        is_drawn = all(tensor.initialiser for tensor in drawn)
-        fewest = min(tensor.num_entries for tensor in drawn)
-        if fewest >= ENOUGH:
-            are_large_drawn.append(is_drawn)
-        num_trained += sign == "" or (FEWEST <= fewest < ENOUGH and not is_drawn and _have_biases_moved(tensors))
-        if not is_drawn:
-            continue
-        num_drawn += 1
-        names = " and ".join(dict.fromkeys(tensor.initialiser.removeprefix(ANY_SCALE) for tensor in drawn))
-        count = sum(tensor.num_entries for tensor in drawn)
-        is_usual = not any(tensor.initialiser.startswith(ANY_SCALE) for tensor in drawn)
-        if sign:
-            found.append(Untrained(layer.name, count, f"weights as drawn by {names}; {sign}"))
-        elif sign is None and len(drawn) == len(tensors) and is_usual and count >= FEWEST_IN_CONTRAST:
-            message = f"weights as drawn by {names}, unlike those of the other layers"
-            by_contrast.append(Untrained(layer.name, count, message))
-    has_sign = bool(found) or any(layer.type in NORMS for layer, _ in layers)
-    are_drawn = num_drawn > 0 and sum(are_large_drawn) >= MOST_LARGE * len(are_large_drawn)
-    is_whole = has_sign and are_drawn and not num_trained and _are_norms_initial(layers)
-    if num_drawn <= MOST_IN_CONTRAST * num_judged:
-        found += by_contrast
-    return Judgement(tuple(found), num_judged, is_whole)
+        if drawn and layer.type is not LayerType.OTHER:  # how those are drawn is not known
+            yield _Judged(layer, tensors, drawn, _sign(layers, number, drawn))
+
+
+def untrained_heads(layers: Sequence[LayerHealth]) -> list[str]:
+    """Returns the names of last layers that were never trained, whatever the layers before them say.
+
+    Args:
+        layers: The last layers of a network and what was measured of them.
+    """
+    heads = [one for one in _judge_each(layers) if one.is_drawn]
+    return [one.layer.name for one in heads if one.sign or _sign_of_head(one)]
+
+
+def _sign_of_head(head: _Judged) -> str:
+    """Returns the sign that a last layer with few weights was not trained; empty if there is none."""
+    if head.sign is not None:
+        return head.sign
+    biases = [tensor for tensor in head.tensors if tensor.role in _BIASES]
+    is_of_torch = all(
+        tensor.initialiser == OF_TORCH for tensor in head.drawn
+    )  # trained heads agree with others by chance
+    if head.count < FEWEST_AT_EDGE_OF_HEAD or not is_of_torch:
+        return ""
+    if not all(_is_drawn_like(bias, head.drawn[-1]) for bias in biases):
+        return ""
+    if not all(_reaches_edge(head.layer, tensor) for tensor in head.drawn):
+        return ""
+    like = "its biases are drawn like its weights, and none" if biases else "none"
+    return f"{like} is beyond the edge"
+
+
+def _reaches_edge(layer: Layer, tensor: TensorHealth) -> bool:
+    """Whether the largest of the weights is as near to the edge of its initialiser as that of so many draws is."""
+    part = next(part for part in layer.parts if (part.tensor, part.label) == (tensor.tensor, tensor.label))
+    edge = next(math.sqrt(3) * one.std for one in initialisers(layer, part) if one.name == tensor.initialiser)
+    return tensor.num_entries * (1 - tensor.magnitude / edge) <= GAP
 
 
 def _have_biases_moved(tensors: Sequence[TensorHealth]) -> bool:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from sne.encoders import ENCODERS, Limits, NetworkEncoder
 from sne.errors import PredictorError
+from sne.health import describe_head
 from sne.predictors.block_prediction import predict_block, predictions_of
 from sne.predictors.domain import Domain
 from sne.predictors.expert_sum import ExpertSum, weights_by_kind
@@ -136,12 +137,15 @@ class Predictor:
     ) -> list[Prediction]:
         """Predicts every property of every source.
 
+        Logs a warning for each source that was read in part or in doubt, and for each whose last layer looks untrained.
+
         Args:
             sources: One source or several: whatever `sne.read_network` takes, globs, folders of checkpoints, or
                 networks that were read before.
             batch_size: Number of networks per forward pass; it changes speed and memory only.
-            errors: What to do with a source that cannot be read or predicted: "raise" stops, "skip" logs a warning
-                and continues, a function is called with the name of the source and the error.
+            errors: What to do with a source that cannot be read or predicted. "raise" stops at the first one, also
+                within a folder. "skip" logs a warning for each and continues, as the command does. A function is called
+                with the name of the source and the error.
             memory: Largest resident size of the process, in bytes; None for the encoder's own bound. Larger networks
                 are read piece by piece.
             budget: Largest number of weights that are read of a network; None for all. A network with more weights is
@@ -162,8 +166,9 @@ class Predictor:
             ['test_accuracy', 'generalization_gap']
         """
         found = self.predict_blocks(
-            sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget, executor=executor
-        )
+            sources, batch_size=batch_size, errors=errors, memory=memory, budget=budget, executor=executor,
+            looks_at_head=True,
+        )  # fmt: skip
         return [prediction for block in found for prediction in self.predictions(block)]
 
     def predict_blocks(
@@ -178,6 +183,7 @@ class Predictor:
         select: str | None = None,
         allow_nonfinite: bool = False,
         tell: Callable[[str, list[str]], None] | None = None,
+        looks_at_head: bool = False,
         is_ordered: bool = True,
     ) -> Iterator[PredictedBlock]:
         """Predicts and encodes any number of sources, in blocks as they are ready.
@@ -193,6 +199,8 @@ class Predictor:
             allow_nonfinite: Whether networks with NaN or infinite weights are read, see `sne.read_network`.
             tell: Called with the name of each network that was read in part or in doubt, and the reasons; None to log
                 them as a warning.
+            looks_at_head: Whether to tell that the last layer of a network looks untrained
+                (`sne.health.describe_head`), for which it is read once more; not under a budget.
             is_ordered: Whether blocks of an executor wait, in memory, for those of earlier sources.
 
         Yields:
@@ -207,7 +215,7 @@ class Predictor:
         if executor is not None:
             work = partial(
                 self.predict_blocks, batch_size=batch_size, memory=memory, budget=budget,
-                select=select, allow_nonfinite=allow_nonfinite,
+                select=select, allow_nonfinite=allow_nonfinite, looks_at_head=looks_at_head,
             )  # fmt: skip
             yield from spread(
                 work, expand_sources(sources), executor,
@@ -216,7 +224,10 @@ class Predictor:
             return
         if memory is not None:
             limits.spare_memory()  # refuses a limit that this process exceeds already
-        networks = read_sources(sources, errors=errors, select=select, allow_nonfinite=allow_nonfinite, tell=tell)
+        look = describe_head if looks_at_head and budget is None else None
+        networks = read_sources(
+            sources, errors=errors, select=select, allow_nonfinite=allow_nonfinite, tell=tell, look=look
+        )
         for block in blocks(networks, batch_size):
             yield from predict_block(
                 self._sum, block, self.intervals, self.intervals_outside, errors=errors, limits=limits, tell=tell

@@ -50,6 +50,7 @@ def read_sources(
     select: str | None = None,
     allow_nonfinite: bool = False,
     tell: Callable[[str, list[str]], None] | None = None,
+    look: Callable[[Network], str | None] | None = None,
 ) -> Iterator[Network]:
     """Reads sources one at a time, as they are asked for.
 
@@ -60,6 +61,8 @@ def read_sources(
         allow_nonfinite: Whether networks with NaN or infinite weights are read, see `sne.read_network`.
         tell: Called with the name of each network that was read in part or in doubt, and the reasons (see
             `sne.predictors.doubts`); None to log them as a warning.
+        look: Finds one more reason to doubt a network that was read, or None. Not called for networks that were read
+            before.
 
     Yields:
         One network per source, in order.
@@ -75,12 +78,15 @@ def read_sources(
             network = _read(source, select, allow_nonfinite)
         except (ValueError, OSError) as error:
             if errors == "raise":
+                if isinstance(sources, str | Path) and str(source) != str(sources):  # one of many in a folder
+                    error.add_note("errors='skip' leaves out files that cannot be read, with a warning each")
                 raise
             handle_error(errors, str(source) if isinstance(source, str | Path) else type(source).__name__, error)
             continue
         log = logging.getLogger(__name__)
         log.info("read %s: %d layers, %d weights", network.name, len(network.layers), network.num_weights)
-        if found := _doubts(network):
+        more = None if look is None else look(network)
+        if found := [*_doubts(network), *([] if more is None else [more])]:
             report_doubts(tell, network.name, found)
         yield network
 

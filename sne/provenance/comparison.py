@@ -8,6 +8,7 @@ from typing import Any
 from sne.checkpoints import read_network
 from sne.checkpoints.nonfinite import NONFINITE
 from sne.checkpoints.read import Readable
+from sne.health import describe_head
 from sne.networks import Network
 from sne.provenance.evidence import Change, Evidence, compare_pair, mean_cosine
 from sne.provenance.hypotheses import Hypothesis, Standing, assumed_hypothesis, certain_hypothesis, closest_alignment
@@ -15,7 +16,7 @@ from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.kept_units import KeptUnits, kept_units
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
-from sne.provenance.relation import LEAST_SHARE, Relation, Test, Verdict, name_relation
+from sne.provenance.relation import LEAST_SHARE, Relation, Test, Verdict, name_relation, replaced_layers
 from sne.provenance.states import Counterpart, StoredState, renamed
 from sne.provenance.units import Units
 from sne.provenance.unmerged import find_adapter, how_it_fits
@@ -29,6 +30,9 @@ MOST_ALIGNED = 200_000_000
 
 HOPELESS = 1e-3
 """Networks whose units agree with a larger p-value are not aligned, if copies would have reached a small one."""
+
+NEW_HEAD_CONFIDENCE = 0.9
+"""Confidence that the network whose last layer looks untrained is the child of one with other values there."""
 
 TRAINED = (Relation.FINE_TUNE, Relation.SAME_START, Relation.PARTIAL, Relation.INDEPENDENT)
 """Relations of networks that alignment may show to be closer."""
@@ -283,7 +287,20 @@ def _judged(
     is_close = mean_cosine(found) > CLOSE_AS_STORED
     if verdict.relation in TRAINED and not (is_close or tested.is_hopeless) and one.num_weights <= MOST_ALIGNED:
         best = closest_alignment(one, matching, tested.states, tested.certain, best, all_matched)
-    return _comparison(one, other, best, matching, note)
+    return _comparison(one, other, _with_new_head(one, other, best), matching, note)
+
+
+def _with_new_head(one: Network, other: Network, best: Standing) -> Standing:
+    """Takes the network whose last layer looks untrained for the child, where layers were made anew."""
+    verdict = best.verdict
+    if verdict.relation is not Relation.PARTIAL or verdict.child or not replaced_layers(best.found):
+        return best
+    is_new = [describe_head(network) is not None for network in (one, other)]
+    if is_new[0] == is_new[1]:
+        return best
+    child, place = (1, "second") if is_new[1] else (-1, "first")
+    why = f"{verdict.why}; the last layer of the {place} looks untrained, as a new one does"
+    return replace(best, verdict=replace(verdict, child=child, confidence=NEW_HEAD_CONFIDENCE, why=why))
 
 
 def _left_out(network: Network) -> list[str]:

@@ -216,11 +216,11 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         changed = [one for one in found if one.change is not Change.EQUAL]
         names = ", ".join(one.pair.first.name for one in changed)
         why = f"{share:.0%} of the entries of matrices are equal; changed: {names}"
-        replaced = _replaced(changed)
+        replaced = replaced_layers(found)
         kept = [one for one in found if one.pair.first.layer.name not in replaced]
         if replaced:
             names = f"{', '.join(replaced)} and the counterpart have"
-            why += f"; {names} nothing in common, which says nothing about the direction"
+            why += f"; {names} nothing in common"
         return Verdict(Relation.PARTIAL, *direction_of_training(kept), why)
     if not (test.speaks_for or _is_close(matrices, least)):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
@@ -235,9 +235,16 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     return Verdict(Relation.FINE_TUNE, *direction_of_training(found), why)
 
 
-def _replaced(changed: Sequence[Evidence]) -> list[str]:
-    """Returns the layers of which one network has nothing that the other one has, such as a new head."""
-    matrices = [one for one in changed if one.is_random_matrix]
+def replaced_layers(found: Sequence[Evidence]) -> list[str]:
+    """Returns the layers of which one network has nothing that the other one has, such as a new head.
+
+    They say nothing about the direction: the biases of a new layer are those of an initialiser, those of the old one
+    were trained, whichever network is older.
+
+    Args:
+        found: Evidence of every pair of tensors.
+    """
+    matrices = [one for one in found if one.change is Change.OTHER and one.is_random_matrix]
     return list(dict.fromkeys(one.pair.first.layer.name for one in matrices if abs(one.cosine) < LEAST_KEPT))
 
 

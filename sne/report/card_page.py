@@ -28,8 +28,8 @@ CLASSES: Mapping[State, str] = {
 MEANINGS = {
     "test_accuracy": "share of test images that are classified rightly",
     "generalization_gap": "training accuracy less test accuracy",
-    "progress": "share of the test accuracy at the end of its training run",
-    "dataset": "the image set it was trained on, among those known",
+    "progress": "how far training has come: share of the test accuracy at the end of its run",
+    "dataset": "the image set it was trained on, among those known; _gs: in grey instead of colour",
 }
 """What the properties of the packaged predictor mean."""
 
@@ -107,7 +107,8 @@ def _predicted(contents: Contents) -> Markup:
     if not contents.is_guess:
         chance = contents.predictions[0].p_value
         inside = "" if chance is None else f"Like the networks that the predictor knows (p = {chance:.2g}). "
-        return element("section", title, body, element("p", inside + known, class_="soft small"))
+        cautions = [element("p", element("b", "Caution: "), f"{clean(doubt)}.") for doubt in contents.doubts]
+        return element("section", title, body, *cautions, element("p", inside + known, class_="soft small"))
     why = clean(contents.why_guess)
     why = f"{why[:1].upper()}{why[1:]}"
     return element(
@@ -148,7 +149,7 @@ def _what(contents: Contents) -> Markup:
     return element(
         "section",
         element("h2", "What it is"),
-        _facts(contents.facts, contents.doubts),
+        _facts(contents.facts, () if contents.predictions else contents.doubts),
         element("h3", "Layers, from input to output"),
         draw_depth(contents.blocks, marks),
         element("p", "A column per level of depth; its height is the logarithm of the number of weights. A frame is a "

@@ -9,7 +9,7 @@ from sne import __version__
 from sne.checkpoints import read_network
 from sne.checkpoints.read import Readable
 from sne.errors import CheckpointError, SneError
-from sne.health import HealthReport, check
+from sne.health import HealthReport, check, describe_head
 from sne.networks import Network, summarise
 from sne.predictors import Prediction, Predictor
 from sne.predictors.doubts import doubts
@@ -62,7 +62,7 @@ class Contents:
         unmeasured: Why it was not; None if it was.
         relatives: Relatives in an index; None if none was named.
         unsearched: Why an index that was named could not be searched; None if it was, or none was named.
-        doubts: Reasons to doubt what is said that follow from how the file was read.
+        doubts: Reasons to doubt what is predicted: how the file was read, and a last layer that looks untrained.
         version: Version of sne.
     """
 
@@ -94,9 +94,9 @@ class Contents:
             return ""
         if self.health.is_adapter:
             return "the file is an adapter, and no whole network"
-        if self.judgement.state is State.BROKEN:
-            return "; ".join(["the network is broken", *self.doubts])
-        return "; ".join(self.doubts) or "the network is outside the known domain of the predictor"
+        is_broken = self.judgement.state is State.BROKEN
+        why = "the network is broken" if is_broken else "the network is outside the known domain of the predictor"
+        return "; ".join([why, *self.doubts])
 
     def to_json(self) -> dict[str, Any]:
         """Returns all of it as plain values; layers as names by level, with the number of turns of each block."""
@@ -158,7 +158,7 @@ def collect(
         unmeasured=unmeasured,
         relatives=relatives,
         unsearched=unsearched,
-        doubts=tuple(doubts(usable or network)),
+        doubts=(*doubts(usable or network), *([head] if (head := describe_head(network)) is not None else [])),
     )
 
 

@@ -104,6 +104,7 @@ def _predicted(contents: Contents) -> list[str]:
         if prediction.probabilities:
             ends = f"probability {max(prediction.probabilities.values()):.2f}"
         lines.append(f"| {text(plain(prediction.property))} | {text(value)} | {text(ends)} |")
+    lines += ["", *(f"Caution: {text(doubt)}." for doubt in contents.doubts)] if contents.doubts else []
     if contents.learned_from:
         lines += ["", f"The predictor has learned from {text(contents.learned_from)}. Nothing was measured on data."]
     return [*lines, ""]
@@ -135,7 +136,7 @@ def _what(contents: Contents) -> list[str]:
     lines += [f"- Tensors set aside: {_remark(group)}" for group in facts.set_aside[:10]]
     lines += [f"- Not read: {_remark(group)}" for group in facts.unread[:10]]
     lines += [f"- Remark on how tensors were read: {_remark(group)}" for group in facts.doubts[:10]]
-    lines += [f"- Caution: {text(doubt)}" for doubt in contents.doubts]
+    lines += [f"- Caution: {text(doubt)}" for doubt in contents.doubts if not contents.predictions]
     lines += ["", "| level | layer | type and size | times |", "|---|---|---|---|"]
     rows = [(block, column, cell) for block in contents.blocks for column in block.columns for cell in column.cells]
     for block, column, cell in rows[:MOST_LINES]:

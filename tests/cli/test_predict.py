@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from small_disk import small_disk
 
 pytestmark = pytest.mark.usefixtures("tiny_rooms")
@@ -31,6 +32,27 @@ def test_json(sne_command, folds_path, checkpoints):
     (line,) = result.json()
     assert line["file"] == str(checkpoints / "net0.safetensors") and line["property"] == "test_accuracy"
     assert 0 <= line["low"] <= line["value"] <= line["high"] <= 1
+
+
+def test_a_last_layer_that_looks_untrained_is_a_remark(sne_command, predictor_path, tmp_path):
+    torch.manual_seed(0)
+    trained = {f"{number}.{name}": torch.randn(shape) for number in (0, 2)
+               for name, shape in (("weight", (24, 24)), ("bias", (24,)))}  # fmt: skip
+    head = torch.nn.Linear(24, 10)
+    new = {"4.weight": head.weight.detach(), "4.bias": head.bias.detach()}
+    torch.save(trained | new, tmp_path / "new.pt")
+    torch.save(trained | {name: values * 2 for name, values in new.items()}, tmp_path / "old.pt")
+    result = sne_command("predict", tmp_path, "--predictor", predictor_path)
+    rows = {line.split()[0].rpartition("/")[2]: line for line in result.out.splitlines()}
+    assert rows["new.pt"].endswith("the last layer looks untrained") and rows["old.pt"].endswith("-")
+    assert f"sne: {tmp_path}/new.pt: the last layer (4) looks untrained" in result.err.splitlines()
+    lines = sne_command("predict", tmp_path, "--predictor", predictor_path, "--json").json()
+    warned = [line["file"] for line in lines if line.get("warnings") == ["the last layer (4) looks untrained"]]
+    assert warned == [str(tmp_path / "new.pt")]
+    assert (
+        sne_command("encode", tmp_path, "--predictor", predictor_path, "--out", tmp_path / "e.npy").err.count("new")
+        == 0
+    )
 
 
 def test_unreadable_files_are_listed_and_the_others_predicted(sne_command, predictor_path, checkpoints):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import sne
+from sne.health import describe_head
 
 
 def network():
@@ -63,6 +64,58 @@ def test_a_head_with_biases_of_zero(state):
     assert found(changed) == {("untrained-layer", "8")}
     moved = changed | {"8.bias": torch.randn(10) * 1e-4}
     assert found(moved) == set(), "a bias that has moved shows that the layer was trained"
+
+
+@pytest.mark.parametrize("outputs", [2, 10])
+def test_a_small_new_head_as_torch_makes_it(state, outputs):
+    """The edge counts for few weights, too, if they reach it, and if the other layers were trained."""
+    torch.manual_seed(3)
+    head = nn.Linear(32, outputs)
+    changed = state | {"8.weight": head.weight.detach(), "8.bias": head.bias.detach()}
+    assert found(changed) == {("untrained-layer", "8")}
+    report = sne.check(changed)
+    assert report.verdict == "doubtful"
+    assert report.findings[0].message.startswith("the last layer looks untrained: weights as drawn by kaiming uniform")
+    assert describe_head(sne.read_network(changed)) == "the last layer (8) looks untrained"
+    assert describe_head(sne.read_network(state)) is None
+    shrunk = changed | {"8.weight": head.weight.detach() * (0.85 if outputs == 2 else 0.95)}
+    assert found(shrunk) == set(), "the largest of so many draws is nearer to the edge"
+    moved = changed | {"8.weight": head.weight.detach() + 0.05 * torch.randn(outputs, 32)}
+    assert found(moved) == set() and describe_head(sne.read_network(moved)) is None
+
+
+def test_a_small_head_after_layers_without_a_sign_of_training_is_not_named():
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 10))
+    assert ("untrained-layer", "2") not in found(module.state_dict())
+
+
+def test_new_heads_of_torch_are_found_and_trained_ones_are_not():
+    """Fifty networks, each of which is trained until it has learned something, and gets a new head then."""
+    trained_named = new_named = 0
+    for seed in range(50):
+        torch.manual_seed(seed)
+        width = (16, 32, 64)[seed % 3]
+        net = nn.Sequential(nn.Linear(16, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 10))
+        inputs = torch.randn(256, 16)
+        labels = (inputs @ torch.randn(16, 10)).argmax(1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=(0.1, 0.3)[seed % 2], momentum=0.9)
+        for _ in range(40):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(inputs), labels).backward()
+            optimizer.step()
+        trained_named += describe_head(sne.read_network(net)) is not None
+        net[4].reset_parameters()
+        new_named += ("untrained-layer", "4") in found(net.state_dict())
+    assert trained_named == 0 and new_named >= 47
+
+
+def test_a_head_that_cannot_be_read_or_is_too_large_is_not_described(monkeypatch):
+    head = {"fc.weight": torch.randn(10, 64) * 0.02, "fc.bias": torch.zeros(10)}
+    assert describe_head(sne.read_network(head)) == "the last layer (fc) looks untrained"
+    assert describe_head(sne.read_network(head | {"fc.bias": torch.full((10,), torch.nan)})) is None
+    monkeypatch.setattr("sne.health.head.MOST_WEIGHTS", 500)
+    assert describe_head(sne.read_network(head)) is None
 
 
 def test_one_drawn_layer_is_not_the_network():

@@ -280,6 +280,10 @@ def test_bad_sources_stop_or_are_skipped(networks, tmp_path, caplog):
         predictor.predict([good, bad])
     assert [p.source for p in predictor.predict([bad, good], errors="skip")] == [str(good)] * 3
     assert f"skipped {bad}: " in caplog.text and caplog.text.count(str(bad)) == 1
+    with pytest.raises(SneError, match=r"bad\.pt") as caught:
+        predictor.predict(tmp_path)
+    assert caught.value.__notes__ == ["errors='skip' leaves out files that cannot be read, with a warning each"]
+    assert [p.source for p in predictor.predict(tmp_path, errors="skip")] == [str(good)] * 3
     failures = {}
     rows = predictor.encode([good, bad], errors=lambda name, error: failures.update({name: str(error)}))
     assert rows.shape == (1, 10) and list(failures) == [str(bad)]

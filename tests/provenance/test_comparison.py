@@ -122,15 +122,27 @@ def test_a_changed_head_is_a_partial_fine_tune(state):
 
 @pytest.mark.parametrize("rows", [5, 12])
 def test_a_new_head_says_nothing_about_the_direction(state, rows):
-    """Biases of a new head are 0, so that the other network seems to be trained further."""
+    """Biases of a new head are small, so that the other network seems to be trained further."""
     torch.manual_seed(7)
     columns = state["4.weight"].shape[1]
     trained = {**state, "4.bias": torch.randn(len(state["4.bias"]))}
-    made = {**trained, "4.weight": torch.randn(rows, columns) * 0.1, "4.bias": torch.zeros(rows)}
+    made = {**trained, "4.weight": torch.randn(rows, columns) * 0.1, "4.bias": torch.full((rows,), 1e-3)}
+    made["4.bias"][0] = 0
     for pair in ((trained, made), (made, trained)):
         found = compare(*pair)
         assert (found.relation, found.direction) == (Relation.PARTIAL, None)
         assert "4 and the counterpart have nothing in common" in found.why
+
+
+def test_a_last_layer_that_looks_untrained_is_that_of_the_child(state):
+    torch.manual_seed(7)
+    columns = state["4.weight"].shape[1]
+    trained = {**state, "4.bias": torch.randn(len(state["4.bias"]))}
+    made = {**trained, "4.weight": torch.randn(12, columns) * 0.02, "4.bias": torch.zeros(12)}
+    found = compare(trained, made)
+    assert (found.relation, found.direction, found.confidence) == (Relation.PARTIAL, "second from first", 0.9)
+    assert found.why.endswith("the last layer of the second looks untrained, as a new one does")
+    assert compare(made, trained).direction == "first from second"
 
 
 def test_additional_rows_are_counted(state):

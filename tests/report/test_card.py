@@ -158,6 +158,19 @@ def test_the_card_of_a_file_names_format_and_ties(predictor, tmp_path):
     assert contents.unpredicted and not contents.predictions
 
 
+def test_a_new_head_lowers_the_verdict_and_is_a_caution_beside_the_prediction(predictor):
+    network = copy.deepcopy(trained_classifier(100))
+    torch.manual_seed(0)
+    network[-1].reset_parameters()
+    card = sne.card(network, predictor=predictor)
+    assert card.contents.judgement.state in (State.DOUBTFUL, State.UNTRAINED)
+    assert any("the last layer looks untrained" in reason for reason in card.contents.judgement.reasons)
+    name = str(len(network) - 1)
+    assert card.to_json()["doubts"] == [f"the last layer ({name}) looks untrained"]
+    assert f"<b>Caution: </b>the last layer ({name}) looks untrained." in card.html()
+    assert f"Caution: the last layer ({name}) looks untrained." in card.markdown()
+
+
 def test_the_card_of_a_folder_is_named_by_it(predictor, tmp_path, monkeypatch):
     folder = tmp_path / "digits-classifier"
     folder.mkdir()
@@ -196,8 +209,12 @@ def test_the_card_of_a_network_with_nan_says_why_nothing_is_predicted(predictor)
     state[name] = state[name].index_fill(0, torch.tensor([0]), torch.nan)
     card = sne.card(state, predictor=predictor)
     left_out = f"layers were left out for NaN or infinite values in {name}"
-    assert card.contents.why_guess == card.to_json()["why_guesses"] == f"the network is broken; {left_out}"
-    assert f"he network is broken; {left_out}" in card.html() and f"Caution: {left_out}" in card.markdown()
+    why = card.contents.why_guess
+    assert why == card.to_json()["why_guesses"] and why.startswith(f"the network is broken; {left_out}")
+    assert (
+        f"he network is broken; {left_out}" in card.html() and f"the network is broken; {left_out}" in card.markdown()
+    )
+    assert f"- Caution: {left_out}" in sne.card(state, predictor=None).markdown()
     assert "Which layers the predicted" not in card.html()
 
 
