@@ -317,7 +317,7 @@ def measure_heads(zoos: Sequence[Zoo], networks: int) -> list[str]:
             plain = {name: network.source.load(name).clone() for name in network.source.infos}
             count = max(part.num_entries for part in head.parts)
             size = (
-                "below 128 weights" if count < 128 else "128 to 299 weights" if count < 300 else "300 weights or more"
+                "64 to 127" if count < 128 else "128 to 299" if count < 300 else "300 or more"
             )
             for name, how in (("torch", lambda module: None), ("transformers", as_transformers), ("Keras", as_keras)):
                 state = dict(plain)
@@ -325,7 +325,7 @@ def measure_heads(zoos: Sequence[Zoo], networks: int) -> list[str]:
                 found[name, size].append(is_head_named(sne.check(state), head.name))
     lines = ["| test accuracy | networks | last layer called untrained |", "|---|---|---|"]
     lines += [f"| {name} | {len(hits)} | {sum(hits)} |" for name, hits in alarms.items()]
-    lines += ["", "| new last layer as drawn by | size | networks | found |", "|---|---|---|---|"]
+    lines += ["", "| new last layer as drawn by | weights | networks | found |", "|---|---|---|---|"]
     return lines + [
         f"| {name} | {size} | {len(hits)} | {np.mean(hits):.1%} |" for (name, size), hits in sorted(found.items())
     ]
