@@ -34,9 +34,8 @@ from sne.networks import Role
 
 NOTE = """
 Not named on purpose: layers before the last one drawn as torch does with fewer than 500 weights, whose edge says
-little, and layers without
-biases next to a norm that was trained, unless they are large and unlike the others. Fewer trained networks are accused
-in return."""
+little, and layers without biases next to a norm that was trained, unless they are large and unlike the others. Fewer
+trained networks are accused in return."""
 RESULTS = Path(__file__).parent / "results" / "people.md"
 LEAST_ACCURACY = 0.5
 SUFFIXES = (".safetensors", ".pt", ".pth", ".onnx", ".h5", ".npz", ".jit", ".tar")
@@ -316,9 +315,7 @@ def measure_heads(zoos: Sequence[Zoo], networks: int) -> list[str]:
                 continue
             plain = {name: network.source.load(name).clone() for name in network.source.infos}
             count = max(part.num_entries for part in head.parts)
-            size = (
-                "64 to 127" if count < 128 else "128 to 299" if count < 300 else "300 or more"
-            )
+            size = "64 to 127" if count < 128 else "128 to 299" if count < 300 else "300 or more"
             for name, how in (("torch", lambda module: None), ("transformers", as_transformers), ("Keras", as_keras)):
                 state = dict(plain)
                 redraw(state, network, head.name, how)

@@ -162,7 +162,8 @@ def compare(
     if (kept := _kept_units(one, other, matching)) is not None:
         return _without_units(one, other, kept)
     if matching.share < LEAST_SHARE:
-        why = f"only {matching.share:.0%} of the weights of the smaller network"
+        part = f"only {matching.share:.0%}" if matching.share >= 0.005 else "none"
+        why = f"{part} of the weights of the smaller network"
         why += " have a counterpart of the same type and size"
         return _not_comparable(one, other, matching, why)
     no_merge = ""
