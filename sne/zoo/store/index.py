@@ -28,7 +28,9 @@ def read_index(folder: Path) -> pa.Table:
     """
     path = folder / INDEX
     if not path.is_file():
-        raise ZooError(f"{folder} is not a zoo: it has no {INDEX}")
+        raise ZooError(
+            f"{folder} is not a zoo: it has no {INDEX}; sne zoo import folder makes one of checkpoints and a CSV"
+        )
     try:
         table = _read_either(folder)
     except (pa.ArrowException, OSError, ValueError) as error:

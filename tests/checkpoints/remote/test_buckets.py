@@ -48,7 +48,7 @@ def bucket(tmp_path: Path, monkeypatch):
 @pytest.mark.parametrize("address", ["s3://models/runs/a", "s3://models/runs/a/model.safetensors"])
 def test_an_object_and_a_folder_are_read(bucket, tmp_path: Path, address: str):
     remote = read_network(address)
-    assert remote.name == "s3://models/runs/a/model.safetensors"
+    assert remote.name == address and remote.source.name == "s3://models/runs/a/model.safetensors"
     assert remote.source.config == {"model_type": "branching"}
     assert same_values(remote, read_network(tmp_path / "model.safetensors"))
 
