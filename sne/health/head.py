@@ -27,7 +27,8 @@ def describe_head(network: Network) -> str | None:
     Example:
         >>> import torch
         >>> from sne import read_network
-        >>> describe_head(read_network({"fc.weight": torch.randn(10, 64) * 0.02, "fc.bias": torch.zeros(10)}))
+        >>> drawn = torch.randn(10, 64, generator=torch.Generator().manual_seed(0)) * 0.02
+        >>> describe_head(read_network({"fc.weight": drawn, "fc.bias": torch.zeros(10)}))
         'the last layer (fc) looks untrained'
     """
     judged = [layer for layer in network.layers if layer.type is not LayerType.OTHER]

@@ -32,7 +32,7 @@ def test_table(files):
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
     assert lines[1].split() == ["level", "layer", "type", "role", "shape", "dtype"]
-    assert lines[2].split() == ["0", "0", "conv2d", "weight", *"4 x 3 x 3 x 3".split(), "float32", "12"]
+    assert lines[2].split() == ["0", "0", "conv2d", "weight", *"4 x 3 x 3 x 3".split(), "float32"]
     assert "2 layers, 2 levels, 128 weights\n" in result.stdout
     assert "note: 1.num_batches_tracked: int64: a counter, not a weight" in result.stdout
 
