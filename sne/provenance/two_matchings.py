@@ -28,14 +28,8 @@ MOST_GROUPS = 12
 MOST_ROWS = 256
 """Largest number of units of the first network by which the resemblance of the two sides is measured."""
 
-CHANCE = 5.0
+CHANCE = 3.0
 """Correlations up to so many standard deviations of independent values are taken for chance."""
-
-ALLOWED = 0.15
-"""Share of the units that is expected to agree, per unit of resemblance, once what one side foretells is removed."""
-
-ALLOWED_UNCORRECTED = 2.0
-"""The same where it is not removed, because the groups are too large."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +90,11 @@ def agreements_in_any_order(
     """Matches units by incoming weights, going forward, and by outgoing weights, going back, and compares.
 
     The two matchings rest on different weights. In networks that map a space to itself, such as autoencoders, the
-    incoming weights of a unit nevertheless foretell its outgoing ones, in independent networks, too. Where similarities
-    by the two sides are correlated beyond chance over units that neither matching joins, what the incoming weights
-    foretell is therefore removed from the outgoing ones, and more agreement is expected (`Agreement.expected`).
-    Descendants stay recognisable: the correlation of their other units is that of different units of one network.
+    incoming weights of a unit nevertheless foretell its outgoing ones, in independent networks, too. Units that neither
+    matching joins show it. Where the similarities of these by the two sides are correlated beyond chance, what the
+    incoming weights foretell is removed from the outgoing ones. As many agreements are expected (`Agreement.expected`)
+    as there are near misses: pairs that are not joined and yet, of as many pairs as there are units, among the most
+    similar by both sides. Descendants stay recognisable, because units of one network differ from each other.
 
     Args:
         first: Tensors of one network.
@@ -120,17 +115,13 @@ def agreements_in_any_order(
     forward = {name: _matched(side, blocks) for name, side, blocks in sides("feeding", tested)}
     backward = {name: _matched(side, blocks) for name, side, blocks in sides("reading", tested)}
     found = {name: _agreement(name, forward[name], backward[name]) for name in tested}
-    foretold = [name for name in tested if found[name].expected > 1 and found[name].units <= MOST_ASSIGNED]
-    if foretold:
-        incoming = {
-            name: (_own_similarity(blocks), side.matrices()) for name, side, blocks in sides("feeding", foretold)
-        }
-        for name, side, _ in sides("reading", foretold):
-            similar, matrices = incoming.pop(name)
-            left = _own_similarity(side.blocks(matrices))
-            corrected = _without_foretold(left, similar, forward[name].match, side)
-            fixed = _num_fixed(forward[name].match, side.match(corrected))
-            found[name] = replace(found[name], fixed=min(fixed, found[name].fixed))
+    foretold = [name for name in tested if _is_foretold(forward[name], backward[name])]
+    incoming = {name: (_own_similarity(blocks), side.matrices()) for name, side, blocks in sides("feeding", foretold)}
+    for name, side, _ in sides("reading", foretold):
+        similar, matrices = incoming.pop(name)
+        left = _without_foretold(_own_similarity(side.blocks(matrices)), similar, forward[name].match, side)
+        corrected = _agreement(name, forward[name], _Matched(side.match(left), left[_some_rows(len(left))]))
+        found[name] = replace(corrected, fixed=min(corrected.fixed, found[name].fixed))
     yield from found.values()
 
 
@@ -151,13 +142,13 @@ def _sides(
     moved = dict(second)
     left = set(names)
     for number, (group, spans) in enumerate(units.in_order(side)):
+        if not left:
+            return
         here = Side(first, moved, group, spans, can_flip, seed + number)
         blocks = here.blocks()
         if group.group.name in left:
             yield group.group.name, here, blocks
             left.remove(group.group.name)
-        if not left:
-            return
         move_units(moved, group.group, here.match(similarity(blocks)))
         if can_flip:
             align_signs(first, moved, group.group, spans)
@@ -171,18 +162,35 @@ def _own_similarity(blocks: Sequence[Block]) -> Float[Tensor, "units units"]:
 def _matched(side: Side, blocks: Sequence[Block]) -> _Matched:
     similar = _own_similarity(blocks)
     size = len(similar)
-    rows = torch.arange(min(size, MOST_ROWS)) * size // min(size, MOST_ROWS)
-    return _Matched(side.match(similar), similar[rows].clone())
+    return _Matched(side.match(similar), similar[_some_rows(size)].clone())
+
+
+def _some_rows(size: int) -> Int[Tensor, " rows"]:
+    """Returns at most `MOST_ROWS` units, at equal distances."""
+    rows = min(size, MOST_ROWS)
+    return torch.arange(rows) * size // rows
+
+
+def _apart_rows(one: _Matched, other: _Matched) -> Bool[Tensor, "rows units"]:
+    """Returns which units of one network, of some, and of the other neither matching joins."""
+    rows = _some_rows(len(one.match))
+    return _apart(len(rows), len(one.match), one.match[rows], other.match[rows])
+
+
+def _is_foretold(one: _Matched, other: _Matched) -> bool:
+    """Whether similarities by the two sides are correlated beyond chance, in groups that are small enough."""
+    apart = _apart_rows(one, other)
+    chance = CHANCE / apart.numel() ** 0.5
+    return len(one.match) <= MOST_ASSIGNED and _correlation(one.rows[apart], other.rows[apart]) > chance
 
 
 def _agreement(name: str, one: _Matched, other: _Matched) -> Agreement:
-    """Compares two matchings, and says how many fixed points the resemblance of the two sides lets expect."""
-    size = len(one.match)
-    rows = torch.arange(len(one.rows)) * size // len(one.rows)
-    apart = _apart(len(rows), size, one.match[rows], other.match[rows])
-    excess = _correlation(one.rows[apart], other.rows[apart]) - CHANCE / (len(rows) * size) ** 0.5
-    share = max(0.0, excess) * (ALLOWED if size <= MOST_ASSIGNED else ALLOWED_UNCORRECTED)
-    return Agreement(name, size, _num_fixed(one.match, other.match), 1 + min(1.0, share) * size)
+    """Compares two matchings of the units of a group."""
+    size, rows = len(one.match), len(one.rows)
+    apart = _apart_rows(one, other)
+    nearest = [matched.rows[apart].topk(min(rows, int(apart.sum()))).indices for matched in (one, other)]
+    near_misses = int(torch.isin(*nearest).sum()) * size / rows
+    return Agreement(name, size, _num_fixed(one.match, other.match), max(1.0, near_misses))
 
 
 def _num_fixed(one: Int[Tensor, " units"], other: Int[Tensor, " units"]) -> int:
