@@ -53,7 +53,8 @@ def fixed_points_distribution(
     Args:
         sizes: Number of units of each permutation.
         favour: None for uniform permutations. Otherwise the probability of a permutation is multiplied by a factor per
-            fixed point, which is drawn once per permutation from a gamma distribution of this shape.
+            fixed point, which is drawn once per permutation from a gamma distribution. For a factor of mean 1, this is
+            the shape of the distribution; the shape grows by as much as the mean.
         means: Mean of this factor for each permutation; 1 by default.
 
     Returns:
@@ -79,7 +80,8 @@ def _fixed_points(units: int, favour: float | None, mean: float) -> Float[np.nda
         logs = np.log(others) - gammaln(counts + 1.0)
     if favour is None:
         return np.exp(logs)
-    factors = gammaincinv(favour, (np.arange(_FACTORS) + 0.5) / _FACTORS) / favour * mean
+    shape = favour + mean - 1
+    factors = gammaincinv(shape, (np.arange(_FACTORS) + 0.5) / _FACTORS) / shape * mean
     logs = logs + np.log(factors)[:, None] * counts
     favoured = np.exp(logs - logs.max(1, keepdims=True))
     return (favoured / favoured.sum(1, keepdims=True)).mean(0)

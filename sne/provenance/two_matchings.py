@@ -31,6 +31,12 @@ MOST_ROWS = 256
 CHANCE = 3.0
 """Correlations up to so many standard deviations of independent values are taken for chance."""
 
+MOST_BY_CHANCE = 1.5
+"""Near misses of all groups up to so many standard deviations above their mean are taken for chance."""
+
+LEFT_OVER = 0.125
+"""Share of the near misses that counts at least, once what one side foretells is removed."""
+
 
 @dataclass(frozen=True)
 class Side:
@@ -121,8 +127,21 @@ def agreements_in_any_order(
         similar, matrices = incoming.pop(name)
         left = _without_foretold(_own_similarity(side.blocks(matrices)), similar, forward[name].match, side)
         corrected = _agreement(name, forward[name], _Matched(side.match(left), left[_some_rows(len(left))]))
-        found[name] = replace(corrected, fixed=min(corrected.fixed, found[name].fixed))
-    yield from found.values()
+        found[name] = Agreement(
+            name,
+            corrected.units,
+            min(corrected.fixed, found[name].fixed),
+            max(corrected.expected, LEFT_OVER * found[name].expected),
+        )
+    yield from _beyond_chance(found.values())
+
+
+def _beyond_chance(agreements: Collection[Agreement]) -> Iterator[Agreement]:
+    """Expects one agreement each, as in random permutations, unless near misses are more than chance explains."""
+    total = sum(agreement.expected for agreement in agreements)
+    is_chance = total <= len(agreements) + MOST_BY_CHANCE * len(agreements) ** 0.5
+    for agreement in agreements:
+        yield replace(agreement, expected=1.0 if is_chance else max(1.0, agreement.expected))
 
 
 def _sides(
@@ -190,7 +209,7 @@ def _agreement(name: str, one: _Matched, other: _Matched) -> Agreement:
     apart = _apart_rows(one, other)
     nearest = [matched.rows[apart].topk(min(rows, int(apart.sum()))).indices for matched in (one, other)]
     near_misses = int(torch.isin(*nearest).sum()) * size / rows
-    return Agreement(name, size, _num_fixed(one.match, other.match), max(1.0, near_misses))
+    return Agreement(name, size, _num_fixed(one.match, other.match), near_misses)
 
 
 def _num_fixed(one: Int[Tensor, " units"], other: Int[Tensor, " units"]) -> int:
