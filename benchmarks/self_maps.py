@@ -181,8 +181,7 @@ def main() -> None:
     sums = [sum(int(str(row[name])) for row in found) for name in ("independent pairs", "called related")]
     text = (
         "# Independent networks that map a space to itself\n\n"
-        f"{sums[1]} of {sums[0]} independent pairs are called related; before the test allowed for incoming weights "
-        "that foretell the outgoing ones, 15 of 21 pairs of the first kind were.\n\n" + "\n".join(lines) + "\n\n"
+        f"{sums[1]} of {sums[0]} independent pairs are called related.\n\n" + "\n".join(lines) + "\n\n"
         "Independent: networks of other seeds. Permuted children: the network at the end of training with permuted "
         "units, compared with the one after two thirds of it.\nMade by "
         f"`python benchmarks/self_maps.py --work WORK --seeds {options.seeds}`.\n"
