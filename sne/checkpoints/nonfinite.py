@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from sne.checkpoints.source import CheckpointSource, are_finite
 from sne.errors import CheckpointError
@@ -11,7 +12,8 @@ from sne.networks import Layer, LayerType, Network, Note
 _MOST_CONSTANTS = 1000
 _LARGEST_CONSTANTS = 4_000_000
 _CONSTANT = "NaN or infinite values in a parameter of no known layer, so it is no weight; set aside"
-_REASON = "in a layer with NaN or infinite weights, which is left out"
+BESIDE_NONFINITE = "in a layer with NaN or infinite weights, which is left out"
+"""The note of a tensor whose layer is left out because of another tensor."""
 NONFINITE = "are NaN or infinite; the layer is left out"
 """How the note of a tensor ends whose layer is left out because of its values."""
 
@@ -91,6 +93,12 @@ def without_nonfinite_constants(network: Network) -> Network:
     return Network(network.name, kept, network.source, others + own)
 
 
+def load_with_nonfinite(network: Network, name: str) -> Tensor:
+    """Loads a tensor of a network whatever its values are."""
+    source = network.source
+    return source.load_any(name) if isinstance(source, CheckpointSource) else source.load(name)
+
+
 def _notes(network: Network, kept: tuple[Layer, ...], bad: Mapping[str, int]) -> tuple[Note, ...]:
     """Writes one note for each tensor of the layers that are left out, unless a layer that is kept reads it too."""
     still_read = {part.tensor for layer in kept for part in layer.parts}
@@ -99,7 +107,7 @@ def _notes(network: Network, kept: tuple[Layer, ...], bad: Mapping[str, int]) ->
     return tuple(
         Note(
             name,
-            f"{bad[name]} of {infos[name].num_entries} values {NONFINITE}" if name in bad else _REASON,
+            f"{bad[name]} of {infos[name].num_entries} values {NONFINITE}" if name in bad else BESIDE_NONFINITE,
         )
         for name in left_out
     )
@@ -107,6 +115,5 @@ def _notes(network: Network, kept: tuple[Layer, ...], bad: Mapping[str, int]) ->
 
 def _count(network: Network, name: str) -> int:
     """Counts the NaN and infinite values of one tensor."""
-    source = network.source
-    values = source.load_any(name) if isinstance(source, CheckpointSource) else source.load(name)
+    values = load_with_nonfinite(network, name)
     return 0 if are_finite(values) else int((~torch.isfinite(values)).sum())

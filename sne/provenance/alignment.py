@@ -113,9 +113,21 @@ def align(first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Unit
 def _is_near(first: Mapping[str, Tensor], state: Mapping[str, Tensor], units: Units) -> bool:
     """Whether two networks are so near that more passes may help; independent ones are not."""
     names = {span.tensor for group in units.groups for span in group.reading}
-    found = [(first[name].float().flatten(), state[name].float().flatten()) for name in names]
-    products = [abs(float(one @ other)) / max(float(one.norm() * other.norm()), 1e-20) for one, other in found]
-    return not products or sum(products) / len(products) > LEAST_NEARNESS
+    products = [_products(first[name], state[name]) for name in names]
+    cosines = [abs(both) / (one * other) ** 0.5 for one, other, both in products if one and other]
+    return not names or sum(cosines) / len(names) > LEAST_NEARNESS
+
+
+def likeness(one: Tensor, other: Tensor) -> float:
+    """Returns twice the product of two tensors over the sum of their squares: 1 if they are equal."""
+    squares, others, both = _products(one, other)
+    return 2 * both / (squares + others) if both else 0.0
+
+
+def _products(one: Tensor, other: Tensor) -> tuple[float, float, float]:
+    """Returns the squares of two tensors and their product, in double precision, which holds huge and tiny ones."""
+    left, right = one.double().flatten(), other.double().flatten()
+    return float(left @ left), float(right @ right), float(left @ right)
 
 
 def align_signs(first: Mapping[str, Tensor], state: dict[str, Tensor], group: Group, spans: Sequence[Span]) -> int:
@@ -133,9 +145,10 @@ def align_signs(first: Mapping[str, Tensor], state: dict[str, Tensor], group: Gr
     spans = [span for span in spans if span.tensor in state and span.power % 2 and "sign" in group.kinds]
     if not spans:
         return 0
-    products = torch.stack([(unit_rows(first, group, span) * unit_rows(state, group, span)).sum(1) for span in spans])
-    scales = torch.stack([unit_rows(first, group, span).square().sum() for span in spans]).sqrt().clamp_min(1e-20)
-    sign = torch.where((products / scales[:, None]).sum(0) < 0, -1.0, 1.0)
+    rows = [tuple(unit_rows(one, group, span).double() for one in (first, state)) for span in spans]
+    scales = [max(float(one.norm() * other.norm()), 1e-300) for one, other in rows]
+    products = sum((one * other).sum(1) / scale for (one, other), scale in zip(rows, scales, strict=True))
+    sign = torch.where(torch.as_tensor(products) < 0, -1.0, 1.0)
     for span, positions in group.places if bool((sign < 0).any()) else ():
         if span.tensor in state and span.power % 2:
             tensor = state[span.tensor]

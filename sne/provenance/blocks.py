@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 
 from sne.networks import Network
-from sne.provenance.places import Place
+from sne.provenance.places import Place, spaced
 
 LEAST_ALIKE = 0.5
 """Least mean cosine of the matrices of two blocks that are taken for one block."""
@@ -128,8 +128,7 @@ def _samples(block: Sequence[tuple[str, Place]], network: Network) -> dict[str, 
         rows, columns, kernel = place.shape
         if place.part.in_axis is None or columns * kernel < 2:
             continue
-        some = torch.linspace(0, rows - 1, min(rows, ROWS), dtype=torch.float32).round().long()
-        values = network.read_sample(place.part, some, torch.arange(min(columns, COLUMNS)))
+        values = network.read_sample(place.part, spaced(rows, ROWS), torch.arange(min(columns, COLUMNS)))
         flat = values.flatten().nan_to_num(0.0, 0.0, 0.0).double().numpy()
         found[name] = flat / max(float(np.linalg.norm(flat)), 1e-30)
     return found

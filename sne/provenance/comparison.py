@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import torch
+
 from sne.checkpoints import read_network
-from sne.checkpoints.nonfinite import NONFINITE
+from sne.checkpoints.nonfinite import BESIDE_NONFINITE, NONFINITE, load_with_nonfinite
 from sne.checkpoints.read import Readable
 from sne.health import describe_head
 from sne.networks import Network
@@ -57,7 +59,8 @@ class Comparison:
         assumed: What was assumed of the architecture, because names and shapes do not tell.
         matching: The pairs of tensors, and the tensors without a counterpart.
         merge: Weights of the parents of a merge; None if no second parent was given, or if this is no merge of the two.
-        left_out: Tensors of both networks that were not compared, because their layers hold NaN or infinite values.
+        left_out: Tensors of both networks whose layers were not compared, because they hold NaN or infinite values.
+            Networks are identical only if these tensors are equal, too.
     """
 
     first: str
@@ -280,12 +283,15 @@ def _judged(
 ) -> Comparison:
     """Names the relation, after the units have been aligned where that may show a closer one."""
     all_matched = not (matching.only_first or matching.only_second) and all(pair.is_whole for pair in matching.pairs)
-    all_matched = all_matched and not (_left_out(one) or _left_out(other))
+    left_out = _left_out(one) + _left_out(other)
+    all_matched = all_matched and (not left_out or _left_out_alike(one, other))
     if tested.test.speaks_for:
         tested = _without_patterns(one, tested, found)
     verdict = name_relation(found, tested.test, all_matched, removed=matching.removed)
+    if left_out and verdict.relation is Relation.IDENTICAL:
+        verdict = replace(verdict, why=f"{verdict.why}; so are the NaN and infinite ones")
     best = Standing(tuple(found), verdict, tested.test, (), "")
-    is_close = mean_cosine(found) > CLOSE_AS_STORED
+    is_close = mean_cosine(found) > CLOSE_AS_STORED and not any(layer.is_multiple for layer in found)
     if verdict.relation in TRAINED and not (is_close or tested.is_hopeless) and one.num_weights <= MOST_ALIGNED:
         best = closest_alignment(one, matching, tested.states, tested.certain, best, all_matched)
     return _comparison(one, other, _with_new_head(one, other, best), matching, note)
@@ -307,6 +313,22 @@ def _with_new_head(one: Network, other: Network, best: Standing) -> Standing:
 def _left_out(network: Network) -> list[str]:
     """Returns the tensors whose layers are left out because of NaN or infinite values."""
     return [note.tensor for note in network.notes if note.reason.endswith(NONFINITE)]
+
+
+def _left_out_alike(one: Network, other: Network) -> bool:
+    """Whether the same tensors are left out of both networks, with equal values, NaN where the other one has NaN."""
+
+    def names(network: Network) -> set[str]:
+        reasons = (NONFINITE, BESIDE_NONFINITE)
+        return {note.tensor for note in network.notes if note.reason.endswith(reasons)}
+
+    def are_equal(name: str) -> bool:
+        values = [load_with_nonfinite(network, name).float() for network in (one, other)]
+        is_nan = [some.isnan() for some in values]
+        numbers = [some.masked_fill(where, 0.0) for some, where in zip(values, is_nan, strict=True)]
+        return torch.equal(*is_nan) and torch.equal(*numbers)
+
+    return names(one) == names(other) and all(map(are_equal, sorted(names(one))))
 
 
 def _network(source: Readable | Network, select: str | None, allow_nonfinite: bool) -> Network:

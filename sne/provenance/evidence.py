@@ -1,29 +1,32 @@
 """What two corresponding tensors have in common: equal values, angles, zeros, levels, and the rank of the change."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from math import isfinite
 from typing import Any, TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from sne.networks import LayerType, Network, Part, Role
-from sne.provenance.lattice import named_levels
+from sne.provenance.changed_lines import ChangedLines
+from sne.provenance.entry_sums import CASTS, EntrySums
+from sne.provenance.lattice import find_levels, may_be_made_from
 from sne.provenance.matching import Pair
-from sne.provenance.patterns import has_diagonal, is_smooth, is_table, own_cosine
+from sne.provenance.patterns import (
+    has_common_waves,
+    has_diagonal,
+    have_common_peaks,
+    is_smooth,
+    is_table,
+    own_cosine,
+)
+from sne.provenance.places import Place, spaced
 from sne.provenance.spectra import SIDE, SMALL_SIDE, low_rank, low_rank_child, rank_of_change, retained
 
 BLOCK = 4_000_000
 """Largest number of entries of a tensor that are compared at a time."""
-
-PIECE = 1 << 18
-"""Number of entries that are compared at a time, few enough for the cache of a processor."""
-
-FEW = 1024
-"""Number of entries that are tested for being rounded before all others are."""
 
 LINES = 64
 """Largest number of rows that are searched for levels."""
@@ -46,15 +49,15 @@ LEAST_SHARED = 0.3
 LEAST_COMMON = 0.5
 """Least cosine of two matrices that have a pattern in common."""
 
+PROPORTIONAL = 1e-6
+"""Largest distance of a cosine from 1 that is due to rounding."""
+
+LEAST_FACTOR = 1e-3
+"""Least relative change of a tensor that is a multiple of another one."""
+
 _Corners: TypeAlias = tuple[Float[Tensor, "rows columns"], Float[Tensor, "rows columns"]]
 _Lines: TypeAlias = tuple[Float[Tensor, "lines entries"], Float[Tensor, "lines entries"]]
 _STARTS = {Role.BIAS: 0.0, Role.RECURRENT_BIAS: 0.0, Role.SCALE: 1.0}
-_CASTS = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float8_e4m3": torch.float8_e4m3fn,
-    "float8_e5m2": torch.float8_e5m2,
-}
 
 
 class Change(StrEnum):
@@ -65,6 +68,7 @@ class Change(StrEnum):
     QUANTISED = "quantised"
     PRUNED = "pruned"
     LOW_RANK = "low rank"
+    LINES = "some rows or columns"
     OTHER = "other"
 
 
@@ -84,15 +88,17 @@ class Evidence:
         kept: Share of equal entries among those that are not zero in either tensor.
         change: Kind of the change.
         child: 1 if the second tensor was made from the first one by this change, -1 if the first one was made from the
-            second one, 0 if that is not known.
-        detail: Type of numbers ("float16", "int8", "nf4"), or rank of the change ("rank 4").
+            second one, 0 if that is not known or both were made from a third one.
+        detail: Type of numbers ("float16", "int8", "nf4"), rank of the change ("rank 4"), or the rows or columns that
+            changed, as they are stored ("row 7").
         rank: Number of singular values that hold 99% of the change's energy; 0 if there is no change, or no matrix.
         looks_random: Whether either tensor has many values that do not follow from their places, as initial and trained
             weights have, and unlike identities, constants and tables of waves.
         own_cosine: The cosine without what all entries of a row or a column have in common, and with large entries
             clipped; about 0 for independent tensors near the same constant or identity.
         pattern: What tells units apart before any training, in both tensors: "table" if they are the same table or near
-            the same one, "diagonal" if a diagonal stands out; empty otherwise.
+            the same one, "diagonal" if a diagonal stands out, "peaks" if other entries of one size stand out at the
+            same places; empty otherwise.
         retained: How much of the first tensor's largest singular directions is in the second one, and the reverse; 1
             where they are there in full. What a parent has learned is in its child, while twins that only start alike
             learn different things.
@@ -120,10 +126,21 @@ class Evidence:
     moved: tuple[float, float] = (0.0, 0.0)
 
     @property
+    def likeness(self) -> float:
+        """The cosine, made smaller where the norms differ; 1 for equal tensors."""
+        one, other = self.norms
+        return self.cosine * (2 / (one / other + other / one)) if min(self.norms) > 0 else 0.0
+
+    @property
+    def is_multiple(self) -> bool:
+        """Whether one tensor is a multiple of the other one, but for rounding, and not equal to it."""
+        return self.cosine > 1 - PROPORTIONAL and self.relative_change > LEAST_FACTOR
+
+    @property
     def is_random(self) -> bool:
         """Whether these are weights and one has random values, so that what they share shows common descent."""
         is_weight = self.pair.first.layer.type not in (LayerType.POSITION, LayerType.OTHER)
-        return is_weight and min(self.norms) > 0 and any(self.looks_random)
+        return is_weight and min(self.norms) > 0 and any(self.looks_random) and self.pattern != "table"
 
     @property
     def is_random_matrix(self) -> bool:
@@ -146,84 +163,6 @@ class Evidence:
         }
 
 
-@dataclass
-class _Sums:
-    """Sums over the entries of two tensors, added up block by block."""
-
-    entries: int = 0
-    equal: int = 0
-    products: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])  # first, second, and both
-    difference: float = 0.0
-    zeros: list[int] = field(default_factory=lambda: [0, 0])
-    pruned: list[int] = field(default_factory=lambda: [0, 0])
-    both: int = 0
-    kept: int = 0
-    casts: set[tuple[str, int]] = field(default_factory=lambda: {(name, child) for name in _CASTS for child in (1, -1)})
-
-    def add(self, one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> None:
-        """Adds entries that correspond to each other."""
-        for start in range(0, one.numel(), PIECE):
-            self._add_piece(one[start : start + PIECE], other[start : start + PIECE])
-
-    def _add_piece(self, one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> None:
-        size = one.numel()
-        self.entries += size
-        if torch.equal(one, other):
-            self._add_equal(one)
-            return
-        num_same = None
-        products = [_dot(one, one), _dot(other, other), _dot(one, other)]
-        if not all(map(isfinite, products)):
-            num_same = int(((one == other) | (one.isnan() & other.isnan())).count_nonzero())
-            one, other = one.nan_to_num(0.0, 0.0, 0.0), other.nan_to_num(0.0, 0.0, 0.0)
-            products = [_dot(one, one), _dot(other, other), _dot(one, other)]
-        self.products = [total + product for total, product in zip(self.products, products, strict=True)]
-        change = other - one
-        self.difference += _dot(change, change)
-        if num_same is None:
-            num_same = size - int(change.count_nonzero())
-        self.equal += num_same
-        zeros = size - int(one.count_nonzero()), size - int(other.count_nonzero())
-        both_zero = int(((one == 0) & (other == 0)).count_nonzero()) if min(zeros) else 0
-        for number in (0, 1):
-            self.zeros[number] += zeros[number]
-            self.pruned[number] += zeros[1 - number] - both_zero
-        self.both += size - sum(zeros) + both_zero
-        self.kept += num_same - both_zero
-        for name, child in sorted(self.casts):
-            parent, made = (one, other) if child == 1 else (other, one)
-            if not _is_cast(parent, made, _CASTS[name]):
-                self.casts.discard((name, child))
-
-    def _add_equal(self, values: Float[Tensor, " n"]) -> None:
-        self.casts = {(name, child) for name, child in self.casts if _is_cast(values, values, _CASTS[name])}
-        nonzero = int(values.count_nonzero())
-        square = _dot(values, values)
-        self.equal += values.numel()
-        self.products = [total + square for total in self.products]
-        self.zeros = [total + values.numel() - nonzero for total in self.zeros]
-        self.both += nonzero
-        self.kept += nonzero
-
-
-def _dot(one: Float[Tensor, " n"], other: Float[Tensor, " n"]) -> float:
-    """Returns the sum of products: in single precision over rows of 4,096, in double precision over rows."""
-    whole = len(one) // 4096 * 4096
-    rows = torch.linalg.vecdot(one[:whole].view(-1, 4096), other[:whole].view(-1, 4096))
-    found = float(rows.double().sum()) + float((one[whole:].double() * other[whole:].double()).sum())
-    if 1e-25 < abs(found) < 1e30:
-        return found
-    return float(one.double() @ other.double())  # single precision overflows, or has lost all digits
-
-
-def _is_cast(parent: Float[Tensor, " n"], made: Float[Tensor, " n"], dtype: torch.dtype) -> bool:
-    """Whether all entries of one tensor are those of another one, rounded to a type; a few are tried first."""
-    for some in (slice(0, FEW), slice(None)):
-        if not torch.equal(parent[some].to(dtype).float(), made[some]):
-            return False
-    return True
-
-
 def compare_pair(first: Network, second: Network, pair: Pair) -> Evidence:
     """Compares two corresponding tensors of two networks, as they are stored.
 
@@ -239,28 +178,34 @@ def compare_pair(first: Network, second: Network, pair: Pair) -> Evidence:
         rows, columns, _ = map(min, zip(pair.first.shape, pair.second.shape, strict=True))
         one, other = (network.read(part) for network, part in zip((first, second), parts, strict=True))
         return compare_values(pair, one[:rows, :columns], other[:rows, :columns])
-    sums = _Sums()
+    sums, changed = EntrySums(), ChangedLines(pair.first.shape)
     for one, other in zip(first.read_blocks(parts[0], BLOCK), second.read_blocks(parts[1], BLOCK), strict=True):
         sums.add(one.values.reshape(-1), other.values.reshape(-1))
+        changed.add(one.rows, one.columns, one.values, other.values)
     num_rows, num_columns, kernel = pair.first.shape
-    corner = _spaced(num_rows), torch.arange(min(num_columns, SIDE))
-    lines = _spaced(num_rows, LINES), torch.arange(min(num_columns, max(1, LONGEST // kernel)))
+    corner = spaced(num_rows, SIDE), torch.arange(min(num_columns, max(1, SIDE // kernel)))
+    lines = spaced(num_rows, LINES), torch.arange(min(num_columns, max(1, LONGEST // kernel)))
     samples = [
         network.read_sample(part, *where).flatten(1)
         for where in (corner, lines)
         for network, part in zip((first, second), parts, strict=True)
     ]
-    return _evidence(pair, sums, (samples[0], samples[1]), (samples[2], samples[3]))
+    corners = samples[0][:, :SIDE], samples[1][:, :SIDE]
+    return _evidence(pair, sums, corners, (samples[2], samples[3]), changed)
 
 
 def compare_values(pair: Pair, one: Float[Tensor, "out in kernel"], other: Float[Tensor, "out in kernel"]) -> Evidence:
     """Compares two corresponding tensors that are in memory."""
-    sums = _Sums()
+    sums, changed = EntrySums(), ChangedLines((one.shape[0], one.shape[1], one.shape[2]))
     flat = one.reshape(-1), other.reshape(-1)
     for start in range(0, one.numel(), BLOCK):
         sums.add(*(values[start : start + BLOCK] for values in flat))
-    lines = [values[_spaced(len(values), LINES)].flatten(1)[:, :LONGEST] for values in (one, other)]
-    return _evidence(pair, sums, (_corner(one), _corner(other)), (lines[0], lines[1]))
+    height = max(1, BLOCK // max(1, one[:1].numel()))
+    for start in range(0, len(one), height) if sums.equal < sums.entries else ():
+        rows = slice(start, start + height)
+        changed.add(rows, slice(None), one[rows], other[rows])
+    lines = [values[spaced(len(values), LINES)].flatten(1)[:, :LONGEST] for values in (one, other)]
+    return _evidence(pair, sums, (_corner(one), _corner(other)), (lines[0], lines[1]), changed)
 
 
 def _is_alike(first: Network, second: Network, pair: Pair) -> bool:
@@ -274,17 +219,12 @@ def _cut_of(part: Part) -> tuple[object, ...]:
     return part.shape, part.out_axis, part.in_axis, part.axis, part.start, part.run, part.step
 
 
-def _spaced(length: int, most: int = SIDE) -> Int[Tensor, " places"]:
-    """Returns at most so many indices at equal distances."""
-    return torch.linspace(0, length - 1, min(length, most), dtype=torch.float32).round().long()
-
-
 def _corner(values: Float[Tensor, "out in kernel"]) -> Float[Tensor, "rows columns"]:
     """Returns at most `SIDE` rows at equal distances, with their first columns."""
-    return values[_spaced(len(values)), : max(1, SIDE // values.shape[2])].flatten(1)[:, :SIDE]
+    return values[spaced(len(values), SIDE), : max(1, SIDE // values.shape[2])].flatten(1)[:, :SIDE]
 
 
-def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evidence:
+def _evidence(pair: Pair, sums: EntrySums, corners: _Corners, lines: _Lines, changed: ChangedLines) -> Evidence:
     """Makes the evidence from sums over all entries, and from samples of both: a corner, and some whole rows."""
     entries = max(1, sums.entries)
     norms = (sums.products[0] ** 0.5, sums.products[1] ** 0.5)
@@ -301,11 +241,13 @@ def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evid
     }
     is_equal = sums.equal == sums.entries
     some = corners[:1] if is_equal else corners
-    tables = [is_table(values) for values in some]
+    kernel = _kernel(pair.first)
+    tables = [is_table(values, kernel) for values in some]
     random = [not (is_one or is_smooth(values)) for is_one, values in zip(tables, some, strict=True)]
     found["looks_random"] = (random[0], random[-1])
     found["moved"] = (_moved(pair, corners[0]), _moved(pair, corners[1]))
-    found["pattern"] = _pattern(pair, some, is_table=all(tables) and found["cosine"] >= LEAST_COMMON)
+    is_common = all(tables) or (not is_equal and has_common_waves(*corners, kernel))
+    found["pattern"] = _pattern(pair, some, is_table=is_common and found["cosine"] >= LEAST_COMMON)
     if is_equal:
         return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0), own_cosine=1.0)
     one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in corners)
@@ -315,7 +257,13 @@ def _evidence(pair: Pair, sums: _Sums, corners: _Corners, lines: _Lines) -> Evid
     found |= {"rank": rank_of_change(sizes), "retained": (retained(*small), retained(small[1], small[0]))}
     found["own_cosine"] = own_cosine(*small)
     may_be_low = found["own_cosine"] >= LEAST_SHARED and not any(tables)
-    return Evidence(**found, **_kind(sums, (one, other) if may_be_low else None, lines))
+    return Evidence(**found, **_kind(sums, (one, other) if may_be_low else None, lines, changed.named(pair.first)))
+
+
+def _kernel(place: Place) -> tuple[int, ...]:
+    """Returns the sizes of the kernel of a part, in the order in which its positions are arranged."""
+    axes = (place.part.out_axis, place.part.in_axis)
+    return tuple(size for axis, size in enumerate(place.part.shape) if axis not in axes)
 
 
 def _moved(pair: Pair, values: Float[Tensor, "rows columns"]) -> float:
@@ -329,15 +277,17 @@ def _pattern(pair: Pair, some: Sequence[Float[Tensor, "rows columns"]], *, is_ta
     rows, columns, kernel = map(min, zip(pair.first.shape, pair.second.shape, strict=True))
     if min(rows, columns * kernel) < 2:
         return ""
-    if all(has_diagonal(values, _spaced(rows), kernel) for values in some):
+    if all(has_diagonal(values, spaced(rows, SIDE), kernel) for values in some):
         return "diagonal"
     is_uniform = bool((some[0] == some[0][0, 0]).all())
-    return "table" if is_table and not is_uniform else ""
+    if is_table:
+        return "" if is_uniform else "table"
+    return "peaks" if have_common_peaks(some[0], some[-1]) else ""
 
 
-def _kind(sums: _Sums, corners: _Corners | None, lines: _Lines) -> dict[str, Any]:
+def _kind(sums: EntrySums, corners: _Corners | None, lines: _Lines, changed: str) -> dict[str, Any]:
     """Returns change, child and detail of tensors that differ; without corners, no change of low rank is sought."""
-    for name in _CASTS:
+    for name in CASTS:
         for child in (1, -1):
             if (name, child) in sums.casts:
                 return {"change": Change.ROUNDED, "child": child, "detail": name}
@@ -347,8 +297,11 @@ def _kind(sums: _Sums, corners: _Corners | None, lines: _Lines) -> dict[str, Any
         return {"change": Change.PRUNED, "child": 1 if shares[0] > 0 else -1, "detail": f"{max(shares):.0%} of entries"}
     is_near = sums.products[2] > LEAST_NEAR * (sums.products[0] * sums.products[1]) ** 0.5
     for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True) if is_near else ():
-        if levels := named_levels(parent, made):
-            return {"change": Change.QUANTISED, "child": child, "detail": levels}
+        if (levels := find_levels(parent, made)) is not None:
+            known = child if may_be_made_from(parent, made, levels) else 0
+            return {"change": Change.QUANTISED, "child": known, "detail": levels.name}
+    if changed:
+        return {"change": Change.LINES, "detail": changed}
     if corners is not None and (rank := low_rank(*corners)):
         return {"change": Change.LOW_RANK, "child": low_rank_child(*corners, rank), "detail": f"rank {rank}"}
     return {"change": Change.OTHER}
@@ -359,6 +312,13 @@ def mean_cosine(found: Iterable[Evidence]) -> float:
     some = [one for one in found if one.is_random_matrix]
     total = sum(one.entries for one in some)
     return sum(one.cosine * one.entries for one in some) / total if total else 0.0
+
+
+def mean_likeness(found: Iterable[Evidence]) -> float:
+    """Returns the mean likeness over random matrices, each counted by its number of entries."""
+    some = [one for one in found if one.is_random_matrix]
+    total = sum(one.entries for one in some)
+    return sum(one.likeness * one.entries for one in some) / total if total else 0.0
 
 
 def mean_retained(found: Iterable[Evidence]) -> tuple[float, float]:

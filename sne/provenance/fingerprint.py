@@ -12,6 +12,7 @@ from torch import Tensor
 
 from sne.networks import Network, Part
 from sne.provenance.chain import Chain
+from sne.provenance.places import spaced
 
 SKETCH = 128
 """Length of the sketch of the stored values."""
@@ -147,7 +148,7 @@ def _sketched(values: Float[Tensor, "out in kernel"], number: int) -> Float[np.n
     """Projects a matrix of norm 1 and mean 0; `number` counts matrices of this size."""
     flat = values.reshape(-1)
     if len(flat) > MOST_ENTRIES:
-        flat = flat[torch.linspace(0, len(flat) - 1, MOST_ENTRIES, dtype=torch.float32).long()]
+        flat = flat[spaced(len(flat), MOST_ENTRIES)]
     flat = flat.double().numpy()
     flat = np.nan_to_num(flat - np.nan_to_num(flat).mean(), posinf=0.0, neginf=0.0)
     norm = float(np.linalg.norm(flat))

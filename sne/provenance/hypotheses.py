@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from sne.networks import LayerType, Network
-from sne.provenance.alignment import align, align_signs, move_units
+from sne.provenance.alignment import align, align_signs, likeness, move_units
 from sne.provenance.assumed import assumed_symmetry
-from sne.provenance.evidence import Evidence, compare_values, mean_cosine
+from sne.provenance.evidence import Evidence, compare_values, mean_likeness
 from sne.provenance.layouts import kept_by_layout
 from sne.provenance.matching import Matching
 from sne.provenance.relation import SAME_FUNCTION, Relation, Test, Verdict, name_relation
@@ -23,7 +23,7 @@ LEAST_FURTHER_GAIN = 0.005
 """Least further gain by which a symmetry that comes later, and assumes more, is preferred."""
 
 LEAST_GAIN = 0.02
-"""Least gain of the mean cosine by which an alignment is preferred to the stored order."""
+"""Least gain of the mean likeness by which an alignment is preferred to the stored order."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def closest_alignment(
     """Returns the standing after the alignment that brings the networks closest; the raw one if none does."""
     first, second = ({name: state[name].float() for name in states[1]} for state in states)
     matrices = [evidence.pair.first.part.tensor for evidence in raw.found if evidence.is_random_matrix]
-    least = mean_cosine(raw.found) + LEAST_GAIN
+    least = mean_likeness(raw.found) + LEAST_GAIN
     best: Moved | None = None
     for hypothesis in _hypotheses(one, certain):
         kinds = {kind for group in hypothesis.symmetry.groups for kind in group.kinds}
@@ -132,14 +132,13 @@ class Moved:
 
 
 def _closeness(moved: Moved, tensors: Sequence[str]) -> float:
-    """Returns the mean cosine of matrices, each counted by its number of entries."""
+    """Returns the mean likeness of matrices (`Evidence.likeness`), each counted by its number of entries."""
     total, entries = 0.0, 0
     for name in tensors:
         if name in moved.second:
-            one, other = moved.first[name].flatten(), moved.second[name].flatten()
-            norms = float(one.norm() * other.norm())
-            total += len(one) * float(one @ other) / norms if norms else 0.0
-            entries += len(one)
+            size = moved.first[name].numel()
+            total += size * likeness(moved.first[name], moved.second[name])
+            entries += size
     return total / max(1, entries)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sne.provenance.fixed_points import Agreement, fixed_points_p_value
+from sne.provenance.places import spaced
 from sne.provenance.states import at_canonical_point
 from sne.provenance.two_matchings import agreements_in_any_order
 from sne.provenance.units import Block, Units, best_match, features, similarity
@@ -155,7 +156,7 @@ def _in_stored_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
 ) -> Iterator[Agreement]:
     for number, (group, spans) in enumerate(units.in_order("both")):
-        places = torch.linspace(0, group.size - 1, min(group.size, MOST_IN_ORDER), dtype=torch.float32).long()
+        places = spaced(group.size, MOST_IN_ORDER)
         blocks = [
             Block(block.first[places], block.second[places], can_flip=False)
             for block in features(first, second, group, spans)

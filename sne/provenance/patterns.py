@@ -1,8 +1,12 @@
 """Patterns: values that follow from the places of entries, which independent networks may have in common."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from sne.provenance.lattice import lies_on_levels, significant_digits
 
 LEAST_DISTINCT = 12
 """Least number of different values of weights that look random, and of entries of a line that is searched for waves."""
@@ -16,6 +20,19 @@ MOST_SMOOTH = 0.8
 MOST_FORESEEN = 0.1
 """Largest share of the energy of a table of waves that does not follow from two neighbouring entries."""
 
+LEAST_KERNEL = 5
+"""Least height and width of kernels that are searched for waves; smaller ones have too few inner entries."""
+
+MOST_BETWEEN = 0.03
+"""Largest share of the energy of kernels with waves that does not follow from the eight entries around each entry."""
+
+MOST_VALUES = 0.4
+"""Largest number of different magnitudes of a table with symmetries, as a share of those that chance would give."""
+
+FINEST = 16
+"""Magnitudes are the same if they are equal to so many binary digits of the largest one: sines of large angles are no
+more precise."""
+
 LEAST_EMPTY = 0.5
 """Least share of zeros of a band, such as a filter bank."""
 
@@ -25,21 +42,34 @@ MOST_RUNS = 1.5
 LEAST_DIAGONAL = 6.0
 """Least mean of a diagonal that stands out, in standard errors of the mean of as many other entries."""
 
+MOST_PEAKS = 0.25
+"""Largest share of entries that stand out as peaks."""
+
+LEAST_PEAK = 4.0
+"""Least mean size of peaks, as a multiple of the root mean square of the other entries."""
+
+MOST_SPREAD = 3.0
+"""Largest standard deviation of the sizes of peaks, as a multiple of the root mean square of the other entries."""
+
 MOST_MEDIANS = 4.0
 """Entries are clipped at this multiple of the median distance from the median, of those that differ from it."""
 
 
-def looks_random(values: Float[Tensor, "rows columns"]) -> bool:
+def looks_random(values: Float[Tensor, "rows columns"], kernel: Sequence[int] = ()) -> bool:
     """Whether a sample has many values that do not follow from their places.
 
     Initial and trained weights look so; constants, identities, tables of waves and filter banks do not. What is smooth
     is taken for a table.
 
+    Args:
+        values: The sample.
+        kernel: Sizes of the kernel whose positions stand next to one another in a row; empty if there is none.
+
     Example:
         >>> looks_random(torch.randn(16, 16)), looks_random(torch.eye(16)), looks_random(torch.ones(16, 16))
         (True, False, False)
     """
-    return not (is_table(values) or is_smooth(values))
+    return not (is_table(values, kernel) or is_smooth(values))
 
 
 def is_smooth(values: Float[Tensor, "rows columns"]) -> bool:
@@ -53,8 +83,15 @@ def is_smooth(values: Float[Tensor, "rows columns"]) -> bool:
     return False
 
 
-def is_table(values: Float[Tensor, "rows columns"]) -> bool:
-    """Whether a sample has few different values, is a table of waves or ramps, or has a band beside which it is zero.
+def is_table(values: Float[Tensor, "rows columns"], kernel: Sequence[int] = ()) -> bool:
+    """Whether a sample needs few numbers to be described.
+
+    That is so if it has few different values, if it is a table of waves or ramps along its axes or those of kernels, if
+    it has a band beside which it is zero, or if most magnitudes occur several times, as in tables with symmetries.
+
+    Args:
+        values: The sample.
+        kernel: Sizes of the kernel whose positions stand next to one another in a row; empty if there is none.
 
     Example:
         >>> times = torch.arange(32.0)[:, None]
@@ -65,10 +102,29 @@ def is_table(values: Float[Tensor, "rows columns"]) -> bool:
     least = min(LEAST_DISTINCT, values.numel() // 2)
     if len(nonzero[:FIRST_ENTRIES].unique()) < least and len(nonzero.unique()) < least:
         return True
-    centred = _centred(values)
-    if any(one.shape[1] >= LEAST_DISTINCT and _unforeseen(one) < MOST_FORESEEN for one in (centred, centred.T)):
-        return True
-    return _is_band(values != 0)
+    return has_common_waves(values, values, kernel) or _is_band(values != 0) or _repeats_magnitudes(values)
+
+
+def has_common_waves(
+    one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"], kernel: Sequence[int] = ()
+) -> bool:
+    """Whether what two samples have in common are waves, in rows, in columns or in the planes of kernels.
+
+    Only products of entries of one sample with entries of the other one count, so that noise of its own in each of them
+    does not hide the waves.
+
+    Args:
+        one: A sample.
+        other: Another one; the same one to ask whether a sample consists of waves.
+        kernel: Sizes of the kernel whose positions stand next to one another in a row; empty if there is none.
+    """
+    centred = _centred(one), _centred(other)
+    for pair in (centred, (centred[0].T, centred[1].T)):
+        if pair[0].shape[1] >= LEAST_DISTINCT and _unforeseen(*pair) < MOST_FORESEEN:
+            return True
+    if len(kernel) < 2 or min(kernel[-2:]) < LEAST_KERNEL or one.shape[1] < kernel[-2] * kernel[-1]:
+        return False
+    return _unforeseen_between(*(_planes(values, kernel[-2], kernel[-1]) for values in (one, other))) < MOST_BETWEEN
 
 
 def _centred(values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
@@ -76,22 +132,92 @@ def _centred(values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows colum
     return centred - centred.mean()
 
 
-def _unforeseen(lines: Float[Tensor, "lines entries"]) -> float:
-    """Returns the share of energy that is left when each entry is foreseen by the two before it.
+def _planes(values: Float[Tensor, "rows columns"], height: int, width: int) -> Float[Tensor, "planes height width"]:
+    """Returns the planes of whole kernels."""
+    whole = values.shape[1] // (height * width) * height * width
+    return values[:, :whole].nan_to_num(0.0, 0.0, 0.0).double().reshape(-1, height, width)
+
+
+def _unforeseen(one: Float[Tensor, "lines entries"], other: Float[Tensor, "lines entries"]) -> float:
+    """Returns the share of common energy that is left when each entry is foreseen by the two before it.
 
     The two weights are fitted to each line. A wave of any frequency, a ramp and an exponential leave nothing.
     """
-    now, one, two = lines[:, 2:], lines[:, 1:-1], lines[:, :-2]
-    squares = [(left * right).sum(1) for left, right in ((one, one), (two, two), (one, two), (now, one), (now, two))]
+    shifted = [(lines[:, 2:], lines[:, 1:-1], lines[:, :-2]) for lines in (one, other)]  # now, before, and before that
+
+    def product(left: int, right: int) -> Float[Tensor, " lines"]:
+        return (shifted[0][left] * shifted[1][right] + shifted[0][right] * shifted[1][left]).sum(1) / 2
+
+    squares = [product(*numbers) for numbers in ((1, 1), (2, 2), (1, 2), (0, 1), (0, 2))]
     size = squares[0] * squares[1] - squares[2].square()
     is_plane = size > 1e-12 * squares[0] * squares[1]
     size = torch.where(is_plane, size, torch.ones_like(size))
     first = (squares[3] * squares[1] - squares[4] * squares[2]) / size
     first = torch.where(is_plane, first, squares[3] / squares[0].clamp_min(1e-300))
     second = torch.where(is_plane, (squares[4] * squares[0] - squares[3] * squares[2]) / size, torch.zeros_like(size))
-    rest = now - first[:, None] * one - second[:, None] * two
-    energy = float(now.square().sum())
-    return float(rest.square().sum()) / energy if energy > 0 else 1.0
+    rest = [now - first[:, None] * before - second[:, None] * earlier for now, before, earlier in shifted]
+    energy = float(product(0, 0).sum())
+    return float((rest[0] * rest[1]).sum()) / energy if energy > 0 else 1.0
+
+
+def _unforeseen_between(
+    one: Float[Tensor, "planes height width"], other: Float[Tensor, "planes height width"]
+) -> float:
+    """Returns the share of the common energy of inner entries that is left when those around them foresee them.
+
+    Each pair of opposite entries has one weight per plane, which is fitted to the mean of both. Waves of any direction
+    leave nothing, and those under a window little.
+    """
+    inner, around = zip(*map(_with_surroundings, (one, other)), strict=True)
+    fitted, targets = (around[0] + around[1]) / 2, (inner[0] + inner[1]) / 2
+    weights = torch.linalg.pinv(fitted, rtol=1e-6) @ targets[:, :, None]
+    rest = [target - (near @ weights)[:, :, 0] for target, near in zip(inner, around, strict=True)]
+    energy = float((inner[0] * inner[1]).sum())
+    return float((rest[0] * rest[1]).sum()) / energy if energy > 0 else 1.0
+
+
+def _with_surroundings(
+    planes: Float[Tensor, "planes height width"],
+) -> tuple[Float[Tensor, "planes inner"], Float[Tensor, "planes inner pairs"]]:
+    """Returns the inner entries of planes, and for four directions the sums of the two entries beside each."""
+    height, width = planes.shape[1:]
+
+    def moved(down: int, right: int) -> Float[Tensor, "planes inner"]:
+        return planes[:, 1 + down : height - 1 + down, 1 + right : width - 1 + right].flatten(1)
+
+    around = [moved(down, right) + moved(-down, -right) for down, right in ((0, 1), (1, 0), (1, 1), (1, -1))]
+    return moved(0, 0), torch.stack(around, 2)
+
+
+def _repeats_magnitudes(values: Float[Tensor, "rows columns"]) -> bool:
+    """Whether most magnitudes occur several times, and neither the type of numbers nor equal lines are the reason.
+
+    Rows and columns that occur twice count once: copies of random values are random.
+    """
+    if not _has_few_magnitudes(values):
+        return False
+    values = values.unique(dim=0).unique(dim=1)
+    return _has_few_magnitudes(values) and not lies_on_levels(values)
+
+
+def _has_few_magnitudes(values: Float[Tensor, "rows columns"]) -> bool:
+    """Whether a sample has far fewer different magnitudes than independent values of its type would have.
+
+    Between one power of two and the next, a type of numbers has a fixed number of places, on which values fall.
+    """
+    sizes = values.nan_to_num(0.0, 0.0, 0.0).abs().double().flatten()
+    sizes = sizes[sizes > 0]
+    if len(sizes) < 2 * LEAST_DISTINCT:
+        return False
+    digits = significant_digits(sizes)
+    places = (sizes / sizes.max() * 2**FINEST).round()
+    places = places[places > 0]
+    octaves = torch.frexp(places).exponent
+    expected = 0.0
+    for octave in octaves.unique().tolist():
+        slots = 2.0 ** (min(octave, digits) - 1)
+        expected += slots * -torch.tensor(-float((octaves == octave).sum()) / slots).expm1().item()
+    return len(places.unique()) <= MOST_VALUES * expected
 
 
 def _is_band(filled: Bool[Tensor, "rows columns"]) -> bool:
@@ -128,6 +254,32 @@ def has_diagonal(values: Float[Tensor, "rows columns"], numbers: Int[Tensor, " r
         if len(diagonal) and abs(float(diagonal.mean())) * len(diagonal) ** 0.5 > LEAST_DIAGONAL * size:
             return True
     return False
+
+
+def have_common_peaks(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> bool:
+    """Whether some entries of one size stand out at the same places of two matrices, as those of shared identities do.
+
+    Example:
+        >>> pair = [torch.eye(32).repeat(2, 1) + 0.1 * noise for noise in torch.randn(2, 64, 32)]
+        >>> have_common_peaks(*pair), have_common_peaks(*torch.randn(2, 64, 32))
+        (True, False)
+    """
+    peaks = [_peaks(values) for values in (one, other)]
+    if peaks[0] is None or peaks[1] is None:
+        return False
+    common = int((peaks[0] & peaks[1]).sum())
+    return 2 * common >= max(int(mask.sum()) for mask in peaks if mask is not None)
+
+
+def _peaks(values: Float[Tensor, "rows columns"]) -> Bool[Tensor, "rows columns"] | None:
+    """Returns which entries stand out; None unless all of them are of one size, and all others are small."""
+    sizes = values.nan_to_num(0.0, 0.0, 0.0).double().abs()
+    peaks = sizes > sizes.max() / 2
+    if not LEAST_DISTINCT <= int(peaks.sum()) <= MOST_PEAKS * sizes.numel():
+        return None
+    mean, spread = float(sizes[peaks].mean()), float(sizes[peaks].std())
+    rest = float(sizes[~peaks].square().mean()) ** 0.5
+    return peaks if LEAST_PEAK * rest < mean and spread < MOST_SPREAD * rest + 0.01 * mean else None
 
 
 def own_cosine(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> float:

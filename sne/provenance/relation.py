@@ -158,7 +158,12 @@ def share_random_values(found: Sequence[Evidence]) -> bool:
 
     Constants, identities and tables of waves are in many networks that have nothing else in common.
     """
-    return sum(one.entries for one in found if one.is_random and one.change is not Change.OTHER) >= LEAST_RANDOM
+    return sum(_num_kept(one) for one in found if one.is_random and one.change is not Change.OTHER) >= LEAST_RANDOM
+
+
+def _num_kept(one: Evidence) -> int:
+    """Returns the number of entries that show what a tensor was: all, or those of the rows that are as before."""
+    return round(one.entries * one.equal) if one.change is Change.LINES else one.entries
 
 
 def _lacking(removed: Removed) -> str:
@@ -168,16 +173,16 @@ def _lacking(removed: Removed) -> str:
 
 def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> Verdict | None:
     """Returns the verdict for changes of number types, pruning and low-rank updates; None for others."""
-    votes = [one.child for one in changed]
-    child, confidence = _majority(votes)
+    child, confidence = _majority([one.child for one in changed])
     details = sorted({one.detail for one in changed if one.detail})
-    if kinds == {Change.ROUNDED} and len(set(votes)) == 1:
+    if kinds == {Change.ROUNDED} and confidence == 1:
         return Verdict(Relation.PRECISION, child, 1.0, f"the values are those of the other, rounded to {details[0]}")
-    if Change.QUANTISED in kinds and kinds <= {Change.QUANTISED, Change.ROUNDED} and confidence == 1:
+    if kinds and kinds <= {Change.QUANTISED, Change.ROUNDED}:
         levels = ", ".join(one for one in details if one.startswith(("int", "nf")))
-        return Verdict(
-            Relation.PRECISION, child, 1.0, f"values lie on the levels of {levels}, next to those of the other"
-        )
+        why = f"values lie on the levels of {levels}, next to those of the other" if levels else "values were rounded"
+        if confidence == 1 and _is_child_of_most(changed):
+            return Verdict(Relation.PRECISION, child, 1.0, why)
+        return Verdict(Relation.PRECISION, 0, 0.0, f"{why}; both may have been made from a third network")
     if kinds <= {Change.PRUNED, Change.ROUNDED} and Change.PRUNED in kinds and confidence == 1:
         share = sum(max(one.pruned) * one.entries for one in changed) / sum(one.entries for one in changed)
         return Verdict(
@@ -194,6 +199,12 @@ def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> V
     return None
 
 
+def _is_child_of_most(changed: Sequence[Evidence]) -> bool:
+    """Whether most entries of quantised tensors show the direction; small tensors may not."""
+    quantised = [one for one in changed if one.change is Change.QUANTISED]
+    return 2 * sum(one.entries for one in quantised if one.child) >= sum(one.entries for one in quantised)
+
+
 def _majority(votes: Sequence[int]) -> tuple[int, float]:
     """Returns the direction of most votes, and their share."""
     cast = [vote for vote in votes if vote]
@@ -207,14 +218,14 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     """Returns the verdict for networks that differ by training, or have nothing in common."""
     matrices = [one for one in found if one.is_random_matrix]
     total = sum(one.entries for one in matrices)
-    equal = [one for one in matrices if one.change is Change.EQUAL]
-    share = sum(one.entries for one in equal) / max(1, total)
+    equal = sum(_num_kept(one) for one in matrices if one.change in (Change.EQUAL, Change.LINES))
+    share = equal / max(1, total)
     shown = f"mean cosine of the matrices {mean_cosine(found):.2f}"
     if test.speaks_against:
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}, and the units do not agree")
-    if share >= LEAST_EQUAL_SHARE and sum(one.entries for one in equal) >= LEAST_RANDOM:
+    if share >= LEAST_EQUAL_SHARE and equal >= LEAST_RANDOM:
         changed = [one for one in found if one.change is not Change.EQUAL]
-        names = ", ".join(one.pair.first.name for one in changed)
+        names = ", ".join(map(_name_of_change, changed))
         why = f"{share:.0%} of the entries of matrices are equal; changed: {names}"
         replaced = replaced_layers(found)
         kept = [one for one in found if one.pair.first.layer.name not in replaced]
@@ -246,6 +257,11 @@ def replaced_layers(found: Sequence[Evidence]) -> list[str]:
     """
     matrices = [one for one in found if one.change is Change.OTHER and one.is_random_matrix]
     return list(dict.fromkeys(one.pair.first.layer.name for one in matrices if abs(one.cosine) < LEAST_KEPT))
+
+
+def _name_of_change(one: Evidence) -> str:
+    """Returns the name of a tensor, with the rows or columns that changed if these are few."""
+    return f"{one.pair.first.name} ({one.detail})" if one.change is Change.LINES else one.pair.first.name
 
 
 def _is_close(matrices: Sequence[Evidence], least: float) -> bool:

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sne.provenance.lattice import significant_digits
+
 SIDE = 256
 """Largest number of rows and of columns of the sample in which the rank of a change is measured."""
 
@@ -12,6 +14,12 @@ SMALL_SIDE = 128
 
 REMOVED = 1e-3
 """Largest energy of what was removed, relative to that of random directions."""
+
+LEAST_DIGITS = 8
+"""Least number of binary digits to which matrices were rounded; small whole numbers need fewer, and are exact."""
+
+ZERO = 1e-6
+"""Largest singular value that is zero but for rounding, relative to the largest one."""
 
 LARGEST_RANK_SHARE = 0.25
 """Largest rank of a low-rank change, as a share of the smaller side of the sample."""
@@ -30,7 +38,7 @@ def low_rank(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows colu
     if min(one.shape) < 8:
         return 0
     rank = 0
-    step = max(_rounding(one), _rounding(other))
+    step = 2.0 ** (1 - max(LEAST_DIGITS, min(significant_digits(one), significant_digits(other))))
     for side in (SMALL_SIDE, SIDE):  # a smaller corner has a low rank, too
         some = one[:side, :side], other[:side, :side]
         sizes = torch.linalg.svdvals((some[1] - some[0]).double())
@@ -43,26 +51,24 @@ def low_rank(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows colu
     return rank
 
 
-def _rounding(values: Tensor) -> float:
-    """Returns the relative rounding error of the narrowest type that holds all values."""
-    for dtype in (torch.bfloat16, torch.float16):
-        if bool((values.to(dtype).to(values.dtype) == values).all()):
-            return torch.finfo(dtype).eps
-    return 4 * torch.finfo(torch.float32).eps
-
-
 def low_rank_child(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"], rank: int) -> int:
     """Returns which tensor something of low rank was removed from: 1 for the second one, -1 for the first one.
 
-    Along the singular directions of the change, such a child is nearly zero. Otherwise the result is 0: what a trained
-    adapter adds may make a matrix larger or smaller along its directions, as often as not.
+    Such a child is nearly zero along all singular directions of the change on one side, whatever stands on the other
+    side. It has no other directions in which it is zero: what is added to a matrix of low rank may lie in those. In
+    all other cases the result is 0: what a trained adapter adds may make a matrix larger or smaller along its
+    directions, as often as not.
     """
     left, _, right = torch.linalg.svd(other - one, full_matrices=False)
-    sizes = [float((left[:, :rank].T @ matrix @ right[:rank].T).diagonal().square().sum()) for matrix in (one, other)]
     generic = rank * float(one.square().mean() + other.square().mean()) / 2
-    if min(sizes) >= REMOVED * generic:
-        return 0
-    return 1 if sizes[1] < sizes[0] else -1
+    removed = []
+    for matrix in (one, other):
+        sides = left[:, :rank].T @ matrix, matrix @ right[:rank].T
+        is_zero = min(float(side.square().sum()) / max(side.shape) for side in sides) < REMOVED * generic
+        sizes = torch.linalg.svdvals(matrix)
+        least = max(2.0 ** -significant_digits(matrix), ZERO) * float(sizes[0])
+        removed.append(is_zero and int((sizes > least).sum()) >= min(matrix.shape) - rank)
+    return int(removed[1]) - int(removed[0])
 
 
 def rank_of_change(sizes: Float[Tensor, " values"]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from sne.networks import Network
+from sne.provenance.places import spaced
 from sne.provenance.states import ReadsInPart
 from sne.symmetry.symmetry import Group, Span, Symmetry
 
@@ -158,20 +160,16 @@ def _channels(symmetry: Symmetry) -> dict[str, set[str]]:
 
 def unit_rows(state: Mapping[str, Tensor], group: Group, span: Span) -> Float[Tensor, "units features"]:
     """Returns the entries of each unit in one tensor, at most `MOST_COLUMNS`."""
-    values = state.lines(span.tensor, span.dim, _spaced) if isinstance(state, ReadsInPart) else None
+    places = partial(spaced, most=MOST_COLUMNS)
+    values = state.lines(span.tensor, span.dim, places) if isinstance(state, ReadsInPart) else None
     if values is None:
         values = state[span.tensor].movedim(span.dim, 0)
         if values.ndim > 1 and values.shape[1] > MOST_COLUMNS:
-            values = values[:, _spaced(values.shape[1])]
+            values = values[:, spaced(values.shape[1], MOST_COLUMNS)]
     values = values[span.positions(group.size)].reshape(group.size, -1)
     if values.shape[1] > MOST_COLUMNS:
-        values = values[:, _spaced(values.shape[1])]
+        values = values[:, spaced(values.shape[1], MOST_COLUMNS)]
     return values.float()
-
-
-def _spaced(length: int) -> Int[Tensor, " columns"]:
-    """Returns `MOST_COLUMNS` indices at equal distances, or all of fewer."""
-    return torch.linspace(0, length - 1, min(length, MOST_COLUMNS), dtype=torch.float32).long()
 
 
 @dataclass(frozen=True)
@@ -268,6 +266,7 @@ def _squares_of_channels(state: Mapping[str, Tensor], group: Group, span: Span) 
     """Returns sums of squares, over the channels of each unit, of random combinations of the entries of a channel."""
     values = state[span.tensor].movedim(span.dim, 0)
     values = values[span.positions(group.size)].reshape(group.size * span.outer, span.inner, -1).float()
+    values = values / values.abs().max().clamp_min(torch.finfo().tiny)  # squares of huge values overflow
     if values.shape[2] > 1:
         generator = torch.Generator().manual_seed(values.shape[2])
         values = values @ torch.randn(values.shape[2], CHANNEL_FEATURES, generator=generator, dtype=torch.float32)

@@ -115,6 +115,45 @@ def test_merged_adapters_are_low_rank_updates(state, rank):
         assert f"rank {rank}" in found.why
 
 
+@pytest.mark.parametrize("rows", [[7], [3, 9, 20]])
+def test_changed_rows_and_columns_are_named(rows):
+    torch.manual_seed(0)
+    state = {"embed.weight": torch.randn(50, 16), "mix.weight": torch.randn(40, 16), "head.weight": torch.randn(5, 40)}
+    words = "row 7" if rows == [7] else "rows 3, 9, 20"
+    for name in ("embed.weight", "mix.weight"):
+        made = {**state, name: state[name].clone()}
+        made[name][rows] += torch.randn(len(rows), 16)
+        found = compare(state, made)
+        assert found.relation is Relation.PARTIAL and found.why.endswith(f" ({words})")
+        assert f"changed: {name.split('.')[0]}." in found.why
+    made = {**state, "mix.weight": state["mix.weight"].clone()}
+    made["mix.weight"][:, 2] *= 1.5
+    assert compare(state, made).why.endswith("changed: mix.weight (column 2)")
+    alone = {"mix.weight": state["mix.weight"]}
+    assert compare(alone, {"mix.weight": made["mix.weight"]}).relation is Relation.PARTIAL
+
+
+def test_updates_of_rank_one_have_no_direction():
+    for seed in range(30):
+        torch.manual_seed(seed)
+        state = {"0.weight": torch.randn(32, 24), "2.weight": torch.randn(5, 32)}
+        made = {**state, "0.weight": state["0.weight"] + torch.outer(torch.randn(32), torch.randn(24))}
+        found = compare(state, made)
+        assert found.relation is Relation.LOW_RANK and found.direction is None
+
+
+def test_copies_of_one_network_have_no_direction(state):
+    """Neither was made from the other one, as values show that lie next to borders between levels."""
+    wide, narrow = ({name: quantised(values, bits) for name, values in state.items()} for bits in (8, 4))
+    for pair in ((wide, narrow), (narrow, wide)):
+        found = compare(*pair)
+        assert found.relation is Relation.PRECISION and found.direction is None and "a third network" in found.why
+    torch.manual_seed(0)
+    wide = {"0.weight": quantised(torch.randn(64, 48), 8), "2.weight": quantised(torch.randn(32, 64), 8)}
+    found = compare(wide, {name: quantised(values, 4) for name, values in wide.items()})
+    assert found.relation is Relation.PRECISION and found.direction == "second from first" and found.confidence == 1
+
+
 def test_a_changed_head_is_a_partial_fine_tune(state):
     found = compare(state, noisy(state, 0.3, only="4"))
     assert found.relation is Relation.PARTIAL and found.why.endswith("changed: 4.weight, 4.bias")
@@ -254,7 +293,7 @@ def test_a_tensor_that_is_rounded_in_part_is_not_rounded():
     assert compare(one, {name: values.half().float() for name, values in one.items()}).relation is Relation.PRECISION
 
 
-def test_layers_that_are_left_out_are_named_and_not_identical():
+def test_layers_that_are_left_out_are_named_and_identical_only_if_their_values_are_equal():
     one = {name: values.clone() for name, values in perceptron(0).state_dict().items()}
     other = {name: values.clone() for name, values in one.items()}
     one["0.weight"][0, 0], other["0.weight"] = torch.nan, torch.full_like(one["0.weight"], torch.inf)
@@ -262,5 +301,10 @@ def test_layers_that_are_left_out_are_named_and_not_identical():
     assert found.relation is not Relation.IDENTICAL
     assert found.left_out[0][0] == found.left_out[1][0] == "0.weight"
     assert found.to_json()["left_out"] == [list(some) for some in found.left_out]
-    assert compare(one, one, allow_nonfinite=True).relation is not Relation.IDENTICAL
+    other["0.weight"] = one["0.weight"].clone()
+    assert compare(one, other, allow_nonfinite=True).relation is Relation.IDENTICAL
+    other["0.weight"][0, 1], other["0.weight"][0, 0] = torch.nan, 0.0
+    assert compare(one, other, allow_nonfinite=True).relation is not Relation.IDENTICAL
+    changed = {**one, "0.bias": one["0.bias"] + 0.1}
+    assert compare(one, changed, allow_nonfinite=True).relation is not Relation.IDENTICAL
     assert compare(perceptron(0), perceptron(0)).left_out == ((), ())

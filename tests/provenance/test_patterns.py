@@ -9,7 +9,14 @@ from provenance.descendants import noisy
 from torch import Tensor, nn
 
 from sne.provenance import compare
-from sne.provenance.patterns import has_diagonal, is_table, looks_random, own_cosine
+from sne.provenance.patterns import (
+    has_common_waves,
+    has_diagonal,
+    have_common_peaks,
+    is_table,
+    looks_random,
+    own_cosine,
+)
 from sne.provenance.relation import Relation
 
 WIDTHS = (56, 64, 48, 40, 10)
@@ -132,6 +139,112 @@ def test_networks_that_share_tables_alone_are_independent(first, hidden):
     found = compare(perceptron(0, *made), perceptron(1, *made))
     assert found.relation is Relation.INDEPENDENT
     assert not found.related
+
+
+def waves_of_planes(size: int) -> Tensor:
+    """A bank of cosine kernels: [kernels, 1, size, size]."""
+    return torch.einsum("ia,jb->ijab", cosines(size, size).T, cosines(size, size).T).reshape(-1, 1, size, size)
+
+
+def gabor(size: int, phase: float) -> Tensor:
+    down, right = (place - (size - 1) / 2 for place in torch.meshgrid(*[torch.arange(size)] * 2, indexing="ij"))
+    kernels = [
+        torch.exp(-(down**2 + right**2) / (size / 2) ** 2)
+        * torch.cos(frequency * (math.cos(angle) * right + math.sin(angle) * down) + phase)
+        for frequency in (0.6, 1.2, 2.0)
+        for angle in torch.arange(8).mul(math.pi / 8).tolist()
+    ]
+    return torch.stack(kernels)[:, None]
+
+
+BANKS = {
+    "cosines of 3 x 3": waves_of_planes(3),
+    "cosines of 4 x 4": waves_of_planes(4),
+    "cosines of 8 x 8": waves_of_planes(8),
+    "cosines of three channels": waves_of_planes(8).expand(-1, 3, -1, -1),
+    "rounded cosines": waves_of_planes(8).bfloat16().float(),
+    "gabor of 5 x 5": gabor(5, 0.0),
+    "gabor of 7 x 7": gabor(7, 0.7),
+    "gabor of three channels": gabor(7, 0.0).expand(-1, 3, -1, -1),
+}
+
+
+def convolutional(seed: int, first: Tensor) -> State:
+    channels = len(first)
+    return {
+        "conv1.weight": first,
+        "conv2.weight": drawn(20, channels, 3, 3, seed=100 * seed),
+        "conv2.bias": 0.1 * drawn(20, seed=100 * seed + 1),
+        "fc.weight": drawn(10, 20, seed=100 * seed + 2),
+    }
+
+
+@pytest.mark.parametrize("name", BANKS)
+def test_networks_that_share_kernels_of_waves_are_independent(name):
+    kernels = BANKS[name]
+    assert is_table(kernels.flatten(1), kernels.shape[2:])
+    assert not compare(convolutional(0, kernels), convolutional(1, kernels)).related
+
+
+@pytest.mark.parametrize("name", ["cosines of 8 x 8", "gabor of 5 x 5", "gabor of three channels"])
+def test_networks_that_start_from_kernels_of_waves_are_independent(name):
+    """Each has noise of its own, as after some training; what they have in common are waves."""
+    kernels = BANKS[name]
+    pair = [kernels + 0.1 * kernels.std() * drawn(*kernels.shape, seed=seed) for seed in (7, 8)]
+    assert has_common_waves(pair[0].flatten(1), pair[1].flatten(1), kernels.shape[2:])
+    assert not compare(convolutional(0, pair[0]), convolutional(1, pair[1])).related
+
+
+def test_equal_kernels_with_random_values_show_a_common_origin():
+    for size in (3, 4, 5, 8):
+        kernels = drawn(24, 2, size, size, seed=size)
+        for values in (kernels, kernels.half().float(), kernels.bfloat16().float(), kernels.repeat(1, 3, 1, 1)):
+            assert looks_random(values.flatten(1), kernels.shape[2:])
+        symmetric = kernels + kernels.flip(3)
+        assert looks_random(symmetric.flatten(1), kernels.shape[2:])
+        assert not has_common_waves(kernels.flatten(1), kernels.flatten(1), kernels.shape[2:])
+    kernels = drawn(24, 1, 5, 5, seed=0)
+    assert compare(convolutional(0, kernels), convolutional(1, kernels)).relation is Relation.PARTIAL
+
+
+def test_signs_with_a_scale_per_row_look_random():
+    signs = drawn(64, 48, seed=0).sign()
+    scales = drawn(64, 1, seed=1).abs() + 0.1
+    assert looks_random(signs * scales) and looks_random((signs * scales).T)
+    assert not looks_random(signs) and not looks_random(signs[:, :1] * torch.ones(1, 48))
+
+
+def test_quantised_weights_look_random():
+    values = drawn(64, 48, seed=0)
+    for piece in (values.reshape(1, -1), values, values.reshape(-1, 16)):
+        for most in (127, 7):
+            step = piece.abs().amax(1, keepdim=True) / most
+            assert looks_random(((piece / step).round() * step).view_as(values))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03, 0.1])
+@pytest.mark.parametrize("table", [
+    torch.eye(32).repeat_interleave(2, 0),
+    torch.eye(32).repeat_interleave(2, 1) / 2,
+    torch.eye(32).repeat(2, 1),
+    torch.eye(16).repeat(3, 3) * 0.3,
+    torch.cat([torch.eye(32), -torch.eye(32)]),
+    torch.eye(64).flip(0),
+], ids=["doubled rows", "means", "stacked", "tiled", "both signs", "turned"])  # fmt: skip
+def test_networks_that_share_repeated_identities_are_independent(table, noise):
+    def state(seed: int) -> State:
+        start = table + noise * drawn(*table.shape, seed=100 * seed + 9)
+        rest = [random(48, len(table), 100 * seed), random(32, 48, 100 * seed + 1), random(10, 32, 100 * seed + 2)]
+        return {f"{2 * number}.weight": values for number, values in enumerate([start, *rest])}
+
+    assert not compare(state(0), state(1)).related
+
+
+def test_weights_have_no_common_peaks():
+    one, other = drawn(64, 48, seed=0), drawn(64, 48, seed=1)
+    assert not have_common_peaks(one, one + 0.1 * other)
+    pruned = one * (one.abs() > 1.3)
+    assert not have_common_peaks(pruned, pruned)
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.1, 0.3])

@@ -41,6 +41,21 @@ def test_the_symmetry_that_either_network_stores_is_used(prefix):
         assert found.aligned == ("scales changed", "units moved") and found.p_value is not None
 
 
+@pytest.mark.parametrize("scale", [3.0, 1e20, 1e-25])
+@pytest.mark.parametrize("is_permuted", [False, True])
+def test_layers_of_very_different_scales_are_aligned(scale, is_permuted):
+    module = perceptron(0)
+    state = module.state_dict()
+    copied = copy_of(module, torch.zeros(2, 16)) if is_permuted else dict(state)
+    copied["0.weight"], copied["0.bias"] = copied["0.weight"] * scale, copied["0.bias"] * scale
+    copied["2.weight"] = copied["2.weight"] / scale
+    found = compare(state, copied)
+    assert found.relation is Relation.SAME_FUNCTION and "scales changed" in found.aligned
+    other = perceptron(1).state_dict()
+    other["0.weight"], other["2.weight"] = other["0.weight"] * scale, other["2.weight"] / scale
+    assert compare(state, other).relation is Relation.INDEPENDENT
+
+
 def test_signs_that_batch_norms_hide_are_found():
     module = cnn(0)
     copied = copy_of(module, torch.zeros(1, 3, 9, 9), kinds=("permutation", "sign"))
