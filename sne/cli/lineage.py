@@ -26,6 +26,9 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 FORMATS = (".json", ".graphml", ".mmd")
 
+MOST_NAMED = 8
+"""Largest number of networks without relatives that are named in the terminal."""
+
 
 def lineage(
     sources: Annotated[
@@ -61,7 +64,7 @@ def lineage(
     Networks with similar fingerprints are compared, as sne compare does, and each network gets the likeliest parent
     among its relatives, or none. Each line of a tree names a network, how it was made, and in brackets the confidence
     of the direction where it does not follow from the values. Directions of fine-tunes are guesses: a root may be a
-    descendant of its first child. Networks without relatives are counted at the end.
+    descendant of its first child. Networks without relatives are named at the end, or the first of many.
     """
     from sne.predictors import choose_executor
     from sne.provenance.entries import entries
@@ -109,7 +112,7 @@ def _as_text(found: "Lineage", suffix: str) -> str:
 
 
 def _show(found: "Lineage") -> None:
-    """Prints the trees, and counts networks without relatives."""
+    """Prints the trees, and names networks without relatives."""
     from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree
@@ -125,8 +128,12 @@ def _show(found: "Lineage") -> None:
                 branches[edge.child] = branches[name].add(Text(f"{names[edge.child]}  {_how(edge, names)}"))
         console.print(tree)
         console.print()
-    alone = len(found.roots) - len(roots)
-    summary = f"{counted(len(found.networks), 'network')}: {counted(len(roots), 'tree')}, {alone} without relatives"
+    alone = [names[root] for root in found.roots if not found.children(root)]
+    named = ", ".join(alone[:MOST_NAMED])
+    if len(alone) > MOST_NAMED:
+        named += f" and {len(alone) - MOST_NAMED} more; --json has all"
+    summary = f"{counted(len(found.networks), 'network')}: {counted(len(roots), 'tree')}, "
+    summary += f"{len(alone)} without relatives" + (f" ({named})" if alone else "")
     say(summary + (f"; {counted(len(found.twins), 'pair')} started from the same weights" if found.twins else ""))
 
 

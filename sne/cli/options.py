@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperCommand
 
 from sne.cli.sizes import parse_bytes, parse_weights
-from sne.errors import Remedy, SneError
+from sne.errors import CheckpointError, Remedy, SneError
 
 Files = Annotated[
     list[str],
@@ -146,11 +146,18 @@ def knows_its_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+_NEXT_STEPS = {"allow_nonfinite": "sne check {file} names all layers with such values"}
+"""What helps where a command lacks the option that would, by name of the argument."""
+
+
 def told(error: Exception) -> str:
-    """Returns the text of an error in one line; what would help is named as an option, if the command has it."""
+    """Returns the text of an error in one line; what would help is named as an option, or as another command."""
     if not isinstance(error, SneError):
         return " ".join(str(error).split())
     options = [_as_option(remedy) for remedy in error.remedies if remedy.name in _OPTIONS.get()]
+    if not options and isinstance(error, CheckpointError):
+        steps = [_NEXT_STEPS[remedy.name] for remedy in error.remedies if remedy.name in _NEXT_STEPS]
+        options = [step.format(file=shlex.quote(error.file)) for step in steps]
     return " ".join((f"{error.text}; {' or '.join(options)}" if options else error.text).split())
 
 

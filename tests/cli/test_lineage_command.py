@@ -27,7 +27,14 @@ def test_trees_are_printed(sne_command, files):
     lines = done.out.splitlines()
     assert lines[0] == "root.pt"
     assert lines[1].endswith("made/half.pt  precision") and "made/tuned.pt  fine-tune (0." in lines[2]
-    assert lines[-1] == "4 networks: 1 tree, 1 without relatives"
+    assert lines[-1] == "4 networks: 1 tree, 1 without relatives (stranger.pt)"
+
+
+def test_of_many_networks_without_relatives_the_first_are_named(sne_command, tmp_path):
+    for number in range(10):
+        torch.save(perceptron(number).state_dict(), tmp_path / f"{number}.pt")
+    named = "0.pt, 1.pt, 2.pt, 3.pt, 4.pt, 5.pt, 6.pt, 7.pt and 2 more; --json has all"
+    assert sne_command("lineage", tmp_path).out == f"10 networks: 0 trees, 10 without relatives ({named})\n"
 
 
 def test_json_has_edges_and_roots(sne_command, files):

@@ -51,8 +51,14 @@ def test_commands_name_options_and_functions_name_arguments(tmp_path, sne_comman
         sne.encode(tmp_path / "nan.pt")
     assert str(told.value) == f"{counted}; allow_nonfinite=True leaves that layer out"
     assert pickle.loads(pickle.dumps(told.value)).remedies == told.value.remedies != ()
-    for command, remedy in (("predict", "; --allow-nonfinite leaves that layer out"), ("lineage", "")):
-        assert sne_command(command, tmp_path / "nan.pt").err == f"sne: {counted}{remedy}\n"
+    check = f"; sne check {tmp_path}/nan.pt names all layers with such values"
+    index = ("index", "--out", tmp_path / "index")
+    for command, remedy in (
+        (("predict",), "; --allow-nonfinite leaves that layer out"),
+        (("lineage",), check),
+        (index, check),
+    ):
+        assert sne_command(*command, tmp_path / "nan.pt").err == f"sne: {counted}{remedy}\n"
     listed = f"{tmp_path}/two.pt: a list of 2 networks: 0, 1"
     assert sne_command("check", tmp_path / "two.pt").err.startswith(
         f"sne: {listed}; --select 0 reads the first of them\n"
