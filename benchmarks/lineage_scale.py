@@ -61,7 +61,7 @@ def main() -> None:
     def kinship(pair: Names) -> Kinship:
         one, other = map(int, pair)
         distance = float(np.square(sketches[one] - sketches[other]).sum())
-        return Kinship(Relation.FINE_TUNE, "second from first", 0.8, 1e-30, distance, False, False, False)
+        return Kinship(Relation.FINE_TUNE, "second from first", 0.8, 1e-30, distance, False, False, False, 1.4, False)
 
     near = [(names[one], names[other]) for one, other in timed("pairs of neighbours", lambda: _near_pairs(prints))]
     found = {pair: kinship(pair) for pair in near}

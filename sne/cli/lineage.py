@@ -64,7 +64,9 @@ def lineage(
     Networks with similar fingerprints are compared, as sne compare does, and each network gets the likeliest parent
     among its relatives, or none. Each line of a tree names a network, how it was made, and in brackets the confidence
     of the direction where it does not follow from the values. Directions of fine-tunes are guesses: a root may be a
-    descendant of its first child. Networks without relatives are named at the end, or the first of many.
+    descendant of its first child. Of networks that were trained equally far from the same weights, none is the parent;
+    one is shown as "same initialisation as" another one. Networks without relatives are named at the end, or the first
+    of many.
     """
     from sne.predictors import choose_executor
     from sne.provenance.entries import entries
@@ -119,22 +121,37 @@ def _show(found: "Lineage") -> None:
 
     names = short_names(found.networks)
     console = Console(soft_wrap=True, highlight=False)
-    roots = [root for root in found.roots if found.children(root)]
+    twins = _twins_of_roots(found)
+    roots = [root for root in found.roots if found.children(root) or root in twins]
     for root in roots:
-        tree = Tree(Text(names[root]))
+        twin = twins.get(root)
+        tree = Tree(Text(names[root] + (f"  same initialisation as {names[twin]}" if twin is not None else "")))
         branches = {root: tree}
         for name in (root, *found.descendants(root)):
             for edge in found.children(name):
                 branches[edge.child] = branches[name].add(Text(f"{names[edge.child]}  {_how(edge, names)}"))
         console.print(tree)
         console.print()
-    alone = [names[root] for root in found.roots if not found.children(root)]
+    alone = [names[root] for root in found.roots if root not in roots]
     named = ", ".join(alone[:MOST_NAMED])
     if len(alone) > MOST_NAMED:
         named += f" and {len(alone) - MOST_NAMED} more; --json has all"
     summary = f"{counted(len(found.networks), 'network')}: {counted(len(roots), 'tree')}, "
     summary += f"{len(alone)} without relatives" + (f" ({named})" if alone else "")
     say(summary + (f"; {counted(len(found.twins), 'pair')} started from the same weights" if found.twins else ""))
+
+
+def _twins_of_roots(found: "Lineage") -> dict[str, str | None]:
+    """Returns for each root that is a twin another one that is shown before it, if there is any."""
+    order = {root: number for number, root in enumerate(found.roots)}
+    twins: dict[str, str | None] = {}
+    for pair in found.twins:
+        for root, other in (pair, pair[::-1]):
+            if root in order and (twins.get(root) is None) and order.get(other, -1) < order[root]:
+                twins[root] = other
+            elif root in order:
+                twins.setdefault(root, None)
+    return twins
 
 
 def _how(edge: "Edge", names: dict[str, str]) -> str:

@@ -81,7 +81,7 @@ class Comparison:
     @cached_property
     def distance(self) -> float:
         """Squared norm of the change over the mean squared norm of both networks, after alignment; 0 without layers."""
-        change = sum((layer.relative_change * layer.norms[0]) ** 2 for layer in self.layers)
+        change = sum(layer.norm_of_change**2 for layer in self.layers)
         size = sum(layer.norms[0] ** 2 + layer.norms[1] ** 2 for layer in self.layers) / 2
         return change / size if size else 0.0
 

@@ -1,4 +1,4 @@
-"""Which of two networks was trained further: the direction of a fine-tune, with its probability."""
+"""Which of two networks was trained further: the direction of a fine-tune, with its probability, or neither."""
 
 import math
 from collections.abc import Sequence
@@ -17,6 +17,12 @@ LEAST_CONFIDENCE = 0.6
 
 MOST_CONFIDENCE = 0.97
 """Largest probability that is stated; what is likelier than that by the features was right as often."""
+
+MOST_GROWTH = 0.25
+"""Largest growth of networks of which neither was trained further, see `growth`."""
+
+MOST_ODDS = 1.5
+"""Largest logarithm of the odds of a direction of such networks."""
 
 
 def departures(found: Sequence[Evidence]) -> tuple[float, float]:
@@ -38,6 +44,44 @@ def departures(found: Sequence[Evidence]) -> tuple[float, float]:
     return biases, scales
 
 
+def odds_of_training(found: Sequence[Evidence]) -> float:
+    """Returns the logarithm of the odds that the second network was trained further than the first one.
+
+    It is positive if the second network looks trained further, and never more certain than `MOST_CONFIDENCE`.
+
+    Args:
+        found: Evidence of every pair of tensors.
+    """
+    odds = sum(weight * value for weight, value in zip(WEIGHTS, departures(found), strict=True))
+    most = math.log(MOST_CONFIDENCE / (1 - MOST_CONFIDENCE))
+    return min(most, max(-most, odds))
+
+
+def growth(found: Sequence[Evidence]) -> float:
+    """Returns the differences of the squared norms of matrices, whatever their signs, over the squared distance.
+
+    What training adds is nearly at a right angle to the weights that it starts from, so that the squared norm of a
+    child is that of its parent plus the squared distance, and the growth is 1. Weight decay, and training along the
+    weights, make it larger. It is near 0 where both networks were trained equally far from a common start.
+
+    Args:
+        found: Evidence of every pair of tensors.
+    """
+    changed = [one for one in found if one.is_random_matrix and one.change is not Change.EQUAL]
+    distance = sum(one.norm_of_change**2 for one in changed)
+    differences = sum(abs(one.norms[1] ** 2 - one.norms[0] ** 2) for one in changed)
+    return differences / distance if distance > 0 else math.inf
+
+
+def are_even(found: Sequence[Evidence]) -> bool:
+    """Whether neither of two networks looks trained further, so that neither was made from the other by training.
+
+    Args:
+        found: Evidence of every pair of tensors.
+    """
+    return growth(found) < MOST_GROWTH and abs(odds_of_training(found)) < MOST_ODDS
+
+
 def direction_of_training(found: Sequence[Evidence]) -> tuple[int, float]:
     """Returns which network was trained further, and the probability that this is right.
 
@@ -53,8 +97,8 @@ def direction_of_training(found: Sequence[Evidence]) -> tuple[int, float]:
     Differs: the distance of biases and scales from where they start, whose weights were fitted to zoos of other image
         sets and hyper-parameters; probabilities.
     """
-    odds = sum(weight * value for weight, value in zip(WEIGHTS, departures(found), strict=True))
-    probability = min(MOST_CONFIDENCE, 1 / (1 + math.exp(-abs(odds))))
+    odds = odds_of_training(found)
+    probability = 1 / (1 + math.exp(-abs(odds)))
     if probability < LEAST_CONFIDENCE:
         return 0, 0.0
     return (1 if odds > 0 else -1), probability

@@ -148,6 +148,11 @@ class Evidence:
         rows, columns, kernel = self.pair.first.shape
         return self.is_random and rows > 1 and columns * kernel > 1
 
+    @property
+    def norm_of_change(self) -> float:
+        """Norm of the difference of both tensors."""
+        return self.relative_change * self.norms[0] if self.norms[0] else self.norms[1]
+
     def to_json(self) -> dict[str, Any]:
         """Returns everything as plain values."""
         pair, values = self.pair, {**vars(self)}
@@ -267,9 +272,9 @@ def _kernel(place: Place) -> tuple[int, ...]:
 
 
 def _moved(pair: Pair, values: Float[Tensor, "rows columns"]) -> float:
-    """Returns how far biases are from zero, and scales from one."""
+    """Returns how far biases are from zero, and scales from one, whatever their signs: units may have been flipped."""
     start = _STARTS.get(pair.first.part.role)
-    return 0.0 if start is None else float((values.nan_to_num(0.0, 0.0, 0.0).double() - start).norm())
+    return 0.0 if start is None else float((values.nan_to_num(0.0, 0.0, 0.0).double().abs() - start).norm())
 
 
 def _pattern(pair: Pair, some: Sequence[Float[Tensor, "rows columns"]], *, is_table: bool) -> str:

@@ -28,19 +28,23 @@ MOST_SAMPLED_TOGETHER = 50_000_000
 COLLINEAR = 1e-3
 """Largest squared distance of a merge from the line through its parents, over their squared distance."""
 
-MOST_DETOUR = 1.0
-"""Largest ratio of the squared distances by way of a parent and directly from its own parent. Steps of training are
-nearly at right angles, so that the ratio is near 1 where the parent lies between."""
+LONGEST_BRANCH = 0.5
+"""Longest branch on which a parent may lie off the way to its child, over the shorter part of the way."""
 
-ADAPTED = 0.3
+ADAPTED = 6.0
 """Further cost of training that starts from a merge, or from a network with an update of low rank."""
 
-NEW_ROOT = 2.0
+NEW_ROOT = 1000.0
 """Cost of a further root; larger than that of any step between related networks."""
 
-HUB = 0.02
-"""By how much less a parent costs, and five times as much a root, for each doubling of the number of networks whose
-cheapest parent it is."""
+FEW = 2
+"""Largest number of networks whose cheapest parent a network may be without being a hub."""
+
+HUB = 0.4
+"""By how much less a hub costs as a parent, for each doubling of the number of networks whose cheapest parent it is."""
+
+HUB_AS_ROOT = 2.0
+"""The same as a root. Checkpoints of one run are no hubs, so that their directions alone tell the root."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ def forest(names: Sequence[str], found: Mapping[Names, Kinship], read: Callable[
         pair: replace(step, cost=step.cost + ADAPTED) if pair[0] in adapted and not step.found.is_exact else step
         for pair, step in steps.items()
     }
-    edges = [_edge(*pair, steps[pair]) for pair in _without_detours(_arborescence(names, steps), steps)]
+    ways = _without_twins(_without_detours(_arborescence(names, steps), steps), steps)
+    edges = [_edge(*pair, steps[pair]) for pair in ways]
     order = {name: number for number, name in enumerate(names)}
     return sorted(_without_circles(edges), key=lambda edge: order[edge.child])
 
@@ -131,18 +136,25 @@ def ancestors(name: str, parents: Mapping[str, Sequence[str]]) -> set[str]:
 
 def _arborescence(names: Sequence[str], steps: Mapping[Names, Step]) -> list[Names]:
     """Returns the edges of the minimum spanning arborescence, whose root is the parent of all roots."""
-    hubs = hubs_of(steps)
-    less = {name: HUB * math.log2(1 + hubs[name]) for name in names}
+    doublings = {name: math.log2(max(1.0, count / FEW)) for name, count in hubs_of(steps).items()}
     numbers = {name: number for number, name in enumerate(names, 1)}
-    arcs = [(0, numbers[name], NEW_ROOT - 5 * less[name]) for name in names]
-    arcs += [(numbers[one], numbers[other], step.cost - less[one]) for (one, other), step in steps.items()]
+    arcs = [(0, numbers[name], NEW_ROOT - HUB_AS_ROOT * doublings.get(name, 0.0)) for name in names]
+    arcs += [
+        (numbers[one], numbers[other], step.cost - HUB * doublings.get(one, 0.0))
+        for (one, other), step in steps.items()
+    ]
     chosen = minimum_arborescence(1 + len(names), 0, arcs)
     ends = [arcs[number][:2] for number in chosen[1:]]
     return [(names[parent - 1], names[child - 1]) for parent, child in ends if parent]
 
 
 def _without_detours(edges: Sequence[Names], steps: Mapping[Names, Step]) -> list[Names]:
-    """Gives trained networks the parent of their parent, where the parent does not lie between the two."""
+    """Gives trained networks the parent of their parent, where the parent does not lie between the two.
+
+    Steps of training are nearly at right angles to those before, so that squared distances add up along the edges of a
+    tree. Three of them then give the length of the branch on which the parent lies off the way from its own parent to
+    the child (the Gromov product); 0 if it lies on the way, and all of its own step if the two are siblings.
+    """
     parents = {child: parent for parent, child in edges}
 
     def length(parent: str, child: str) -> float:
@@ -150,12 +162,27 @@ def _without_detours(edges: Sequence[Names], steps: Mapping[Names, Step]) -> lis
         return math.nan if step is None or step.found.is_exact or step.confidence == 0 else step.found.distance
 
     for child in parents:
-        while (parent := parents[child]) in parents:
+        while (parent := parents[child]) in parents and steps[parent, child].merge is None:
             above = parents[parent]
             direct, ways = length(above, child), (length(above, parent), length(parent, child))
-            if steps[parent, child].merge is not None or not sum(ways) > MOST_DETOUR * direct:
+            branch = (sum(ways) - direct) / 2
+            if not branch > LONGEST_BRANCH * min(ways):
                 break
             parents[child] = above
+    return [(parent, child) for child, parent in parents.items()]
+
+
+def _without_twins(edges: Sequence[Names], steps: Mapping[Names, Step]) -> list[Names]:
+    """Gives networks that were trained as far as their parent the parent of that one, or none."""
+    parents = {child: parent for parent, child in edges}
+    for child in list(parents):
+        while (parent := parents.get(child)) is not None:
+            step = steps[parent, child]
+            if step.merge is not None or not step.found.is_even:
+                break
+            del parents[child]
+            if (above := parents.get(parent)) is not None and (above, child) in steps:
+                parents[child] = above
     return [(parent, child) for child, parent in parents.items()]
 
 

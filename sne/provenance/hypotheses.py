@@ -1,7 +1,7 @@
 """Alignment by the symmetries that may hold: the one that is certain, and those that have to be assumed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -62,11 +62,30 @@ class Standing:
 
 
 def certain_hypothesis(one: Network, other: Network, counterpart: Counterpart) -> Hypothesis:
-    """Returns the symmetry that is certain: one that a source stores, or else the one that names and shapes imply."""
+    """Returns the symmetry that is certain: one that a source stores, or else the one that names and shapes imply.
+
+    Names of either network may imply it, of which the other one lacks a layer or has other names.
+    """
     stored = one.source.symmetry if isinstance(one.source, KnowsSymmetry) else None
     if stored is None and isinstance(other.source, KnowsSymmetry) and other.source.symmetry is not None:
         stored = renamed(other.source.symmetry, counterpart.names)
-    return Hypothesis(_certain_symmetry(one) if stored is None else stored, "", stored is not None)
+    if stored is not None:
+        return Hypothesis(stored, "", is_stored=True)
+    own, others = _certain_symmetry(one), _in_part(_certain_symmetry(other), counterpart.names)
+    shared = _in_part(own, {name: name for name in counterpart})
+    return Hypothesis(others if len(others.groups) > len(shared.groups) else own, "")
+
+
+def _in_part(symmetry: Symmetry, names: Mapping[str, str]) -> Symmetry:
+    """Returns a symmetry under other names; units that reach tensors without a name can only be permuted."""
+    whole = renamed(symmetry, names)
+    kept = {group.name for group in whole.groups}
+    cut = []
+    for group in symmetry.groups:
+        spans = tuple(replace(span, tensor=names[span.tensor]) for span in group.spans if span.tensor in names)
+        if group.name not in kept and spans and "permutation" in group.kinds:
+            cut.append(replace(group, spans=spans, kinds=("permutation",)))
+    return replace(whole, groups=(*whole.groups, *cut))
 
 
 @kept_by_layout

@@ -49,7 +49,7 @@ class Lineage:
         networks: Names of all networks.
         edges: One per network that has a parent among the others.
         twins: Pairs of networks that were compared, started from the same weights, and neither of which is the other's
-            ancestor.
+            ancestor: named `same initialisation`, or trained equally far.
     """
 
     networks: tuple[str, ...]
@@ -216,7 +216,7 @@ def lineage_of(
     twins = [
         pair
         for pair, one in ordered.items()
-        if one.relation is Relation.SAME_START
+        if (one.relation is Relation.SAME_START or one.is_even)
         and pair[0] not in ancestors(pair[1], above)
         and pair[1] not in ancestors(pair[0], above)
     ]

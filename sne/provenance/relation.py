@@ -206,11 +206,11 @@ def _is_child_of_most(changed: Sequence[Evidence]) -> bool:
 
 
 def _majority(votes: Sequence[int]) -> tuple[int, float]:
-    """Returns the direction of most votes, and their share."""
+    """Returns the direction of most votes, and their share; 0 and 0.0 if there are as many of either."""
     cast = [vote for vote in votes if vote]
-    if not cast:
+    if sum(cast) == 0:
         return 0, 0.0
-    child = 1 if sum(cast) >= 0 else -1
+    child = 1 if sum(cast) > 0 else -1
     return child, cast.count(child) / len(cast)
 
 

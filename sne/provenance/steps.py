@@ -1,55 +1,57 @@
-"""Possible steps from parent to child, with their costs: the less likely a step is, the more it costs."""
+"""Possible steps from parent to child, with their costs in bits: the less likely a step is, the more it costs."""
 
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from sne.provenance.comparison import Comparison
+from sne.provenance.direction import are_even, odds_of_training
 from sne.provenance.evidence import Change
 from sne.provenance.relation import Relation
 
 Names: TypeAlias = tuple[str, str]
 
-NEAR = 1e-4
-"""Squared relative distances below this one are alike."""
-
 COSTS: Mapping[Relation, float] = {
-    Relation.IDENTICAL: 0.001,
-    Relation.SAME_FUNCTION: 0.01,
-    Relation.PRECISION: 0.02,
-    Relation.PRUNED: 0.03,
-    Relation.LOW_RANK: 0.04,
-    Relation.MERGE: 0.02,
-    Relation.PARTIAL: 0.05,
-    Relation.FINE_TUNE: 0.06,
+    Relation.IDENTICAL: 0.02,
+    Relation.SAME_FUNCTION: 0.2,
+    Relation.PRECISION: 0.4,
+    Relation.PRUNED: 0.6,
+    Relation.LOW_RANK: 0.8,
+    Relation.MERGE: 0.4,
+    Relation.PARTIAL: 1.0,
+    Relation.FINE_TUNE: 1.2,
+    Relation.SAME_START: 4.0,
 }
 """Cost of one step of each relation: simple operations are likelier than training."""
 
 MADE = (Relation.PRECISION, Relation.PRUNED)
 """Relations whose child bears the mark of an operation: rounded values, or zeros."""
 
-SIBLING = 0.02
+TRAINED = (Relation.FINE_TUNE, Relation.PARTIAL, Relation.SAME_START)
+"""Relations of networks that training alone tells apart. Networks that learn much in one step share no more than their
+start."""
+
+SIBLING = 0.4
 """Further cost of an operation on a marked parent: each of several pruned copies was made from the original."""
 
-MOVED = 0.3
+MOVED = 6.0
 """Further cost of training where units have another order, signs or scales: a copy that was moved may be the parent."""
 
-FARTHER = 0.1
-"""Further cost for each doubling of the distance, from a parent that is farther than the nearest possible one."""
+LENGTH = 2.0
+"""Further cost of training for each doubling of the squared distance.
 
-MOST_FARTHER = 0.4
-"""Largest such cost."""
+It is the same in both directions, so that it says which networks are neighbours, and nothing of which is the parent."""
 
-UNMARKED = 0.3
+NEAR = 1e-7
+"""Squared relative distances below this one are alike."""
+
+UNMARKED = 6.0
 """Further cost of a step in which a mark vanishes."""
 
-REVERSED = 0.5
+REVERSED = 10.0
 """Further cost of a step against a direction that follows from the values."""
-
-DOUBT = 0.05
-"""Further cost of a step for each bit of the improbability of its direction."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Kinship:
         is_exact: Whether the values of one network follow from those of the other without training.
         is_aligned: Whether units of one were moved, rescaled or flipped.
         is_rounded: Whether tensors of one are those of the other with fewer bits.
+        odds: Logarithm of the odds that the second network was trained further than the first one.
+        is_even: Whether training alone tells the two apart, and neither looks trained further.
     """
 
     relation: Relation
@@ -75,6 +79,8 @@ class Kinship:
     is_exact: bool
     is_aligned: bool
     is_rounded: bool
+    odds: float
+    is_even: bool
 
     @classmethod
     def of(cls, found: Comparison) -> "Kinship":
@@ -82,7 +88,8 @@ class Kinship:
         is_rounded = any(layer.change in (Change.ROUNDED, Change.QUANTISED) for layer in found.layers)
         return cls(
             found.relation, found.direction, found.confidence, found.p_value, found.distance, found.is_exact,
-            bool(found.aligned), is_rounded,
+            bool(found.aligned), is_rounded, odds_of_training(found.layers),
+            found.relation in TRAINED and are_even(found.layers),
         )  # fmt: skip
 
 
@@ -107,11 +114,6 @@ class Step:
         """How the child was made."""
         return self.found.relation if self.merge is None else Relation.MERGE
 
-    def farther(self, nearest: float) -> "Step":
-        """Returns the step with the cost of its length, compared to that of the nearest possible parent."""
-        doublings = math.log2(max(self.found.distance, NEAR) / max(nearest, NEAR))
-        return replace(self, cost=self.cost + min(MOST_FARTHER, FARTHER * doublings))
-
 
 def hubs_of(steps: Mapping[Names, Step]) -> Counter[str]:
     """Counts for each network those whose cheapest parent it is."""
@@ -133,21 +135,37 @@ def possible_steps(found: Mapping[Names, Kinship]) -> dict[Names, Step]:
     for pair, one in found.items():
         if one.relation not in COSTS:
             continue
-        for parent, child, direction in ((*pair, "second from first"), (*pair[::-1], "first from second")):
-            confidence = 0.5
-            if one.direction is not None:
-                confidence = one.confidence if one.direction == direction else 1 - one.confidence
-            cost = _cost_of_kind(one) + (REVERSED if confidence == 0 else -DOUBT * math.log2(2 * confidence))
+        for parent, child, sign in ((*pair, 1), (*pair[::-1], -1)):
+            cost = _cost_of_kind(one) + _cost_of_length(one) + _cost_of_direction(one, sign)
             if parent in marked:
                 cost += SIBLING if child in marked else UNMARKED
             if one.is_aligned and one.relation is not Relation.SAME_FUNCTION:
                 cost += MOVED
-            steps[parent, child] = Step(one, cost, confidence)
-    nearest: dict[str, float] = {}
-    for (_, child), step in steps.items():
-        if not step.found.is_exact:
-            nearest[child] = min(nearest.get(child, math.inf), step.found.distance)
-    return {pair: step if step.found.is_exact else step.farther(nearest[pair[1]]) for pair, step in steps.items()}
+            steps[parent, child] = Step(one, cost, _confidence(one, sign))
+    return steps
+
+
+def _confidence(found: Kinship, sign: int) -> float:
+    """Returns the probability that the second network is the child, or with a negative sign the first one."""
+    if found.relation is Relation.SAME_START:  # `compare` states no direction, since neither may be the child
+        return 1 / (1 + math.exp(-sign * found.odds))
+    if found.direction is None:
+        return 0.5
+    is_so = found.direction == ("second from first" if sign > 0 else "first from second")
+    return found.confidence if is_so else 1 - found.confidence
+
+
+def _cost_of_direction(found: Kinship, sign: int) -> float:
+    """Returns the bits of a direction, 0 where both are as likely."""
+    if found.relation in TRAINED:
+        return math.log2(1 + math.exp(-sign * found.odds)) - 1
+    probability = _confidence(found, sign)
+    return -math.log2(2 * probability) if probability > 0 else REVERSED
+
+
+def _cost_of_length(found: Kinship) -> float:
+    """Returns the bits of the distance of trained networks: they are likelier to be neighbours the nearer they are."""
+    return 0.0 if found.is_exact else LENGTH * math.log2(max(found.distance, NEAR) / NEAR)
 
 
 def _cost_of_kind(found: Kinship) -> float:

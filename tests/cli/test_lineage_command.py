@@ -37,6 +37,19 @@ def test_of_many_networks_without_relatives_the_first_are_named(sne_command, tmp
     assert sne_command("lineage", tmp_path).out == f"10 networks: 0 trees, 10 without relatives ({named})\n"
 
 
+def test_twins_are_shown_beside_each_other(sne_command, tmp_path):
+    state = perceptron(0).state_dict()
+    biases = {name: values for name, values in state.items() if name.endswith("bias")}
+    one, two = ({**noisy(state, 0.6, seed=seed), **biases} for seed in (1, 2))
+    torch.save(one, tmp_path / "one.pt")
+    torch.save(two, tmp_path / "two.pt")
+    torch.save({name: values.half() for name, values in one.items()}, tmp_path / "half.pt")
+    lines = sne_command("lineage", tmp_path).out.splitlines()
+    assert lines[0] == "one.pt" and lines[1].endswith("half.pt  precision")
+    assert lines[3] == "two.pt  same initialisation as one.pt"
+    assert lines[-1] == "3 networks: 2 trees, 0 without relatives; 1 pair started from the same weights"
+
+
 def test_json_has_edges_and_roots(sne_command, files):
     (found,) = sne_command("lineage", files, "--json").json()
     assert {edge["relation"] for edge in found["edges"]} == {"precision", "fine-tune"}

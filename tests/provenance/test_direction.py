@@ -1,9 +1,10 @@
 """The direction of a fine-tune: biases and scales move away from where they start."""
 
+import pytest
 import torch
 
 from sne import compare
-from sne.provenance.direction import LEAST_CONFIDENCE, MOST_CONFIDENCE, departures
+from sne.provenance.direction import LEAST_CONFIDENCE, MOST_CONFIDENCE, are_even, departures, growth
 
 
 def states(scale):
@@ -31,3 +32,18 @@ def test_no_direction_where_biases_and_scales_are_alike():
     state, other = states(1.0)
     other["1.bias"] = state["1.bias"]
     assert compare(state, other).direction is None
+
+
+def test_the_norm_grows_by_the_distance_from_a_parent_and_not_between_siblings():
+    torch.manual_seed(0)
+    parent = {"0.weight": torch.randn(64, 64), "1.weight": torch.randn(64, 64)}
+    one, other = ({name: values + 0.3 * torch.randn(64, 64) for name, values in parent.items()} for _ in range(2))
+    to_child, between = compare(parent, one).layers, compare(one, other).layers
+    assert growth(to_child) == pytest.approx(1, abs=0.2) and not are_even(to_child)
+    assert growth(between) < 0.2 and are_even(between)
+
+
+def test_signs_of_scales_say_nothing_of_the_direction():
+    state, other = states(1.5)
+    flipped = {**other, "1.weight": -other["1.weight"]}
+    assert departures(compare(state, flipped).layers) == departures(compare(state, other).layers)

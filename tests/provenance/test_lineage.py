@@ -1,5 +1,6 @@
 """The forest of parents and children: exact operations, training, merges, copies, strangers."""
 
+import itertools
 import json
 
 import networkx as nx
@@ -133,6 +134,56 @@ def test_a_merge_without_the_common_root_is_no_parent(tmp_path):
     assert all(short(edge.parent) != "merge" for edge in found.edges)
     (edge,) = [edge for edge in found.edges if short(edge.child) == "merge"]
     assert edge.relation is Relation.MERGE and short(edge.parent) == "one"
+
+
+def checkpoints(module, order, steps):
+    """Trains a network to tell 4 classes; yields its state before training, and after each so many steps."""
+    inputs = torch.randn(512, 16, generator=torch.Generator().manual_seed(7))
+    classes = (inputs[:, :4] * inputs[:, 4:8]).argmax(1)
+    draws = torch.Generator().manual_seed(order)
+    optimiser = torch.optim.Adam(module.parameters(), lr=3e-3)
+    for step in range(max(steps) + 1):
+        if step in steps:
+            yield {name: values.detach().clone() for name, values in module.state_dict().items()}
+        rows = torch.randint(len(inputs), (64,), generator=draws)
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(module(inputs[rows]), classes[rows]).backward()
+        optimiser.step()
+
+
+def fresh():
+    """A network before training, whose biases are zero."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(16, 48), nn.ReLU(), nn.Linear(48, 32), nn.ReLU(), nn.Linear(32, 4))
+    for name, values in module.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(values)
+    return module
+
+
+@pytest.mark.parametrize("steps", [(0, 40, 80, 120, 160, 200), (10, 20, 40, 80, 160, 320), (200, 240, 280, 320)])
+def test_checkpoints_of_one_run_make_a_chain(tmp_path, steps):
+    for step, state in zip(steps, checkpoints(fresh(), 1, steps), strict=True):
+        save_file(state, tmp_path / f"{997 * step % 1000}-{step}.safetensors")  # names tell nothing of the order
+    found = lineage([str(path) for path in sorted(tmp_path.iterdir())], errors=raise_error)
+    edges = sorted(
+        (int(short(edge.parent).split("-")[1]), int(short(edge.child).split("-")[1])) for edge in found.edges
+    )
+    assert edges == list(itertools.pairwise(steps))
+
+
+def test_of_networks_that_were_trained_equally_far_from_one_start_none_is_the_parent(tmp_path):
+    for order in (1, 2):
+        (state,) = checkpoints(fresh(), order, (300,))
+        save_file(state, tmp_path / f"order{order}.safetensors")
+        half = {name: values.half() for name, values in state.items()}
+        save_file(half, tmp_path / f"half{order}.safetensors")
+    found = lineage([str(path) for path in sorted(tmp_path.iterdir())], errors=raise_error)
+    assert {(short(edge.parent), short(edge.child)) for edge in found.edges} == {
+        ("order1", "half1"),
+        ("order2", "half2"),
+    }
+    assert ("order1", "order2") in [tuple(map(short, pair)) for pair in found.twins]
 
 
 def test_confidence_is_one_only_where_values_tell(found):

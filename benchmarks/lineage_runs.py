@@ -1,0 +1,120 @@
+"""Measures whether `sne lineage` puts the checkpoints of one training run in the order in which they were saved.
+
+    python benchmarks/lineage_runs.py --images IMAGES --work WORK
+
+IMAGES is a folder with mnist.npz and fashion_mnist.npz. WORK keeps the zoos, which are made if they are missing: runs
+of eight families, with hyper-parameters drawn from their spaces, so that optimisers and learning rates differ.
+Constants
+of the forest were chosen on the families of `CHOSEN` and are confirmed on the others, which learn other images. Of each
+run, several lists of checkpoints are taken, as people keep them. The networks of a list come in random order. Writes
+benchmarks/results/lineage_runs.json and .md.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Sequence
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from sne import Zoo
+from sne.making import make
+from sne.provenance.comparison import relative
+from sne.provenance.entries import ROW, read_entry
+from sne.provenance.forest import ancestors, forest, parents_of
+from sne.provenance.steps import Kinship, Names
+
+RESULTS = Path(__file__).parent / "results"
+CHOSEN = ("mlp", "small_cnn", "gru", "vit")
+CONFIRMED = ("residual_cnn", "cnn_s", "lenet", "gpt")
+RUNS = 6
+KEEP = (0, 10, 20, 40, 50, 80, 100, 150, 160, 200, 250, 300, 320)
+LISTS = {
+    "each 50 steps": (50, 100, 150, 200, 250, 300),
+    "the same, and before training": (0, 50, 100, 150, 200, 250, 300),
+    "each 50 steps, late ones": (150, 200, 250, 300),
+    "after 10, 20, 40, ... steps": (10, 20, 40, 80, 160, 320),
+    "at irregular steps": (10, 50, 80, 100, 160, 300, 320),
+}
+
+
+def zoo_of(family: str, images: Path, work: Path) -> Zoo:
+    is_chosen = family in CHOSEN
+    return make(
+        work / f"{'train' if is_chosen else 'test'}-{family}", families=[family], networks=RUNS, steps=KEEP[-1],
+        images=images / ("mnist.npz" if is_chosen else "fashion_mnist.npz"), keep=KEEP, workers=1,
+        seed=11 if is_chosen else 12, eval_images=100,
+    )  # fmt: skip
+
+
+def measured(names: Sequence[str], found: dict[Names, Kinship]) -> dict[str, float]:
+    """Compares the forest of some checkpoints, given in the order of their steps, with the chain."""
+    shuffled = list(names)
+    random.Random(0).shuffle(shuffled)
+    among = {pair: one for pair, one in found.items() if set(pair) <= set(names)}
+    parents = parents_of(forest(shuffled, among, read_entry))
+    chain = list(pairwise(names))
+    return {
+        "first is the root of all": float(all(names[0] in ancestors(name, parents) for name in names)),
+        "edges": float(np.mean([parents.get(child) == [parent] for parent, child in chain])),
+        "earlier": float(
+            np.mean([parents.get(child, [child])[0] in names[: names.index(child)] for _, child in chain])
+        ),
+    }
+
+
+def of_zoo(zoo: Zoo) -> list[dict[str, object]]:
+    paths = {(run, int(step)): f"{zoo.path.absolute()}{ROW}{name}"
+             for run, step, name in zip(zoo.runs, zoo.column("step"), zoo.ids, strict=True)}  # fmt: skip
+    rows = []
+    for run in dict.fromkeys(zoo.runs):
+        networks = {paths[run, step]: read_entry(paths[run, step]) for step in KEEP}
+        lists = {kind: [paths[run, step] for step in steps] for kind, steps in LISTS.items()}
+        pairs = sorted({tuple(sorted(pair)) for names in lists.values() for pair in combinations(names, 2)})
+        compared = {pair: relative(networks[pair[0]], networks[pair[1]]) for pair in pairs}
+        found = {pair: Kinship.of(one) for pair, one in compared.items() if one is not None}
+        family = zoo.families[zoo.runs.index(run)]
+        rows += [
+            {"family": family, "run": run, "list": kind, **measured(names, found)} for kind, names in lists.items()
+        ]
+        print(run, flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True, help="folder of image sets")
+    parser.add_argument("--work", type=Path, required=True, help="folder of the zoos")
+    options = parser.parse_args()
+    rows = [row for family in (*CHOSEN, *CONFIRMED) for row in of_zoo(zoo_of(family, options.images, options.work))]
+    (RESULTS / "lineage_runs.json").write_text(json.dumps(rows, indent=1) + "\n")
+    groups = [("families on which constants were chosen", [row for row in rows if row["family"] in CHOSEN]),
+              ("other families", [row for row in rows if row["family"] in CONFIRMED])]  # fmt: skip
+    groups += [(kind, [row for row in rows if row["list"] == kind]) for kind in LISTS]
+    groups += [(family, [row for row in rows if row["family"] == family]) for family in (*CHOSEN, *CONFIRMED)]
+    lines = ["| checkpoints | lists | first one is the root of all | edge to the one before | edge to an earlier one |"]
+    lines.append("|---|---|---|---|---|")
+    for name, some in groups:
+        means = [
+            f"{np.mean([row[what] for row in some]):.0%}" for what in ("first is the root of all", "edges", "earlier")
+        ]
+        lines.append(f"| {name} | {len(some)} | {' | '.join(means)} |")
+    (RESULTS / "lineage_runs.md").write_text(TEXT.format(table="\n".join(lines)))
+
+
+TEXT = """# Checkpoints of one training run in a lineage
+
+Of each run, `sne lineage` is given several lists of checkpoints in random order. It should make a chain of them.
+Constants of the forest were chosen on runs of perceptrons, small CNNs, recurrent networks and vision transformers that
+learn MNIST. The other families learn Fashion-MNIST. Optimisers, learning rates and other hyper-parameters are drawn for
+each run.
+
+{table}
+
+Made by `python benchmarks/lineage_runs.py --images IMAGES --work WORK`.
+"""
+
+if __name__ == "__main__":
+    main()
