@@ -1,13 +1,13 @@
 """Measures whether `sne lineage` puts the checkpoints of one training run in the order in which they were saved.
 
-    python benchmarks/lineage_runs.py --images IMAGES --work WORK
+    python benchmarks/lineage_runs.py --images IMAGES --work WORK --trees ZOO...
 
 IMAGES is a folder with mnist.npz and fashion_mnist.npz. WORK keeps the zoos, which are made if they are missing: runs
 of eight families, with hyper-parameters drawn from their spaces, so that optimisers and learning rates differ.
-Constants
-of the forest were chosen on the families of `CHOSEN` and are confirmed on the others, which learn other images. Of each
-run, several lists of checkpoints are taken, as people keep them. The networks of a list come in random order. Writes
-benchmarks/results/lineage_runs.json and .md.
+Constants of the forest were chosen on the families of `CHOSEN` and are confirmed on the others, which learn other
+images. Of each run, several lists of checkpoints are taken, as people keep them. The networks of a list come in random
+order. ZOO are zoos of trees of descent, such as those of `benchmarks/direction.py` and of `sne study lineage`: what is
+better for runs should not be worse for descendants. Writes benchmarks/results/lineage_runs.json and .md.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from sne.making import make
 from sne.provenance.comparison import relative
 from sne.provenance.entries import ROW, read_entry
 from sne.provenance.forest import ancestors, forest, parents_of
+from sne.provenance.lineage import lineage
 from sne.provenance.steps import Kinship, Names
 
 RESULTS = Path(__file__).parent / "results"
@@ -83,37 +84,87 @@ def of_zoo(zoo: Zoo) -> list[dict[str, object]]:
     return rows
 
 
+def of_trees(zoo: Zoo) -> list[dict[str, object]]:
+    """Compares the forest of each tree with what its networks were made from."""
+    paths = {name: f"{zoo.path.absolute()}{ROW}{name}" for name in zoo.ids}
+    columns = [zoo.column(column) for column in ("kind", "parent", "other_parent")]
+    rows = []
+    for run in dict.fromkeys(zoo.runs):
+        some = [row for row, other in enumerate(zoo.runs) if other == run]
+        found = lineage([paths[zoo.ids[row]] for row in some], errors=report)
+        parents = {edge.child: edge.parent for edge in found.edges}
+        right: dict[str, list[bool]] = {"root": [], "twin": [], "edge": []}
+        for row in some:
+            kind, wanted = columns[0][row], {paths[column[row]] for column in columns[1:] if column[row]}
+            is_right = parents.get(paths[zoo.ids[row]]) in (wanted or {None})
+            if kind != "distilled":
+                right[kind if kind in right else "edge"].append(is_right)
+        means = {kind: float(np.mean(some)) for kind, some in right.items()}
+        rows.append({"family": zoo.families[some[0]], "zoo": zoo.path.name, "tree": run, **means})
+        print(zoo.path.name, run, flush=True)
+    return rows
+
+
+def report(path: str, error: Exception) -> None:
+    print(path, error)
+
+
+def table(
+    header: str, rows: Sequence[dict[str, object]], groups: dict[str, tuple[str, Sequence[str]]], columns: Sequence[str]
+) -> str:
+    """Makes a table with one line per group: its name, the number of rows with one of its values, and their means."""
+    lines = [f"| {header} |", "|" + "---|" * (header.count("|") + 1)]
+    for name, (column, values) in groups.items():
+        if some := [row for row in rows if row[column] in values]:
+            means = [f"{np.mean([row[what] for row in some]):.0%}" for what in columns]
+            lines.append(f"| {name} | {len(some)} | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True, help="folder of image sets")
     parser.add_argument("--work", type=Path, required=True, help="folder of the zoos")
+    parser.add_argument("--trees", type=Path, nargs="*", default=[], help="zoos of trees of descent")
     options = parser.parse_args()
-    rows = [row for family in (*CHOSEN, *CONFIRMED) for row in of_zoo(zoo_of(family, options.images, options.work))]
-    (RESULTS / "lineage_runs.json").write_text(json.dumps(rows, indent=1) + "\n")
-    groups = [("families on which constants were chosen", [row for row in rows if row["family"] in CHOSEN]),
-              ("other families", [row for row in rows if row["family"] in CONFIRMED])]  # fmt: skip
-    groups += [(kind, [row for row in rows if row["list"] == kind]) for kind in LISTS]
-    groups += [(family, [row for row in rows if row["family"] == family]) for family in (*CHOSEN, *CONFIRMED)]
-    lines = ["| checkpoints | lists | first one is the root of all | edge to the one before | edge to an earlier one |"]
-    lines.append("|---|---|---|---|---|")
-    for name, some in groups:
-        means = [
-            f"{np.mean([row[what] for row in some]):.0%}" for what in ("first is the root of all", "edges", "earlier")
-        ]
-        lines.append(f"| {name} | {len(some)} | {' | '.join(means)} |")
-    (RESULTS / "lineage_runs.md").write_text(TEXT.format(table="\n".join(lines)))
+    runs = [row for family in (*CHOSEN, *CONFIRMED) for row in of_zoo(zoo_of(family, options.images, options.work))]
+    write(runs, [row for path in options.trees for row in of_trees(Zoo.open(path))])
+
+
+def write(runs: Sequence[dict[str, object]], trees: Sequence[dict[str, object]]) -> None:
+    (RESULTS / "lineage_runs.json").write_text(json.dumps({"runs": runs, "trees": trees}, indent=1) + "\n")
+    groups: dict[str, tuple[str, Sequence[str]]] = {
+        "families on which constants were chosen": ("family", CHOSEN),
+        "other families": ("family", CONFIRMED),
+        **{kind: ("list", (kind,)) for kind in LISTS},
+        **{family: ("family", (family,)) for family in (*CHOSEN, *CONFIRMED)},
+    }
+    header = "checkpoints | lists | first one is the root of all | edge to the one before | edge to an earlier one"
+    of_runs = table(header, runs, groups, ("first is the root of all", "edges", "earlier"))
+    zoos: dict[str, tuple[str, Sequence[str]]] = {str(row["zoo"]): ("zoo", (str(row["zoo"]),)) for row in trees}
+    header = "zoo | trees | root right | edges right | twin has no parent"
+    descendants = table(header, trees, zoos, ("root", "edge", "twin"))
+    (RESULTS / "lineage_runs.md").write_text(TEXT.format(runs=of_runs, trees=descendants))
 
 
 TEXT = """# Checkpoints of one training run in a lineage
 
 Of each run, `sne lineage` is given several lists of checkpoints in random order. It should make a chain of them.
 Constants of the forest were chosen on runs of perceptrons, small CNNs, recurrent networks and vision transformers that
-learn MNIST. The other families learn Fashion-MNIST. Optimisers, learning rates and other hyper-parameters are drawn for
-each run.
+learn MNIST, and on the zoos `dev-*` below. The other families learn Fashion-MNIST. Optimisers, learning rates and other
+hyper-parameters are drawn for each run.
 
-{table}
+{runs}
 
-Made by `python benchmarks/lineage_runs.py --images IMAGES --work WORK`.
+## Descendants
+
+Trees of descent: fine-tunes, pruned, rounded, quantised, adapted, permuted, rescaled and merged networks, and a twin of
+the root, which starts from the same weights and learns the same images in another order. Trees of `dev-*` have
+hyper-parameters that were drawn, those of `test-*` are trees of `sne study lineage --scale cpu` with another seed.
+
+{trees}
+
+Made by `python benchmarks/lineage_runs.py --images IMAGES --work WORK --trees ZOO...`.
 """
 
 if __name__ == "__main__":

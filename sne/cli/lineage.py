@@ -144,13 +144,16 @@ def _show(found: "Lineage") -> None:
 def _twins_of_roots(found: "Lineage") -> dict[str, str | None]:
     """Returns for each root that is a twin another one that is shown before it, if there is any."""
     order = {root: number for number, root in enumerate(found.roots)}
-    twins: dict[str, str | None] = {}
+    others: dict[str, list[str]] = {}
     for pair in found.twins:
         for root, other in (pair, pair[::-1]):
-            if root in order and (twins.get(root) is None) and order.get(other, -1) < order[root]:
-                twins[root] = other
-            elif root in order:
-                twins.setdefault(root, None)
+            if root in order:
+                others.setdefault(root, []).append(other)
+    twins: dict[str, str | None] = {}
+    for root, some in others.items():
+        roots = [other for other in some if other in order]
+        first = min(roots, key=order.__getitem__, default=some[0])
+        twins[root] = first if order.get(first, -1) < order[root] else None
     return twins
 
 

@@ -104,8 +104,9 @@ def closest_alignment(
 ) -> Standing:
     """Returns the standing after the alignment that brings the networks closest; the raw one if none does."""
     first, second = ({name: state[name].float() for name in states[1]} for state in states)
-    matrices = [evidence.pair.first.part.tensor for evidence in raw.found if evidence.is_random_matrix]
-    least = mean_likeness(raw.found) + LEAST_GAIN
+    aligned = [evidence for evidence in raw.found if evidence.pair.first.part.tensor in second]
+    matrices = [evidence.pair.first.part.tensor for evidence in aligned if evidence.is_random_matrix]
+    least = mean_likeness(aligned) + LEAST_GAIN
     best: Moved | None = None
     for hypothesis in _hypotheses(one, certain):
         kinds = {kind for group in hypothesis.symmetry.groups for kind in group.kinds}

@@ -47,7 +47,7 @@ def test_twins_are_shown_beside_each_other(sne_command, tmp_path):
     lines = sne_command("lineage", tmp_path).out.splitlines()
     assert lines[0] == "one.pt" and lines[1].endswith("half.pt  precision")
     assert lines[3] == "two.pt  same initialisation as one.pt"
-    assert lines[-1] == "3 networks: 2 trees, 0 without relatives; 1 pair started from the same weights"
+    assert lines[-1] == "3 networks: 2 trees, 0 without relatives; 2 pairs started from the same weights"
 
 
 def test_json_has_edges_and_roots(sne_command, files):
