@@ -43,7 +43,7 @@ FEW = 2
 HUB = 0.4
 """By how much less a hub costs as a parent, for each doubling of the number of networks whose cheapest parent it is."""
 
-HUB_AS_ROOT = 2.0
+HUB_AS_ROOT = 3.0
 """The same as a root. Checkpoints of one run are no hubs, so that their directions alone tell the root."""
 
 
