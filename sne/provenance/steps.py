@@ -29,7 +29,7 @@ COSTS: Mapping[Relation, float] = {
 MADE = (Relation.PRECISION, Relation.PRUNED)
 """Relations whose child bears the mark of an operation: rounded values, or zeros."""
 
-TRAINED = (Relation.FINE_TUNE, Relation.PARTIAL, Relation.SAME_START)
+BY_TRAINING = (Relation.FINE_TUNE, Relation.PARTIAL, Relation.SAME_START)
 """Relations of networks that training alone tells apart. Networks that learn much in one step share no more than their
 start."""
 
@@ -89,7 +89,7 @@ class Kinship:
         return cls(
             found.relation, found.direction, found.confidence, found.p_value, found.distance, found.is_exact,
             bool(found.aligned), is_rounded, odds_of_training(found.layers),
-            found.relation in TRAINED and are_even(found.layers),
+            found.relation in BY_TRAINING and are_even(found.layers),
         )  # fmt: skip
 
 
@@ -157,7 +157,7 @@ def _confidence(found: Kinship, sign: int) -> float:
 
 def _cost_of_direction(found: Kinship, sign: int) -> float:
     """Returns the bits of a direction, 0 where both are as likely."""
-    if found.relation in TRAINED:
+    if found.relation in BY_TRAINING:
         return math.log2(1 + math.exp(-sign * found.odds)) - 1
     probability = _confidence(found, sign)
     return -math.log2(2 * probability) if probability > 0 else REVERSED
