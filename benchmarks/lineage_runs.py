@@ -156,11 +156,6 @@ hyper-parameters are drawn for each run.
 
 {runs}
 
-Until distances cost the same in both directions, the first checkpoint was the root of all for 72% of the lists of the
-first families and 40% of those of the others, and 67% and 70% of the edges were right. Of the 30 runs of the tutorial
-(`python examples/run_folder.py runs`), whose biases do not start at zero, the first of three checkpoints was the root
-of 1, and is of 21; 31 and 48 of 60 edges were and are right.
-
 ## Descendants
 
 Trees of descent: fine-tunes, pruned, rounded, quantised, adapted, permuted, rescaled and merged networks, and a twin of
@@ -168,12 +163,6 @@ the root, which starts from the same weights and learns the same images in anoth
 hyper-parameters that were drawn, those of `test-*` are trees of `sne study lineage --scale cpu` with another seed.
 
 {trees}
-
-Before, 94%, 90% and 88% of the edges of `dev-mlp`, `dev-small_cnn` and `dev-gru` were right, and 93%, 94% and 94% of
-those of `test-mlp`, `test-small_cnn` and `test-gru`; all roots were, and 2 of 24 twins had no parent. Worse now are
-networks that were tuned on other images and then back on those of the root: they are nearer to the root than the
-network between. The cost of a hub as a root was lowered after one root of `test-small_cnn` had been wrong. Twins that
-have hardly left their start, with small learning rates, are not recognised.
 
 Made by `python benchmarks/lineage_runs.py --images IMAGES --work WORK --trees ZOO...`.
 """

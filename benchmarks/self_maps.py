@@ -154,7 +154,7 @@ def rows(folder: Path, seeds: int) -> Iterator[dict[str, object]]:
         yield {
             "kind": kind,
             "independent pairs": len(independent),
-            "called related": sum(found.related is not False for found in independent),
+            "not called independent": sum(found.related is not False for found in independent),
             "least p": min(found.p_value for found in independent if found.p_value is not None),
             "permuted children": len(children),
             "found": sum(bool(found.related) for found in children),
@@ -178,10 +178,12 @@ def main() -> None:
         "| " + " | ".join(f"{value:.1e}" if isinstance(value, float) else str(value) for value in row.values()) + " |"
         for row in found
     ]
-    sums = [sum(int(str(row[name])) for row in found) for name in ("independent pairs", "called related")]
+    sums = [sum(int(str(row[name])) for row in found) for name in ("independent pairs", "not called independent")]
     text = (
         "# Independent networks that map a space to itself\n\n"
-        f"{sums[1]} of {sums[0]} independent pairs are called related.\n\n" + "\n".join(lines) + "\n\n"
+        f"{sums[1]:,} of {sums[0]:,} pairs of independent networks are not called independent.\n\n"
+        + "\n".join(lines)
+        + "\n\n"
         "Independent: networks of other seeds. Permuted children: the network at the end of training with permuted "
         "units, compared with the one after two thirds of it.\nMade by "
         f"`python benchmarks/self_maps.py --work WORK --seeds {options.seeds}`.\n"

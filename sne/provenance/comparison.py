@@ -33,9 +33,6 @@ MOST_ALIGNED = 200_000_000
 HOPELESS = 1e-3
 """Networks whose units agree with a larger p-value are not aligned, if copies would have reached a small one."""
 
-NEW_HEAD_CONFIDENCE = 0.9
-"""Confidence that the network whose last layer looks untrained is the child of one with other values there."""
-
 TRAINED = (Relation.FINE_TUNE, Relation.SAME_START, Relation.PARTIAL, Relation.INDEPENDENT)
 """Relations of networks that alignment may show to be closer."""
 
@@ -294,20 +291,22 @@ def _judged(
     is_close = mean_cosine(found) > CLOSE_AS_STORED and not any(layer.is_multiple for layer in found)
     if verdict.relation in TRAINED and not (is_close or tested.is_hopeless) and one.num_weights <= MOST_ALIGNED:
         best = closest_alignment(one, matching, tested.states, tested.certain, best, all_matched)
-    return _comparison(one, other, _with_new_head(one, other, best), matching, note)
+    return _comparison(one, other, _with_untrained_head(one, other, best), matching, note)
 
 
-def _with_new_head(one: Network, other: Network, best: Standing) -> Standing:
-    """Takes the network whose last layer looks untrained for the child, where layers were made anew."""
-    verdict = best.verdict
-    if verdict.relation is not Relation.PARTIAL or verdict.child or not replaced_layers(best.found):
+def _with_untrained_head(one: Network, other: Network, best: Standing) -> Standing:
+    """Says which of two networks has a last layer that looks untrained, where a layer was made anew.
+
+    That tells no direction: such a network got a new head, or it is the start from which only the head was trained.
+    """
+    if best.verdict.relation is not Relation.PARTIAL or not replaced_layers(best.found):
         return best
-    is_new = [describe_head(network) is not None for network in (one, other)]
-    if is_new[0] == is_new[1]:
+    is_untrained = [describe_head(network) is not None for network in (one, other)]
+    if is_untrained[0] == is_untrained[1]:
         return best
-    child, place = (1, "second") if is_new[1] else (-1, "first")
-    why = f"{verdict.why}; the last layer of the {place} looks untrained, as a new one does"
-    return replace(best, verdict=replace(verdict, child=child, confidence=NEW_HEAD_CONFIDENCE, why=why))
+    place = "first" if is_untrained[0] else "second"
+    why = f"{best.verdict.why}; the last layer of the {place} network looks untrained: it is a new one, or the start"
+    return replace(best, verdict=replace(best.verdict, why=why))
 
 
 def _left_out(network: Network) -> list[str]:

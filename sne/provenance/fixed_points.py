@@ -53,8 +53,8 @@ def fixed_points_distribution(
     Args:
         sizes: Number of units of each permutation.
         favour: None for uniform permutations. Otherwise the probability of a permutation is multiplied by a factor per
-            fixed point, which is drawn once per permutation from a gamma distribution. For a factor of mean 1, this is
-            the shape of the distribution; the shape grows by as much as the mean.
+            fixed point, which is drawn once per permutation from a gamma distribution. This is its shape if its mean
+            is 1; for mean m, the shape is favour + m - 1.
         means: Mean of this factor for each permutation; 1 by default.
 
     Returns:

@@ -33,8 +33,10 @@ FAVOUR = 4.0
 """Shape of the gamma distribution of the factor by which agreement of two matchings is favoured, in any order.
 
 Of independent networks that learned the same task, some pairs have units of the same types, on which both matchings
-agree. The mean of the factor is one and its standard deviation one half; p-values of independent pairs are then not too
-small."""
+agree. Where one agreement is expected (`Agreement.expected`), as in random permutations, the mean of the factor is one
+and its standard deviation one half; p-values of independent pairs are then not too small. Where more is expected, the
+mean is that number.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def judge_independence(
     independent networks that learned the same task are of similar types, on which both matchings agree; the directions
     in which types differ are therefore removed (`own_features`), which makes the fixed points of one matching against
     the other nearly distributed as above. What is left is allowed for by a distribution with a heavier tail: agreement
-    in a layer is favoured by a random factor (`FAVOUR`). benchmarks/results/independent_pairs.md has the figures.
+    in a layer is favoured by a random factor (`FAVOUR`), whose mean is the number of near misses where these are more
+    than chance explains, as in networks that map a space to itself (`agreements_in_any_order`).
+    benchmarks/results/independent_pairs.md and self_maps.md have the figures.
 
     The second test is repeated with scales and signs at their canonical point, which is a function of each network
     alone, if the symmetry has any; and both with an assumed symmetry, if one is given and differs. The two matchings
@@ -100,7 +104,8 @@ def judge_independence(
     Source: Zhu et al., "Independence Tests for Language Models", arXiv 2502.12292, section 3: units are matched by two
         matrices of a feed-forward layer, and the two permutations are compared.
     Differs: every architecture of known symmetry; the stored order is tested first, which is exact; agreement is
-        counted by fixed points, whose distribution is known for all layers together; types of units are removed.
+        counted by fixed points, whose distribution is known for all layers together; types of units are removed, and
+        incoming weights that foretell outgoing ones are allowed for.
     """
     stored = tuple(_in_stored_order(first, second, units, seed))
     if not stored:

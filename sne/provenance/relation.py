@@ -230,8 +230,7 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         replaced = replaced_layers(found)
         kept = [one for one in found if one.pair.first.layer.name not in replaced]
         if replaced:
-            names = f"{', '.join(replaced)} and the counterpart have"
-            why += f"; {names} nothing in common"
+            why += f"; replaced (cosine below {LEAST_KEPT:g}): {', '.join(replaced)}"
         return Verdict(Relation.PARTIAL, *direction_of_training(kept), why)
     if not (test.speaks_for or _is_close(matrices, least)):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")

@@ -197,7 +197,11 @@ def _apart_rows(one: _Matched, other: _Matched) -> Bool[Tensor, "rows units"]:
 
 
 def _is_foretold(one: _Matched, other: _Matched) -> bool:
-    """Whether similarities by the two sides are correlated beyond chance, in groups that are small enough."""
+    """Whether similarities by the two sides are correlated beyond chance.
+
+    Not of groups of more than `MOST_ASSIGNED` units, whose similarities would take too much memory until the other side
+    is known; there only near misses are counted.
+    """
     apart = _apart_rows(one, other)
     chance = CHANCE / apart.numel() ** 0.5
     return len(one.match) <= MOST_ASSIGNED and _correlation(one.rows[apart], other.rows[apart]) > chance

@@ -148,7 +148,7 @@ def evaluate(
     if twins:
         warnings.append(
             f"{twins} of {len(rows)} networks are twins of training networks: same index and hyper-parameters, other "
-            f"images{'; the split test has only the others' if piece == 'all' else ''}"
+            f"images{'; the split test contains none of them' if piece == 'all' else ''}"
         )
     properties, reasons = _measurable(predictor, zoo)
     warnings += reasons
@@ -173,8 +173,8 @@ def evaluate(
         if constant := _constant_baselines(one):
             verb = "predict" if len(constant) > 1 else "predicts"
             warnings.append(
-                f"{one.property.name}: {' and '.join(constant)} {verb} one value for all networks, as mean does; the "
-                "predictor was trained on too few networks to fit them"
+                f"{one.property.name}: {' and '.join(constant)} {verb} one value for all networks, as mean does, "
+                "as after training on too few networks or on columns that do not vary"
             )
         for method, reason in one.failures.items():
             warnings.append(f"{one.property.name}: baseline {method} cannot be applied: {reason}")
@@ -182,7 +182,7 @@ def evaluate(
 
 
 def _constant_baselines(found: PropertyEvaluation) -> list[str]:
-    """Returns the baselines beside the mean that predict the same for several networks that differ."""
+    """Returns the baselines other than `mean` that predict one value although the measured values differ."""
     if len(set(found.measured.tolist())) < 2:
         return []
     names = [name for name in found.predicted if name not in ("sne", "mean")]

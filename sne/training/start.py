@@ -145,7 +145,7 @@ def _why_not_packaged(uses_start: bool, num_labels: int, make_encoder: Callable[
         return "no predictor is part of this installation"
     if num_labels > MOST_LABELS:
         enough = f"{num_labels} labels, more than {MOST_LABELS}, are enough to learn from"
-        return f"{enough}; it is used anyway if the start is {DEFAULT!r}"
+        return f"{enough}; the start {DEFAULT!r} uses it anyway"
     if _differences(Predictor.from_pretrained().encoder, make_encoder):
         return "the packaged predictor reads networks in another way"
     return ""

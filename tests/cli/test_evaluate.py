@@ -72,7 +72,7 @@ def test_twins_of_networks_learned_from_are_told(sne_command, predictor_path, zo
     summary = result.json()[-1]
     assert (summary["split"], summary["n"], summary["seen"], summary["twins"]) == ("all", 60, 0, 48)
     assert "48 of 60 networks are twins of training networks" in result.err
-    assert "the split test has only the others" in result.err
+    assert "the split test contains none of them" in result.err
     result = sne_command("evaluate", predictor_path, other, "--json", "--split", "test")
     assert (result.json()[-1]["n"], result.json()[-1]["twins"]) == (12, 0) and "twins" not in result.err
     own = sne_command("evaluate", predictor_path, zoo_path, "--json", "--split", "all").json()[-1]

@@ -1,8 +1,5 @@
 """The p-values of independent networks, and the distribution of fixed points."""
 
-from itertools import combinations, permutations
-from math import factorial
-
 import pytest
 import torch
 from provenance.descendants import perceptron
@@ -11,8 +8,7 @@ from sne import read_network
 from sne.provenance import independence, two_matchings
 from sne.provenance.fixed_points import Agreement, fixed_points_p_value
 from sne.provenance.independence import FAVOUR, judge_independence
-from sne.provenance.two_matchings import _agreement, _Matched
-from sne.provenance.units import SHARED_DIRECTIONS, Block, Units, _without, best_match, own_features
+from sne.provenance.units import SHARED_DIRECTIONS, Block, Units, best_match, own_features
 from sne.symmetry import apply, sample, symmetry_of
 
 
@@ -21,114 +17,11 @@ def units_of(state):
     return Units(symmetry_of(network), network, state)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 6])
-def test_fixed_points_are_counted_exactly(size):
-    """Against all permutations."""
-    fixed = [sum(i == one for i, one in enumerate(order)) for order in permutations(range(size))]
-    for least in range(size + 1):
-        expected = sum(count >= least for count in fixed) / factorial(size)
-        assert fixed_points_p_value([Agreement("a", size, least)]) == pytest.approx(expected)
-
-
-def test_fixed_points_of_several_groups_are_added():
-    """Against all pairs of permutations of 3 and of 4 units."""
-    single = {
-        size: [sum(i == one for i, one in enumerate(order)) for order in permutations(range(size))] for size in (3, 4)
-    }
-    sums = [one + other for one in single[3] for other in single[4]]
-    for least in range(8):
-        expected = sum(count >= least for count in sums) / len(sums)
-        found = fixed_points_p_value([Agreement("a", 3, min(3, least)), Agreement("b", 4, max(0, least - 3))])
-        assert found == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("size", [1, 3, 5])
-def test_favoured_agreement_against_all_permutations(size):
-    """Each permutation is drawn with a probability that grows by a random factor per fixed point."""
-    fixed = torch.tensor([sum(i == one for i, one in enumerate(order)) for order in permutations(range(size))])
-    factors = torch.distributions.Gamma(4.0, 4.0).sample((200_000, 1)).double()
-    chances = factors**fixed / (factors**fixed).sum(1, keepdim=True)
-    found = 1.0
-    for least in range(size + 1):
-        expected = float(chances[:, fixed >= least].sum(1).mean())
-        found = fixed_points_p_value([Agreement("a", size, least)], favour=4.0)
-        assert found == pytest.approx(expected, rel=0.03)
-    assert found >= 1 / factorial(size), "no rarer than for uniform permutations"
-
-
 def test_units_of_the_same_types_are_weaker_evidence_in_any_order():
     """Agreement of two independent CNNs that learned the same images: the stored order says .37."""
     agreements = [Agreement("a", 8, 5), Agreement("b", 6, 3), Agreement("c", 4, 4), Agreement("d", 20, 7)]
     assert fixed_points_p_value(agreements) < 1e-7
     assert fixed_points_p_value(agreements, favour=FAVOUR) > 1e-6
-
-
-def tied_autoencoder(seed, *, is_rotated, inputs=60, units=48):
-    """An autoencoder of which the outgoing weights are the incoming ones, perhaps rotated, with noise."""
-    generator = torch.Generator().manual_seed(seed)
-    incoming, noise = torch.randn(2, units, inputs, generator=generator)
-    incoming = torch.linalg.qr(incoming.mT)[0].mT * 8  # units of one network learn different things
-    rotation = torch.linalg.qr(torch.randn(inputs, inputs, generator=torch.Generator().manual_seed(9)))[0]
-    outgoing = incoming @ rotation if is_rotated else incoming
-    state = {"0.weight": incoming, "0.bias": torch.randn(units, generator=generator)}
-    return state | {"2.weight": (outgoing + 0.5 * noise).mT.contiguous(), "2.bias": torch.zeros(inputs)}
-
-
-@pytest.mark.parametrize("is_rotated", [False, True])
-def test_independent_networks_whose_incoming_weights_foretell_the_outgoing_ones(is_rotated):
-    """As in autoencoders and denoisers: the two matchings agree, although nothing is in common."""
-    states = [tied_autoencoder(seed, is_rotated=is_rotated) for seed in range(6)]
-    units = units_of(states[0])
-    for one, other in combinations(states, 2):
-        found = judge_independence(one, other, units)
-        assert found.p_value is not None and found.p_value > 1e-3
-
-
-@pytest.mark.parametrize("is_rotated", [False, True])
-def test_permuted_children_whose_incoming_weights_foretell_the_outgoing_ones(is_rotated):
-    for seed in range(4):
-        state = tied_autoencoder(seed, is_rotated=is_rotated)
-        units = units_of(state)
-        generator = torch.Generator().manual_seed(seed)
-        child = {name: values + 0.5 * torch.randn(values.shape, generator=generator) for name, values in state.items()}
-        found = judge_independence(state, apply(sample(units.symmetry, seed=1, kinds=("permutation",)), child), units)
-        assert found.p_value is not None and found.p_value < 1e-20
-
-
-def test_near_misses_are_what_agreement_is_measured_against():
-    """Six pairs that are not joined are the nearest by both sides, of a random group of 48 units about one is."""
-    similar = torch.eye(6) + 0.5 * torch.eye(6).roll(1, 1)
-    side = _Matched(torch.arange(6), similar)
-    assert _agreement("a", side, side) == Agreement("a", 6, 6, 6.0)
-    generator = torch.Generator().manual_seed(0)
-    one, other = (
-        _Matched(torch.randperm(48, generator=generator), torch.rand(48, 48, generator=generator)) for _ in "ab"
-    )
-    assert _agreement("a", one, other).expected < 5
-
-
-@pytest.mark.parametrize(("units", "mean", "least"), [(5, 2.0, 4), (6, 3.0, 5)])
-def test_agreement_that_is_expected_against_all_permutations(units, mean, least):
-    fixed = torch.tensor([sum(i == one for i, one in enumerate(order)) for order in permutations(range(units))])
-    shape = 3 + mean
-    factors = mean * torch.distributions.Gamma(shape, shape).sample((50_000, 1)).double()
-    chances = factors**fixed / (factors**fixed).sum(1, keepdim=True)
-    found = fixed_points_p_value([Agreement("a", units, least, mean)], favour=4.0)
-    assert found == pytest.approx(float(chances[:, fixed >= least].sum(1).mean()), rel=0.03)
-
-
-def test_agreement_of_many_units_where_much_is_expected():
-    p_values = [fixed_points_p_value([Agreement("a", 4096, fixed, 1200.0)], favour=4.0) for fixed in (1200, 1300, 4000)]
-    assert p_values[0] > 0.1 and p_values[0] > p_values[1] > p_values[2] and p_values[2] < 1e-30
-
-
-def test_what_one_side_foretells_is_removed_from_the_other():
-    generator = torch.Generator().manual_seed(0)
-    values, other, third = torch.randn(3, 20, 12, generator=generator)
-    left = _without(values, [other, third])
-    torch.testing.assert_close((left * (other - other.mean(0))).sum(1), torch.zeros(20), atol=1e-5, rtol=0)
-    torch.testing.assert_close((left * (third - third.mean(0))).sum(1), torch.zeros(20), atol=1e-5, rtol=0)
-    assert _without(values, []) is values
 
 
 def test_p_values_of_independent_networks_are_no_smaller_than_uniform():

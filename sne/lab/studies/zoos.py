@@ -197,8 +197,8 @@ def find_images(name: str, folder: Path | None, made: Path) -> str:
     chosen = folder or (Path(os.environ[FOLDER_VARIABLE]) if os.environ.get(FOLDER_VARIABLE) else None)
     if chosen is None:
         raise StudyError(
-            f"the study needs {name}.npz, and the environment variable {FOLDER_VARIABLE} names no folder of it",
-            Remedy("images", None, "names one"),
+            f"the study needs {name}.npz, and the environment variable {FOLDER_VARIABLE} is not set",
+            Remedy("images", None, "names the folder of the file"),
         )
     path = chosen / f"{name}.npz"
     if not path.is_file():

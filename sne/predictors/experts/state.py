@@ -161,7 +161,7 @@ class StateStore:
                 if key in DIGESTS:
                     change = f"{DIGESTS[key]} changed since it began"
                 raise TrainingError(
-                    f"{path.parent.parent}: cannot resume, {change}; give what was given before", START_AGAIN
+                    f"{path.parent.parent}: cannot resume, {change}; use the settings of the first run", START_AGAIN
                 )
         return state
 

@@ -232,7 +232,7 @@ def test_a_process_gives_what_this_one_gives(zoos, tmp_path):
 
 def test_missing_images_are_named(tmp_path, monkeypatch):
     monkeypatch.delenv("SNE_IMAGES", raising=False)
-    with pytest.raises(StudyError, match=r"needs mnist.npz, and .* SNE_IMAGES names no folder of it; images names one"):
+    with pytest.raises(StudyError, match=r"needs mnist.npz, and .* SNE_IMAGES is not set; images names the folder"):
         find_images("mnist", None, tmp_path)
     with pytest.raises(StudyError, match=r"mnist.npz: no such file"):
         find_images("mnist", tmp_path, tmp_path)

@@ -1,0 +1,97 @@
+"""The test of units in any order, where incoming weights foretell outgoing ones."""
+
+from itertools import combinations
+
+import pytest
+import torch
+
+from sne import read_network
+from sne.provenance import two_matchings
+from sne.provenance.fixed_points import Agreement
+from sne.provenance.independence import judge_independence
+from sne.provenance.two_matchings import _agreement, _beyond_chance, _Matched, agreements_in_any_order
+from sne.provenance.units import Units, _without
+from sne.symmetry import apply, sample, symmetry_of
+
+
+def units_of(state):
+    network = read_network(state)
+    return Units(symmetry_of(network), network, state)
+
+
+def tied_autoencoder(seed, *, is_rotated, inputs=60, units=48):
+    """An autoencoder of which the outgoing weights are the incoming ones, perhaps rotated, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    incoming, noise = torch.randn(2, units, inputs, generator=generator)
+    incoming = torch.linalg.qr(incoming.mT)[0].mT * 8  # units of one network learn different things
+    rotation = torch.linalg.qr(torch.randn(inputs, inputs, generator=torch.Generator().manual_seed(9)))[0]
+    outgoing = incoming @ rotation if is_rotated else incoming
+    state = {"0.weight": incoming, "0.bias": torch.randn(units, generator=generator)}
+    return state | {"2.weight": (outgoing + 0.5 * noise).mT.contiguous(), "2.bias": torch.zeros(inputs)}
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_independent_networks_whose_incoming_weights_foretell_the_outgoing_ones(is_rotated):
+    """As in autoencoders and denoisers: the two matchings agree, although nothing is in common."""
+    states = [tied_autoencoder(seed, is_rotated=is_rotated) for seed in range(6)]
+    units = units_of(states[0])
+    for one, other in combinations(states, 2):
+        found = judge_independence(one, other, units)
+        assert found.p_value is not None and found.p_value > 1e-3
+
+
+@pytest.mark.parametrize("is_rotated", [False, True])
+def test_permuted_children_whose_incoming_weights_foretell_the_outgoing_ones(is_rotated):
+    for seed in range(4):
+        state = tied_autoencoder(seed, is_rotated=is_rotated)
+        units = units_of(state)
+        generator = torch.Generator().manual_seed(seed)
+        child = {name: values + 0.5 * torch.randn(values.shape, generator=generator) for name, values in state.items()}
+        found = judge_independence(state, apply(sample(units.symmetry, seed=1, kinds=("permutation",)), child), units)
+        assert found.p_value is not None and found.p_value < 1e-20
+
+
+def test_what_incoming_weights_foretell_is_removed(monkeypatch):
+    one, other = (tied_autoencoder(seed, is_rotated=True) for seed in range(2))
+    units = units_of(one)
+
+    def agreement():
+        (found,) = agreements_in_any_order(one, other, units, 0, can_flip=False, has_many=False)
+        return found
+
+    left = agreement()
+    monkeypatch.setattr(two_matchings, "LEFT_OVER", 0.5)
+    left_if_half_counts = agreement()
+    monkeypatch.setattr(two_matchings, "CHANCE", 1e9)
+    raw = agreement()
+    assert raw.fixed > left.fixed + 5 and left.expected < 3
+    assert left_if_half_counts.expected == pytest.approx(raw.expected / 2)
+
+
+def test_near_misses_are_what_agreement_is_measured_against():
+    """Six pairs that are not joined are the nearest by both sides; of random groups, about one pair is."""
+    similar = torch.eye(6) + 0.5 * torch.eye(6).roll(1, 1)
+    side = _Matched(torch.arange(6), similar)
+    assert _agreement("a", side, side) == Agreement("a", 6, 6, 6.0)
+    draw = torch.Generator().manual_seed(0)
+    found = [
+        _agreement("a", _Matched(torch.randperm(48, generator=draw), one), _Matched(torch.arange(48), other))
+        for one, other in torch.rand(100, 2, 48, 48, generator=draw)
+    ]
+    assert sum(agreement.expected for agreement in found) / len(found) == pytest.approx(1, abs=0.4)
+
+
+def test_near_misses_that_chance_explains_do_not_count():
+    few = [Agreement("a", 20, 1, 2.0), Agreement("b", 20, 1, 0.0), Agreement("c", 20, 1, 2.0)]
+    assert [found.expected for found in _beyond_chance(few)] == [1, 1, 1]
+    many = [Agreement("a", 20, 1, 7.0), Agreement("b", 20, 1, 0.0), Agreement("c", 20, 1, 2.0)]
+    assert [found.expected for found in _beyond_chance(many)] == [7, 1, 2]
+
+
+def test_what_one_side_foretells_is_removed_from_the_other():
+    generator = torch.Generator().manual_seed(0)
+    values, other, third = torch.randn(3, 20, 12, generator=generator)
+    left = _without(values, [other, third])
+    torch.testing.assert_close((left * (other - other.mean(0))).sum(1), torch.zeros(20), atol=1e-5, rtol=0)
+    torch.testing.assert_close((left * (third - third.mean(0))).sum(1), torch.zeros(20), atol=1e-5, rtol=0)
+    assert _without(values, []) is values
