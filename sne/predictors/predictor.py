@@ -137,7 +137,8 @@ class Predictor:
     ) -> list[Prediction]:
         """Predicts every property of every source.
 
-        Logs a warning for each source that was read in part or in doubt, and for each whose last layer looks untrained.
+        Logs a warning for each source that was read in part or in doubt, and, without a budget, for each whose last
+        layer looks untrained (`sne.health.describe_head`). Networks that were read before have the second one alone.
 
         Args:
             sources: One source or several: whatever `sne.read_network` takes, globs, folders of checkpoints, or

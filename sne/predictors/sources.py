@@ -61,8 +61,8 @@ def read_sources(
         allow_nonfinite: Whether networks with NaN or infinite weights are read, see `sne.read_network`.
         tell: Called with the name of each network that was read in part or in doubt, and the reasons (see
             `sne.predictors.doubts`); None to log them as a warning.
-        look: Finds one more reason to doubt a network that was read, or None. Not called for networks that were read
-            before.
+        look: Finds one more reason to doubt a network, or None. It is the only reason that is told of networks that
+            were read before.
 
     Yields:
         One network per source, in order.
@@ -72,6 +72,8 @@ def read_sources(
     """
     for source in _expand(sources):
         if isinstance(source, Network):
+            if look is not None and (found := look(source)) is not None:
+                report_doubts(tell, source.name, [found])
             yield source
             continue
         try:

@@ -89,7 +89,7 @@ class Contents:
 
     @property
     def why_guess(self) -> str:
-        """Why predictions are guesses, in words that go on after a colon; empty if they are none."""
+        """Why the predictions are guesses, as the end of a sentence; empty if they are not guesses."""
         if not self.is_guess:
             return ""
         if self.health.is_adapter:
@@ -187,7 +187,8 @@ def _predict(
     if network is None:
         return (), unusable
     try:
-        return tuple(predictor.predict([network])), None
+        found = predictor.predict_blocks([network])  # not `predict`, which logs what the card itself says of the head
+        return tuple(one for block in found for one in predictor.predictions(block)), None
     except SneError as error:
         return (), _reason(error)
 

@@ -103,3 +103,20 @@ def test_doubts_of_a_network_are_found_once(tmp_path, monkeypatch):
     del network
     gc.collect()
     assert known not in module._KNOWN
+
+
+def test_a_new_head_is_told_of_whatever_was_read_before_but_not_under_a_budget(caplog):
+    torch.manual_seed(0)
+    state = {"0.weight": torch.randn(24, 24), "0.bias": torch.randn(24)}
+    state |= {f"2.{name}": values for name, values in nn.Linear(24, 10).state_dict().items()}
+    predictor = Predictor.from_pretrained()
+    for source in (state, read_network(state, name="read"), [read_network(state, name="one of several")]):
+        caplog.clear()
+        predictor.predict(source)
+        (line,) = [record.getMessage() for record in caplog.records if "untrained" in record.getMessage()]
+        assert line.endswith(": the last layer (2) looks untrained")
+    caplog.clear()
+    predictor.predict(read_network(state), budget=500)
+    trained = state | {"2.weight": state["2.weight"] * 2}
+    predictor.predict(read_network(trained))
+    assert "untrained" not in caplog.text
