@@ -13,6 +13,9 @@ _KOHYA_NUMBER = re.compile(r"_(\d+)_")
 _KOHYA_MODULES = re.compile(r"(?<=[._])(mid_block|text_model|encoder|self_attn|mlp|attn\d?|ff|ff_context)_(?!norm)")
 _BARE = re.compile(r"^(lokr|hada)_(w[12]|t[12])(_[ab])?$|^(lora_magnitude_vector|dora_scale|ia3_l)$|^diff(_b)?$")
 _MAYBE = re.compile(r"(?i)lora|lokr|hada_|dora_|ia3_|base_layer|\.diff")
+_ALONE = "changes of a network that is not in the file"
+_BESIDE = "stored beside the weights that it changes; read as layers, not merged"
+
 FACTOR = "a factor of an adapter (LoHa, LoKr) or its scale (DoRA); read as other"
 
 
@@ -101,8 +104,21 @@ def adapter_notes(weights: Mapping[str, TensorInfo]) -> list[Note]:
     shown = f" of rank {ranks[0]}" if len(ranks) == 1 else f" of ranks {ranks[0]} to {ranks[-1]}" if ranks else ""
     first = min(parts)
     if len(parts) == len(weights):
-        return [Note(first, f"the file is an adapter{shown}: changes of a network that is not in the file")]
-    return [Note(first, f"an adapter{shown} is stored beside the weights that it changes; read as layers, not merged")]
+        return [Note(first, f"the file is an adapter{shown}: {_ALONE}")]
+    return [Note(first, f"an adapter{shown} is {_BESIDE}")]
+
+
+def is_adapter_note(note: Note) -> bool:
+    """Whether a note is one of `adapter_notes`.
+
+    Args:
+        note: The note.
+
+    Example:
+        >>> is_adapter_note(Note("adapter_model.safetensors", "an adapter beside the network; not applied"))
+        False
+    """
+    return note.reason.endswith((_ALONE, _BESIDE))
 
 
 def _rank(name: str, shape: tuple[int, ...]) -> int | None:

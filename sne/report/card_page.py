@@ -8,7 +8,7 @@ from sne.predictors import Prediction
 from sne.report.card_health import health_section
 from sne.report.contents import Contents
 from sne.report.drawing import STYLE, TIMES, draw_change, draw_depth, draw_interval, draw_share, draw_state, shape_of
-from sne.report.facts import Facts, Group, title_of
+from sne.report.facts import Facts, Group, title_of_card
 from sne.report.influence import Influence
 from sne.report.judgement import State, plain
 from sne.report.markup import Child, Markup, clean, element, join, name, table
@@ -67,7 +67,7 @@ def card_page(contents: Contents) -> str:
         contents: What the card says.
     """
     facts = contents.facts
-    title = title_of(facts)
+    title = title_of_card(facts)
     return page(
         f"{title}: {contents.judgement.headline}",
         element("h1", clean(title, 120)),

@@ -13,6 +13,7 @@ from sne.checkpoints.folder_files import list_folder
 from sne.checkpoints.formats.known import name_of_format
 from sne.errors import counted
 from sne.networks import Network
+from sne.networks.adapters import is_adapter_note
 
 MOST_NAMES = 5
 """Largest number of tensors that one line names."""
@@ -93,9 +94,10 @@ def find_facts(network: Network) -> Facts:
         dtypes[infos[part.tensor].dtype] += part.num_entries
         used.add(part.tensor)
     path = Path(network.source.name)
-    notes = {note.tensor: note.reason for note in network.notes}
-    if describe_adapter(infos) is not None:  # a finding on the health of the network says so
-        notes = {name: why for name, why in notes.items() if "adapter" not in why}
+    kept = network.notes
+    if (adapter := describe_adapter(infos)) is not None:  # a finding on the health of the network says so
+        kept = [note for note in kept if note.reason != adapter and not is_adapter_note(note)]
+    notes = {note.tensor: note.reason for note in kept}
     ties = _ties(network)
     tied = {name for names in ties for name in names}
     aside = {name: why for name, why in notes.items() if name not in used and name not in tied}
@@ -115,14 +117,14 @@ def find_facts(network: Network) -> Facts:
     )
 
 
-def title_of(facts: Facts) -> str:
+def title_of_card(facts: Facts) -> str:
     """Returns the last part of a network's name: of a file or a folder, also of the folder that one works in.
 
     Example:
         >>> import torch
         >>> from sne import read_network
         >>> network = read_network({"fc.weight": torch.ones(2, 3)}, name="runs/first")
-        >>> title_of(find_facts(network))
+        >>> title_of_card(find_facts(network))
         'first'
     """
     path = Path(facts.name)

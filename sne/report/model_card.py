@@ -7,7 +7,7 @@ from sne.errors import counted
 from sne.health import Severity
 from sne.report.contents import Contents
 from sne.report.drawing import shape_of
-from sne.report.facts import Group, title_of
+from sne.report.facts import Group, title_of_card
 from sne.report.judgement import plain
 from sne.report.markup import clean
 
@@ -27,7 +27,7 @@ def model_card(contents: Contents) -> str:
         contents: What the card says.
     """
     facts, judgement = contents.facts, contents.judgement
-    lines = [f"# {text(title_of(facts))}", "", text(contents.summary), ""]
+    lines = [f"# {text(title_of_card(facts))}", "", text(contents.summary), ""]
     lines += [f"**{text(judgement.headline)}**", ""]
     lines += [f"- {text(reason)}" for reason in judgement.reasons]
     lines += ["", *_predicted(contents), *_health(contents), *_what(contents), *_influence(contents)]

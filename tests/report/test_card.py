@@ -15,7 +15,9 @@ from safetensors.torch import save_file
 
 import sne
 from sne.errors import CheckpointError
-from sne.predictors import Predictor
+from sne.networks.adapters import FACTOR
+from sne.predictors import Prediction, Predictor
+from sne.report.facts import find_facts
 from sne.report.judgement import State
 from sne.report.model_card import code, text
 
@@ -158,12 +160,14 @@ def test_the_card_of_a_file_names_format_and_ties(predictor, tmp_path):
     assert contents.unpredicted and not contents.predictions
 
 
-def test_a_new_head_lowers_the_verdict_and_is_a_caution_beside_the_prediction(predictor):
+def test_a_new_head_lowers_the_verdict_and_is_a_caution_beside_the_prediction(predictor, monkeypatch):
     network = copy.deepcopy(trained_classifier(100))
     torch.manual_seed(0)
     network[-1].reset_parameters()
+    predicted = Prediction("net", "test_accuracy", 0.6, low=0.5, high=0.7, in_domain=True)
+    monkeypatch.setattr("sne.report.contents._predict", lambda *given: ((predicted,), None))
     card = sne.card(network, predictor=predictor)
-    assert card.contents.judgement.state in (State.DOUBTFUL, State.UNTRAINED)
+    assert card.contents.judgement.state is State.DOUBTFUL
     assert any("the last layer looks untrained" in reason for reason in card.contents.judgement.reasons)
     name = str(len(network) - 1)
     assert card.to_json()["doubts"] == [f"the last layer ({name}) looks untrained"]
@@ -201,6 +205,20 @@ def test_the_card_of_an_adapter_says_once_what_it_is(predictor, tmp_path):
     facts = card.contents.facts
     assert not facts.set_aside and not facts.unread and not facts.doubts
     assert "<dt>tensors set aside</dt><dd>none</dd>" in card.html()
+
+
+def test_a_card_keeps_notes_on_adapters_that_no_finding_repeats(tmp_path):
+    """What is said of the network by its health is left out; an adapter beside it, and other tensors, are not."""
+    state = {"q.base_layer.weight": torch.randn(8, 8), "q.lora_A.weight": torch.randn(2, 8)}
+    state |= {"q.lora_B.weight": torch.randn(8, 2), "v.weight": torch.randn(8, 8), "v.hada_w1_a": torch.randn(8, 2)}
+    save_file(state, tmp_path / "model.safetensors")
+    save_file({"x.lora_A.weight": torch.randn(2, 8)}, tmp_path / "adapter_model.safetensors")
+    facts = find_facts(sne.read_network(tmp_path))
+    assert [(group.reason, group.names) for group in facts.unread] == [
+        ("an adapter beside the network; not applied", ("adapter_model.safetensors",))
+    ]
+    assert [(group.reason, group.names) for group in facts.doubts] == [(FACTOR, ("v.hada_w1_a",))]
+    assert not facts.set_aside
 
 
 def test_the_card_of_a_network_with_nan_says_why_nothing_is_predicted(predictor):
