@@ -99,7 +99,7 @@ CheckHealth = Annotated[
         "--health",
         help="Check the health of each network, as sne check does: the property health (good, doubtful or broken), to "
         "colour by, and findings, listed for each network. They replace properties of these names. All values are read "
-        "for that, those of an index or a table too, if the files are still there; if not, what is known is kept.",
+        "for that, those of an index or a table too; where files are gone, those of a table keep their health.",
     ),
 ]
 

@@ -37,17 +37,16 @@ def with_health(
 
     Args:
         data: The networks, whose names are paths of checkpoints and of networks of zoos.
-        errors: What to do with a network that cannot be read, see `sne.report.map_sources.read_map_data`; its health is
-            then that of the data, if they have one. Networks of a table whose files are not there any more keep what
-            it has.
+        errors: What to do with a network that cannot be read, see `sne.report.map_sources.read_map_data`; it has no
+            health then. Networks of a table whose files are gone keep the health that it has.
         choose_executor: As for `read_map_data`.
         on_progress: Called with the number of networks that are checked, and their number.
-        say: Called with one line if files of a table are not there any more whose health it has.
+        say: Called with one line if networks whose files are gone keep the health that the table has.
 
     Raises:
         sne.CheckpointError: A checkpoint cannot be read, and errors is "raise".
     """
-    found: dict[str, tuple[str, str | None]] = {}
+    found: dict[str, tuple[str | None, str | None]] = {}
     known = {column.name: column.values for column in data.columns if not column.is_number}
     nothing = [None] * len(data)
     before = dict(
@@ -55,17 +54,24 @@ def with_health(
     )
     kept_as_known = {name for name in gone(data.names) if before[name][0] is not None}
     if kept_as_known:
-        say(f"{counted(len(kept_as_known), 'network')} not found any more, whose health is kept as the table has it")
+        say(_line_on_gone(len(kept_as_known)))
     names = [name for name in data.names if name not in kept_as_known]
     executor = choose_executor(names) or InThisProcess()
     for name, verdict, findings in spread(check_entries, names, executor, part_size=PART, errors=errors):
         found[name] = verdict, findings
         if on_progress is not None:
             on_progress(len(found), len(names))
-    rows = [found.get(name, before[name]) for name in data.names]
+    found |= {name: before[name] for name in kept_as_known}
+    rows = [found.get(name, (None, None)) for name in data.names]
     added = [Column.of(name, [row[at] for row in rows]) for at, name in enumerate((HEALTH, FINDINGS))]
     kept = [column for column in data.columns if column.name not in (HEALTH, FINDINGS)]
     return replace(data, columns=known_columns([*kept, *added]))
+
+
+def _line_on_gone(count: int) -> str:
+    if count == 1:
+        return "the file of 1 network is gone; its health is taken from the table"
+    return f"the files of {counted(count, 'network')} are gone; their health is taken from the table"
 
 
 def check_entries(

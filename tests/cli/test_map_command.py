@@ -1,5 +1,7 @@
 """`sne map`."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from report.map_cases import islands
@@ -50,8 +52,15 @@ def test_health_is_a_property(sne_command, checkpoints, tmp_path):
     done = sne_command("map", tmp_path / "i", "--no-lineage", "--table", again, "--health")
     assert done.status == 2 and "sne: 1 of 4 files skipped\n" in done.err
     done = sne_command("map", kept, "--no-lineage", "--table", again, "--health")
-    assert done.status == 0 and "1 network not found any more, whose health is kept as the table has it" in done.err
+    assert done.status == 0 and "the file of 1 network is gone; its health is taken from the table" in done.err
     assert list(MapData.read(again).find("health").values) == list(data.find("health").values)
+    damaged = next(name for name in data.names if not name.endswith("sick.pt"))
+    Path(damaged).write_bytes(b"nothing")
+    done = sne_command("map", kept, "--no-lineage", "--table", again, "--health")
+    assert done.status == 2 and damaged in done.err
+    expected = {**dict(zip(data.names, data.find("health").values, strict=True)), damaged: None}
+    of_damaged = MapData.read(again)
+    assert dict(zip(of_damaged.names, of_damaged.find("health").values, strict=True)) == expected
 
 
 def test_a_map_of_a_table(sne_command, table, tmp_path):
