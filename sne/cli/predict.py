@@ -79,9 +79,9 @@ def predict(
     followed by a question mark; --target and --json show all values.
 
     Networks unlike those of the zoo stand last, as "outside the known domain": their values are guesses, in brackets,
-    and their intervals are those that held for families left out of training, or all possible values. A last layer that
-    looks untrained, as a new head does, has a remark: the network cannot be as good as is predicted. Files that cannot
-    be read are named on stderr.
+    and their intervals are those that held for families left out of training, or all possible values. Networks whose
+    last layer looks untrained, as a new head does, have a remark: they are probably worse than predicted. Files that
+    cannot be read are named on stderr.
     """
     from sne.work.collection import kept_imports
 

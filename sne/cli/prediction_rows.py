@@ -14,8 +14,6 @@ MOST_IN_FULL = 3
 
 OUTSIDE = "outside the known domain"
 
-HEAD = "the last layer looks untrained"
-
 
 def prediction_rows(
     found: Sequence[tuple[str, Sequence["Prediction"]]],
@@ -80,7 +78,8 @@ def _remark(path: str, predictions: Sequence["Prediction"], warnings: Mapping[st
         return OUTSIDE
     from sne.health import LOOKS_UNTRAINED
 
-    return HEAD if any(reason.endswith(LOOKS_UNTRAINED) for reason in warnings.get(path, ())) else ""
+    is_named = any(reason.endswith(LOOKS_UNTRAINED) for reason in warnings.get(path, ()))
+    return f"the last layer {LOOKS_UNTRAINED}" if is_named else ""
 
 
 def _row_of_property(

@@ -11,7 +11,7 @@ from sne.health.check import check as check
 from sne.health.finding import Finding as Finding
 from sne.health.finding import Severity as Severity
 from sne.health.finding import Verdict as Verdict
-from sne.health.head import LOOKS_UNTRAINED as LOOKS_UNTRAINED
 from sne.health.head import describe_head as describe_head
 from sne.health.report import HealthReport as HealthReport
 from sne.health.tensors import TensorHealth as TensorHealth
+from sne.health.untrained import LOOKS_UNTRAINED as LOOKS_UNTRAINED

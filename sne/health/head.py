@@ -2,27 +2,25 @@
 
 from sne.errors import CheckpointError
 from sne.health.tensors import DRAWN, measure
-from sne.health.untrained import untrained_heads
+from sne.health.untrained import LOOKS_UNTRAINED, untrained_heads
 from sne.networks import LayerType, Network
 
 MOST_WEIGHTS = 4_000_000
 """Largest number of weights of a last layer that is looked at."""
 
-LOOKS_UNTRAINED = "looks untrained"
-"""How `describe_head` ends."""
-
 
 def describe_head(network: Network) -> str | None:
     """Says that the last layer of a network looks untrained, as that of a network that got a new head.
 
-    The signs are those of `sne.check`, which also looks at the other layers and says why. Of a network that was never
-    trained at all, the last layer looks untrained, too.
+    It reads the last layer alone, so it may name layers that `sne.check` does not, such as that of a small network that
+    was never trained, and misses those that show only next to other layers.
 
     Args:
         network: The network. The weights of its last layer are read, unless there are more than `MOST_WEIGHTS`.
 
     Returns:
-        A sentence that names the layer; None if nothing shows that it is untrained, or if it cannot be read.
+        A sentence that names the layer and ends with `LOOKS_UNTRAINED`; None if nothing shows that it is untrained, or
+        if it cannot be read.
 
     Example:
         >>> import torch

@@ -26,11 +26,17 @@ from sne.health.tensors import DRAWN, TensorHealth
 from sne.networks import Layer, LayerType, Role
 from sne.networks.parts import NORMS
 
+LOOKS_UNTRAINED = "looks untrained"
+"""What is said of a last layer that was never trained."""
+
 FEWEST_AT_EDGE = 500
 """Least number of weights whose edge counts as a sign."""
 
 FEWEST_AT_EDGE_OF_HEAD = 64
-"""The same of the last layer of a network whose other layers were trained."""
+"""Least number of weights of a last layer whose edge counts as a sign, if they reach it.
+
+In `judge_layers`, other layers have to be trained, too.
+"""
 
 GAP = 6.0
 """Largest distance from the edge to the largest of n weights of that layer, in units of the edge divided by n.
@@ -102,7 +108,7 @@ def judge_layers(layers: Sequence[LayerHealth]) -> Judgement:
         names = " and ".join(dict.fromkeys(tensor.initialiser.removeprefix(ANY_SCALE) for tensor in one.drawn))
         is_usual = not any(tensor.initialiser.startswith(ANY_SCALE) for tensor in one.drawn)
         is_head = one.layer.level == last and is_body_trained
-        lead = "the last layer looks untrained: " if is_head else ""
+        lead = f"the last layer {LOOKS_UNTRAINED}: " if is_head else ""
         sign = one.sign or (_sign_of_head(one) if is_head else "")
         if sign:
             found.append(Untrained(one.layer.name, one.count, f"{lead}weights as drawn by {names}; {sign}"))
@@ -158,7 +164,7 @@ class _Judged:
 
     @property
     def has_moved(self) -> bool:
-        """Whether it is too small for distributions of any scale, agrees with no usual initialiser, and has biases."""
+        """Whether it is small (see `ENOUGH`), agrees with no usual initialiser, and has biases that have moved."""
         return FEWEST <= self.fewest < ENOUGH and not self.is_drawn and _have_biases_moved(self.tensors)
 
     @property
@@ -189,9 +195,8 @@ def _sign_of_head(head: _Judged) -> str:
     if head.sign is not None:
         return head.sign
     biases = [tensor for tensor in head.tensors if tensor.role in _BIASES]
-    is_of_torch = all(
-        tensor.initialiser == OF_TORCH for tensor in head.drawn
-    )  # trained heads agree with others by chance
+    # trained heads of this size agree with other initialisers by chance
+    is_of_torch = all(tensor.initialiser == OF_TORCH for tensor in head.drawn)
     if head.count < FEWEST_AT_EDGE_OF_HEAD or not is_of_torch:
         return ""
     if not all(_is_drawn_like(bias, head.drawn[-1]) for bias in biases):
