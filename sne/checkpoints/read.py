@@ -39,8 +39,8 @@ def read_network(
     Args:
         source: A checkpoint file in any of the `sne.checkpoints.formats.FORMATS`, a folder with one checkpoint or its
             shards, a `*.index.json`, a state dict (wrapped or not), or a module.
-        name: Name of the network; by default the path as it was given, also if it is a folder of which one file is
-            read, or the class of the module.
+        name: Name of the network; by default the path as given (for a folder, the folder and not the file in it), or
+            the class of the module.
         select: Name of the network to read where the source holds several: the keys that lead to its state dict, such
             as "model_ema" or "0", or a prefix of its tensors' names, such as "teacher". By default the main network is
             read, and a note states which one that is.

@@ -51,7 +51,7 @@ EXAMPLES = {
     study: "sne study cross-dataset --scale ci --out cross-dataset",
 }
 """The commands, and the example at the end of their help."""
-NOTES = {evaluate: COLUMNS}
+TEXT_BEFORE_EXAMPLE = {evaluate: COLUMNS}
 """Text between the options and the example."""
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -66,7 +66,7 @@ app = typer.Typer(
 )
 for command, example in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
-    epilog = f"{NOTES.get(command, '')}\n\b\nExample: {example}"
+    epilog = f"{TEXT_BEFORE_EXAMPLE.get(command, '')}\n\b\nExample: {example}"
     app.command(cls=Command, no_args_is_help=command is not study, epilog=epilog)(knows_its_options(command))
 app.add_typer(zoo, name="zoo")
 

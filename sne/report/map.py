@@ -108,13 +108,13 @@ def write_map(
         found = _seek_edges(sources, data, errors, choose_executor, on_progress)
     drawing = draw(data, layout=layout, seed=seed, edges=found, say=say)
     if out is not None:
-        write_atomically(out, map_page(drawing, title=title or title_of(sources, len(data)), colour=colour))
+        write_atomically(out, map_page(drawing, title=title or title_of_map(sources, len(data)), colour=colour))
     if static is not None:
         write_static_map(drawing, static, title=title, colour=colour)
     return drawing
 
 
-def title_of(sources: Sequence[str], num_networks: int) -> str:
+def title_of_map(sources: Sequence[str], num_networks: int) -> str:
     """Names what a map shows: its sources, or where there are many of them, the folder of these.
 
     Args:
@@ -122,12 +122,12 @@ def title_of(sources: Sequence[str], num_networks: int) -> str:
         num_networks: Number of networks on the map.
 
     Example:
-        >>> title_of(["runs/a.pt", "runs/b.pt"], 2)
+        >>> title_of_map(["runs/a.pt", "runs/b.pt"], 2)
         'a.pt, b.pt'
-        >>> title_of([f"runs/{number}.pt" for number in range(12)], 12)
-        '12 networks of folder runs'
-        >>> title_of([f"{number}/last.pt" for number in range(12)], 12)
-        '12 networks of 12 folders'
+        >>> title_of_map([f"runs/{number}.pt" for number in range(12)], 12)
+        '12 networks in folder runs'
+        >>> title_of_map([f"{number}/last.pt" for number in range(12)], 12)
+        '12 networks in 12 folders'
     """
     if len(sources) <= MOST_NAMED:
         return ", ".join(Path(source).name or source for source in sources)
@@ -135,7 +135,7 @@ def title_of(sources: Sequence[str], num_networks: int) -> str:
     where = (
         f"folder {Path(folders.pop()).resolve().name or '/'}" if len(folders) == 1 else counted(len(folders), "folder")
     )
-    return f"{counted(num_networks, 'network')} of {where}"
+    return f"{counted(num_networks, 'network')} in {where}"
 
 
 def draw(

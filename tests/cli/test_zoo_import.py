@@ -158,3 +158,9 @@ def test_mistakes_are_one_line(sne_zoo, zoo: Path, tmp_path: Path, words, messag
 def test_help_ends_with_an_example(sne_zoo, command: str):
     text = sne_zoo(command, "--help").out
     assert f"sne zoo {command}" in text.strip().splitlines()[-1]
+
+
+def test_help_of_import_shows_a_csv_line_by_line(sne_zoo):
+    lines = [line.strip() for line in sne_zoo("import", "--help").out.splitlines()]
+    start = lines.index("path,run,step,test_accuracy,config.learning_rate")
+    assert lines[start - 1] == "A CSV for the format folder:" and lines[start + 1] == "a/100.pt,a,100,0.91,0.001"

@@ -9,7 +9,7 @@ from report.map_cases import islands
 
 from sne.errors import ReportError
 from sne.report import write_map
-from sne.report.map import read_edges, title_of
+from sne.report.map import read_edges, title_of_map
 from sne.report.map_data import MapData
 
 
@@ -45,8 +45,8 @@ def test_many_files_are_named_by_their_folder(tmp_path):
         torch.save(perceptron(number).state_dict(), tmp_path / "runs" / f"{number}.pt")
     sources = [str(path) for path in sorted((tmp_path / "runs").iterdir())]
     write_map(sources, tmp_path / "map.html", layout="pca", lineage=False)
-    assert "<h1>4 networks of folder runs</h1>" in (tmp_path / "map.html").read_text(encoding="utf-8")
-    assert title_of(sources[:2], 2) == "0.pt, 1.pt"
+    assert "<h1>4 networks in folder runs</h1>" in (tmp_path / "map.html").read_text(encoding="utf-8")
+    assert title_of_map(sources[:2], 2) == "0.pt, 1.pt"
 
 
 def test_lineage_of_few_checkpoints_is_sought(tmp_path):

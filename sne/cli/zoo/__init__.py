@@ -5,7 +5,7 @@ import typer
 from sne.cli.options import Command, knows_its_options
 from sne.cli.zoo.append import append
 from sne.cli.zoo.export import export
-from sne.cli.zoo.import_ import TABLE, import_
+from sne.cli.zoo.import_ import EXAMPLE_CSV, import_
 from sne.cli.zoo.info import info
 from sne.cli.zoo.make import make
 from sne.cli.zoo.merge import merge
@@ -24,11 +24,11 @@ EXAMPLES = {
 }
 """The subcommands, and the example at the end of their help."""
 
-NOTES = {import_: TABLE}
+TEXT_BEFORE_EXAMPLE = {import_: EXAMPLE_CSV}
 """Text between the options and the example."""
 
 app = typer.Typer(no_args_is_help=True, help="Make, import, export and inspect zoos of trained networks.")
 for name, (command, example) in EXAMPLES.items():
     # \b keeps click from breaking the line, so that it can be copied
-    epilog = f"{NOTES.get(command, '')}\n\b\nExample: {example}"
+    epilog = f"{TEXT_BEFORE_EXAMPLE.get(command, '')}\n\b\nExample: {example}"
     app.command(name, cls=Command, no_args_is_help=True, epilog=epilog)(knows_its_options(command))

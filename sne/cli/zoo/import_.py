@@ -60,14 +60,14 @@ SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave out checkpoints that cannot be read, instead of stopping.")
 ]
 Storage = Annotated[str, typer.Option(metavar="TYPE", help="Type of the stored weights: float32, float16 or bfloat16.")]
-TABLE = """\b
+EXAMPLE_CSV = """\b
 A CSV for the format folder:
   path,run,step,test_accuracy,config.learning_rate
   a/100.pt,a,100,0.91,0.001
   a/200.pt,a,200,0.94,0.001
   b/200.pt,b,200,0.87,0.01
 """
-"""Example of a table, for the end of the command's help."""
+"""Example of a CSV, for the end of the command's help."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as one JSON line.")]
 
