@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sne.provenance.lattice import lies_on_levels, significant_digits
-
 LEAST_DISTINCT = 12
 """Least number of different values of weights that look random, and of entries of a line that is searched for waves."""
 
@@ -26,8 +24,8 @@ LEAST_KERNEL = 5
 MOST_BETWEEN = 0.03
 """Largest share of the energy of kernels with waves that does not follow from the eight entries around each entry."""
 
-MOST_VALUES = 0.4
-"""Largest number of different magnitudes of a table with symmetries, as a share of those that chance would give."""
+LEAST_MIRRORED = 0.9
+"""Least share of the entries of a table that are those of its mirror image."""
 
 FINEST = 16
 """Magnitudes are the same if they are equal to so many binary digits of the largest one: sines of large angles are no
@@ -87,7 +85,7 @@ def is_table(values: Float[Tensor, "rows columns"], kernel: Sequence[int] = ()) 
     """Whether a sample needs few numbers to be described.
 
     That is so if it has few different values, if it is a table of waves or ramps along its axes or those of kernels, if
-    it has a band beside which it is zero, or if most magnitudes occur several times, as in tables with symmetries.
+    it has a band beside which it is zero, or if it is its own mirror image, but for signs.
 
     Args:
         values: The sample.
@@ -102,7 +100,7 @@ def is_table(values: Float[Tensor, "rows columns"], kernel: Sequence[int] = ()) 
     least = min(LEAST_DISTINCT, values.numel() // 2)
     if len(nonzero[:FIRST_ENTRIES].unique()) < least and len(nonzero.unique()) < least:
         return True
-    return has_common_waves(values, values, kernel) or _is_band(values != 0) or _repeats_magnitudes(values)
+    return has_common_waves(values, values, kernel) or _is_band(values != 0) or _is_mirrored(values)
 
 
 def has_common_waves(
@@ -189,35 +187,16 @@ def _with_surroundings(
     return moved(0, 0), torch.stack(around, 2)
 
 
-def _repeats_magnitudes(values: Float[Tensor, "rows columns"]) -> bool:
-    """Whether most magnitudes occur several times, and neither the type of numbers nor equal lines are the reason.
-
-    Rows and columns that occur twice count once: copies of random values are random.
-    """
-    if not _has_few_magnitudes(values):
-        return False
-    values = values.unique(dim=0).unique(dim=1)
-    return _has_few_magnitudes(values) and not lies_on_levels(values)
-
-
-def _has_few_magnitudes(values: Float[Tensor, "rows columns"]) -> bool:
-    """Whether a sample has far fewer different magnitudes than independent values of its type would have.
-
-    Between one power of two and the next, a type of numbers has a fixed number of places, on which values fall.
-    """
-    sizes = values.nan_to_num(0.0, 0.0, 0.0).abs().double().flatten()
-    sizes = sizes[sizes > 0]
-    if len(sizes) < 2 * LEAST_DISTINCT:
-        return False
-    digits = significant_digits(sizes)
-    places = (sizes / sizes.max() * 2**FINEST).round()
-    places = places[places > 0]
-    octaves = torch.frexp(places).exponent
-    expected = 0.0
-    for octave in octaves.unique().tolist():
-        slots = 2.0 ** (min(octave, digits) - 1)
-        expected += slots * -torch.tensor(-float((octaves == octave).sum()) / slots).expm1().item()
-    return len(places.unique()) <= MOST_VALUES * expected
+def _is_mirrored(values: Float[Tensor, "rows columns"]) -> bool:
+    """Whether most rows, or columns, are their own mirror image or its negative, as in tables of cosines."""
+    values = values.nan_to_num(0.0, 0.0, 0.0)
+    step = float(values.abs().max()) * 2.0**-FINEST
+    for lines in (values, values.T):
+        image = lines.flip(1)
+        shares = torch.stack([((lines - sign * image).abs() <= step).double().mean(1) for sign in (1, -1)])
+        if lines.shape[1] >= LEAST_DISTINCT and float(shares.amax(0).mean()) > LEAST_MIRRORED:
+            return True
+    return False
 
 
 def _is_band(filled: Bool[Tensor, "rows columns"]) -> bool:

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.special import pdtr
 from torch import Tensor
 
 from sne.provenance.alignment import align_signs, move_units
@@ -31,8 +33,11 @@ MOST_ROWS = 256
 CHANCE = 3.0
 """Correlations up to so many standard deviations of independent values are taken for chance."""
 
-MOST_BY_CHANCE = 1.5
-"""Near misses of all groups up to so many standard deviations above their mean are taken for chance."""
+EQUAL = 1e-6
+"""Units are equal if sums of their similarities differ by at most this share of the range of all units."""
+
+CHANCE_OF_FEWER = 0.99
+"""Near misses of all groups count if random permutations have fewer with at least this probability."""
 
 LEFT_OVER = 0.125
 """Share of the near misses that counts at least, once what one side foretells is removed."""
@@ -78,10 +83,17 @@ class Side:
 
 @dataclass(frozen=True)
 class _Matched:
-    """A matching of units, and some rows of the similarities behind it."""
+    """A matching of units, and some rows of the similarities behind it.
+
+    Args:
+        match: The unit of the second network for each unit of the first one.
+        rows: Similarities of some units of the first network (`_some_rows`) to all of the second one.
+        single: Whether no other unit is equal, of these units of the first network and of all of the second one.
+    """
 
     match: Int[Tensor, " units"]
     rows: Float[Tensor, "rows units"]
+    single: tuple[Bool[Tensor, " rows"], Bool[Tensor, " units"]]
 
 
 def agreements_in_any_order(
@@ -126,7 +138,7 @@ def agreements_in_any_order(
     for name, side, _ in sides("reading", foretold):
         similar, matrices = incoming.pop(name)
         left = _without_foretold(_own_similarity(side.blocks(matrices)), similar, forward[name].match, side)
-        corrected = _agreement(name, forward[name], _Matched(side.match(left), left[_some_rows(len(left))]))
+        corrected = _agreement(name, forward[name], _with_rows(side.match(left), left))
         found[name] = Agreement(
             name,
             corrected.units,
@@ -139,7 +151,7 @@ def agreements_in_any_order(
 def _beyond_chance(agreements: Collection[Agreement]) -> Iterator[Agreement]:
     """Expects one agreement each, as in random permutations, unless near misses are more than chance explains."""
     total = sum(agreement.expected for agreement in agreements)
-    is_chance = total <= len(agreements) + MOST_BY_CHANCE * len(agreements) ** 0.5
+    is_chance = float(pdtr(ceil(total) - 1, len(agreements))) < CHANCE_OF_FEWER  # of a Poisson distribution
     for agreement in agreements:
         yield replace(agreement, expected=1.0 if is_chance else max(1.0, agreement.expected))
 
@@ -180,8 +192,27 @@ def _own_similarity(blocks: Sequence[Block]) -> Float[Tensor, "units units"]:
 
 def _matched(side: Side, blocks: Sequence[Block]) -> _Matched:
     similar = _own_similarity(blocks)
-    size = len(similar)
-    return _Matched(side.match(similar), similar[_some_rows(size)].clone())
+    return _with_rows(side.match(similar), similar)
+
+
+def _with_rows(match: Int[Tensor, " units"], similar: Float[Tensor, "units units"]) -> _Matched:
+    rows = _some_rows(len(similar))
+    return _Matched(match, similar[rows].clone(), (_is_single(similar)[rows], _is_single(similar.T)))
+
+
+def _is_single(similar: Float[Tensor, "units others"]) -> Bool[Tensor, " units"]:
+    """Whether the similarities of a unit to the others differ from those of all units of its own network.
+
+    Dead and repeated units are equal to each other: they are as similar to one unit as to another, whatever was
+    learned.
+    """
+    weights = torch.randn(similar.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sums, order = (similar.double() @ weights).sort()
+    is_near = sums.diff() <= EQUAL * (sums[-1] - sums[0])
+    single = torch.ones(len(similar), dtype=torch.bool)
+    single[order[:-1][is_near]] = False
+    single[order[1:][is_near]] = False
+    return single
 
 
 def _some_rows(size: int) -> Int[Tensor, " rows"]:
@@ -191,9 +222,12 @@ def _some_rows(size: int) -> Int[Tensor, " rows"]:
 
 
 def _apart_rows(one: _Matched, other: _Matched) -> Bool[Tensor, "rows units"]:
-    """Returns which units of one network, of some, and of the other neither matching joins."""
+    """Returns which units of one network, of some, and of the other neither matching joins, apart from equal ones."""
     rows = _some_rows(len(one.match))
-    return _apart(len(rows), len(one.match), one.match[rows], other.match[rows])
+    apart = _apart(len(rows), len(one.match), one.match[rows], other.match[rows])
+    for matched in (one, other):
+        apart &= matched.single[0][:, None] & matched.single[1]
+    return apart
 
 
 def _is_foretold(one: _Matched, other: _Matched) -> bool:

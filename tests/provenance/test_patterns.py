@@ -158,7 +158,6 @@ def gabor(size: int, phase: float) -> Tensor:
 
 
 BANKS = {
-    "cosines of 3 x 3": waves_of_planes(3),
     "cosines of 4 x 4": waves_of_planes(4),
     "cosines of 8 x 8": waves_of_planes(8),
     "cosines of three channels": waves_of_planes(8).expand(-1, 3, -1, -1),

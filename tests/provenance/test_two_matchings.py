@@ -9,7 +9,7 @@ from sne import read_network
 from sne.provenance import two_matchings
 from sne.provenance.fixed_points import Agreement
 from sne.provenance.independence import judge_independence
-from sne.provenance.two_matchings import _agreement, _beyond_chance, _Matched, agreements_in_any_order
+from sne.provenance.two_matchings import _agreement, _beyond_chance, _with_rows, agreements_in_any_order
 from sne.provenance.units import Units, _without
 from sne.symmetry import apply, sample, symmetry_of
 
@@ -71,11 +71,11 @@ def test_what_incoming_weights_foretell_is_removed(monkeypatch):
 def test_near_misses_are_what_agreement_is_measured_against():
     """Six pairs that are not joined are the nearest by both sides; of random groups, about one pair is."""
     similar = torch.eye(6) + 0.5 * torch.eye(6).roll(1, 1)
-    side = _Matched(torch.arange(6), similar)
+    side = _with_rows(torch.arange(6), similar)
     assert _agreement("a", side, side) == Agreement("a", 6, 6, 6.0)
     draw = torch.Generator().manual_seed(0)
     found = [
-        _agreement("a", _Matched(torch.randperm(48, generator=draw), one), _Matched(torch.arange(48), other))
+        _agreement("a", _with_rows(torch.randperm(48, generator=draw), one), _with_rows(torch.arange(48), other))
         for one, other in torch.rand(100, 2, 48, 48, generator=draw)
     ]
     assert sum(agreement.expected for agreement in found) / len(found) == pytest.approx(1, abs=0.4)
@@ -95,3 +95,18 @@ def test_what_one_side_foretells_is_removed_from_the_other():
     torch.testing.assert_close((left * (other - other.mean(0))).sum(1), torch.zeros(20), atol=1e-5, rtol=0)
     torch.testing.assert_close((left * (third - third.mean(0))).sum(1), torch.zeros(20), atol=1e-5, rtol=0)
     assert _without(values, []) is values
+
+
+@pytest.mark.parametrize("kind", ["dead", "repeated"])
+def test_equal_units_hide_no_permuted_copy(kind):
+    torch.manual_seed(0)
+    incoming, outgoing = torch.randn(100, 40), torch.randn(10, 100)
+    if kind == "dead":
+        incoming[:20], outgoing[:, :20] = 0, 0
+    else:
+        incoming[50:], outgoing[:, 50:] = incoming[:50], outgoing[:, :50]
+    state = {"0.weight": incoming, "0.bias": incoming.sum(1), "2.weight": outgoing, "2.bias": torch.randn(10)}
+    units = units_of(state)
+    copy = apply(sample(units.symmetry, seed=1, kinds=("permutation",)), state)
+    p_value = judge_independence(state, copy, units).p_value
+    assert p_value is not None and p_value < 1e-20
