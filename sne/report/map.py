@@ -104,7 +104,7 @@ def write_map(
     if edges is not None:
         found = read_edges(edges, data)
     elif _is_quickly_compared(sources, data) if lineage is None else lineage:
-        say(f"seeking parents and children of {counted(len(data), 'network')}; a map without lineage needs none")
+        say(f"seeking parents and children of {counted(len(data), 'network')}, which takes long for many")
         found = _seek_edges(sources, data, errors, choose_executor, on_progress)
     drawing = draw(data, layout=layout, seed=seed, edges=found, say=say)
     if out is not None:

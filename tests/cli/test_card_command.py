@@ -35,8 +35,13 @@ def test_one_file_becomes_one_page(files):
     result = run(files / "a/m.pt", "--out", files / "new/card.html", "--no-influence")
     assert result.exit_code == 0, result.output
     page = (files / "new/card.html").read_text()
-    assert page.startswith("<!doctype html>") and "it was not asked for" in page
+    assert page.startswith("<!doctype html>") and "Predicted from the weights" in page
     assert result.stdout.startswith(f"{files / 'new/card.html'}: ") and len(result.stdout.splitlines()) == 1
+
+
+def test_influence_can_be_left_out(files):
+    result = run(files / "a/m.pt", "--no-influence", "--json")
+    assert json.loads(result.stdout)["unmeasured"] == "it was not asked for"
 
 
 def test_several_files_become_pages_of_a_folder(files):
