@@ -12,7 +12,8 @@ class Remedy:
 
     Args:
         name: Name of the argument.
-        value: Its value; True for an option without value, None if the user has to choose one.
+        value: Its value. True if commands have an option without a value for it; None if the user has to choose a
+            value.
         effect: What the argument does, as the verb of a sentence.
 
     Example:

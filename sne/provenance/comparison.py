@@ -297,7 +297,7 @@ def _judged(
 def _with_untrained_head(one: Network, other: Network, best: Standing) -> Standing:
     """Says which of two networks has a last layer that looks untrained, where a layer was made anew.
 
-    That tells no direction: such a network got a new head, or it is the start from which only the head was trained.
+    That tells no direction: the network may have a new head, or may be the one from which training of the head started.
     """
     if best.verdict.relation is not Relation.PARTIAL or not replaced_layers(best.found):
         return best

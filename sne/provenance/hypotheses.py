@@ -62,9 +62,10 @@ class Standing:
 
 
 def certain_hypothesis(one: Network, other: Network, counterpart: Counterpart) -> Hypothesis:
-    """Returns the symmetry that is certain: one that a source stores, or else the one that names and shapes imply.
+    """Returns the symmetry that is certain.
 
-    Names of either network may imply it, of which the other one lacks a layer or has other names.
+    A symmetry that one of the sources stores comes first, then the one that names and shapes imply. The names of both
+    networks are tried, since one of them may lack a layer or have names that imply nothing.
     """
     stored = one.source.symmetry if isinstance(one.source, KnowsSymmetry) else None
     if stored is None and isinstance(other.source, KnowsSymmetry) and other.source.symmetry is not None:

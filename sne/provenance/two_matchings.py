@@ -33,6 +33,9 @@ MOST_ROWS = 256
 CHANCE = 3.0
 """Correlations up to so many standard deviations of independent values are taken for chance."""
 
+PIECE = 256
+"""Number of units whose similarities are copied at a time."""
+
 EQUAL = 1e-6
 """Units are equal if sums of their similarities differ by at most this share of the range of all units."""
 
@@ -134,6 +137,7 @@ def agreements_in_any_order(
     backward = {name: _matched(side, blocks) for name, side, blocks in sides("reading", tested)}
     found = {name: _agreement(name, forward[name], backward[name]) for name in tested}
     foretold = [name for name in tested if _is_foretold(forward[name], backward[name])]
+    # once more for these alone: to keep the similarities of all groups takes too much memory
     incoming = {name: (_own_similarity(blocks), side.matrices()) for name, side, blocks in sides("feeding", foretold)}
     for name, side, _ in sides("reading", foretold):
         similar, matrices = incoming.pop(name)
@@ -207,7 +211,8 @@ def _is_single(similar: Float[Tensor, "units others"]) -> Bool[Tensor, " units"]
     learned.
     """
     weights = torch.randn(similar.shape[1], generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    sums, order = (similar.double() @ weights).sort()
+    pieces = [piece.double() @ weights for piece in similar.split(PIECE)]  # a copy of all takes too much memory
+    sums, order = torch.cat(pieces).sort()
     is_near = sums.diff() <= EQUAL * (sums[-1] - sums[0])
     single = torch.ones(len(similar), dtype=torch.bool)
     single[order[:-1][is_near]] = False

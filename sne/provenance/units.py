@@ -237,7 +237,7 @@ def _some(spans: Sequence[Span]) -> Sequence[Span]:
 def _entries(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: UnitGroup, span: Span
 ) -> tuple[Float[Tensor, "units features"], Float[Tensor, "units features"]] | None:
-    """Returns the entries of the units of two networks in one tensor, at one scale; None if a mask tells them apart."""
+    """Returns the entries of the units of two networks in one tensor, at one scale; None if both share a mask."""
     if group.has_channels:
         one, other = (_squares_of_channels(state, group.group, span) for state in (first, second))
     else:

@@ -174,7 +174,7 @@ def test_a_new_head_says_nothing_about_the_direction(state, rows):
 
 
 def test_a_last_layer_that_looks_untrained_is_named_without_a_direction(state):
-    """Its network got a new head, or is the start from which only the head was trained."""
+    """That network may have a new head, or may be the one from which training of the head started."""
     torch.manual_seed(7)
     columns = state["4.weight"].shape[1]
     trained = {**state, "4.bias": torch.randn(len(state["4.bias"]))}

@@ -75,8 +75,9 @@ def _find_table(source: Path) -> Path:
     if len(tables) != 1:
         if not tables:
             raise ZooError(
-                f"{source}: no CSV file; expected one with a row per checkpoint and the columns path (file, relative "
-                "to the CSV), run (training run), and what was measured, such as test_accuracy"
+                f"{source}: no CSV file found; a table is expected that has a row per checkpoint and the "
+                "columns path (file, relative to the CSV), run (training run), and what was measured, "
+                "such as test_accuracy"
             )
         found = ", ".join(path.name for path in tables)
         raise ZooError(f"{source}: expected one CSV file, found {found}; give the path of the file itself")

@@ -140,7 +140,9 @@ def test_which_table(folder: Path, tmp_path: Path):
     with pytest.raises(ZooError, match="no such folder"):
         import_zoo("folder", tmp_path / "nowhere", tmp_path / "zoo")
     (tmp_path / "bare").mkdir()
-    with pytest.raises(ZooError, match="no CSV file; expected one with a row per checkpoint and the columns path"):
+    with pytest.raises(
+        ZooError, match="no CSV file found; a table is expected that has a row per checkpoint and the columns path"
+    ):
         import_zoo("folder", tmp_path / "bare", tmp_path / "zoo")
     with pytest.raises(ZooError, match="'zip' is not known, expected one of folder, small-cnn-zoo"):
         import_zoo("zip", folder, tmp_path / "zoo")
