@@ -1,4 +1,4 @@
-"""Draws the picture of the README: predicted against measured test accuracy of the networks that `make demo` held out.
+"""Draws a picture of docs/predictions.md: predicted and measured test accuracy of networks that `make demo` held out.
 
 sne evaluate demo/predictor demo/zoo --split test --table --json > table.jsonl
 python examples/demo_picture.py table.jsonl docs/images/demo.png
