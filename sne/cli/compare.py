@@ -91,7 +91,7 @@ def _summary(found: "Comparison") -> dict[str, str]:
         "alignment": ", ".join(found.aligned),
         "assumed": found.assumed,
     }
-    resized = [f"{pair.first.name}: {pair.resized}" for pair in found.matching.pairs if pair.resized]
+    resized = [f"{pair.first.name}: {pair.size_difference}" for pair in found.matching.pairs if pair.size_difference]
     lines["resized"] = "; ".join(resized[:3]) + (f"; and {len(resized) - 3} more" if len(resized) > 3 else "")
     for name, places in (("only first", found.matching.only_first), ("only second", found.matching.only_second)):
         names = ", ".join(place.name for place in places[:3])

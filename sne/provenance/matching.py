@@ -47,8 +47,8 @@ class Pair:
         return self.first.shape == self.second.shape
 
     @property
-    def resized(self) -> str:
-        """Which axis has another size, in words; empty if both have the same size."""
+    def size_difference(self) -> str:
+        """The axes of different sizes, with both sizes, in words; empty if both have the same size."""
         axes = zip(("row", "column", "kernel position"), self.first.shape, self.second.shape, strict=True)
         sizes = [
             f"{counted(one, noun)} in the first, {other:,} in the second" for noun, one, other in axes if one != other

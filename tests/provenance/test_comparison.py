@@ -192,7 +192,7 @@ def test_additional_rows_are_counted(state):
     found = compare(state, grown)
     assert (found.relation, found.direction) == (Relation.PARTIAL, None)
     assert found.why == "what both networks have is equal, but the sizes of 4.weight, 4.bias differ"
-    resized = {pair.first.name: pair.resized for pair in found.matching.pairs if pair.resized}
+    resized = {pair.first.name: pair.size_difference for pair in found.matching.pairs if pair.size_difference}
     assert resized["4.weight"] == f"{rows} rows in the first, {rows + 7} in the second"
     assert [one["second"] for one in found.to_json()["resized"]] == [[rows + 7, columns, 1], [rows + 7, 1, 1]]
 
