@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from sne.provenance.forest import Edge
     from sne.provenance.lineage import Lineage
 
-UNDIRECTED = ("identical", "same function")
-"""Relations of copies, whose direction has no meaning."""
-
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 """Characters that XML cannot hold."""
 
@@ -63,7 +60,8 @@ def lineage(
 
     Networks with similar fingerprints are compared, as sne compare does, and each network gets the likeliest parent
     among its relatives, or none. Each line of a tree names a network, how it was made, and in brackets the confidence
-    of the direction where it does not follow from the values. Directions of fine-tunes are guesses: a root may be a
+    of the direction where it does not follow from the values: 0.50 for equal networks, of which either may be the
+    original. Directions of fine-tunes are guesses: a root may be a
     descendant of its first child. Of networks that were trained equally far from the same weights, none is the parent;
     one is shown as "same initialisation as" another one. Networks without relatives are named at the end, or the first
     of many.
@@ -163,8 +161,7 @@ def _how(edge: "Edge", names: dict[str, str]) -> str:
     if edge.merged_with is not None:
         other, weight = edge.merged_with
         return f"{text} of {1 - weight:.0%} this and {weight:.0%} {names[other]}"
-    has_direction = edge.relation.value not in UNDIRECTED
-    return f"{text} ({edge.confidence:.2f})" if has_direction and edge.confidence < 1 else text
+    return f"{text} ({edge.confidence:.2f})" if edge.confidence < 1 else text
 
 
 def short_names(paths: tuple[str, ...]) -> dict[str, str]:

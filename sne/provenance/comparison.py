@@ -18,7 +18,7 @@ from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.kept_units import KeptUnits, kept_units
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
-from sne.provenance.relation import LEAST_SHARE, Relation, Test, Verdict, name_relation, replaced_layers
+from sne.provenance.relation import LEAST_SHARE, Relation, Test, Verdict, lone_constant, name_relation, replaced_layers
 from sne.provenance.states import Counterpart, StoredState, renamed
 from sne.provenance.units import Units
 from sne.provenance.unmerged import find_adapter, how_it_fits
@@ -85,7 +85,9 @@ class Comparison:
     @property
     def is_exact(self) -> bool:
         """Whether the values of one network follow from those of the other, by an operation without training."""
-        if self.relation in (Relation.PRECISION, Relation.PRUNED):
+        if self.relation is Relation.PRUNED:
+            return not any(layer.change in (Change.OTHER, Change.LINES) for layer in self.layers)
+        if self.relation is Relation.PRECISION:
             return self.confidence == 1
         return self.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.LOW_RANK, Relation.MERGE)
 
@@ -247,11 +249,11 @@ def _test(one: Network, states: tuple[StoredState, Counterpart], certain: Hypoth
         assumed = Units(found, one, states[1]) if found.groups != symmetry.groups else None
     units = Units(symmetry, one, states[1])
     independence = judge_independence(*states, units, assumed=assumed, is_in_any_order=is_small)
-    return Test(independence.p_value, least_p_value(independence))
+    return Test(independence.p_value, least_p_value(independence), independence.stored_p_value)
 
 
 def _without_patterns(one: Network, tested: _Tested, found: Sequence[Evidence]) -> _Tested:
-    """Repeats the test without units that a common pattern sets apart, whose order has a meaning.
+    """Repeats the test without units that a common pattern or constant sets apart, whose order has a meaning.
 
     A diagonal on an axis pair of the same units, as in recurrent layers, tells none of them apart.
     """
@@ -268,7 +270,8 @@ def _without_patterns(one: Network, tested: _Tested, found: Sequence[Evidence]) 
             return not evidence.pattern
         return bool(axes[part.out_axis] & axes[part.in_axis])
 
-    apart = {evidence.pair.first.part.tensor for evidence in found if not is_exchangeable(evidence)}
+    left = [evidence for evidence in found if not is_exchangeable(evidence)]
+    apart = {evidence.pair.first.part.tensor for evidence in (*left, *lone_constant(found))}
     if not apart & groups.keys():
         return tested
     tensors = [name for name in tested.states[1] if name not in apart]

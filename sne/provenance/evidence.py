@@ -38,7 +38,8 @@ LEAST_NEAR = 0.5
 """Least cosine of a tensor and its quantised version; levels are sought only above."""
 
 LEAST_PRUNED = 0.05
-"""Least share of entries that are zero in one network alone for the change to count as pruning."""
+"""Least share of entries that are zero in one network alone for the change to count as pruning, if these are in few
+rows or columns."""
 
 LEAST_LEFT = 0.005
 """Least share of entries that pruning leaves; a tensor that is zero was reset."""
@@ -88,7 +89,8 @@ class Evidence:
         kept: Share of equal entries among those that are not zero in either tensor.
         change: Kind of the change.
         child: 1 if the second tensor was made from the first one by this change, -1 if the first one was made from the
-            second one, 0 if that is not known or both were made from a third one.
+            second one, 0 if that is not known or both were made from a third one, as where each has zeros that the
+            other lacks.
         detail: Type of numbers ("float16", "int8", "nf4"), rank of the change ("rank 4"), or the rows or columns that
             changed, as they are stored ("row 7").
         rank: Number of singular values that hold 99% of the change's energy; 0 if there is no change, or no matrix.
@@ -97,8 +99,8 @@ class Evidence:
         own_cosine: The cosine without what all entries of a row or a column have in common, and with large entries
             clipped; about 0 for independent tensors near the same constant or identity.
         pattern: What tells units apart before any training, in both tensors: "table" if they are the same table or near
-            the same one, "diagonal" if a diagonal stands out, "peaks" if other entries of one size stand out at the
-            same places; empty otherwise.
+            the same one, or equal and smooth, "diagonal" if a diagonal stands out, "peaks" if other entries of one size
+            stand out at the same places; empty otherwise.
         retained: How much of the first tensor's largest singular directions is in the second one, and the reverse; 1
             where they are there in full. What a parent has learned is in its child, while twins that only start alike
             learn different things.
@@ -251,7 +253,7 @@ def _evidence(pair: Pair, sums: EntrySums, corners: _Corners, lines: _Lines, cha
     random = [not (is_one or is_smooth(values)) for is_one, values in zip(tables, some, strict=True)]
     found["looks_random"] = (random[0], random[-1])
     found["moved"] = (_moved(pair, corners[0]), _moved(pair, corners[1]))
-    is_common = all(tables) or (not is_equal and has_common_waves(*corners, kernel))
+    is_common = not random[0] if is_equal else all(tables) or has_common_waves(*corners, kernel)
     found["pattern"] = _pattern(pair, some, is_table=is_common and found["cosine"] >= LEAST_COMMON)
     if is_equal:
         return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0), own_cosine=1.0)
@@ -297,9 +299,10 @@ def _kind(sums: EntrySums, corners: _Corners | None, lines: _Lines, changed: str
             if (name, child) in sums.casts:
                 return {"change": Change.ROUNDED, "child": child, "detail": name}
     shares = [count / sums.entries for count in sums.pruned]
-    is_pruned = sums.kept == sums.both > LEAST_LEFT * sums.entries and min(shares) == 0
-    if is_pruned and max(shares) >= LEAST_PRUNED:
-        return {"change": Change.PRUNED, "child": 1 if shares[0] > 0 else -1, "detail": f"{max(shares):.0%} of entries"}
+    is_pruned = sums.kept == sums.both > LEAST_LEFT * sums.entries
+    if is_pruned and (max(shares) >= LEAST_PRUNED or (max(shares) > 0 and not changed)):
+        child = 0 if min(shares) > 0 else 1 if shares[0] > 0 else -1
+        return {"change": Change.PRUNED, "child": child, "detail": f"{sum(shares):.0%} of entries"}
     is_near = sums.products[2] > LEAST_NEAR * (sums.products[0] * sums.products[1]) ** 0.5
     for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True) if is_near else ():
         if (levels := find_levels(parent, made)) is not None:

@@ -10,7 +10,7 @@ from sne.provenance.fixed_points import Agreement, fixed_points_p_value
 from sne.provenance.places import spaced
 from sne.provenance.states import at_canonical_point
 from sne.provenance.two_matchings import agreements_in_any_order
-from sne.provenance.units import Block, Units, best_match, features, similarity
+from sne.provenance.units import Block, Units, best_match, features, hides_matrices, similarity
 from sne.symmetry.canonical import CANONICAL_KINDS
 from sne.symmetry.symmetry import Span, Symmetry
 
@@ -58,6 +58,11 @@ class Independence:
     others: tuple[tuple[Agreement, ...], ...] = ()
     num_tests: int = 2
 
+    @property
+    def stored_p_value(self) -> float:
+        """The p-value of the test in stored order alone, times the number of tests."""
+        return min(1.0, self.num_tests * fixed_points_p_value(self.stored))
+
 
 def judge_independence(
     first: Mapping[str, Tensor],
@@ -76,7 +81,7 @@ def judge_independence(
     matching is therefore a uniform permutation, whatever the networks have learned, and given the orders of the layers
     before, so that the layers are independent, too. The number of units that are matched with the unit of the same
     place is distributed as the fixed points of random permutations. This p-value is exact for every architecture of
-    known symmetry.
+    known symmetry. Units that only masked matrices describe, whose zeros both networks share, are left out.
 
     **In any order.** Copies may have permuted units. They are matched twice: by incoming weights, going forward from
     the inputs, and by outgoing weights, going back from the outputs. The two matchings use different weights. Units of
@@ -161,11 +166,12 @@ def _in_stored_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
 ) -> Iterator[Agreement]:
     for number, (group, spans) in enumerate(units.in_order("both")):
+        described = features(first, second, group, spans)
+        is_narrow = sum(block.first.shape[1] for block in described) <= len(spans)  # vectors alone, one entry each
+        if is_narrow and hides_matrices(first, second, group, spans):
+            continue
         places = spaced(group.size, MOST_IN_ORDER)
-        blocks = [
-            Block(block.first[places], block.second[places], can_flip=False)
-            for block in features(first, second, group, spans)
-        ]
+        blocks = [Block(block.first[places], block.second[places], can_flip=False) for block in described]
         found = best_match(similarity(blocks), seed + number)
         yield Agreement(group.group.name, len(places), int((found == torch.arange(len(places))).sum()))
 

@@ -264,22 +264,24 @@ def _peaks(values: Float[Tensor, "rows columns"]) -> Bool[Tensor, "rows columns"
 def own_cosine(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows columns"]) -> float:
     """Returns the cosine of two matrices without what all entries of a row or a column have in common.
 
-    Large entries are clipped, so that a diagonal counts little. Independent matrices that lie near the same constant or
-    identity have a cosine near 1, and an own cosine near 0.
+    Large entries are clipped, so that a diagonal counts little, and entries that are zero in both do not count.
+    Independent matrices that lie near the same constant or identity have a cosine near 1, and an own cosine near 0.
 
     Example:
         >>> noise = 0.01 * torch.randn(2, 32, 32)
         >>> all(abs(own_cosine(near + noise[0], near + noise[1])) < 0.5 for near in (torch.eye(32), torch.ones(32, 32)))
         True
     """
-    own = [_own(values) for values in (one, other)]
+    is_filled = (one != 0) | (other != 0)
+    own = [_own(values, is_filled) for values in (one, other)]
     norms = float(own[0].norm() * own[1].norm())
     return float((own[0] * own[1]).sum()) / norms if norms > 0 else 0.0
 
 
-def _own(values: Float[Tensor, "rows columns"]) -> Float[Tensor, "rows columns"]:
+def _own(values: Float[Tensor, "rows columns"], is_filled: Bool[Tensor, "rows columns"]) -> Tensor:
     values = values.nan_to_num(0.0, 0.0, 0.0).double()
-    values = values - values.median()
+    middle = values[is_filled].median() if bool(is_filled.any()) else 0.0
+    values = torch.where(is_filled, values - middle, 0.0)  # zeros of a mask that both share say nothing
     sizes = values.abs()
     most = MOST_MEDIANS * float(sizes[sizes > 0].median()) if bool((sizes > 0).any()) else 0.0
     values = values.clamp(-most, most)  # first: a diagonal moves the means of its rows and columns

@@ -7,7 +7,7 @@ from enum import StrEnum
 from sne.errors import counted
 from sne.provenance.blocks import Removed
 from sne.provenance.direction import direction_of_training
-from sne.provenance.evidence import Change, Evidence, mean_cosine, mean_retained
+from sne.provenance.evidence import LEAST_PRUNED, Change, Evidence, mean_cosine, mean_retained
 
 SIGNIFICANT = 1e-6
 """Networks with a smaller p-value are related."""
@@ -39,8 +39,22 @@ LEAST_SHARE = 0.5
 LEAST_ZEROS = 0.1
 """Least share of entries that are zero in one network alone for it to be called pruned where the others differ."""
 
+MOST_OWN = 0.1
+"""Largest share of the zeros of a parent that its child lacks, of those that two independent choices of zeros differ
+in, and of the zeros that the child has alone."""
+
 ZEROS_CONFIDENCE = 0.9
-"""Confidence that the network with many zeros or fewer blocks is the child where the other entries differ, too."""
+"""Confidence that the network with more zeros or fewer blocks is the child where the other entries differ, too, or
+where both have zeros, so that both may have been pruned from a third network."""
+
+OTHER_ORDER = (
+    ", the units agree in another order only, as in a copy whose units were permuted, and in networks that learned the "
+    "units of one teacher"
+)
+"""What agreement in another order than the stored one may mean."""
+
+OR_SIBLINGS = "the other network has many zeros, too: both may have been pruned from a third one"
+"""What else zeros may mean where both networks have many."""
 
 LEAST_KEPT = 0.3
 """Cosine of a matrix that changed beside equal ones, below which its layer was made anew."""
@@ -93,10 +107,12 @@ class Test:
     Args:
         p_value: Probability of such an agreement of units for independent networks; None if no units are known.
         least: Smallest p-value that networks with these units can have.
+        stored_p_value: The p-value of the units as they are stored; if it is not small, another order was needed.
     """
 
     p_value: float | None
     least: float
+    stored_p_value: float = 0.0
 
     @property
     def speaks_for(self) -> bool:
@@ -183,20 +199,35 @@ def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> V
         if confidence == 1 and _is_child_of_most(changed):
             return Verdict(Relation.PRECISION, child, 1.0, why)
         return Verdict(Relation.PRECISION, 0, 0.0, f"{why}; both may have been made from a third network")
-    if kinds <= {Change.PRUNED, Change.ROUNDED} and Change.PRUNED in kinds and confidence == 1:
-        share = sum(max(one.pruned) * one.entries for one in changed) / sum(one.entries for one in changed)
-        return Verdict(
-            Relation.PRUNED,
-            child,
-            1.0,
-            f"{share:.0%} of the entries of changed tensors were set to zero, the others are equal",
-        )
+    if kinds <= {Change.PRUNED, Change.ROUNDED} and Change.PRUNED in kinds:
+        is_known = confidence == 1 and all(one.child for one in changed if one.change is Change.PRUNED)
+        return _pruned(changed, child if is_known else 0)
     if Change.LOW_RANK in kinds and kinds <= {Change.LOW_RANK, Change.ROUNDED}:
         low = [one for one in changed if one.change is Change.LOW_RANK]
         child, confidence = _majority([one.child for one in low])
         ranks = sorted({one.detail for one in low})
         return Verdict(Relation.LOW_RANK, child, confidence, f"changes of {', '.join(ranks)} in {len(low)} matrices")
     return None
+
+
+def _pruned(changed: Sequence[Evidence], child: int) -> Verdict:
+    """Returns the verdict for networks that differ in zeros alone, but for rounding; no child if each has its own."""
+    second, first = _mean(changed, "pruned")
+    if not child:
+        why = f"of the entries of changed tensors, {first:.0%} are zero in the first network alone and {second:.0%} in "
+        why += "the second one, the others are equal: neither was made from the other by pruning"
+        return Verdict(Relation.PRUNED, 0, 0.0, why)
+    why = f"{max(first, second):.0%} of the entries of changed tensors were set to zero, the others are equal"
+    if _mean(changed, "zeros")[(child == -1)] < LEAST_PRUNED:
+        return Verdict(Relation.PRUNED, child, 1.0, why)
+    return Verdict(Relation.PRUNED, child, ZEROS_CONFIDENCE, f"{why}; {OR_SIBLINGS}")
+
+
+def _mean(found: Sequence[Evidence], kind: str) -> tuple[float, float]:
+    """Returns the means of two shares over all entries."""
+    total = max(1, sum(one.entries for one in found))
+    first, second = (sum(getattr(one, kind)[number] * one.entries for one in found) / total for number in (0, 1))
+    return first, second
 
 
 def _is_child_of_most(changed: Sequence[Evidence]) -> bool:
@@ -221,6 +252,8 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     equal = sum(_num_kept(one) for one in matrices if one.change in (Change.EQUAL, Change.LINES))
     share = equal / max(1, total)
     shown = f"mean cosine of the matrices {mean_cosine(found):.2f}"
+    if test.speaks_for and test.stored_p_value > SIGNIFICANT:
+        shown += OTHER_ORDER
     if test.speaks_against:
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}, and the units do not agree")
     if share >= LEAST_EQUAL_SHARE and equal >= LEAST_RANDOM:
@@ -234,14 +267,19 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         return Verdict(Relation.PARTIAL, *direction_of_training(kept), why)
     if not (test.speaks_for or _is_close(matrices, least)):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
-    if pruned := _pruned_one(matrices):
+    pruned = _pruned_one(matrices)
+    if pruned:
         why = "many entries of one network are zero, and the others differ"
+        if _mean(matrices, "zeros")[pruned == -1] >= LEAST_PRUNED:
+            why += f"; {OR_SIBLINGS}"
         return Verdict(Relation.PRUNED, pruned, ZEROS_CONFIDENCE, why)
     retained = max(mean_retained(found))
     if retained < LEAST_RETAINED:
         why = f"only {retained:.0%} of the learned directions of one network are in the other; {shown}"
         return Verdict(Relation.SAME_START, 0, 0.0, why)
     why = f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
+    if pruned is None:
+        return Verdict(Relation.FINE_TUNE, 0, 0.0, f"{why}; each network has many zeros that the other one lacks")
     return Verdict(Relation.FINE_TUNE, *direction_of_training(found), why)
 
 
@@ -256,6 +294,20 @@ def replaced_layers(found: Sequence[Evidence]) -> list[str]:
     """
     matrices = [one for one in found if one.change is Change.OTHER and one.is_random_matrix]
     return list(dict.fromkeys(one.pair.first.layer.name for one in matrices if abs(one.cosine) < LEAST_KEPT))
+
+
+def lone_constant(found: Sequence[Evidence]) -> list[Evidence]:
+    """Returns the matrix that is equal in both networks if it is the only one, and small beside the others.
+
+    It may be a constant of both, such as a bank of filters. Relatives are recognised by what else they share.
+
+    Args:
+        found: Evidence of every pair of tensors.
+    """
+    matrices = [one for one in found if one.is_random_matrix]
+    equal = [one for one in matrices if one.change is Change.EQUAL]
+    is_small = sum(one.entries for one in equal) < LEAST_EQUAL_SHARE * sum(one.entries for one in matrices)
+    return equal if len(equal) == 1 and is_small else []
 
 
 def _name_of_change(one: Evidence) -> str:
@@ -273,10 +325,17 @@ def _is_close(matrices: Sequence[Evidence], least: float) -> bool:
     return min(means) >= least
 
 
-def _pruned_one(matrices: Sequence[Evidence]) -> int:
-    """Returns 1 if the second network has many zeros that the first one has not, -1 if the first one has, or else 0."""
-    total = sum(one.entries for one in matrices)
-    shares = [sum(one.pruned[number] * one.entries for one in matrices) / max(1, total) for number in (0, 1)]
-    if max(shares) < LEAST_ZEROS or min(shares) > 0.1 * max(shares):
+def _pruned_one(matrices: Sequence[Evidence]) -> int | None:
+    """Returns 1 if the second network has many zeros that the first one has not, -1 if the first one has, or else 0.
+
+    None says that each of them has many zeros that the other one lacks.
+    """
+    alone, zeros = _mean(matrices, "pruned"), _mean(matrices, "zeros")[::-1]  # both of the second network first
+    if max(alone) < LEAST_ZEROS:
         return 0
-    return 1 if shares[0] > shares[1] else -1
+    child, parent = (0, 1) if alone[0] > alone[1] else (1, 0)
+    by_chance = zeros[parent] * (1 - zeros[child])
+    is_nested = zeros[parent] < LEAST_PRUNED or alone[parent] <= MOST_OWN * by_chance
+    if alone[parent] > MOST_OWN * alone[child] or not is_nested:
+        return None
+    return 1 if child == 0 else -1

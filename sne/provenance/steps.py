@@ -68,7 +68,8 @@ class Kinship:
         is_aligned: Whether units of one were moved, rescaled or flipped.
         is_rounded: Whether tensors of one are those of the other with fewer bits.
         odds: Logarithm of the odds that the second network was trained further than the first one.
-        is_even: Whether training alone tells the two apart, and neither looks trained further.
+        is_even: Whether neither was made from the other: training alone tells the two apart, and neither looks trained
+            further; or each has zeros that the other one lacks, and all else is equal.
     """
 
     relation: Relation
@@ -85,11 +86,12 @@ class Kinship:
     @classmethod
     def of(cls, found: Comparison) -> "Kinship":
         """Takes from a comparison what the forest has to know."""
+        is_even = found.relation is Relation.PRUNED and found.direction is None
         is_rounded = any(layer.change in (Change.ROUNDED, Change.QUANTISED) for layer in found.layers)
         return cls(
             found.relation, found.direction, found.confidence, found.p_value, found.distance, found.is_exact,
             bool(found.aligned), is_rounded, odds_of_training(found.layers),
-            found.relation in BY_TRAINING and are_even(found.layers),
+            is_even or (found.relation in BY_TRAINING and are_even(found.layers)),
         )  # fmt: skip
 
 

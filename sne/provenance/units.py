@@ -229,6 +229,23 @@ def matrix_rows(
     return [pair for pair in found if pair is not None and pair[0].shape[1] > 1]
 
 
+def hides_matrices(
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: UnitGroup, spans: Sequence[Span]
+) -> bool:
+    """Whether masks that both networks share leave no matrix to describe the units by.
+
+    So it is in networks that were pruned and trained further: in all matrices, zeros are at the same places.
+
+    Args:
+        first: Tensors of one network.
+        second: Tensors of the other network.
+        group: The units.
+        spans: Where the tensors hold them.
+    """
+    pairs = [_entries(first, second, group, span) for span in _some(spans)]
+    return any(pair is None for pair in pairs) and not any(pair is not None and pair[0].shape[1] > 1 for pair in pairs)
+
+
 def _some(spans: Sequence[Span]) -> Sequence[Span]:
     """Returns at most `MOST_SPANS`, at equal distances."""
     return [spans[i * len(spans) // MOST_SPANS] for i in range(MOST_SPANS)] if len(spans) > MOST_SPANS else spans
@@ -276,7 +293,7 @@ def _squares_of_channels(state: Mapping[str, Tensor], group: Group, span: Span) 
 def _has_shared_mask(one: Float[Tensor, "units features"], other: Float[Tensor, "units features"]) -> bool:
     """Whether both have zeros at the same places only: a mask, by which units differ before any training."""
     zeros = one == 0
-    return bool(zeros.double().mean() > LEAST_MASKED) and torch.equal(zeros, other == 0)
+    return LEAST_MASKED < float(zeros.double().mean()) < 1 and torch.equal(zeros, other == 0)
 
 
 def own_features(block: Block) -> Block:

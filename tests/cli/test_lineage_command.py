@@ -110,3 +110,9 @@ def test_mistakes_are_one_line(sne_command, files, tmp_path):
     (files / "broken.pt").write_bytes(b"nothing")
     done = sne_command("lineage", files)
     assert done.status == 2 and "broken.pt" in done.err and "1 tree" in done.out
+
+
+def test_of_equal_files_either_may_be_the_original(sne_command, tmp_path):
+    for name in ("one", "two"):
+        torch.save(perceptron(0).state_dict(), tmp_path / f"{name}.pt")
+    assert sne_command("lineage", tmp_path).out.splitlines()[1].endswith("two.pt  identical (0.50)")

@@ -57,7 +57,8 @@ def test_a_permuted_and_trained_copy_is_a_fine_tune(module, state):
     copied = noisy(copy_of(module, torch.randn(2, 16)), 0.2)
     found = compare(state, copied)
     assert found.relation is Relation.FINE_TUNE and found.aligned == ("units moved",)
-    assert found.p_value is not None and found.p_value < 1e-12
+    assert found.p_value is not None and found.p_value < 1e-12 and "agree in another order only" in found.why
+    assert "another order" not in compare(state, noisy(state, 0.2)).why
 
 
 @pytest.mark.parametrize("widths", [(16, 32, 32, 4), (32, 64, 64, 64, 10)])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from provenance.descendants import noisy, perceptron
+from provenance.descendants import noisy, perceptron, pruned
 from torch import nn
 
 from sne import Relation, compare
@@ -106,3 +106,92 @@ def test_directions_of_fine_tunes_are_never_certain():
     matrices = {name: values for name, values in state.items() if name.endswith("weight")}
     found = compare(matrices, noisy(matrices, 0.3))
     assert found.relation is Relation.FINE_TUNE and found.direction is None and found.confidence == 0
+
+
+def at_random(state, share, seed):
+    """A state in which a share of the entries of matrices, drawn at random, is zero."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: values * (torch.rand(values.shape, generator=generator) > share) if values.ndim > 1 else values
+        for name, values in state.items()
+    }
+
+
+def without_rows(state, numbers):
+    """A state whose units of the first layer with some numbers are zero."""
+    made = {name: values.clone() for name, values in state.items()}
+    made["0.weight"][numbers], made["0.bias"][numbers] = 0, 0
+    return made
+
+
+def test_pruned_copies_of_one_network_are_not_made_from_each_other():
+    state = perceptron(0, (32, 48, 40, 8)).state_dict()
+    by_size = {name: pruned(values, 0.3) for name, values in state.items()}
+    first_layer = {**state, "0.weight": pruned(state["0.weight"], 0.5)}
+    second_layer = {**state, "2.weight": pruned(state["2.weight"], 0.5)}
+    rows = without_rows(state, [1, 5, 7, 20]), without_rows(state, [1, 5, 9, 30, 31, 40])
+    copies = [(by_size, at_random(state, 0.9, 1)), (at_random(state, 0.5, 2), at_random(state, 0.5, 3))]
+    for one, other in (*copies, (first_layer, second_layer), rows, (by_size, rows[0])):
+        found = compare(one, other)
+        assert (found.relation, found.direction, found.confidence) == (Relation.PRUNED, None, 0)
+        assert "neither was made from the other" in found.why and found.is_exact
+        assert compare(state, one).direction == "second from first" and compare(state, one).confidence == 1
+
+
+def with_mask(state, size):
+    """A state with noise of a size relative to each tensor, in entries that are not zero."""
+    return {name: values * (state[name] != 0) for name, values in noisy(state, size).items()}
+
+
+def test_no_zeros_tell_the_direction_of_pruned_copies_that_were_trained():
+    state = perceptron(0, (32, 48, 40, 8)).state_dict()
+    one, other = ({name: pruned(values, 0.3) for name, values in state.items()}, at_random(state, 0.9, 1))
+    found = compare(one, with_mask(other, 0.02))
+    assert found.related and found.direction is None
+
+
+def test_further_pruning_may_have_been_pruning_of_a_third_network():
+    state = perceptron(0).state_dict()
+    some, more = ({name: pruned(values, share) for name, values in state.items()} for share in (0.3, 0.6))
+    found = compare(some, more)
+    assert (found.relation, found.direction) == (Relation.PRUNED, "second from first")
+    assert found.confidence < 1 and "a third one" in found.why
+
+
+def test_pruned_networks_that_were_trained_with_their_mask_are_relatives():
+    sparse = {name: pruned(values, 0.5) for name, values in perceptron(0).state_dict().items()}
+    assert compare(sparse, with_mask(sparse, 0.1)).relation is Relation.FINE_TUNE
+    for kept in (lambda values: values, lambda values: 1 + values.abs()):
+        one, other = ({name: kept(values) for name, values in perceptron(seed).state_dict().items()} for seed in (1, 2))
+        masked = [{name: values * (sparse[name] != 0) for name, values in some.items()} for some in (one, other)]
+        assert compare(*masked).relation is Relation.INDEPENDENT
+
+
+def with_filters(seed, filters):
+    torch.manual_seed(seed)
+    return {
+        "conv1.weight": filters,
+        "conv2.weight": torch.randn(64, len(filters), 3, 3),
+        "conv3.weight": torch.randn(128, 64, 3, 3),
+        "fc.weight": torch.randn(10, 128),
+    }
+
+
+def log_gabor(size=16):
+    """Filters that are smooth, and no table of waves."""
+    down, across = torch.meshgrid(*[torch.fft.fftfreq(size)] * 2, indexing="ij")
+    radius, angle = (down**2 + across**2).sqrt().clamp_min(1e-3), torch.atan2(down, across)
+
+    def one(scale, turn):
+        beside = (angle - turn + torch.pi) % (2 * torch.pi) - torch.pi
+        response = torch.exp(-((radius / scale).log() ** 2 + beside**2) / 0.5)
+        return torch.fft.fftshift(torch.fft.ifft2(response).real)
+
+    return torch.stack([one(scale, turn * torch.pi / 8) for scale in (0.1, 0.2, 0.3) for turn in range(8)])[:, None]
+
+
+@pytest.mark.parametrize("filters", [torch.randn(24, 1, 5, 5), log_gabor()], ids=["random", "smooth"])
+def test_equal_filters_of_strangers_are_a_constant(filters):
+    state = with_filters(1, filters)
+    assert compare(state, with_filters(2, filters)).relation is Relation.INDEPENDENT
+    assert compare(state, {**noisy(state, 1.0), "conv1.weight": filters}).related

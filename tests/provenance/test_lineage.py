@@ -104,6 +104,20 @@ def test_parents_are_found(found):
     assert [short(root) for root in found.roots] == ["root", "stranger"]
 
 
+def test_pruned_copies_without_their_original_are_no_children_of_each_other(tmp_path):
+    root = network(0)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        state = {name: values * (torch.rand_like(values) > 0.4) for name, values in root.items()}
+        save_file(state, tmp_path / f"{seed}.safetensors")
+    paths = [str(path) for path in sorted(tmp_path.iterdir())]
+    found = lineage(paths, errors=raise_error)
+    assert not found.edges and found.twins == (tuple(paths),)
+    save_file(root, tmp_path / "root.safetensors")
+    found = lineage([*paths, str(tmp_path / "root.safetensors")], errors=raise_error)
+    assert {short(edge.parent) for edge in found.edges} == {"root"} and len(found.edges) == 2
+
+
 def test_merges_have_both_parents_and_weights(found):
     edge = next(edge for edge in found.edges if short(edge.child) == "merge")
     other, weight = edge.merged_with
