@@ -256,6 +256,7 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         shown += OTHER_ORDER
     if test.speaks_against:
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}, and the units do not agree")
+    pruned = _pruned_one(matrices)
     if share >= LEAST_EQUAL_SHARE and equal >= LEAST_RANDOM:
         changed = [one for one in found if one.change is not Change.EQUAL]
         names = ", ".join(map(_name_of_change, changed))
@@ -264,10 +265,10 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         kept = [one for one in found if one.pair.first.layer.name not in replaced]
         if replaced:
             why += f"; replaced (cosine below {LEAST_KEPT:g}): {', '.join(replaced)}"
-        return Verdict(Relation.PARTIAL, *direction_of_training(kept), why)
+        direction = (0, 0.0) if pruned is None else direction_of_training(kept)
+        return Verdict(Relation.PARTIAL, *direction, why)
     if not (test.speaks_for or _is_close(matrices, least)):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
-    pruned = _pruned_one(matrices)
     if pruned:
         why = "many entries of one network are zero, and the others differ"
         if _mean(matrices, "zeros")[pruned == -1] >= LEAST_PRUNED:

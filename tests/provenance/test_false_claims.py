@@ -195,3 +195,12 @@ def test_equal_filters_of_strangers_are_a_constant(filters):
     state = with_filters(1, filters)
     assert compare(state, with_filters(2, filters)).relation is Relation.INDEPENDENT
     assert compare(state, {**noisy(state, 1.0), "conv1.weight": filters}).related
+
+
+def test_zeros_of_their_own_leave_no_direction_beside_equal_layers():
+    state = perceptron(0, (32, 48, 40, 8)).state_dict()
+    one, other = at_random(state, 0.5, 2), at_random(state, 0.5, 3)
+    equal = {name: values for name, values in state.items() if name.startswith("2.")}
+    biased = {**with_mask(other, 0.1), **equal, "0.bias": 3 * other["0.bias"]}
+    found = compare({**one, **equal}, biased)
+    assert (found.relation, found.direction) == (Relation.PARTIAL, None)
