@@ -127,7 +127,7 @@ def _closeness(found: Comparison) -> tuple[int, float]:
 def _is_only_by_chance(found: Comparison, corrected: float | None) -> bool:
     """Whether a relation rests on a p-value that is not significant among so many candidates."""
     rests_on_units = found.relation in (Relation.FINE_TUNE, Relation.SAME_START) or (
-        found.relation is Relation.PRUNED and found.direction is None
+        found.relation is Relation.PRUNED and not found.is_exact
     )
     return rests_on_units and corrected is not None and corrected > SIGNIFICANT
 
