@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sne.provenance.entry_sums import PIECE
 from sne.provenance.places import Place
 
 FEW_LINES = 0.25
@@ -27,11 +28,14 @@ class ChangedLines:
         self, rows: slice, columns: slice, one: Float[Tensor, "r c kernel"], other: Float[Tensor, "r c kernel"]
     ) -> None:
         """Adds entries of some rows and columns that correspond to each other."""
-        if not any(map(_are_few, self._lines)):
-            return  # all that is asked is known
-        differs = (one != other) & ~(one.isnan() & other.isnan())
-        self._lines[0][rows] |= differs.flatten(1).any(1)
-        self._lines[1][columns] |= differs.any(2).any(0)
+        height = max(1, PIECE // max(1, one[:1].numel()))  # after a few rows, most tensors differ in all lines
+        for start in range(0, len(one), height):
+            if not any(map(_are_few, self._lines)):
+                return  # all that is asked is known
+            here, there = one[start : start + height], other[start : start + height]
+            differs = (here != there) & ~(here.isnan() & there.isnan())
+            self._lines[0][rows][start : start + height] |= differs.flatten(1).any(1)
+            self._lines[1][columns] |= differs.any(2).any(0)
 
     def named(self, place: Place) -> str:
         """Returns the rows or columns as they are stored; empty if there are none, or many of both."""

@@ -253,8 +253,8 @@ def _evidence(pair: Pair, sums: EntrySums, corners: _Corners, lines: _Lines, cha
     random = [not (is_one or is_smooth(values)) for is_one, values in zip(tables, some, strict=True)]
     found["looks_random"] = (random[0], random[-1])
     found["moved"] = (_moved(pair, corners[0]), _moved(pair, corners[1]))
-    is_common = not random[0] if is_equal else all(tables) or has_common_waves(*corners, kernel)
-    found["pattern"] = _pattern(pair, some, is_table=is_common and found["cosine"] >= LEAST_COMMON)
+    are_tables = not random[0] if is_equal else all(tables)
+    found["pattern"] = _pattern(pair, some, are_tables, found["cosine"])
     if is_equal:
         return Evidence(**found, change=Change.EQUAL, retained=(1.0, 1.0), own_cosine=1.0)
     one, other = (sample.nan_to_num(0.0, 0.0, 0.0).double() for sample in corners)
@@ -279,16 +279,16 @@ def _moved(pair: Pair, values: Float[Tensor, "rows columns"]) -> float:
     return 0.0 if start is None else float((values.nan_to_num(0.0, 0.0, 0.0).double().abs() - start).norm())
 
 
-def _pattern(pair: Pair, some: Sequence[Float[Tensor, "rows columns"]], *, is_table: bool) -> str:
+def _pattern(pair: Pair, some: Sequence[Float[Tensor, "rows columns"]], are_tables: bool, cosine: float) -> str:
     """Returns the pattern that both matrices have in common, see `Evidence`."""
     rows, columns, kernel = map(min, zip(pair.first.shape, pair.second.shape, strict=True))
     if min(rows, columns * kernel) < 2:
         return ""
     if all(has_diagonal(values, spaced(rows, SIDE), kernel) for values in some):
         return "diagonal"
-    is_uniform = bool((some[0] == some[0][0, 0]).all())
-    if is_table:
-        return "" if is_uniform else "table"
+    is_near = cosine >= LEAST_COMMON
+    if is_near and (are_tables or (len(some) == 2 and has_common_waves(*some, _kernel(pair.first)))):
+        return "" if bool((some[0] == some[0][0, 0]).all()) else "table"
     return "peaks" if have_common_peaks(some[0], some[-1]) else ""
 
 

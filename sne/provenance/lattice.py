@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -26,6 +28,9 @@ NORMAL_FLOAT = (
 FEW_LEVELS = 16
 FEW_ENTRIES = 32
 """Number of levels of 4 bits, and of neighbouring entries of a row or column that share them: the smallest group."""
+
+TRIED_ENTRIES = 16
+"""Number of entries of the first piece that are tried on all levels before any others: most tensors lie on none."""
 
 MOST_STEPS_IN_GAP = 4
 """Largest number of steps that are tried for the smallest gap between entries of a piece."""
@@ -80,10 +85,13 @@ def significant_digits(values: Tensor) -> int:
     """
     for some in (values.flatten()[:FEW_ENTRIES], values):  # a few entries show that most tensors need all digits
         mantissa = torch.frexp(some.double()).mantissa
-        digits = next((digits for digits in DIGITS if bool(((mantissa * 2**digits) % 1 == 0).all())), FULL_DIGITS)
-        if digits == FULL_DIGITS:
-            break
-    return digits
+        if not _are_whole(mantissa * 2 ** DIGITS[-1]):
+            return FULL_DIGITS
+    return next(digits for digits in DIGITS if _are_whole(mantissa * 2**digits))
+
+
+def _are_whole(values: Float[Tensor, "..."]) -> bool:
+    return bool((values.frac() == 0).all())
 
 
 def find_levels(original: Float[Tensor, "rows columns"], made: Float[Tensor, "rows columns"]) -> Levels | None:
@@ -107,12 +115,13 @@ def find_levels(original: Float[Tensor, "rows columns"], made: Float[Tensor, "ro
         'int8'
     """
     has_few = _has_few_values(made)
+    cuts = [(cut, cut.start(made)) for cut in _cuts(made) if cut.size >= LEAST_VALUES]
     for bits, steps in _LEVELS.items() if has_few else ((8, _LEVELS[8]),):
-        for cut in _cuts(made):
-            if (found := _on_equal_levels(cut, original, made, steps)) is not None:
+        for cut, start in cuts:
+            if start.may_lie_on(steps) and (found := _on_equal_levels(cut, original, made, steps)) is not None:
                 return Levels(f"int{bits}", *found)
-    for cut in _cuts(made) if has_few else ():
-        if (found := _on_normal_float(cut, original, made)) is not None:
+    for cut, start in cuts if has_few else ():
+        if start.may_have_code() and (found := _on_normal_float(cut, original, made)) is not None:
             return Levels("nf4", *found)
     return None
 
@@ -128,9 +137,14 @@ def lies_on_levels(values: Float[Tensor, "rows columns"]) -> bool:
     for cut in _cuts(values):
         if cut.size < LEAST_VALUES:
             continue
+        start = cut.start(values)
+        types_left = [steps for steps in types if start.may_lie_on(steps)]
+        may_be_code = has_few and start.may_have_code()
+        if not (types_left or may_be_code):
+            continue
         some = cut.pieces(values)
-        is_code = has_few and _has_code(some[:FIRST_PIECES]) and _has_code(some)
-        if is_code or any(_all_on_levels(some, steps) for steps in types):
+        is_code = may_be_code and _has_code(some[:FIRST_PIECES]) and _has_code(some)
+        if is_code or any(_all_on_levels(some, steps) for steps in types_left):
             counts = (some.abs().sort(dim=1).values.diff(dim=1) > 0).sum(1) + 1
             return 2 * len(some.abs().unique()) >= int(counts.sum())
     return False
@@ -171,9 +185,57 @@ def may_be_made_from(
 def _has_few_values(values: Float[Tensor, "rows columns"]) -> bool:
     """Whether neighbouring entries of the first rows or columns have no more values than 4 bits have levels."""
     return any(
-        all(len(line.unique()) <= FEW_LEVELS for line in some[:FIRST_PIECES, :FEW_ENTRIES])
+        some.shape[1] <= FEW_LEVELS
+        or all(len(line.unique()) <= FEW_LEVELS for line in some[:FIRST_PIECES, :FEW_ENTRIES])
         for some in (values, values.T)
     )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The first entries of the first piece of a tensor, which tell at once that most tensors lie on no levels.
+
+    What is ruled out here is ruled out by `_may_be_levels` and `_has_code`, too, which look at the same entries.
+
+    Args:
+        entries: The first entries of the piece, and its smallest and its largest one.
+    """
+
+    entries: Float[np.ndarray, " entries"]
+
+    @cached_property
+    def _gaps(self) -> Float[np.ndarray, " gaps"]:
+        return np.diff(np.sort(self.entries))
+
+    @cached_property
+    def _error(self) -> float:
+        """The relative error of rounded values, or more: others may need more digits than these."""
+        return 2.0 ** -significant_digits(torch.from_numpy(self.entries[:FEW_ENTRIES]))
+
+    def may_lie_on(self, steps: tuple[tuple[int, ...], int]) -> bool:
+        """Whether some entries may lie on levels of equal distance."""
+        to_largest, whole = steps
+        lowest, highest = self.entries[-2:].tolist()
+        span = highest - lowest
+        if not 0 < span < np.inf or self._error * whole > _CERTAIN_PLACE:
+            return True
+        gap = self._gaps[self._gaps > 1e-2 * span / whole].min(initial=np.inf)
+        counts = np.rint(np.arange(1.0, MOST_STEPS_IN_GAP + 1) * span / gap).clip(1, whole)
+        from_zero = max(-lowest, highest) / np.array(to_largest)
+        from_lowest = span / np.append(float(whole), counts)
+        starts = np.repeat((0.0, lowest), (len(from_zero), len(from_lowest)))
+        step = np.append(from_zero, from_lowest).clip(1e-30)
+        places = (self.entries[:TRIED_ENTRIES, None] - starts) / step
+        return bool((np.abs(places - np.rint(places)) <= _TOLERANCE).all(0).any())
+
+    def may_have_code(self) -> bool:
+        """Whether some entries may be levels of NF4."""
+        lowest, highest = self.entries[-2:].tolist()
+        largest = max(-lowest, highest, 1e-30)
+        shares = self.entries[:TRIED_ENTRIES] / largest
+        levels = np.array(NORMAL_FLOAT)
+        nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, shares)]
+        return bool((np.abs(shares - nearest) <= _CODE_TOLERANCE).all())
 
 
 @dataclass(frozen=True)
@@ -192,6 +254,17 @@ class _Cut:
         """Cuts a tensor; `joined` is the inverse."""
         return (values.T if self.is_turned else values).reshape(-1, self.size)
 
+    def start(self, values: Float[Tensor, "rows columns"]) -> _Start:
+        """Returns the first entries of the first piece, without cutting all of the tensor."""
+        lines = values.T if self.is_turned else values
+        if self.size <= lines.shape[1]:
+            piece = lines[0, : self.size]
+            first = piece[:FIRST_ENTRIES]
+        else:
+            piece = lines
+            first = lines[: -(-FIRST_ENTRIES // lines.shape[1])].reshape(-1)[:FIRST_ENTRIES]
+        return _Start(torch.cat([first, torch.stack(piece.aminmax())]).double().numpy())
+
     def joined(
         self, pieces: Float[Tensor, "pieces entries"], like: Float[Tensor, "rows columns"]
     ) -> Float[Tensor, "rows columns"]:
@@ -204,10 +277,11 @@ def _cuts(values: Float[Tensor, "rows columns"]) -> Iterator[_Cut]:
     """Yields the ways to cut a tensor: not at all, into rows, into groups of entries, and into columns."""
     rows, columns = values.shape
     yield _Cut(False, rows * columns)
-    for size in GROUPS:
-        if columns % (size or columns) == 0:
+    for size in GROUPS if columns > 1 else ():
+        if columns % (size or columns) == 0 and (rows > 1 or size):
             yield _Cut(False, size or columns)
-    yield _Cut(True, rows)  # tensors that are stored as inputs x outputs, such as those of GPT-2
+    if min(rows, columns) > 1:  # tensors that are stored as inputs x outputs, such as those of GPT-2
+        yield _Cut(True, rows)
 
 
 def _is_constant(pieces: Float[Tensor, "pieces entries"]) -> Bool[Tensor, " pieces"]:

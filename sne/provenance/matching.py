@@ -155,6 +155,8 @@ def _best_cuts(left: Sequence[Place], right: Sequence[Place]) -> tuple[int, int]
     """Returns the numbers of modules without which most names agree; (0, 0) where no cut is better."""
     best, most = (0, 0), -1
     for total in range(MOST_PREFIX + 1):
+        if most == min(len(left), len(right)):
+            break  # no cut makes more names agree
         for cuts in ((total, 0), (0, total)) if total else ((0, 0),):
             found = sum(1 for _ in _by_name(left, right, cuts))
             if found > most:

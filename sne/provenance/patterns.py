@@ -9,8 +9,11 @@ from torch import Tensor
 LEAST_DISTINCT = 12
 """Least number of different values of weights that look random, and of entries of a line that is searched for waves."""
 
-FIRST_ENTRIES = 4096
-"""Number of entries among which different values are counted first."""
+FIRST_ENTRIES = (64, 4096)
+"""Numbers of entries among which different values are counted first."""
+
+FIRST_LINES = 8
+"""The part of the lines, one of so many, that is searched for waves and mirror images first."""
 
 MOST_SMOOTH = 0.8
 """Largest correlation of neighbouring entries of weights that look random."""
@@ -96,11 +99,19 @@ def is_table(values: Float[Tensor, "rows columns"], kernel: Sequence[int] = ()) 
         >>> is_table(torch.sin(times * torch.linspace(0.1, 3.0, 16)))
         True
     """
-    nonzero = values[values != 0]
-    least = min(LEAST_DISTINCT, values.numel() // 2)
-    if len(nonzero[:FIRST_ENTRIES].unique()) < least and len(nonzero.unique()) < least:
+    if _has_few_values(values):
         return True
-    return has_common_waves(values, values, kernel) or _is_band(values != 0) or _is_mirrored(values)
+    return has_common_waves(values, values, kernel) or _is_band(values) or _is_mirrored(values)
+
+
+def _has_few_values(values: Float[Tensor, "rows columns"]) -> bool:
+    """Whether there are few different values beside zero."""
+    least = min(LEAST_DISTINCT, values.numel() // 2)
+    for number in FIRST_ENTRIES:
+        some = values[: -(-number // max(1, values.shape[1]))]
+        if len(some[some != 0].unique()) >= least:
+            return False
+    return len(values[values != 0].unique()) < least
 
 
 def has_common_waves(
@@ -116,10 +127,10 @@ def has_common_waves(
         other: Another one; the same one to ask whether a sample consists of waves.
         kernel: Sizes of the kernel whose positions stand next to one another in a row; empty if there is none.
     """
-    centred = _centred(one), _centred(other)
-    for pair in (centred, (centred[0].T, centred[1].T)):
-        if pair[0].shape[1] >= LEAST_DISTINCT and _unforeseen(*pair) < MOST_FORESEEN:
-            return True
+    centred = _centred(one)
+    others = None if other is one else _centred(other)
+    if _has_common_waves(centred, others) or _has_common_waves(centred.T, None if others is None else others.T):
+        return True
     if len(kernel) < 2 or min(kernel[-2:]) < LEAST_KERNEL or one.shape[1] < kernel[-2] * kernel[-1]:
         return False
     return _unforeseen_between(*(_planes(values, kernel[-2], kernel[-1]) for values in (one, other))) < MOST_BETWEEN
@@ -136,14 +147,36 @@ def _planes(values: Float[Tensor, "rows columns"], height: int, width: int) -> F
     return values[:, :whole].nan_to_num(0.0, 0.0, 0.0).double().reshape(-1, height, width)
 
 
-def _unforeseen(one: Float[Tensor, "lines entries"], other: Float[Tensor, "lines entries"]) -> float:
-    """Returns the share of common energy that is left when each entry is foreseen by the two before it.
+def _has_common_waves(one: Float[Tensor, "lines entries"], other: Float[Tensor, "lines entries"] | None) -> bool:
+    """Whether two samples have waves along their lines in common; without another sample, whether one consists of them.
 
-    The two weights are fitted to each line. A wave of any frequency, a ramp and an exponential leave nothing.
+    What some lines leave of their own energy, all lines leave at least, so that a few of them tell most weights from
+    waves. Of common energy, other lines may leave less than nothing.
     """
-    shifted = [(lines[:, 2:], lines[:, 1:-1], lines[:, :-2]) for lines in (one, other)]  # now, before, and before that
+    if one.shape[1] < LEAST_DISTINCT:
+        return False
+    if other is None and len(one) >= FIRST_LINES:
+        left, _ = _unforeseen(one[: len(one) // FIRST_LINES], None)
+        if left > 1.001 * MOST_FORESEEN * float(one[:, 2:].square().sum()):  # beyond rounding
+            return False
+    left, energy = _unforeseen(one, other)
+    return energy > 0 and left / energy < MOST_FORESEEN
+
+
+def _unforeseen(
+    one: Float[Tensor, "lines entries"], other: Float[Tensor, "lines entries"] | None
+) -> tuple[float, float]:
+    """Returns the common energy that is left when each entry is foreseen by the two before it, and all of it.
+
+    The two weights are fitted to each line. A wave of any frequency, a ramp and an exponential leave nothing. Without
+    another sample, the energy is that of the only one.
+    """
+    samples = (one,) if other is None else (one, other)
+    shifted = [(lines[:, 2:], lines[:, 1:-1], lines[:, :-2]) for lines in samples]  # now, before, and before that
 
     def product(left: int, right: int) -> Float[Tensor, " lines"]:
+        if other is None:
+            return (shifted[0][left] * shifted[0][right]).sum(1)
         return (shifted[0][left] * shifted[1][right] + shifted[0][right] * shifted[1][left]).sum(1) / 2
 
     squares = [product(*numbers) for numbers in ((1, 1), (2, 2), (1, 2), (0, 1), (0, 2))]
@@ -154,8 +187,7 @@ def _unforeseen(one: Float[Tensor, "lines entries"], other: Float[Tensor, "lines
     first = torch.where(is_plane, first, squares[3] / squares[0].clamp_min(1e-300))
     second = torch.where(is_plane, (squares[4] * squares[0] - squares[3] * squares[2]) / size, torch.zeros_like(size))
     rest = [now - first[:, None] * before - second[:, None] * earlier for now, before, earlier in shifted]
-    energy = float(product(0, 0).sum())
-    return float((rest[0] * rest[1]).sum()) / energy if energy > 0 else 1.0
+    return float((rest[0] * rest[-1]).sum()), float(product(0, 0).sum())
 
 
 def _unforeseen_between(
@@ -192,15 +224,27 @@ def _is_mirrored(values: Float[Tensor, "rows columns"]) -> bool:
     values = values.nan_to_num(0.0, 0.0, 0.0)
     step = float(values.abs().max()) * 2.0**-FINEST
     for lines in (values, values.T):
-        image = lines.flip(1)
-        shares = torch.stack([((lines - sign * image).abs() <= step).double().mean(1) for sign in (1, -1)])
-        if lines.shape[1] >= LEAST_DISTINCT and float(shares.amax(0).mean()) > LEAST_MIRRORED:
+        if lines.shape[1] < LEAST_DISTINCT:
+            continue
+        first = len(lines) // FIRST_LINES
+        missing = first * (1 - _mirrored_share(lines[:first], step)) if first else 0.0
+        if missing / len(lines) < 1.001 * (1 - LEAST_MIRRORED) and _mirrored_share(lines, step) > LEAST_MIRRORED:
             return True
     return False
 
 
-def _is_band(filled: Bool[Tensor, "rows columns"]) -> bool:
+def _mirrored_share(lines: Float[Tensor, "lines entries"], step: float) -> float:
+    """Returns the share of entries that are those of the mirror image of their line, or of its negative."""
+    image = lines.flip(1)
+    shares = torch.stack([((lines - sign * image).abs() <= step).double().mean(1) for sign in (1, -1)])
+    return float(shares.amax(0).mean())
+
+
+def _is_band(values: Float[Tensor, "rows columns"]) -> bool:
     """Whether the entries that are not zero lie in one run per row and per column, as those of filter banks do."""
+    filled = values != 0
+    if min(filled.shape) < LEAST_DISTINCT or int(filled.count_nonzero()) > (1 - LEAST_EMPTY) * filled.numel():
+        return False  # rows and columns of zeros are removed next, which leaves a larger share of others
     filled = filled[filled.any(1)][:, filled.any(0)]
     if min(filled.shape) < LEAST_DISTINCT or float(filled.double().mean()) > 1 - LEAST_EMPTY:
         return False
@@ -243,11 +287,9 @@ def have_common_peaks(one: Float[Tensor, "rows columns"], other: Float[Tensor, "
         >>> have_common_peaks(*pair), have_common_peaks(*torch.randn(2, 64, 32))
         (True, False)
     """
-    peaks = [_peaks(values) for values in (one, other)]
-    if peaks[0] is None or peaks[1] is None:
+    if (first := _peaks(one)) is None or (second := first if other is one else _peaks(other)) is None:
         return False
-    common = int((peaks[0] & peaks[1]).sum())
-    return 2 * common >= max(int(mask.sum()) for mask in peaks if mask is not None)
+    return 2 * int((first & second).sum()) >= max(int(first.sum()), int(second.sum()))
 
 
 def _peaks(values: Float[Tensor, "rows columns"]) -> Bool[Tensor, "rows columns"] | None:
@@ -272,6 +314,8 @@ def own_cosine(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows co
         >>> all(abs(own_cosine(near + noise[0], near + noise[1])) < 0.5 for near in (torch.eye(32), torch.ones(32, 32)))
         True
     """
+    if min(one.shape) < 2:
+        return 0.0  # nothing is left of a single row or column
     is_filled = (one != 0) | (other != 0)
     own = [_own(values, is_filled) for values in (one, other)]
     norms = float(own[0].norm() * own[1].norm())

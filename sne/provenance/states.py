@@ -55,24 +55,26 @@ class StoredState(Mapping[str, Tensor]):
     def __init__(self, network: Network) -> None:
         self._source = network.source
         self._network = network
-        self._names = dict.fromkeys(part.tensor for _, part in network.parts())
+        self._parts: dict[str, list[Part]] = {}
+        for _, part in network.parts():
+            self._parts.setdefault(part.tensor, []).append(part)
 
     def lines(self, name: str, dim: int, places: Callable[[int], Int[Tensor, " places"]]) -> Tensor | None:
         """Returns some lines of a large matrix, see `ReadsInPart`."""
-        parts = [part for _, part in self._network.parts() if part.tensor == name]
+        parts = self._parts.get(name, [])
         return _lines(self._network, parts[0], parts[0].out_axis, dim, places) if len(parts) == 1 else None
 
     def __getitem__(self, name: str) -> Tensor:
         return self._source.load(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._names
+        return name in self._parts
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._parts)
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self._parts)
 
 
 class Counterpart(Mapping[str, Tensor]):

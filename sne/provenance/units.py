@@ -7,8 +7,6 @@ from functools import partial
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.linalg import eigh, get_lapack_funcs
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from sne.networks import Network
@@ -81,7 +79,11 @@ class Units:
         self._dims = {name: len(shape) for name, shape in symmetry.shapes.items()}
         self._groups_on: dict[tuple[str, int], set[str]] = {}
         self._channels = _channels(symmetry)
-        signs = [(owner, span) for owner in symmetry.groups if "sign" in owner.kinds for span in owner.spans]
+        signs: dict[tuple[str, int], list[tuple[Group, Span]]] = {}  # by tensor and axis
+        for owner in symmetry.groups:
+            for span in owner.spans if "sign" in owner.kinds else ():
+                if span.power % 2:
+                    signs.setdefault((span.tensor, span.dim), []).append((owner, span))
         for group in symmetry.groups:
             spans = [span for span in group.spans if span.tensor in tensors]
             if "permutation" not in group.kinds or group.size < 2 or not spans:
@@ -91,8 +93,8 @@ class Units:
             flipped_by = {
                 span: owner.name
                 for span in spans
-                for owner, other in signs
-                if other.power % 2 and _covers(other, owner.size, span, group.size)
+                for owner, other in signs.get((span.tensor, span.dim), ())
+                if _covers(other, owner.size, span, group.size)
             }
             has_channels = bool(self._channels[group.name])
             self.groups.append(UnitGroup(group, tuple(feeding), tuple(reading), flipped_by, has_channels))
@@ -135,9 +137,8 @@ class Units:
 
 
 def _covers(other: Span, other_size: int, span: Span, size: int) -> bool:
-    """Whether one span has all entries of another one."""
-    is_there = (other.tensor, other.dim) == (span.tensor, span.dim)
-    return is_there and other.start <= span.start and other.end(other_size) >= span.end(size)
+    """Whether one span has all entries of another one of the same axis."""
+    return other.start <= span.start and other.end(other_size) >= span.end(size)
 
 
 def _channels(symmetry: Symmetry) -> dict[str, set[str]]:
@@ -325,6 +326,8 @@ def _largest_directions(products: Float[Tensor, "n n"]) -> tuple[Float[Tensor, "
     most = int(SHARED_DIRECTIONS * size)
     if most == 0:
         return torch.zeros(size, 0), int(products.diagonal().max() > 0)
+    from scipy.linalg import eigh, get_lapack_funcs  # slow to import, and not needed where the stored order tells
+
     (pivoted_cholesky,) = get_lapack_funcs(("pstrf",), (products.numpy(),))
     # the rank takes double precision, the directions do not
     rank = pivoted_cholesky(products.numpy(), tol=RANK_TOLERANCE * float(products.trace()))[2]
@@ -364,14 +367,25 @@ def best_match(similar: Float[Tensor, "units units"], seed: int) -> Int[Tensor, 
         [1, 0]
     """
     size = len(similar)
+    if size <= MOST_ASSIGNED and (match := _all_nearest(similar)) is not None:
+        return match
     random = np.random.default_rng(seed)
     rows, columns = random.permutation(size), random.permutation(size)
     shuffled = similar.numpy()[rows][:, columns]
     found = np.full(size, -1)
     if size <= MOST_ASSIGNED:
+        from scipy.optimize import linear_sum_assignment  # slow to import
+
         found[rows] = columns[linear_sum_assignment(shuffled, maximize=True)[1]]
     else:
         nearest, back = shuffled.argmax(1), shuffled.argmax(0)
         mutual = back[nearest] == np.arange(size)
         found[rows[mutual]] = columns[nearest[mutual]]
     return torch.from_numpy(found)
+
+
+def _all_nearest(similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"] | None:
+    """Returns the most similar unit of each, which is the best assignment if no two units share one; None otherwise."""
+    most, nearest = similar.max(1)
+    is_assignment = len(nearest.unique()) == len(nearest)
+    return nearest if is_assignment and int((similar == most[:, None]).count_nonzero()) == len(nearest) else None

@@ -259,17 +259,21 @@ def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterato
     unsettled spans is settled next, and flipped before the next one is requested. If no span determines any group, two
     groups may flip the same entries; the first of them then keeps its signs.
     """
-    unsettled = list(groups)
     flipping: dict[str, list[tuple[Span, Group]]] = {}
     for group in groups:
         for span in _flipped(group):
             flipping.setdefault(span.tensor, []).append((span, group))
+    unsettled = {number: (group, *_determining_spans(group, flipping)) for number, group in enumerate(groups)}
     while unsettled:
-        candidates = [(group, *_determining_spans(group, flipping)) for group in unsettled]
-        group, spans, _ = min((one for one in candidates if one[1]), key=lambda one: one[2], default=candidates[0])
-        unsettled.remove(group)
+        least = min((one for one in unsettled if unsettled[one][1]), key=lambda one: unsettled[one][2], default=None)
+        group, spans, _ = unsettled.pop(next(iter(unsettled)) if least is None else least)
+        beside = set()
         for span in _flipped(group):
             flipping[span.tensor] = [one for one in flipping[span.tensor] if one[1] is not group]
+            beside.update(id(owner) for _, owner in flipping[span.tensor])
+        for number, (other, _, _) in unsettled.items():
+            if id(other) in beside:
+                unsettled[number] = (other, *_determining_spans(other, flipping))
         if not spans:
             continue
         total = torch.zeros(group.size, dtype=torch.float64)

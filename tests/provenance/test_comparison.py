@@ -134,6 +134,15 @@ def test_changed_rows_and_columns_are_named(rows):
     assert compare(alone, {"mix.weight": made["mix.weight"]}).relation is Relation.PARTIAL
 
 
+def test_changed_rows_are_named_wherever_they_are(monkeypatch):
+    monkeypatch.setattr("sne.provenance.changed_lines.PIECE", 200)
+    state = {"0.weight": torch.randn(60, 40), "2.weight": torch.randn(5, 60)}
+    for rows in ([59], [0, 7, 30]):
+        made = {**state, "0.weight": state["0.weight"].index_fill(0, torch.tensor(rows), 1.0)}
+        layer = compare(state, made).layers[0]
+        assert layer.detail == f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows))}"
+
+
 def test_updates_of_rank_one_have_no_direction():
     for seed in range(30):
         torch.manual_seed(seed)

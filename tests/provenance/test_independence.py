@@ -1,10 +1,13 @@
 """The p-values of independent networks, and the distribution of fixed points."""
 
+import sys
+
 import pytest
 import torch
-from provenance.descendants import perceptron
+from provenance.descendants import noisy, perceptron
+from scipy.optimize import linear_sum_assignment
 
-from sne import read_network
+from sne import compare, read_network
 from sne.provenance import independence, two_matchings
 from sne.provenance.fixed_points import Agreement, fixed_points_p_value
 from sne.provenance.independence import FAVOUR, judge_independence
@@ -59,6 +62,29 @@ def test_many_units_are_matched_by_mutual_nearest_neighbours(monkeypatch):
     crowded[:, 1] = torch.tensor([0.1, 0.9, 0.2, 0.3])
     found = best_match(crowded, 0)
     assert found[1] == 1 and len(set(found[found >= 0].tolist())) == int((found >= 0).sum())
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.3, 3.0])
+def test_the_best_match_is_the_best_assignment(noise):
+    generator = torch.Generator().manual_seed(0)
+    for size in (1, 2, 30):
+        order = torch.randperm(size, generator=generator)
+        similar = torch.eye(size)[order] + noise * torch.randn(size, size, generator=generator)
+        assert best_match(similar, 0).tolist() == linear_sum_assignment(similar.numpy(), maximize=True)[1].tolist()
+
+
+def test_equal_units_are_not_matched_in_stored_order():
+    similar = torch.eye(40)
+    similar[:20, :20] = 1.0
+    found = best_match(similar, 0)
+    assert int((found == torch.arange(40))[:20].sum()) < 10 and found[20:].tolist() == list(range(20, 40))
+
+
+def test_relatives_in_stored_order_need_no_slow_imports(monkeypatch):
+    for name in ("scipy.optimize", "scipy.linalg"):
+        monkeypatch.setitem(sys.modules, name, None)  # an import is an error
+    state = perceptron(0).state_dict()
+    assert compare(state, noisy(state, 0.05)).relation.value == "fine-tune"
 
 
 @pytest.mark.parametrize(("units", "columns"), [(30, 20), (12, 200), (4, 3)])

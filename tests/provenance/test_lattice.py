@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sne.provenance import lattice
 from sne.provenance.lattice import NORMAL_FLOAT, find_levels, lies_on_levels, may_be_made_from, significant_digits
 
 
@@ -188,3 +189,26 @@ def test_digits_are_those_of_the_narrowest_type():
     values = torch.randn(100, generator=torch.Generator().manual_seed(0))
     dtypes = {torch.float8_e5m2: 3, torch.float8_e4m3fn: 4, torch.bfloat16: 8, torch.float16: 11, torch.float32: 22}
     assert {dtype: significant_digits(values.to(dtype).float()) for dtype in dtypes} == dtypes
+
+
+@pytest.mark.parametrize("shape", [(24, 128), (1, 200), (200, 1), (40, 12)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_first_entries_rule_out_no_levels(shape, dtype, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(shape, generator=generator)
+    made = [quantised(values, bits, clip=clip) for bits in (2, 3, 4, 8) for clip in (1.0, 0.5)]
+    made += [values - 0.1, values * (values > 0), values.round(), torch.zeros(shape)]
+    made += [in_blocks(values, values.shape[1], NORMAL_FLOAT), quantised(values.T.contiguous(), 8).T]
+    made[0][0] = made[0][0, 0]  # a constant piece lies on any levels
+    made = [some.to(dtype).float() for some in made]
+    found = [(named_levels(values, some), named_levels(some, values), lies_on_levels(some)) for some in made]
+    monkeypatch.setattr(lattice, "TRIED_ENTRIES", 0)
+    assert found == [(named_levels(values, some), named_levels(some, values), lies_on_levels(some)) for some in made]
+    assert len({name for name, _, _ in found}) >= 3
+
+
+def test_plain_tensors_are_not_cut(monkeypatch):
+    monkeypatch.setattr(lattice._Cut, "pieces", lambda cut, values: pytest.fail("the first entries are on no levels"))
+    values = torch.randn(2, 64, 256, generator=torch.Generator().manual_seed(0))
+    assert find_levels(values[0], values[0] + 0.1 * values[1]) is None
+    assert find_levels(values[0][:, :1], values[0][:, :1] + 0.1) is None

@@ -8,7 +8,7 @@ import torch
 from provenance.descendants import noisy
 from torch import Tensor, nn
 
-from sne.provenance import compare
+from sne.provenance import compare, patterns
 from sne.provenance.patterns import (
     has_common_waves,
     has_diagonal,
@@ -90,6 +90,18 @@ def near(table: Table, noise: float) -> Callable[[int, int, int], Tensor]:
 def test_tables_do_not_look_random(name):
     assert is_table(TABLES[name](64, 48))
     assert not looks_random(TABLES[name](64, 48))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02, 0.2, 0.5])
+def test_a_part_of_the_lines_rules_out_no_table(noise, monkeypatch):
+    tables = [make(64, 48) for make in TABLES.values()]
+    samples = [table + noise * drawn(64, 48, seed=0) for table in tables]
+    samples += [torch.cat([drawn(8, 48, seed=1), table[8:]]) for table in tables]
+    samples += [sample.T for sample in samples]
+    found = [is_table(sample) for sample in samples]
+    monkeypatch.setattr(patterns, "FIRST_LINES", 1000)  # the part is empty
+    assert found == [is_table(sample) for sample in samples]
+    assert any(found) and not all(found)
 
 
 def test_windowed_waves_and_narrow_filter_banks_are_tables():
