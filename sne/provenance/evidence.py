@@ -287,7 +287,7 @@ def _pattern(pair: Pair, some: Sequence[Float[Tensor, "rows columns"]], are_tabl
     if all(has_diagonal(values, spaced(rows, SIDE), kernel) for values in some):
         return "diagonal"
     is_near = cosine >= LEAST_COMMON
-    if is_near and (are_tables or (len(some) == 2 and has_common_waves(*some, _kernel(pair.first)))):
+    if is_near and (are_tables or (len(some) == 2 and has_common_waves(some[0], some[1], _kernel(pair.first)))):
         return "" if bool((some[0] == some[0][0, 0]).all()) else "table"
     return "peaks" if have_common_peaks(some[0], some[-1]) else ""
 
