@@ -308,7 +308,10 @@ def _on_equal_levels(
         return None
     if float(is_clipped[~is_constant].double().mean()) > MOST_CLIPPED:
         return None
-    if bool(_on_levels(one, steps)[1][~is_constant].all()):
+    some = one[~is_constant][:FIRST_PIECES]
+    is_separate = 2.0 ** -significant_digits(some) * steps[1] <= _CERTAIN_PLACE  # no piece depends on others
+    may_lie = not is_separate or bool(_on_levels(some, steps)[1].all())
+    if may_lie and bool(_on_levels(one, steps)[1][~is_constant].all()):
         return None
     lower = torch.where(is_lowest | is_constant[:, None], -torch.inf, other - step / 2)
     upper = torch.where(is_highest | is_constant[:, None], torch.inf, other + step / 2)
