@@ -269,7 +269,7 @@ CARD = """# The packaged predictor
 `sne predict FILE...` and `sne.Predictor.from_pretrained()` use it. It was trained on {networks} networks of {runs} runs
 of image classifiers, and predicts from the weights alone:
 
-- `test_accuracy`: share of test images that are classified rightly;
+- `test_accuracy`: share of test images that are classified correctly;
 - `generalization_gap`: training accuracy less test accuracy;
 - `progress`: share of the test accuracy at the end of its training run that a network has reached;
 - `dataset`: the image set that it was trained on, one of the {image_sets} below;

@@ -26,7 +26,7 @@ CLASSES: Mapping[State, str] = {
 
 
 MEANINGS = {
-    "test_accuracy": "share of test images that are classified rightly",
+    "test_accuracy": "share of test images that are classified correctly",
     "generalization_gap": "training accuracy less test accuracy",
     "progress": "how far training has come: share of the test accuracy at the end of its run",
     "dataset": "the image set it was trained on, among those known; _gs: in grey instead of colour",
@@ -38,7 +38,8 @@ MOST_ROWS = 200
 
 CARD_STYLE = """
 :root { --empty: #7a3fb0; } @media (prefers-color-scheme: dark) { :root { --empty: #c59bf0; } }
-.banner { display: flex; gap: 1.1rem; align-items: center; } .banner > svg { color: inherit; }
+.banner { display: flex; gap: 1.1rem; align-items: center; overflow-wrap: anywhere; }
+.banner > svg { color: inherit; flex: none; }
 .banner strong { font-size: 1.35rem; line-height: 1.25; }
 .banner.good > svg, .banner.good strong { color: var(--good); }
 .banner.bad > svg, .banner.bad strong { color: var(--bad); }

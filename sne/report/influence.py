@@ -92,8 +92,9 @@ def find_influence(predictor: Predictor, network: Network, *, seed: int = 0) -> 
     Source: Breiman, "Random Forests", Machine Learning 45, 2001, section 10, permutation importance.
     Differs: what is shuffled is one tensor within one network, not one feature among networks.
     """
-    groups = _group(network.layers, min(MOST_GROUPS, MOST_READ // max(network.num_weights, 1)))
-    if len(groups) < min(LEAST_GROUPS, len(network.layers)) or not groups:
+    most = min(MOST_GROUPS, MOST_READ // max(network.num_weights, 1))
+    groups = _group(network.layers, most)
+    if most < LEAST_GROUPS or not groups:
         return None
     draws = max(1, min(MOST_DRAWS, MOST_READ // (20 * len(groups) * network.num_weights)))
     known = Predictor(predictor.encoder, predictor.properties, predictor.experts, predictor.weights)

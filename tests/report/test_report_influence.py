@@ -3,6 +3,7 @@
 import pytest
 import torch
 from report.report_checkpoints import classifier, transformer_state
+from torch import nn
 
 import sne
 from sne.networks.shuffled import shuffled
@@ -79,6 +80,16 @@ def test_layers_are_joined_and_large_networks_left_out(predictor, monkeypatch):
     assert [name for group in found.groups for name in group.layers] == [layer.name for layer in network.layers]
     monkeypatch.setattr(influence, "MOST_READ", 3 * network.num_weights)
     assert find_influence(predictor, network) is None
+
+
+def test_small_networks_with_norms_are_measured(predictor, monkeypatch):
+    """Layers are more than groups, which hold the norms, too: that alone makes no network a large one."""
+    monkeypatch.setattr(influence, "MOST_DRAWS", 1)
+    layers = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.Linear(72, 16)]
+    torch.manual_seed(0)
+    found = find_influence(predictor, sne.read_network(nn.Sequential(*layers, nn.Linear(16, 10))))
+    assert found is not None
+    assert [group.layers for group in found.groups] == [("0", "1"), ("2", "3"), ("4",), ("5",)]
 
 
 def test_no_layer_is_read_beyond_what_is_shuffled(predictor):
