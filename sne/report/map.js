@@ -320,17 +320,30 @@
     const taken = [], shown = [];
     data.clusters.forEach((cluster, number) => {
       if (!cluster.label) return;
-      const lines = wrapped(cluster.label), [px, py] = toPixel(cluster);
+      const lines = wrapped(cluster.label), [px, peak] = toPixel(cluster);
       const half = [3.6 * Math.max(...lines.map((line) => line.length)) + 6, 8 * lines.length];
+      const reach = peak - toPixel({ x: cluster.x, y: cluster.y + reachOf(cluster) })[1];
+      let lift = reach < 40 ? reach + half[1] + 4 : 0; // a label would hide a small cluster, and takes its clicks
+      if (peak - lift - half[1] < 0) lift = -lift;
+      const py = peak - lift;
       if (taken.some(([ox, oy, ow, oh]) => Math.abs(px - ox) < half[0] + ow && Math.abs(py - oy) < half[1] + oh)) return;
       taken.push([px, py, ...half]);
       shown.push({
-        x: cluster.x, y: cluster.y, text: lines.map(escaped).join("<br>"), showarrow: false, captureevents: true,
+        x: cluster.x, y: cluster.y, yshift: lift, text: lines.map(escaped).join("<br>"), showarrow: false, captureevents: true,
         font: { size: 12, color: theme.ink }, bgcolor: theme.paper, opacity: 0.88, borderpad: 2, name: String(number),
         hovertext: "Select this cluster",
       });
     });
     return shown;
+  }
+
+  // The height above the peak of a cluster, in the units of the map, below which nine tenths of its networks lie.
+  function reachOf(cluster) {
+    if (cluster.reach === undefined) {
+      const above = Float64Array.from(unpack(cluster.rows), (row) => y[row] - cluster.y).sort();
+      cluster.reach = Math.max(above[Math.floor(0.9 * (above.length - 1))], 0);
+    }
+    return cluster.reach;
   }
 
   function wrapped(label) {
