@@ -126,12 +126,17 @@ def stem_of(name: str) -> str:
     return next((name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix)), name)
 
 
-def find_checkpoints(folder: FilePath, refuse: Callable[[FilePath], None] | None = None) -> Iterator[FilePath]:
+def find_checkpoints(
+    folder: FilePath,
+    refuse: Callable[[FilePath], None] | None = None,
+    pass_over: Callable[[FilePath, list[str]], None] | None = None,
+) -> Iterator[FilePath]:
     """Finds the networks in a folder and below.
 
     Args:
         folder: Path of an existing folder.
         refuse: Called with each folder before it is read; may raise an error.
+        pass_over: Called with a folder and the names of its NumPy files that are passed over.
 
     Yields:
         Paths that can be read one by one: folders that are laid out as one network, and files. NumPy files are passed
@@ -147,6 +152,8 @@ def find_checkpoints(folder: FilePath, refuse: Callable[[FilePath], None] | None
             yield here
             continue
         others = [name for kind, names in files.checkpoints.items() if kind != "NumPy" for name in names]
+        if others and "NumPy" in files.checkpoints and pass_over is not None:
+            pass_over(here, files.checkpoints["NumPy"])
         yield from (here / name for name in sorted(others or files.names))
         for name in reversed(files.folders):
             real = (here / name).resolve()

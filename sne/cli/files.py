@@ -36,7 +36,7 @@ def _expand_paths(paths: Sequence[str]) -> list[str]:
     """Lists the checkpoints that paths stand for, as `expand` does; a path `-` is a file of this name."""
     from sne.predictors.sources import expand_sources
 
-    return [str(path) for path in expand_sources(cast("list[Source]", paths))]
+    return [str(path) for path in expand_sources(cast("list[Source]", paths), warn=warn)]
 
 
 def expand_with_zoos(arguments: Sequence[str]) -> list[str]:

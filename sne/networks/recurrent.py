@@ -44,7 +44,7 @@ def recurrent(stem: Stem) -> StemLayers:
     for (index, is_reverse), leaves in sorted(groups.items()):
         if index != previous:
             level, previous = depth, index
-        name = stem.path + f".l{index}" + ("_reverse" if is_reverse else "")
+        name = f"{stem.path}.l{index}".removeprefix(".") + ("_reverse" if is_reverse else "")
         depth = max(depth, _add_direction(found, stem, name, leaves, level))
     return found
 

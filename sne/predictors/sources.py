@@ -24,13 +24,14 @@ BLOCK_WEIGHTS = 4_000_000
 """Number of weights per forward pass beyond which a block is closed early, so that large networks go one by one."""
 
 
-def expand_sources(sources: Source | Iterable[Source]) -> list[Source]:
+def expand_sources(sources: Source | Iterable[Source], *, warn: Callable[[str], None] | None = None) -> list[Source]:
     """Replaces globs and folders of checkpoints by the checkpoints that they stand for.
 
     Args:
         sources: One source or several. A path that does not exist and holds `*`, `?` or `[` is a glob. A folder is one
             network if it is laid out as one (model.safetensors, shards); otherwise it stands for all checkpoints in it
-            and below.
+            and below, NumPy files only where there are no others.
+        warn: Called with a line about the NumPy files of a folder that are passed over. Default: the line is logged.
 
     Returns:
         The sources in the order given, each path once. Paths that do not exist, and folders without
@@ -40,7 +41,7 @@ def expand_sources(sources: Source | Iterable[Source]) -> list[Source]:
     Raises:
         PredictorError: A folder is a zoo, whose shards would be read as one odd network.
     """
-    return list(_expand(sources))
+    return list(_expand(sources, warn))
 
 
 def read_sources(
@@ -155,14 +156,14 @@ def blocks(networks: Iterable[Network], batch_size: int) -> Iterator[list[Networ
         yield block
 
 
-def _expand(sources: Source | Iterable[Source]) -> Iterator[Source]:
+def _expand(sources: Source | Iterable[Source], warn: Callable[[str], None] | None = None) -> Iterator[Source]:
     """Yields what `expand_sources` returns; networks are not kept."""
     seen: set[str] = set()
     for source in cast(Iterable[Source], sources if _is_several(sources) else [sources]):
         if not isinstance(source, str | Path):
             yield source
             continue
-        for path in _expand_path(str(source)):
+        for path in _expand_path(str(source), warn or logging.getLogger(__name__).warning):
             if path not in seen:
                 seen.add(path)
                 yield path
@@ -185,7 +186,7 @@ def _doubts(network: Network) -> list[str]:
     return doubts(network)
 
 
-def _expand_path(path: str) -> list[str]:
+def _expand_path(path: str, warn: Callable[[str], None]) -> list[str]:
     if ":/" in path:
         from sne.checkpoints.remote import conceal, is_remote
 
@@ -196,11 +197,17 @@ def _expand_path(path: str) -> list[str]:
         paths = sorted(glob.glob(path, recursive=True)) or [path]  # noqa: PTH207 (absolute globs too)
     if len(paths) == 1 and not os.path.isdir(paths[0]):  # noqa: PTH112 (many paths, quickly)
         return paths
-    return [str(found) for one in paths for found in (checkpoints_below(one) if Path(one).is_dir() else []) or [one]]
+    return [
+        str(found) for one in paths for found in (checkpoints_below(one, warn) if Path(one).is_dir() else []) or [one]
+    ]
 
 
-def checkpoints_below(folder: str) -> list[Path]:
+def checkpoints_below(folder: str, warn: Callable[[str], None] | None = None) -> list[Path]:
     """Returns the checkpoints in a folder and below; the folder itself if it is laid out as one network.
+
+    Args:
+        folder: Path of an existing folder.
+        warn: Called with a line about the NumPy files of a folder that are passed over.
 
     Raises:
         PredictorError: A folder is a zoo, whose shards would be read as one odd network.
@@ -214,4 +221,10 @@ def checkpoints_below(folder: str) -> list[Path]:
         if (path / INDEX).is_file():
             raise PredictorError(f"{path}: a zoo, expected checkpoints; see sne zoo info and sne evaluate")
 
-    return [Path(str(path)) for path in find_checkpoints(Path(folder), refuse_zoo)]
+    def pass_over(path: FilePath, names: list[str]) -> None:
+        files = f"{names[0]} is" if len(names) == 1 else f"{len(names)} NumPy files ({names[0]}, ...) are"
+        hint = "NumPy files beside other checkpoints are taken for data; to read one, name it"
+        if warn is not None:
+            warn(f"{path}: {files} passed over: {hint}")
+
+    return [Path(str(path)) for path in find_checkpoints(Path(folder), refuse_zoo, pass_over)]

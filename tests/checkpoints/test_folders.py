@@ -1,7 +1,9 @@
 """Folders as hubs and trainers lay them out: what is read, what is noted, what is refused."""
 
 import json
+import logging
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -69,6 +71,24 @@ def test_an_adapter_is_read_only_alone(tmp_path):
     assert read_network(tmp_path).num_weights == 25
     torch.save(STATE, tmp_path / "pytorch_model.bin")
     assert "an adapter" in is_read(tmp_path)["adapter_model.safetensors"]
+
+
+def test_numpy_files_beside_checkpoints_are_passed_over_and_named(tmp_path, caplog):
+    torch.save(STATE, tmp_path / "first.pt")
+    np.savez(tmp_path / "data.npz", x=np.ones((4, 4), np.float32))
+    with caplog.at_level(logging.WARNING, "sne"):
+        assert expand_sources(tmp_path) == [str(tmp_path / "first.pt")]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}: data.npz is passed over: NumPy files beside other checkpoints are taken for data; "
+        "to read one, name it"
+    ]
+    caplog.clear()
+    np.save(tmp_path / "more.npy", np.ones((4, 4), np.float32))
+    expand_sources(tmp_path)
+    assert "2 NumPy files (data.npz, ...) are passed over" in caplog.text
+    caplog.clear()
+    (tmp_path / "first.pt").unlink()
+    assert expand_sources(tmp_path) == [str(tmp_path / "data.npz"), str(tmp_path / "more.npy")] and not caplog.text
 
 
 def test_an_adapter_beside_several_checkpoints_is_one_more_file(tmp_path):

@@ -157,6 +157,8 @@ def test_recurrent_cells_and_projections():
     assert [layer.type for layer in cell.layers] == [LayerType.LSTM] * 4
     projected = read(module(body=nn.LSTM(3, 8, proj_size=2)))
     assert [layer.type for layer in projected.layers] == [LayerType.LSTM] * 4 + [LayerType.LINEAR]
+    alone = read(nn.GRU(3, 5).state_dict())
+    assert {layer.name for layer in alone.layers} == {"l0.reset", "l0.update", "l0.new"}
     strange = read({"r.weight_hh_l0": torch.ones(7, 5), "r.weight_ih_l0": torch.ones(7, 5)})
     assert {layer.type for layer in strange.layers} == {LayerType.OTHER}
     assert len(strange.notes) == 2
