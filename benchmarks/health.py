@@ -20,7 +20,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from textwrap import shorten
+from textwrap import shorten, wrap
 
 import numpy as np
 import torch
@@ -146,11 +146,8 @@ def faults(network: Network, random: np.random.Generator) -> Iterator[tuple[str,
         flat = state[table[1]].view(-1)
         flat[int(random.integers(len(flat)))] = torch.nan
         yield "one NaN", "nonfinite", state
-        yield (
-            "scale 1e10",
-            "scale",
-            plain | {table[1]: plain[table[1]] * 1e10 / plain[table[1]].abs().max().clamp(1e-6)},
-        )
+        if (largest := plain[table[1]].abs().max()) > 0:
+            yield "scale 2e10", "scale", plain | {table[1]: plain[table[1]] * (2e10 / largest)}
     if weight:
         yield "zeroed layer", "zero", plain | {weight[1]: torch.zeros_like(plain[weight[1]])}
         half = plain[weight[1]].clone()
@@ -357,8 +354,14 @@ def main() -> None:
         write_section(lines, "New last layers")
         print("\n".join(lines))
         return
-    lines = ["Made by `benchmarks/health.py`, whose docstring says how.", "", "### False alarms", ""]
-    table, good = measure_zoos([Zoo.open(path) for path in options.zoos], options.networks)
+    zoos = [Zoo.open(path) for path in options.zoos]
+    used = f"--networks {options.networks} --faults {options.faults} --untrained {options.untrained}"
+    lines = [f"Made by `benchmarks/health.py ZOO... {used}`, whose docstring says how, on these zoos: "]
+    lines[0] += ", ".join(
+        f"{path.name} ({len(set(zoo.runs))} runs)" for path, zoo in zip(options.zoos, zoos, strict=True)
+    )
+    lines = [*wrap(f"{lines[0]}.", 140, break_on_hyphens=False), "", "### False alarms", ""]
+    table, good = measure_zoos(zoos, options.networks)
     lines += [*table, "", "### Faults that were put in", "", *measure_faults(good, options.faults), NOTE, ""]
     lines += ["### Untrained networks", "", *measure_untrained(options.untrained), ""]
     if options.files:
