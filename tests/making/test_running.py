@@ -33,6 +33,21 @@ def test_randomness_comes_from_seed_and_unit_alone(image_file: Path):
     assert other.hyperparameters != one.hyperparameters
 
 
+@pytest.mark.parametrize("family", ["cnn_s", "vit", "image_inr"])
+def test_the_default_dtype_of_torch_changes_no_network(family: str):
+    images = load_images("digits", 20)
+    recipe = replace(RECIPE, families=(family,), images=images.name, images_checksum=images.checksum, image_size=20)
+    usual = train_run(recipe, RunId(family, 0), images)
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = train_run(recipe, RunId(family, 0), images)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, two in zip(usual.kept, other.kept, strict=True):
+        assert one.vector.dtype == torch.float32 and torch.equal(one.vector, two.vector)
+        assert one.properties | {"wall_time": 0} == two.properties | {"wall_time": 0}
+
+
 def test_epochs_are_passes_over_the_own_part(image_file: Path):
     images = load_images(image_file)
     recipe = replace(RECIPE, unit="epochs", length=2, keep=(1, 2))

@@ -70,7 +70,7 @@ class ByteDropout(nn.Module):
             words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
             bits = words.view(torch.uint8)[: x.numel()]
         kept = bits.view(x.shape) >= self.threshold
-        return x * (kept * (256 / (256 - self.threshold)))
+        return x * (kept.to(x.dtype) * (256 / (256 - self.threshold)))
 
 
 class _KeyedBytes(torch.autograd.Function):

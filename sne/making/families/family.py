@@ -13,6 +13,7 @@ from sne.making.families.blocks import initialise
 from sne.making.families.space import Space, sample
 from sne.making.images import ImageSet
 from sne.making.tasks import Classification, Task
+from sne.nn import in_float32
 
 ImageShape = tuple[int, int, int]  # channels, height, width
 
@@ -79,10 +80,11 @@ class Family:
         drawn = sample(self.space, rng)
         return drawn | self.elaborate(drawn, rng) if self.elaborate else drawn
 
+    @in_float32()
     def build(
         self, hyperparameters: Mapping[str, Any], shape: ImageShape, classes: int, generator: torch.Generator
     ) -> nn.Module:
-        """Builds one untrained network.
+        """Builds one untrained network, in float32 whatever torch's default dtype is.
 
         Args:
             hyperparameters: Hyper-parameters drawn by `sample`.

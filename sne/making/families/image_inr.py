@@ -40,7 +40,7 @@ def _task(hyperparameters: Mapping[str, Any], images: ImageSet, generator: torch
 
 def _centres(size: int) -> Tensor:
     """Returns the centres of pixels; the whole side is [-1, 1]."""
-    return (2 * torch.arange(size) + 1) / size - 1
+    return (2 * torch.arange(size, dtype=torch.float32) + 1) / size - 1
 
 
 def _grid(rows: Tensor, columns: Tensor) -> Tensor:

@@ -226,7 +226,7 @@ class _Stack:
         return runs
 
     def _column(self, name: str, device: str) -> Float[Tensor, "networks 1"]:
-        return torch.tensor([[t.hyperparameters[name]] for t in self._trainees], device=device)
+        return torch.tensor([[t.hyperparameters[name]] for t in self._trainees], dtype=torch.float32, device=device)
 
     def _stack_thresholds(self, device: str) -> list[Int32[Tensor, " networks"]]:
         layers = [dropouts(trainee.module) for trainee in self._trainees]
