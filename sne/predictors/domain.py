@@ -83,7 +83,8 @@ class Neighbours:
         gain: One over the spread of each feature, or over `CONSTANT_UNIT` for constant ones.
         is_constant: Whether each feature is constant.
         axes: Principal axes of the features, those of constant features 0.
-        residual: Mean distance of the training networks to the space of the axes.
+        residual: Mean distance of the training networks to the space of the axes, times `RESIDUAL_WEIGHT` over the
+            weight that this distance has.
         points: Training networks on all axes.
     """
 
@@ -95,8 +96,19 @@ class Neighbours:
     points: Float[Tensor, "points all_axes"]
 
     @classmethod
-    def fit(cls, rows: Float[Tensor, "networks features"], most_axes: int = MOST_AXES) -> "Neighbours":
-        """Computes at most `most_axes` axes of the training networks."""
+    def fit(
+        cls,
+        rows: Float[Tensor, "networks features"],
+        most_axes: int = MOST_AXES,
+        residual_weight: float = RESIDUAL_WEIGHT,
+    ) -> "Neighbours":
+        """Computes the axes of the training networks.
+
+        Args:
+            rows: Descriptions of the training networks.
+            most_axes: Largest number of axes.
+            residual_weight: Weight of the distance to the space of the axes, in units of its mean over the rows.
+        """
         wide = rows.double()
         shift, spread = wide.mean(0), wide.std(0, unbiased=False)
         is_constant = spread <= SMALLEST_SPREAD
@@ -110,13 +122,14 @@ class Neighbours:
         values, vectors = values[kept], vectors[:, kept]
         axes = scaled.T @ vectors / (len(rows) ** 0.5 * values)
         along = axes * values.sqrt()
-        residual = (scaled - scaled @ along @ along.T).norm(dim=1).mean()
+        beyond = (scaled - scaled @ along @ along.T).norm(dim=1).mean()
+        residual = beyond.clamp_min(LEAST_RESIDUAL * scaled.norm(dim=1).mean().clamp_min(1e-3))
         found = cls(
             shift.float(),
             gain.float(),
             is_constant,
             axes.float(),
-            residual.clamp_min(float(LEAST_RESIDUAL * scaled.norm(dim=1).mean().clamp_min(1e-3))).float(),
+            (residual * RESIDUAL_WEIGHT / residual_weight).float(),
             rows.new_zeros(0, 0),
         )
         return cls(**{**vars(found), "points": found._project(rows)})
@@ -145,14 +158,16 @@ class Neighbours:
 @final
 @dataclass(frozen=True)
 class Region:
-    """Training networks of one family, or of several small ones.
+    """Training networks of one family.
 
-    Distances are measured in units of the differences within the region. Those between regions are many times larger,
+    Distances are measured in units of the differences within the family. Those between families are many times larger,
     and in their units a network of an unknown family would not be far from the known ones.
 
     Args:
-        neighbours: Distances to the training networks of the region.
-        distances: Distance of these networks to those of other folds, in ascending order.
+        neighbours: Distances to the training networks of the family.
+        distances: Distances of training networks to those of other folds, in ascending order: those of the family; of
+            families with few runs, those of several families, each in the unit of its own family, converted to the unit
+            of this one.
     """
 
     neighbours: Neighbours
@@ -298,7 +313,7 @@ def _check_values(region: Region) -> None:
     near, largest = region.neighbours, LARGEST * len(region.neighbours.shift) ** 0.5
     problems = {
         "gain": not bool(((near.gain > 0) & (near.gain <= 1.001 / SMALLEST_SPREAD)).all()),
-        "residual": not 0 < float(near.residual) <= 1.001 * largest,
+        "residual": not 0 < float(near.residual) <= 1.001 * RESIDUAL_WEIGHT * largest,
         "axes": not bool((near.axes.norm(dim=0) > 0).all()),
         "points": bool((near.points.abs() > near.largest_distance()).any()),
         "distances": bool((region.distances < 0).any()),

@@ -5,12 +5,20 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sne.encoders import NetworkEncoder
 from sne.networks.shuffled import shuffled
-from sne.predictors.domain import LEAST_CALIBRATION, Domain, Neighbours, Region, most_axes
+from sne.predictors.domain import (
+    LEAST_AXES,
+    LEAST_CALIBRATION,
+    RESIDUAL_WEIGHT,
+    Domain,
+    Neighbours,
+    Region,
+    most_axes,
+)
 from sne.predictors.experts import Examples
 from sne.predictors.experts.contract import spaced
 from sne.predictors.experts.state import derive_seed
@@ -21,7 +29,16 @@ MOST_NETWORKS = 4000
 """Number of networks that a domain is learned from; of more, so many are taken at equal distances."""
 
 LEAST_IN_A_REGION = 70
-"""Least number of training runs of a family with its own region; with fewer, one odd run would hide all others."""
+"""Least number of training runs of a family with its own calibration; with fewer, one odd run would hide all others."""
+
+LEAST_IN_A_FAMILY = 8
+"""Least number of training runs of a family with its own axes, where families are calibrated together."""
+
+RESIDUAL_WEIGHT_OF_FEW = 1.0
+"""Weight of the distance to the space of the axes there: the axes fit few networks better than new ones."""
+
+SMALLEST_UNIT = 1e-6
+"""Least unit of distance of a part, whose networks may all be the same."""
 
 BLOCK = 64
 """Number of copies that are described at a time."""
@@ -108,7 +125,7 @@ def _ascending(parts: Sequence[np.ndarray]) -> Float[Tensor, " networks"]:
 
 
 def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.ndarray) -> list[Region]:
-    """Makes one region per family; families with few runs share one."""
+    """Makes one region per family; families with few runs are calibrated together."""
     families = np.array([plan.zoo.families[row] for row in plan.rows[places]])
     runs = np.array([plan.zoo.runs[row] for row in plan.rows[places]])
     fold_of = np.array([next(n for n, fold in enumerate(plan.folds) if place in fold.held_out) for place in places])
@@ -124,13 +141,67 @@ def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.nd
     axes = most_axes(len(groups))
     regions = []
     for group in groups:
-        mine, scores = np.isin(families, group), []
-        for fold in sorted(set(fold_of[mine])):
-            held_out = mine & (fold_of == fold)
-            if (mine & ~held_out).any():
-                known = Neighbours.fit(rows[torch.from_numpy(mine & ~held_out)], axes)
-                scores.append(known.distances(rows[torch.from_numpy(held_out)]))
-        regions.append(Region(Neighbours.fit(rows[torch.from_numpy(mine)], axes), _ascending(scores)))
+        mine = np.isin(families, group)
+        parts = parts_of(families[mine], runs[mine])
+        region_rows, region_folds = rows[torch.from_numpy(mine)], fold_of[mine]
+        if len(set(parts.tolist())) == 1:
+            regions += together(region_rows, parts, region_folds, axes)
+        else:
+            regions += together(region_rows, parts, region_folds, LEAST_AXES, RESIDUAL_WEIGHT_OF_FEW)
+    return regions
+
+
+def parts_of(families: np.ndarray, runs: np.ndarray) -> Int[np.ndarray, " networks"]:
+    """Numbers families; those with few runs share a number or, if they are few together, that of the smallest other."""
+    names, numbers = np.unique(families, return_inverse=True)
+    sizes = np.array([len(set(runs[numbers == number])) for number in range(len(names))])
+    order = np.argsort(-sizes, kind="stable")
+    large = int((sizes >= LEAST_IN_A_FAMILY).sum())
+    part_of = np.empty(len(names), dtype=np.int64)
+    part_of[order] = np.minimum(np.arange(len(names)), large)
+    if large and sizes[part_of == large].sum() < LEAST_IN_A_FAMILY:
+        part_of = np.minimum(part_of, large - 1)
+    return part_of[numbers]
+
+
+def together(
+    rows: Float[Tensor, "networks features"],
+    parts: Int[np.ndarray, " networks"],
+    folds: Int[np.ndarray, " networks"],
+    axes: int,
+    residual_weight: float = RESIDUAL_WEIGHT,
+) -> list[Region]:
+    """Makes one region per part, which are calibrated together.
+
+    The distance of a network is the least one over all parts, each in its own unit: the median distance of its networks
+    to those of other folds. The calibration of every region holds these distances in the unit of its part, so that the
+    largest p-value over the regions is that of the least distance. A part of 8 runs thus has its own axes and its own
+    unit, although its p-values alone could not be small.
+
+    Args:
+        rows: Descriptions of training networks.
+        parts: Number of the part of each network, such as its family.
+        folds: Number of the fold of each network; networks of one run are in the same fold.
+        axes: Largest number of principal axes of each part.
+        residual_weight: See `sne.predictors.domain.Neighbours.fit`.
+    """
+    names = sorted(set(parts.tolist()))
+    found = np.full((len(names), len(rows)), np.inf)
+    for number, name in enumerate(names):
+        for fold in sorted(set(folds.tolist())):
+            known, held_out = (parts == name) & (folds != fold), folds == fold
+            if known.any():
+                near = Neighbours.fit(rows[torch.from_numpy(known)], axes, residual_weight)
+                found[number, held_out] = near.distances(rows[torch.from_numpy(held_out)])
+    own = [distances[(parts == name) & np.isfinite(distances)] for name, distances in zip(names, found, strict=True)]
+    units = [max(float(np.median(one)), SMALLEST_UNIT) if len(one) else math.inf for one in own]
+    least = np.min([distances / unit for distances, unit in zip(found, units, strict=True)], axis=0)
+    scores = np.sort(least[np.isfinite(least)])
+    regions = []
+    for name, unit in zip(names, units, strict=True):
+        if math.isfinite(unit):
+            near = Neighbours.fit(rows[torch.from_numpy(parts == name)], axes, residual_weight)
+            regions.append(Region(near, torch.from_numpy(scores * unit).float()))
     return regions
 
 

@@ -10,10 +10,10 @@ import torch
 
 from sne.networks.shuffled import shuffled
 from sne.predictors import Predictor
-from sne.predictors.domain import LEAST_CALIBRATION
+from sne.predictors.domain import LEAST_AXES, LEAST_CALIBRATION, Domain, Neighbours
 from sne.predictors.intervals import Interval
 from sne.training import fit, preset_settings
-from sne.training.known_domain import relearn_domain
+from sne.training.known_domain import RESIDUAL_WEIGHT_OF_FEW, parts_of, relearn_domain, together
 from sne.training.plan import make_plan
 from sne.training.progress import TrainingProgress
 from sne.zoo import Zoo, ZooWriter, split_by_run
@@ -183,9 +183,76 @@ def test_outside_no_interval_is_narrower_than_inside(folder, tmp_path):
         assert one.low <= other.low and one.high >= other.high
 
 
-def test_large_families_have_regions_of_their_own_and_small_ones_share_one(tmp_path):
+def test_large_families_have_calibrations_of_their_own_and_small_ones_share_one(tmp_path):
     zoo = write(tmp_path / "both", ["narrow", "deep"], runs=70)
     predictor = fit(zoo, ["size"], split=split_by_run(zoo.runs, val=0.2, test=0.0), settings=SETTINGS)
     assert [len(region.distances) for region in predictor.domain.regions] == [140, 140]
     small = write(tmp_path / "small", ["narrow", "deep"], runs=60)
-    assert len(fit(small, ["size"], settings=SETTINGS).domain.regions) == 1
+    first, second = (region.distances for region in fit(small, ["size"], settings=SETTINGS).domain.regions)
+    assert len(first) == len(second) > 140  # networks of both families, in the unit of each
+    torch.testing.assert_close(first / first.median(), second / second.median())
+
+
+FAMILIES, RUNS, FEATURES = 5, 12, 40
+
+
+def descriptions(families, seed, runs=RUNS, steps=2):
+    """Descriptions of families, each with its own directions, of which the first varies far more than the others."""
+    generator = torch.Generator().manual_seed(seed)
+    found, parts, folds = [], [], []
+    for family in families:
+        own = torch.Generator().manual_seed(100 + family)
+        centre, directions = 1.5 * torch.randn(FEATURES, generator=own), torch.randn(4, FEATURES, generator=own)
+        inner = (10 if family == 0 else 1) * torch.randn(runs * steps, 4, generator=generator) @ directions
+        found.append(centre + inner + 0.3 * torch.randn(runs * steps, FEATURES, generator=generator))
+        parts += [family] * runs * steps
+        folds += [run % 5 for run in range(runs) for _ in range(steps)]
+    return torch.cat(found), np.array(parts), np.array(folds)
+
+
+def test_families_with_few_runs_are_told_from_unknown_ones():
+    rows, parts, folds = descriptions(range(FAMILIES), seed=0)
+    regions = together(rows, parts, folds, LEAST_AXES, RESIDUAL_WEIGHT_OF_FEW)
+    domain = Domain(regions, None, torch.zeros(0))
+    unknown, _, _ = descriptions(range(FAMILIES, FAMILIES + 6), seed=1)
+    assert domain.p_values(unknown).max() < 0.0125
+    known, _, _ = descriptions(range(FAMILIES), seed=2, runs=100)
+    assert np.mean(domain.p_values(known) < 0.0125) < 0.05
+    in_one = Domain(together(rows, np.zeros_like(parts), folds, 64), None, torch.zeros(0))
+    assert np.mean(in_one.p_values(unknown) < 0.0125) < 0.2  # networks of the first family are as far from each other
+
+
+def test_families_that_are_calibrated_together_have_the_p_value_of_the_least_distance():
+    rows, parts, folds = descriptions(range(3), seed=3)
+    new = torch.cat([descriptions(range(3), seed=4)[0], descriptions([7], seed=4)[0], rows.mean(0, keepdim=True)])
+
+    def distances(of, to, part, without=None):
+        known = (parts == part) & (folds != without)
+        return Neighbours.fit(of[torch.from_numpy(known)], 16, 1.0).distances(to)
+
+    units, calibration, least = {}, np.full((3, len(rows)), np.nan), []
+    for part in range(3):
+        for fold in range(5):
+            held_out = folds == fold
+            calibration[part, held_out] = distances(rows, rows[torch.from_numpy(held_out)], part, fold)
+        units[part] = np.median(calibration[part, parts == part])
+        least.append(distances(rows, new, part) / units[part])
+    pooled = np.min([calibration[part] / units[part] for part in range(3)], axis=0)
+    expected = [(1 + sum(pooled >= score * (1 - 1e-6))) / (1 + len(pooled)) for score in np.min(least, axis=0)]
+    regions = together(rows, parts, folds, 16, 1.0)
+    np.testing.assert_allclose(Domain(regions, None, torch.zeros(0)).p_values(new), expected, atol=1.1 / len(pooled))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({"a": 20, "b": 30, "c": 8}, {"a": 1, "b": 0, "c": 2}),
+        ({"a": 20, "b": 5, "c": 4}, {"a": 0, "b": 1, "c": 1}),  # two small families share axes
+        ({"a": 20, "b": 30, "c": 4}, {"a": 1, "b": 0, "c": 1}),  # one alone joins the smallest other
+        ({"a": 3, "b": 4}, {"a": 0, "b": 0}),
+    ],
+)
+def test_families_with_a_handful_of_runs_share_axes(sizes, expected):
+    families = np.array([name for name, count in sizes.items() for _ in range(2 * count)])
+    runs = np.array([f"{name}{run}" for name, count in sizes.items() for run in range(count) for _ in range(2)])
+    assert dict(zip(families, parts_of(families, runs).tolist(), strict=True)) == expected
