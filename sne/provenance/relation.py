@@ -53,6 +53,9 @@ OTHER_ORDER = (
 )
 """What agreement in another order than the stored one may mean."""
 
+FROM_A_THIRD = "both may have been made from a third network"
+"""What explains changes of which each network has some that the other one lacks."""
+
 OR_SIBLINGS = "the other network has many zeros, too: both may have been pruned from a third one"
 """What else zeros may mean where both networks have many."""
 
@@ -160,8 +163,8 @@ def name_relation(
     made_by = _made_by_one_operation(changed, kinds)
     if made_by is not None and all_matched:
         return made_by
-    if made_by is not None and removed is not None and removed.child == made_by.child and made_by.confidence == 1:
-        return Verdict(Relation.PRUNED, removed.child, 1.0, f"{_lacking(removed)}; of the others, {made_by.why}")
+    if made_by is not None and removed is not None and (both := _removed_and_made(removed, made_by)) is not None:
+        return both
     verdict = _trained(found, test, CLOSE if is_aligned else LEAST_COSINE)
     if removed is not None and verdict.relation in (Relation.PARTIAL, Relation.FINE_TUNE):
         why = f"{_lacking(removed)}; the others were trained further: {verdict.why}"
@@ -187,6 +190,21 @@ def _lacking(removed: Removed) -> str:
     return f"{counted(len(removed.names), 'block')} removed ({', '.join(removed.names)})"
 
 
+def _removed_and_made(removed: Removed, made_by: Verdict) -> Verdict | None:
+    """Returns the verdict for removed blocks beside an operation; None for low-rank updates that show no direction.
+
+    Zeros or rounded values that only the network with all blocks has show that neither was made from the other.
+    """
+    why = f"{_lacking(removed)}; of the others, {made_by.why}"
+    if made_by.child == removed.child and (made_by.confidence == 1 or made_by.relation is Relation.PRUNED):
+        return Verdict(Relation.PRUNED, removed.child, made_by.confidence, why)
+    if made_by.relation not in (Relation.PRUNED, Relation.PRECISION):
+        return None
+    if not why.endswith(FROM_A_THIRD):
+        why += f"; {FROM_A_THIRD}"
+    return Verdict(Relation.PRUNED, 0, 0.0, why)
+
+
 def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> Verdict | None:
     """Returns the verdict for changes of number types, pruning and low-rank updates; None for others."""
     child, confidence = _majority([one.child for one in changed])
@@ -198,7 +216,7 @@ def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> V
         why = f"values lie on the levels of {levels}, next to those of the other" if levels else "values were rounded"
         if confidence == 1 and _is_child_of_most(changed):
             return Verdict(Relation.PRECISION, child, 1.0, why)
-        return Verdict(Relation.PRECISION, 0, 0.0, f"{why}; both may have been made from a third network")
+        return Verdict(Relation.PRECISION, 0, 0.0, f"{why}; {FROM_A_THIRD}")
     if kinds <= {Change.PRUNED, Change.ROUNDED} and Change.PRUNED in kinds:
         is_known = confidence == 1 and all(one.child for one in changed if one.change is Change.PRUNED)
         return _pruned(changed, child if is_known else 0)

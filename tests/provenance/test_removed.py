@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from provenance.descendants import cnn, noisy, perceptron
+from provenance.descendants import cnn, noisy, perceptron, pruned
 from torch import nn
 
 import sne
@@ -68,6 +68,47 @@ def test_what_is_left_may_be_rounded_or_trained_further():
     assert (found.relation, found.confidence) == (sne.Relation.PRUNED, 1) and "float16" in found.why
     found = sne.compare(state, noisy(small, 0.1))
     assert found.relation is sne.Relation.PRUNED and 0.5 < found.confidence < 1
+
+
+@pytest.mark.parametrize("share", [0.36, 0.6])
+def test_blocks_that_a_further_pruned_copy_lacks_are_named(share):
+    state = deep(0)
+    parent = {name: pruned(values, 0.3) for name, values in state.items()}
+    child = {name: pruned(values, share) for name, values in without_blocks(state, (2,)).items()}
+    found = sne.compare(parent, child)
+    assert (found.relation, found.direction, found.confidence) == (sne.Relation.PRUNED, "second from first", 0.9)
+    assert "1 block removed (layers.2)" in found.why and "set to zero" in found.why and "a third one" in found.why
+    assert "trained" not in found.why and "differ" not in found.why
+    assert sne.compare(child, parent).direction == "first from second"
+
+
+def at_random(state, share, seed):
+    """A state in which a share of the entries of matrices, drawn at random, is zero."""
+    torch.manual_seed(seed)
+    return {
+        name: values * (torch.rand(values.shape) > share) if values.ndim > 1 else values
+        for name, values in state.items()
+    }
+
+
+def other_zeros(state):
+    return at_random(state, 0.4, 1), at_random(without_blocks(state, (2,)), 0.4, 2)
+
+
+def whole_pruned(state):
+    return {name: pruned(values, 0.4) for name, values in state.items()}, without_blocks(state, (2,))
+
+
+def whole_rounded(state):
+    return {name: values.half().float() for name, values in state.items()}, without_blocks(state, (2,))
+
+
+@pytest.mark.parametrize("copies", [other_zeros, whole_pruned, whole_rounded])
+def test_a_copy_without_a_block_and_another_changed_copy_have_no_direction(copies):
+    one, other = copies(deep(0))
+    for found in (sne.compare(one, other), sne.compare(other, one)):
+        assert (found.relation, found.direction, found.confidence) == (sne.Relation.PRUNED, None, 0)
+        assert found.is_exact and "1 block removed (layers.2)" in found.why and "a third network" in found.why
 
 
 def test_a_shallower_stranger_is_independent():
