@@ -125,8 +125,8 @@ def agreements_in_any_order(
         can_flip: Whether units may have other signs.
         has_many: Whether at most `MOST_GROUPS` groups are tested.
     """
-    orders = {side: [group.group.name for group, _ in units.in_order(side)] for side in ("feeding", "reading")}
-    tested = [name for name in orders["feeding"] if name in set(orders["reading"])]
+    read = {group.group.name for group, spans in units.in_order("reading") if spans[0] in group.reading}
+    tested = [group.group.name for group, _ in units.in_order("feeding") if group.group.name in read]
     if has_many and len(tested) > MOST_GROUPS:
         tested = [tested[number * len(tested) // MOST_GROUPS] for number in range(MOST_GROUPS)]
 

@@ -105,7 +105,9 @@ class Units:
         """Yields each group with the spans that describe it, once the groups on their other axes have been yielded.
 
         Args:
-            side: "feeding" or "reading": the spans to use; "both" for all.
+            side: "feeding" or "reading": the spans to use; "both" for all. Units that nothing known reads, such as the
+                residual stream of a transformer whose table of tokens is its last layer, too, are described by what
+                feeds them from the inputs where "reading" gets no further, so that the units behind them can be.
 
         Returns:
             Groups with at least one such matrix. Vectors, such as biases, count only next to a matrix.
@@ -114,6 +116,8 @@ class Units:
         todo = list(self.groups)
         while todo:
             found = [(group, spans) for group in todo if (spans := self._usable(group, side, done))]
+            if not found and side == "reading":
+                found = [(group, spans) for group in todo if (spans := self._usable(group, "feeding", set()))]
             if not found:
                 return
             group, spans = max(found, key=lambda one: len([span for span in one[1] if self._dims[span.tensor] > 1]))

@@ -2,16 +2,18 @@
 
 from itertools import combinations
 
+import numpy as np
 import pytest
 import torch
 
 from sne import read_network
+from sne.making.families import FAMILIES
 from sne.provenance import two_matchings
 from sne.provenance.fixed_points import Agreement
 from sne.provenance.independence import judge_independence
 from sne.provenance.two_matchings import _agreement, _beyond_chance, _with_rows, agreements_in_any_order
 from sne.provenance.units import Units, _without
-from sne.symmetry import apply, sample, symmetry_of
+from sne.symmetry import apply, sample, symmetry_of, trace
 
 
 def units_of(state):
@@ -110,3 +112,34 @@ def test_equal_units_hide_no_permuted_copy(kind):
     copy = apply(sample(units.symmetry, seed=1, kinds=("permutation",)), state)
     p_value = judge_independence(state, copy, units).p_value
     assert p_value is not None and p_value < 1e-20
+
+
+def language_model(seed):
+    """A network whose table of tokens is its last layer, too: nothing else reads the last state of its stream."""
+    family = FAMILIES["gpt"]
+    hyperparameters = family.sample(np.random.default_rng(0))
+    module = family.build(hyperparameters, (1, 20, 20), 5, torch.Generator().manual_seed(seed)).double()
+    numbers = torch.randint(1, 16, (2, 5), generator=torch.Generator().manual_seed(5))
+    return module.state_dict(), trace(module, (numbers,))
+
+
+def test_permuted_copies_of_networks_whose_table_of_tokens_is_their_last_layer():
+    state, symmetry = language_model(0)
+    (stream,) = (one for one in symmetry.groups if one.name.startswith("wte.weight") and "permutation" in one.kinds)
+    units = Units(symmetry, read_network(state), state)
+    orders = {side: [group.group.name for group, _ in units.in_order(side)] for side in ("feeding", "reading")}
+    assert stream.name in orders["feeding"] and orders["reading"][0] == stream.name
+    generator = torch.Generator().manual_seed(1)
+    child = {
+        name: values + 0.3 * values.std() * torch.randn(values.shape, generator=generator, dtype=values.dtype)
+        for name, values in state.items()
+    }
+    permuted = apply(sample(symmetry, seed=1, kinds=("permutation",)), child)
+    found = judge_independence(state, permuted, units)
+    assert found.p_value is not None and found.p_value < 1e-20
+    assert found.twice and stream.name not in [
+        one.group for one in found.twice
+    ]  # both sides order it by the same table
+    for seed in range(1, 6):
+        found = judge_independence(state, language_model(seed)[0], units)
+        assert found.p_value is not None and found.p_value > 1e-3
