@@ -83,8 +83,8 @@ class Neighbours:
         gain: One over the spread of each feature, or over `CONSTANT_UNIT` for constant ones.
         is_constant: Whether each feature is constant.
         axes: Principal axes of the features, those of constant features 0.
-        residual: Mean distance of the training networks to the space of the axes, times `RESIDUAL_WEIGHT` over the
-            weight that this distance has.
+        residual: Unit of the distance to the space of the axes: its mean over the training networks, times
+            `RESIDUAL_WEIGHT` and divided by the `residual_weight` of `fit`.
         points: Training networks on all axes.
     """
 
@@ -158,7 +158,7 @@ class Neighbours:
 @final
 @dataclass(frozen=True)
 class Region:
-    """Training networks of one family.
+    """Training networks of one family, or of several with few runs.
 
     Distances are measured in units of the differences within the family. Those between families are many times larger,
     and in their units a network of an unknown family would not be far from the known ones.
@@ -213,7 +213,7 @@ class Domain:
     The p-value of the first reason is the largest one over all regions.
 
     Args:
-        regions: The families that are known.
+        regions: The families that are known, some of them together.
         discriminator: Tells networks from shuffled copies; None without copies.
         logits: Logit of each training network, by a discriminator that had not learned from it, in ascending order.
     """

@@ -14,20 +14,24 @@ BATCH_NORM = (Role.SCALE, Role.RUNNING_MEAN)
 OTHER_NORMS = (LayerType.LAYER_NORM, LayerType.RMS_NORM)
 """Norms whose scales may be exchanged with those of the columns that read them."""
 
+TIED = {"tie_word_embeddings": True}
+"""Configuration of networks whose table of tokens is their last layer, too."""
+
 
 def sequential_symmetry(network: Network, activation: str | None = None) -> Symmetry:
     """Returns the symmetry by name of a network whose layers follow one another, and whose attentions have one head.
 
     One head allows every change that several heads allow: queries and keys move together, and values and outputs do.
+    A table of tokens is assumed to be the last layer, too, where no other last layer is stored.
 
     Args:
         network: The network.
         activation: Activation between the layers; None if unknown.
     """
     try:
-        return symmetry_by_name(network, heads=1, assume_sequential=True, activation=activation)
+        return symmetry_by_name(network, heads=1, config=TIED, assume_sequential=True, activation=activation)
     except SymmetryError:  # keys are narrower than queries
-        return symmetry_by_name(network, assume_sequential=True, activation=activation)
+        return symmetry_by_name(network, config=TIED, assume_sequential=True, activation=activation)
 
 
 def assumed_symmetry(network: Network) -> Symmetry:

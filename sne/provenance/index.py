@@ -24,7 +24,7 @@ from sne.provenance.vectors import EUCLIDEAN, MOST_BYTES, Marks, Vectors
 from sne.work import Executor, InThisProcess, check_can_write_folder, write_atomically
 from sne.zoo.store.folder import FolderLock
 
-VERSION = 3
+VERSION = 4
 """Version of the columns and of the fingerprints."""
 
 SETTINGS = "sne-index.json"

@@ -28,14 +28,15 @@ from sne.training.plan import Plan
 MOST_NETWORKS = 4000
 """Number of networks that a domain is learned from; of more, so many are taken at equal distances."""
 
-LEAST_IN_A_REGION = 70
+LEAST_TO_CALIBRATE = 70
 """Least number of training runs of a family with its own calibration; with fewer, one odd run would hide all others."""
 
-LEAST_IN_A_FAMILY = 8
+LEAST_FOR_AXES = 8
 """Least number of training runs of a family with its own axes, where families are calibrated together."""
 
 RESIDUAL_WEIGHT_OF_FEW = 1.0
-"""Weight of the distance to the space of the axes there: the axes fit few networks better than new ones."""
+"""Weight of the distance to the space of the axes where families are calibrated together: the axes of few networks fit
+these better than new ones."""
 
 SMALLEST_UNIT = 1e-6
 """Least unit of distance of a part, whose networks may all be the same."""
@@ -125,14 +126,14 @@ def _ascending(parts: Sequence[np.ndarray]) -> Float[Tensor, " networks"]:
 
 
 def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.ndarray) -> list[Region]:
-    """Makes one region per family; families with few runs are calibrated together."""
+    """Makes the regions of all families; families with few runs are calibrated together."""
     families = np.array([plan.zoo.families[row] for row in plan.rows[places]])
     runs = np.array([plan.zoo.runs[row] for row in plan.rows[places]])
     fold_of = np.array([next(n for n, fold in enumerate(plan.folds) if place in fold.held_out) for place in places])
 
     def stands_alone(group: Sequence[str]) -> bool:
         mine = np.isin(families, group)
-        return len(set(runs[mine])) >= LEAST_IN_A_REGION and len(set(fold_of[mine])) > 1
+        return len(set(runs[mine])) >= LEAST_TO_CALIBRATE and len(set(fold_of[mine])) > 1
 
     names = sorted(set(families.tolist()))
     groups = [[name] for name in names if stands_alone([name])]
@@ -142,36 +143,50 @@ def _regions(plan: Plan, rows: Float[Tensor, "networks features"], places: np.nd
     regions = []
     for group in groups:
         mine = np.isin(families, group)
-        parts = parts_of(families[mine], runs[mine])
-        region_rows, region_folds = rows[torch.from_numpy(mine)], fold_of[mine]
+        parts = number_families(families[mine], runs[mine], fold_of[mine])
+        group_rows, group_folds = rows[torch.from_numpy(mine)], fold_of[mine]
         if len(set(parts.tolist())) == 1:
-            regions += together(region_rows, parts, region_folds, axes)
+            regions += calibrate_together(group_rows, parts, group_folds, axes)
         else:
-            regions += together(region_rows, parts, region_folds, LEAST_AXES, RESIDUAL_WEIGHT_OF_FEW)
+            regions += calibrate_together(group_rows, parts, group_folds, LEAST_AXES, RESIDUAL_WEIGHT_OF_FEW)
     return regions
 
 
-def parts_of(families: np.ndarray, runs: np.ndarray) -> Int[np.ndarray, " networks"]:
-    """Numbers families; those with few runs share a number or, if they are few together, that of the smallest other."""
+def number_families(families: np.ndarray, runs: np.ndarray, folds: np.ndarray) -> Int[np.ndarray, " networks"]:
+    """Numbers families, the largest one first.
+
+    Families with fewer than `LEAST_FOR_AXES` runs, or with all runs in one fold, share one number. If they have fewer
+    runs together, or are in one fold together, they share the number of the smallest other family.
+
+    Args:
+        families: Family of each network.
+        runs: Run of each network.
+        folds: Fold of each network.
+    """
     names, numbers = np.unique(families, return_inverse=True)
+
+    def stands_alone(mine: np.ndarray) -> bool:
+        return len(set(runs[mine])) >= LEAST_FOR_AXES and len(set(folds[mine])) > 1
+
     sizes = np.array([len(set(runs[numbers == number])) for number in range(len(names))])
-    order = np.argsort(-sizes, kind="stable")
-    large = int((sizes >= LEAST_IN_A_FAMILY).sum())
+    is_large = np.array([stands_alone(numbers == number) for number in range(len(names))])
+    order = np.lexsort((-sizes, ~is_large))
+    large = int(is_large.sum())
     part_of = np.empty(len(names), dtype=np.int64)
     part_of[order] = np.minimum(np.arange(len(names)), large)
-    if large and sizes[part_of == large].sum() < LEAST_IN_A_FAMILY:
+    if large and not stands_alone(part_of[numbers] == large):
         part_of = np.minimum(part_of, large - 1)
     return part_of[numbers]
 
 
-def together(
+def calibrate_together(
     rows: Float[Tensor, "networks features"],
     parts: Int[np.ndarray, " networks"],
     folds: Int[np.ndarray, " networks"],
     axes: int,
     residual_weight: float = RESIDUAL_WEIGHT,
 ) -> list[Region]:
-    """Makes one region per part, which are calibrated together.
+    """Makes one region per part: a family, or several with a handful of runs each.
 
     The distance of a network is the least one over all parts, each in its own unit: the median distance of its networks
     to those of other folds. The calibration of every region holds these distances in the unit of its part, so that the
@@ -180,29 +195,28 @@ def together(
 
     Args:
         rows: Descriptions of training networks.
-        parts: Number of the part of each network, such as its family.
+        parts: Number of the part of each network (`number_families`); no part has all its networks in one fold.
         folds: Number of the fold of each network; networks of one run are in the same fold.
         axes: Largest number of principal axes of each part.
         residual_weight: See `sne.predictors.domain.Neighbours.fit`.
     """
     names = sorted(set(parts.tolist()))
-    found = np.full((len(names), len(rows)), np.inf)
-    for number, name in enumerate(names):
+    units, scaled = [], []
+    for name in names:
+        distances = np.zeros(len(rows))
         for fold in sorted(set(folds.tolist())):
-            known, held_out = (parts == name) & (folds != fold), folds == fold
-            if known.any():
-                near = Neighbours.fit(rows[torch.from_numpy(known)], axes, residual_weight)
-                found[number, held_out] = near.distances(rows[torch.from_numpy(held_out)])
-    own = [distances[(parts == name) & np.isfinite(distances)] for name, distances in zip(names, found, strict=True)]
-    units = [max(float(np.median(one)), SMALLEST_UNIT) if len(one) else math.inf for one in own]
-    least = np.min([distances / unit for distances, unit in zip(found, units, strict=True)], axis=0)
-    scores = np.sort(least[np.isfinite(least)])
-    regions = []
-    for name, unit in zip(names, units, strict=True):
-        if math.isfinite(unit):
-            near = Neighbours.fit(rows[torch.from_numpy(parts == name)], axes, residual_weight)
-            regions.append(Region(near, torch.from_numpy(scores * unit).float()))
-    return regions
+            known, held_out = (torch.from_numpy(mine) for mine in ((parts == name) & (folds != fold), folds == fold))
+            distances[held_out] = Neighbours.fit(rows[known], axes, residual_weight).distances(rows[held_out])
+        units.append(max(float(np.median(distances[parts == name])), SMALLEST_UNIT))
+        scaled.append(distances / units[-1])
+    scores = np.sort(np.min(scaled, axis=0))
+    return [
+        Region(
+            Neighbours.fit(rows[torch.from_numpy(parts == name)], axes, residual_weight),
+            torch.from_numpy(scores * unit).float(),
+        )
+        for name, unit in zip(names, units, strict=True)
+    ]
 
 
 def _describe(

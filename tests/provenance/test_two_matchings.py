@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from sne import read_network
+from sne import Relation, compare, read_network
 from sne.making.families import FAMILIES
 from sne.provenance import two_matchings
 from sne.provenance.fixed_points import Agreement
 from sne.provenance.independence import judge_independence
 from sne.provenance.two_matchings import _agreement, _beyond_chance, _with_rows, agreements_in_any_order
 from sne.provenance.units import Units, _without
-from sne.symmetry import apply, sample, symmetry_of, trace
+from sne.symmetry import apply, sample, symmetry_by_name, symmetry_of, trace
 
 
 def units_of(state):
@@ -143,3 +143,27 @@ def test_permuted_copies_of_networks_whose_table_of_tokens_is_their_last_layer()
     for seed in range(1, 6):
         found = judge_independence(state, language_model(seed)[0], units)
         assert found.p_value is not None and found.p_value > 1e-3
+
+
+def tied_state(seed, width=32):
+    """A language model of two blocks without a last layer of its own, by the names of GPT-2."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"wte.weight": (300, width), "wpe.weight": (20, width)}
+    for block in ("h.0", "h.1"):
+        for name, size in (("attn.c_attn", 3 * width), ("attn.c_proj", width), ("mlp.c_fc", 4 * width)):
+            shapes |= {f"{block}.{name}.weight": (width, size), f"{block}.{name}.bias": (size,)}
+        shapes |= {f"{block}.mlp.c_proj.weight": (4 * width, width), f"{block}.mlp.c_proj.bias": (width,)}
+        shapes |= {f"{block}.{norm}.{part}": (width,) for norm in ("ln_1", "ln_2") for part in ("weight", "bias")}
+    shapes |= {"ln_f.weight": (width,), "ln_f.bias": (width,)}
+    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def test_a_permuted_stream_is_found_by_the_names_of_a_network_without_a_last_layer():
+    state = tied_state(0)
+    symmetry = symmetry_by_name(read_network(state), heads=4, config={"tie_word_embeddings": True})
+    assert "stream" in [group.name for group in symmetry.groups]
+    copy = apply(sample(symmetry, seed=1, kinds=("permutation",)), state)
+    assert not torch.equal(copy["wte.weight"], state["wte.weight"])
+    found = compare(state, copy)
+    assert found.relation is Relation.SAME_FUNCTION and found.p_value < 1e-20
+    assert compare(state, tied_state(1)).relation is Relation.INDEPENDENT
