@@ -302,7 +302,7 @@ def _kind(sums: EntrySums, corners: _Corners | None, lines: _Lines, changed: str
     is_pruned = sums.kept == sums.both > LEAST_LEFT * sums.entries
     if is_pruned and (max(shares) >= LEAST_PRUNED or (max(shares) > 0 and not changed)):
         child = 0 if min(shares) > 0 else 1 if shares[0] > 0 else -1
-        return {"change": Change.PRUNED, "child": child, "detail": f"{sum(shares):.0%} of entries"}
+        return {"change": Change.PRUNED, "child": child, "detail": f"{as_percentage(sum(shares))} of entries"}
     is_near = sums.products[2] > LEAST_NEAR * (sums.products[0] * sums.products[1]) ** 0.5
     for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True) if is_near else ():
         if (levels := find_levels(parent, made)) is not None:
@@ -313,6 +313,16 @@ def _kind(sums: EntrySums, corners: _Corners | None, lines: _Lines, changed: str
     if corners is not None and (rank := low_rank(*corners)):
         return {"change": Change.LOW_RANK, "child": low_rank_child(*corners, rank), "detail": f"rank {rank}"}
     return {"change": Change.OTHER}
+
+
+def as_percentage(share: float) -> str:
+    """Returns the words for a share that is not zero.
+
+    Example:
+        >>> as_percentage(0.256), as_percentage(0.0004)
+        ('26%', 'less than 1%')
+    """
+    return f"{share:.0%}" if share >= 0.01 else "less than 1%"
 
 
 def mean_cosine(found: Iterable[Evidence]) -> float:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from sne.errors import counted
 from sne.provenance.blocks import Removed
 from sne.provenance.direction import direction_of_training
-from sne.provenance.evidence import LEAST_PRUNED, Change, Evidence, mean_cosine, mean_retained
+from sne.provenance.evidence import LEAST_PRUNED, Change, Evidence, as_percentage, mean_cosine, mean_retained
 
 SIGNIFICANT = 1e-6
 """Networks with a smaller p-value are related."""
@@ -231,11 +231,16 @@ def _made_by_one_operation(changed: Sequence[Evidence], kinds: set[Change]) -> V
 def _pruned(changed: Sequence[Evidence], child: int) -> Verdict:
     """Returns the verdict for networks that differ in zeros alone, but for rounding; no child if each has its own."""
     second, first = _mean(changed, "pruned")
+    most = as_percentage(max(first, second))
+    equal = "equal, but for rounding" if any(one.change is Change.ROUNDED for one in changed) else "equal"
+    if not child and min(_mean([one for one in changed if one.change is Change.PRUNED], "pruned")) == 0:
+        why = f"{most} of the entries of changed tensors are zero in one network alone, but other tensors were rounded "
+        return Verdict(Relation.PRUNED, 0, 0.0, f"{why}in the other one: {FROM_A_THIRD}")
     if not child:
-        why = f"of the entries of changed tensors, {first:.0%} are zero in the first network alone and {second:.0%} in "
-        why += "the second one, the others are equal: neither was made from the other by pruning"
-        return Verdict(Relation.PRUNED, 0, 0.0, why)
-    why = f"{max(first, second):.0%} of the entries of changed tensors were set to zero, the others are equal"
+        why = f"of the entries of changed tensors, {as_percentage(first)} are zero in the first network alone and "
+        why += f"{as_percentage(second)} in the second one, the others are {equal}: "
+        return Verdict(Relation.PRUNED, 0, 0.0, f"{why}neither was made from the other by pruning")
+    why = f"{most} of the entries of changed tensors were set to zero, the others are {equal}"
     if _mean(changed, "zeros")[(child == -1)] < LEAST_PRUNED:
         return Verdict(Relation.PRUNED, child, 1.0, why)
     return Verdict(Relation.PRUNED, child, ZEROS_CONFIDENCE, f"{why}; {OR_SIBLINGS}")

@@ -138,6 +138,36 @@ def test_pruned_copies_of_one_network_are_not_made_from_each_other():
         assert compare(state, one).direction == "second from first" and compare(state, one).confidence == 1
 
 
+def test_rounded_tensors_of_one_copy_and_zeros_of_the_other_have_no_direction():
+    state = perceptron(0, (32, 48, 40, 8)).state_dict()
+    rounded = {**state, "0.weight": state["0.weight"].half().float()}
+    zeros = {**state, "2.weight": pruned(state["2.weight"], 0.5)}
+    for found in (compare(rounded, zeros), compare(zeros, rounded)):
+        assert (found.relation, found.direction, found.confidence) == (Relation.PRUNED, None, 0)
+        assert "rounded in the other one" in found.why and "a third network" in found.why
+        assert " 0%" not in found.why and "equal" not in found.why
+
+
+def test_zeros_of_their_own_beside_rounded_tensors_are_not_called_equal():
+    state = perceptron(0, (32, 48, 40, 8)).state_dict()
+    one, other = at_random(state, 0.5, 2), at_random(state, 0.5, 3)
+    found = compare({**one, "0.bias": state["0.bias"].half().float()}, other)
+    assert (found.relation, found.direction) == (Relation.PRUNED, None)
+    assert "equal, but for rounding: neither" in found.why
+    found = compare(state, {**one, "0.bias": state["0.bias"].half().float()})
+    assert found.direction == "second from first" and "equal, but for rounding" in found.why
+    assert "rounding" not in compare(one, other).why and "rounding" not in compare(state, one).why
+
+
+def test_few_zeros_are_not_called_none():
+    torch.manual_seed(0)
+    state = {"0.weight": torch.randn(400, 200), "2.weight": torch.randn(300, 400), "4.weight": torch.randn(5, 300)}
+    few = {**state, "2.weight": state["2.weight"] * (torch.rand(300, 400) > 0.002)}
+    found = compare(state, few)
+    assert found.relation is Relation.PRUNED and found.why.startswith("less than 1% of the entries")
+    assert [layer.detail for layer in found.layers if layer.detail] == ["less than 1% of entries"]
+
+
 def with_mask(state, size):
     """A state with noise of a size relative to each tensor, in entries that are not zero."""
     return {name: values * (state[name] != 0) for name, values in noisy(state, size).items()}
