@@ -257,7 +257,8 @@ def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterato
 
     A span determines the signs of a group once all other groups that flip it are settled. The group with the fewest
     unsettled spans is settled next, and flipped before the next one is requested. If no span determines any group, two
-    groups may flip the same entries; the first of them then keeps its signs.
+    groups may flip the same entries; the first of them then keeps its signs. Counts change only for groups that share a
+    tensor with the settled one.
     """
     flipping: dict[str, list[tuple[Span, Group]]] = {}
     for group in groups:
@@ -265,14 +266,15 @@ def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterato
             flipping.setdefault(span.tensor, []).append((span, group))
     unsettled = {number: (group, *_determining_spans(group, flipping)) for number, group in enumerate(groups)}
     while unsettled:
-        least = min((one for one in unsettled if unsettled[one][1]), key=lambda one: unsettled[one][2], default=None)
-        group, spans, _ = unsettled.pop(next(iter(unsettled)) if least is None else least)
-        beside = set()
+        ready = [number for number, (_, spans, _) in unsettled.items() if spans]
+        number = min(ready, key=lambda number: unsettled[number][2], default=next(iter(unsettled)))
+        group, spans, _ = unsettled.pop(number)
+        touched = set()
         for span in _flipped(group):
             flipping[span.tensor] = [one for one in flipping[span.tensor] if one[1] is not group]
-            beside.update(id(owner) for _, owner in flipping[span.tensor])
+            touched.update(id(owner) for _, owner in flipping[span.tensor])
         for number, (other, _, _) in unsettled.items():
-            if id(other) in beside:
+            if id(other) in touched:
                 unsettled[number] = (other, *_determining_spans(other, flipping))
         if not spans:
             continue

@@ -1,11 +1,13 @@
 """The canonical point of an orbit: the same for every copy, the least of all, and no other function."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
+from random import Random
 
 import pytest
 import torch
 from networks_to_trace import ARCHITECTURES, traced
+from oracles.signs_by_loop import canonical_signs
 from proof import change, state_of
 from torch import nn
 
@@ -98,6 +100,38 @@ def test_what_flips_with_a_neuron_has_no_negative_sum():
     second = point["2.weight"].sum(1) + point["2.bias"] + point["4.weight"].sum(0)
     assert bool((second >= 0).all())
     assert any(not torch.equal(point[name], state[name]) for name in state)
+
+
+def with_shared_tensors(seed):
+    """A symmetry whose groups share tensors, on other axes or with overlapping spans, and weights."""
+    random = Random(seed)
+    shapes = {f"t{number}": tuple(random.choices((4, 6), k=random.choice((1, 2, 2)))) for number in range(8)}
+    groups = []
+    for number in range(6):
+        spans = []
+        for name in random.sample(list(shapes), random.choice((2, 3))):
+            dim, inner = random.randrange(len(shapes[name])), random.choice((1, 2))
+            start = random.randint(0, shapes[name][dim] - 2 * inner)
+            spans.append(Span(name, dim, start, inner=inner, power=random.choice((1, -1, 1, 2))))
+        groups.append(Group(f"g{number}", 2, tuple(spans), ("sign",)))
+    generator = torch.Generator().manual_seed(seed)
+    state = {name: torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+    return Symmetry(tuple(groups), shapes=shapes), state
+
+
+def test_groups_are_settled_in_the_order_of_a_slow_loop():
+    orders = []
+    for seed in range(60):
+        symmetry, state = with_shared_tensors(seed)
+        values = {
+            (name, place): tensor[place].item()
+            for name, tensor in state.items()
+            for place in product(*map(range, tensor.shape))
+        }
+        orders.append(list(canonical_signs(symmetry, values)))
+        point = canonical(symmetry, state, ("sign",))
+        assert all(point[name][place].item() == value for (name, place), value in values.items())
+    assert any(order != sorted(order) for order in orders)
 
 
 def test_again_it_stays():
