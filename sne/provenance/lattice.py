@@ -260,7 +260,7 @@ class _Cut:
         if self.size <= lines.shape[1]:
             piece = lines[0, : self.size]
             first = piece[:FIRST_ENTRIES]
-        else:
+        else:  # not cut: the whole tensor is the piece
             piece = lines
             first = lines[: -(-FIRST_ENTRIES // lines.shape[1])].reshape(-1)[:FIRST_ENTRIES]
         return _Start(torch.cat([first, torch.stack(piece.aminmax())]).double().numpy())
@@ -309,7 +309,8 @@ def _on_equal_levels(
     if float(is_clipped[~is_constant].double().mean()) > MOST_CLIPPED:
         return None
     some = one[~is_constant][:FIRST_PIECES]
-    is_separate = 2.0 ** -significant_digits(some) * steps[1] <= _CERTAIN_PLACE  # no piece depends on others
+    # digits are enough, so that each piece is judged alone
+    is_separate = 2.0 ** -significant_digits(some) * steps[1] <= _CERTAIN_PLACE
     may_lie = not is_separate or bool(_on_levels(some, steps)[1].all())
     if may_lie and bool(_on_levels(one, steps)[1][~is_constant].all()):
         return None

@@ -9,11 +9,11 @@ from torch import Tensor
 LEAST_DISTINCT = 12
 """Least number of different values of weights that look random, and of entries of a line that is searched for waves."""
 
-FIRST_ENTRIES = (64, 4096)
+SAMPLE_SIZES = (64, 4096)
 """Numbers of entries among which different values are counted first."""
 
-FIRST_LINES = 8
-"""The part of the lines, one of so many, that is searched for waves and mirror images first."""
+PART_OF_LINES = 8
+"""One of so many lines is searched for waves and mirror images first."""
 
 MOST_SMOOTH = 0.8
 """Largest correlation of neighbouring entries of weights that look random."""
@@ -107,7 +107,7 @@ def is_table(values: Float[Tensor, "rows columns"], kernel: Sequence[int] = ()) 
 def _has_few_values(values: Float[Tensor, "rows columns"]) -> bool:
     """Whether there are few different values beside zero."""
     least = min(LEAST_DISTINCT, values.numel() // 2)
-    for number in FIRST_ENTRIES:
+    for number in SAMPLE_SIZES:
         some = values[: -(-number // max(1, values.shape[1]))]
         if len(some[some != 0].unique()) >= least:
             return False
@@ -155,8 +155,8 @@ def _has_common_waves(one: Float[Tensor, "lines entries"], other: Float[Tensor, 
     """
     if one.shape[1] < LEAST_DISTINCT:
         return False
-    if other is None and len(one) >= FIRST_LINES:
-        left, _ = _unforeseen(one[: len(one) // FIRST_LINES], None)
+    if other is None and len(one) >= PART_OF_LINES:
+        left, _ = _unforeseen(one[: len(one) // PART_OF_LINES], None)
         if left > 1.001 * MOST_FORESEEN * float(one[:, 2:].square().sum()):  # beyond rounding
             return False
     left, energy = _unforeseen(one, other)
@@ -226,7 +226,7 @@ def _is_mirrored(values: Float[Tensor, "rows columns"]) -> bool:
     for lines in (values, values.T):
         if lines.shape[1] < LEAST_DISTINCT:
             continue
-        first = len(lines) // FIRST_LINES
+        first = len(lines) // PART_OF_LINES
         missing = first * (1 - _mirrored_share(lines[:first], step)) if first else 0.0
         if missing / len(lines) < 1.001 * (1 - LEAST_MIRRORED) and _mirrored_share(lines, step) > LEAST_MIRRORED:
             return True

@@ -207,6 +207,27 @@ def test_the_first_entries_rule_out_no_levels(shape, dtype, monkeypatch):
     assert len({name for name, _, _ in found}) >= 3
 
 
+@pytest.mark.parametrize("shape", [(40, 12), (24, 64)])
+def test_the_first_pieces_of_an_original_rule_out_no_levels(shape, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(shape, generator=generator)
+    wide = quantised(values, 8)
+    is_first = torch.arange(shape[0])[:, None] < lattice.FIRST_PIECES
+    places = torch.randint(-127, 128, shape, generator=generator)
+    places = torch.where(
+        is_first, 100 + places % 28, places
+    )  # near zero, none of the first shows its levels in bfloat16
+    places[:, ::16] = 127
+    originals = [wide, torch.where(is_first, wide, values), torch.where(is_first, values, wide)]
+    originals += [values, places * (0.5 + torch.rand(shape[0], 1, generator=generator))]
+    originals = [one.to(dtype).float() for one in originals for dtype in (torch.float32, torch.bfloat16)]
+    pairs = [(one, quantised(one, bits, clip=0.9)) for one in originals for bits in (2, 4, 8)]
+    found = [named_levels(one, made) for one, made in pairs]
+    monkeypatch.setattr(lattice, "FIRST_PIECES", values.numel())
+    assert found == [named_levels(one, made) for one, made in pairs]
+    assert "" in found and len(set(found)) >= 3
+
+
 def test_plain_tensors_are_not_cut(monkeypatch):
     monkeypatch.setattr(lattice._Cut, "pieces", lambda cut, values: pytest.fail("the first entries are on no levels"))
     values = torch.randn(2, 64, 256, generator=torch.Generator().manual_seed(0))

@@ -99,7 +99,7 @@ def test_a_part_of_the_lines_rules_out_no_table(noise, monkeypatch):
     samples += [torch.cat([drawn(8, 48, seed=1), table[8:]]) for table in tables]
     samples += [sample.T for sample in samples]
     found = [is_table(sample) for sample in samples]
-    monkeypatch.setattr(patterns, "FIRST_LINES", 1000)  # the part is empty
+    monkeypatch.setattr(patterns, "PART_OF_LINES", 1000)  # the part is empty
     assert found == [is_table(sample) for sample in samples]
     assert any(found) and not all(found)
 
