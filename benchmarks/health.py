@@ -356,11 +356,9 @@ def main() -> None:
         return
     zoos = [Zoo.open(path) for path in options.zoos]
     used = f"--networks {options.networks} --faults {options.faults} --untrained {options.untrained}"
-    lines = [f"Made by `benchmarks/health.py ZOO... {used}`, whose docstring says how, on these zoos: "]
-    lines[0] += ", ".join(
-        f"{path.name} ({len(set(zoo.runs))} runs)" for path, zoo in zip(options.zoos, zoos, strict=True)
-    )
-    lines = [*wrap(f"{lines[0]}.", 140, break_on_hyphens=False), "", "### False alarms", ""]
+    names = ", ".join(f"{path.name} ({len(set(zoo.runs))} runs)" for path, zoo in zip(options.zoos, zoos, strict=True))
+    made_by = f"Made by `benchmarks/health.py ZOO... {used}`, whose docstring says how, on these zoos: {names}."
+    lines = [*wrap(made_by, 140, break_on_hyphens=False), "", "### False alarms", ""]
     table, good = measure_zoos(zoos, options.networks)
     lines += [*table, "", "### Faults that were put in", "", *measure_faults(good, options.faults), NOTE, ""]
     lines += ["### Untrained networks", "", *measure_untrained(options.untrained), ""]

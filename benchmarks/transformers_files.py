@@ -2,8 +2,8 @@
 
     python benchmarks/transformers_files.py FOLDER
 
-Of each of five architectures: as initialised (`a`), a copy in float16 (`half`), as initialised from another seed
-(`other`), trained for 30 steps to reproduce its hidden states of other inputs, which leaves a pooler as it was
+There are five files per architecture: as initialised (`a`), a copy in float16 (`half`), as initialised from another
+seed (`other`), trained for 30 steps to reproduce its hidden states of other inputs, which leaves a pooler as it was
 (`tuned`), and the same under names that begin with `model.` (`tuned-prefixed`).
 """
 

@@ -207,7 +207,7 @@ def checkpoints_below(folder: str, warn: Callable[[str], None] | None = None) ->
 
     Args:
         folder: Path of an existing folder.
-        warn: Called with a line about the NumPy files of a folder that are passed over.
+        warn: Called with a line about the NumPy files of a folder that are passed over. Default: nothing is said.
 
     Raises:
         PredictorError: A folder is a zoo, whose shards would be read as one odd network.
