@@ -255,7 +255,8 @@ def _test(one: Network, states: tuple[StoredState, Counterpart], certain: Hypoth
 def _without_patterns(one: Network, tested: _Tested, found: Sequence[Evidence]) -> _Tested:
     """Repeats the test without units that a common pattern or constant sets apart, whose order has a meaning.
 
-    A diagonal on an axis pair of the same units, as in recurrent layers, tells none of them apart.
+    A diagonal on an axis pair of the same units, as in recurrent layers, tells none of them apart. Units beside the
+    only equal matrix, which is a constant or a frozen layer, stay where there are no others.
     """
     groups: dict[str, list[set[str]]] = {}
     for group in tested.certain.symmetry.groups:
@@ -271,11 +272,16 @@ def _without_patterns(one: Network, tested: _Tested, found: Sequence[Evidence]) 
         return bool(axes[part.out_axis] & axes[part.in_axis])
 
     left = [evidence for evidence in found if not is_exchangeable(evidence)]
-    apart = {evidence.pair.first.part.tensor for evidence in (*left, *lone_constant(found))}
-    if not apart & groups.keys():
-        return tested
-    tensors = [name for name in tested.states[1] if name not in apart]
-    return replace(tested, test=_test(one, tested.states, tested.certain, tensors))
+    alone = lone_constant(found)
+    for beside in (alone, []) if alone else ([],):
+        apart = {evidence.pair.first.part.tensor for evidence in (*left, *beside)}
+        if not apart & groups.keys():
+            return tested
+        tensors = [name for name in tested.states[1] if name not in apart]
+        test = _test(one, tested.states, tested.certain, tensors)
+        if test.p_value is not None:
+            return replace(tested, test=test)
+    return replace(tested, test=test)
 
 
 def _judged(

@@ -41,6 +41,9 @@ these better than new ones."""
 SMALLEST_UNIT = 1e-6
 """Least unit of distance of a part, whose networks may all be the same."""
 
+LEAST_UNIT = 0.05
+"""Least unit as a share of the largest distance within a part, most of whose networks may be the same."""
+
 BLOCK = 64
 """Number of copies that are described at a time."""
 
@@ -189,9 +192,9 @@ def calibrate_together(
     """Makes one region per part: a family, or several with a handful of runs each.
 
     The distance of a network is the least one over all parts, each in its own unit: the median distance of its networks
-    to those of other folds. The calibration of every region holds these distances in the unit of its part, so that the
-    largest p-value over the regions is that of the least distance. A part of 8 runs thus has its own axes and its own
-    unit, although its p-values alone could not be small.
+    to those of other folds, or a twentieth of the largest one if that is more. The calibration of every region holds
+    these distances in the unit of its part, so that the largest p-value over the regions is that of the least distance.
+    A part of 8 runs thus has its own axes and its own unit, although its p-values alone could not be small.
 
     Args:
         rows: Descriptions of training networks.
@@ -207,7 +210,8 @@ def calibrate_together(
         for fold in sorted(set(folds.tolist())):
             known, held_out = (torch.from_numpy(mine) for mine in ((parts == name) & (folds != fold), folds == fold))
             distances[held_out] = Neighbours.fit(rows[known], axes, residual_weight).distances(rows[held_out])
-        units.append(max(float(np.median(distances[parts == name])), SMALLEST_UNIT))
+        own = distances[parts == name]
+        units.append(max(float(np.median(own)), LEAST_UNIT * float(own.max()), SMALLEST_UNIT))
         scaled.append(distances / units[-1])
     scores = np.sort(np.min(scaled, axis=0))
     return [

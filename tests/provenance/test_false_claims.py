@@ -227,6 +227,20 @@ def test_equal_filters_of_strangers_are_a_constant(filters):
     assert compare(state, {**noisy(state, 1.0), "conv1.weight": filters}).related
 
 
+@pytest.mark.parametrize("sizes", [(64, 40, 6), (64, 48, 48, 6)])
+def test_a_frozen_head_is_no_constant_where_no_other_units_are_left(sizes):
+    """Of layers of one width, all units are left out together with those that the head reads."""
+    state = perceptron(0, sizes).state_dict()
+    head = {name: values for name, values in state.items() if name.startswith(f"{2 * (len(sizes) - 2)}.")}
+    tuned = {**noisy(state, 1.2), **head}
+    found = compare(state, tuned)
+    assert found.related and found.p_value < 1e-12
+    assert (
+        compare(state, {**perceptron(1, sizes).state_dict(), "0.bias": state["0.bias"]}).relation
+        is Relation.INDEPENDENT
+    )
+
+
 def test_zeros_of_their_own_leave_no_direction_beside_equal_layers():
     state = perceptron(0, (32, 48, 40, 8)).state_dict()
     one, other = at_random(state, 0.5, 2), at_random(state, 0.5, 3)

@@ -276,3 +276,12 @@ def test_a_family_whose_runs_are_in_one_fold_shares_axes():
     domain = Domain(calibrate_together(rows, parts, folds, 16), None, torch.zeros(0))
     new = torch.randn(400, 6, generator=torch.Generator().manual_seed(1))
     assert np.mean(domain.p_values(new) < 0.05) < 0.1
+
+
+def test_networks_that_are_the_same_leave_a_unit_to_their_family():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(144, 6, generator=generator)
+    rows[120:138] = rows[120]  # most networks of the second family are the same
+    parts, folds = np.repeat([0, 1], [120, 24]), np.arange(144) // 2 % 5
+    for region in calibrate_together(rows, parts, folds, 16):
+        assert float(region.distances.max() / region.distances.median()) < 100
