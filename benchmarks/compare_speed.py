@@ -1,10 +1,11 @@
 """Measures `sne compare` on files of the size of ResNet-50 and of Llama 3.2 1B: CPU time, wall time and peak memory.
 
-    python benchmarks/compare_speed.py --work WORK [--repeats 3] [--sizes resnet50 llama-1b]
+    python benchmarks/compare_speed.py --work WORK [--out TABLE.json] [--repeats 3] [--sizes resnet50 llama-1b]
 
 The files have random values. The relative of each has noise of a tenth of the spread of its values on top, and the
 stranger has other random values. WORK keeps them: 0.3 GB for ResNet-50 in float32, 7.5 GB for Llama 3.2 1B in bfloat16.
-Writes benchmarks/results/compare_speed.json and .md.
+Writes TABLE.json, and the same as a table in TABLE.md; by default, both in WORK. The files of that name in
+benchmarks/results were measured by hand, in turns with an earlier version, and are not overwritten by default.
 """
 
 import argparse
@@ -20,7 +21,6 @@ from safetensors import safe_open
 from speed_lines.material import LLAMA_1B, num_weights, once, resnet50_shapes, weight_file
 from speed_lines.timing import SNE, run
 
-RESULTS = Path(__file__).parent / "results" / "compare_speed.json"
 NOISE = 0.1
 MOST_ENTRIES = 1 << 24
 SIZES = {"resnet50": (resnet50_shapes(), torch.float32), "llama-1b": (LLAMA_1B, torch.bfloat16)}
@@ -78,6 +78,7 @@ def text_of(record: dict[str, object], rows: list[dict[str, object]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for the files")
+    parser.add_argument("--out", type=Path, help="table to write, .json; default: compare_speed.json in WORK")
     parser.add_argument("--repeats", type=int, default=3, help="number of runs of each command")
     parser.add_argument("--sizes", nargs="+", choices=list(SIZES), default=list(SIZES), help="which files")
     options = parser.parse_args()
@@ -108,8 +109,9 @@ def main() -> None:
         "machine": f"{os.cpu_count()} cores, torch {torch.__version__}, 1 thread, load averages {loads}",
         "repeats": options.repeats,
     }
-    RESULTS.write_text(json.dumps({**record, "rows": rows}, indent=1) + "\n")
-    RESULTS.with_suffix(".md").write_text(text_of(record, rows))
+    out = options.out or options.work / "compare_speed.json"
+    out.write_text(json.dumps({**record, "rows": rows}, indent=1) + "\n")
+    out.with_suffix(".md").write_text(text_of(record, rows))
 
 
 if __name__ == "__main__":
