@@ -272,7 +272,7 @@ def _without_patterns(one: Network, tested: _Tested, found: Sequence[Evidence]) 
         return bool(axes[part.out_axis] & axes[part.in_axis])
 
     left = [evidence for evidence in found if not is_exchangeable(evidence)]
-    alone = lone_constant(found)
+    alone, test = lone_constant(found), tested.test
     for beside in (alone, []) if alone else ([],):
         apart = {evidence.pair.first.part.tensor for evidence in (*left, *beside)}
         if not apart & groups.keys():
