@@ -1,15 +1,17 @@
 """The index, what is found in it, and what happens to it."""
 
+import dataclasses
 import json
 import os
 
 import pytest
 import torch
 from family_zoo import write_family_zoo
-from provenance.descendants import copy_of, noisy, perceptron
+from provenance.descendants import copy_of, noisy, perceptron, pruned
 
-from sne import Predictor, ProvenanceError, Relation, ZooError, read_network
+from sne import Predictor, ProvenanceError, Relation, ZooError, compare, read_network
 from sne.provenance.entries import read_entry, stamp_of
+from sne.provenance.evidence import Change
 from sne.provenance.index import SETTINGS, Index
 from sne.provenance.search import read_known, search, search_properties
 from sne.zoo.store.folder import FolderLock
@@ -65,6 +67,27 @@ def test_relatives_are_found_and_strangers_are_not(index, folder):
     }
     assert [hit.rank for hit in hits] == [1, 2, 3, 4] and hits[0].relation is Relation.IDENTICAL
     assert all(hit.p_value is not None and hit.p_value < 1e-20 for hit in hits)
+
+
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_pruned_relatives_that_were_trained_need_a_p_value_that_many_candidates_allow(
+    index, folder, monkeypatch, is_trained
+):
+    state = perceptron(0).state_dict()
+    zeros = {name: pruned(values, 0.5) for name, values in state.items()}
+    trained = {name: values * (zeros[name] != 0) for name, values in noisy(state, 0.2).items()}
+    found = compare(state, trained if is_trained else zeros)
+    assert found.relation is Relation.PRUNED and found.is_exact is not is_trained
+    assert is_trained == any(layer.change is Change.OTHER for layer in found.layers)
+
+    def hits_at(p_value):
+        known = {str(folder / "tuned.pt"): dataclasses.replace(found, p_value=p_value)}
+        monkeypatch.setattr("sne.provenance.search.compare_known", lambda network, path, mark, warn: known.get(path))
+        return names(search(read_network(folder / "parent.pt"), index, warn=pytest.fail))
+
+    kept = {"tuned.pt": Relation.PRUNED}
+    assert hits_at(0.9e-6 / len(index)) == kept
+    assert hits_at(1.1e-6 / len(index)) == ({} if is_trained else kept)
 
 
 def test_a_network_without_relatives_has_none(index):
