@@ -84,7 +84,7 @@ class Comparison:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the values of one network follow from those of the other, by an operation without training."""
+        """Whether the values show how the two are related, by operations without training on one or on both of them."""
         if self.relation is Relation.PRUNED:
             return not any(layer.change in (Change.OTHER, Change.LINES) for layer in self.layers)
         if self.relation is Relation.PRECISION:
@@ -271,10 +271,10 @@ def _without_patterns(one: Network, tested: _Tested, found: Sequence[Evidence]) 
             return not evidence.pattern
         return bool(axes[part.out_axis] & axes[part.in_axis])
 
-    left = [evidence for evidence in found if not is_exchangeable(evidence)]
+    patterned = [evidence for evidence in found if not is_exchangeable(evidence)]
     alone, test = lone_constant(found), tested.test
     for beside in (alone, []) if alone else ([],):
-        apart = {evidence.pair.first.part.tensor for evidence in (*left, *beside)}
+        apart = {evidence.pair.first.part.tensor for evidence in (*patterned, *beside)}
         if not apart & groups.keys():
             return tested
         tensors = [name for name in tested.states[1] if name not in apart]

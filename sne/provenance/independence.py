@@ -10,7 +10,7 @@ from sne.provenance.fixed_points import Agreement, fixed_points_p_value
 from sne.provenance.places import spaced
 from sne.provenance.states import at_canonical_point
 from sne.provenance.two_matchings import agreements_in_any_order
-from sne.provenance.units import Block, Units, best_match, features, hides_matrices, similarity
+from sne.provenance.units import Block, Units, are_all_matrices_masked, best_match, features, similarity
 from sne.symmetry.canonical import CANONICAL_KINDS
 from sne.symmetry.symmetry import Span, Symmetry
 
@@ -167,8 +167,9 @@ def _in_stored_order(
 ) -> Iterator[Agreement]:
     for number, (group, spans) in enumerate(units.in_order("both")):
         described = features(first, second, group, spans)
-        is_narrow = sum(block.first.shape[1] for block in described) <= len(spans)  # vectors alone, one entry each
-        if is_narrow and hides_matrices(first, second, group, spans):
+        # only vectors are left; the tensors are read again only then
+        is_narrow = sum(block.first.shape[1] for block in described) <= len(spans)
+        if is_narrow and are_all_matrices_masked(first, second, group, spans):
             continue
         places = spaced(group.size, MOST_IN_ORDER)
         blocks = [Block(block.first[places], block.second[places], can_flip=False) for block in described]

@@ -7,7 +7,7 @@ from enum import StrEnum
 from sne.errors import counted
 from sne.provenance.blocks import Removed
 from sne.provenance.direction import direction_of_training
-from sne.provenance.evidence import LEAST_PRUNED, Change, Evidence, as_percentage, mean_cosine, mean_retained
+from sne.provenance.evidence import Change, Evidence, as_percentage, mean_cosine, mean_retained
 
 SIGNIFICANT = 1e-6
 """Networks with a smaller p-value are related."""
@@ -40,15 +40,18 @@ LEAST_ZEROS = 0.1
 """Least share of entries that are zero in one network alone for it to be called pruned where the others differ."""
 
 MOST_OWN = 0.1
-"""Largest share of the zeros of a parent that its child lacks, of those that two independent choices of zeros differ
-in, and of the zeros that the child has alone."""
+"""Most zeros of its own that a parent may have: as a share of the child's own zeros, and of those that it would have by
+chance if both chose their zeros independently."""
+
+LEAST_OF_PARENT = 0.05
+"""Least share of zeros of a parent for both networks to be called pruned, perhaps from a third one."""
 
 ZEROS_CONFIDENCE = 0.9
 """Confidence that the network with more zeros or fewer blocks is the child where the other entries differ, too, or
 where both have zeros, so that both may have been pruned from a third network."""
 
 OTHER_ORDER = (
-    ", the units agree in another order only, as in a copy whose units were permuted, and in networks that learned the "
+    "the units agree in another order only, as in a copy whose units were permuted, and in networks that learned the "
     "units of one teacher"
 )
 """What agreement in another order than the stored one may mean."""
@@ -241,7 +244,7 @@ def _pruned(changed: Sequence[Evidence], child: int) -> Verdict:
         why += f"{as_percentage(second)} in the second one, the others are {equal}: "
         return Verdict(Relation.PRUNED, 0, 0.0, f"{why}neither was made from the other by pruning")
     why = f"{most} of the entries of changed tensors were set to zero, the others are {equal}"
-    if _mean(changed, "zeros")[(child == -1)] < LEAST_PRUNED:
+    if _mean(changed, "zeros")[child == -1] < LEAST_OF_PARENT:
         return Verdict(Relation.PRUNED, child, 1.0, why)
     return Verdict(Relation.PRUNED, child, ZEROS_CONFIDENCE, f"{why}; {OR_SIBLINGS}")
 
@@ -276,10 +279,10 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     share = equal / max(1, total)
     shown = f"mean cosine of the matrices {mean_cosine(found):.2f}"
     if test.speaks_for and test.stored_p_value > SIGNIFICANT:
-        shown += OTHER_ORDER
+        shown += f", {OTHER_ORDER}"
     if test.speaks_against:
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}, and the units do not agree")
-    pruned = _pruned_one(matrices)
+    child, has_own = _child_by_zeros(matrices)
     if share >= LEAST_EQUAL_SHARE and equal >= LEAST_RANDOM:
         changed = [one for one in found if one.change is not Change.EQUAL]
         names = ", ".join(map(_name_of_change, changed))
@@ -288,21 +291,21 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         kept = [one for one in found if one.pair.first.layer.name not in replaced]
         if replaced:
             why += f"; replaced (cosine below {LEAST_KEPT:g}): {', '.join(replaced)}"
-        direction = (0, 0.0) if pruned is None else direction_of_training(kept)
+        direction = (0, 0.0) if has_own else direction_of_training(kept)
         return Verdict(Relation.PARTIAL, *direction, why)
     if not (test.speaks_for or _is_close(matrices, least)):
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}: no evidence of a common origin")
-    if pruned:
+    if child:
         why = "many entries of one network are zero, and the others differ"
-        if _mean(matrices, "zeros")[pruned == -1] >= LEAST_PRUNED:
+        if _mean(matrices, "zeros")[child == -1] >= LEAST_OF_PARENT:
             why += f"; {OR_SIBLINGS}"
-        return Verdict(Relation.PRUNED, pruned, ZEROS_CONFIDENCE, why)
+        return Verdict(Relation.PRUNED, child, ZEROS_CONFIDENCE, why)
     retained = max(mean_retained(found))
     if retained < LEAST_RETAINED:
         why = f"only {retained:.0%} of the learned directions of one network are in the other; {shown}"
         return Verdict(Relation.SAME_START, 0, 0.0, why)
     why = f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
-    if pruned is None:
+    if has_own:
         return Verdict(Relation.FINE_TUNE, 0, 0.0, f"{why}; each network has many zeros that the other one lacks")
     return Verdict(Relation.FINE_TUNE, *direction_of_training(found), why)
 
@@ -321,9 +324,10 @@ def replaced_layers(found: Sequence[Evidence]) -> list[str]:
 
 
 def lone_constant(found: Sequence[Evidence]) -> list[Evidence]:
-    """Returns the matrix that is equal in both networks if it is the only one, and small beside the others.
+    """Returns the only matrix that is equal in both networks, in a list, if it is small; otherwise an empty list.
 
-    It may be a constant of both, such as a bank of filters. Relatives are recognised by what else they share.
+    It is small if it has few of the entries of all matrices, and may then be a constant of both, such as a bank of
+    filters. Relatives are recognised by what else they share.
 
     Args:
         found: Evidence of every pair of tensors.
@@ -349,17 +353,18 @@ def _is_close(matrices: Sequence[Evidence], least: float) -> bool:
     return min(means) >= least
 
 
-def _pruned_one(matrices: Sequence[Evidence]) -> int | None:
-    """Returns 1 if the second network has many zeros that the first one has not, -1 if the first one has, or else 0.
+def _child_by_zeros(matrices: Sequence[Evidence]) -> tuple[int, bool]:
+    """Returns the child by zeros, and whether each network has many zeros that the other one lacks.
 
-    None says that each of them has many zeros that the other one lacks.
+    The child is 1 if the second network alone has many zeros that the other one lacks, -1 if the first one alone has,
+    and 0 otherwise.
     """
     alone, zeros = _mean(matrices, "pruned"), _mean(matrices, "zeros")[::-1]  # both of the second network first
     if max(alone) < LEAST_ZEROS:
-        return 0
+        return 0, False
     child, parent = (0, 1) if alone[0] > alone[1] else (1, 0)
     by_chance = zeros[parent] * (1 - zeros[child])
-    is_nested = zeros[parent] < LEAST_PRUNED or alone[parent] <= MOST_OWN * by_chance
+    is_nested = zeros[parent] < LEAST_OF_PARENT or alone[parent] <= MOST_OWN * by_chance
     if alone[parent] > MOST_OWN * alone[child] or not is_nested:
-        return None
-    return 1 if child == 0 else -1
+        return 0, True
+    return (1 if child == 0 else -1), False

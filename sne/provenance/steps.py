@@ -64,12 +64,14 @@ class Kinship:
         confidence: Probability that the direction is right.
         p_value: Probability of such an agreement of independent networks; None where none can be given.
         distance: Squared norm of the change over the mean squared norm of the two, after alignment.
-        is_exact: Whether the values of one network follow from those of the other without training.
+        is_exact: Whether the values show how the two are related, by operations without training on one or on both of
+            them.
         is_aligned: Whether units of one were moved, rescaled or flipped.
         is_rounded: Whether tensors of one are those of the other with fewer bits.
         odds: Logarithm of the odds that the second network was trained further than the first one.
         is_even: Whether neither was made from the other: training alone tells the two apart, and neither looks trained
-            further; or each has zeros that the other one lacks, and all else is equal.
+            further; or each was changed without training as the other one was not, such as by zeros of its own, and all
+            else is equal, but for rounding.
     """
 
     relation: Relation

@@ -234,12 +234,12 @@ def matrix_rows(
     return [pair for pair in found if pair is not None and pair[0].shape[1] > 1]
 
 
-def hides_matrices(
+def are_all_matrices_masked(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], group: UnitGroup, spans: Sequence[Span]
 ) -> bool:
     """Whether masks that both networks share leave no matrix to describe the units by.
 
-    So it is in networks that were pruned and trained further: in all matrices, zeros are at the same places.
+    This is the case for networks that were pruned and then trained further with the same mask.
 
     Args:
         first: Tensors of one network.
