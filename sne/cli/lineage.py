@@ -60,11 +60,10 @@ def lineage(
 
     Networks with similar fingerprints are compared, as sne compare does, and each network gets the likeliest parent
     among its relatives, or none. Each line of a tree names a network, how it was made, and in brackets the confidence
-    of the direction where it does not follow from the values: 0.50 for equal networks, of which either may be the
-    original. Directions of fine-tunes are guesses: a root may be a
-    descendant of its first child. Of networks that were trained equally far from the same weights, none is the parent;
-    one is shown as "same initialisation as" another one. Networks without relatives are named at the end, or the first
-    of many.
+    of the direction where it does not follow from the values; 0.50 says that nothing tells, as for equal networks and
+    copies of the same function. Directions of fine-tunes are guesses: a root may be a descendant of its first child.
+    Networks that were trained equally far from the same weights, or pruned with zeros of their own, are shown as "same
+    initialisation as" another one. Networks without relatives are named at the end, or the first of many.
     """
     from sne.predictors import choose_executor
     from sne.provenance.entries import entries
