@@ -172,6 +172,9 @@ def name_relation(
     if removed is not None and verdict.relation in (Relation.PARTIAL, Relation.FINE_TUNE):
         why = f"{_lacking(removed)}; the others were trained further: {verdict.why}"
         return Verdict(Relation.PRUNED, removed.child, ZEROS_CONFIDENCE, why)
+    if removed is not None and verdict.relation is Relation.PRUNED:
+        child, confidence = (verdict.child, verdict.confidence) if verdict.child == removed.child else (0, 0.0)
+        return Verdict(Relation.PRUNED, child, confidence, f"{_lacking(removed)}; {verdict.why}")
     return verdict
 
 

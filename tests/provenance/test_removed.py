@@ -111,6 +111,22 @@ def test_a_copy_without_a_block_and_another_changed_copy_have_no_direction(copie
         assert found.is_exact and "1 block removed (layers.2)" in found.why and "a third network" in found.why
 
 
+def test_blocks_that_a_pruned_and_trained_copy_lacks_are_named():
+    state = deep(0)
+    small = without_blocks(state, (2,))
+
+    def pruned_and_trained(some):
+        zeros = {name: pruned(values, 0.4) for name, values in some.items()}
+        return {name: values * (zeros[name] != 0) for name, values in noisy(zeros, 0.1).items()}
+
+    found = sne.compare(state, pruned_and_trained(small))
+    assert (found.relation, found.direction, found.confidence) == (sne.Relation.PRUNED, "second from first", 0.9)
+    assert "1 block removed (layers.2); many entries of one network are zero" in found.why
+    found = sne.compare(pruned_and_trained(state), small)
+    assert (found.relation, found.direction, found.confidence) == (sne.Relation.PRUNED, None, 0)
+    assert "1 block removed (layers.2)" in found.why and not found.is_exact
+
+
 def test_a_shallower_stranger_is_independent():
     found = sne.compare(deep(0), deep(1, blocks=4))
     assert found.relation is sne.Relation.INDEPENDENT
