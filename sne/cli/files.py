@@ -175,8 +175,11 @@ class Failures(dict[str, str]):
     def __call__(self, path: str, error: Exception) -> None:
         """Notes why a file is skipped."""
         name = self._typed(path)
-        text = told(error)
-        self[name] = name + text.removeprefix(path) if text.startswith(path) else text
+
+        def typed(file: str) -> str:
+            return name + file.removeprefix(path) if file.startswith(path) else file
+
+        self[name] = typed(told(error, typed))
 
     def line(self, path: str) -> str:
         """Returns the line that names a file and says why it is skipped."""

@@ -150,14 +150,19 @@ _NEXT_STEPS = {"allow_nonfinite": "sne check {file} names all layers with such v
 """What helps where a command lacks the option that would, by name of the argument."""
 
 
-def told(error: Exception) -> str:
-    """Returns the text of an error in one line; what would help is named as an option, or as another command."""
+def told(error: Exception, typed: Callable[[str], str] = str) -> str:
+    """Returns the text of an error in one line; what would help is named as an option, or as another command.
+
+    Args:
+        error: The error.
+        typed: Gives the name under which another command finds a file.
+    """
     if not isinstance(error, SneError):
         return " ".join(str(error).split())
     options = [_as_option(remedy) for remedy in error.remedies if remedy.name in _OPTIONS.get()]
     if not options and isinstance(error, CheckpointError):
         steps = [_NEXT_STEPS[remedy.name] for remedy in error.remedies if remedy.name in _NEXT_STEPS]
-        options = [step.format(file=shlex.quote(error.file)) for step in steps]
+        options = [step.format(file=shlex.quote(typed(error.file))) for step in steps]
     return " ".join((f"{error.text}; {' or '.join(options)}" if options else error.text).split())
 
 

@@ -32,12 +32,26 @@ def prediction_rows(
     if len(found) == 1 and len(found[0][1]) > MOST_IN_FULL:
         path, predictions = found[0]
         remark = _remark(path, predictions, warnings)
-        return [_row_of_property(path, predictions, prediction, remark) for prediction in predictions]
+        names = short_names([prediction.property for prediction in predictions])
+        rows = [_row_of_property(name, prediction) for name, prediction in zip(names, predictions, strict=True)]
+        rows[0] |= {"file": path}
+        return [row | {"remark": remark if row is rows[0] else ""} for row in rows] if remark else rows
     rows = []
     for path, predictions in found:
         remark = _remark(path, predictions, warnings)
         rows.append(_row(path, predictions) | ({"remark": remark} if remark else {}))
     return rows
+
+
+def short_names(properties: Sequence[str]) -> list[str]:
+    """Returns the names of properties in a table: without "config.", where two do not become the same.
+
+    Example:
+        >>> short_names(["test_accuracy", "config.optimizer", "step", "config.step"])
+        ['test_accuracy', 'optimizer', 'step', 'config.step']
+    """
+    short = [name.removeprefix("config.") for name in properties]
+    return [given if short.count(given) == 1 else name for name, given in zip(properties, short, strict=True)]
 
 
 def prediction_as_json(prediction: "Prediction") -> dict[str, Any]:
@@ -57,9 +71,8 @@ def _row(path: str, predictions: Sequence["Prediction"]) -> dict[str, Any]:
     in_full = len(predictions) <= MOST_IN_FULL
     row: dict[str, Any] = {"file": path}
     classes = sum(prediction.probabilities is not None for prediction in predictions)
-    for number, prediction in enumerate(predictions):
-        short = prediction.property.removeprefix("config.")
-        name = prediction.property if in_full or short in row else short
+    names = short_names([prediction.property for prediction in predictions])
+    for number, (name, prediction) in enumerate(zip(names, predictions, strict=True)):
         row[name] = prediction.value if prediction.in_domain is not False else _guess(prediction.value)
         if prediction.probabilities is not None:
             probability = max(prediction.probabilities.values())
@@ -82,17 +95,14 @@ def _remark(path: str, predictions: Sequence["Prediction"], warnings: Mapping[st
     return f"the last layer {LOOKS_UNTRAINED}" if is_named else ""
 
 
-def _row_of_property(
-    path: str, predictions: Sequence["Prediction"], prediction: "Prediction", remark: str
-) -> dict[str, Any]:
+def _row_of_property(name: str, prediction: "Prediction") -> dict[str, Any]:
     value = prediction.value
     shown = value if isinstance(value, str) else cell(value)
-    row = {"file": path if prediction is predictions[0] else "", "property": prediction.property}
+    row = {"file": "", "property": name}
     row |= {"value": shown if prediction.in_domain is not False else _guess(value)}
     row |= {"90%": "" if prediction.low is None else _interval(prediction)}
     chances = prediction.probabilities
-    row |= {"probability": "" if chances is None else f"{max(chances.values()):.2f}"}
-    return row | ({"remark": remark if prediction is predictions[0] else ""} if remark else {})
+    return row | {"probability": "" if chances is None else f"{max(chances.values()):.2f}"}
 
 
 def _interval(prediction: "Prediction") -> str:

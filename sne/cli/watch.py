@@ -9,7 +9,7 @@ import typer
 
 from sne.cli.files import Doubts, Failures, load_predictor
 from sne.cli.options import AllowNonfinite, Budget, Device, Memory, PredictorFolder, Select, told
-from sne.cli.prediction_rows import OUTSIDE, prediction_as_json, prediction_rows
+from sne.cli.prediction_rows import OUTSIDE, prediction_as_json, prediction_rows, short_names
 from sne.cli.tables import cell, say, warn
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class _Printer:
             remarks += [OUTSIDE] if cells.pop("remark", None) else []
             row |= {name: cell(value) for name, value in cells.items() if name != "file"}
         else:
-            row |= {name: "-" for name in self._shown}
+            row |= {name: "-" for name in short_names(self._shown)}
             is_explained = reading.health is not None and reading.health.verdict == "broken"
             if reading.error is not None and not is_explained:
                 remarks.append(f"no prediction: {told(reading.error)}")

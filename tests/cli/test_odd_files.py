@@ -1,5 +1,6 @@
 """Files with several networks, NaN, or little that is understood, on the command line."""
 
+import contextlib
 import json
 import pickle
 
@@ -59,6 +60,10 @@ def test_commands_name_options_and_functions_name_arguments(tmp_path, sne_comman
         (index, check),
     ):
         assert sne_command(*command, tmp_path / "nan.pt").err == f"sne: {counted}{remedy}\n"
+    with contextlib.chdir(tmp_path):
+        for command in (("lineage",), ("index", "--out", "index")):
+            told_here = sne_command(*command, "./nan.pt").err
+            assert told_here == f"sne: {counted}{check}\n".replace(f"{tmp_path}/", "./")  # as it was typed
     listed = f"{tmp_path}/two.pt: a list of 2 networks: 0, 1"
     assert sne_command("check", tmp_path / "two.pt").err.startswith(
         f"sne: {listed}; --select 0 reads the first of them\n"

@@ -1,5 +1,7 @@
 """`sne predict` and `sne encode` without --predictor."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -29,7 +31,7 @@ def test_predict_prints_one_narrow_row_per_file(sne_command, fresh):
 def test_predict_tells_everything_of_a_single_file(sne_command, fresh):
     head, *rows = sne_command("predict", fresh / "agent.pt").out.splitlines()
     assert head.split() == ["file", "property", "value", "90%", "probability", "remark"]
-    assert len(rows) == 7 and "config.learning_rate" in rows[-1]
+    assert len(rows) == 7 and rows[-1].split()[0] == "learning_rate"
 
 
 def test_predict_some_properties(sne_command, fresh):
@@ -37,7 +39,7 @@ def test_predict_some_properties(sne_command, fresh):
     assert [line["property"] for line in found] == ["dataset", "test_accuracy"] * 2
     assert all(line["in_domain"] is False for line in found)
     (line,) = sne_command("predict", fresh / "agent.pt", "--target", "optimizer", "--json").json()
-    assert line["property"] == "config.optimizer"  # by the name in the table of many files
+    assert line["property"] == "config.optimizer"  # by the name in the tables
     refused = sne_command("predict", fresh, "--target", "size")
     assert refused.status == 2 and "not 'size'" in refused.err
 
@@ -52,4 +54,12 @@ def test_encode_writes_to_the_current_folder(sne_command, fresh, tmp_path, monke
 
 def test_each_class_has_its_own_probability(sne_command, fresh):
     head = sne_command("predict", fresh, "--target", "dataset", "--target", "config.optimizer").out.splitlines()[0]
-    assert "dataset probability" in head and "config.optimizer probability" in head
+    assert "dataset probability" in head and " optimizer probability" in head
+
+
+def test_watch_has_the_same_columns_with_and_without_predictions(sne_command, fresh):
+    torch.save({"0.weight": torch.full((3, 3), math.nan)}, fresh / "broken.pt")
+    head, *rows = sne_command("watch", fresh, "--once", "--target", "optimizer").out.splitlines()
+    assert head.split()[:3] == ["time", "file", "optimizer"] and "config." not in head
+    broken = next(row for row in rows if "broken.pt" in row)
+    assert broken.split()[2] == "-"
