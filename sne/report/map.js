@@ -317,19 +317,30 @@
     const toPixel = axes
       ? (cluster) => [axes[0].l2p(cluster.x), axes[1].l2p(cluster.y)]
       : (cluster) => [width / 2 + cluster.x * scale, height / 2 - cluster.y * scale];
+    const places = data.clusters.map((cluster) => {
+      const [px, peak] = toPixel(cluster);
+      return { px, peak, reach: peak - toPixel({ x: cluster.x, y: cluster.y + reachOf(cluster) })[1] };
+    });
+    // A label would hide a small cluster, and takes its clicks: it stands above its own, or else below, and on no other.
+    const isSmall = ({ reach }) => reach < 40;
+    const small = places.filter(isSmall).map(({ px, peak, reach }) => [px, peak, 0.7 * reach, 0.7 * reach]);
     const taken = [], shown = [];
     data.clusters.forEach((cluster, number) => {
       if (!cluster.label) return;
-      const lines = wrapped(cluster.label), [px, peak] = toPixel(cluster);
+      const lines = wrapped(cluster.label), { px, peak, reach } = places[number];
       const half = [3.6 * Math.max(...lines.map((line) => line.length)) + 6, 8 * lines.length];
-      const reach = peak - toPixel({ x: cluster.x, y: cluster.y + reachOf(cluster) })[1];
-      let lift = reach < 40 ? reach + half[1] + 4 : 0; // a label would hide a small cluster, and takes its clicks
-      if (peak - lift - half[1] < 0) lift = -lift;
-      const py = peak - lift;
-      if (taken.some(([ox, oy, ow, oh]) => Math.abs(px - ox) < half[0] + ow && Math.abs(py - oy) < half[1] + oh)) return;
-      taken.push([px, py, ...half]);
+      const inside = Math.max(Math.min(px, width - half[0]), half[0]) - px; // the whole label is in the map
+      const shift = Math.abs(inside) < half[0] ? inside : 0;
+      const isFree = (lift, boxes) => !boxes.some(([ox, oy, ow, oh]) =>
+        Math.abs(px + shift - ox) < half[0] + ow && Math.abs(peak - lift - oy) < half[1] + oh);
+      const beside = reach + half[1] + 7;
+      const lift = isSmall(places[number])
+        ? [beside, -beside].find((one) => (one < 0 || peak - one >= half[1]) && isFree(one, taken) && isFree(one, small))
+        : [0].find((one) => isFree(one, taken));
+      if (lift === undefined) return;
+      taken.push([px + shift, peak - lift, ...half]);
       shown.push({
-        x: cluster.x, y: cluster.y, yshift: lift, text: lines.map(escaped).join("<br>"), showarrow: false, captureevents: true,
+        x: cluster.x, y: cluster.y, xshift: shift, yshift: lift, text: lines.map(escaped).join("<br>"), showarrow: false, captureevents: true,
         font: { size: 12, color: theme.ink }, bgcolor: theme.paper, opacity: 0.88, borderpad: 2, name: String(number),
         hovertext: "Select this cluster",
       });
@@ -337,11 +348,11 @@
     return shown;
   }
 
-  // The height above the peak of a cluster, in the units of the map, below which nine tenths of its networks lie.
+  // The height above the peak of a cluster, in the units of the map, below which 98% of its networks lie.
   function reachOf(cluster) {
     if (cluster.reach === undefined) {
       const above = Float64Array.from(unpack(cluster.rows), (row) => y[row] - cluster.y).sort();
-      cluster.reach = Math.max(above[Math.floor(0.9 * (above.length - 1))], 0);
+      cluster.reach = Math.max(above[Math.floor(0.98 * (above.length - 1))], 0);
     }
     return cluster.reach;
   }
