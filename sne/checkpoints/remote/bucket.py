@@ -1,6 +1,7 @@
 """Objects of S3 and of Google Cloud Storage, through fsspec."""
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from typing import Any, final
 
@@ -8,6 +9,7 @@ from sne.checkpoints.remote.store import RemoteEntry, RemoteFacts, RemoteStore
 from sne.errors import RemoteError, install_hint
 
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs"}
+_PUBLIC = "FSSPEC_S3_ANON=true in the environment reads public buckets without credentials"
 _STEP = 8 << 20
 _MARKS = ("ETag", "etag", "generation", "md5Hash", "LastModified", "updated", "mtime", "created")
 
@@ -48,6 +50,7 @@ class BucketStore(RemoteStore):
             ) from error
         except Exception as error:
             raise RemoteError(address, f"{package} cannot be used: {_line(error)}") from error
+        logging.getLogger("gcsfs").addFilter(_is_of_use)
 
     def address_of(self, path: str) -> str:
         """Returns the address of an object or a folder."""
@@ -114,7 +117,16 @@ class BucketStore(RemoteStore):
         return f"{self._bucket}/{path}" if path else self._bucket
 
     def _failed(self, path: str, error: Exception) -> RemoteError:
-        return RemoteError(self.address_of(path), f"cannot be fetched: {_line(error)}")
+        hint = f"; {_PUBLIC}" if self.address.startswith("s3:") and "credentials" in str(error) else ""
+        return RemoteError(self.address_of(path), f"cannot be fetched: {_line(error)}{hint}")
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    """Whether a line that gcsfs logs says something that the result does not.
+
+    Without the right to ask for the kind of a bucket, gcsfs warns at each request, and reads the bucket all the same.
+    """
+    return record.module != "extended_gcsfs" or record.levelno > logging.WARNING
 
 
 def _line(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Buckets, through fsspec: a store in memory that is the real one of fsspec, and what is said where packages lack."""
 
+import logging
 from pathlib import Path
 
 import fsspec
@@ -81,3 +82,20 @@ def test_the_package_that_is_missing_is_named(monkeypatch):
         read_network("gs://models/a.pt")
     with pytest.raises(RemoteError, match="needs the package s3fs: pip install s3fs"):
         read_network("s3://models/a.pt")
+
+
+def test_buckets_without_credentials(bucket, monkeypatch):
+    def refuse(*given: object, **more: object) -> None:
+        raise RuntimeError("Unable to locate credentials")
+
+    monkeypatch.setattr(Counted, "info", refuse)
+    with pytest.raises(RemoteError, match=r"Unable to locate credentials; FSSPEC_S3_ANON=true .* reads public buckets"):
+        read_network("s3://models/runs/a/model.safetensors")
+
+
+def test_warnings_of_gcsfs_about_the_kind_of_a_bucket_are_not_shown(bucket, caplog):
+    read_network("s3://models/runs/a")
+    for module, text in (("extended_gcsfs", "Could not determine bucket type"), ("core", "Retrying")):
+        record = logging.LogRecord("gcsfs", logging.WARNING, f"/gcsfs/{module}.py", 1, text, None, None)
+        logging.getLogger("gcsfs").handle(record)
+    assert caplog.messages == ["Retrying"]
