@@ -60,7 +60,8 @@ def _check(path: Path, recipe: Recipe) -> None:
     if (path / RECIPE).exists():
         different = recipe.differences(Recipe.load(path / RECIPE))
         if different:
-            raise ZooError(f"{path} holds a zoo of another recipe (different {', '.join(different)})")
+            names = ", ".join(different)
+            raise ZooError(f"{path} holds a zoo of another recipe (different {names}); choose a new folder")
     elif path.exists() and not all(file.name == RUNS or file.name.endswith(".partial") for file in path.iterdir()):
         raise ZooError(f"{path} holds other files; choose a new folder")
 

@@ -102,7 +102,7 @@ def test_a_zoo_of_trees_is_not_continued_with_other_images(zoo, tmp_path):
         for name in ("x_train", "y_train", "x_test", "y_test")
     }
     np.savez(tmp_path / "other.npz", **{**arrays, "x_train": arrays["x_train"][::-1].copy()})
-    with pytest.raises(ZooError, match=r"zoo of another recipe \(different descent\)"):
+    with pytest.raises(ZooError, match=r"zoo of another recipe \(different descent\); choose a new folder"):
         small_trees(zoo.path, other=tmp_path / "other.npz")
     with pytest.raises(ZooError, match=r"zoo of another recipe \(different .*descent"):
         make(zoo.path, families=["mlp"], images="digits", networks=1, steps=6, keep=[6])
