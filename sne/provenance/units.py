@@ -269,7 +269,7 @@ def _entries(
 
 def _at_one_scale(values: Float[Tensor, "units features"]) -> Float[Tensor, "units features"]:
     values = values.nan_to_num(0.0, 0.0, 0.0)
-    values = values / values.abs().max().clamp_min(torch.finfo().tiny)  # squares of huge values overflow
+    values = values / values.abs().max().clamp_min(torch.finfo(values.dtype).tiny)  # squares of huge values overflow
     return values / values.square().mean().sqrt().clamp_min(1e-20)
 
 
@@ -288,7 +288,7 @@ def _squares_of_channels(state: Mapping[str, Tensor], group: Group, span: Span) 
     """Returns sums of squares, over the channels of each unit, of random combinations of the entries of a channel."""
     values = state[span.tensor].movedim(span.dim, 0)
     values = values[span.positions(group.size)].reshape(group.size * span.outer, span.inner, -1).float()
-    values = values / values.abs().max().clamp_min(torch.finfo().tiny)  # squares of huge values overflow
+    values = values / values.abs().max().clamp_min(torch.finfo(values.dtype).tiny)  # squares of huge values overflow
     if values.shape[2] > 1:
         generator = torch.Generator().manual_seed(values.shape[2])
         values = values @ torch.randn(values.shape[2], CHANNEL_FEATURES, generator=generator, dtype=torch.float32)

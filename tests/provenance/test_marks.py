@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sne import Predictor, ProvenanceError, Relation, read_network
 from sne.provenance.fingerprint import LEAST_MARKS, MARKS, fingerprint
-from sne.provenance.index import SETTINGS, Index
+from sne.provenance.index import SETTINGS, VERSION, Index
 from sne.provenance.lineage import lineage
 from sne.provenance.search import search
 
@@ -87,6 +87,6 @@ def test_networks_without_some_units_are_found(tmp_path):
         (str(paths[3]), str(child), Relation.PRUNED)
     ]
     settings = tmp_path / "index" / SETTINGS
-    settings.write_text(settings.read_text().replace('"version": 3', '"version": 2'))
-    with pytest.raises(ProvenanceError, match="version 2, expected 3; make it again with sne index"):
+    settings.write_text(settings.read_text().replace(f'"version": {VERSION}', '"version": 2'))
+    with pytest.raises(ProvenanceError, match=f"version 2, expected {VERSION}; make it again with sne index"):
         Index.open(tmp_path / "index")
