@@ -12,8 +12,8 @@ class Remedy:
 
     Args:
         name: Name of the argument.
-        value: Its value. True if commands have an option without a value for it; None if the user has to choose a
-            value.
+        value: The value that helps. None means that the user has to choose one. True means that the option of commands
+            takes no value.
         effect: What the argument does, as the verb of a sentence.
 
     Example:

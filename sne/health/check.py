@@ -79,7 +79,7 @@ def check(source: Readable | Network, *, select: str | None = None) -> HealthRep
 
 
 def _heads_of_all(config: Mapping[str, Any]) -> Heads | None:
-    """Returns the heads of the attentions; None if a network consists of several models, because their heads differ."""
+    """Returns the number of heads of each attention, or None for several models in one file, whose numbers differ."""
     models = [part for key, part in config.items() if key.endswith("_config") and isinstance(part, Mapping)]
     models = [part for part in models if "model_type" in part or "hidden_size" in part]
     return heads_of(config) if len(models) < 2 else None

@@ -43,7 +43,7 @@ class Facts:
     Args:
         name: Name of the network, as a rule the path of its file.
         format: Name of the file's format. If `name` is a folder, the name of the file in it stands behind the format.
-            None for a network that comes from memory.
+            None if the network was not read from a file.
         num_bytes: Size of the file or the files; None likewise.
         num_layers: Number of layers.
         num_levels: Number of levels of depth.

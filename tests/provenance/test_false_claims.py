@@ -229,7 +229,7 @@ def test_equal_filters_of_strangers_are_a_constant(filters):
 
 @pytest.mark.parametrize("sizes", [(64, 40, 6), (64, 48, 48, 6)])
 def test_a_frozen_head_is_no_constant_where_no_other_units_are_left(sizes):
-    """Of layers of one width, all units are left out together with those that the head reads."""
+    """Leaving out the units that the head reads would leave out all: layers of one width are one group."""
     state = perceptron(0, sizes).state_dict()
     head = {name: values for name, values in state.items() if name.startswith(f"{2 * (len(sizes) - 2)}.")}
     tuned = {**noisy(state, 1.2), **head}
