@@ -25,6 +25,7 @@ from sne.provenance.comparison import relative
 from sne.provenance.entries import ROW, read_entry
 from sne.provenance.forest import ancestors, forest, parents_of
 from sne.provenance.lineage import lineage
+from sne.provenance.relation import Relation
 from sne.provenance.steps import Kinship, Names
 
 RESULTS = Path(__file__).parent / "results"
@@ -76,10 +77,9 @@ def of_zoo(zoo: Zoo) -> list[dict[str, object]]:
         pairs = sorted({tuple(sorted(pair)) for names in lists.values() for pair in combinations(names, 2)})
         compared = {pair: relative(networks[pair[0]], networks[pair[1]]) for pair in pairs}
         found = {pair: Kinship.of(one) for pair, one in compared.items() if one is not None}
-        family = zoo.families[zoo.runs.index(run)]
-        rows += [
-            {"family": family, "run": run, "list": kind, **measured(names, found)} for kind, names in lists.items()
-        ]
+        twins = sum(one.relation is Relation.SAME_START for one in found.values())
+        counts = {"family": zoo.families[zoo.runs.index(run)], "run": run, "pairs": len(pairs), "twins": twins}
+        rows += [{**counts, "list": kind, **measured(names, found)} for kind, names in lists.items()]
         print(run, flush=True)
     return rows
 
@@ -144,7 +144,10 @@ def write(runs: Sequence[dict[str, object]], trees: Sequence[dict[str, object]])
     zoos: dict[str, tuple[str, Sequence[str]]] = {str(row["zoo"]): ("zoo", (str(row["zoo"]),)) for row in trees}
     header = "zoo | trees | root right | edges right | twin has no parent"
     descendants = table(header, trees, zoos, ("root", "edge", "twin"))
-    (RESULTS / "lineage_runs.md").write_text(TEXT.format(runs=of_runs, trees=descendants))
+    once = [row for row in runs if row["list"] == next(iter(LISTS))]
+    pairs, twins = (sum(int(str(row[what])) for row in once) for what in ("pairs", "twins"))
+    text = TEXT.format(runs=of_runs, trees=descendants, pairs=f"{pairs:,}", twins=twins)
+    (RESULTS / "lineage_runs.md").write_text(text)
 
 
 TEXT = """# Checkpoints of one training run in a lineage
@@ -155,6 +158,8 @@ learn MNIST, and on the zoos `dev-*` below. The other families learn Fashion-MNI
 hyper-parameters are drawn for each run.
 
 {runs}
+
+Of {pairs} pairs of checkpoints of one run, {twins} are named `same initialisation`, as if neither came from the other.
 
 ## Descendants
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import median
 
 from sne.networks import Role
 from sne.provenance.evidence import Change, Evidence
@@ -20,6 +21,9 @@ MOST_CONFIDENCE = 0.97
 
 MOST_GROWTH = 0.25
 """Largest growth of networks of which neither was trained further, see `growth`."""
+
+TYPICAL = 0.25
+"""What the median of the growths of matrices counts, which is further from 0 than their mean."""
 
 MOST_ODDS = 1.5
 """Largest logarithm of the odds of a direction of such networks."""
@@ -64,13 +68,22 @@ def growth(found: Sequence[Evidence]) -> float:
     child is that of its parent plus the squared distance, and the growth is 1. Weight decay, and training along the
     weights, make it larger. It is near 0 where both networks were trained equally far from a common start.
 
+    Half of the matrices have to agree, too: a matrix whose units are in another order in the two networks has equal
+    norms and a large distance, which says nothing of training.
+
     Args:
         found: Evidence of every pair of tensors.
+
+    Returns:
+        The growth of all matrices together or, where that is larger, `TYPICAL` times the median of theirs.
     """
     changed = [one for one in found if one.is_random_matrix and one.change is not Change.EQUAL]
-    distance = sum(one.norm_of_change**2 for one in changed)
-    differences = sum(abs(one.norms[1] ** 2 - one.norms[0] ** 2) for one in changed)
-    return differences / distance if distance > 0 else math.inf
+    squares = [one.norm_of_change**2 for one in changed]
+    if sum(squares) == 0:
+        return math.inf
+    differences = [abs(one.norms[1] ** 2 - one.norms[0] ** 2) for one in changed]
+    each = [difference / square for difference, square in zip(differences, squares, strict=True) if square > 0]
+    return max(sum(differences) / sum(squares), TYPICAL * median(each))
 
 
 def are_even(found: Sequence[Evidence]) -> bool:

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from sne.errors import counted
 from sne.provenance.blocks import Removed
-from sne.provenance.direction import direction_of_training
+from sne.provenance.direction import are_even, direction_of_training
 from sne.provenance.evidence import Change, Evidence, as_percentage, mean_cosine, mean_retained
 
 SIGNIFICANT = 1e-6
@@ -310,6 +310,8 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     why = f"{min(retained, 1):.0%} of the learned directions are retained, {shown}"
     if has_own:
         return Verdict(Relation.FINE_TUNE, 0, 0.0, f"{why}; each network has many zeros that the other one lacks")
+    if are_even(found):
+        return Verdict(Relation.SAME_START, 0, 0.0, f"neither network looks trained further than the other one; {why}")
     return Verdict(Relation.FINE_TUNE, *direction_of_training(found), why)
 
 

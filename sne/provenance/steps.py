@@ -173,6 +173,11 @@ def _cost_of_length(found: Kinship) -> float:
 
 
 def _cost_of_kind(found: Kinship) -> float:
-    """Returns the cost of a relation; of pruned and rounded copies, the costs of both."""
+    """Returns the cost of a relation; of pruned and rounded copies, the costs of both.
+
+    Networks that were trained equally far may have learned the same, and cost what a fine-tune does: such a step is
+    removed from the forest in the end.
+    """
     is_both = found.relation is Relation.PRUNED and found.is_rounded
-    return COSTS[found.relation] + (COSTS[Relation.PRECISION] + SIBLING) * is_both
+    relation = Relation.FINE_TUNE if found.is_even and found.relation is Relation.SAME_START else found.relation
+    return COSTS[relation] + (COSTS[Relation.PRECISION] + SIBLING) * is_both

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from sne import compare
+from sne import Relation, compare, read_network
 from sne.provenance.direction import LEAST_CONFIDENCE, MOST_CONFIDENCE, are_even, departures, growth
+from sne.provenance.evidence import compare_pair
+from sne.provenance.matching import match
 
 
 def states(scale):
@@ -41,6 +43,21 @@ def test_the_norm_grows_by_the_distance_from_a_parent_and_not_between_siblings()
     to_child, between = compare(parent, one).layers, compare(one, other).layers
     assert growth(to_child) == pytest.approx(1, abs=0.2) and not are_even(to_child)
     assert growth(between) < 0.2 and are_even(between)
+    assert compare(parent, one).relation is Relation.FINE_TUNE
+    siblings = compare(one, other)
+    assert (siblings.relation, siblings.direction) == (Relation.SAME_START, None)
+    assert siblings.why.startswith("neither network looks trained further")
+
+
+def test_a_matrix_whose_units_have_another_order_makes_no_siblings():
+    torch.manual_seed(0)
+    parent = {f"{number}.weight": torch.randn(64, 64) for number in range(4)}
+    child = {name: 1.01 * values + 0.1 * torch.randn(64, 64) for name, values in parent.items()}
+    child["1.weight"] = parent["1.weight"].flip(0)
+    one, other = read_network(parent), read_network(child)
+    stored = [compare_pair(one, other, pair) for pair in match(one, other).pairs]
+    assert stored[1].norms[0] == pytest.approx(stored[1].norms[1])
+    assert not are_even(stored)
 
 
 def test_signs_of_scales_say_nothing_of_the_direction():
