@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -21,7 +22,10 @@ MOST_IN_ORDER = 1024
 """Largest number of units of a group that are matched in stored order; of more, those at equal distances."""
 
 MANY_UNITS = 4096
-"""Number of hidden units above which a part of them is evidence enough for the tests in any order."""
+"""Number of hidden units above which a part of them is evidence enough."""
+
+MOST_STORED_GROUPS = 12
+"""Largest number of groups of units that are tested in stored order in networks of more units, at equal distances."""
 
 SCALES = 1e-3
 """Tolerance of the logarithms of scales, which need not be exact to match units."""
@@ -95,8 +99,9 @@ def judge_independence(
     The second test is repeated with scales and signs at their canonical point, which is a function of each network
     alone, if the symmetry has any; and both with an assumed symmetry, if one is given and differs. The two matchings
     use different weights under a wrong assumption, too. With more than `MANY_UNITS` units, only the last of these tests
-    is made, with `MOST_GROUPS` groups. The p-value is the smallest one times the number of tests, which the
-    architecture alone decides; no further test is made once one is below `CERTAIN`.
+    is made, with `MOST_GROUPS` groups, and `MOST_STORED_GROUPS` groups are tested in stored order. The p-value is the
+    smallest one times the number of tests, which the architecture alone decides; no further test is made once one is
+    below `CERTAIN`.
 
     Args:
         first: Tensors of one network.
@@ -112,10 +117,10 @@ def judge_independence(
         counted by fixed points, whose distribution is known for all layers together; types of units are removed, and
         incoming weights that foretell outgoing ones are allowed for.
     """
-    stored = tuple(_in_stored_order(first, second, units, seed))
+    has_many = _has_many(units)
+    stored = tuple(islice(_in_stored_order(first, second, units, seed), MOST_STORED_GROUPS if has_many else None))
     if not stored:
         return Independence(None, (), ())
-    has_many = _has_many(units)
     tests = _tests_in_any_order(units, assumed, has_many=has_many) if is_in_any_order else []
     found: list[tuple[Agreement, ...]] = []
     p_values = [fixed_points_p_value(stored)]
@@ -165,7 +170,11 @@ def _has_canonical_point(symmetry: Symmetry) -> bool:
 def _in_stored_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
 ) -> Iterator[Agreement]:
-    for number, (group, spans) in enumerate(units.in_order("both")):
+    groups = list(enumerate(units.in_order("both")))
+    if len(groups) > MOST_STORED_GROUPS:  # those at equal distances come first
+        chosen = {place * len(groups) // MOST_STORED_GROUPS for place in range(MOST_STORED_GROUPS)}
+        groups.sort(key=lambda one: one[0] not in chosen)
+    for number, (group, spans) in groups:
         described = features(first, second, group, spans)
         # only vectors are left; the tensors are read again only then
         is_narrow = sum(block.first.shape[1] for block in described) <= len(spans)

@@ -81,8 +81,9 @@ def retained(one: Float[Tensor, "rows columns"], other: Float[Tensor, "rows colu
     """Returns how much of the largest quarter of one matrix's singular directions is in another matrix."""
     if min(one.shape) < 2:
         return 0.0
-    left, sizes, right = torch.linalg.svd(one, full_matrices=False)
-    most = max(1, len(sizes) // 4)
-    along = (left[:, :most].T @ other * right[:most]).sum(1)
-    energy = float(sizes[:most].square().sum())
-    return float((along * sizes[:most]).sum()) / energy if energy > 0 else 0.0
+    if len(one) > one.shape[1]:
+        one, other = one.T, other.T
+    directions = torch.linalg.eigh(one @ one.T).eigenvectors[:, -max(1, len(one) // 4) :].T  # faster than an SVD
+    largest = directions @ one
+    energy = float(largest.square().sum())
+    return float((directions @ other * largest).sum()) / energy if energy > 0 else 0.0

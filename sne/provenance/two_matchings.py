@@ -24,8 +24,9 @@ from sne.provenance.units import (
 )
 from sne.symmetry.symmetry import Span
 
-MOST_GROUPS = 12
-"""Largest number of groups of units that are tested in any order in networks of many units, at equal distances."""
+MOST_GROUPS = 4
+"""Largest number of groups of units that are tested in any order in networks of many units. They lie in the middle, at
+equal distances: both matchings have to go through the groups before."""
 
 MOST_ROWS = 256
 """Largest number of units of the first network by which the resemblance of the two sides is measured."""
@@ -128,7 +129,9 @@ def agreements_in_any_order(
     read = {group.group.name for group, spans in units.in_order("reading") if spans[0] in group.reading}
     tested = [group.group.name for group, _ in units.in_order("feeding") if group.group.name in read]
     if has_many and len(tested) > MOST_GROUPS:
-        tested = [tested[number * len(tested) // MOST_GROUPS] for number in range(MOST_GROUPS)]
+        middle = tested[len(tested) // 3 : -(len(tested) // 3)]
+        most = min(MOST_GROUPS, len(middle))
+        tested = [middle[number * len(middle) // most] for number in range(most)]
 
     def sides(side: str, names: Collection[str]) -> Iterator[tuple[str, Side, Sequence[Block]]]:
         return _sides(first, second, units, side, seed + 1000 * (side == "reading"), names, can_flip=can_flip)

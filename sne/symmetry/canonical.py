@@ -65,20 +65,23 @@ def canonical_transformation(
     wanted = [group for group in symmetry.groups if any(kind in group.kinds for kind in kinds)]
     tensors = _scaled_tensors(symmetry, wanted, state)
     factors = {group.name: torch.ones(group.size, dtype=torch.float64) for group in wanted}
+    scales: list[tuple[Group, Float[Tensor, " _"]]] = []
     if "scaling" in kinds:
-        scaled = [group for group in wanted if "scaling" in group.kinds]
-        for group, scale in _Balance(scaled, tensors, tolerance).scales():
-            factors[group.name] *= scale
-            _multiply(tensors, group, scale)
+        scales = _Balance([group for group in wanted if "scaling" in group.kinds], tensors, tolerance).scales()
+    for group, scale in scales:
+        factors[group.name] *= scale
     if "sign" in kinds:
-        for group, sign in _settle_signs([group for group in wanted if "sign" in group.kinds], tensors):
+        sums = _sums(wanted, tensors)
+        for group, scale in scales:
+            _multiply(sums, group, scale)
+        for group, sign in _settle_signs([group for group in wanted if "sign" in group.kinds], sums):
             factors[group.name] *= sign
-            _multiply(tensors, group, sign)
+            _multiply(sums, group, sign)
     return transformation_of(symmetry, [(group, None, factors[group.name]) for group in wanted])
 
 
 def _scaled_tensors(symmetry: Symmetry, groups: list[Group], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the tensors that the groups scale, in float64 on the CPU."""
+    """Returns the tensors that the groups scale, on the CPU."""
     names = {span.tensor: [span.tensor] for group in groups for span in group.spans if span.power}
     for alias, tensor in symmetry.aliases.items():
         names.get(tensor, []).append(alias)
@@ -90,8 +93,27 @@ def _scaled_tensors(symmetry: Symmetry, groups: list[Group], state: Mapping[str,
         values = state[present]
         if tuple(values.shape) != symmetry.shapes[tensor]:
             raise SymmetryError(f"{present} is {list(values.shape)}, expected {list(symmetry.shapes[tensor])}")
-        tensors[tensor] = values.detach().cpu().double()
+        tensors[tensor] = values.detach().cpu()
     return tensors
+
+
+def _dims_of(groups: Sequence[Group]) -> dict[str, list[int]]:
+    """Returns the axes on which groups are scaled or flipped, by tensor."""
+    dims: dict[str, set[int]] = {}
+    for group in groups:
+        for span in group.spans:
+            if span.power:
+                dims.setdefault(span.tensor, set()).add(span.dim)
+    return {tensor: sorted(some) for tensor, some in dims.items()}
+
+
+def _sums(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the sums of the tensors over the axes on which no neuron is scaled or flipped; their sizes become 1."""
+    sums = {}
+    for name, dims in _dims_of(groups).items():
+        rest = [dim for dim in range(tensors[name].ndim) if dim not in dims]
+        sums[name] = tensors[name].sum(rest, keepdim=True, dtype=torch.float64) if rest else tensors[name].double()
+    return sums
 
 
 def _multiply(tensors: dict[str, Tensor], group: Group, factor: Float[Tensor, " size"]) -> None:
@@ -114,11 +136,13 @@ class _Squares:
 
     def __init__(self, tensor: Tensor, dims: list[int]) -> None:
         rest = [dim for dim in range(tensor.ndim) if dim not in dims]
-        squares = tensor.square().nan_to_num(nan=0.0, posinf=0.0)  # values that are not finite carry no weight
+        squares = (
+            tensor.double().square().nan_to_num_(nan=0.0, posinf=0.0)
+        )  # values that are not finite carry no weight
         self._sums = squares.sum(rest) if rest else squares
         self._places = {dim: place for place, dim in enumerate(dims)}
-        self.logs = {dim: tensor.new_zeros(tensor.shape[dim]) for dim in dims}
-        self.counts = {dim: tensor.new_ones(tensor.shape[dim]) for dim in dims}
+        self.logs = {dim: squares.new_zeros(tensor.shape[dim]) for dim in dims}
+        self.counts = {dim: squares.new_ones(tensor.shape[dim]) for dim in dims}
 
     def along(self, dim: int) -> Float[Tensor, " axis"]:
         """Returns the sum of squares at each entry of an axis, over the entries of the other axes that count."""
@@ -142,19 +166,14 @@ class _Balance:
 
     Args:
         groups: Groups to scale.
-        tensors: Weights in float64, by name.
+        tensors: Weights by name.
         tolerance: Largest change of the logarithm of a scale in the last sweep.
     """
 
     def __init__(self, groups: list[Group], tensors: Mapping[str, Tensor], tolerance: float) -> None:
         self._tolerance = tolerance
-        dims: dict[str, list[int]] = {}
-        for group in groups:
-            for span in group.spans:
-                if span.power and span.dim not in dims.setdefault(span.tensor, []):
-                    dims[span.tensor].append(span.dim)
         self._groups = groups
-        self._squares = {name: _Squares(tensors[name], sorted(some)) for name, some in dims.items()}
+        self._squares = {name: _Squares(tensors[name], dims) for name, dims in _dims_of(groups).items()}
         self._logs = torch.zeros(sum(group.size for group in groups), dtype=torch.float64)
 
     def scales(self) -> list[tuple[Group, Float[Tensor, " _"]]]:
@@ -252,7 +271,7 @@ def _log_norm(squares: Float[Tensor, " _"]) -> Float[Tensor, " _"]:
     return squares.clamp_min(torch.finfo(torch.float64).tiny).log() / 2
 
 
-def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterator[tuple[Group, Float[Tensor, " _"]]]:
+def _settle_signs(groups: list[Group], sums: Mapping[str, Tensor]) -> Iterator[tuple[Group, Float[Tensor, " _"]]]:
     """Yields signs that make the sum of all weights that flip with a neuron non-negative.
 
     A span determines the signs of a group once all other groups that flip it are settled. The group with the fewest
@@ -280,7 +299,7 @@ def _settle_signs(groups: list[Group], tensors: Mapping[str, Tensor]) -> Iterato
             continue
         total = torch.zeros(group.size, dtype=torch.float64)
         for span in spans:
-            tensor = tensors[span.tensor].movedim(span.dim, 0)
+            tensor = sums[span.tensor].movedim(span.dim, 0)
             total += tensor.reshape(len(tensor), -1).sum(1)[span.positions(group.size)].sum(1)
         sign = torch.where(total < 0, -1.0, 1.0).double()
         yield group, sign

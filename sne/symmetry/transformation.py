@@ -274,7 +274,8 @@ def _inverse(change: Change) -> Change:
 
 
 def _move(change: AxisMap, tensor: Tensor) -> Tensor:
-    moved = tensor.index_select(change.dim, change.index.to(tensor.device))
+    is_still = change.factor is not None and torch.equal(change.index, torch.arange(len(change.index)))
+    moved = tensor if is_still else tensor.index_select(change.dim, change.index.to(tensor.device))
     if change.factor is None:
         return moved
     along = [-1 if dim == change.dim else 1 for dim in range(tensor.ndim)]

@@ -137,6 +137,7 @@ def test_networks_of_many_units_are_tested_by_a_part_of_them(monkeypatch):
     monkeypatch.setattr(independence, "MANY_UNITS", 100)
     found = judge_independence(first, moved, units)
     assert len(whole.twice) == 20 and len(found.twice) == two_matchings.MOST_GROUPS
+    assert len(whole.stored) == 20 and len(found.stored) == independence.MOST_STORED_GROUPS
     assert all(agreement.fixed == agreement.units for agreement in found.twice)
     assert found.num_tests == 2 and found.p_value is not None and found.p_value < 1e-50
     independent = judge_independence(first, stranger, units).p_value
