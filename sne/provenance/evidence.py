@@ -139,6 +139,11 @@ class Evidence:
         return self.cosine > 1 - PROPORTIONAL and self.relative_change > LEAST_FACTOR
 
     @property
+    def has_zeroed_lines(self) -> bool:
+        """Whether the tensors differ in few rows or columns that are zero in one of them."""
+        return self.change is Change.LINES and self.kept == 1
+
+    @property
     def is_random(self) -> bool:
         """Whether these are weights and one has random values, so that what they share shows common descent."""
         is_weight = self.pair.first.layer.type not in (LayerType.POSITION, LayerType.OTHER)
@@ -301,8 +306,11 @@ def _kind(sums: EntrySums, corners: _Corners | None, lines: _Lines, changed: str
     shares = [count / sums.entries for count in sums.pruned]
     is_pruned = sums.kept == sums.both > LEAST_LEFT * sums.entries
     if is_pruned and (max(shares) >= LEAST_PRUNED or (max(shares) > 0 and not changed)):
-        child = 0 if min(shares) > 0 else 1 if shares[0] > 0 else -1
-        return {"change": Change.PRUNED, "child": child, "detail": f"{as_percentage(sum(shares))} of entries"}
+        return {
+            "change": Change.PRUNED,
+            "child": child_by_zeros(shares),
+            "detail": f"{as_percentage(sum(shares))} of entries",
+        }
     is_near = sums.products[2] > LEAST_NEAR * (sums.products[0] * sums.products[1]) ** 0.5
     for child, (parent, made) in zip((1, -1), (lines, lines[::-1]), strict=True) if is_near else ():
         if (levels := find_levels(parent, made)) is not None:
@@ -313,6 +321,22 @@ def _kind(sums: EntrySums, corners: _Corners | None, lines: _Lines, changed: str
     if corners is not None and (rank := low_rank(*corners)):
         return {"change": Change.LOW_RANK, "child": low_rank_child(*corners, rank), "detail": f"rank {rank}"}
     return {"change": Change.OTHER}
+
+
+def child_by_zeros(pruned: Sequence[float]) -> int:
+    """Returns the child of tensors that differ in zeros alone.
+
+    Args:
+        pruned: Shares of entries that are zero in the second tensor alone, and in the first one alone.
+
+    Returns:
+        1 if the second tensor alone has zeros that the other one lacks, -1 if the first one has, 0 if both have.
+
+    Example:
+        >>> child_by_zeros((0.2, 0.0)), child_by_zeros((0.1, 0.1))
+        (1, 0)
+    """
+    return 0 if min(pruned) > 0 else 1 if pruned[0] > 0 else -1
 
 
 def as_percentage(share: float) -> str:

@@ -1,13 +1,13 @@
 """The relation of two networks, named from the evidence of their tensors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from sne.errors import counted
 from sne.provenance.blocks import Removed
 from sne.provenance.direction import are_even, direction_of_training
-from sne.provenance.evidence import Change, Evidence, as_percentage, mean_cosine, mean_retained
+from sne.provenance.evidence import Change, Evidence, as_percentage, child_by_zeros, mean_cosine, mean_retained
 
 SIGNIFICANT = 1e-6
 """Networks with a smaller p-value are related."""
@@ -149,7 +149,7 @@ def name_relation(
         is_aligned: Whether the units were moved. That makes matrices of independent networks more alike, too, so that
             the cosine has to be larger.
     """
-    changed = [one for one in found if one.change is not Change.EQUAL]
+    changed = _with_zeroed_lines([one for one in found if one.change is not Change.EQUAL])
     kinds = {one.change for one in changed}
     if not changed and all_matched:
         return Verdict(Relation.IDENTICAL, 0, 0.0, "all values are equal in single precision")
@@ -176,6 +176,16 @@ def name_relation(
         child, confidence = (verdict.child, verdict.confidence) if verdict.child == removed.child else (0, 0.0)
         return Verdict(Relation.PRUNED, child, confidence, f"{_lacking(removed)}; {verdict.why}")
     return verdict
+
+
+def _with_zeroed_lines(changed: Sequence[Evidence]) -> list[Evidence]:
+    """Takes few rows or columns that are zero in one network alone for pruned ones where other tensors were pruned."""
+    if not any(one.change is Change.PRUNED for one in changed):
+        return list(changed)
+    return [
+        replace(one, change=Change.PRUNED, child=child_by_zeros(one.pruned)) if one.has_zeroed_lines else one
+        for one in changed
+    ]
 
 
 def share_random_values(found: Sequence[Evidence]) -> bool:

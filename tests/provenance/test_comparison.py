@@ -98,6 +98,20 @@ def test_scales_of_long_rows_are_found(bits):
     assert found.relation is Relation.PRECISION and f"int{bits}" in found.why
 
 
+def test_a_row_that_was_pruned_beside_many_others_is_pruned():
+    torch.manual_seed(0)
+    state = {f"{number}.weight": torch.randn(32, 32) for number in range(3)}
+    pruned = {name: values.clone() for name, values in state.items()}
+    pruned["0.weight"][::4] = 0
+    pruned["1.weight"][5] = 0
+    found = compare(state, pruned)
+    assert (found.relation, found.direction, found.confidence) == (Relation.PRUNED, "second from first", 1.0)
+    assert found.is_exact
+    retrained = {**pruned, "1.weight": state["1.weight"].clone()}
+    retrained["1.weight"][5] = torch.randn(32)
+    assert not compare(state, retrained).is_exact
+
+
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_pruned_networks_are_children(state, share):
     made = {name: pruned(values, share) for name, values in state.items()}
