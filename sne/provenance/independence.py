@@ -98,10 +98,13 @@ def judge_independence(
 
     The second test is repeated with scales and signs at their canonical point, which is a function of each network
     alone, if the symmetry has any; and both with an assumed symmetry, if one is given and differs. The two matchings
-    use different weights under a wrong assumption, too. With more than `MANY_UNITS` units, only the last of these tests
-    is made, with `MOST_GROUPS` groups, and `MOST_STORED_GROUPS` groups are tested in stored order. The p-value is the
-    smallest one times the number of tests, which the architecture alone decides; no further test is made once one is
-    below `CERTAIN`.
+    use different weights under a wrong assumption, too. The p-value is the smallest one times the number of tests,
+    which the architecture alone decides; no further test is made once one is below `CERTAIN`.
+
+    With more than `MANY_UNITS` units, a part is evidence enough: only the last of the tests in any order is made, with
+    `MOST_GROUPS` groups, and `MOST_STORED_GROUPS` groups are tested in stored order. Only units each of which is the
+    other's most similar one are matched; of these, no more are fixed points than of all, which makes the p-value larger
+    if anything.
 
     Args:
         first: Tensors of one network.
@@ -118,7 +121,8 @@ def judge_independence(
         incoming weights that foretell outgoing ones are allowed for.
     """
     has_many = _has_many(units)
-    stored = tuple(islice(_in_stored_order(first, second, units, seed), MOST_STORED_GROUPS if has_many else None))
+    agreements = _in_stored_order(first, second, units, seed, has_many=has_many)
+    stored = tuple(islice(agreements, MOST_STORED_GROUPS if has_many else None))
     if not stored:
         return Independence(None, (), ())
     tests = _tests_in_any_order(units, assumed, has_many=has_many) if is_in_any_order else []
@@ -168,10 +172,11 @@ def _has_canonical_point(symmetry: Symmetry) -> bool:
 
 
 def _in_stored_order(
-    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int
+    first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int, *, has_many: bool
 ) -> Iterator[Agreement]:
+    """Yields the agreement of each group; if there are many units, that of groups at equal distances first."""
     groups = list(enumerate(units.in_order("both")))
-    if len(groups) > MOST_STORED_GROUPS:  # those at equal distances come first
+    if has_many:
         chosen = {place * len(groups) // MOST_STORED_GROUPS for place in range(MOST_STORED_GROUPS)}
         groups.sort(key=lambda one: one[0] not in chosen)
     for number, (group, spans) in groups:
@@ -182,7 +187,7 @@ def _in_stored_order(
             continue
         places = spaced(group.size, MOST_IN_ORDER)
         blocks = [Block(block.first[places], block.second[places], can_flip=False) for block in described]
-        found = best_match(similarity(blocks), seed + number)
+        found = best_match(similarity(blocks), seed + number, only_mutual=has_many)
         yield Agreement(group.group.name, len(places), int((found == torch.arange(len(places))).sum()))
 
 

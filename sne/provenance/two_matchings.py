@@ -57,6 +57,7 @@ class Side:
         group: The units.
         spans: Where they are fed, or read.
         can_flip: Whether units may have other signs.
+        only_mutual: Whether only mutual nearest neighbours are matched.
         seed: Seed of the order in which equal units are matched.
     """
 
@@ -65,6 +66,7 @@ class Side:
     group: UnitGroup
     spans: Sequence[Span]
     can_flip: bool
+    only_mutual: bool
     seed: int
 
     def blocks(self, without: Sequence[tuple[Tensor, Tensor]] = ()) -> list[Block]:
@@ -82,7 +84,7 @@ class Side:
 
     def match(self, similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"]:
         """Matches the units by their similarity."""
-        return best_match(similar, self.seed)
+        return best_match(similar, self.seed, only_mutual=self.only_mutual)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,8 @@ def agreements_in_any_order(
         units: Their hidden units.
         seed: Seed of the order in which equal units are matched.
         can_flip: Whether units may have other signs.
-        has_many: Whether at most `MOST_GROUPS` groups are tested.
+        has_many: Whether there are so many units that at most `MOST_GROUPS` groups are tested, and only mutual nearest
+            neighbours are matched.
     """
     read = {group.group.name for group, spans in units.in_order("reading") if spans[0] in group.reading}
     tested = [group.group.name for group, _ in units.in_order("feeding") if group.group.name in read]
@@ -134,7 +137,8 @@ def agreements_in_any_order(
         tested = [middle[number * len(middle) // most] for number in range(most)]
 
     def sides(side: str, names: Collection[str]) -> Iterator[tuple[str, Side, Sequence[Block]]]:
-        return _sides(first, second, units, side, seed + 1000 * (side == "reading"), names, can_flip=can_flip)
+        number = seed + 1000 * (side == "reading")
+        return _sides(first, second, units, side, number, names, can_flip=can_flip, only_mutual=has_many)
 
     forward = {name: _matched(side, blocks) for name, side, blocks in sides("feeding", tested)}
     backward = {name: _matched(side, blocks) for name, side, blocks in sides("reading", tested)}
@@ -172,6 +176,7 @@ def _sides(
     names: Collection[str],
     *,
     can_flip: bool,
+    only_mutual: bool,
 ) -> Iterator[tuple[str, Side, Sequence[Block]]]:
     """Yields the groups of some names with their features, with the units of the groups before in a common order.
 
@@ -182,7 +187,7 @@ def _sides(
     for number, (group, spans) in enumerate(units.in_order(side)):
         if not left:
             return
-        here = Side(first, moved, group, spans, can_flip, seed + number)
+        here = Side(first, moved, group, spans, can_flip, only_mutual, seed + number)
         blocks = here.blocks()
         if group.group.name in left:
             yield group.group.name, here, blocks

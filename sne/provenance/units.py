@@ -355,29 +355,32 @@ def similarity(blocks: Sequence[Block]) -> Float[Tensor, "units units"]:
     return torch.as_tensor(total) / norms[0][:, None] / norms[1]
 
 
-def best_match(similar: Float[Tensor, "units units"], seed: int) -> Int[Tensor, " units"]:
+def best_match(similar: Float[Tensor, "units units"], seed: int, *, only_mutual: bool = False) -> Int[Tensor, " units"]:
     """Matches each unit of the first network with a unit of the second one.
 
     Args:
         similar: Similarity of each unit of the first network to each unit of the second one.
         seed: Seed of the order in which units are considered, so that equal units are not matched in stored order.
+        only_mutual: Whether only units are matched each of which is the other's most similar one. That is fast, and is
+            done for more than `MOST_ASSIGNED` units anyway.
 
     Returns:
-        The unit of the second network for each unit of the first one; -1 for units without a mutual nearest neighbour
-        if there are more than `MOST_ASSIGNED`. No unit occurs twice.
+        The unit of the second network for each unit of the first one; -1 for those that are not matched. No unit occurs
+        twice.
 
     Example:
         >>> best_match(torch.tensor([[0.1, 0.9], [0.8, 0.7]]), seed=0).tolist()
         [1, 0]
     """
     size = len(similar)
-    if size <= MOST_ASSIGNED and (match := _all_nearest(similar)) is not None:
+    is_assigned = size <= MOST_ASSIGNED and not only_mutual
+    if (match := _all_nearest(similar) if is_assigned else _mutual_nearest(similar)) is not None:
         return match
     random = np.random.default_rng(seed)
     rows, columns = random.permutation(size), random.permutation(size)
     shuffled = similar.numpy()[rows][:, columns]
     found = np.full(size, -1)
-    if size <= MOST_ASSIGNED:
+    if is_assigned:
         from scipy.optimize import linear_sum_assignment  # slow to import
 
         found[rows] = columns[linear_sum_assignment(shuffled, maximize=True)[1]]
@@ -392,4 +395,16 @@ def _all_nearest(similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"]
     """Returns the most similar unit of each, which is the best assignment if no two units share one; None otherwise."""
     most, nearest = similar.max(1)
     is_assignment = len(nearest.unique()) == len(nearest)
-    return nearest if is_assignment and int((similar == most[:, None]).count_nonzero()) == len(nearest) else None
+    return nearest if is_assignment and _num_equal(similar, most[:, None]) == len(nearest) else None
+
+
+def _mutual_nearest(similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"] | None:
+    """Returns the most similar unit of each if that is mutual, otherwise -1; None if several are most similar."""
+    (most, nearest), (most_back, back) = similar.max(1), similar.max(0)
+    if max(_num_equal(similar, most[:, None]), _num_equal(similar, most_back)) > len(similar):
+        return None
+    return torch.where(back[nearest] == torch.arange(len(similar)), nearest, -1)
+
+
+def _num_equal(similar: Float[Tensor, "units units"], others: Tensor) -> int:
+    return int((similar == others).count_nonzero())

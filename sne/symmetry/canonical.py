@@ -17,6 +17,7 @@ trade places when a weight changes slightly. Encoders that read neurons as sets 
 _CONVERGED = 1e-9
 _MAX_SWEEPS = 300
 _LARGEST_LOG = 100.0  # of a scale; without a bound, scales of a group without a minimum would overflow
+_PIECE = 1 << 16  # entries that are squared at a time, few enough for the cache
 _MEMORY = 12  # previous sweeps that Anderson mixing combines
 
 
@@ -112,18 +113,25 @@ def _sums(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> dict[str, T
     sums = {}
     for name, dims in _dims_of(groups).items():
         rest = [dim for dim in range(tensors[name].ndim) if dim not in dims]
-        sums[name] = tensors[name].sum(rest, keepdim=True, dtype=torch.float64) if rest else tensors[name].double()
+        whole = tensors[name]
+        sums[name] = whole.sum(rest, keepdim=True, dtype=torch.float64) if rest else whole.to(torch.float64, copy=True)
     return sums
 
 
-def _multiply(tensors: dict[str, Tensor], group: Group, factor: Float[Tensor, " size"]) -> None:
-    """Scales or flips the neurons of a group in all tensors."""
+def _multiply(sums: Mapping[str, Tensor], group: Group, factor: Float[Tensor, " size"]) -> None:
+    """Scales or flips the neurons of a group in the sums of all tensors."""
     for span, positions in group.places:
         if span.power:
-            tensor = tensors[span.tensor]
-            along = torch.ones(tensor.shape[span.dim], dtype=torch.float64)
+            values = sums[span.tensor]
+            along = torch.ones(values.shape[span.dim], dtype=torch.float64)
             along[positions] = (factor**span.power)[:, None]
-            tensors[span.tensor] = tensor * along.view([-1 if dim == span.dim else 1 for dim in range(tensor.ndim)])
+            values *= along.view([-1 if dim == span.dim else 1 for dim in range(values.ndim)])
+
+
+def _squares(tensor: Tensor, rest: Sequence[int]) -> Tensor:
+    """Returns the squares of a tensor, summed over some axes, in float64."""
+    squares = tensor.double().square().nan_to_num_(nan=0.0, posinf=0.0)  # what is not finite carries no weight
+    return squares.sum(rest) if rest else squares
 
 
 class _Squares:
@@ -136,10 +144,8 @@ class _Squares:
 
     def __init__(self, tensor: Tensor, dims: list[int]) -> None:
         rest = [dim for dim in range(tensor.ndim) if dim not in dims]
-        squares = (
-            tensor.double().square().nan_to_num_(nan=0.0, posinf=0.0)
-        )  # values that are not finite carry no weight
-        self._sums = squares.sum(rest) if rest else squares
+        pieces = tensor.split(max(1, _PIECE // max(1, tensor[:1].numel()))) if 0 in dims else [tensor]
+        squares = self._sums = torch.cat([_squares(piece, rest) for piece in pieces])
         self._places = {dim: place for place, dim in enumerate(dims)}
         self.logs = {dim: squares.new_zeros(tensor.shape[dim]) for dim in dims}
         self.counts = {dim: squares.new_ones(tensor.shape[dim]) for dim in dims}
