@@ -77,9 +77,11 @@ def of_zoo(zoo: Zoo) -> list[dict[str, object]]:
         pairs = sorted({tuple(sorted(pair)) for names in lists.values() for pair in combinations(names, 2)})
         compared = {pair: relative(networks[pair[0]], networks[pair[1]]) for pair in pairs}
         found = {pair: Kinship.of(one) for pair, one in compared.items() if one is not None}
-        twins = sum(one.relation is Relation.SAME_START for one in found.values())
-        counts = {"family": zoo.families[zoo.runs.index(run)], "run": run, "pairs": len(pairs), "twins": twins}
-        rows += [{**counts, "list": kind, **measured(names, found)} for kind, names in lists.items()]
+        twins = [one for one in found.values() if one.relation is Relation.SAME_START]
+        even = sum(one.is_even for one in twins)
+        counts = {"run": run, "pairs": len(pairs), "far": len(twins) - even, "even": even}
+        family = zoo.families[zoo.runs.index(run)]
+        rows += [{"family": family, **counts, "list": kind, **measured(names, found)} for kind, names in lists.items()]
         print(run, flush=True)
     return rows
 
@@ -145,8 +147,8 @@ def write(runs: Sequence[dict[str, object]], trees: Sequence[dict[str, object]])
     header = "zoo | trees | root right | edges right | twin has no parent"
     descendants = table(header, trees, zoos, ("root", "edge", "twin"))
     once = [row for row in runs if row["list"] == next(iter(LISTS))]
-    pairs, twins = (sum(int(str(row[what])) for row in once) for what in ("pairs", "twins"))
-    text = TEXT.format(runs=of_runs, trees=descendants, pairs=f"{pairs:,}", twins=twins)
+    counts = {what: f"{sum(int(str(row[what])) for row in once):,}" for what in ("pairs", "far", "even")}
+    text = TEXT.format(runs=of_runs, trees=descendants, **counts)
     (RESULTS / "lineage_runs.md").write_text(text)
 
 
@@ -159,7 +161,8 @@ hyper-parameters are drawn for each run.
 
 {runs}
 
-Of {pairs} pairs of checkpoints of one run, {twins} are named `same initialisation`, as if neither came from the other.
+Of {pairs} pairs of checkpoints of one run, {far} are named `same initialisation` because the later one has little of what
+the earlier one, after few steps, had learned; and {even} because neither looks trained further.
 
 ## Descendants
 

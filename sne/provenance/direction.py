@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from sne.networks import Role
-from sne.provenance.evidence import Change, Evidence
+from sne.provenance.evidence import Change, Evidence, mean_cosine
 
 WEIGHTS = (3.7, 3.0)
 """Weights of the features in the logarithm of the odds; fitted by benchmarks/direction.py."""
@@ -24,6 +24,9 @@ MOST_GROWTH = 0.25
 
 TYPICAL = 0.25
 """What the median of the growths of matrices counts, which is further from 0 than their mean."""
+
+LEAST_EVEN = 0.5
+"""Least mean cosine of the matrices of such networks."""
 
 MOST_ODDS = 1.5
 """Largest logarithm of the odds of a direction of such networks."""
@@ -89,10 +92,12 @@ def growth(found: Sequence[Evidence]) -> float:
 def are_even(found: Sequence[Evidence]) -> bool:
     """Whether neither of two networks looks trained further, so that neither was made from the other by training.
 
+    That is not told of networks whose units are in different orders, and that alignment did not bring together.
+
     Args:
         found: Evidence of every pair of tensors.
     """
-    return growth(found) < MOST_GROWTH and abs(odds_of_training(found)) < MOST_ODDS
+    return mean_cosine(found) > LEAST_EVEN and growth(found) < MOST_GROWTH and abs(odds_of_training(found)) < MOST_ODDS
 
 
 def direction_of_training(found: Sequence[Evidence]) -> tuple[int, float]:
