@@ -7,12 +7,14 @@ of six families, with hyper-parameters drawn from their spaces, so that optimise
 Constants of the forest were chosen on the families of `CHOSEN` and are confirmed on the others, which learn other
 images. Of each run, several lists of checkpoints are taken, as people keep them. The networks of a list come in random
 order. ZOO are zoos of trees of descent, such as those of `benchmarks/direction.py` and of `sne study lineage`: what is
-better for runs should not be worse for descendants. Writes benchmarks/results/lineage_runs.json and .md.
+better for runs should not be worse for descendants. The pairs of checkpoints are counted that `sne compare` does not
+take for parent and child. Writes benchmarks/results/lineage_runs.json and .md.
 """
 
 import argparse
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -67,23 +69,25 @@ def measured(names: Sequence[str], found: dict[Names, Kinship]) -> dict[str, flo
     }
 
 
-def of_zoo(zoo: Zoo) -> list[dict[str, object]]:
+def of_zoo(zoo: Zoo) -> tuple[list[dict[str, object]], Counter[str]]:
+    """Measures the lists of each run, and counts the pairs of checkpoints that are `same initialisation`, by reason."""
     paths = {(run, int(step)): f"{zoo.path.absolute()}{ROW}{name}"
              for run, step, name in zip(zoo.runs, zoo.column("step"), zoo.ids, strict=True)}  # fmt: skip
-    rows = []
+    rows, counts = [], Counter[str]()
     for run in dict.fromkeys(zoo.runs):
         networks = {paths[run, step]: read_entry(paths[run, step]) for step in KEEP}
         lists = {kind: [paths[run, step] for step in steps] for kind, steps in LISTS.items()}
         pairs = sorted({tuple(sorted(pair)) for names in lists.values() for pair in combinations(names, 2)})
         compared = {pair: relative(networks[pair[0]], networks[pair[1]]) for pair in pairs}
         found = {pair: Kinship.of(one) for pair, one in compared.items() if one is not None}
-        twins = [one for one in found.values() if one.relation is Relation.SAME_START]
-        even = sum(one.is_even for one in twins)
-        counts = {"run": run, "pairs": len(pairs), "far": len(twins) - even, "even": even}
+        twins = [one for one in compared.values() if one is not None and one.relation is Relation.SAME_START]
+        counts.update(pairs=len(pairs), unlike=sum(one.why.startswith("only") for one in twins), twins=len(twins))
         family = zoo.families[zoo.runs.index(run)]
-        rows += [{"family": family, **counts, "list": kind, **measured(names, found)} for kind, names in lists.items()]
+        rows += [
+            {"family": family, "run": run, "list": kind, **measured(names, found)} for kind, names in lists.items()
+        ]
         print(run, flush=True)
-    return rows
+    return rows, counts
 
 
 def of_trees(zoo: Zoo) -> list[dict[str, object]]:
@@ -129,12 +133,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of the zoos")
     parser.add_argument("--trees", type=Path, nargs="*", default=[], help="zoos of trees of descent")
     options = parser.parse_args()
-    runs = [row for family in (*CHOSEN, *CONFIRMED) for row in of_zoo(zoo_of(family, options.images, options.work))]
-    write(runs, [row for path in options.trees for row in of_trees(Zoo.open(path))])
+    found = [of_zoo(zoo_of(family, options.images, options.work)) for family in (*CHOSEN, *CONFIRMED)]
+    counts = sum((some for _, some in found), Counter[str]())
+    write(
+        [row for rows, _ in found for row in rows],
+        counts,
+        [r for path in options.trees for r in of_trees(Zoo.open(path))],
+    )
 
 
-def write(runs: Sequence[dict[str, object]], trees: Sequence[dict[str, object]]) -> None:
-    (RESULTS / "lineage_runs.json").write_text(json.dumps({"runs": runs, "trees": trees}, indent=1) + "\n")
+def write(runs: Sequence[dict[str, object]], counts: Counter[str], trees: Sequence[dict[str, object]]) -> None:
+    record = {"runs": runs, "pairs": dict(counts), "trees": trees}
+    (RESULTS / "lineage_runs.json").write_text(json.dumps(record, indent=1) + "\n")
     groups: dict[str, tuple[str, Sequence[str]]] = {
         "families on which constants were chosen": ("family", CHOSEN),
         "other families": ("family", CONFIRMED),
@@ -146,9 +156,8 @@ def write(runs: Sequence[dict[str, object]], trees: Sequence[dict[str, object]])
     zoos: dict[str, tuple[str, Sequence[str]]] = {str(row["zoo"]): ("zoo", (str(row["zoo"]),)) for row in trees}
     header = "zoo | trees | root right | edges right | twin has no parent"
     descendants = table(header, trees, zoos, ("root", "edge", "twin"))
-    once = [row for row in runs if row["list"] == next(iter(LISTS))]
-    counts = {what: f"{sum(int(str(row[what])) for row in once):,}" for what in ("pairs", "far", "even")}
-    text = TEXT.format(runs=of_runs, trees=descendants, **counts)
+    even, pairs = counts["twins"] - counts["unlike"], f"{counts['pairs']:,}"
+    text = TEXT.format(runs=of_runs, trees=descendants, pairs=pairs, unlike=counts["unlike"], even=even)
     (RESULTS / "lineage_runs.md").write_text(text)
 
 
@@ -161,8 +170,8 @@ hyper-parameters are drawn for each run.
 
 {runs}
 
-Of {pairs} pairs of checkpoints of one run, {far} are named `same initialisation` because the later one has little of what
-the earlier one, after few steps, had learned; and {even} because neither looks trained further.
+{unlike} of {pairs} pairs of checkpoints of one run are named `same initialisation` because one network has few learned
+directions of the other, and {even} more because neither looks trained further.
 
 ## Descendants
 

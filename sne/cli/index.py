@@ -31,12 +31,13 @@ def index(
     """Index checkpoints, so that relatives of a network can be found.
 
     Each network is stored with its fingerprint, its embedding, a hash of its values, and the properties that the
-    packaged predictor predicts: less than 2 kB. Networks that are in the index and have not changed are skipped, so
-    that the same command updates an index, and continues one that was interrupted. Files that cannot be read are named
-    on stderr. A zoo that has changed is read again as a whole. Entries that are not there any more are removed.
+    packaged predictor predicts, in less than 2 kB per network. Networks that are in the index and have not changed are
+    skipped, so that the same command updates an index, and continues one that was interrupted. Files that cannot be
+    read are named on stderr. A zoo that has changed is read again as a whole. Entries that are not there any more are
+    removed.
 
-    The index is a LanceDB database; it needs the extra "search". One command at a time can write to it; others can
-    search meanwhile.
+    The index is a LanceDB database; it needs the extra "search". One command at a time can write to it; searches can
+    run meanwhile. sne search finds relatives in it.
     """
     from sne.work.collection import kept_imports
 

@@ -41,7 +41,7 @@ def lineage(
         typer.Option(
             metavar="FOLDER",
             show_default=False,
-            help="All networks of an index, whose fingerprints need not be computed.",
+            help="Compare all networks of this index, made by sne index, with its stored fingerprints.",
         ),
     ] = None,
     out: Annotated[
@@ -60,10 +60,11 @@ def lineage(
 
     Networks with similar fingerprints are compared, as sne compare does, and each network gets the likeliest parent
     among its relatives, or none. Each line of a tree names a network, how it was made, and in brackets the confidence
-    of the direction where it does not follow from the values; 0.50 says that nothing tells, as for equal networks and
-    copies of the same function. Directions of fine-tunes are guesses: a root may be a descendant of its first child.
-    Networks that were trained equally far from the same weights, or pruned with zeros of their own, are shown as "same
-    initialisation as" another one. Networks without relatives are named at the end, or the first of many.
+    of the direction where it does not follow from the values; 0.50 says that the direction is not known, as for equal
+    networks and copies of the same function. Directions of fine-tunes are guesses: a root may be a descendant of its
+    first child. Networks that were trained equally far from the same weights, or pruned with zeros of their own, are
+    shown as "same initialisation as" another one. At the end, networks without relatives are named; if there are many,
+    only the first ones.
     """
     from sne.predictors import choose_executor
     from sne.provenance.entries import entries

@@ -54,7 +54,7 @@ AllowNonfinite = Annotated[
     typer.Option(
         "--allow-nonfinite",
         help="Read networks with NaN or infinite weights, without the layers that hold them; their tensors are named "
-        "on stderr. All values are then loaded once more, with --budget too.",
+        "on stderr. All values are then loaded once more.",
     ),
 ]
 

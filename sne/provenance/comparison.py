@@ -87,7 +87,7 @@ class Comparison:
         """Whether the values show how the two are related, by operations without training on one or on both of them."""
         if self.relation is Relation.PRUNED:
             trained = (Change.OTHER, Change.LINES)
-            return not any(layer.change in trained and not layer.has_zeroed_lines for layer in self.layers)
+            return all(layer.change not in trained or layer.differs_in_zeroed_lines for layer in self.layers)
         if self.relation is Relation.PRECISION:
             return self.confidence == 1
         return self.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.LOW_RANK, Relation.MERGE)

@@ -22,14 +22,15 @@ MOST_CONFIDENCE = 0.97
 MOST_GROWTH = 0.25
 """Largest growth of networks of which neither was trained further, see `growth`."""
 
-TYPICAL = 0.25
-"""What the median of the growths of matrices counts, which is further from 0 than their mean."""
+MEDIAN_WEIGHT = 0.25
+"""Weight of the median of the matrices' own growths in `growth`: with `MOST_GROWTH`, half of the matrices of networks
+that `are_even` have a growth below 1."""
 
-LEAST_EVEN = 0.5
-"""Least mean cosine of the matrices of such networks."""
+LEAST_EVEN_COSINE = 0.5
+"""Least mean cosine of the matrices of two networks that `are_even`."""
 
 MOST_ODDS = 1.5
-"""Largest logarithm of the odds of a direction of such networks."""
+"""Largest absolute logarithm of the odds of a direction of two networks that `are_even`."""
 
 
 def departures(found: Sequence[Evidence]) -> tuple[float, float]:
@@ -71,14 +72,14 @@ def growth(found: Sequence[Evidence]) -> float:
     child is that of its parent plus the squared distance, and the growth is 1. Weight decay, and training along the
     weights, make it larger. It is near 0 where both networks were trained equally far from a common start.
 
-    Half of the matrices have to agree, too: a matrix whose units are in another order in the two networks has equal
-    norms and a large distance, which says nothing of training.
+    A matrix whose units are in another order in the two networks has equal norms and a large distance; the median keeps
+    it from lowering the growth.
 
     Args:
         found: Evidence of every pair of tensors.
 
     Returns:
-        The growth of all matrices together or, where that is larger, `TYPICAL` times the median of theirs.
+        The growth of all matrices together or, where that is larger, `MEDIAN_WEIGHT` times the median of theirs.
     """
     changed = [one for one in found if one.is_random_matrix and one.change is not Change.EQUAL]
     squares = [one.norm_of_change**2 for one in changed]
@@ -86,18 +87,23 @@ def growth(found: Sequence[Evidence]) -> float:
         return math.inf
     differences = [abs(one.norms[1] ** 2 - one.norms[0] ** 2) for one in changed]
     each = [difference / square for difference, square in zip(differences, squares, strict=True) if square > 0]
-    return max(sum(differences) / sum(squares), TYPICAL * median(each))
+    return max(sum(differences) / sum(squares), MEDIAN_WEIGHT * median(each))
 
 
 def are_even(found: Sequence[Evidence]) -> bool:
     """Whether neither of two networks looks trained further, so that neither was made from the other by training.
 
-    That is not told of networks whose units are in different orders, and that alignment did not bring together.
+    Networks with a mean cosine up to `LEAST_EVEN_COSINE` are never even: alignment has not brought their units into one
+    order.
 
     Args:
         found: Evidence of every pair of tensors.
     """
-    return mean_cosine(found) > LEAST_EVEN and growth(found) < MOST_GROWTH and abs(odds_of_training(found)) < MOST_ODDS
+    return (
+        mean_cosine(found) > LEAST_EVEN_COSINE
+        and growth(found) < MOST_GROWTH
+        and abs(odds_of_training(found)) < MOST_ODDS
+    )
 
 
 def direction_of_training(found: Sequence[Evidence]) -> tuple[int, float]:

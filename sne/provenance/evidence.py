@@ -139,8 +139,8 @@ class Evidence:
         return self.cosine > 1 - PROPORTIONAL and self.relative_change > LEAST_FACTOR
 
     @property
-    def has_zeroed_lines(self) -> bool:
-        """Whether the tensors differ in few rows or columns that are zero in one of them."""
+    def differs_in_zeroed_lines(self) -> bool:
+        """Whether the tensors differ in zeros alone, and these are in few rows or columns."""
         return self.change is Change.LINES and self.kept == 1
 
     @property
@@ -308,7 +308,7 @@ def _kind(sums: EntrySums, corners: _Corners | None, lines: _Lines, changed: str
     if is_pruned and (max(shares) >= LEAST_PRUNED or (max(shares) > 0 and not changed)):
         return {
             "change": Change.PRUNED,
-            "child": child_by_zeros(shares),
+            "child": child_of_zeros_alone(shares),
             "detail": f"{as_percentage(sum(shares))} of entries",
         }
     is_near = sums.products[2] > LEAST_NEAR * (sums.products[0] * sums.products[1]) ** 0.5
@@ -323,8 +323,8 @@ def _kind(sums: EntrySums, corners: _Corners | None, lines: _Lines, changed: str
     return {"change": Change.OTHER}
 
 
-def child_by_zeros(pruned: Sequence[float]) -> int:
-    """Returns the child of tensors that differ in zeros alone.
+def child_of_zeros_alone(pruned: Sequence[float]) -> int:
+    """Returns which of two tensors that differ in zeros alone was made from the other.
 
     Args:
         pruned: Shares of entries that are zero in the second tensor alone, and in the first one alone.
@@ -333,7 +333,7 @@ def child_by_zeros(pruned: Sequence[float]) -> int:
         1 if the second tensor alone has zeros that the other one lacks, -1 if the first one has, 0 if both have.
 
     Example:
-        >>> child_by_zeros((0.2, 0.0)), child_by_zeros((0.1, 0.1))
+        >>> child_of_zeros_alone((0.2, 0.0)), child_of_zeros_alone((0.1, 0.1))
         (1, 0)
     """
     return 0 if min(pruned) > 0 else 1 if pruned[0] > 0 else -1

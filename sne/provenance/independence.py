@@ -22,10 +22,10 @@ MOST_IN_ORDER = 1024
 """Largest number of units of a group that are matched in stored order; of more, those at equal distances."""
 
 MANY_UNITS = 4096
-"""Number of hidden units above which a part of them is evidence enough."""
+"""Networks of more hidden units than this are tested by a part of their groups."""
 
 MOST_STORED_GROUPS = 12
-"""Largest number of groups of units that are tested in stored order in networks of more units, at equal distances."""
+"""Largest number of groups that are tested in stored order in networks of more than `MANY_UNITS` units."""
 
 SCALES = 1e-3
 """Tolerance of the logarithms of scales, which need not be exact to match units."""
@@ -101,10 +101,10 @@ def judge_independence(
     use different weights under a wrong assumption, too. The p-value is the smallest one times the number of tests,
     which the architecture alone decides; no further test is made once one is below `CERTAIN`.
 
-    With more than `MANY_UNITS` units, a part is evidence enough: only the last of the tests in any order is made, with
-    `MOST_GROUPS` groups, and `MOST_STORED_GROUPS` groups are tested in stored order. Only units each of which is the
-    other's most similar one are matched; of these, no more are fixed points than of all, which makes the p-value larger
-    if anything.
+    With more than `MANY_UNITS` units, a part is evidence enough: of the tests in any order, one per symmetry is made
+    (`_tests_in_any_order`), with `MOST_GROUPS` groups, and `MOST_STORED_GROUPS` groups are tested in stored order. Only
+    units that are each other's most similar one are matched. Such a matching, completed at random, is a uniform
+    permutation with at least as many fixed points, so that the p-value is too large rather than too small.
 
     Args:
         first: Tensors of one network.
@@ -174,10 +174,10 @@ def _has_canonical_point(symmetry: Symmetry) -> bool:
 def _in_stored_order(
     first: Mapping[str, Tensor], second: Mapping[str, Tensor], units: Units, seed: int, *, has_many: bool
 ) -> Iterator[Agreement]:
-    """Yields the agreement of each group; if there are many units, that of groups at equal distances first."""
+    """Yields the agreement of each group. If there are many units, groups at equal distances come first."""
     groups = list(enumerate(units.in_order("both")))
     if has_many:
-        chosen = {place * len(groups) // MOST_STORED_GROUPS for place in range(MOST_STORED_GROUPS)}
+        chosen = set(spaced(len(groups), MOST_STORED_GROUPS).tolist())
         groups.sort(key=lambda one: one[0] not in chosen)
     for number, (group, spans) in groups:
         described = features(first, second, group, spans)

@@ -7,7 +7,7 @@ from enum import StrEnum
 from sne.errors import counted
 from sne.provenance.blocks import Removed
 from sne.provenance.direction import are_even, direction_of_training
-from sne.provenance.evidence import Change, Evidence, as_percentage, child_by_zeros, mean_cosine, mean_retained
+from sne.provenance.evidence import Change, Evidence, as_percentage, child_of_zeros_alone, mean_cosine, mean_retained
 
 SIGNIFICANT = 1e-6
 """Networks with a smaller p-value are related."""
@@ -179,11 +179,13 @@ def name_relation(
 
 
 def _with_zeroed_lines(changed: Sequence[Evidence]) -> list[Evidence]:
-    """Takes few rows or columns that are zero in one network alone for pruned ones where other tensors were pruned."""
+    """Counts few rows or columns with new zeros as pruned if another tensor was pruned."""
     if not any(one.change is Change.PRUNED for one in changed):
         return list(changed)
     return [
-        replace(one, change=Change.PRUNED, child=child_by_zeros(one.pruned)) if one.has_zeroed_lines else one
+        replace(one, change=Change.PRUNED, child=child_of_zeros_alone(one.pruned))
+        if one.differs_in_zeroed_lines
+        else one
         for one in changed
     ]
 
@@ -295,7 +297,7 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
         shown += f", {OTHER_ORDER}"
     if test.speaks_against:
         return Verdict(Relation.INDEPENDENT, 0, 0.0, f"{shown}, and the units do not agree")
-    child, has_own = _child_by_zeros(matrices)
+    child, has_own = _child_by_many_zeros(matrices)
     if share >= LEAST_EQUAL_SHARE and equal >= LEAST_RANDOM:
         changed = [one for one in found if one.change is not Change.EQUAL]
         names = ", ".join(map(_name_of_change, changed))
@@ -368,7 +370,7 @@ def _is_close(matrices: Sequence[Evidence], least: float) -> bool:
     return min(means) >= least
 
 
-def _child_by_zeros(matrices: Sequence[Evidence]) -> tuple[int, bool]:
+def _child_by_many_zeros(matrices: Sequence[Evidence]) -> tuple[int, bool]:
     """Returns the child by zeros, and whether each network has many zeros that the other one lacks.
 
     The child is 1 if the second network alone has many zeros that the other one lacks, -1 if the first one alone has,

@@ -175,8 +175,8 @@ def _cost_of_length(found: Kinship) -> float:
 def _cost_of_kind(found: Kinship) -> float:
     """Returns the cost of a relation; of pruned and rounded copies, the costs of both.
 
-    Networks that were trained equally far may have learned the same, and cost what a fine-tune does: such a step is
-    removed from the forest in the end.
+    `same initialisation` of which neither network looks trained further costs what a fine-tune does: `_without_twins`
+    of the forest removes such steps afterwards.
     """
     is_both = found.relation is Relation.PRUNED and found.is_rounded
     relation = Relation.FINE_TUNE if found.is_even and found.relation is Relation.SAME_START else found.relation

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sne.provenance.alignment import align_signs, move_units
 from sne.provenance.fixed_points import Agreement
+from sne.provenance.places import spaced
 from sne.provenance.units import (
     MOST_ASSIGNED,
     Block,
@@ -25,8 +26,8 @@ from sne.provenance.units import (
 from sne.symmetry.symmetry import Span
 
 MOST_GROUPS = 4
-"""Largest number of groups of units that are tested in any order in networks of many units. They lie in the middle, at
-equal distances: both matchings have to go through the groups before."""
+"""Largest number of groups of units that are tested in any order in networks of many units. They lie in the middle
+third of the order, so that each matching stops after about two thirds of the groups."""
 
 MOST_ROWS = 256
 """Largest number of units of the first network by which the resemblance of the two sides is measured."""
@@ -133,12 +134,11 @@ def agreements_in_any_order(
     tested = [group.group.name for group, _ in units.in_order("feeding") if group.group.name in read]
     if has_many and len(tested) > MOST_GROUPS:
         middle = tested[len(tested) // 3 : -(len(tested) // 3)]
-        most = min(MOST_GROUPS, len(middle))
-        tested = [middle[number * len(middle) // most] for number in range(most)]
+        tested = [middle[place] for place in spaced(len(middle), MOST_GROUPS).tolist()]
 
     def sides(side: str, names: Collection[str]) -> Iterator[tuple[str, Side, Sequence[Block]]]:
-        number = seed + 1000 * (side == "reading")
-        return _sides(first, second, units, side, number, names, can_flip=can_flip, only_mutual=has_many)
+        first_seed = seed + 1000 * (side == "reading")
+        return _sides(first, second, units, side, first_seed, names, can_flip=can_flip, only_mutual=has_many)
 
     forward = {name: _matched(side, blocks) for name, side, blocks in sides("feeding", tested)}
     backward = {name: _matched(side, blocks) for name, side, blocks in sides("reading", tested)}

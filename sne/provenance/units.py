@@ -361,8 +361,8 @@ def best_match(similar: Float[Tensor, "units units"], seed: int, *, only_mutual:
     Args:
         similar: Similarity of each unit of the first network to each unit of the second one.
         seed: Seed of the order in which units are considered, so that equal units are not matched in stored order.
-        only_mutual: Whether only units are matched each of which is the other's most similar one. That is fast, and is
-            done for more than `MOST_ASSIGNED` units anyway.
+        only_mutual: Whether to match only pairs of units that are each other's most similar one, which is faster. More
+            than `MOST_ASSIGNED` units are always matched so.
 
     Returns:
         The unit of the second network for each unit of the first one; -1 for those that are not matched. No unit occurs
@@ -374,37 +374,38 @@ def best_match(similar: Float[Tensor, "units units"], seed: int, *, only_mutual:
     """
     size = len(similar)
     is_assigned = size <= MOST_ASSIGNED and not only_mutual
-    if (match := _all_nearest(similar) if is_assigned else _mutual_nearest(similar)) is not None:
+    if is_assigned and (match := _all_nearest(similar)) is not None:
         return match
+    if not is_assigned and not _has_ties(similar):
+        return _mutual_nearest(similar)
     random = np.random.default_rng(seed)
-    rows, columns = random.permutation(size), random.permutation(size)
-    shuffled = similar.numpy()[rows][:, columns]
-    found = np.full(size, -1)
+    rows, columns = (torch.from_numpy(random.permutation(size)) for _ in range(2))
+    shuffled = similar[rows][:, columns]
     if is_assigned:
         from scipy.optimize import linear_sum_assignment  # slow to import
 
-        found[rows] = columns[linear_sum_assignment(shuffled, maximize=True)[1]]
+        match = torch.from_numpy(linear_sum_assignment(shuffled.numpy(), maximize=True)[1])
     else:
-        nearest, back = shuffled.argmax(1), shuffled.argmax(0)
-        mutual = back[nearest] == np.arange(size)
-        found[rows[mutual]] = columns[nearest[mutual]]
-    return torch.from_numpy(found)
+        match = _mutual_nearest(shuffled)
+    found = torch.full((size,), -1)
+    found[rows] = torch.where(match >= 0, columns[match], -1)
+    return found
 
 
 def _all_nearest(similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"] | None:
     """Returns the most similar unit of each, which is the best assignment if no two units share one; None otherwise."""
     most, nearest = similar.max(1)
     is_assignment = len(nearest.unique()) == len(nearest)
-    return nearest if is_assignment and _num_equal(similar, most[:, None]) == len(nearest) else None
+    return nearest if is_assignment and int((similar == most[:, None]).count_nonzero()) == len(nearest) else None
 
 
-def _mutual_nearest(similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"] | None:
-    """Returns the most similar unit of each if that is mutual, otherwise -1; None if several are most similar."""
-    (most, nearest), (most_back, back) = similar.max(1), similar.max(0)
-    if max(_num_equal(similar, most[:, None]), _num_equal(similar, most_back)) > len(similar):
-        return None
+def _mutual_nearest(similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"]:
+    """Returns the most similar unit of each where that is mutual, -1 elsewhere."""
+    nearest, back = similar.argmax(1), similar.argmax(0)
     return torch.where(back[nearest] == torch.arange(len(similar)), nearest, -1)
 
 
-def _num_equal(similar: Float[Tensor, "units units"], others: Tensor) -> int:
-    return int((similar == others).count_nonzero())
+def _has_ties(similar: Float[Tensor, "units units"]) -> bool:
+    """Whether several units are equally similar to one, more than all others."""
+    most = (similar == similar.amax(1, keepdim=True)).count_nonzero(), (similar == similar.amax(0)).count_nonzero()
+    return max(map(int, most)) > len(similar)

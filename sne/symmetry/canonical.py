@@ -72,7 +72,7 @@ def canonical_transformation(
     for group, scale in scales:
         factors[group.name] *= scale
     if "sign" in kinds:
-        sums = _sums(wanted, tensors)
+        sums = _summed_values(wanted, tensors)
         for group, scale in scales:
             _multiply(sums, group, scale)
         for group, sign in _settle_signs([group for group in wanted if "sign" in group.kinds], sums):
@@ -99,7 +99,7 @@ def _scaled_tensors(symmetry: Symmetry, groups: list[Group], state: Mapping[str,
 
 
 def _dims_of(groups: Sequence[Group]) -> dict[str, list[int]]:
-    """Returns the axes on which groups are scaled or flipped, by tensor."""
+    """Returns the axes on which groups are scaled or flipped, by tensor, sorted."""
     dims: dict[str, set[int]] = {}
     for group in groups:
         for span in group.spans:
@@ -108,7 +108,7 @@ def _dims_of(groups: Sequence[Group]) -> dict[str, list[int]]:
     return {tensor: sorted(some) for tensor, some in dims.items()}
 
 
-def _sums(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _summed_values(groups: Sequence[Group], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns the sums of the tensors over the axes on which no neuron is scaled or flipped; their sizes become 1."""
     sums = {}
     for name, dims in _dims_of(groups).items():
@@ -128,7 +128,7 @@ def _multiply(sums: Mapping[str, Tensor], group: Group, factor: Float[Tensor, " 
             values *= along.view([-1 if dim == span.dim else 1 for dim in range(values.ndim)])
 
 
-def _squares(tensor: Tensor, rest: Sequence[int]) -> Tensor:
+def _summed_squares(tensor: Tensor, rest: Sequence[int]) -> Tensor:
     """Returns the squares of a tensor, summed over some axes, in float64."""
     squares = tensor.double().square().nan_to_num_(nan=0.0, posinf=0.0)  # what is not finite carries no weight
     return squares.sum(rest) if rest else squares
@@ -145,7 +145,8 @@ class _Squares:
     def __init__(self, tensor: Tensor, dims: list[int]) -> None:
         rest = [dim for dim in range(tensor.ndim) if dim not in dims]
         pieces = tensor.split(max(1, _PIECE // max(1, tensor[:1].numel()))) if 0 in dims else [tensor]
-        squares = self._sums = torch.cat([_squares(piece, rest) for piece in pieces])
+        squares = torch.cat([_summed_squares(piece, rest) for piece in pieces])
+        self._sums = squares
         self._places = {dim: place for place, dim in enumerate(dims)}
         self.logs = {dim: squares.new_zeros(tensor.shape[dim]) for dim in dims}
         self.counts = {dim: squares.new_ones(tensor.shape[dim]) for dim in dims}

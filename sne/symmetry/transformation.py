@@ -274,6 +274,7 @@ def _inverse(change: Change) -> Change:
 
 
 def _move(change: AxisMap, tensor: Tensor) -> Tensor:
+    # index_select would copy twice; without a factor, the copy is needed
     is_still = change.factor is not None and torch.equal(change.index, torch.arange(len(change.index)))
     moved = tensor if is_still else tensor.index_select(change.dim, change.index.to(tensor.device))
     if change.factor is None:

@@ -106,7 +106,12 @@ def test_a_row_that_was_pruned_beside_many_others_is_pruned():
     pruned["1.weight"][5] = 0
     found = compare(state, pruned)
     assert (found.relation, found.direction, found.confidence) == (Relation.PRUNED, "second from first", 1.0)
-    assert found.is_exact
+    assert found.is_exact and compare(pruned, state).direction == "first from second"
+    both = {**pruned, "2.weight": state["2.weight"]}
+    other = {**state, "1.weight": pruned["1.weight"], "2.weight": state["2.weight"].clone()}
+    other["2.weight"][::4] = 0
+    both["1.weight"] = state["1.weight"]
+    assert (compare(both, other).relation, compare(both, other).direction) == (Relation.PRUNED, None)
     retrained = {**pruned, "1.weight": state["1.weight"].clone()}
     retrained["1.weight"][5] = torch.randn(32)
     assert not compare(state, retrained).is_exact

@@ -60,6 +60,25 @@ def test_a_matrix_whose_units_have_another_order_makes_no_siblings():
     assert not are_even(stored)
 
 
+def test_networks_in_different_orders_are_not_siblings():
+    torch.manual_seed(0)
+    parent = {f"{number}.weight": torch.randn(64, 64) for number in range(3)}
+    child = {name: 1.001 * values[torch.randperm(64)] for name, values in parent.items()}
+    one, other = read_network(parent), read_network(child)
+    stored = [compare_pair(one, other, pair) for pair in match(one, other).pairs]
+    assert growth(stored) < 0.25 and not are_even(stored)
+
+
+def test_a_likely_direction_makes_no_siblings():
+    torch.manual_seed(0)
+    start = {"0.weight": torch.randn(64, 64), "0.bias": 0.1 * torch.randn(64), "1.weight": torch.randn(64, 64)}
+    one, other = ({name: values + 0.2 * torch.randn_like(values) for name, values in start.items()} for _ in range(2))
+    one["0.bias"], other["0.bias"] = start["0.bias"], 2 * start["0.bias"]
+    found = compare(one, other)
+    assert growth(found.layers) < 0.25
+    assert (found.relation, found.direction) == (Relation.FINE_TUNE, "second from first")
+
+
 def test_signs_of_scales_say_nothing_of_the_direction():
     state, other = states(1.5)
     flipped = {**other, "1.weight": -other["1.weight"]}

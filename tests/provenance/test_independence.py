@@ -64,6 +64,15 @@ def test_many_units_are_matched_by_mutual_nearest_neighbours(monkeypatch):
     assert found[1] == 1 and len(set(found[found >= 0].tolist())) == int((found >= 0).sum())
 
 
+def test_only_mutual_nearest_neighbours_are_matched_if_wanted():
+    similar = torch.tensor([[0.9, 0.8], [0.8, 0.1]])
+    assert best_match(similar, 0).tolist() == [1, 0]
+    assert best_match(similar, 0, only_mutual=True).tolist() == [0, -1]
+    equal = torch.ones(40, 40)
+    fixed = [int((best_match(equal, seed, only_mutual=True) == torch.arange(40)).sum()) for seed in range(20)]
+    assert max(fixed) <= 1 and sum(fixed) < 5
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.02, 0.3, 3.0])
 def test_the_best_match_is_the_best_assignment(noise):
     generator = torch.Generator().manual_seed(0)
@@ -138,6 +147,9 @@ def test_networks_of_many_units_are_tested_by_a_part_of_them(monkeypatch):
     found = judge_independence(first, moved, units)
     assert len(whole.twice) == 20 and len(found.twice) == two_matchings.MOST_GROUPS
     assert len(whole.stored) == 20 and len(found.stored) == independence.MOST_STORED_GROUPS
+    names = [agreement.group for agreement in whole.twice]
+    tested = [agreement.group for agreement in found.twice]
+    assert (tested[0], tested[-1]) == (names[6], names[13]) and set(tested) < set(names[6:14])
     assert all(agreement.fixed == agreement.units for agreement in found.twice)
     assert found.num_tests == 2 and found.p_value is not None and found.p_value < 1e-50
     independent = judge_independence(first, stranger, units).p_value

@@ -13,6 +13,7 @@ from torch import nn
 from sne import ProvenanceError
 from sne.provenance.lineage import _nearest, lineage
 from sne.provenance.relation import Relation
+from sne.provenance.steps import Kinship, possible_steps
 from sne.work import ProcessPool
 
 
@@ -270,3 +271,11 @@ def test_nearest_are_those_of_a_loop_in_blocks_of_any_size(monkeypatch):
         monkeypatch.setattr("sne.provenance.lineage.MOST_DISTANCES", most)
         for is_cosine in (True, False):
             assert [set(row) for row in _nearest(vectors, 4, is_cosine=is_cosine)] == expected
+
+
+def test_networks_that_were_trained_equally_far_cost_what_a_fine_tune_does():
+    def cost(relation, is_even):
+        found = Kinship(relation, None, 0.0, 1e-9, 0.01, False, False, False, 0.0, is_even)
+        return possible_steps({("a", "b"): found})["a", "b"].cost
+
+    assert cost(Relation.SAME_START, True) == cost(Relation.FINE_TUNE, False) < cost(Relation.SAME_START, False)

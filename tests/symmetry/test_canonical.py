@@ -47,6 +47,19 @@ def test_all_copies_come_to_one_point(name):
         assert furthest(point, canonical(symmetry, copy, kinds)) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["small_cnn", "vit", "residual_cnn", "llama"])
+def test_tensors_are_squared_in_pieces(name, monkeypatch):
+    module, _, symmetry = traced(name)
+    state = {key: values.double() for key, values in module.state_dict().items() if values.is_floating_point()}
+    before = {key: values.clone() for key, values in state.items()}
+    whole = canonical_transformation(symmetry, state)
+    monkeypatch.setattr("sne.symmetry.canonical._PIECE", 8)
+    pieces = canonical_transformation(symmetry, state)
+    for one, other in zip(apply(whole, state).values(), apply(pieces, state).values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-12)
+    assert all(torch.equal(values, before[key]) for key, values in state.items())
+
+
 @pytest.mark.parametrize("name", ["small_cnn", "cnn_s", "vit", "rnn_relu", "residual_cnn", "grouped", "bert"])
 def test_the_function_stays(name):
     module, inputs, symmetry = traced(name)
