@@ -37,8 +37,8 @@ Where = Annotated[
     typer.Option(
         metavar="SQL",
         show_default=False,
-        help="Condition on the columns path, content, layout, num_weights, family (of zoos) and the predicted "
-        'properties, such as "num_weights < 100000 and test_accuracy > 0.9".',
+        help="Condition on the columns path, content (hash of the values), layout (names and shapes), num_weights, "
+        'family (of zoos) and the predicted properties, such as "num_weights < 100000 and test_accuracy > 0.9".',
     ),
 ]
 Like = Annotated[

@@ -18,7 +18,16 @@ from sne.provenance.independence import judge_independence, least_p_value
 from sne.provenance.kept_units import KeptUnits, kept_units
 from sne.provenance.matching import Matching, match
 from sne.provenance.merging import Merge, merged_from
-from sne.provenance.relation import LEAST_SHARE, Relation, Test, Verdict, lone_constant, name_relation, replaced_layers
+from sne.provenance.relation import (
+    LEAST_ENTRIES,
+    LEAST_SHARE,
+    Relation,
+    Test,
+    Verdict,
+    lone_constant,
+    name_relation,
+    replaced_layers,
+)
 from sne.provenance.states import Counterpart, StoredState, renamed
 from sne.provenance.units import Units
 from sne.provenance.unmerged import find_adapter, how_it_fits
@@ -32,6 +41,9 @@ MOST_ALIGNED = 200_000_000
 
 HOPELESS = 1e-3
 """Networks whose units agree with a larger p-value are not aligned, if copies would have reached a small one."""
+
+MORE_THAN_PEAKS = 0.8
+"""Own cosine of matrices that have more in common than peaks, which alone make it .7 at most."""
 
 TRAINED = (Relation.FINE_TUNE, Relation.SAME_START, Relation.PARTIAL, Relation.INDEPENDENT)
 """Relations of networks that alignment may show to be closer."""
@@ -86,8 +98,9 @@ class Comparison:
     def is_exact(self) -> bool:
         """Whether the values show how the two are related, by operations without training on one or on both of them."""
         if self.relation is Relation.PRUNED:
-            trained = (Change.OTHER, Change.LINES)
-            return all(layer.change not in trained or layer.differs_in_zeroed_lines for layer in self.layers)
+            changes = {layer.change for layer in self.layers if not layer.differs_in_zeroed_lines}
+            is_pruned = Change.PRUNED in changes or not any(layer.differs_in_zeroed_lines for layer in self.layers)
+            return is_pruned and not changes & {Change.OTHER, Change.LINES}
         if self.relation is Relation.PRECISION:
             return self.confidence == 1
         return self.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.LOW_RANK, Relation.MERGE)
@@ -267,6 +280,8 @@ def _without_patterns(one: Network, tested: _Tested, found: Sequence[Evidence]) 
 
     def is_exchangeable(evidence: Evidence) -> bool:
         part = evidence.pair.first.part
+        if evidence.pattern == "peaks" and evidence.entries >= LEAST_ENTRIES and evidence.own_cosine > MORE_THAN_PEAKS:
+            return True  # a few large weights stand out, as after weight decay, but the others agree, too
         axes = groups.get(part.tensor)
         if evidence.pattern != "diagonal" or axes is None or part.out_axis is None or part.in_axis is None:
             return not evidence.pattern

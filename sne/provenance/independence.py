@@ -102,9 +102,7 @@ def judge_independence(
     which the architecture alone decides; no further test is made once one is below `CERTAIN`.
 
     With more than `MANY_UNITS` units, a part is evidence enough: of the tests in any order, one per symmetry is made
-    (`_tests_in_any_order`), with `MOST_GROUPS` groups, and `MOST_STORED_GROUPS` groups are tested in stored order. Only
-    units that are each other's most similar one are matched. Such a matching, completed at random, is a uniform
-    permutation with at least as many fixed points, so that the p-value is too large rather than too small.
+    (`_tests_in_any_order`), with `MOST_GROUPS` groups, and `MOST_STORED_GROUPS` groups are tested in stored order.
 
     Args:
         first: Tensors of one network.
@@ -187,7 +185,7 @@ def _in_stored_order(
             continue
         places = spaced(group.size, MOST_IN_ORDER)
         blocks = [Block(block.first[places], block.second[places], can_flip=False) for block in described]
-        found = best_match(similarity(blocks), seed + number, only_mutual=has_many)
+        found = best_match(similarity(blocks), seed + number)
         yield Agreement(group.group.name, len(places), int((found == torch.arange(len(places))).sum()))
 
 

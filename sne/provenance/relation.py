@@ -179,15 +179,18 @@ def name_relation(
 
 
 def _with_zeroed_lines(changed: Sequence[Evidence]) -> list[Evidence]:
-    """Counts few rows or columns with new zeros as pruned if another tensor was pruned."""
-    if not any(one.change is Change.PRUNED for one in changed):
-        return list(changed)
-    return [
-        replace(one, change=Change.PRUNED, child=child_of_zeros_alone(one.pruned))
-        if one.differs_in_zeroed_lines
-        else one
-        for one in changed
-    ]
+    """Counts few rows or columns with new zeros as pruned if another tensor was pruned.
+
+    Zeros on the other side alone, such as a padding row that the child has filled, are not due to that pruning.
+    """
+    children = {one.child for one in changed if one.change is Change.PRUNED}
+    known = children if len(children - {0}) == 1 and 0 not in children else {0, 1, -1} if children else set()
+    kept = []
+    for one in changed:
+        child = child_of_zeros_alone(one.pruned)
+        is_pruned = one.differs_in_zeroed_lines and child in known
+        kept.append(replace(one, change=Change.PRUNED, child=child) if is_pruned else one)
+    return kept
 
 
 def share_random_values(found: Sequence[Evidence]) -> bool:
@@ -323,7 +326,8 @@ def _trained(found: Sequence[Evidence], test: Test, least: float) -> Verdict:
     if has_own:
         return Verdict(Relation.FINE_TUNE, 0, 0.0, f"{why}; each network has many zeros that the other one lacks")
     if are_even(found):
-        return Verdict(Relation.SAME_START, 0, 0.0, f"neither network looks trained further than the other one; {why}")
+        both = "neither network looks trained further than the other one, as where both were trained equally far"
+        return Verdict(Relation.SAME_START, 0, 0.0, f"{both}; {why}")
     return Verdict(Relation.FINE_TUNE, *direction_of_training(found), why)
 
 

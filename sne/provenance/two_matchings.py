@@ -11,7 +11,6 @@ from torch import Tensor
 
 from sne.provenance.alignment import align_signs, move_units
 from sne.provenance.fixed_points import Agreement
-from sne.provenance.places import spaced
 from sne.provenance.units import (
     MOST_ASSIGNED,
     Block,
@@ -25,9 +24,9 @@ from sne.provenance.units import (
 )
 from sne.symmetry.symmetry import Span
 
-MOST_GROUPS = 4
-"""Largest number of groups of units that are tested in any order in networks of many units. They lie in the middle
-third of the order, so that each matching stops after about two thirds of the groups."""
+MOST_GROUPS = 3
+"""Largest number of groups of units that are tested in any order in networks of many units: the largest ones and, of
+equally large ones, those that are matched first from the outputs back."""
 
 MOST_ROWS = 256
 """Largest number of units of the first network by which the resemblance of the two sides is measured."""
@@ -58,7 +57,6 @@ class Side:
         group: The units.
         spans: Where they are fed, or read.
         can_flip: Whether units may have other signs.
-        only_mutual: Whether only mutual nearest neighbours are matched.
         seed: Seed of the order in which equal units are matched.
     """
 
@@ -67,7 +65,6 @@ class Side:
     group: UnitGroup
     spans: Sequence[Span]
     can_flip: bool
-    only_mutual: bool
     seed: int
 
     def blocks(self, without: Sequence[tuple[Tensor, Tensor]] = ()) -> list[Block]:
@@ -85,7 +82,7 @@ class Side:
 
     def match(self, similar: Float[Tensor, "units units"]) -> Int[Tensor, " units"]:
         """Matches the units by their similarity."""
-        return best_match(similar, self.seed, only_mutual=self.only_mutual)
+        return best_match(similar, self.seed)
 
 
 @dataclass(frozen=True)
@@ -127,18 +124,17 @@ def agreements_in_any_order(
         units: Their hidden units.
         seed: Seed of the order in which equal units are matched.
         can_flip: Whether units may have other signs.
-        has_many: Whether there are so many units that at most `MOST_GROUPS` groups are tested, and only mutual nearest
-            neighbours are matched.
+        has_many: Whether at most `MOST_GROUPS` groups are tested.
     """
-    read = {group.group.name for group, spans in units.in_order("reading") if spans[0] in group.reading}
+    read = [group.group.name for group, spans in units.in_order("reading") if spans[0] in group.reading]
     tested = [group.group.name for group, _ in units.in_order("feeding") if group.group.name in read]
     if has_many and len(tested) > MOST_GROUPS:
-        middle = tested[len(tested) // 3 : -(len(tested) // 3)]
-        tested = [middle[place] for place in spaced(len(middle), MOST_GROUPS).tolist()]
+        sizes = {group.group.name: group.size for group in units.groups}
+        tested = sorted(read, key=lambda name: -sizes[name])[:MOST_GROUPS]
 
     def sides(side: str, names: Collection[str]) -> Iterator[tuple[str, Side, Sequence[Block]]]:
         first_seed = seed + 1000 * (side == "reading")
-        return _sides(first, second, units, side, first_seed, names, can_flip=can_flip, only_mutual=has_many)
+        return _sides(first, second, units, side, first_seed, names, can_flip=can_flip)
 
     forward = {name: _matched(side, blocks) for name, side, blocks in sides("feeding", tested)}
     backward = {name: _matched(side, blocks) for name, side, blocks in sides("reading", tested)}
@@ -176,7 +172,6 @@ def _sides(
     names: Collection[str],
     *,
     can_flip: bool,
-    only_mutual: bool,
 ) -> Iterator[tuple[str, Side, Sequence[Block]]]:
     """Yields the groups of some names with their features, with the units of the groups before in a common order.
 
@@ -187,7 +182,7 @@ def _sides(
     for number, (group, spans) in enumerate(units.in_order(side)):
         if not left:
             return
-        here = Side(first, moved, group, spans, can_flip, only_mutual, seed + number)
+        here = Side(first, moved, group, spans, can_flip, seed + number)
         blocks = here.blocks()
         if group.group.name in left:
             yield group.group.name, here, blocks

@@ -355,25 +355,23 @@ def similarity(blocks: Sequence[Block]) -> Float[Tensor, "units units"]:
     return torch.as_tensor(total) / norms[0][:, None] / norms[1]
 
 
-def best_match(similar: Float[Tensor, "units units"], seed: int, *, only_mutual: bool = False) -> Int[Tensor, " units"]:
+def best_match(similar: Float[Tensor, "units units"], seed: int) -> Int[Tensor, " units"]:
     """Matches each unit of the first network with a unit of the second one.
 
     Args:
         similar: Similarity of each unit of the first network to each unit of the second one.
         seed: Seed of the order in which units are considered, so that equal units are not matched in stored order.
-        only_mutual: Whether to match only pairs of units that are each other's most similar one, which is faster. More
-            than `MOST_ASSIGNED` units are always matched so.
 
     Returns:
-        The unit of the second network for each unit of the first one; -1 for those that are not matched. No unit occurs
-        twice.
+        The unit of the second network for each unit of the first one; -1 for units without a mutual nearest neighbour
+        if there are more than `MOST_ASSIGNED`. No unit occurs twice.
 
     Example:
         >>> best_match(torch.tensor([[0.1, 0.9], [0.8, 0.7]]), seed=0).tolist()
         [1, 0]
     """
     size = len(similar)
-    is_assigned = size <= MOST_ASSIGNED and not only_mutual
+    is_assigned = size <= MOST_ASSIGNED
     if is_assigned and (match := _all_nearest(similar)) is not None:
         return match
     if not is_assigned and not _has_ties(similar):

@@ -98,6 +98,36 @@ def test_scales_of_long_rows_are_found(bits):
     assert found.relation is Relation.PRECISION and f"int{bits}" in found.why
 
 
+def test_relatives_with_few_large_weights_at_the_same_places_are_relatives():
+    """After long training with weight decay, few weights are large; their places are no common identity."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(values):
+        return torch.randn(values.shape, generator=generator)
+
+    first = perceptron(0, (48, 64, 56, 40)).state_dict()
+    for name in ("0.weight", "2.weight", "4.weight"):
+        values = noise(first[name])
+        first[name] = torch.where(torch.rand(values.shape, generator=generator) < 0.05, 8 * values.sign(), values)
+    second = {name: values + 0.5 * noise(values) for name, values in first.items()}
+    found = compare(first, second)
+    assert [layer.pattern for layer in found.layers if layer.is_random_matrix] == ["peaks"] * 3
+    assert found.related and found.p_value is not None and found.p_value < 1e-30
+    peaks = {name: torch.where(values.abs() == 8, values, noise(values)) for name, values in first.items()}
+    assert compare(first, peaks).p_value is None and not compare(first, peaks).related
+
+
+def test_a_padding_row_that_was_filled_beside_pruned_tensors_is_not_pruned():
+    torch.manual_seed(0)
+    parent = {"embed.weight": torch.randn(50, 16), "1.weight": torch.randn(32, 16), "2.weight": torch.randn(8, 32)}
+    parent["embed.weight"][0] = 0
+    child = {name: values.clone() for name, values in parent.items()}
+    child["embed.weight"][0] = torch.randn(16)
+    child["1.weight"][torch.rand(32, 16) < 0.5] = 0
+    found = compare(parent, child)
+    assert found.relation is Relation.PARTIAL and not found.is_exact
+
+
 def test_a_row_that_was_pruned_beside_many_others_is_pruned():
     torch.manual_seed(0)
     state = {f"{number}.weight": torch.randn(32, 32) for number in range(3)}
