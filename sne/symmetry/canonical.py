@@ -128,7 +128,7 @@ def _multiply(sums: Mapping[str, Tensor], group: Group, factor: Float[Tensor, " 
             values *= along.view([-1 if dim == span.dim else 1 for dim in range(values.ndim)])
 
 
-def _summed_squares(tensor: Tensor, rest: Sequence[int]) -> Tensor:
+def _summed_squares(tensor: Tensor, rest: list[int]) -> Tensor:
     """Returns the squares of a tensor, summed over some axes, in float64."""
     squares = tensor.double().square().nan_to_num_(nan=0.0, posinf=0.0)  # what is not finite carries no weight
     return squares.sum(rest) if rest else squares
