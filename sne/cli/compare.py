@@ -42,11 +42,11 @@ def compare(
 
     The relation is one of: identical, same function (a copy with permuted, rescaled or sign-flipped units), precision
     (rounded or quantised), pruned (entries, units or blocks), low-rank update (a merged LoRA), partial fine-tune (some
-    layers were trained further), fine-tune (one was trained further from the other), same initialisation (nothing shows
-    that one was made from the other), merge, independent, and not comparable. Units are hidden neurons or channels.
-    Names of tensors may differ: renamed, prefixed, added and resized tensors are matched, and the units of the second
-    network are brought into the order of the first one. The direction says which one was made from which, with its
-    probability where the values do not show it.
+    layers were trained further), fine-tune (one was trained further from the other), same initialisation (both start
+    from the same weights, and nothing shows that one was made from the other), merge, independent, and not comparable.
+    Units are hidden neurons or channels. Names of tensors may differ: renamed, prefixed, added and resized tensors are
+    matched, and the units of the second network are brought into the order of the first one. The direction says which
+    one was made from which, with its probability where the values do not show it.
 
     The p-value is the probability of such an agreement of hidden units between independent networks. There is none
     where names and shapes do not show which units may be permuted; what had to be assumed is stated. The table has one
