@@ -27,6 +27,7 @@ from sne.provenance.relation import (
     lone_constant,
     name_relation,
     replaced_layers,
+    with_zeroed_lines,
 )
 from sne.provenance.states import Counterpart, StoredState, renamed
 from sne.provenance.units import Units
@@ -98,9 +99,7 @@ class Comparison:
     def is_exact(self) -> bool:
         """Whether the values show how the two are related, by operations without training on one or on both of them."""
         if self.relation is Relation.PRUNED:
-            changes = {layer.change for layer in self.layers if not layer.differs_in_zeroed_lines}
-            is_pruned = Change.PRUNED in changes or not any(layer.differs_in_zeroed_lines for layer in self.layers)
-            return is_pruned and not changes & {Change.OTHER, Change.LINES}
+            return not any(layer.change in (Change.OTHER, Change.LINES) for layer in with_zeroed_lines(self.layers))
         if self.relation is Relation.PRECISION:
             return self.confidence == 1
         return self.relation in (Relation.IDENTICAL, Relation.SAME_FUNCTION, Relation.LOW_RANK, Relation.MERGE)

@@ -149,7 +149,7 @@ def name_relation(
         is_aligned: Whether the units were moved. That makes matrices of independent networks more alike, too, so that
             the cosine has to be larger.
     """
-    changed = _with_zeroed_lines([one for one in found if one.change is not Change.EQUAL])
+    changed = with_zeroed_lines([one for one in found if one.change is not Change.EQUAL])
     kinds = {one.change for one in changed}
     if not changed and all_matched:
         return Verdict(Relation.IDENTICAL, 0, 0.0, "all values are equal in single precision")
@@ -178,19 +178,23 @@ def name_relation(
     return verdict
 
 
-def _with_zeroed_lines(changed: Sequence[Evidence]) -> list[Evidence]:
+def with_zeroed_lines(found: Sequence[Evidence]) -> list[Evidence]:
     """Counts few rows or columns with new zeros as pruned if another tensor was pruned.
 
     Zeros on the other side alone, such as a padding row that the child has filled, are not due to that pruning.
+
+    Args:
+        found: Evidence of every pair of tensors, or of those that changed.
     """
-    children = {one.child for one in changed if one.change is Change.PRUNED}
-    known = children if len(children - {0}) == 1 and 0 not in children else {0, 1, -1} if children else set()
-    kept = []
-    for one in changed:
+    children = {one.child for one in found if one.change is Change.PRUNED}
+    counted_as_pruned = []
+    for one in found:
         child = child_of_zeros_alone(one.pruned)
-        is_pruned = one.differs_in_zeroed_lines and child in known
-        kept.append(replace(one, change=Change.PRUNED, child=child) if is_pruned else one)
-    return kept
+        may_be_pruned = child in children or len(children) > 1 or children == {0}
+        if children and may_be_pruned and one.differs_in_zeroed_lines:
+            one = replace(one, change=Change.PRUNED, child=child)
+        counted_as_pruned.append(one)
+    return counted_as_pruned
 
 
 def share_random_values(found: Sequence[Evidence]) -> bool:

@@ -128,9 +128,9 @@ def agreements_in_any_order(
     """
     read = [group.group.name for group, spans in units.in_order("reading") if spans[0] in group.reading]
     tested = [group.group.name for group, _ in units.in_order("feeding") if group.group.name in read]
-    if has_many and len(tested) > MOST_GROUPS:
+    if has_many:
         sizes = {group.group.name: group.size for group in units.groups}
-        tested = sorted(read, key=lambda name: -sizes[name])[:MOST_GROUPS]
+        tested = sorted(tested, key=lambda name: (-sizes[name], read.index(name)))[:MOST_GROUPS]
 
     def sides(side: str, names: Collection[str]) -> Iterator[tuple[str, Side, Sequence[Block]]]:
         first_seed = seed + 1000 * (side == "reading")

@@ -1,6 +1,7 @@
 """The p-values of independent networks, and the distribution of fixed points."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -162,6 +163,19 @@ def test_of_groups_of_one_size_those_next_to_the_outputs_are_tested(monkeypatch)
     monkeypatch.setattr(independence, "MANY_UNITS", 100)
     tested = [agreement.group for agreement in judge_independence(first, moved, units).twice]
     assert set(tested) == set(names[-3:])
+
+
+def test_large_groups_that_nothing_known_feeds_are_not_tested(monkeypatch):
+    first = perceptron(0, (12, 16, 17, 18, 19, 60, 4)).state_dict()
+    symmetry = units_of(first).symmetry
+    largest = next(group for group in symmetry.groups if group.size == 60)
+    read_alone = replace(largest, spans=tuple(span for span in largest.spans if span.tensor == "10.weight"))
+    groups = tuple(read_alone if group is largest else group for group in symmetry.groups)
+    units = Units(replace(symmetry, groups=groups), read_network(first), first)
+    moved = apply(sample(units_of(first).symmetry, seed=1, kinds=("permutation",)), first)
+    monkeypatch.setattr(independence, "MANY_UNITS", 100)
+    found = judge_independence(first, moved, units)
+    assert found.twice and largest.name not in {agreement.group for agreement in found.twice}
 
 
 def test_many_units_in_stored_order_are_sampled(monkeypatch):
